@@ -1,0 +1,36 @@
+"""dlcpose: a research framework for animal pose estimation.
+
+    predictor = dlcpose.load("outputs/.../checkpoints/best.ckpt")
+    poses = predictor.predict(["frame.png"])
+
+Names are imported when first used, so that `import dlcpose` is quick.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dlcpose.commands.models import available_models
+    from dlcpose.commands.programs import evaluate, train
+    from dlcpose.predict import load
+    from dlcpose.project import PoseDataset, Project
+
+_HOMES = {
+    "available_models": "dlcpose.commands.models",
+    "train": "dlcpose.commands.programs",
+    "evaluate": "dlcpose.commands.programs",
+    "load": "dlcpose.predict",
+    "Project": "dlcpose.project",
+    "PoseDataset": "dlcpose.project",
+}
+__all__ = ["PoseDataset", "Project", "available_models", "evaluate", "load", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dlcpose' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""Pure arithmetic between points, maps and matrices."""

@@ -1,0 +1,21 @@
+"""Keypoints drawn as Gaussian bumps on maps."""
+
+import torch
+from torch import Tensor
+
+
+def draw_gaussians(points_in_map: Tensor, sigma: float, size: tuple[int, int]) -> Tensor:
+    """A map for each keypoint, 1 at each animal's point and falling off around it; the nearest animal counts.
+
+    points_in_map: (B, N, K, 2) cells, NaN draws nothing, points outside the map draw what of them reaches in.
+    sigma: width in cells. size: (h, w) of the map. Returns (B, K, h, w) in [0, 1], peaks between cells too.
+    """
+    # A Gaussian is the product of one in x and one in y: two outer factors are much cheaper than h·w exponentials.
+    x, y = points_in_map.unbind(dim=-1)  # (B, N, K) each
+    across = torch.arange(size[1], device=points_in_map.device, dtype=points_in_map.dtype)  # (w,)
+    down = torch.arange(size[0], device=points_in_map.device, dtype=points_in_map.dtype)  # (h,)
+    in_x = torch.exp(-((across - x[..., None]) ** 2) / (2 * sigma**2)).nan_to_num(0.0)  # (B, N, K, w)
+    in_y = torch.exp(-((down - y[..., None]) ** 2) / (2 * sigma**2)).nan_to_num(0.0)  # (B, N, K, h)
+    if points_in_map.shape[1] == 0:
+        return points_in_map.new_zeros((points_in_map.shape[0], points_in_map.shape[2], *size))
+    return (in_y[..., :, None] * in_x[..., None, :]).amax(dim=1)  # (B, K, h, w)

@@ -1,0 +1,53 @@
+"""Keypoints read off heatmaps, to a fraction of a cell."""
+
+import torch
+from torch import Tensor
+
+SMALLEST = 1e-6  # below this a map's value is noise and its logarithm means nothing
+
+
+def find_highest_peaks(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """The highest cell of each map: (B, K, h, w) -> cells (B, K, 2) as x, y (int64) and its value (B, K)."""
+    values, cells = maps.flatten(start_dim=2).max(dim=-1)
+    width = maps.shape[-1]
+    return torch.stack((cells % width, cells // width), dim=-1), values
+
+
+def refine_peaks(maps: Tensor, cells: Tensor) -> Tensor:
+    """Peaks to a fraction of a cell: the summit of a parabola through the logarithms of three neighbours.
+
+    x and y are refined apart. The logarithm of a Gaussian is a parabola, so this is exact for what `draw_gaussians`
+    draws, also for a peak in the outermost row, where the three neighbours lie to one side.
+    maps: (B, K, h, w) non-negative. cells: (B, K, P, 2). Returns (B, K, P, 2), within one cell of where they were.
+    Source: Zhang et al. 2020 (DARK), section 3.2, in one dimension at a time.
+    """
+    x, y = cells.unbind(dim=-1)  # (B, K, P) each
+    height, width = maps.shape[-2:]
+    middle_x, middle_y = x.clamp(1, max(width - 2, 1)), y.clamp(1, max(height - 2, 1))
+    refined = cells.to(maps.dtype).clone()
+    if width >= 3:
+        refined[..., 0] = _summit(x, middle_x, [_read(maps, middle_x + step, y) for step in (-1, 0, 1)])
+    if height >= 3:
+        refined[..., 1] = _summit(y, middle_y, [_read(maps, x, middle_y + step) for step in (-1, 0, 1)])
+    return refined
+
+
+def _summit(peak: Tensor, middle: Tensor, values: list[Tensor]) -> Tensor:
+    """Where the parabola through the logarithms of values at middle − 1, middle, middle + 1 is highest."""
+    before, at, after = (value.clamp(min=SMALLEST).log() for value in values)
+    curvature = before - 2 * at + after
+    step = torch.where(curvature < -SMALLEST, (before - after) / (2 * curvature.clamp(max=-SMALLEST)), peak - middle)
+    return (middle + step).clamp(peak - 1, peak + 1)
+
+
+def _read(maps: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Values of maps (B, K, h, w) at cells (B, K, P)."""
+    return maps.flatten(start_dim=2).gather(-1, y * maps.shape[-1] + x)
+
+
+def read_at(maps: Tensor, cells: Tensor) -> Tensor:
+    """Values of vector maps (B, K, D, h, w) at cells (B, K, P, 2): (B, K, P, D)."""
+    x, y = cells.unbind(dim=-1)
+    flat = maps.flatten(start_dim=3)  # (B, K, D, h·w)
+    places = (y * maps.shape[-1] + x)[:, :, None].expand(-1, -1, flat.shape[2], -1)  # (B, K, D, P)
+    return flat.gather(-1, places).transpose(-1, -2)

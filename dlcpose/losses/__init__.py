@@ -1,0 +1,1 @@
+"""Losses as pure functions of found and wanted tensors."""

@@ -1,0 +1,1 @@
+"""Dataclasses that only check themselves: what the parts hand to each other."""

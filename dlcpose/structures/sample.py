@@ -1,0 +1,135 @@
+"""One labelled frame, as numpy: its labels, its image, and what of it a model is shown."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+Image = npt.NDArray[np.uint8]
+
+
+def no_boxes() -> Floats:
+    """No boxes: (0, 4)."""
+    return np.zeros((0, 4), np.float32)
+
+
+@dataclass(frozen=True)
+class FrameLabels:
+    """What is known about one frame without opening its image.
+
+    key: the frame's lasting name, the same wherever the data lies (`labeled-data/m4s1/img0000.png`).
+    video and frame_index: where the frame was taken from; frames of one video resemble each other, so splits ask.
+    keypoints_in_image: (N, K, 2) pixels, NaN where missing. visibility: (N, K) 0 missing, 1 hidden, 2 visible.
+    boxes_in_image: (N, 4) x1 y1 x2 y2, NaN where the data has none. areas: (N,) px², NaN where the data has none.
+    identities: (N,) index into the data set's individuals, -1 where unknown. unique_in_image: (U, 2), of the arena.
+    ignored_in_image: (R, 4) boxes in which nothing may be counted as wrong (COCO crowds).
+    Raises ValueError when the shapes do not agree with each other.
+    """
+
+    key: str
+    height: int
+    width: int
+    keypoints_in_image: Floats
+    visibility: Integers
+    boxes_in_image: Floats
+    areas: Floats
+    identities: Integers
+    unique_in_image: Floats
+    video: str = ""
+    frame_index: int = 0
+    ignored_in_image: Floats = field(default_factory=no_boxes)
+
+    def __post_init__(self) -> None:
+        animals, keypoints = self.keypoints_in_image.shape[:2]
+        expected = {
+            "keypoints_in_image": (animals, keypoints, 2),
+            "visibility": (animals, keypoints),
+            "boxes_in_image": (animals, 4),
+            "areas": (animals,),
+            "identities": (animals,),
+            "unique_in_image": (len(self.unique_in_image), 2),
+            "ignored_in_image": (len(self.ignored_in_image), 4),
+        }
+        for name, shape in expected.items():
+            if (got := getattr(self, name).shape) != shape:
+                raise ValueError(f"{self.key}: expected {name} of shape {shape}, got {got}.")
+
+    def __len__(self) -> int:
+        return len(self.keypoints_in_image)
+
+
+@dataclass(frozen=True)
+class PoseSample:
+    """A labelled frame with its image: (H, W, 3) uint8 RGB."""
+
+    labels: FrameLabels
+    image: Image
+
+
+@dataclass(frozen=True)
+class PoseCrop:
+    """The part of a frame that a model is shown, after resizing and augmentation.
+
+    image: (h, w, 3) uint8 RGB. Coordinates are pixels of this crop; points that left it keep their place outside.
+    crop_to_image: (2, 3) affine back to the source image's pixels.
+    """
+
+    key: str
+    image: Image
+    keypoints_in_crop: Floats  # (N, K, 2)
+    visibility: Integers  # (N, K)
+    boxes_in_crop: Floats  # (N, 4), NaN where the data has none
+    areas: Floats  # (N,) px² of the crop, NaN where the data has none
+    identities: Integers  # (N,)
+    unique_in_crop: Floats  # (U, 2)
+    crop_to_image: npt.NDArray[np.float64]  # (2, 3)
+
+
+def visibility_of(keypoints: Floats) -> Integers:
+    """2 where a point has coordinates, 0 where it is NaN: (N, K, 2) -> (N, K)."""
+    return np.where(np.isnan(keypoints).any(axis=-1), 0, 2).astype(np.int64)
+
+
+def boxes_around(keypoints: Floats, margin: float = 0.0) -> Floats:
+    """The box around each animal's known keypoints, widened by margin px: (N, K, 2) -> (N, 4), NaN without any."""
+    boxes = np.full((len(keypoints), 4), np.nan, np.float32)
+    known = np.asarray(~np.isnan(keypoints).any(axis=-1))  # (N, K)
+    for box, points, is_known in zip(boxes, keypoints, known, strict=True):
+        if is_known.any():
+            box[:2] = points[is_known].min(axis=0) - margin
+            box[2:] = points[is_known].max(axis=0) + margin
+    return boxes
+
+
+def labels_of(
+    key: str,
+    size: tuple[int, int],
+    keypoints_in_image: Floats,
+    *,
+    visibility: Integers | None = None,
+    boxes_in_image: Floats | None = None,
+    areas: Floats | None = None,
+    identities: Integers | None = None,
+    unique_in_image: Floats | None = None,
+    video: str = "",
+    frame_index: int = 0,
+    ignored_in_image: Floats | None = None,
+) -> FrameLabels:
+    """FrameLabels with what is not known filled in: size is (height, width), keypoints_in_image (N, K, 2)."""
+    animals = len(keypoints_in_image)
+    return FrameLabels(
+        key=key,
+        height=size[0],
+        width=size[1],
+        keypoints_in_image=keypoints_in_image.astype(np.float32),
+        visibility=visibility_of(keypoints_in_image) if visibility is None else visibility,
+        boxes_in_image=np.full((animals, 4), np.nan, np.float32) if boxes_in_image is None else boxes_in_image,
+        areas=np.full(animals, np.nan, np.float32) if areas is None else areas,
+        identities=np.full(animals, -1, np.int64) if identities is None else identities,
+        unique_in_image=np.zeros((0, 2), np.float32) if unique_in_image is None else unique_in_image,
+        video=video,
+        frame_index=frame_index,
+        ignored_in_image=no_boxes() if ignored_in_image is None else ignored_in_image,
+    )

@@ -1,0 +1,118 @@
+"""What an animal's pose consists of: keypoints, the limbs between them, and which are left and right."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+DEFAULT_SIGMA = 0.1  # one value for all keypoints, as DeepLabCut evaluates with
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Names, limbs, left/right pairs and OKS sigmas of one kind of animal.
+
+    names: K keypoint names. limbs and pairs: index pairs into them. sigmas: K values (COCO's definition), or none for
+    0.1 each. unique: names of the points of the arena that belong to no animal; unique_pairs: index pairs into those.
+    Raises ValueError on a repeated name, an index out of range, or sigmas of another length.
+    """
+
+    names: tuple[str, ...]
+    limbs: tuple[tuple[int, int], ...] = ()
+    pairs: tuple[tuple[int, int], ...] = ()
+    sigmas: tuple[float, ...] = ()
+    unique: tuple[str, ...] = ()
+    unique_pairs: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise ValueError("A skeleton needs at least one keypoint, got none.")
+        if not self.sigmas:
+            object.__setattr__(self, "sigmas", (DEFAULT_SIGMA,) * len(self.names))
+        if len(self.sigmas) != len(self.names):
+            raise ValueError(f"Expected a sigma for each of the {len(self.names)} keypoints, got {len(self.sigmas)}.")
+        for kind, names in (("keypoint", self.names), ("unique keypoint", self.unique)):
+            if repeated := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"Each {kind} needs a name of its own, but {repeated} stand more than once.")
+        _check_indices("limb", self.limbs, self.names)
+        _check_indices("left/right pair", self.pairs, self.names)
+        _check_indices("left/right pair of unique keypoints", self.unique_pairs, self.unique)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def flip_order(self) -> tuple[int, ...]:
+        """Which keypoint stands at place k after a left/right flip: (K,), its own inverse."""
+        return _swapped(len(self.names), self.pairs)
+
+    @property
+    def unique_flip_order(self) -> tuple[int, ...]:
+        """The same for the points of the arena: (U,)."""
+        return _swapped(len(self.unique), self.unique_pairs)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain lists and names, for a checkpoint or a json file."""
+        return {
+            "names": list(self.names),
+            "limbs": [list(limb) for limb in self.limbs],
+            "pairs": [list(pair) for pair in self.pairs],
+            "sigmas": list(self.sigmas),
+            "unique": list(self.unique),
+            "unique_pairs": [list(pair) for pair in self.unique_pairs],
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Skeleton":
+        """The skeleton that `as_dict` wrote."""
+        return cls(
+            names=tuple(content["names"]),
+            limbs=_index_pairs(content["limbs"]),
+            pairs=_index_pairs(content["pairs"]),
+            sigmas=tuple(float(sigma) for sigma in content["sigmas"]),
+            unique=tuple(content["unique"]),
+            unique_pairs=_index_pairs(content["unique_pairs"]),
+        )
+
+
+def pairs_from_names(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """Left/right pairs that the names themselves tell: leftear/rightear, eyeL/eyeR, L_Eye/R_Eye, Ear_L/Ear_R.
+
+    A name counts as left when replacing its mark of left by that of right gives another name of the list.
+    """
+    place = {name: index for index, name in enumerate(names)}
+    found = []
+    for name, left in place.items():
+        right = next((place[twin] for twin in _mirrored(name) if twin != name and twin in place), None)
+        if right is not None:
+            found.append((left, right))
+    return tuple(found)
+
+
+def _mirrored(name: str) -> Iterable[str]:
+    """Candidates for the right-hand twin of a left-hand name, the plainest mark first."""
+    for left, right in (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT")):
+        if left in name:
+            yield name.replace(left, right)
+    # A single L is a mark only at the start or end of a word: L_Eye, Ear_L, L1, eyeL, wingL, forelegL2.
+    yield re.sub(r"(?<![A-Za-z])L(?=[_\-. A-Z]|\d*$)", "R", name)
+    yield re.sub(r"(?<=[a-z_\-. ])L(?=\d*$)", "R", name)
+    yield re.sub(r"(?<![A-Za-z])l(?=[_\-. ])", "r", name)
+    yield re.sub(r"(?<=[_\-. ])l(?=\d*$)", "r", name)
+
+
+def _swapped(count: int, pairs: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
+    order = list(range(count))
+    for left, right in pairs:
+        order[left], order[right] = right, left
+    return tuple(order)
+
+
+def _index_pairs(values: Iterable[Sequence[int]]) -> tuple[tuple[int, int], ...]:
+    return tuple((int(first), int(second)) for first, second in values)
+
+
+def _check_indices(kind: str, index_pairs: tuple[tuple[int, int], ...], names: tuple[str, ...]) -> None:
+    for first, second in index_pairs:
+        if not (0 <= first < len(names) and 0 <= second < len(names)) or first == second:
+            raise ValueError(f"A {kind} joins two of the {len(names)} keypoints, got ({first}, {second}).")

@@ -1,0 +1,31 @@
+"""Which frames are for learning, for choosing, and for the final figures."""
+
+from dataclasses import dataclass
+
+from dlcpose.structures.errors import DataError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Keys of the frames of each set, kept by name so that a resumed run uses the very same ones.
+
+    Raises DataError when a frame stands in two sets or there is none to train on.
+    """
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.train:
+            raise DataError(
+                f"The split leaves no frames to train on ({len(self.val)} for validation, {len(self.test)} to test). "
+                "Label more frames or lower split.val and split.test."
+            )
+        for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
+            if shared := set(getattr(self, first)) & set(getattr(self, second)):
+                raise DataError(f"{len(shared)} frames stand in both {first} and {second}, such as {min(shared)}.")
+
+    def as_dict(self) -> dict[str, list[str]]:
+        """Plain lists, for a checkpoint or a json file."""
+        return {"train": list(self.train), "val": list(self.val), "test": list(self.test)}

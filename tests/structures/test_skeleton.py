@@ -1,0 +1,51 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dlcpose.structures.skeleton import Skeleton, pairs_from_names
+
+
+@pytest.mark.parametrize(
+    ("names", "pairs"),
+    [
+        (["snout", "leftear", "rightear", "tailbase"], {("leftear", "rightear")}),
+        (["wingL", "wingR", "forelegL1", "forelegR1", "Lip"], {("wingL", "wingR"), ("forelegL1", "forelegR1")}),
+        (
+            ["Ear_R", "Ear_L", "Shoulder_left", "Shoulder_right"],
+            {("Ear_L", "Ear_R"), ("Shoulder_left", "Shoulder_right")},
+        ),
+        (["L_Eye", "R_Eye", "Nose"], {("L_Eye", "R_Eye")}),
+        (["left_front_paw", "right_front_paw", "left_back_paw"], {("left_front_paw", "right_front_paw")}),
+        (["Hand", "Finger1", "Tongue", "Joystick1", "Joystick2"], set()),
+    ],
+)
+def test_names_tell_left_from_right(names: list[str], pairs: set[tuple[str, str]]) -> None:
+    assert {(names[left], names[right]) for left, right in pairs_from_names(names)} == pairs
+
+
+@given(st.permutations(range(6)))
+def test_flipping_twice_changes_nothing(order: list[int]) -> None:
+    skeleton = Skeleton(tuple("abcdef"), pairs=((order[0], order[1]), (order[2], order[3])))
+    flip = skeleton.flip_order
+    assert [flip[flip[k]] for k in range(6)] == list(range(6))
+    assert flip[order[0]] == order[1]
+    assert flip[order[4]] == order[4]
+
+
+def test_what_is_saved_is_what_is_read() -> None:
+    skeleton = Skeleton(("a", "b", "c"), ((0, 1), (1, 2)), ((0, 2),), (0.1, 0.2, 0.05), ("x", "y"), ((0, 1),))
+    assert Skeleton.from_dict(skeleton.as_dict()) == skeleton
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"names": ()}, "at least one keypoint"),
+        ({"names": ("a", "a")}, "'a'"),
+        ({"names": ("a", "b"), "limbs": ((0, 2),)}, "limb joins two of the 2 keypoints"),
+        ({"names": ("a", "b"), "sigmas": (0.1,)}, "each of the 2 keypoints, got 1"),
+    ],
+)
+def test_a_skeleton_that_makes_no_sense_is_refused(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Skeleton(**settings)
