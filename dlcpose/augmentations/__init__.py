@@ -1,0 +1,1 @@
+"""What is random about the input, as albumentations."""

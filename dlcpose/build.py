@@ -1,0 +1,174 @@
+"""From a config to objects: the one place where a `_target_` is followed, and the keeper of what may be.
+
+A config is plain dictionaries and lists (a checkpoint holds it as text), so a model is built from a checkpoint without
+Hydra. What hydra.utils.instantiate does is not enough here: it follows any path into any package, passes arguments
+through OmegaConf, which turns a Skeleton into a DictConfig, and explains a misspelt setting with a traceback.
+"""
+
+import difflib
+import functools
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dlcpose.heads.base import Head
+from dlcpose.pipelines.base import Pipeline
+from dlcpose.structures.errors import ConfigError, DlcposeError
+from dlcpose.structures.input import Input
+from dlcpose.structures.skeleton import Skeleton
+
+TRUSTED = (
+    "dlcpose",
+    "torch.optim",
+    "torch.nn",
+    "timm",
+    "torchvision",
+    "albumentations",
+    "pytorch_lightning",
+    "torchmetrics",
+)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Builds what config nodes describe. trust: packages of the user's own that may be named besides ours.
+
+    Calling it with a node and the node's name returns the object: a mapping with `_target_` is called with its other
+    entries (or bound to them where `_partial_` is true), any other mapping or list is built entry by entry.
+    Raises ConfigError on an untrusted or unknown target, and on a setting that the target does not take.
+    """
+
+    trust: tuple[str, ...] = ()
+
+    def __call__(self, node: Any, where: str) -> Any:
+        if isinstance(node, Mapping):
+            built = {
+                key: self(value, f"{where}.{key}")
+                for key, value in node.items()
+                if key not in ("_target_", "_partial_")
+            }
+            if "_target_" not in node:
+                return built
+            target = self._target(str(node["_target_"]), where)
+            return _called(target, built, where, partial=bool(node.get("_partial_", False)))
+        if isinstance(node, (list, tuple)):
+            return [self(value, f"{where}[{index}]") for index, value in enumerate(node)]
+        return node
+
+    def _target(self, path: str, where: str) -> Any:
+        if not _within(path, TRUSTED + self.trust):
+            package = path.split(".")[0]
+            raise ConfigError(
+                f"{where}._target_: {path} is outside the packages that a config may name "
+                f"({', '.join(TRUSTED + self.trust)}). If you trust it, add trust=[{package}]."
+            )
+        found = _imported(path, where)
+        # A path may enter a trusted package and leave it again (timm.models.os.system): where the thing was defined
+        # counts. From other people's packages only classes: their functions load files and call hosts.
+        is_own = _within(found.__module__, ("dlcpose", *self.trust))
+        is_class = inspect.isclass(found) and _within(found.__module__, TRUSTED)
+        if not (is_own or is_class):
+            raise ConfigError(f"{where}._target_: {path} is not a class of a trusted package: it may not be called.")
+        return found
+
+
+def _within(path: str, packages: Sequence[str]) -> bool:
+    return any(path == package or path.startswith(f"{package}.") for package in packages)
+
+
+def _imported(path: str, where: str) -> Any:
+    module_name, _, name = path.rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ConfigError(
+            f"{where}._target_: {path} cannot be imported ({error}). Correct the path, or install the package that has it."
+        ) from error
+    found = getattr(module, name, None)
+    if not callable(found) or not hasattr(found, "__module__"):
+        near = difflib.get_close_matches(name, dir(module), n=3)
+        raise ConfigError(f"{where}._target_: {module_name} has no {name}. Nearest: {', '.join(near) or 'none'}.")
+    return found
+
+
+def _called(target: Any, settings: dict[str, Any], where: str, *, partial: bool) -> Any:
+    _check_settings(target, settings, where)
+    if partial:
+        return functools.partial(target, **settings)
+    try:
+        return target(**settings)
+    except DlcposeError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: {target.__name__} refuses its settings: {error}") from error
+
+
+def _check_settings(target: Any, settings: Mapping[str, Any], where: str) -> None:
+    parameters = inspect.signature(target).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    names = [parameter.name for parameter in parameters]
+    for name in settings:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+            raise ConfigError(
+                f"{where}.{name}: {target.__name__} takes no such setting. Nearest: {', '.join(near or names)}."
+            )
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """The parts that need to know nothing of the data: built first, so that what cannot fit fails before data is read."""
+
+    backbone: Any
+    neck: Any
+
+
+def build_trunk(config: Mapping[str, Any], parts: Parts) -> Trunk:
+    """Backbone and neck of a config. Raises ConfigError where the neck asks for what the backbone does not have."""
+    backbone = parts(config["backbone"], "backbone")
+    neck = parts(config["neck"], "neck")(in_channels=backbone.channels, strides=backbone.strides)
+    return Trunk(backbone, neck)
+
+
+def build_pipeline(
+    config: Mapping[str, Any],
+    parts: Parts,
+    trunk: Trunk,
+    *,
+    skeleton: Skeleton,
+    model_input: Input,
+    max_animals: int,
+    to_train: bool,
+) -> Pipeline:
+    """The pipeline of a config for one skeleton. Raises ConfigError where the head cannot serve the data's animals."""
+    head = parts(config["head"], "head")(
+        in_channels=trunk.neck.out_channels, stride=trunk.neck.stride, skeleton=skeleton
+    )
+    _check_head(head, max_animals)
+    training: dict[str, Any] = {}
+    if to_train:
+        training = {name: parts(config[name], name) for name in ("optimizer", "schedule")}
+        training["metrics"] = parts(config["metric"], "metric")
+    built: Pipeline = parts(config["pipeline"], "pipeline")(
+        trunk.backbone, trunk.neck, head, model_input=model_input, skeleton=skeleton, **training
+    )
+    return built
+
+
+def build_input(config: Mapping[str, Any], parts: Parts, trunk: Trunk, image_sizes: Sequence[tuple[int, int]]) -> Input:
+    """The input that a config makes for a backbone and images of these (height, width)."""
+    built: Input = parts(config["input"], "input")(image_sizes=image_sizes, multiple_of=trunk.backbone.size_divisor)
+    return built
+
+
+def _check_head(head: Any, max_animals: int) -> None:
+    if not isinstance(head, Head):
+        raise ConfigError(f"head: expected a dlcpose.heads.base.Head, got {type(head).__name__}. Derive it from Head.")
+    if max_animals > 1 and not head.multi_animal:
+        raise ConfigError(
+            f"head: {type(head).__name__} finds one animal, the data has up to {max_animals} in an image. "
+            "Choose model=dekr_w18, dekr_w32, or dekr_w48."
+        )

@@ -1,0 +1,1 @@
+"""Readers of labelled frames, and the loader that batches them."""

@@ -1,0 +1,144 @@
+"""The loaders of a run: which frames, in which order, augmented how, all of it decided by the seed alone."""
+
+import os
+from collections.abc import Iterator, Sequence, Sized
+from typing import Any
+
+import albumentations
+import cv2
+import numpy as np
+import torch
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.cache import CachedFrames
+from dlcpose.datasets.crops import augment, keeping_points, on_canvas
+from dlcpose.structures.batch import PoseBatch, collate
+from dlcpose.structures.input import Input
+from dlcpose.structures.sample import FrameLabels, PoseCrop
+from dlcpose.structures.split import Split
+
+Draw = tuple[int, int]  # index of a frame, seed of its augmentation
+
+
+class Draws(Sampler[Draw]):
+    """The order of an epoch: every frame once, or as often as it takes to fill `least` draws, shuffled anew each epoch.
+
+    Each draw carries the seed of its augmentation, so a crop depends on seed, epoch and place in the epoch, not on which
+    worker makes it.
+    """
+
+    def __init__(self, indices: Sequence[int], *, least: int, seed: int) -> None:
+        self.indices, self.seed, self.epoch = list(indices), seed, 0
+        self.length = max(len(self.indices), least)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this as each epoch begins, also after resuming."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Draw]:
+        generator = np.random.default_rng((self.seed, self.epoch))
+        rounds = -(-self.length // len(self.indices))
+        order = np.concatenate([generator.permutation(self.indices) for _ in range(rounds)])[: self.length]
+        seeds = generator.integers(2**31, size=self.length)
+        return iter([(int(index), int(seed)) for index, seed in zip(order, seeds, strict=True)])
+
+    def __len__(self) -> int:
+        return self.length
+
+
+class TrainCrops(Dataset[PoseCrop]):
+    """Augmented crops of a data set, by draw."""
+
+    def __init__(self, data: LabelledFrames, model_input: Input, transform: albumentations.Compose) -> None:
+        self.data, self.model_input, self.transform = data, model_input, keeping_points(transform)
+
+    def __getitem__(self, draw: Draw) -> PoseCrop:
+        index, seed = draw
+        return augment(on_canvas(self.data[index], self.model_input), self.transform, self.data.skeleton, seed)
+
+
+class PlainCrops(Dataset[PoseCrop], Sized):
+    """The crops of some frames of a data set, as they are."""
+
+    def __init__(self, data: LabelledFrames, model_input: Input, indices: Sequence[int]) -> None:
+        self.data, self.model_input, self.indices = data, model_input, list(indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, place: int) -> PoseCrop:
+        return on_canvas(self.data[self.indices[place]], self.model_input)
+
+
+class PoseDataModule(LightningDataModule):
+    """Loaders for training and validation on one split of a data set.
+
+    batch_size: frames on each device. workers: processes that prepare them, or None for what suits the machine.
+    cache_gb: memory for decoded images. least_steps: batches in an epoch at least, so that few frames still make epochs
+    worth validating.
+    """
+
+    def __init__(
+        self,
+        data: LabelledFrames,
+        split: Split,
+        model_input: Input,
+        transform: albumentations.Compose,
+        *,
+        seed: int,
+        batch_size: int = 8,
+        workers: int | None = None,
+        cache_gb: float = 4.0,
+        least_steps: int = 0,
+    ) -> None:
+        super().__init__()
+        places = {frame.key: index for index, frame in enumerate(data.frames)}
+        self.train_indices = [places[key] for key in split.train]
+        self.val_indices = [places[key] for key in split.val]
+        self.data = CachedFrames(data, self.train_indices + self.val_indices, cache_gb)
+        self.model_input, self.transform = model_input, transform
+        self.seed, self.batch_size, self.least_steps = seed, batch_size, least_steps
+        self.workers = default_workers() if workers is None else workers
+
+    @property
+    def labels(self) -> dict[str, FrameLabels]:
+        """Labels of the validation frames by key."""
+        return {self.data.frames[index].key: self.data.frames[index] for index in self.val_indices}
+
+    def train_dataloader(self) -> DataLoader[PoseCrop]:
+        draws = Draws(self.train_indices, least=self.least_steps * self.batch_size, seed=self.seed)
+        crops = TrainCrops(self.data, self.model_input, self.transform)
+        # A last batch of one or two frames would set batch-norm's statistics from too little.
+        whole_batches = len(draws) >= self.batch_size
+        return DataLoader(crops, sampler=draws, drop_last=whole_batches, **self._settings(self.workers))
+
+    def val_dataloader(self) -> DataLoader[PoseCrop]:
+        crops = PlainCrops(self.data, self.model_input, self.val_indices)
+        return DataLoader(crops, shuffle=False, **self._settings(min(self.workers, 1)))
+
+    def _settings(self, workers: int) -> dict[str, Any]:
+        return {
+            "batch_size": self.batch_size,
+            "num_workers": workers,
+            "collate_fn": collate,
+            "pin_memory": torch.cuda.is_available(),
+            "persistent_workers": workers > 0,
+            "worker_init_fn": one_thread,
+        }
+
+    def transfer_batch_to_device(self, batch: PoseBatch, device: torch.device, dataloader_idx: int) -> PoseBatch:
+        return batch.to(device, non_blocking=True)
+
+
+def default_workers() -> int:
+    """Processes that prepare batches: few where the processor is also what computes, more beside a GPU."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, max(1, cores - 1)) if torch.cuda.is_available() else min(2, max(0, cores - 1))
+
+
+def one_thread(worker: int) -> None:
+    """Workers are parallel to each other already: more threads inside each only take turns."""
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

@@ -1,0 +1,1 @@
+"""One file for each kind of output: network, targets, loss and decoding."""

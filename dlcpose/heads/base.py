@@ -1,0 +1,42 @@
+"""All that a pipeline may know of a head."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.instances import PoseInstances
+
+Maps = Any  # a head's own NamedTuple of tensors: `forward` and `encode` return the same type
+
+
+class NoMaps(NamedTuple):
+    """The maps of a head that has none."""
+
+
+class Head(nn.Module, ABC):
+    """Network, targets, loss and decoding of one kind of output.
+
+    A head is built with in_channels, stride and skeleton from the parts before it. multi_animal says whether it can
+    tell several animals in one image apart.
+    """
+
+    multi_animal: ClassVar[bool]
+    stride: float  # input pixels to a cell of the maps
+
+    @abstractmethod
+    def forward(self, features: Tensor) -> Maps:
+        """The maps found in features (B, C, h, w)."""
+
+    @abstractmethod
+    def encode(self, batch: PoseBatch) -> Maps:
+        """The maps wanted for a batch, drawn on its device; NaN where nothing is asked."""
+
+    @abstractmethod
+    def loss(self, maps: Maps, wanted: Maps) -> dict[str, Tensor]:
+        """One scalar for each term, already weighted; their sum is what training lowers."""
+
+    @abstractmethod
+    def decode(self, maps: Maps) -> list[PoseInstances]:
+        """The animals in each image. `decode(activated(encode(batch)))` gives the labelled poses back."""

@@ -1,0 +1,1 @@
+"""From a list of feature maps to the one a head reads."""

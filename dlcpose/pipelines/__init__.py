@@ -1,0 +1,1 @@
+"""LightningModules that join backbone, neck and head."""

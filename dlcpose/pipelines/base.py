@@ -1,0 +1,131 @@
+"""What every pipeline shares: one step for training and validation, and the way from a crop back to the source image."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from dlcpose.codecs.affine import apply_affine
+from dlcpose.heads.base import Head, Maps
+from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.input import Input
+from dlcpose.structures.instances import PoseInstances, PosePrediction
+from dlcpose.structures.sample import FrameLabels
+from dlcpose.structures.skeleton import Skeleton
+
+Metric = Callable[[Sequence[PosePrediction], Sequence[FrameLabels], Skeleton], dict[str, float]]
+
+
+class Pipeline(LightningModule):
+    """Backbone, neck and head as one LightningModule; subclasses add what stands between a head and the answer.
+
+    optimizer: from parameters to an optimizer. schedule: from (optimizer, steps) to Lightning's description of one.
+    metrics: by name, each from (predictions, labels, skeleton) to figures. labels: of the frames that validation sees,
+    by key. described: what a checkpoint must hold besides the weights.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        neck: nn.Module,
+        head: Head,
+        *,
+        model_input: Input,
+        skeleton: Skeleton,
+        optimizer: Callable[..., Optimizer] | None = None,
+        schedule: Callable[..., dict[str, Any]] | None = None,
+        metrics: Mapping[str, Metric] | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.neck, self.head = backbone, neck, head
+        self.model_input, self.skeleton = model_input, skeleton
+        self.optimizer, self.schedule, self.metrics = optimizer, schedule, dict(metrics or {})
+        self.labels: Mapping[str, FrameLabels] = {}
+        self.described: dict[str, Any] = {}
+        self.validated: list[PosePrediction] = []
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(model_input.mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(model_input.std)[:, None, None], persistent=False)
+
+    def forward(self, images: Tensor) -> Maps:
+        """The head's maps of normalised images (B, 3, H, W)."""
+        return self.head(self.neck(self.backbone(images)))
+
+    def normalised(self, batch: PoseBatch) -> PoseBatch:
+        """The batch with float images: (pixel / 255 − mean) / std, channels last."""
+        images = (batch.images.float() / 255 - self.mean) / self.std
+        return replace(batch, images=images.contiguous(memory_format=torch.channels_last))
+
+    def predict_batch(self, batch: PoseBatch) -> list[PosePrediction]:
+        """The animals in each image of a batch of uint8 images, in the source image's pixels."""
+        batch = self.normalised(batch)
+        return self.in_image(batch, self.head.decode(self(batch.images)))
+
+    def in_image(self, batch: PoseBatch, found: Sequence[PoseInstances]) -> list[PosePrediction]:
+        """Decoded poses moved from the crop to the source image, as numpy."""
+        return [
+            _prediction(key, instances, crop_to_image)
+            for key, instances, crop_to_image in zip(batch.keys, found, batch.crop_to_image, strict=True)
+        ]
+
+    def _step(self, batch: PoseBatch, split: str) -> tuple[Tensor, Maps]:
+        maps = self(batch.images)
+        losses = self.head.loss(maps, self.head.encode(batch))  # one scalar per name
+        total = torch.stack(list(losses.values())).sum()
+        logged = {f"{split}/loss": total, **{f"{split}/loss_{name}": value for name, value in losses.items()}}
+        self.log_dict(logged, batch_size=len(batch), on_step=False, on_epoch=True, sync_dist=True)
+        return total, maps
+
+    def training_step(self, batch: PoseBatch, batch_index: int) -> Tensor:
+        """The loss of one batch."""
+        return self._step(self.normalised(batch), "train")[0]
+
+    def validation_step(self, batch: PoseBatch, batch_index: int) -> None:
+        """The loss of one batch, and its predictions for the epoch's figures."""
+        batch = self.normalised(batch)
+        _, maps = self._step(batch, "val")
+        self.validated += self.in_image(batch, self.head.decode(maps))
+
+    def on_validation_epoch_end(self) -> None:
+        """Figures over all frames of the validation set."""
+        predictions, self.validated = self.validated, []
+        labels = [self.labels[prediction.key] for prediction in predictions]
+        for metric in self.metrics.values():
+            figures = metric(predictions, labels, self.skeleton)
+            self.log_dict({f"val/{name}": float(value) for name, value in figures.items()}, sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer over what is not frozen, with its schedule over the whole run."""
+        if self.optimizer is None or self.schedule is None:
+            raise ValueError("This pipeline was built to predict: it has no optimizer.")
+        optimizer = self.optimizer([weight for weight in self.parameters() if weight.requires_grad])
+        steps = int(self.trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": self.schedule(optimizer, steps)}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What makes a checkpoint self-contained."""
+        checkpoint["dlcpose"] = self.described
+
+
+def _prediction(key: str, instances: PoseInstances, crop_to_image: Tensor) -> PosePrediction:
+    matrix = crop_to_image.cpu().numpy()
+
+    def floats(tensor: Tensor) -> Any:
+        return tensor.detach().float().cpu().numpy()
+
+    return PosePrediction(
+        key=key,
+        keypoints_in_image=apply_affine(matrix, floats(instances.keypoints_in_crop)),
+        keypoint_scores=floats(instances.keypoint_scores),
+        scores=floats(instances.scores),
+        identities=instances.identities.cpu().numpy().astype(np.int64),
+        unique_in_image=apply_affine(matrix, floats(instances.unique_in_crop)),
+        unique_scores=floats(instances.unique_scores),
+        boxes_in_image=np.full((len(instances), 4), np.nan, np.float32),
+    )

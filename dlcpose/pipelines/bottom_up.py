@@ -1,0 +1,7 @@
+"""The whole image at once: what the head decodes is the answer, for one animal or, with a head that can, for several."""
+
+from dlcpose.pipelines.base import Pipeline
+
+
+class BottomUp(Pipeline):
+    """The shared pipeline as it is: nothing stands between the head and the answer."""
