@@ -1,0 +1,64 @@
+"""A watch over the figure that matters: a run can be lost while its loss is still finite and still falling."""
+
+import logging
+import math
+from pathlib import Path
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+logger = logging.getLogger(__name__)
+
+
+class CollapseWatch(Callback):
+    """Takes a collapsed run back to its best epoch, and ends it when that has been done often enough.
+
+    monitor: a logged figure, lower is better. factor: this many times the best value so far, or NaN, is a collapse.
+    patience: validations in a row. roll_back: how often to go back before ending the run.
+    """
+
+    def __init__(
+        self, *, monitor: str = "val/mean_error_px", factor: float = 5.0, patience: int = 3, roll_back: int = 1
+    ) -> None:
+        self.monitor, self.factor, self.patience, self.roll_back = monitor, factor, patience, roll_back
+        self.best, self.collapsed, self.rolled_back = math.inf, 0, 0
+
+    def state_dict(self) -> dict[str, float]:
+        return {"best": self.best, "collapsed": self.collapsed, "rolled_back": self.rolled_back}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        self.best = state_dict["best"]
+        self.collapsed, self.rolled_back = int(state_dict["collapsed"]), int(state_dict["rolled_back"])
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking or self.monitor not in trainer.callback_metrics:
+            return
+        value = float(trainer.callback_metrics[self.monitor])
+        is_bad = math.isfinite(self.best) and not value <= self.factor * self.best  # NaN is bad too
+        self.collapsed = self.collapsed + 1 if is_bad else 0
+        self.best = min(self.best, value) if math.isfinite(value) else self.best
+        if self.collapsed >= self.patience:
+            self._act(trainer, pl_module, value)
+
+    def _act(self, trainer: Trainer, pl_module: LightningModule, value: float) -> None:
+        what = (
+            f"{self.monitor} has been above {self.factor:g} times its best of {self.best:.4g} for {self.patience} "
+            f"validations (now {value:.4g}): the run has collapsed."
+        )
+        path = self._best_checkpoint(trainer)
+        if path is None or self.rolled_back >= self.roll_back:
+            trainer.should_stop = True
+            logger.warning("%s It ends here. Lower optimizer.lr, or look at what the model sees.", what)
+            return
+        self.rolled_back, self.collapsed = self.rolled_back + 1, 0
+        pl_module.load_state_dict(torch.load(path, map_location=pl_module.device, weights_only=True)["state_dict"])
+        for optimizer in trainer.optimizers:
+            optimizer.state.clear()  # moments gathered on the way down would lead there again
+        logger.warning("%s It goes back to the weights of its best epoch.", what)
+
+    def _best_checkpoint(self, trainer: Trainer) -> Path | None:
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.monitor == self.monitor and callback.best_model_path:
+                return Path(callback.best_model_path)
+        return None

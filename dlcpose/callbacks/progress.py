@@ -1,0 +1,71 @@
+"""How a run is going: images per second and the current error, as a bar in a terminal and as lines elsewhere."""
+
+import time
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import RichProgressBar
+from rich.console import Console
+
+FIGURE = "val/mean_error_px"
+
+
+class Progress(RichProgressBar):
+    """Lightning's rich bar with the rate and the error in pixels; where there is no terminal, one line for each epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_terminal = Console().is_terminal
+        self.began, self.images, self.seconds, self.total_images = 0.0, 0, 0.0, 0
+
+    @property
+    def images_per_s(self) -> float:
+        """Training images per second over the run so far, the first epoch's start-up left out where there are more."""
+        return self.total_images / self.seconds if self.seconds else float("nan")
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_epoch_start(trainer, pl_module)
+        self.began, self.images = time.perf_counter(), 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.images += len(batch) * trainer.world_size
+        if batch_idx == 0:
+            # The first batch waits for workers to start and kernels to be chosen.
+            self.began, self.images = time.perf_counter(), 0
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        if not self.is_terminal and trainer.is_global_zero:
+            figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            error = f", error {figures[FIGURE]:.2f} px" if FIGURE in figures else ""
+            print(
+                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: "
+                f"loss {figures.get('train/loss', float('nan')):.4f}{error}, {self.images_per_s:.1f} images/s",
+                flush=True,
+            )
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_validation_start(trainer, pl_module)
+        self._stop_clock()
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """What stands at the end of the bar."""
+        items: dict[str, Any] = {"loss": None, "images/s": f"{self._rate_now():.1f}"}
+        shown = trainer.callback_metrics
+        items["loss"] = f"{float(shown['train/loss']):.4f}" if "train/loss" in shown else "–"
+        if FIGURE in shown:
+            items["error"] = f"{float(shown[FIGURE]):.2f} px"
+        return items
+
+    def _rate_now(self) -> float:
+        passed = time.perf_counter() - self.began
+        return self.images / passed if self.images else self.images_per_s
+
+    def _stop_clock(self) -> None:
+        if self.images:
+            self.seconds += time.perf_counter() - self.began
+            self.total_images += self.images
+            self.images = 0

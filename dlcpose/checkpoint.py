@@ -1,0 +1,125 @@
+"""Self-contained checkpoints: weights, config as text, skeleton, input, split, versions. Nothing in them can run code."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from dlcpose.build import Parts, build_pipeline, build_trunk
+from dlcpose.pipelines.base import Pipeline
+from dlcpose.structures.errors import CheckpointError
+from dlcpose.structures.input import Input
+from dlcpose.structures.skeleton import Skeleton
+from dlcpose.structures.split import Split
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a checkpoint holds besides weights. config: resolved, plain. max_animals: in one image of the training data."""
+
+    config: Mapping[str, Any]
+    skeleton: Skeleton
+    model_input: Input
+    split: Split
+    individuals: tuple[str, ...]
+    max_animals: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values that load with `weights_only=True`; the config as text, since objects in it would not."""
+        return {
+            "format": FORMAT,
+            "config": yaml.safe_dump(dict(self.config), sort_keys=False),
+            "skeleton": self.skeleton.as_dict(),
+            "input": self.model_input.as_dict(),
+            "split": self.split.as_dict(),
+            "individuals": list(self.individuals),
+            "max_animals": self.max_animals,
+            "versions": versions(),
+        }
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint read from a file: its description and its weights."""
+
+    path: Path
+    description: Description
+    weights: dict[str, Tensor]
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that decide what a model computes."""
+    packages = ("dlcpose", "torch", "torchvision", "timm", "pytorch-lightning", "albumentations", "numpy")
+    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+
+
+def read_checkpoint(path: Path | str) -> Checkpoint:
+    """A checkpoint of a dlcpose run. Raises CheckpointError when the file is missing, broken, or of something else."""
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such checkpoint. A run leaves checkpoints/best.ckpt and last.ckpt in its folder."
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"{path}: cannot be read as a checkpoint without running code ({type(error).__name__}). "
+            "Expected a .ckpt of a dlcpose run."
+        ) from error
+    described = content.get("dlcpose") if isinstance(content, dict) else None
+    if not isinstance(described, dict):
+        raise CheckpointError(f"{path}: expected a .ckpt of a dlcpose run, got a checkpoint of something else.")
+    if described.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: expected checkpoint format {FORMAT}, got {described.get('format')}: "
+            f"it was written by dlcpose {described.get('versions', {}).get('dlcpose', '?')}. Install that version."
+        )
+    return Checkpoint(path, _description(described), content["state_dict"])
+
+
+def _description(described: Mapping[str, Any]) -> Description:
+    return Description(
+        config=yaml.safe_load(described["config"]),
+        skeleton=Skeleton.from_dict(described["skeleton"]),
+        model_input=Input.from_dict(described["input"]),
+        split=Split(**{name: tuple(keys) for name, keys in described["split"].items()}),
+        individuals=tuple(described["individuals"]),
+        max_animals=described["max_animals"],
+    )
+
+
+def restore(checkpoint: Checkpoint, parts: Parts) -> Pipeline:
+    """The pipeline a checkpoint describes, with its weights, ready to predict."""
+    description = checkpoint.description
+    pipeline = build_pipeline(
+        without_weights(description.config),
+        parts,
+        build_trunk(without_weights(description.config), parts),
+        skeleton=description.skeleton,
+        model_input=description.model_input,
+        max_animals=description.max_animals,
+        to_train=False,
+    )
+    try:
+        pipeline.load_state_dict(checkpoint.weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"{checkpoint.path}: the weights do not fit the model it describes: {error}") from error
+    return pipeline.eval()
+
+
+def without_weights(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with a backbone that starts empty: its weights come from the checkpoint, not from a hub."""
+    backbone = dict(config["backbone"])
+    backbone.update(
+        {key: value for key, value in {"pretrained": False, "checkpoint_path": None}.items() if key in backbone}
+    )
+    return {**config, "backbone": backbone}

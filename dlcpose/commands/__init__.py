@@ -1,0 +1,1 @@
+"""The commands: each a plot of build, run and report."""

@@ -1,0 +1,134 @@
+"""From the shell to a composed config, and from an error to one line that says what to do."""
+
+import difflib
+import functools
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from dlcpose.structures.errors import ConfigError, DlcposeError
+
+CONF = next(
+    folder
+    for folder in (Path(__file__).parents[1] / "conf", Path(__file__).parents[2] / "conf")  # installed, checkout
+    if folder.is_dir()
+)
+
+
+def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> None:
+    """Compose `config_name` from the shell's overrides and hand it to a command as plain values; errors are one line.
+
+    `--debug` or HYDRA_FULL_ERROR=1 shows tracebacks.
+    """
+    in_full = wants_traceback()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and `explained` gets to see it
+
+    @functools.wraps(command)
+    def composed(config: DictConfig) -> Any:
+        return command(plain(config))
+
+    main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(composed)
+    try:
+        main()
+    except KeyboardInterrupt:
+        fail("stopped.", 130)
+    except Exception as error:
+        if in_full or (reason := explained(error, config_name)) is None:
+            raise
+        fail(reason)
+
+
+def wants_traceback() -> bool:
+    """Whether the user asked for tracebacks; `--debug` is taken out of the arguments."""
+    asked = "--debug" in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    return asked or os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+
+def fail(reason: str, code: int = 1) -> NoReturn:
+    """End the program with one line on standard error."""
+    print(f"dlcpose: {reason}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """A composed config as dictionaries and lists, interpolations resolved. Raises ConfigError where a value is owed."""
+    try:
+        content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        key = error.full_key or "a value"
+        raise ConfigError(f"{key} must be given: add {key}=... to the command.") from error
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def explained(error: Exception, config_name: str) -> str | None:
+    """One line for a mistake of the user's, None for one of ours."""
+    if isinstance(error, DlcposeError):
+        return str(error)
+    if isinstance(error, OSError):
+        place = error.filename or "a file"
+        return f"{place}: {error.strerror or error}. Check the path, its permissions and the disk's room."
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        return _of_composition(error, config_name)
+    if type(error).__name__ == "MisconfigurationException":  # Lightning's, without importing it
+        return f"trainer: {' '.join(str(error).split())}"
+    return None
+
+
+def _of_composition(error: Exception, config_name: str) -> str:
+    """What Hydra says of a config that does not compose, with the nearest names there are."""
+    text = " ".join(str(error).split())
+    if found := re.search(r"Could not find '([\w/]+)/([\w.]+)'", text):
+        group, option = found.groups()
+        return f"{group}={option}: no such option. {_nearest(option, options(group))}"
+    if found := re.search(r"Could not override '([\w/@.]+)'\.? ?(?:No match in the defaults list)", text):
+        return f"{found[1]}: no such group. {_nearest(found[1], groups())}"
+    if found := re.search(r"Could not override '([\w.]+)'|Key '([\w.]+)' is not in struct", text):
+        key = found[1] or found[2]
+        return f"{key}: no such key in this config. {_nearest(key, _keys(config_name))}"
+    if found := re.search(r"Could not append.*?'([\w./]+)'", text):
+        return f"{found[1]}: it is there already, write it without the +."
+    return text
+
+
+def groups() -> list[str]:
+    """The config groups there are."""
+    return sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+
+
+def options(group: str) -> list[str]:
+    """The options of a config group, by name."""
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if near:
+        return f"Nearest: {', '.join(near)}."
+    return f"There are: {', '.join(names)}." if len(names) < 40 else "`--cfg job` shows what there is."
+
+
+def _keys(config_name: str) -> list[str]:
+    """Dotted keys of the config as composed from the groups the command chose."""
+    chosen = [argument for argument in sys.argv[1:] if re.match(r"^[\w/]+=[\w,\[\]]+$", argument)]
+    chosen = [argument for argument in chosen if argument.split("=")[0] in groups() and "," not in argument]
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return _flat(OmegaConf.to_container(hydra.compose(config_name, chosen)))
+
+
+def _flat(node: Any, before: str = "") -> list[str]:
+    if not isinstance(node, Mapping):
+        return [before]
+    inner = [key for name, value in node.items() for key in _flat(value, f"{before}.{name}" if before else str(name))]
+    return [before, *inner] if before else inner

@@ -1,0 +1,127 @@
+"""Figures of a checkpoint, on the frames it was not trained on or on other data."""
+
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlcpose.commands.entry import run_hydra
+
+if TYPE_CHECKING:
+    from dlcpose.checkpoint import Description
+    from dlcpose.datasets.base import LabelledFrames
+    from dlcpose.pipelines.base import Metric
+    from dlcpose.predict import Predictor
+
+
+def main() -> None:
+    """`evaluate.py` and `dlcpose-evaluate`."""
+    run_hydra("evaluate", evaluate)
+
+
+def evaluate(config: dict[str, Any]) -> dict[str, float]:
+    """Evaluate config["checkpoint"] and leave everything in config["run_dir"]/evaluation."""
+    from dlcpose.build import Parts
+    from dlcpose.checkpoint import read_checkpoint
+    from dlcpose.commands.train import quiet_libraries
+    from dlcpose.predict import load
+
+    quiet_libraries()
+    parts = Parts(tuple(config["trust"]))
+    description = read_checkpoint(config["checkpoint"]).description
+    has_other_data = config.get("dataset") is not None
+    data: LabelledFrames = parts(config["dataset"] if has_other_data else description.config["dataset"], "dataset")
+    check_skeleton(data, description)
+    indices = chosen_frames(data, description, config["frames"] or ("all" if has_other_data else "test"))
+    run_dir = Path(config["run_dir"])
+    figures = evaluate_frames(
+        load(config["checkpoint"], trust=config["trust"]),
+        data,
+        indices,
+        parts(config["metric"], "metric"),
+        folder=run_dir / "evaluation",
+        pictures=config["evaluation"]["pictures"],
+        batch_size=config["batch_size"],
+        title=f"{Path(config['checkpoint']).name}: {len(indices)} frames",
+    )
+    print_result(figures, run_dir)
+    return figures
+
+
+def check_skeleton(data: "LabelledFrames", description: "Description") -> None:
+    """Raises DataError when the data's keypoints are not those the model was trained on, in their order."""
+    from dlcpose.structures.errors import DataError
+
+    expected, got = description.skeleton.names, data.skeleton.names
+    if expected != got:
+        raise DataError(
+            f"dataset: the model finds the keypoints {', '.join(expected)}, the data has {', '.join(got)}. "
+            "Evaluate on data with the same keypoints in the same order."
+        )
+
+
+def chosen_frames(data: "LabelledFrames", description: "Description", frames: str) -> list[int]:
+    """Indices of the frames of a set of the checkpoint's split, or of all. Raises when there are none or no such set."""
+    from dlcpose.structures.errors import ConfigError, DataError
+
+    sets = {**description.split.as_dict(), "all": [frame.key for frame in data.frames]}
+    if frames not in sets:
+        raise ConfigError(f"frames={frames}: expected one of {', '.join(sets)}.")
+    places = {frame.key: index for index, frame in enumerate(data.frames)}
+    indices = [places[key] for key in sets[frames] if key in places]
+    if not indices:
+        raise DataError(f"frames={frames}: none of the {len(sets[frames])} frames of that set is in the data.")
+    return indices
+
+
+def evaluate_frames(
+    predictor: "Predictor",
+    data: "LabelledFrames",
+    indices: Sequence[int],
+    metrics: "Mapping[str, Metric]",
+    *,
+    folder: Path,
+    pictures: int,
+    title: str,
+    batch_size: int = 8,
+) -> dict[str, float]:
+    """Predict frames, compute their figures and write the evaluation folder."""
+    from dlcpose.exporters.evaluation import write_evaluation
+
+    named = ((data.frames[index].key, data[index].image) for index in indices)
+    predictions = [prediction for batch in predictor.stream(named, batch_size) for prediction in batch]
+    labels = [data.frames[index] for index in indices]
+    figures = {
+        name: value for metric in metrics.values() for name, value in metric(predictions, labels, data.skeleton).items()
+    }
+    figures["images"] = len(indices)
+    figures["images_per_s"] = predictor.images / predictor.seconds
+    figures["peak_memory_mb"] = peak_memory_mb(predictor)
+    write_evaluation(
+        folder, data=data, indices=indices, predictions=predictions, figures=figures, title=title, pictures=pictures
+    )
+    return figures
+
+
+def peak_memory_mb(predictor: "Predictor") -> float:
+    """The most memory this process has held, on the GPU where the model is there."""
+    import torch
+
+    if predictor.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(predictor.device) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kibibytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def print_result(figures: Mapping[str, float], run_dir: Path) -> None:
+    """The table of figures, then one last line: where everything is, and the headline."""
+    from rich.console import Console
+
+    from dlcpose.exporters.evaluation import headline
+
+    Console().print(headline(figures))
+    print(
+        f"{run_dir}: mean error {figures['mean_error_px']:.2f} px, PCK@0.1 {figures['pck@0.1']:.3f}, "
+        f"OKS AP {figures['oks_ap']:.3f}"
+    )

@@ -1,0 +1,89 @@
+"""The named models, and what each is: computed by building it, never typed in."""
+
+from dataclasses import asdict, dataclass
+
+from dlcpose.commands.compose import compose
+from dlcpose.commands.entry import options
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A model's facts. parameters: count. gmacs: multiply-accumulates in 10⁹ for one image of `input` (height, width)."""
+
+    name: str
+    pipeline: str
+    animals: str
+    parameters: int
+    gmacs: float
+    stride: float
+    input: tuple[int, int]
+    keypoints: int
+
+
+def available_models() -> list[str]:
+    """Names that `model=` takes."""
+    return options("model")
+
+
+def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] = (256, 256)) -> ModelRow:
+    """Facts of one model for this many keypoints and an image of `size`; no weights are made."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from dlcpose.build import Parts, build_pipeline, build_trunk
+    from dlcpose.structures.input import Input
+    from dlcpose.structures.skeleton import Skeleton
+
+    config, parts = compose([f"model={name}"]), Parts()
+    skeleton = Skeleton(
+        tuple(f"keypoint_{number}" for number in range(keypoints)),
+        limbs=tuple((number, number + 1) for number in range(keypoints - 1)),
+    )
+    with torch.device("meta"):
+        pipeline = build_pipeline(
+            config,
+            parts,
+            build_trunk(config, parts),
+            skeleton=skeleton,
+            model_input=Input(*size),
+            max_animals=1,
+            to_train=False,
+        ).eval()
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            pipeline(torch.zeros(1, 3, *size))
+    return ModelRow(
+        name=name,
+        pipeline=str(config["pipeline"]["_target_"]).rsplit(".", 2)[1],
+        animals="several" if pipeline.head.multi_animal else "one",
+        parameters=sum(weight.numel() for weight in pipeline.parameters()),
+        gmacs=counter.get_total_flops() / 2e9,
+        stride=pipeline.head.stride,
+        input=size,
+        keypoints=keypoints,
+    )
+
+
+def models_for_several() -> list[str]:
+    """Names of the models that tell several animals apart."""
+    return [row.name for row in map(describe, available_models()) if row.animals == "several"]
+
+
+def models_command(as_json: bool = False) -> None:
+    """Print the table of models."""
+    rows = [describe(name) for name in available_models()]
+    if as_json:
+        import json
+
+        print(json.dumps([asdict(row) for row in rows], indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"Models, for {rows[0].keypoints} keypoints at {rows[0].input[1]}x{rows[0].input[0]}")
+    for heading in ("model", "pipeline", "animals", "parameters (M)", "GMACs", "stride"):
+        table.add_column(heading, justify="left" if heading in ("model", "pipeline", "animals") else "right")
+    for row in rows:
+        table.add_row(
+            row.name, row.pipeline, row.animals, f"{row.parameters / 1e6:.2f}", f"{row.gmacs:.2f}", f"{row.stride:g}"
+        )
+    Console().print(table)

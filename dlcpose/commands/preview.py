@@ -1,0 +1,30 @@
+"""What the model sees: a contact sheet of augmented frames with their labels."""
+
+from pathlib import Path
+
+from dlcpose.commands.compose import compose
+
+
+def preview_command(overrides: list[str], out: Path, frames: int) -> None:
+    """Draw augmented training frames of the config that the overrides compose."""
+    import numpy as np
+
+    from dlcpose.build import Parts, build_input, build_trunk
+    from dlcpose.datasets.crops import augment, keeping_points, on_canvas
+    from dlcpose.exporters.pictures import contact_sheet, draw_poses, write_png
+
+    config = compose(overrides)
+    parts = Parts(tuple(config["trust"]))
+    data = parts(config["dataset"], "dataset")
+    keys = set(parts(config["split"], "split")(data).train)
+    indices = [index for index, frame in enumerate(data.frames) if frame.key in keys]
+    sizes = [(frame.height, frame.width) for frame in data.frames]
+    model_input = build_input(config, parts, build_trunk(config, parts), sizes)
+    transform = keeping_points(parts(config["augmentation"], "augmentation"))
+    drawn, captions = [], []
+    for number, index in enumerate(np.resize(indices, frames)):
+        crop = augment(on_canvas(data[int(index)], model_input), transform, data.skeleton, config["seed"] + number)
+        drawn.append(draw_poses(crop.image, crop.keypoints_in_crop, data.skeleton))
+        captions.append(crop.key)
+    write_png(out, contact_sheet(drawn, captions, columns=4, tile=320))
+    print(f"{out}: {frames} training frames as the model sees them")

@@ -1,0 +1,29 @@
+"""Training and evaluating from Python, with the overrides of the shell."""
+
+from datetime import datetime
+from pathlib import Path
+
+from dlcpose.commands import evaluate as evaluating
+from dlcpose.commands import train as training
+from dlcpose.commands.compose import compose
+
+
+def train(*overrides: str, run_dir: str | Path | None = None) -> Path:
+    """Train what the overrides compose (`train("model=resnet_50", "dataset=deeplabcut", ...)`); returns the run folder.
+
+    run_dir: where everything goes; outputs/python/<date and time> unless given. Raises DlcposeError as the shell would.
+    """
+    folder = _folder(run_dir)
+    training.train(compose(overrides, run_dir=str(folder)))
+    return folder
+
+
+def evaluate(checkpoint: str | Path, *overrides: str, run_dir: str | Path | None = None) -> dict[str, float]:
+    """Figures of a checkpoint on its test frames, or on the data that the overrides name."""
+    folder = _folder(run_dir)
+    config = compose([f"checkpoint='{checkpoint}'", *overrides], config_name="evaluate", run_dir=str(folder))
+    return evaluating.evaluate(config)
+
+
+def _folder(run_dir: str | Path | None) -> Path:
+    return Path(run_dir or f"outputs/python/{datetime.now():%Y-%m-%d_%H-%M-%S}").absolute()

@@ -1,0 +1,210 @@
+"""Train what a config describes, then evaluate its best epoch on the test frames."""
+
+import json
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlcpose.commands.entry import run_hydra
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Trainer
+
+    from dlcpose.build import Parts
+    from dlcpose.checkpoint import Description
+    from dlcpose.datasets.base import LabelledFrames
+    from dlcpose.datasets.datamodule import PoseDataModule
+    from dlcpose.pipelines.base import Pipeline
+    from dlcpose.structures.split import Split
+
+
+def main() -> None:
+    """`train.py` and `dlcpose-train`."""
+    run_hydra("train", train)
+
+
+def train(config: dict[str, Any]) -> None:
+    """Train and evaluate a composed config; everything it leaves lies in config["run_dir"]."""
+    import pytorch_lightning as lightning
+
+    from dlcpose.build import Parts, build_input, build_pipeline, build_trunk
+    from dlcpose.checkpoint import Description
+
+    quiet_libraries()
+    lightning.seed_everything(config["seed"], workers=True, verbose=False)
+    run_dir = Path(config["run_dir"])
+    parts = Parts(tuple(config["trust"]))
+    trunk = build_trunk(config, parts)
+    data: LabelledFrames = parts(config["dataset"], "dataset")
+    resumed = None if config["resume"] is None else Path(config["resume"])
+    split = split_of(config, parts, data, resumed)
+    sizes = [(frame.height, frame.width) for frame in data.frames]
+    model_input = build_input(config, parts, trunk, sizes)
+    pipeline = build_pipeline(
+        config,
+        parts,
+        trunk,
+        skeleton=data.skeleton,
+        model_input=model_input,
+        max_animals=data.max_animals,
+        to_train=True,
+    )
+    description = Description(config, data.skeleton, model_input, split, data.individuals, data.max_animals)
+    datamodule: PoseDataModule = parts(config["datamodule"], "datamodule")(
+        data, split, model_input, parts(config["augmentation"], "augmentation")
+    )
+    pipeline.labels, pipeline.described = datamodule.labels, description.as_dict()
+    trainer = build_trainer(config, parts)
+    record_run(run_dir, description)
+    print_plan(trainer, pipeline, datamodule, description)
+    trainer.fit(pipeline, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
+    finish(config, parts, trainer, data, split)
+
+
+def quiet_libraries() -> None:
+    """Silence what libraries say of themselves, not what they say of the run."""
+    import logging
+    import os
+    import warnings
+
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*log_every_n_steps.*")
+    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+def split_of(config: dict[str, Any], parts: "Parts", data: "LabelledFrames", resumed: Path | None) -> "Split":
+    """The split the config makes, or the very frames of the run that is resumed."""
+    from dlcpose.checkpoint import read_checkpoint
+    from dlcpose.structures.errors import DataError
+    from dlcpose.structures.split import Split
+
+    if resumed is None:
+        made: Split = parts(config["split"], "split")(data)
+        return made
+    split = read_checkpoint(resumed).description.split
+    here = {frame.key for frame in data.frames}
+    gone = [key for key in (*split.train, *split.val, *split.test) if key not in here]
+    if gone:
+        raise DataError(
+            f"resume={resumed}: {len(gone)} frames of that run are no longer in the data, such as {gone[0]}."
+        )
+    return split
+
+
+def build_trainer(config: dict[str, Any], parts: "Parts") -> "Trainer":
+    """Lightning's trainer with the config's callbacks and loggers, and the precision the hardware likes."""
+    from dlcpose.structures.errors import ConfigError
+
+    settings = dict(config["trainer"])
+    if settings["precision"] is None:
+        settings["precision"] = fastest_precision(settings["accelerator"])
+    loggers = list(parts(config["logger"], "logger").values())
+    callbacks = [
+        callback
+        for name, callback in parts(config["callback"], "callback").items()
+        if loggers or name != "learning_rate"  # without a logger Lightning refuses the monitor
+    ]
+    try:
+        trainer: Trainer = parts(settings, "trainer")(
+            callbacks=callbacks, logger=loggers, default_root_dir=config["run_dir"]
+        )
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+    return trainer
+
+
+def fastest_precision(accelerator: str) -> str:
+    """bf16 where the hardware multiplies in it, else full precision."""
+    import torch
+
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    multiplies = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    has_bf16 = any(getattr(torch.cpu, name, lambda: False)() for name in multiplies)
+    return "bf16-mixed" if has_bf16 else "32-true"
+
+
+def record_run(run_dir: Path, description: "Description") -> None:
+    """What a reader of the folder wants to know of the run: its split, its command, its environment."""
+    from dlcpose.checkpoint import versions
+
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / "split.json").write_text(json.dumps(description.split.as_dict(), indent=1))
+    lines = [
+        f"command: {shlex.join(sys.argv)}",
+        f"git: {git_revision()}",
+        f"machine: {platform.platform()}, {platform.processor() or platform.machine()}",
+        *(f"{package}: {version}" for package, version in versions().items()),
+    ]
+    (run_dir / "environment.txt").write_text("\n".join(lines) + "\n")
+
+
+def git_revision() -> str:
+    """The revision of the code this runs from, and whether it was changed since; empty outside a checkout."""
+    folder = Path(__file__).parents[2]
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""
+
+
+def print_plan(
+    trainer: "Trainer", pipeline: "Pipeline", datamodule: "PoseDataModule", description: "Description"
+) -> None:
+    """Say what will be trained on what, before the first step."""
+    if not trainer.is_global_zero:
+        return
+    split, config = description.split, description.config
+    weights = sum(weight.numel() for weight in pipeline.parameters())
+    per_step = datamodule.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+    canvas = description.model_input.canvas
+    print(f"run folder: {config['run_dir']}")
+    print(f"frames: {len(split.train)} train, {len(split.val)} val, {len(split.test)} test")
+    print(
+        f"model: {weights / 1e6:.2f} M parameters, {len(description.skeleton)} keypoints, stride {pipeline.head.stride:g}"
+    )
+    print(f"input: {'native size' if canvas is None else f'{canvas[1]}x{canvas[0]}'}")
+    print(
+        f"training: {trainer.max_epochs} epochs, effective batch {per_step} ({datamodule.batch_size} x {trainer.world_size} "
+        f"devices x {trainer.accumulate_grad_batches} accumulated), learning rate {config['optimizer']['lr']:g}, "
+        f"{trainer.precision} on {trainer.accelerator.__class__.__name__.removesuffix('Accelerator')}, "
+        f"{datamodule.workers} workers",
+        flush=True,
+    )
+
+
+def finish(config: dict[str, Any], parts: "Parts", trainer: "Trainer", data: "LabelledFrames", split: "Split") -> None:
+    """Evaluate the best epoch on the test frames, draw the learning curve, and say where everything is."""
+    from dlcpose.commands.evaluate import evaluate_frames, print_result
+    from dlcpose.exporters.evaluation import learning_curve
+    from dlcpose.predict import load
+
+    if not trainer.is_global_zero:
+        return
+    run_dir = Path(config["run_dir"])
+    if (run_dir / "metrics.csv").exists():
+        learning_curve(run_dir / "metrics.csv", run_dir / "learning_curve.png")
+    checkpoints = [run_dir / "checkpoints" / name for name in ("best.ckpt", "last.ckpt")]
+    best = next((path for path in checkpoints if path.exists()), None)
+    if best is None or not split.test:
+        print(f"no test frames or no checkpoint to evaluate\n{run_dir}")
+        return
+    places = {frame.key: index for index, frame in enumerate(data.frames)}
+    figures = evaluate_frames(
+        load(best, trust=config["trust"], device=trainer.strategy.root_device.type),
+        data,
+        [places[key] for key in split.test],
+        parts(config["metric"], "metric"),
+        folder=run_dir / "evaluation",
+        pictures=config["evaluation"]["pictures"],
+        title=f"{config['name']}: {len(split.test)} test frames",
+    )
+    print_result(figures, run_dir)

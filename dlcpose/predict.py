@@ -1,0 +1,100 @@
+"""From a checkpoint to poses, without the data set it was trained on and without Hydra."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dlcpose.build import Parts
+from dlcpose.checkpoint import read_checkpoint, restore
+from dlcpose.datasets.base import read_image_file
+from dlcpose.datasets.crops import on_canvas
+from dlcpose.pipelines.base import Pipeline
+from dlcpose.structures.batch import collate
+from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.instances import PosePrediction
+from dlcpose.structures.sample import Floats, FrameLabels, Image, PoseSample, labels_of
+from dlcpose.structures.skeleton import Skeleton
+
+
+@dataclass
+class Predictor:
+    """A trained pipeline on a device. images and seconds: predicted so far, decoding of files left out."""
+
+    pipeline: Pipeline
+    device: torch.device
+    images: int = 0
+    seconds: float = 0.0
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Names and order of the keypoints in every prediction."""
+        return self.pipeline.skeleton
+
+    def predict(
+        self, images: Iterable[Image | str | Path] | Image | str | Path, *, batch_size: int = 8
+    ) -> list[PosePrediction]:
+        """Poses in images: arrays (H, W, 3) uint8 RGB, or paths; one or many. The key is the path or the number.
+
+        Raises DataError for a file that is not an image, ValueError for an array of another kind.
+        """
+        several = [images] if isinstance(images, str | Path) or _is_one_image(images) else images
+        named = (_named(number, one) for number, one in enumerate(several))
+        return [prediction for batch in self.stream(named, batch_size) for prediction in batch]
+
+    def stream(self, named: Iterable[tuple[str, Image]], batch_size: int) -> Iterator[list[PosePrediction]]:
+        """Poses batch by batch, for (key, image) pairs of any number; images of unlike canvas never share a batch."""
+        waiting: list[PoseSample] = []
+        for key, image in named:
+            sample = PoseSample(labels=_no_labels(key, image, self.skeleton), image=image)
+            if waiting and (len(waiting) == batch_size or _unlike(waiting[0].image, image, self.pipeline)):
+                yield self._predict_batch(waiting)
+                waiting = []
+            waiting.append(sample)
+        if waiting:
+            yield self._predict_batch(waiting)
+
+    def _predict_batch(self, samples: Sequence[PoseSample]) -> list[PosePrediction]:
+        began = time.perf_counter()
+        batch = collate([on_canvas(sample, self.pipeline.model_input) for sample in samples]).to(self.device)
+        with torch.inference_mode():
+            predictions = self.pipeline.predict_batch(batch)
+        self.seconds += time.perf_counter() - began
+        self.images += len(samples)
+        return predictions
+
+
+def load(checkpoint: str | Path, *, device: str | None = None, trust: Sequence[str] = ()) -> Predictor:
+    """The model of a checkpoint, ready to predict.
+
+    device: "cpu", "cuda", ..., or None for a GPU where there is one. trust: packages of your own that it was made of.
+    Raises CheckpointError when the file is not a checkpoint of dlcpose, ConfigError for a device that is not there.
+    """
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device=cuda: this machine has no CUDA device. Take device=cpu.")
+    pipeline = restore(read_checkpoint(checkpoint), Parts(tuple(trust)))
+    return Predictor(pipeline.to(chosen, memory_format=torch.channels_last), chosen)  # type: ignore[call-overload]
+
+
+def _named(number: int, image: Image | str | Path) -> tuple[str, Image]:
+    return (str(image), read_image_file(Path(image))) if isinstance(image, str | Path) else (str(number), image)
+
+
+def _is_one_image(images: object) -> bool:
+    return getattr(images, "ndim", 0) == 3
+
+
+def _no_labels(key: str, image: Image, skeleton: Skeleton) -> FrameLabels:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != "uint8":
+        raise ValueError(f"{key}: expected an image (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}.")
+    none: Floats = np.zeros((0, len(skeleton), 2), np.float32)
+    return labels_of(key, image.shape[:2], none, unique_in_image=np.zeros((len(skeleton.unique), 2), np.float32))
+
+
+def _unlike(first: Image, second: Image, pipeline: Pipeline) -> bool:
+    """Whether two images come to canvases of unlike size: padding one to the other's would change what it gives."""
+    return pipeline.model_input.canvas is None and first.shape != second.shape
