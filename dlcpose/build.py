@@ -9,6 +9,8 @@ import difflib
 import functools
 import importlib
 import inspect
+import types
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +31,10 @@ TRUSTED = (
     "pytorch_lightning",
     "torchmetrics",
 )
+
+
+class SeveralAnimalsError(ConfigError):
+    """A head for one animal was given data with several."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +101,20 @@ def _imported(path: str, where: str) -> Any:
 
 def _called(target: Any, settings: dict[str, Any], where: str, *, partial: bool) -> Any:
     _check_settings(target, settings, where)
-    if partial:
-        return functools.partial(target, **settings)
+    late = functools.partial(target, **settings)
+    return late if partial else _complete(late, where)
+
+
+def _complete(late: Any, where: str, *arguments: Any, **settings: Any) -> Any:
+    """Call what waited for its last arguments; what it refuses is a mistake in the config."""
+    if not isinstance(late, functools.partial):
+        raise ConfigError(f"{where}: expected a part that is completed later. Add `_partial_: true` to its option.")
     try:
-        return target(**settings)
+        return late(*arguments, **settings)
     except DlcposeError:
         raise
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{where}: {target.__name__} refuses its settings: {error}") from error
+        raise ConfigError(f"{where}: {late.func.__name__} refuses its settings: {error}") from error
 
 
 def _check_settings(target: Any, settings: Mapping[str, Any], where: str) -> None:
@@ -116,6 +128,25 @@ def _check_settings(target: Any, settings: Mapping[str, Any], where: str) -> Non
             raise ConfigError(
                 f"{where}.{name}: {target.__name__} takes no such setting. Nearest: {', '.join(near or names)}."
             )
+    for name, value in settings.items():
+        _check_plain_type(target, name, value, where)
+
+
+def _check_plain_type(target: Any, name: str, value: Any, where: str) -> None:
+    """Where a setting is annotated with plain types only, the value must be of one of them."""
+    called = target.__init__ if inspect.isclass(target) else target
+    try:
+        expected = typing.get_type_hints(called).get(name)
+    except NameError:  # an annotation that exists for type checkers only
+        return
+    is_union = typing.get_origin(expected) in (typing.Union, types.UnionType)
+    kinds = typing.get_args(expected) if is_union else (expected,)
+    if any(kind not in (int, float, bool, str, type(None)) for kind in kinds):
+        return
+    is_number_for_float = float in kinds and isinstance(value, int) and not isinstance(value, bool)
+    if type(value) not in kinds and not is_number_for_float:
+        names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
+        raise ConfigError(f"{where}.{name}: expected {names}, got {value!r}.")
 
 
 @dataclass(frozen=True)
@@ -129,7 +160,7 @@ class Trunk:
 def build_trunk(config: Mapping[str, Any], parts: Parts) -> Trunk:
     """Backbone and neck of a config. Raises ConfigError where the neck asks for what the backbone does not have."""
     backbone = parts(config["backbone"], "backbone")
-    neck = parts(config["neck"], "neck")(in_channels=backbone.channels, strides=backbone.strides)
+    neck = _complete(parts(config["neck"], "neck"), "neck", in_channels=backbone.channels, strides=backbone.strides)
     return Trunk(backbone, neck)
 
 
@@ -144,23 +175,26 @@ def build_pipeline(
     to_train: bool,
 ) -> Pipeline:
     """The pipeline of a config for one skeleton. Raises ConfigError where the head cannot serve the data's animals."""
-    head = parts(config["head"], "head")(
-        in_channels=trunk.neck.out_channels, stride=trunk.neck.stride, skeleton=skeleton
+    late_head, sizes = (
+        parts(config["head"], "head"),
+        {"in_channels": trunk.neck.out_channels, "stride": trunk.neck.stride},
     )
+    head = _complete(late_head, "head", **sizes, skeleton=skeleton)
     _check_head(head, max_animals)
     training: dict[str, Any] = {}
     if to_train:
         training = {name: parts(config[name], name) for name in ("optimizer", "schedule")}
         training["metrics"] = parts(config["metric"], "metric")
-    built: Pipeline = parts(config["pipeline"], "pipeline")(
-        trunk.backbone, trunk.neck, head, model_input=model_input, skeleton=skeleton, **training
-    )
+    joined = (trunk.backbone, trunk.neck, head)
+    late_pipeline, shared = parts(config["pipeline"], "pipeline"), {"model_input": model_input, "skeleton": skeleton}
+    built: Pipeline = _complete(late_pipeline, "pipeline", *joined, **shared, **training)
     return built
 
 
 def build_input(config: Mapping[str, Any], parts: Parts, trunk: Trunk, image_sizes: Sequence[tuple[int, int]]) -> Input:
     """The input that a config makes for a backbone and images of these (height, width)."""
-    built: Input = parts(config["input"], "input")(image_sizes=image_sizes, multiple_of=trunk.backbone.size_divisor)
+    late_input, multiple_of = parts(config["input"], "input"), trunk.backbone.size_divisor
+    built: Input = _complete(late_input, "input", image_sizes=image_sizes, multiple_of=multiple_of)
     return built
 
 
@@ -168,7 +202,6 @@ def _check_head(head: Any, max_animals: int) -> None:
     if not isinstance(head, Head):
         raise ConfigError(f"head: expected a dlcpose.heads.base.Head, got {type(head).__name__}. Derive it from Head.")
     if max_animals > 1 and not head.multi_animal:
-        raise ConfigError(
-            f"head: {type(head).__name__} finds one animal, the data has up to {max_animals} in an image. "
-            "Choose model=dekr_w18, dekr_w32, or dekr_w48."
+        raise SeveralAnimalsError(
+            f"head: {type(head).__name__} finds one animal, the data has up to {max_animals} in an image."
         )

@@ -34,15 +34,14 @@ class Predictor:
         """Names and order of the keypoints in every prediction."""
         return self.pipeline.skeleton
 
-    def predict(
-        self, images: Iterable[Image | str | Path] | Image | str | Path, *, batch_size: int = 8
-    ) -> list[PosePrediction]:
-        """Poses in images: arrays (H, W, 3) uint8 RGB, or paths; one or many. The key is the path or the number.
+    def predict(self, images: Iterable[Image | str | Path], *, batch_size: int = 8) -> list[PosePrediction]:
+        """Poses in images: arrays (H, W, 3) uint8 RGB, or paths. The key is the path or the number.
 
         Raises DataError for a file that is not an image, ValueError for an array of another kind.
         """
-        several = [images] if isinstance(images, str | Path) or _is_one_image(images) else images
-        named = (_named(number, one) for number, one in enumerate(several))
+        if isinstance(images, str | Path):
+            raise ValueError(f"Expected a list of images, got one path: predict([{str(images)!r}]).")
+        named = (_named(number, image) for number, image in enumerate(images))
         return [prediction for batch in self.stream(named, batch_size) for prediction in batch]
 
     def stream(self, named: Iterable[tuple[str, Image]], batch_size: int) -> Iterator[list[PosePrediction]]:
@@ -77,15 +76,11 @@ def load(checkpoint: str | Path, *, device: str | None = None, trust: Sequence[s
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device=cuda: this machine has no CUDA device. Take device=cpu.")
     pipeline = restore(read_checkpoint(checkpoint), Parts(tuple(trust)))
-    return Predictor(pipeline.to(chosen, memory_format=torch.channels_last), chosen)  # type: ignore[call-overload]
+    return Predictor(pipeline.to(chosen, memory_format=torch.channels_last), chosen)
 
 
 def _named(number: int, image: Image | str | Path) -> tuple[str, Image]:
     return (str(image), read_image_file(Path(image))) if isinstance(image, str | Path) else (str(number), image)
-
-
-def _is_one_image(images: object) -> bool:
-    return getattr(images, "ndim", 0) == 3
 
 
 def _no_labels(key: str, image: Image, skeleton: Skeleton) -> FrameLabels:

@@ -1,7 +1,6 @@
 """The `dlcpose` command: everything but training and evaluating, which are Hydra's."""
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -53,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -15,6 +15,7 @@ def compose(
     overrides: Sequence[str] = (), *, config_name: str = "train", run_dir: str = "outputs/composed"
 ) -> dict[str, Any]:
     """What the shell would have composed from these overrides, as plain values. The run folder is given, not dated."""
+    known_before = HydraConfig.instance().cfg
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose(config_name, list(overrides), return_hydra_config=True)
@@ -23,4 +24,6 @@ def compose(
     HydraConfig.instance().set_config(config)  # the config asks Hydra for the model's name and the run folder
     with open_dict(config):
         del config["hydra"]
-    return plain(config)
+    content = plain(config)
+    HydraConfig.instance().cfg = known_before
+    return content

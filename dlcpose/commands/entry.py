@@ -5,13 +5,16 @@ import functools
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -34,7 +37,14 @@ def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> Non
 
     @functools.wraps(command)
     def composed(config: DictConfig) -> Any:
-        return command(plain(config))
+        try:
+            return command(plain(config))
+        except Exception as error:
+            # Within a sweep the launcher has to see the error; alone, Hydra would print a line of its own before ours.
+            is_alone = HydraConfig.get().mode == RunMode.RUN
+            if in_full or not is_alone or (reason := explained(error, config_name)) is None:
+                raise
+            fail(reason)
 
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(composed)
     try:
@@ -75,11 +85,11 @@ def explained(error: Exception, config_name: str) -> str | None:
     """One line for a mistake of the user's, None for one of ours."""
     if isinstance(error, DlcposeError):
         return str(error)
+    if isinstance(error, (HydraException, OmegaConfBaseException)) or _was_raised_by_hydra(error):
+        return _of_composition(error, config_name)
     if isinstance(error, OSError):
         place = error.filename or "a file"
         return f"{place}: {error.strerror or error}. Check the path, its permissions and the disk's room."
-    if isinstance(error, (HydraException, OmegaConfBaseException)):
-        return _of_composition(error, config_name)
     if type(error).__name__ == "MisconfigurationException":  # Lightning's, without importing it
         return f"trainer: {' '.join(str(error).split())}"
     return None
@@ -95,10 +105,18 @@ def _of_composition(error: Exception, config_name: str) -> str:
         return f"{found[1]}: no such group. {_nearest(found[1], groups())}"
     if found := re.search(r"Could not override '([\w.]+)'|Key '([\w.]+)' is not in struct", text):
         key = found[1] or found[2]
+        if "." not in key:
+            return f"{key}: no such group or key. {_nearest(key, groups() + _keys(config_name))}"
         return f"{key}: no such key in this config. {_nearest(key, _keys(config_name))}"
     if found := re.search(r"Could not append.*?'([\w./]+)'", text):
         return f"{found[1]}: it is there already, write it without the +."
     return text
+
+
+def _was_raised_by_hydra(error: Exception) -> bool:
+    """Hydra raises plain ValueErrors too; where the innermost frame is its own, it was the command line that was wrong."""
+    innermost = traceback.extract_tb(error.__traceback__)[-1].filename
+    return Path(hydra.__file__).parent in Path(innermost).parents
 
 
 def groups() -> list[str]:
@@ -112,6 +130,8 @@ def options(group: str) -> list[str]:
 
 
 def _nearest(name: str, names: list[str]) -> str:
+    if not names:
+        return "There are none."
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if near:
         return f"Nearest: {', '.join(near)}."

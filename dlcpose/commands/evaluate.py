@@ -11,7 +11,7 @@ from dlcpose.commands.entry import run_hydra
 if TYPE_CHECKING:
     from dlcpose.checkpoint import Description
     from dlcpose.datasets.base import LabelledFrames
-    from dlcpose.pipelines.base import Metric
+    from dlcpose.metrics.base import Metric
     from dlcpose.predict import Predictor
 
 
@@ -88,14 +88,12 @@ def evaluate_frames(
 ) -> dict[str, float]:
     """Predict frames, compute their figures and write the evaluation folder."""
     from dlcpose.exporters.evaluation import write_evaluation
+    from dlcpose.metrics.base import figures_of
 
     named = ((data.frames[index].key, data[index].image) for index in indices)
     predictions = [prediction for batch in predictor.stream(named, batch_size) for prediction in batch]
     labels = [data.frames[index] for index in indices]
-    figures = {
-        name: value for metric in metrics.values() for name, value in metric(predictions, labels, data.skeleton).items()
-    }
-    figures["images"] = len(indices)
+    figures = figures_of(metrics, predictions, labels, data.skeleton)
     figures["images_per_s"] = predictor.images / predictor.seconds
     figures["peak_memory_mb"] = peak_memory_mb(predictor)
     write_evaluation(

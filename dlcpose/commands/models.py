@@ -28,6 +28,7 @@ def available_models() -> list[str]:
 def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] = (256, 256)) -> ModelRow:
     """Facts of one model for this many keypoints and an image of `size`; no weights are made."""
     import torch
+    from torch._subclasses import FakeTensorMode
     from torch.utils.flop_counter import FlopCounterMode
 
     from dlcpose.build import Parts, build_pipeline, build_trunk
@@ -39,7 +40,7 @@ def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] = (256, 25
         tuple(f"keypoint_{number}" for number in range(keypoints)),
         limbs=tuple((number, number + 1) for number in range(keypoints - 1)),
     )
-    with torch.device("meta"):
+    with FakeTensorMode():  # shapes without numbers: nothing is allocated or multiplied
         pipeline = build_pipeline(
             config,
             parts,

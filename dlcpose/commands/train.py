@@ -30,10 +30,13 @@ def train(config: dict[str, Any]) -> None:
     """Train and evaluate a composed config; everything it leaves lies in config["run_dir"]."""
     import pytorch_lightning as lightning
 
-    from dlcpose.build import Parts, build_input, build_pipeline, build_trunk
+    from dlcpose.build import Parts, SeveralAnimalsError, build_input, build_pipeline, build_trunk
     from dlcpose.checkpoint import Description
+    from dlcpose.commands.models import models_for_several
+    from dlcpose.structures.errors import ConfigError
 
     quiet_libraries()
+    check_keys(config)
     lightning.seed_everything(config["seed"], workers=True, verbose=False)
     run_dir = Path(config["run_dir"])
     parts = Parts(tuple(config["trust"]))
@@ -43,15 +46,18 @@ def train(config: dict[str, Any]) -> None:
     split = split_of(config, parts, data, resumed)
     sizes = [(frame.height, frame.width) for frame in data.frames]
     model_input = build_input(config, parts, trunk, sizes)
-    pipeline = build_pipeline(
-        config,
-        parts,
-        trunk,
-        skeleton=data.skeleton,
-        model_input=model_input,
-        max_animals=data.max_animals,
-        to_train=True,
-    )
+    try:
+        pipeline = build_pipeline(
+            config,
+            parts,
+            trunk,
+            skeleton=data.skeleton,
+            model_input=model_input,
+            max_animals=data.max_animals,
+            to_train=True,
+        )
+    except SeveralAnimalsError as error:
+        raise ConfigError(f"{error} Choose model={', '.join(models_for_several())}.") from error
     description = Description(config, data.skeleton, model_input, split, data.individuals, data.max_animals)
     datamodule: PoseDataModule = parts(config["datamodule"], "datamodule")(
         data, split, model_input, parts(config["augmentation"], "augmentation")
@@ -62,6 +68,27 @@ def train(config: dict[str, Any]) -> None:
     print_plan(trainer, pipeline, datamodule, description)
     trainer.fit(pipeline, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
     finish(config, parts, trainer, data, split)
+
+
+KEYS = (
+    *("name", "seed", "trust", "resume", "run_dir", "evaluation", "datamodule"),
+    *("dataset", "split", "input", "augmentation", "pipeline", "backbone", "neck", "loss", "head", "detector"),
+    *("optimizer", "schedule", "metric", "trainer", "callback", "logger"),
+)
+
+
+def check_keys(config: dict[str, Any]) -> None:
+    """Raises ConfigError for a key of the config that nobody reads, and for a seed that is no number."""
+    import difflib
+
+    from dlcpose.structures.errors import ConfigError
+
+    for key in config:
+        if key not in KEYS:
+            near = difflib.get_close_matches(key, KEYS, n=3) or KEYS
+            raise ConfigError(f"{key}: nothing reads this key. Nearest: {', '.join(near)}.")
+    if type(config["seed"]) is not int or config["seed"] < 0:
+        raise ConfigError(f"seed: expected a whole number from 0, got {config['seed']!r}.")
 
 
 def quiet_libraries() -> None:
@@ -103,6 +130,7 @@ def build_trainer(config: dict[str, Any], parts: "Parts") -> "Trainer":
     from dlcpose.structures.errors import ConfigError
 
     settings = dict(config["trainer"])
+    check_accelerator(settings["accelerator"])
     if settings["precision"] is None:
         settings["precision"] = fastest_precision(settings["accelerator"])
     loggers = list(parts(config["logger"], "logger").values())
@@ -118,6 +146,19 @@ def build_trainer(config: dict[str, Any], parts: "Parts") -> "Trainer":
     except (ValueError, RuntimeError) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
     return trainer
+
+
+def check_accelerator(accelerator: str) -> None:
+    """Raises ConfigError when a GPU is asked for where there is none."""
+    import torch
+
+    from dlcpose.structures.errors import ConfigError
+
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available() and not torch.backends.mps.is_available():
+        raise ConfigError(
+            f"trainer.accelerator={accelerator}: this machine has no GPU that torch can use. Take trainer=cpu, or "
+            "trainer=default for what there is."
+        )
 
 
 def fastest_precision(accelerator: str) -> str:

@@ -12,13 +12,12 @@ from torch.optim import Optimizer
 
 from dlcpose.codecs.affine import apply_affine
 from dlcpose.heads.base import Head, Maps
+from dlcpose.metrics.base import Metric, figures_of
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.input import Input
 from dlcpose.structures.instances import PoseInstances, PosePrediction
 from dlcpose.structures.sample import FrameLabels
 from dlcpose.structures.skeleton import Skeleton
-
-Metric = Callable[[Sequence[PosePrediction], Sequence[FrameLabels], Skeleton], dict[str, float]]
 
 
 class Pipeline(LightningModule):
@@ -96,9 +95,8 @@ class Pipeline(LightningModule):
         """Figures over all frames of the validation set."""
         predictions, self.validated = self.validated, []
         labels = [self.labels[prediction.key] for prediction in predictions]
-        for metric in self.metrics.values():
-            figures = metric(predictions, labels, self.skeleton)
-            self.log_dict({f"val/{name}": float(value) for name, value in figures.items()}, sync_dist=True)
+        figures = figures_of(self.metrics, predictions, labels, self.skeleton)
+        self.log_dict({f"val/{name}": float(value) for name, value in figures.items()}, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """The optimizer over what is not frozen, with its schedule over the whole run."""

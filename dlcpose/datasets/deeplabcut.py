@@ -1,0 +1,268 @@
+"""DeepLabCut projects as they are: labels from labeled-data, names from config.yaml, nothing written."""
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dlcpose.datasets.base import LabelledFrames, image_file_size, read_image_file
+from dlcpose.datasets.deeplabcut_config import ProjectConfig, read_project_config
+from dlcpose.datasets.deeplabcut_tables import LabelTable, read_table
+from dlcpose.datasets.plain_pickle import read_plain_pickle
+from dlcpose.structures.errors import DataError
+from dlcpose.structures.sample import FrameLabels, Image, labels_of
+
+logger = logging.getLogger(__name__)
+
+LABELS = "CollectedData_"
+UNIQUE_INDIVIDUAL = "single"  # DeepLabCut keeps the points of the arena under this individual
+
+
+class DeepLabCutFrames(LabelledFrames):
+    """The labelled frames of a single-animal or multi-animal project.
+
+    root: the folder with config.yaml; its project_path is not believed. scorer: whose labels to read, else those of the
+    config's scorer, else the only ones there are. Animals without a point in a frame are not in it; frames without any
+    label are kept with no animals, but do not say that no animal is there (`empty_is_label`).
+    Raises DataError for a project that cannot be read, with the file and what to do.
+    """
+
+    empty_is_label = False
+
+    def __init__(self, root: str | Path, *, scorer: str | None = None) -> None:
+        self.root = Path(root)
+        self.config = read_project_config(self.root)
+        self.skeleton = self.config.skeleton
+        self.individuals = self.config.individuals
+        self.identified = self.config.identified
+        self._scorer = scorer
+        self.frames = _read_frames(self.config, _find_tables(self.config, scorer))
+
+    def read_image(self, index: int) -> Image:
+        """The image of frame `index`: (H, W, 3) uint8 RGB."""
+        return read_image_file(self.root / self.frames[index].key)
+
+    @cached_property
+    def stored_split(self) -> Mapping[str, tuple[str, ...]] | None:  # type: ignore[override]  # read only when asked
+        """The train and test frames of DeepLabCut's lowest shuffle, None where the project has no shuffle.
+
+        Raises DataError when the split's files are missing, or hold more than plain values.
+        """
+        return _read_stored_split(self.config, self._scorer, {frame.key for frame in self.frames})
+
+
+def _find_tables(config: ProjectConfig, scorer: str | None) -> list[LabelTable]:
+    """One table for each folder of labeled-data that has labels."""
+    labelled = config.folder / "labeled-data"
+    if not labelled.is_dir():
+        raise DataError(f"{config.folder}: expected a folder labeled-data, got none. Label frames in DeepLabCut first.")
+    tables = []
+    # DeepLabCut draws its labels for checking into folders of this name.
+    folders = [path for path in sorted(labelled.iterdir()) if path.is_dir() and not path.name.endswith("_labeled")]
+    for folder in folders:
+        name = _choose_labels(folder, scorer or config.scorer, insist=scorer is not None)
+        if name is None:
+            logger.warning("%s has no labels%s: skipped.", folder, f" of scorer {scorer!r}" if scorer else "")
+        else:
+            tables.append(read_table(folder, name))
+    if not tables:
+        raise DataError(
+            f"{labelled}: expected {LABELS}{scorer or config.scorer}.csv or .h5 in one of {len(folders)} folders, "
+            "got none. Label frames in DeepLabCut first."
+        )
+    return tables
+
+
+def _choose_labels(folder: Path, scorer: str, *, insist: bool) -> str | None:
+    """The name, without ending, of the labels to read in a folder; None where there are none."""
+    found = sorted({path.stem for path in folder.glob(f"{LABELS}*") if path.suffix in (".csv", ".h5")})
+    if f"{LABELS}{scorer}" in found:
+        return f"{LABELS}{scorer}"
+    if insist or not found:
+        return None
+    if len(found) > 1:
+        raise DataError(
+            f"{folder}: expected labels of scorer {scorer!r}, got {found}. "
+            "Name one under `scorer:` in config.yaml, or as the data set's scorer."
+        )
+    logger.warning("%s: %s is read, although the project's scorer is %r.", folder, found[0], scorer)
+    return found[0]
+
+
+def _read_frames(config: ProjectConfig, tables: Sequence[LabelTable]) -> list[FrameLabels]:
+    frames = []
+    missing: list[Path] = []
+    for table in tables:
+        video = table.path.parent.name
+        animals, unique = _points(table, config)
+        for row in _rows_by_image(table, video):
+            name = _image_name(table.rows[row])
+            path = table.path.parent / name
+            if not path.is_file():
+                missing.append(path)
+                continue
+            present = ~np.isnan(animals[row]).all(axis=(1, 2))  # (I,)
+            frames.append(
+                labels_of(
+                    f"labeled-data/{video}/{name}",
+                    image_file_size(path),
+                    animals[row][present],
+                    identities=np.flatnonzero(present).astype(np.int64),
+                    unique_in_image=unique[row],
+                    video=video,
+                    frame_index=_frame_index(name, row),
+                )
+            )
+    if missing:
+        raise DataError(
+            f"{missing[0]}: the image is missing, as are {len(missing) - 1} others that have labels. "
+            "Restore the images beside their labels, or remove the rows of those that are gone."
+        )
+    if not any(len(frame) or not np.isnan(frame.unique_in_image).all() for frame in frames):
+        raise DataError(f"{config.folder}: expected labels, but all points of all {len(frames)} frames are missing.")
+    return frames
+
+
+def _points(table: LabelTable, config: ProjectConfig) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """The labels of all rows, in the config's order: animals (R, I, K, 2) and points of the arena (R, U, 2)."""
+    place = {column: index for index, column in enumerate(table.columns)}
+    individuals = config.individuals if config.multi_animal else ("",)
+    in_file = list(dict.fromkeys(individual for individual, _, _ in table.columns))
+    _check_individuals(table, config, in_file)
+    known = {(individual, name) for individual in individuals for name in config.skeleton.names}
+    known |= {(UNIQUE_INDIVIDUAL, name) for name in config.skeleton.unique}
+    if unused := sorted({name for individual, name, _ in place if (individual, name) not in known}):
+        logger.warning("%s: %s are not in config.yaml and are left out.", table.path, unused)
+
+    def columns_of(individual: str, names: Sequence[str]) -> list[list[int]]:
+        """Columns of x and y for each name; the column past the last stands for an animal that the file lacks."""
+        absent = individual not in in_file and individual != UNIQUE_INDIVIDUAL
+        return [
+            [len(place) if absent else _column(place, table, individual, name, xy) for xy in "xy"] for name in names
+        ]
+
+    values = np.concatenate([table.values, np.full((len(table.rows), 1), np.nan)], axis=1)
+    animals = values[:, [columns_of(individual, config.skeleton.names) for individual in individuals]]
+    unique_columns = columns_of(UNIQUE_INDIVIDUAL, config.skeleton.unique)
+    unique = values[:, np.array(unique_columns, np.int64).reshape(-1, 2)]
+    half = sum(int((np.isnan(points).sum(axis=-1) == 1).sum()) for points in (animals, unique))
+    if half:
+        logger.warning("%s: %d points have only one of x and y and count as missing.", table.path, half)
+    return _whole_points(animals), _whole_points(unique)
+
+
+def _whole_points(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    return np.where(np.isfinite(points).all(axis=-1, keepdims=True), points, np.nan).astype(np.float32)
+
+
+def _check_individuals(table: LabelTable, config: ProjectConfig, in_file: Sequence[str]) -> None:
+    if config.multi_animal and in_file == [""]:
+        raise DataError(
+            f"{table.path}: config.yaml is of a multi-animal project, but the labels name no individuals. "
+            "Convert the labels in DeepLabCut (convert2_maDLC)."
+        )
+    if not config.multi_animal and in_file != [""]:
+        raise DataError(
+            f"{table.path}: the labels name individuals {list(in_file)}, but config.yaml is of a single-animal project. "
+            "Set `multianimalproject: true` with `individuals:` and `multianimalbodyparts:`."
+        )
+    if unknown := [name for name in in_file if name not in (*config.individuals, UNIQUE_INDIVIDUAL, "")]:
+        raise DataError(
+            f"{table.path}: expected individuals {list(config.individuals)}, got {unknown[0]!r}. "
+            "Correct the names under `individuals:` in config.yaml."
+        )
+
+
+def _column(place: Mapping[tuple[str, str, str], int], table: LabelTable, individual: str, name: str, xy: str) -> int:
+    if (column := place.get((individual, name, xy))) is not None:
+        return column
+    of = f" of {individual}" if individual else ""
+    if (individual, name, "y" if xy == "x" else "x") in place:
+        raise DataError(f"{table.path}: the column {xy} of {name}{of} is missing. Save the labels again in DeepLabCut.")
+    names = sorted({found for owner, found, _ in place if owner == individual})
+    raise DataError(
+        f"{table.path}: the keypoint {name}{of} of config.yaml has no columns. Expected it among {names}. "
+        "Correct the spelling in config.yaml, or label the keypoint."
+    )
+
+
+def _rows_by_image(table: LabelTable, video: str) -> list[int]:
+    """Rows in the order of their images' names; a row that repeats another, label for label, is left out."""
+    if elsewhere := [row for row in table.rows if "/" in row and row.split("/")[-2] != video]:
+        logger.warning(
+            "%s: %d rows name another folder, such as %s: their images are looked for beside the labels.",
+            table.path,
+            len(elsewhere),
+            elsewhere[0],
+        )
+    first: dict[str, int] = {}
+    for row, place in enumerate(table.rows):
+        name = _image_name(place)
+        if name not in first:
+            first[name] = row
+        elif np.array_equal(table.values[row], table.values[first[name]], equal_nan=True):
+            logger.warning("%s: %s stands twice, with the same labels.", table.path, place)
+        else:
+            raise DataError(f"{table.path}: {place} stands twice, with different labels. Remove one of the rows.")
+    return [first[name] for name in sorted(first)]
+
+
+def _image_name(place: str) -> str:
+    return place.rsplit("/", 1)[-1]
+
+
+def _frame_index(image_name: str, row: int) -> int:
+    """The last number in an image's name, else its row."""
+    numbers = re.findall(r"\d+", Path(image_name).stem)
+    return int(numbers[-1]) if numbers else row
+
+
+def _read_stored_split(config: ProjectConfig, scorer: str | None, keys: set[str]) -> dict[str, tuple[str, ...]] | None:
+    """The split of the config's iteration (else the latest) with the lowest shuffle, in the config's fraction if it can."""
+    path = _find_shuffle(config)
+    if path is None:
+        return None
+    content = read_plain_pickle(path.read_bytes(), str(path))
+    name = _choose_labels(path.parent, scorer or config.scorer, insist=False)
+    if name is None:
+        raise DataError(f"{path}: the split counts rows of {LABELS}{config.scorer}, which is not beside it.")
+    merged = read_table(path.parent, name)
+    stored = {}
+    try:
+        for part, rows in (("train", content[1]), ("test", content[2])):
+            indices = [int(row) for row in np.asarray(rows).ravel() if row != -1]  # -1 only fills up
+            if any(not 0 <= row < len(merged.rows) for row in indices):
+                raise DataError(f"{path}: expected rows of {merged.path.name} below {len(merged.rows)}, got others.")
+            stored[part] = tuple("labeled-data/" + "/".join(merged.rows[row].split("/")[-2:]) for row in indices)
+    except (TypeError, ValueError, IndexError, KeyError) as error:
+        raise DataError(f"{path}: expected a list of data, train rows and test rows, got {error}.") from error
+    _warn_of_changes(path, {key for part in stored.values() for key in part}, keys)
+    return {part: tuple(key for key in of_part if key in keys) for part, of_part in stored.items()}
+
+
+def _find_shuffle(config: ProjectConfig) -> Path | None:
+    iterations = {
+        int(path.name.removeprefix("iteration-")): path
+        for path in config.folder.glob("training-datasets/iteration-*")
+        if path.name.removeprefix("iteration-").isdigit()
+    }
+    if not iterations:
+        return None
+    folder = iterations.get(config.iteration, iterations[max(iterations)])
+    percent = int(100 * config.train_fraction) if config.train_fraction is not None else None
+    found = []
+    for path in sorted(folder.glob("UnaugmentedDataSet_*/Documentation_data-*.pickle")):
+        if numbers := re.search(r"_(\d+)shuffle(\d+)$", path.stem):
+            found.append((int(numbers[2]), int(numbers[1]) != percent, path))
+    return min(found)[-1] if found else None
+
+
+def _warn_of_changes(path: Path, stored: set[str], keys: set[str]) -> None:
+    if gone := stored - keys:
+        logger.warning("%s: %d frames of the split are no longer labelled, such as %s.", path, len(gone), min(gone))
+    if new := keys - stored:
+        logger.warning("%s: %d frames were labelled after the split and are in none of its sets.", path, len(new))

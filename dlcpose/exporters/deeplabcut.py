@@ -1,0 +1,224 @@
+"""Any labelled frames as a DeepLabCut project, which DeepLabCut and this framework open alike."""
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import yaml
+
+from dlcpose.datasets.base import LabelledFrames
+from dlcpose.exporters.video import write_video
+from dlcpose.exporters.whole_folder import whole_folder
+from dlcpose.structures.errors import DataError
+from dlcpose.structures.sample import FrameLabels
+
+logger = logging.getLogger(__name__)
+
+UNIQUE_INDIVIDUAL = "single"  # DeepLabCut keeps the points of the arena under this individual
+_VIDEO_ENDINGS = {".mp4", ".avi", ".mov", ".mkv", ".mpg", ".mpeg", ".m4v", ".webm", ".wmv"}
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def write_deeplabcut_project(
+    data: LabelledFrames, folder: Path, *, scorer: str = "dlcpose", fps: float = 25, video: bool = True
+) -> Path:
+    """Write a project with config.yaml, labeled-data and, if asked, a video of each video's labelled frames.
+
+    It is a multi-animal project where there are several individuals or points of the arena, else a single-animal one.
+    Images are numbered by `frame_index`, in a video where that repeats by their order. DeepLabCut has no mark for hidden
+    points: they are written as points. Boxes, areas and splits have no place in a project and are left out.
+    Raises DataError when the folder is there and not empty, there are no frames, or an individual stands twice
+    in one.
+    """
+    if not len(data):
+        raise DataError(f"{folder}: expected labelled frames to write, got none.")
+    individuals = _individuals(data)
+    multi_animal = len(individuals) > 1 or bool(data.skeleton.unique)
+    if data.skeleton.unique and UNIQUE_INDIVIDUAL in individuals:
+        raise DataError(
+            f"An individual is called {UNIQUE_INDIVIDUAL!r}, the name DeepLabCut keeps for points of the arena. "
+            "Rename the individual."
+        )
+    columns = _columns(data, scorer, individuals if multi_animal else ())
+    videos = _by_video(data.frames)
+    with whole_folder(folder) as partial:
+        (partial / "videos").mkdir()
+        for name, indices in videos.items():
+            images = _image_names([data.frames[index] for index in indices])
+            rows = [_row(data.frames[index], individuals) for index in indices]
+            labels = partial / "labeled-data" / name
+            labels.mkdir(parents=True)
+            _write_images(data, indices, [labels / image for image in images])
+            _write_table(labels / f"CollectedData_{scorer}", np.stack(rows), images, name, columns)
+            if video:
+                _write_video(data, indices, partial / "videos" / f"{name}.mp4", fps)
+        content = _config(data, scorer, individuals if multi_animal else (), videos)
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        (partial / "config.yaml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def _individuals(data: LabelledFrames) -> tuple[str, ...]:
+    """The data set's individuals, and more where a frame holds animals that are none of them."""
+    names = list(data.individuals)
+    needed = max(len(names), 1, *(_columns_needed(frame, len(names)) for frame in data.frames))
+    candidates = (f"animal{number}" for number in range(1, needed + len(names) + 1))
+    spare = [name for name in candidates if name not in names]
+    return (*names, *spare[: needed - len(names)])
+
+
+def _columns_needed(frame: FrameLabels, named: int) -> int:
+    known = {int(identity) for identity in frame.identities if identity >= 0}
+    unknown = int((frame.identities < 0).sum())
+    return max(named, len(known) + unknown)
+
+
+def _columns(data: LabelledFrames, scorer: str, individuals: Sequence[str]) -> pd.MultiIndex:
+    """Columns in DeepLabCut's order; without individuals those of a single-animal project."""
+    names, unique = data.skeleton.names, data.skeleton.unique
+    if not individuals:
+        return pd.MultiIndex.from_product([[scorer], names, ["x", "y"]], names=["scorer", "bodyparts", "coords"])
+    owners = [(individual, name) for individual in individuals for name in names]
+    owners += [(UNIQUE_INDIVIDUAL, name) for name in unique]
+    return pd.MultiIndex.from_tuples(
+        [(scorer, individual, name, coordinate) for individual, name in owners for coordinate in ("x", "y")],
+        names=["scorer", "individuals", "bodyparts", "coords"],
+    )
+
+
+def _by_video(frames: Sequence[FrameLabels]) -> dict[str, list[int]]:
+    """Places of the frames of each video by the folder's name, in the order of the video."""
+    folders: dict[str, str] = {}
+    places: dict[str, list[int]] = {}
+    for index, frame in enumerate(frames):
+        if frame.video not in folders:
+            folders[frame.video] = _free_name(_folder_name(frame.video), set(folders.values()))
+        places.setdefault(folders[frame.video], []).append(index)
+    return {name: sorted(indices, key=lambda index: frames[index].frame_index) for name, indices in places.items()}
+
+
+def _folder_name(video: str) -> str:
+    place = PurePosixPath(video.replace("\\", "/"))
+    name = place.stem if place.suffix.lower() in _VIDEO_ENDINGS else place.name
+    return re.sub(r'[<>:"|?*\x00-\x1f]', "_", name) or "frames"
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    candidates = (name if number == 1 else f"{name}_{number}" for number in range(1, len(taken) + 2))
+    return next(candidate for candidate in candidates if candidate not in taken)
+
+
+def _image_names(frames: Sequence[FrameLabels]) -> list[str]:
+    numbers = [frame.frame_index for frame in frames]
+    if len(set(numbers)) < len(numbers) or min(numbers) < 0:
+        numbers = list(range(len(frames)))
+    digits = max(4, len(str(max(numbers))))
+    return [f"img{number:0{digits}d}.png" for number in numbers]
+
+
+def _row(frame: FrameLabels, individuals: Sequence[str]) -> npt.NDArray[np.float64]:
+    """A frame's coordinates in the order of the columns; animals nobody has named take the places left free."""
+    identities = [int(identity) for identity in frame.identities]
+    known = [identity for identity in identities if identity >= 0]
+    if len(set(known)) < len(known):
+        twice = next(identity for identity in known if known.count(identity) > 1)
+        raise DataError(
+            f"{frame.key}: {individuals[twice]!r} stands twice in this frame, a DeepLabCut table has one place for it. "
+            "Correct the individuals in the source's labels."
+        )
+    free = iter([place for place in range(len(individuals)) if place not in known])
+    points = np.full((len(individuals), *frame.keypoints_in_image.shape[1:]), np.nan)
+    for animal, identity in zip(frame.keypoints_in_image, identities, strict=True):
+        points[identity if identity >= 0 else next(free)] = animal
+    return np.concatenate([points.ravel(), frame.unique_in_image.astype(np.float64).ravel()])
+
+
+def _write_images(data: LabelledFrames, indices: Sequence[int], paths: Sequence[Path]) -> None:
+    for index, path in zip(indices, paths, strict=True):
+        # Written as bytes: OpenCV's own writer knows no path beyond ASCII on Windows.
+        cv2.imencode(".png", data[index].image[..., ::-1])[1].tofile(path)
+
+
+def _write_table(
+    stem: Path, values: npt.NDArray[np.float64], images: Sequence[str], video: str, columns: pd.MultiIndex
+) -> None:
+    index = pd.MultiIndex.from_tuples([("labeled-data", video, image) for image in images])
+    table = pd.DataFrame(values, index=index, columns=columns)
+    stem.with_name(f"{stem.name}.csv").write_text(str(table.to_csv()), encoding="utf-8")
+    file: Any = pd.HDFStore(str(stem.with_name(f"{stem.name}.h5")), mode="w")
+    with file as store:
+        store.put("df_with_missing", table)
+        # pandas 3 leaves out the mark by which earlier ones, DeepLabCut's among them, know the layout's age.
+        store.get_storer("df_with_missing").attrs.pandas_version = "0.15.2"
+
+
+def _write_video(data: LabelledFrames, indices: Sequence[int], path: Path, fps: float) -> None:
+    sizes = {(data.frames[index].height, data.frames[index].width) for index in indices}
+    if len(sizes) > 1:
+        logger.warning("%s: the frames have %d sizes, so no video of them is written.", path.stem, len(sizes))
+        return
+
+    def images() -> Iterator[npt.NDArray[np.uint8]]:
+        for index in indices:
+            yield data.read_image(index)
+
+    write_video(path, images(), fps=fps)
+
+
+def _config(
+    data: LabelledFrames, scorer: str, individuals: Sequence[str], videos: dict[str, list[int]]
+) -> dict[str, Any]:
+    """config.yaml; without individuals that of a single-animal project."""
+    names, today = list(data.skeleton.names), date.today()
+    if individuals:
+        animals: dict[str, Any] = {
+            "individuals": list(individuals),
+            "uniquebodyparts": list(data.skeleton.unique),
+            "multianimalbodyparts": names,
+            "bodyparts": "MULTI!",
+        }
+    else:
+        animals = {"bodyparts": names}
+    first = {name: data.frames[indices[0]] for name, indices in videos.items()}
+    return {
+        "Task": type(data).__name__.removesuffix("Frames").lower() or "data",
+        "scorer": scorer,
+        "date": f"{_MONTHS[today.month - 1]}{today.day}",
+        "multianimalproject": bool(individuals),
+        "identity": data.identified,
+        "project_path": ".",  # DeepLabCut writes the folder's place here when it opens the project
+        "engine": "pytorch",
+        "video_sets": {
+            f"videos/{name}.mp4": {"crop": f"0, {frame.width}, 0, {frame.height}"} for name, frame in first.items()
+        },
+        **animals,
+        "start": 0,
+        "stop": 1,
+        "numframes2pick": 20,
+        "skeleton": [[names[start], names[end]] for start, end in data.skeleton.limbs],
+        "skeleton_color": "black",
+        "pcutoff": 0.6,
+        "dotsize": 6,
+        "alphavalue": 0.7,
+        "colormap": "rainbow",
+        "TrainingFraction": [0.95],
+        "iteration": 0,
+        "default_net_type": "resnet_50",
+        "default_augmenter": "multi-animal-imgaug" if individuals else "imgaug",
+        **({"default_track_method": "ellipse"} if individuals else {}),
+        "snapshotindex": -1,
+        "detector_snapshotindex": -1,
+        "batch_size": 8,
+        "detector_batch_size": 1,
+        "cropping": False,
+        **dict.fromkeys(("x1", "x2", "y1", "y2"), 0),
+        "corner2move2": [50, 50],
+        "move2corner": True,
+    }

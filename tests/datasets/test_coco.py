@@ -1,0 +1,253 @@
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import Params
+
+from dlcpose.datasets.coco import HUMAN, CocoFrames, image_root
+from dlcpose.datasets.deeplabcut import DeepLabCutFrames
+from dlcpose.exporters.coco import coco_labels
+from dlcpose.structures.errors import DataError
+from tests.datasets.dlc_projects import MULTI, labels, multi_columns, write_project
+
+SAMPLES = {"ap10k": 17, "fly": 32, "locust": 35, "zebra": 9, "animalpose": 20}
+NAN = np.nan
+CATEGORY = {"id": 1, "name": "mouse", "keypoints": ["nose", "earL", "earR"], "skeleton": [[1, 2], [1, 3]]}
+
+
+def image(number: int, **fields: Any) -> dict[str, Any]:
+    return {"id": number, "file_name": f"{number}.png", "width": 40, "height": 30, **fields}
+
+
+def annotation(number: int, image_id: int, /, **fields: Any) -> dict[str, Any]:
+    keypoints = [1, 2, 2, 3, 4, 1, 0, 0, 0]
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": 1,
+        "bbox": [1, 2, 10, 5],
+        "area": 50,
+        "keypoints": keypoints,
+        **fields,
+    }
+
+
+def content(**lists: Any) -> dict[str, Any]:
+    return {"images": [image(7)], "annotations": [annotation(1, 7)], "categories": [CATEGORY], **lists}
+
+
+def written(root: Path, coco: dict[str, Any], name: str = "labels.json", images: str = "") -> Path:
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text(json.dumps(coco))
+    for one in coco["images"]:
+        path = root / images / str(one.get("file_name", "x.png"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(path), np.zeros((30, 40, 3), np.uint8))
+    return root
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_samples_of_public_data_are_read(shared_data: Path, name: str) -> None:
+    folder = shared_data / "format-samples" / "coco-keypoints" / name
+    data = CocoFrames(folder)
+    assert (len(data), len(data.skeleton), data.max_animals) == (2, SAMPLES[name], 1)
+    assert all(data[index].image.shape[:2] == (frame.height, frame.width) for index, frame in enumerate(data.frames))
+    assert data.skeleton.pairs
+    assert len(set(data.skeleton.sigmas)) == (9 if name == "ap10k" else 1)
+
+
+@pytest.mark.parametrize("name", ["openfield", "reaching", "flypair24", "flypair13"])
+def test_agrees_with_pycocotools(shared_data: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    theirs = COCO(str(shared_data / "coco" / f"{name}_all.json"))
+    ours = CocoFrames(shared_data, annotations=f"coco/{name}_all.json")
+    by_key = {frame.key: frame for frame in ours.frames}
+    assert len(theirs.imgs) == len(by_key) == len(ours)
+    for image_id, facts in theirs.imgs.items():
+        frame = by_key[facts["file_name"]]
+        found = theirs.loadAnns(theirs.getAnnIds(imgIds=image_id))
+        triples = np.array([one["keypoints"] for one in found], np.float32).reshape(len(found), -1, 3)
+        np.testing.assert_array_equal(frame.visibility, triples[..., 2])
+        np.testing.assert_array_equal(np.nan_to_num(frame.keypoints_in_image), triples[..., :2])
+        np.testing.assert_array_equal(np.isnan(frame.keypoints_in_image).any(axis=-1), triples[..., 2] == 0)
+        boxes = np.array([one["bbox"] for one in found])
+        np.testing.assert_allclose(frame.boxes_in_image[:, 2:] - frame.boxes_in_image[:, :2], boxes[:, 2:], atol=1e-3)
+        np.testing.assert_allclose(frame.boxes_in_image[:, :2], boxes[:, :2], rtol=1e-6)
+        np.testing.assert_allclose(frame.areas, [one["area"] for one in found], rtol=1e-6)
+
+
+def test_sigmas_of_humans_are_pycocotools(tmp_path: Path) -> None:
+    kind = {**CATEGORY, "keypoints": list(HUMAN), "skeleton": []}
+    person = annotation(1, 7, keypoints=[5, 5, 2] * 17)
+    data = CocoFrames(written(tmp_path, content(categories=[kind], annotations=[person])))
+    np.testing.assert_allclose(data.skeleton.sigmas, Params("keypoints").kpt_oks_sigmas)
+    reordered = {**kind, "keypoints": list(HUMAN[::-1])}
+    data = CocoFrames(written(tmp_path, content(categories=[reordered], annotations=[person])))
+    assert set(data.skeleton.sigmas) == {0.1}
+
+
+def test_several_files_are_the_stored_split(shared_data: Path) -> None:
+    parts = {"test": "coco/openfield_val.json", "train": "coco/openfield_train.json"}
+    data = CocoFrames(shared_data, annotations=parts)
+    assert data.stored_split is not None
+    assert {part: len(keys) for part, keys in data.stored_split.items()} == {"train": 93, "test": 23}
+    assert [frame.key for frame in data.frames] == [*data.stored_split["train"], *data.stored_split["test"]]
+
+
+def test_individuals_and_videos(shared_data: Path) -> None:
+    data = CocoFrames(shared_data, annotations="coco/flypair13_all.json")
+    assert data.individuals == ("male", "female")
+    assert all(frame.identities.tolist() == [0, 1] for frame in data.frames)
+    assert (data.frames[1].video, data.frames[1].frame_index) == ("clip", 159)
+    assert data.stored_split is None
+    assert not data.identified
+    assert data.empty_is_label
+
+
+def test_visibility_boxes_crowds_and_empty_images(tmp_path: Path) -> None:
+    only_box = annotation(2, 7)
+    del only_box["keypoints"], only_box["area"]
+    crowd = annotation(3, 7, iscrowd=1, bbox=[5, 6, 7, 8])
+    coco = content(images=[image(7), image(8)], annotations=[annotation(1, 7), only_box, crowd])
+    data = CocoFrames(written(tmp_path, coco))
+    frame, empty = data.frames
+    np.testing.assert_array_equal(frame.keypoints_in_image, [[[1, 2], [3, 4], [NAN, NAN]], np.full((3, 2), NAN)])
+    assert frame.visibility.tolist() == [[2, 1, 0], [0, 0, 0]]
+    assert frame.boxes_in_image.tolist() == [[1, 2, 11, 7], [1, 2, 11, 7]]
+    np.testing.assert_array_equal(frame.areas, [50, NAN])
+    assert frame.ignored_in_image.tolist() == [[5, 6, 12, 14]]
+    assert frame.identities.tolist() == [-1, -1]
+    assert (len(empty), empty.height, empty.width) == (0, 30, 40)
+    assert data.skeleton.limbs == ((0, 1), (0, 2))
+    assert data.skeleton.pairs == ((1, 2),)
+
+
+def test_an_annotation_of_nothing_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    coco = content(annotations=[annotation(1, 7), annotation(2, 7, keypoints=[], bbox=[])])
+    assert len(CocoFrames(written(tmp_path, coco)).frames[0]) == 1
+    assert "annotations [2] have neither keypoints nor a box" in caplog.text
+
+
+def test_categories_of_one_kind_are_merged_and_others_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rat, fly = (
+        {**CATEGORY, "id": 2, "name": "rat"},
+        {**CATEGORY, "id": 3, "name": "fly", "keypoints": ["head"], "skeleton": []},
+    )
+    animals = [annotation(1, 7), annotation(2, 7, category_id=2), annotation(3, 7, category_id=3, keypoints=[9, 9, 2])]
+    both = content(categories=[CATEGORY, rat], annotations=animals[:2])
+    assert len(CocoFrames(written(tmp_path, both)).frames[0]) == 2
+    root = written(tmp_path, content(categories=[CATEGORY, rat, fly], annotations=animals))
+    with pytest.raises(DataError, match=r"different keypoints.* one of \['mouse', 'rat', 'fly'\]"):
+        CocoFrames(root)
+    data = CocoFrames(root, category="fly")
+    assert data.skeleton.names == ("head",)
+    assert data.frames[0].keypoints_in_image.tolist() == [[[9, 9]]]
+    assert "2 annotations of other categories are left out" in caplog.text
+    with pytest.raises(DataError, match=r"expected a category 'cow' with keypoints, got \['mouse', 'rat', 'fly'\]"):
+        CocoFrames(root, category="cow")
+
+
+def test_the_only_json_is_found_wherever_it_lies(tmp_path: Path) -> None:
+    root = written(tmp_path, content(), "annotations/labels.json", images="images")
+    (root / "predictions.json").write_text("[]")
+    assert CocoFrames(root, images="images")[0].image.shape == (30, 40, 3)
+    written(tmp_path, content(), "more.json")
+    with pytest.raises(
+        DataError, match=r"expected one json with COCO keypoints, got \['more\.json', 'annotations/labels\.json'\]"
+    ):
+        CocoFrames(root)
+    assert len(CocoFrames(root, annotations="annotations/labels.json", images="images")) == 1
+
+
+def test_the_folder_of_the_images_is_found_from_the_json(tmp_path: Path, shared_data: Path) -> None:
+    root = written(tmp_path, content(), "annotations/labels.json", images="images")
+    assert image_root(root / "annotations/labels.json") == (root / "images").resolve()
+    assert image_root(shared_data / "coco/openfield_all.json") == shared_data
+
+
+def changed(**fields: Any) -> dict[str, Any]:
+    return content(annotations=[annotation(1, 7, **fields)])
+
+
+@pytest.mark.parametrize(
+    ("coco", "message"),
+    [
+        (changed(keypoints=[1, 2, 2]), r"labels\.json: annotation 1 has 3 numbers under 'keypoints', expected 9"),
+        (changed(keypoints=[1, 2, "x"] * 3), "annotation 1 has keypoints that are not numbers"),
+        (changed(keypoints=[1, 2, 3] * 3), "annotation 1 has a visibility of 3. Expected 0"),
+        (changed(bbox=[1, 2, 3]), "annotation 1 has 3 numbers under 'bbox', expected 4"),
+        (changed(keypoints=[0] * 9), "no image of 1 has a keypoint"),
+        (changed(image_id=8), "annotation 1 is of image 8, which is not among the 1 images"),
+        (content(images=[{"id": 7, "file_name": "7.png"}]), r"image 7 lacks \['width', 'height'\]"),
+        (
+            content(images=[image(7), image(8, file_name="7.png")]),
+            r"expected each image once, got 7\.png more than once",
+        ),
+        (content(categories=[{"id": 1, "name": "mouse"}]), r"expected a category with keypoints, got \['mouse'\]"),
+        (content(categories=[{**CATEGORY, "skeleton": [[0, 1]]}]), "A limb joins two of the 3 keypoints"),
+        ({"images": []}, r"expected COCO's lists \['images', 'annotations', 'categories'\]"),
+    ],
+)
+def test_errors_in_the_json_say_where(tmp_path: Path, coco: dict[str, Any], message: str) -> None:
+    written(tmp_path, coco)
+    with pytest.raises(DataError, match=message) as caught:
+        CocoFrames(tmp_path, annotations="labels.json")
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_missing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected a folder of COCO data, got no folder"):
+        CocoFrames(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"expected one json with COCO keypoints, got \[\]"):
+        CocoFrames(tmp_path)
+    with pytest.raises(DataError, match=r"labels\.json: the annotations cannot be read \(No such file"):
+        CocoFrames(tmp_path, annotations="labels.json")
+    (tmp_path / "labels.json").write_text("{")
+    with pytest.raises(DataError, match="expected json, got something that does not parse"):
+        CocoFrames(tmp_path, annotations="labels.json")
+    written(tmp_path, content(images=[image(7), image(8), image(9)]))
+    for name in ("8.png", "9.png"):
+        (tmp_path / name).unlink()
+    with pytest.raises(DataError, match=r"8\.png: the image is missing, as are 1 others of 3"):
+        CocoFrames(tmp_path)
+
+
+def test_an_image_of_another_size_is_an_error_where_it_is_read(tmp_path: Path) -> None:
+    data = CocoFrames(written(tmp_path, content(images=[image(7, width=41)])))
+    with pytest.raises(DataError, match=r"7\.png: expected an image of 41x30, got 40x30"):
+        _ = data[0]
+
+
+def test_parts_that_do_not_fit_together(tmp_path: Path) -> None:
+    other = content(images=[image(8)], annotations=[annotation(1, 8)], categories=[copy.deepcopy(CATEGORY)])
+    other["categories"][0]["keypoints"][0] = "snout"
+    written(tmp_path, content(), "a.json")
+    written(tmp_path, other, "b.json")
+    with pytest.raises(DataError, match=r"b\.json: expected the keypoints of a\.json.*got \['snout'"):
+        CocoFrames(tmp_path, annotations={"train": "a.json", "test": "b.json"})
+    with pytest.raises(DataError, match="expected each image once"):
+        CocoFrames(tmp_path, annotations={"train": "a.json", "test": "a.json"})
+    with pytest.raises(DataError, match=r"expected annotations for train, val or test, got \['all'\]"):
+        CocoFrames(tmp_path, annotations={"all": "a.json"})
+
+
+def test_what_the_exporter_writes_is_read_back(tmp_path: Path) -> None:
+    values = [[*range(1, 13), 20, 21], [*[NAN] * 6, *range(1, 7), NAN, NAN]]
+    project = DeepLabCutFrames(write_project(tmp_path, {"cage": labels("cage", values, multi_columns())}, MULTI))
+    (tmp_path / "labels.json").write_text(json.dumps(coco_labels(project, range(2))))
+    data = CocoFrames(tmp_path)
+    assert data.skeleton == project.skeleton
+    for written_frame, read in zip(project.frames, data.frames, strict=True):
+        facts = [
+            (frame.key, frame.height, frame.width, frame.video, frame.frame_index) for frame in (written_frame, read)
+        ]
+        assert facts[0] == facts[1]
+        np.testing.assert_array_equal(read.keypoints_in_image, written_frame.keypoints_in_image)
+        np.testing.assert_array_equal(read.unique_in_image, written_frame.unique_in_image)
+        assert [data.individuals[place] for place in read.identities] == [
+            "ab"[place] for place in written_frame.identities
+        ]

@@ -1,0 +1,30 @@
+import numpy as np
+
+from dlcpose.metrics.counts import Counts
+from dlcpose.structures.sample import labels_of
+from tests.metrics.made_up import SHAPE, SKELETON, at, prediction_of
+
+NOTHING = np.full((1, 5, 2), np.nan)
+
+
+def test_missed_and_invented_animals_are_counted() -> None:
+    labels = [
+        labels_of("a.png", (480, 640), np.stack([SHAPE + 100, at(400, 100)])),
+        labels_of("b.png", (480, 640), np.zeros((0, 5, 2))),
+        labels_of("c.png", (480, 640), np.concatenate([SHAPE[None] + 100, NOTHING])),
+    ]
+    predictions = [
+        prediction_of("a.png", np.stack([SHAPE + 103, at(100, 400)])),
+        prediction_of("b.png", np.concatenate([SHAPE[None], NOTHING])),
+        prediction_of("c.png", np.zeros((0, 5, 2))),
+    ]
+    assert Counts()(predictions, labels, SKELETON) == {"images": 3, "animals": 3, "missed": 2, "invented": 2}
+
+
+def test_animals_in_boxes_to_ignore_are_not_invented() -> None:
+    crowd = np.array([[400, 0, 640, 200]], np.float32)
+    boxes = np.array([[0, 200, 300, 480], [np.nan] * 4], np.float32)  # the first animal has a box and no keypoints
+    truth = np.concatenate([NOTHING, SHAPE[None] + 100])
+    labels = [labels_of("a.png", (480, 640), truth, boxes_in_image=boxes, ignored_in_image=crowd)]
+    found = np.stack([SHAPE + 101, at(500, 80), at(100, 300), at(400, 400)])
+    assert Counts()([prediction_of("a.png", found)], labels, SKELETON)["invented"] == 1

@@ -1,0 +1,167 @@
+"""DeepLabCut's figures against a second derivation from the written definition, in plain loops."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from dlcpose.metrics.deeplabcut import DeepLabCutFigures
+from dlcpose.structures.sample import labels_of
+from dlcpose.structures.skeleton import Skeleton
+from tests.metrics.made_up import SHAPE, SKELETON, at, herd, prediction_of, seeds
+
+Point = tuple[float, float] | None
+
+
+def naive_figures(labels, predictions, pcutoff=0.6, sigma=0.1) -> dict[str, float]:
+    images = []
+    for frame, prediction in zip(labels, predictions, strict=True):
+        truth: list[list[Point]] = []
+        for pose, flags in zip(frame.keypoints_in_image, frame.visibility, strict=True):
+            truth.append(
+                [
+                    (float(x), float(y)) if v > 0 and not math.isnan(x) else None
+                    for (x, y), v in zip(pose, flags, strict=True)
+                ]
+            )
+        truth = [pose for pose in truth if any(point is not None for point in pose)]
+        found = []
+        for pose, scores in zip(prediction.keypoints_in_image, prediction.keypoint_scores, strict=True):
+            points = [
+                (float(x), float(y), float(s)) if s >= 0 and not math.isnan(x) else None
+                for (x, y), s in zip(pose, scores, strict=True)
+            ]
+            if any(points):
+                found.append(points)
+        found.sort(key=lambda pose: -_mean_score(pose))
+        images.append((truth, found))
+    single = all(len(truth) <= 1 and len(found) <= 1 for truth, found in images)
+    distances, sure = [], []
+    for truth, found in images:
+        for pose, partner in _pairs(truth, found, 1e-6, sigma, single):
+            for there, here in zip(partner, pose, strict=True):
+                if there is not None and here is not None:
+                    distances.append(math.dist(there, here[:2]))
+                    if here[2] >= pcutoff:
+                        sure.append(distances[-1])
+    precision, recall = _precision_recall(images, sigma)
+    return {
+        "dlc_rmse": sum(distances) / len(distances) if distances else math.nan,
+        "dlc_rmse_pcutoff": sum(sure) / len(sure) if sure else math.nan,
+        "dlc_map": precision,
+        "dlc_mar": recall,
+    }
+
+
+def _mean_score(pose) -> float:
+    scores = [point[2] for point in pose if point is not None]
+    return sum(scores) / len(scores)
+
+
+def _oks(pose, truth, sigma) -> float:
+    known = [point for point in truth if point is not None]
+    if len(known) < 2:
+        return math.nan
+    xs, ys = zip(*known, strict=True)
+    area = (max(xs) - min(xs) + np.spacing(1)) * (max(ys) - min(ys) + np.spacing(1))
+    total = 0.0
+    for there, here in zip(truth, pose, strict=True):
+        if there is not None and here is not None:
+            total += math.exp(-(math.dist(there, here[:2]) ** 2) / (2 * area * (2 * sigma) ** 2))
+    return total / len(known)
+
+
+def _pairs(truth, found, threshold, sigma, single=False):
+    if single:
+        return [(found[0], truth[0])] if truth and found else []
+    taken, pairs = set(), []
+    for pose in found:
+        similar = [_oks(pose, each, sigma) for each in truth]
+        known = [n for n in range(len(truth)) if not math.isnan(similar[n])]
+        if not known:
+            continue
+        best = max(known, key=lambda n: similar[n])
+        if best not in taken and similar[best] >= threshold:
+            taken.add(best)
+            pairs.append((pose, truth[best]))
+    return pairs
+
+
+def _precision_recall(images, sigma) -> tuple[float, float]:
+    images = [
+        (
+            [pose for pose in truth if sum(point is not None for point in pose) > 1],
+            [pose for pose in found if sum(point is not None for point in pose) > 1],
+        )
+        for truth, found in images
+    ]
+    labelled = sum(len(truth) for truth, _ in images)
+    if not any(found for _, found in images):
+        return 0.0, 0.0
+    if labelled == 0:
+        return math.nan, math.nan
+    precisions, recalls = [], []
+    for step in range(10):
+        threshold = 0.5 + 0.05 * step
+        outcome = []
+        for truth, found in images:
+            right = [id(pose) for pose, _ in _pairs(truth, found, threshold, sigma)]
+            outcome += [(_mean_score(pose), id(pose) in right) for pose in found]
+        outcome.sort(key=lambda each: -each[0])
+        curve, hits = [], 0
+        for count, (_, right) in enumerate(outcome, start=1):
+            hits += right
+            curve.append((hits / labelled, hits / count))
+        for least in np.linspace(0, 1, 101):  # as written: a recall of 7/20 lies below the rounded 0.35
+            precisions.append(max((p for r, p in curve if r >= least), default=0.0))
+        recalls.append(hits / labelled)
+    return 100 * sum(precisions) / len(precisions), 100 * sum(recalls) / len(recalls)
+
+
+@given(seed=seeds)
+@settings(max_examples=25, deadline=None)
+def test_several_animals_agree_with_the_definition(seed: int) -> None:
+    labels, predictions = herd(seed, missing=0.3, noise=8)
+    figures = DeepLabCutFigures()(predictions, labels, SKELETON)
+    assert figures == pytest.approx(naive_figures(labels, predictions), rel=1e-6, nan_ok=True)
+
+
+@given(seed=seeds)
+@settings(max_examples=15, deadline=None)
+def test_a_single_animal_agrees_with_the_definition(seed: int) -> None:
+    labels, predictions = herd(seed, most=1, missing=0.3, noise=30)
+    figures = DeepLabCutFigures(pcutoff=0.4)(predictions, labels, SKELETON)
+    assert figures == pytest.approx(naive_figures(labels, predictions, pcutoff=0.4), rel=1e-6, nan_ok=True)
+
+
+def test_the_rmse_is_the_mean_distance() -> None:
+    labels = [labels_of("a.png", (480, 640), SHAPE[None])]
+    moved = SHAPE[None] + np.array([[3, 4], [0, 0], [0, 0], [0, 0], [0, 10]])
+    figures = DeepLabCutFigures()([prediction_of("a.png", moved, [[0.5, 0.6, 0.7, 0.8, 0.9]])], labels, SKELETON)
+    assert figures["dlc_rmse"] == pytest.approx(3)
+    assert figures["dlc_rmse_pcutoff"] == pytest.approx(2.5)
+
+
+def test_a_found_animal_gets_no_second_choice() -> None:
+    # Both are most like the first labelled animal; the surer one takes it and the other goes empty-handed.
+    labels = [labels_of("a.png", (480, 640), np.stack([SHAPE + 200, at(260, 200)]))]
+    found = np.stack([at(201, 200), at(202, 200)])
+    figures = DeepLabCutFigures()([prediction_of("a.png", found, [[0.9] * 5, [0.8] * 5])], labels, SKELETON)
+    assert figures["dlc_rmse"] == pytest.approx(1)
+    assert figures["dlc_mar"] == pytest.approx(50)
+
+
+def test_points_of_the_arena_are_pooled() -> None:
+    skeleton = Skeleton(names=SKELETON.names, unique=("corner",))
+    labels = [labels_of("a.png", (480, 640), SHAPE[None], unique_in_image=np.array([[10, 10]], np.float32))]
+    found = prediction_of("a.png", SHAPE[None], unique=np.array([[16, 18]]), unique_scores=np.array([0.1]))
+    figures = DeepLabCutFigures()([found], labels, skeleton)
+    assert figures["dlc_rmse"] == pytest.approx(10 / 6)
+    assert figures["dlc_rmse_pcutoff"] == 0
+
+
+def test_animals_on_one_line_have_no_size_and_are_never_right() -> None:
+    line = SHAPE * (0, 1)
+    labels = [labels_of("a.png", (480, 640), line[None])]
+    assert DeepLabCutFigures()([prediction_of("a.png", line[None])], labels, SKELETON)["dlc_map"] == 0

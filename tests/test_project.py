@@ -1,0 +1,113 @@
+import json
+from pathlib import Path
+
+import albumentations
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from torch.utils.data import DataLoader
+
+from dlcpose.datasets.coco import CocoFrames
+from dlcpose.project import PoseDataset, Project
+from dlcpose.structures.batch import collate
+from dlcpose.structures.errors import ConfigError, DataError
+from tests.datasets.dlc_projects import ten_frames, write_project
+from tests.datasets.test_deeplabcut import write_shuffle
+
+XY = albumentations.KeypointParams(format="xy")
+
+
+@pytest.fixture
+def openfield(shared_data: Path) -> Project:
+    return Project(proj_root=shared_data / "openfield-Pranav-2018-10-30")
+
+
+def test_a_real_project(openfield: Project) -> None:
+    assert openfield.skeleton.names == ("snout", "leftear", "rightear", "tailbase")
+    assert openfield.individuals == ("individual_1",)
+    assert len(openfield.frames) == 116
+
+
+def test_splits_are_remembered(openfield: Project) -> None:
+    assert (len(openfield.split.train), len(openfield.split.val), len(openfield.split.test)) == (93, 0, 23)
+    split = openfield.train_test_split(0.5, by="random", val_fraction=0.25, seed=3)
+    assert (len(split.train), len(split.val), len(split.test)) == (29, 29, 58)
+    assert openfield.split is split
+    assert openfield.train_test_split(0.5, by="random", val_fraction=0.25, seed=3) == split
+
+
+def test_the_projects_own_split(tmp_path: Path) -> None:
+    root = write_project(tmp_path, {"cage": ten_frames()})
+    write_shuffle(root, "80shuffle1", range(0, 10, 2), range(1, 10, 2))
+    split = Project(root).train_test_split(by="stored")
+    assert split.test == tuple(f"labeled-data/cage/img{number:04d}.png" for number in range(1, 10, 2))
+    assert len(split.train) == 5
+
+
+def test_coco_files_of_the_whole_and_of_a_set(openfield: Project, tmp_path: Path) -> None:
+    content = openfield.to_coco(tmp_path / "made" / "all.json")
+    assert json.loads((tmp_path / "made" / "all.json").read_text()) == content
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["all.json"]  # nothing half-written beside it
+    data = CocoFrames(openfield.root, annotations=str(tmp_path / "made" / "all.json"))
+    assert [frame.key for frame in data.frames] == [frame.key for frame in openfield.frames]
+    for ours, theirs in zip(openfield.frames, data.frames, strict=True):
+        np.testing.assert_array_equal(ours.keypoints_in_image, theirs.keypoints_in_image)
+    openfield.to_coco(tmp_path / "test.json", split="test")
+    assert {image["file_name"] for image in COCO(str(tmp_path / "test.json")).dataset["images"]} == set(
+        openfield.split.test
+    )
+
+
+def test_a_data_set_without_transform_is_the_frames(openfield: Project) -> None:
+    test = PoseDataset(openfield, mode="test")
+    assert len(test) == 23
+    crop = test[0]
+    frame = next(frame for frame in openfield.frames if frame.key == crop.key)
+    assert crop.key == openfield.split.test[0]
+    assert crop.image.shape == (480, 640, 3)
+    np.testing.assert_array_equal(crop.keypoints_in_crop, frame.keypoints_in_image)
+
+
+def test_a_mirrored_data_set_swaps_left_and_right(openfield: Project) -> None:
+    plain, mirrored = (
+        PoseDataset(openfield, transform)
+        for transform in (None, albumentations.Compose([albumentations.HorizontalFlip(p=1)], keypoint_params=XY))
+    )
+    assert len(mirrored) == 93
+    before, after = plain[5], mirrored[5]
+    np.testing.assert_array_equal(after.image, before.image[:, ::-1])
+    expected = before.keypoints_in_crop[:, [0, 2, 1, 3]] * [-1, 1] + [639, 0]
+    np.testing.assert_allclose(after.keypoints_in_crop, expected, atol=1e-3)
+
+
+def test_missing_and_lost_points_keep_their_place(shared_data: Path) -> None:
+    project = Project(shared_data / "Reaching-Mackenzie-2018-08-30")
+    away = albumentations.Compose([albumentations.Affine(translate_px={"x": 4000, "y": 0}, p=1)], keypoint_params=XY)
+    for index in range(3):
+        before, after = PoseDataset(project)[index], PoseDataset(project, away)[index]
+        np.testing.assert_allclose(after.keypoints_in_crop, before.keypoints_in_crop + np.array([4000, 0]), rtol=1e-4)
+
+
+def test_batches_of_images_of_unlike_size(shared_data: Path) -> None:
+    project = Project(shared_data / "Reaching-Mackenzie-2018-08-30")
+    project.train_test_split(by="random")
+    batch = next(iter(DataLoader(PoseDataset(project), batch_size=44, collate_fn=collate)))
+    assert tuple(batch.images.shape) == (44, 3, 747, 832)
+    assert tuple(batch.keypoints_in_crop.shape) == (44, 1, 5, 2)
+
+
+def test_errors_say_what_to_do(openfield: Project, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"Expected a split by one of \['block', 'video', 'random', 'stored'\], got 'frame'"
+    ):
+        openfield.train_test_split(by="frame")
+    with pytest.raises(ConfigError, match=r"Expected one of \['train', 'val', 'test'\], got 'trian'"):
+        PoseDataset(openfield, mode="trian")
+    with pytest.raises(DataError, match=r"the val set is empty\. Call train_test_split"):
+        PoseDataset(openfield, mode="val")
+    with pytest.raises(ConfigError, match="The transform moves no keypoints"):
+        PoseDataset(openfield, albumentations.Compose([albumentations.HorizontalFlip()]))
+    with pytest.raises(ConfigError, match="to leave frames to train on"):
+        openfield.train_test_split(0.5, val_fraction=0.5)
+    with pytest.raises(DataError, match=r"it has no config\.yaml"):
+        Project(tmp_path)
