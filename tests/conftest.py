@@ -1,8 +1,13 @@
 """What several tests need: the real labelled data beside the checkout, where there is any."""
 
+import os
 from pathlib import Path
 
-import pytest
+# Tests run side by side: more threads inside each only wait for each other. Set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+import pytest  # noqa: E402
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -71,7 +71,7 @@ def train(config: dict[str, Any]) -> None:
 
 
 KEYS = (
-    *("name", "seed", "trust", "resume", "run_dir", "evaluation", "datamodule"),
+    *("name", "seed", "best", "trust", "resume", "run_dir", "evaluation", "datamodule"),
     *("dataset", "split", "input", "augmentation", "pipeline", "backbone", "neck", "loss", "head", "detector"),
     *("optimizer", "schedule", "metric", "trainer", "callback", "logger"),
 )

@@ -1,0 +1,119 @@
+"""How much of the bare model's rate a whole training run keeps: loading, augmenting, targets, loss, optimizer, logging.
+
+Both are measured in turn in one process, several rounds of each: the bare model does forward and backward on one ready
+batch; the run is Lightning's, with the loader, the augmentation and everything else that `train.py` would have.
+
+    python benchmarks/training_rate.py                       # resnet_50, 256x256, batches of 8
+    python benchmarks/training_rate.py model=hrnet_w32 datamodule.batch_size=16
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, Trainer
+
+from dlcpose.build import Parts, build_input, build_pipeline, build_trunk
+from dlcpose.commands.compose import compose
+from dlcpose.commands.train import fastest_precision, quiet_libraries
+from dlcpose.pipelines.base import Pipeline
+from dlcpose.structures.batch import PoseBatch
+
+DEFAULTS = ["model=resnet_50", "dataset.height=256", "dataset.width=256", "dataset.frames=160", "logger=[none]"]
+
+
+class Clock(Callback):
+    """Seconds from the end of the first batch to the end of the last, and the images in between."""
+
+    def __init__(self) -> None:
+        self.began, self.ended, self.images = 0.0, 0.0, 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: Pipeline, outputs: Any, batch: PoseBatch, index: int
+    ) -> None:
+        self.ended = time.perf_counter()
+        if index == 0:
+            self.began, self.images = self.ended, 0
+        else:
+            self.images += len(batch)
+
+
+def rate_of_bare_model(pipeline: Pipeline, images: torch.Tensor, autocast: torch.autocast, steps: int) -> float:
+    """Images per second of forward and backward on one ready batch, the first step left out."""
+    pipeline.train()
+    for step in range(steps + 1):
+        if step == 1:
+            began = time.perf_counter()
+        pipeline.zero_grad()
+        with autocast:
+            maps = pipeline(images)
+            total = torch.stack([found.float().mean() for found in maps if found is not None]).sum()
+        total.backward()
+        if images.is_cuda:
+            torch.cuda.synchronize()
+    return steps * len(images) / (time.perf_counter() - began)
+
+
+def rate_of_run(
+    config: dict[str, Any], parts: Parts, pipeline: Pipeline, datamodule: Any, precision: str, steps: int
+) -> float:
+    """Images per second of a Lightning run of `steps` batches after the first."""
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = parts({**config["trainer"], "precision": precision}, "trainer")(
+            callbacks=[clock],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            default_root_dir=folder,
+            max_epochs=1,
+            limit_train_batches=steps + 1,
+            limit_val_batches=0,
+        )
+        trainer.fit(pipeline, datamodule=datamodule)
+    return clock.images / (clock.ended - clock.began)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("overrides", nargs="*", help="as for train.py")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=12, help="batches in a round")
+    arguments = parser.parse_args()
+    quiet_libraries()
+    config, parts = compose([*DEFAULTS, *arguments.overrides]), Parts()
+    trunk = build_trunk(config, parts)
+    data = parts(config["dataset"], "dataset")
+    split = parts(config["split"], "split")(data)
+    model_input = build_input(config, parts, trunk, [(frame.height, frame.width) for frame in data.frames])
+    shared = {"skeleton": data.skeleton, "model_input": model_input, "max_animals": data.max_animals}
+    pipeline = build_pipeline(config, parts, trunk, **shared, to_train=True)
+    transform = parts(config["augmentation"], "augmentation")
+    datamodule = parts(config["datamodule"], "datamodule")(data, split, model_input, transform)
+    precision = fastest_precision(config["trainer"]["accelerator"])
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    pipeline = pipeline.to(device, memory_format=torch.channels_last)
+    ready = pipeline.normalised(next(iter(datamodule.train_dataloader())).to(device)).images
+    autocast = torch.autocast(device, torch.bfloat16, enabled="bf16" in precision)
+    print(f"{pipeline.__class__.__name__} of {tuple(ready.shape)} images, {precision}, {datamodule.workers} workers")
+    shares = []
+    for round_number in range(arguments.rounds):
+        bare = rate_of_bare_model(pipeline, ready, autocast, arguments.steps)
+        whole = rate_of_run(config, parts, pipeline, datamodule, precision, arguments.steps)
+        pipeline = pipeline.to(device)
+        shares.append(whole / bare)
+        print(
+            f"round {round_number + 1}: bare {bare:.2f} images/s, run {whole:.2f} images/s, share {shares[-1]:.3f}",
+            flush=True,
+        )
+    print(
+        f"share of the bare model's rate: median {statistics.median(shares):.3f} ({min(shares):.3f} to {max(shares):.3f})"
+    )
+
+
+if __name__ == "__main__":
+    main()
