@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+
 from dlcpose.heads.base import Head
 from dlcpose.pipelines.base import Pipeline
 from dlcpose.structures.errors import ConfigError, DlcposeError
@@ -30,6 +32,14 @@ TRUSTED = (
     "albumentations",
     "pytorch_lightning",
     "torchmetrics",
+)
+# Of our own package only what holds parts: the rest writes files and runs programs, which no config has to name.
+PARTS = tuple(
+    f"dlcpose.{package}"
+    for package in (
+        *("backbones", "necks", "heads", "detectors", "pipelines", "losses", "metrics", "schedules", "callbacks"),
+        *("datasets", "augmentations", "structures"),
+    )
 )
 
 
@@ -73,10 +83,14 @@ class Parts:
         found = _imported(path, where)
         # A path may enter a trusted package and leave it again (timm.models.os.system): where the thing was defined
         # counts. From other people's packages only classes: their functions load files and call hosts.
-        is_own = _within(found.__module__, ("dlcpose", *self.trust))
-        is_class = inspect.isclass(found) and _within(found.__module__, TRUSTED)
+        home = found.__module__ or ""  # torch's compiled functions say None
+        is_own = _within(home, (*PARTS, *self.trust))
+        is_class = inspect.isclass(found) and _within(home, TRUSTED) and not _within(home, ("dlcpose",))
         if not (is_own or is_class):
-            raise ConfigError(f"{where}._target_: {path} is not a class of a trusted package: it may not be called.")
+            raise ConfigError(
+                f"{where}._target_: {path} is not a class of a trusted package: it may not be called. "
+                "Name a class, or a part of dlcpose."
+            )
         return found
 
 
@@ -86,6 +100,8 @@ def _within(path: str, packages: Sequence[str]) -> bool:
 
 def _imported(path: str, where: str) -> Any:
     module_name, _, name = path.rpartition(".")
+    if not module_name or not name:
+        raise ConfigError(f"{where}._target_: expected the path of something within a package, got {path!r}.")
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
@@ -113,8 +129,9 @@ def _complete(late: Any, where: str, *arguments: Any, **settings: Any) -> Any:
         return late(*arguments, **settings)
     except DlcposeError:
         raise
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{where}: {late.func.__name__} refuses its settings: {error}") from error
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{where}: {late.func.__name__} refuses its settings: {reason}") from error
 
 
 def _check_settings(target: Any, settings: Mapping[str, Any], where: str) -> None:
@@ -137,7 +154,7 @@ def _check_plain_type(target: Any, name: str, value: Any, where: str) -> None:
     called = target.__init__ if inspect.isclass(target) else target
     try:
         expected = typing.get_type_hints(called).get(name)
-    except NameError:  # an annotation that exists for type checkers only
+    except (NameError, AttributeError, TypeError):  # an annotation that exists for type checkers only
         return
     is_union = typing.get_origin(expected) in (typing.Union, types.UnionType)
     kinds = typing.get_args(expected) if is_union else (expected,)
@@ -183,7 +200,10 @@ def build_pipeline(
     _check_head(head, max_animals)
     training: dict[str, Any] = {}
     if to_train:
-        training = {name: parts(config[name], name) for name in ("optimizer", "schedule")}
+        # They are completed when training begins; what they refuse then is a mistake in the config all the same.
+        training = {
+            name: functools.partial(_complete, parts(config[name], name), name) for name in ("optimizer", "schedule")
+        }
         training["metrics"] = parts(config["metric"], "metric")
     joined = (trunk.backbone, trunk.neck, head)
     late_pipeline, shared = parts(config["pipeline"], "pipeline"), {"model_input": model_input, "skeleton": skeleton}

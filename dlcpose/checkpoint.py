@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dlcpose.build import Parts, build_pipeline, build_trunk
 from dlcpose.pipelines.base import Pipeline
-from dlcpose.structures.errors import CheckpointError
+from dlcpose.structures.errors import CheckpointError, DlcposeError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.structures.split import Split
@@ -83,7 +83,11 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
             f"{path}: expected checkpoint format {FORMAT}, got {described.get('format')}: "
             f"it was written by dlcpose {described.get('versions', {}).get('dlcpose', '?')}. Install that version."
         )
-    return Checkpoint(path, _description(described), content["state_dict"])
+    try:
+        return Checkpoint(path, _description(described), dict(content["state_dict"]))
+    except (KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError, DlcposeError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise CheckpointError(f"{path}: what it says of its model is incomplete ({reason}). Train it anew.") from error
 
 
 def _description(described: Mapping[str, Any]) -> Description:
@@ -112,7 +116,11 @@ def restore(checkpoint: Checkpoint, parts: Parts) -> Pipeline:
     try:
         pipeline.load_state_dict(checkpoint.weights)
     except RuntimeError as error:
-        raise CheckpointError(f"{checkpoint.path}: the weights do not fit the model it describes: {error}") from error
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"{checkpoint.path}: the weights do not fit the model it describes: {reason[:300]}. "
+            "Load it with the versions of dlcpose and timm that it was written with."
+        ) from error
     return pipeline.eval()
 
 

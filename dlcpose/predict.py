@@ -46,6 +46,8 @@ class Predictor:
 
     def stream(self, named: Iterable[tuple[str, Image]], batch_size: int) -> Iterator[list[PosePrediction]]:
         """Poses batch by batch, for (key, image) pairs of any number; images of unlike canvas never share a batch."""
+        if batch_size < 1:
+            raise ValueError(f"Expected a batch_size of at least 1, got {batch_size}.")
         waiting: list[PoseSample] = []
         for key, image in named:
             sample = PoseSample(labels=_no_labels(key, image, self.skeleton), image=image)
@@ -84,7 +86,7 @@ def _named(number: int, image: Image | str | Path) -> tuple[str, Image]:
 
 
 def _no_labels(key: str, image: Image, skeleton: Skeleton) -> FrameLabels:
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != "uint8":
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != "uint8" or not image.size:
         raise ValueError(f"{key}: expected an image (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}.")
     none: Floats = np.zeros((0, len(skeleton), 2), np.float32)
     return labels_of(key, image.shape[:2], none, unique_in_image=np.zeros((len(skeleton.unique), 2), np.float32))

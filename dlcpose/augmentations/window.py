@@ -1,4 +1,4 @@
-"""A closer look: a window around an animal, enlarged to the whole canvas."""
+"""Windows around animals: a closer look, enlarged to the whole canvas, or a small cut that costs less to compute."""
 
 from typing import Any
 
@@ -9,8 +9,38 @@ import numpy.typing as npt
 
 from dlcpose.codecs.affine import Matrix, apply_affine, compose, crop_matrix, resize_matrix
 
+Place = npt.NDArray[np.float64]  # (2,) as x, y
 
-class AnimalWindow(albumentations.DualTransform):
+
+class _Window(albumentations.DualTransform):
+    """What both windows share: a matrix into the output, and where the animals are after the transforms before."""
+
+    @property
+    def targets_as_params(self) -> list[str]:
+        """What is handed over besides the image: the points as they are now, and which animal each belongs to."""
+        return ["keypoints", "owners"]
+
+    def _centre_of_one(self, data: dict[str, Any], height: int, width: int) -> Place:
+        """The middle of one of the animals, or any place where there is none."""
+        owners = data["owners"]
+        points = np.asarray(data["keypoints"], np.float64)[: len(owners), :2]
+        within = ((points >= 0) & (points < (width, height))).all(axis=1)
+        present = np.unique(owners[(owners >= 0) & within])
+        if not len(present):
+            return np.asarray(self.random_generator.uniform((0, 0), (width, height)), np.float64)
+        of_one = points[(owners == self.random_generator.choice(present)) & within]
+        return np.asarray((of_one.min(axis=0) + of_one.max(axis=0)) / 2, np.float64)
+
+    def apply_to_keypoints(
+        self, keypoints: npt.NDArray[np.float32], matrix: Matrix, **params: Any
+    ) -> npt.NDArray[np.float32]:
+        """The points, with what albumentations keeps in further columns."""
+        moved = keypoints.copy()
+        moved[:, :2] = apply_affine(matrix, keypoints[:, :2])
+        return moved
+
+
+class AnimalWindow(_Window):
     """Cuts a window of the canvas's shape around one animal and enlarges it to the canvas.
 
     share: smallest and largest side of the window, as a share of the canvas's side. p: how often.
@@ -26,39 +56,57 @@ class AnimalWindow(albumentations.DualTransform):
         super().__init__(p=p)
         self.share = share
 
-    @property
-    def targets_as_params(self) -> list[str]:
-        """What `augment` hands over besides image and points."""
-        return ["animals"]
-
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         """Choose the window: its matrix from canvas to canvas."""
         height, width = params["shape"][:2]
         share = self.random_generator.uniform(*self.share)
-        centre = self._centre(data["animals"], height, width)
+        centre = self._centre_of_one(data, height, width)
         within = self.random_generator.uniform(0.25, 0.75, size=2)  # where in the window the centre comes to lie
         corner = centre - within * share * (width, height)
         corner = np.clip(corner, -0.5, (1 - share) * np.array([width, height]) - 0.5)  # edges of pixels, not centres
         cut = crop_matrix(corner[0] + 0.5, corner[1] + 0.5)
         return {"matrix": compose(resize_matrix(1 / share, 1 / share), cut)}
 
-    def _centre(self, animals: npt.NDArray[np.float32], height: int, width: int) -> npt.NDArray[np.float64]:
-        known = [points[~np.isnan(points).any(axis=1)] for points in animals]
-        known = [points for points in known if len(points)]
-        if not known:
-            return np.asarray(self.random_generator.uniform(0, (width, height)), np.float64)
-        chosen = known[self.random_generator.integers(len(known))]
-        return np.asarray((chosen.min(axis=0) + chosen.max(axis=0)) / 2, np.float64)
-
     def apply(self, img: npt.NDArray[np.uint8], matrix: Matrix, **params: Any) -> npt.NDArray[np.uint8]:
         """The window of the image."""
         height, width = img.shape[:2]
         return np.asarray(cv2.warpAffine(img, matrix, (width, height), flags=cv2.INTER_LINEAR), np.uint8)
 
-    def apply_to_keypoints(
-        self, keypoints: npt.NDArray[np.float32], matrix: Matrix, **params: Any
-    ) -> npt.NDArray[np.float32]:
-        """The points, with what albumentations keeps in further columns."""
-        moved = keypoints.copy()
-        moved[:, :2] = apply_affine(matrix, keypoints[:, :2])
-        return moved
+
+class AnimalCut(_Window):
+    """Cuts a part of fixed size out of the canvas, at its own scale: training sees fewer pixels, prediction all.
+
+    height, width: of the part, or the canvas's where that is smaller. around: how often it lies around an animal; else
+    it lies anywhere, so that the background is learned too. An animal's centre lies anywhere in the part's middle half.
+    """
+
+    class InitSchema(albumentations.DualTransform.InitSchema):
+        """What albumentations checks of the arguments."""
+
+        height: int
+        width: int
+        around: float
+
+    def __init__(self, height: int = 192, width: int = 192, around: float = 0.8, p: float = 1.0) -> None:
+        super().__init__(p=p)
+        self.height, self.width, self.around = height, width, around
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        """Choose the part: its first pixel and its size."""
+        height, width = params["shape"][:2]
+        size = np.minimum((self.width, self.height), (width, height))
+        most = np.array([width, height]) - size
+        if self.random_generator.uniform() < self.around:
+            within = self.random_generator.uniform(0.25, 0.75, size=2)
+            first = np.clip(self._centre_of_one(data, height, width) - within * size, 0, most)
+        else:
+            first = self.random_generator.uniform((0, 0), most + 1)
+        left, top = np.minimum(first.astype(int), most)
+        return {"matrix": crop_matrix(left, top), "part": (top, top + size[1], left, left + size[0])}
+
+    def apply(
+        self, img: npt.NDArray[np.uint8], part: tuple[int, int, int, int], **params: Any
+    ) -> npt.NDArray[np.uint8]:
+        """The part of the image."""
+        top, bottom, left, right = part
+        return np.ascontiguousarray(img[top:bottom, left:right])

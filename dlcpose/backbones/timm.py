@@ -54,6 +54,7 @@ class TimmBackbone(nn.Module):
             _load(self.network, Path(checkpoint_path), name)
         if frozen:
             self.requires_grad_(False)
+        self.train()  # Lightning trains modules in the mode it finds them in
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Feature maps of images (B, 3, H, W): one (B, C, H/s, W/s) for each stride s."""

@@ -59,6 +59,6 @@ class CollapseWatch(Callback):
 
     def _best_checkpoint(self, trainer: Trainer) -> Path | None:
         for callback in trainer.checkpoint_callbacks:
-            if isinstance(callback, ModelCheckpoint) and callback.monitor == self.monitor and callback.best_model_path:
+            if isinstance(callback, ModelCheckpoint) and callback.monitor is not None and callback.best_model_path:
                 return Path(callback.best_model_path)
         return None

@@ -14,8 +14,8 @@ class Progress(RichProgressBar):
     """Lightning's rich bar with the rate and the error in pixels; where there is no terminal, one line for each epoch."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.is_terminal = Console().is_terminal
+        super().__init__(refresh_rate=1 if self.is_terminal else 0)  # 0 draws no bar
         self.began, self.images, self.seconds, self.total_images = 0.0, 0, 0.0, 0
 
     @property
@@ -38,6 +38,7 @@ class Progress(RichProgressBar):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)
+        self._stop_clock()  # in epochs without validation
         if not self.is_terminal and trainer.is_global_zero:
             figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
             error = f", error {figures[FIGURE]:.2f} px" if FIGURE in figures else ""
@@ -50,6 +51,10 @@ class Progress(RichProgressBar):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_validation_start(trainer, pl_module)
         self._stop_clock()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_validation_end(trainer, pl_module)
+        self.began = time.perf_counter()  # an epoch may go on after it
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """What stands at the end of the bar."""

@@ -8,22 +8,32 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
-from dlcpose.commands.entry import CONF, plain
+from dlcpose.commands.entry import CONF, explained, plain
+from dlcpose.structures.errors import ConfigError
 
 
 def compose(
     overrides: Sequence[str] = (), *, config_name: str = "train", run_dir: str = "outputs/composed"
 ) -> dict[str, Any]:
-    """What the shell would have composed from these overrides, as plain values. The run folder is given, not dated."""
+    """What the shell would have composed from these overrides, as plain values. The run folder is given, not dated.
+
+    Raises ConfigError, in the words of the shell, where they do not compose.
+    """
     known_before = HydraConfig.instance().cfg
     GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose(config_name, list(overrides), return_hydra_config=True)
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            config = hydra.compose(config_name, list(overrides), return_hydra_config=True)
+    except Exception as error:
+        if (reason := explained(error, config_name, overrides)) is None:
+            raise
+        raise ConfigError(reason) from error
     with open_dict(config):
         config.hydra.runtime.output_dir = run_dir
     HydraConfig.instance().set_config(config)  # the config asks Hydra for the model's name and the run folder
-    with open_dict(config):
-        del config["hydra"]
-    content = plain(config)
-    HydraConfig.instance().cfg = known_before
-    return content
+    try:
+        with open_dict(config):
+            del config["hydra"]
+        return plain(config)
+    finally:
+        HydraConfig.instance().cfg = known_before

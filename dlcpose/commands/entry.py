@@ -1,12 +1,13 @@
 """From the shell to a composed config, and from an error to one line that says what to do."""
 
+import argparse
 import difflib
 import functools
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,6 +34,7 @@ def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> Non
     `--debug` or HYDRA_FULL_ERROR=1 shows tracebacks.
     """
     in_full = wants_traceback()
+    sys.argv = [sys.argv[0], *overrides_last(sys.argv[1:])]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and `explained` gets to see it
 
     @functools.wraps(command)
@@ -51,6 +53,8 @@ def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> Non
         main()
     except KeyboardInterrupt:
         fail("stopped.", 130)
+    except BrokenPipeError:
+        end_quietly()
     except Exception as error:
         if in_full or (reason := explained(error, config_name)) is None:
             raise
@@ -62,6 +66,18 @@ def wants_traceback() -> bool:
     asked = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     return asked or os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+
+def overrides_last(arguments: list[str]) -> list[str]:
+    """The arguments with options first: argparse refuses overrides on both sides of an option (`model=x -m seed=0,1`)."""
+    overrides = [argument for argument in arguments if re.match(r"[^-][^=]*=|~", argument)]
+    return [argument for argument in arguments if argument not in overrides] + overrides
+
+
+def end_quietly() -> NoReturn:
+    """End when nobody reads what is printed any more (`| head`); what is still buffered has nowhere to go."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(141)  # as a program that the signal ended
 
 
 def fail(reason: str, code: int = 1) -> NoReturn:
@@ -81,12 +97,13 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def explained(error: Exception, config_name: str) -> str | None:
-    """One line for a mistake of the user's, None for one of ours."""
+def explained(error: Exception, config_name: str, arguments: Sequence[str] | None = None) -> str | None:
+    """One line for a mistake of the user's, None for one of ours. arguments: the overrides; the shell's unless given."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     if isinstance(error, DlcposeError):
-        return str(error)
+        return _without_worker(str(error), type(error))
     if isinstance(error, (HydraException, OmegaConfBaseException)) or _was_raised_by_hydra(error):
-        return _of_composition(error, config_name)
+        return _of_composition(error, config_name, arguments)
     if isinstance(error, OSError):
         place = error.filename or "a file"
         return f"{place}: {error.strerror or error}. Check the path, its permissions and the disk's room."
@@ -95,19 +112,30 @@ def explained(error: Exception, config_name: str) -> str | None:
     return None
 
 
-def _of_composition(error: Exception, config_name: str) -> str:
+def _without_worker(text: str, kind: type[Exception]) -> str:
+    """What an error said before a data loader's worker handed it on, wrapped in its traceback."""
+    if "Original Traceback" not in text:
+        return text
+    return text.rstrip().rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2]
+
+
+def _of_composition(error: Exception, config_name: str, arguments: Sequence[str]) -> str:
     """What Hydra says of a config that does not compose, with the nearest names there are."""
     text = " ".join(str(error).split())
-    if found := re.search(r"Could not find '([\w/]+)/([\w.]+)'", text):
+    if found := re.search(r"Could not (?:find|load) '([\w/]+)/([\w.]+)'", text):
         group, option = found.groups()
-        return f"{group}={option}: no such option. {_nearest(option, options(group))}"
+        return f"{group}={option}: no such option. {_nearest(option, options(group, arguments))}"
     if found := re.search(r"Could not override '([\w/@.]+)'\.? ?(?:No match in the defaults list)", text):
         return f"{found[1]}: no such group. {_nearest(found[1], groups())}"
     if found := re.search(r"Could not override '([\w.]+)'|Key '([\w.]+)' is not in struct", text):
         key = found[1] or found[2]
         if "." not in key:
-            return f"{key}: no such group or key. {_nearest(key, groups() + _keys(config_name))}"
-        return f"{key}: no such key in this config. {_nearest(key, _keys(config_name))}"
+            return f"{key}: no such group or key. {_nearest(key, groups() + _keys(config_name, arguments))}"
+        return f"{key}: no such key in this config. {_nearest(key, _keys(config_name, arguments))}"
+    if "must be a string or a list" in text:  # Hydra does not say which
+        emptied = [argument.split("=")[0] for argument in arguments if re.fullmatch(r"[\w/]+=(null|\d+)", argument)]
+        group = next((name for name in emptied if name in groups()), "a group")
+        return f"{group}: expected the name of an option. There are: {', '.join(options(group)) or 'none'}."
     if found := re.search(r"Could not append.*?'([\w./]+)'", text):
         return f"{found[1]}: it is there already, write it without the +."
     return text
@@ -115,8 +143,8 @@ def _of_composition(error: Exception, config_name: str) -> str:
 
 def _was_raised_by_hydra(error: Exception) -> bool:
     """Hydra raises plain ValueErrors too; where the innermost frame is its own, it was the command line that was wrong."""
-    innermost = traceback.extract_tb(error.__traceback__)[-1].filename
-    return Path(hydra.__file__).parent in Path(innermost).parents
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and Path(hydra.__file__).parent in Path(frames[-1].filename).parents
 
 
 def groups() -> list[str]:
@@ -124,9 +152,18 @@ def groups() -> list[str]:
     return sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
 
 
-def options(group: str) -> list[str]:
-    """The options of a config group, by name."""
-    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+def options(group: str, arguments: Sequence[str] = ()) -> list[str]:
+    """The options of a config group, by name; with those of a folder of the user's own, where the arguments name one."""
+    folders = (CONF, *_own_folders(arguments))
+    return sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
+
+
+def _own_folders(arguments: Sequence[str]) -> list[Path]:
+    """The folder that `--config-dir` names."""
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd", type=Path)
+    named = parser.parse_known_args(list(arguments))[0].config_dir
+    return [] if named is None else [named.absolute()]
 
 
 def _nearest(name: str, names: list[str]) -> str:
@@ -138,13 +175,18 @@ def _nearest(name: str, names: list[str]) -> str:
     return f"There are: {', '.join(names)}." if len(names) < 40 else "`--cfg job` shows what there is."
 
 
-def _keys(config_name: str) -> list[str]:
+def _keys(config_name: str, arguments: Sequence[str]) -> list[str]:
     """Dotted keys of the config as composed from the groups the command chose."""
-    chosen = [argument for argument in sys.argv[1:] if re.match(r"^[\w/]+=[\w,\[\]]+$", argument)]
+    chosen = [argument for argument in arguments if re.match(r"^[\w/]+=[\w,\[\]]+$", argument)]
     chosen = [argument for argument in chosen if argument.split("=")[0] in groups() and "," not in argument]
+    chosen += [f"hydra.searchpath=[file://{folder}]" for folder in _own_folders(arguments)]
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return _flat(OmegaConf.to_container(hydra.compose(config_name, chosen)))
+        try:
+            config = hydra.compose(config_name, chosen)
+        except (HydraException, OmegaConfBaseException):  # what was chosen has a mistake of its own
+            config = hydra.compose(config_name)
+    return _flat(OmegaConf.to_container(config))
 
 
 def _flat(node: Any, before: str = "") -> list[str]:

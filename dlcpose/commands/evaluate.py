@@ -20,14 +20,21 @@ def main() -> None:
     run_hydra("evaluate", evaluate)
 
 
+KEYS = ("checkpoint", "frames", "batch_size", "trust", "run_dir", "evaluation", "dataset", "metric")
+
+
 def evaluate(config: dict[str, Any]) -> dict[str, float]:
     """Evaluate config["checkpoint"] and leave everything in config["run_dir"]/evaluation."""
     from dlcpose.build import Parts
     from dlcpose.checkpoint import read_checkpoint
-    from dlcpose.commands.train import quiet_libraries
+    from dlcpose.commands.train import check_keys, quiet_libraries
     from dlcpose.predict import load
+    from dlcpose.structures.errors import ConfigError
 
     quiet_libraries()
+    check_keys(config, KEYS)
+    if type(config["batch_size"]) is not int or config["batch_size"] < 1:
+        raise ConfigError(f"batch_size: expected a whole number from 1, got {config['batch_size']!r}.")
     parts = Parts(tuple(config["trust"]))
     description = read_checkpoint(config["checkpoint"]).description
     has_other_data = config.get("dataset") is not None

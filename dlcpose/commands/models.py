@@ -28,7 +28,6 @@ def available_models() -> list[str]:
 def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] = (256, 256)) -> ModelRow:
     """Facts of one model for this many keypoints and an image of `size`; no weights are made."""
     import torch
-    from torch._subclasses import FakeTensorMode
     from torch.utils.flop_counter import FlopCounterMode
 
     from dlcpose.build import Parts, build_pipeline, build_trunk
@@ -40,7 +39,7 @@ def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] = (256, 25
         tuple(f"keypoint_{number}" for number in range(keypoints)),
         limbs=tuple((number, number + 1) for number in range(keypoints - 1)),
     )
-    with FakeTensorMode():  # shapes without numbers: nothing is allocated or multiplied
+    with torch.device("meta"):  # shapes without numbers: nothing is allocated or multiplied
         pipeline = build_pipeline(
             config,
             parts,
@@ -66,7 +65,11 @@ def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] = (256, 25
 
 def models_for_several() -> list[str]:
     """Names of the models that tell several animals apart."""
-    return [row.name for row in map(describe, available_models()) if row.animals == "several"]
+    from dlcpose.build import Parts
+
+    # The head's class says so: nothing needs to be built.
+    heads = {name: Parts()(compose([f"model={name}"])["head"], "head") for name in available_models()}
+    return [name for name, late_head in heads.items() if late_head.func.multi_animal]
 
 
 def models_command(as_json: bool = False) -> None:

@@ -21,8 +21,9 @@ def train(*overrides: str, run_dir: str | Path | None = None) -> Path:
 def evaluate(checkpoint: str | Path, *overrides: str, run_dir: str | Path | None = None) -> dict[str, float]:
     """Figures of a checkpoint on its test frames, or on the data that the overrides name."""
     folder = _folder(run_dir)
-    config = compose([f"checkpoint='{checkpoint}'", *overrides], config_name="evaluate", run_dir=str(folder))
-    return evaluating.evaluate(config)
+    config = compose(["checkpoint=given", *overrides], config_name="evaluate", run_dir=str(folder))
+    # Put in afterwards: in Hydra's grammar, quotes and braces of a path would have a meaning.
+    return evaluating.evaluate({**config, "checkpoint": str(checkpoint)})
 
 
 def _folder(run_dir: str | Path | None) -> Path:

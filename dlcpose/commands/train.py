@@ -5,6 +5,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ def main() -> None:
 def train(config: dict[str, Any]) -> None:
     """Train and evaluate a composed config; everything it leaves lies in config["run_dir"]."""
     import pytorch_lightning as lightning
+    import torch
 
     from dlcpose.build import Parts, SeveralAnimalsError, build_input, build_pipeline, build_trunk
     from dlcpose.checkpoint import Description
@@ -36,13 +38,15 @@ def train(config: dict[str, Any]) -> None:
     from dlcpose.structures.errors import ConfigError
 
     quiet_libraries()
-    check_keys(config)
+    check_keys(config, KEYS)
+    check_seed(config["seed"])
     lightning.seed_everything(config["seed"], workers=True, verbose=False)
     run_dir = Path(config["run_dir"])
     parts = Parts(tuple(config["trust"]))
     trunk = build_trunk(config, parts)
+    check_optimizer(config, parts)
     data: LabelledFrames = parts(config["dataset"], "dataset")
-    resumed = None if config["resume"] is None else Path(config["resume"])
+    resumed = checkpoint_to_resume(config["resume"], run_dir)
     split = split_of(config, parts, data, resumed)
     sizes = [(frame.height, frame.width) for frame in data.frames]
     model_input = build_input(config, parts, trunk, sizes)
@@ -66,8 +70,12 @@ def train(config: dict[str, Any]) -> None:
     trainer = build_trainer(config, parts)
     record_run(run_dir, description)
     print_plan(trainer, pipeline, datamodule, description)
-    trainer.fit(pipeline, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
-    finish(config, parts, trainer, data, split)
+    pipeline.to(memory_format=torch.channels_last)
+    try:
+        trainer.fit(pipeline, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
+        finish(config, parts, trainer, data, split)
+    finally:
+        close_loggers(trainer)
 
 
 KEYS = (
@@ -75,20 +83,46 @@ KEYS = (
     *("dataset", "split", "input", "augmentation", "pipeline", "backbone", "neck", "loss", "head", "detector"),
     *("optimizer", "schedule", "metric", "trainer", "callback", "logger"),
 )
+PLAIN_KEYS = {"best": ("monitor", "mode"), "evaluation": ("pictures",)}  # of mappings that describe no part
 
 
-def check_keys(config: dict[str, Any]) -> None:
-    """Raises ConfigError for a key of the config that nobody reads, and for a seed that is no number."""
+def check_keys(config: dict[str, Any], known: Sequence[str]) -> None:
+    """Raises ConfigError for a key of the config that nobody reads, and for a `trust` that is no list."""
     import difflib
 
     from dlcpose.structures.errors import ConfigError
 
-    for key in config:
-        if key not in KEYS:
-            near = difflib.get_close_matches(key, KEYS, n=3) or KEYS
-            raise ConfigError(f"{key}: nothing reads this key. Nearest: {', '.join(near)}.")
-    if type(config["seed"]) is not int or config["seed"] < 0:
-        raise ConfigError(f"seed: expected a whole number from 0, got {config['seed']!r}.")
+    inner = {f"{name}.{key}": keys for name, keys in PLAIN_KEYS.items() for key in config.get(name, ())}
+    for key, keys in {**dict.fromkeys(config, known), **inner}.items():
+        last = key.rpartition(".")[2]
+        if last not in keys:
+            near = difflib.get_close_matches(last, keys, n=3)
+            what = f"Nearest: {', '.join(near)}" if near else f"There are: {', '.join(keys)}"
+            raise ConfigError(f"{key}: nothing reads this key. {what}.")
+    if not isinstance(config["trust"], list):
+        raise ConfigError(
+            f"trust: expected a list of packages, got {config['trust']!r}. Write trust=[{config['trust']}]."
+        )
+
+
+def check_seed(seed: Any) -> None:
+    """Raises ConfigError for a seed that is no number."""
+    from dlcpose.structures.errors import ConfigError
+
+    if type(seed) is not int or not 0 <= seed < 2**32:
+        raise ConfigError(f"seed: expected a whole number from 0 to below 2³², got {seed!r}.")
+
+
+def check_optimizer(config: dict[str, Any], parts: "Parts") -> None:
+    """Raises ConfigError for settings that the optimizer refuses, which it would otherwise tell when all else is ready."""
+    import torch
+
+    from dlcpose.structures.errors import ConfigError
+
+    try:
+        parts(config["optimizer"], "optimizer")([torch.nn.Parameter(torch.zeros(1))])
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"optimizer: {error}.") from error
 
 
 def quiet_libraries() -> None:
@@ -104,6 +138,19 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*log_every_n_steps.*")
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
     warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+def checkpoint_to_resume(resume: str | None, run_dir: Path) -> Path | None:
+    """The checkpoint a run goes on from: none, the one named, or for `last` the youngest of the runs of this name."""
+    from dlcpose.structures.errors import CheckpointError
+
+    if resume != "last":
+        return None if resume is None else Path(resume)
+    runs = run_dir.parents[1]  # run folders are <name>/<date>/<time>
+    found = sorted(runs.glob("*/*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise CheckpointError(f"resume=last: no run below {runs} has left a checkpoint. Start without it.")
+    return found[-1]
 
 
 def split_of(config: dict[str, Any], parts: "Parts", data: "LabelledFrames", resumed: Path | None) -> "Split":
@@ -143,7 +190,7 @@ def build_trainer(config: dict[str, Any], parts: "Parts") -> "Trainer":
         trainer: Trainer = parts(settings, "trainer")(
             callbacks=callbacks, logger=loggers, default_root_dir=config["run_dir"]
         )
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, ImportError) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
     return trainer
 
@@ -220,6 +267,15 @@ def print_plan(
         f"{datamodule.workers} workers",
         flush=True,
     )
+
+
+def close_loggers(trainer: "Trainer") -> None:
+    """End what a logger keeps open in this process: the next job of a sweep would go on in the same wandb run."""
+    from pytorch_lightning.loggers import WandbLogger
+
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()
 
 
 def finish(config: dict[str, Any], parts: "Parts", trainer: "Trainer", data: "LabelledFrames", split: "Split") -> None:

@@ -1,18 +1,27 @@
 """From a labelled frame to what a model is shown: placed on its canvas, then augmented, labels and image together."""
 
 import copy
+import random
 from dataclasses import replace
+from typing import Any
 
 import albumentations
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
+from albumentations.augmentations.geometric.distortion import BaseDistortion
+from albumentations.core.composition import BaseCompose
 
 from dlcpose.codecs.affine import Matrix, apply_affine, compose, fit_affine, invert_affine, place_on_canvas
+from dlcpose.datasets.bending import followed
+from dlcpose.datasets.resizing import CUT, WHOLE, about_corners
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
-from dlcpose.structures.sample import Floats, Image, PoseCrop, PoseSample
+from dlcpose.structures.sample import Floats, Image, Integers, PoseCrop, PoseSample
 from dlcpose.structures.skeleton import Skeleton
+
+FRAME_POINTS = 4  # corners of the crop that go through a transform with its points, to see what becomes of them
 
 
 def whole(sample: PoseSample) -> PoseCrop:
@@ -39,10 +48,11 @@ def on_canvas(sample: PoseSample, model_input: Input) -> PoseCrop:
 
 def resize_onto(image: Image, scaled: tuple[int, int], canvas: tuple[int, int]) -> Image:
     """An image brought to `scaled` (height, width), in the top-left corner of a black canvas of (height, width)."""
-    if image.shape[:2] != scaled:
-        shrinks = scaled[0] < image.shape[0]
-        size = (scaled[1], scaled[0])
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    # First what shrinks, then what grows: asked for both at once, OpenCV's INTER_AREA moves the image by 0.3 px.
+    shrunk = (min(scaled[0], image.shape[0]), min(scaled[1], image.shape[1]))
+    for size, interpolation in ((shrunk, cv2.INTER_AREA), (scaled, cv2.INTER_LINEAR)):
+        if image.shape[:2] != size:
+            image = cv2.resize(image, size[::-1], interpolation=interpolation)
     below, right = canvas[0] - scaled[0], canvas[1] - scaled[1]
     return np.pad(image, ((0, below), (0, right), (0, 0))) if below or right else image
 
@@ -50,28 +60,47 @@ def resize_onto(image: Image, scaled: tuple[int, int], canvas: tuple[int, int]) 
 def keeping_points(transform: albumentations.Compose) -> albumentations.Compose:
     """A copy of a transform that keeps every point, also those it hides or moves out of the frame.
 
+    Transforms that resize or bend move points with the image, which albumentations alone does only to half a pixel or
+    two. The copy is for points only: boxes and label fields that the transform was also built for are not asked for.
     Raises ConfigError when the transform is not made for points as x, y.
     """
-    processor = transform.processors.get("keypoints")
+    processor = transform.processors.get("keypoints") if isinstance(transform, albumentations.Compose) else None
     if processor is None or processor.params.format != "xy":
         raise ConfigError(
             'The transform moves no keypoints. Build it as Compose([...], keypoint_params=KeypointParams(format="xy")).'
         )
-    kept = copy.deepcopy(transform)
-    kept.processors["keypoints"].params.remove_invisible = False
-    return kept
+    return albumentations.Compose(
+        [_with_image(step) for step in copy.deepcopy(list(transform.transforms))],
+        keypoint_params=albumentations.KeypointParams(format="xy", remove_invisible=False),
+        p=transform.p,
+    )
+
+
+def _with_image(transform: Any) -> Any:
+    """A transform, or all within a composition, that moves points with the image. Changes what it is given."""
+    if isinstance(transform, BaseCompose):
+        transform.transforms = [_with_image(inner) for inner in transform.transforms]
+        return transform
+    if isinstance(transform, (*WHOLE, *CUT)):
+        steps = about_corners(transform)
+    elif isinstance(transform, BaseDistortion):
+        steps = followed(transform)
+    else:
+        return transform
+    share, transform.p = transform.p, 1.0
+    return albumentations.Sequential(steps, p=share)
 
 
 def augment(crop: PoseCrop, transform: albumentations.Compose, skeleton: Skeleton, seed: int | None = None) -> PoseCrop:
     """A crop through an albumentations transform made by `keeping_points`, labels and image together.
 
     Left and right are swapped by the skeleton's pairs whenever the transform mirrors. crop_to_image is exact where the
-    transform is affine, else its best affine likeness. With a seed, the same seed gives the same crop.
+    transform is affine, else its best affine likeness. The same seed gives the same crop; without one it is drawn from
+    torch's generator, which every worker of a loader has its own of.
     """
-    if seed is not None:
-        transform.set_random_seed(seed)
+    _seed(transform, int(torch.randint(2**31, ())) if seed is None else seed)
     height, width = crop.image.shape[:2]
-    frame = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], np.float32)
+    frame = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float32)
     corners = crop.boxes_in_crop[:, [[0, 1], [2, 1], [0, 3], [2, 3]]]  # (N, 4, 2)
     parts = [frame, crop.keypoints_in_crop.reshape(-1, 2), crop.unique_in_crop, corners.reshape(-1, 2)]
     image, points = _transformed(transform, crop, np.concatenate(parts))
@@ -86,16 +115,23 @@ def augment(crop: PoseCrop, transform: albumentations.Compose, skeleton: Skeleto
     return _mirrored(moved, skeleton) if np.linalg.det(crop_to_augmented[:, :2]) < 0 else moved
 
 
+def _seed(transform: albumentations.Compose, seed: int) -> None:
+    # One stream for all steps: set_random_seed gives each step its own from the same seed, so that they would all be
+    # taken or left together, and turn and scale would go hand in hand.
+    transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
+
+
 def _transformed(
     transform: albumentations.Compose, crop: PoseCrop, points: Floats
 ) -> tuple[Image, npt.NDArray[np.float32]]:
     """The image and points (P, 2) through a transform; NaN stays NaN, which albumentations itself cannot carry.
 
-    The animals' keypoints go along under `animals`, for transforms that look where the animals are.
+    Which animal each point belongs to goes along under `owners`, for transforms that look where the animals are.
     """
     missing = np.asarray(np.isnan(points).any(axis=1))
     numbers = np.where(missing[:, None], np.float32(0), points)
-    result = transform(image=crop.image, keypoints=numbers, animals=crop.keypoints_in_crop)
+    image = np.require(crop.image, requirements="W")  # a copy where it lies in the cache, which nobody may draw into
+    result = transform(image=image, keypoints=numbers, owners=_owners(crop, missing))
     moved = np.asarray(result["keypoints"], np.float32)[:, :2]
     if len(moved) != len(points):
         raise ConfigError(
@@ -103,6 +139,15 @@ def _transformed(
         )
     moved[missing] = np.nan
     return np.ascontiguousarray(result["image"]), moved
+
+
+def _owners(crop: PoseCrop, missing: npt.NDArray[np.bool_]) -> Integers:
+    """The animal of each point that `augment` hands over, −1 for those that are no animal's keypoint: (P,)."""
+    animals, keypoints = crop.visibility.shape
+    owners = np.full(len(missing), -1, np.int64)
+    owners[FRAME_POINTS : FRAME_POINTS + animals * keypoints] = np.repeat(np.arange(animals), keypoints)
+    owners[missing] = -1
+    return owners
 
 
 def _moved(crop: PoseCrop, crop_to_new: Matrix, image: Image) -> PoseCrop:

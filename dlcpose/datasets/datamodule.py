@@ -9,12 +9,14 @@ import cv2
 import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch import distributed
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from dlcpose.datasets.base import LabelledFrames
 from dlcpose.datasets.cache import CachedFrames
 from dlcpose.datasets.crops import augment, keeping_points, on_canvas
 from dlcpose.structures.batch import PoseBatch, collate
+from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.sample import FrameLabels, PoseCrop
 from dlcpose.structures.split import Split
@@ -22,27 +24,30 @@ from dlcpose.structures.split import Split
 Draw = tuple[int, int]  # index of a frame, seed of its augmentation
 
 
-class Draws(Sampler[Draw]):
+class Draws(DistributedSampler[Any]):
     """The order of an epoch: every frame once, or as often as it takes to fill `least` draws, shuffled anew each epoch.
 
     Each draw carries the seed of its augmentation, so a crop depends on seed, epoch and place in the epoch, not on which
-    worker makes it.
+    worker makes it. Lightning calls set_epoch as each epoch begins, also after resuming.
+    Several devices share an epoch's draws out in turn; `least` counts the draws of each. It is a DistributedSampler so
+    that Lightning does not wrap it in one that would never tell it the epoch.
     """
 
     def __init__(self, indices: Sequence[int], *, least: int, seed: int) -> None:
-        self.indices, self.seed, self.epoch = list(indices), seed, 0
-        self.length = max(len(self.indices), least)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this as each epoch begins, also after resuming."""
-        self.epoch = epoch
+        is_shared = distributed.is_available() and distributed.is_initialized()
+        devices, rank = (distributed.get_world_size(), distributed.get_rank()) if is_shared else (1, 0)
+        super().__init__(range(len(indices)), num_replicas=devices, rank=rank, seed=seed)  # type: ignore[arg-type]
+        self.indices = list(indices)
+        self.length = max(-(-len(self.indices) // devices), least)  # of one device
 
     def __iter__(self) -> Iterator[Draw]:
         generator = np.random.default_rng((self.seed, self.epoch))
-        rounds = -(-self.length // len(self.indices))
-        order = np.concatenate([generator.permutation(self.indices) for _ in range(rounds)])[: self.length]
-        seeds = generator.integers(2**31, size=self.length)
-        return iter([(int(index), int(seed)) for index, seed in zip(order, seeds, strict=True)])
+        total = self.length * self.num_replicas
+        rounds = -(-total // len(self.indices))
+        order = np.concatenate([generator.permutation(self.indices) for _ in range(rounds)])[:total]
+        seeds = generator.integers(2**31, size=total)
+        draws = [(int(index), int(seed)) for index, seed in zip(order, seeds, strict=True)]
+        return iter(draws[self.rank :: self.num_replicas])
 
     def __len__(self) -> int:
         return self.length
@@ -77,7 +82,7 @@ class PoseDataModule(LightningDataModule):
 
     batch_size: frames on each device. workers: processes that prepare them, or None for what suits the machine.
     cache_gb: memory for decoded images. least_steps: batches in an epoch at least, so that few frames still make epochs
-    worth validating.
+    worth validating. Raises ConfigError for a batch_size below 1 or workers below 0.
     """
 
     def __init__(
@@ -94,6 +99,10 @@ class PoseDataModule(LightningDataModule):
         least_steps: int = 0,
     ) -> None:
         super().__init__()
+        if batch_size < 1 or (workers is not None and workers < 0):
+            raise ConfigError(
+                f"datamodule: expected a batch_size from 1 and workers from 0, got {batch_size} and {workers}."
+            )
         places = {frame.key: index for index, frame in enumerate(data.frames)}
         self.train_indices = [places[key] for key in split.train]
         self.val_indices = [places[key] for key in split.val]

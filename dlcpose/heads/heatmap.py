@@ -45,13 +45,15 @@ class HeatmapHead(Head):
         heatmap_loss: Callable[[Tensor, Tensor], Tensor],
         deconvolutions: int = 1,
         channels: int = 256,
-        sigma: float = 2.0,
+        sigma: float = 1.0,
         offsets: bool = True,
         offset_radius: float = 3.0,
         offset_weight: float = 0.1,
         ignore_missing: bool = False,
     ) -> None:
         super().__init__()
+        if deconvolutions < 0:
+            raise ValueError(f"expected 0 or more deconvolutions, got {deconvolutions}")
         self.stride = stride / 2**deconvolutions
         self.heatmap_loss, self.sigma, self.ignore_missing = heatmap_loss, sigma, ignore_missing
         self.offset_radius, self.offset_weight = offset_radius, offset_weight

@@ -1,0 +1,148 @@
+"""What every backbone promises, run on each option of conf/backbone."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from dlcpose.build import Parts
+from dlcpose.commands.compose import compose
+from dlcpose.structures.errors import CheckpointError, ConfigError
+
+FOLDER = Path(__file__).parents[2] / "conf" / "backbone"
+NAMED = {"timm": ("convnext_tiny", "efficientnet_b0")}  # options that ask for a name
+CASES = sorted((path.stem, name) for path in FOLDER.glob("*.yaml") for name in NAMED.get(path.stem, (None,)))
+SMALL = ("resnet_18", None)
+
+
+@functools.cache
+def config_of(option: str, name: str | None) -> dict[str, Any]:
+    named = [] if name is None else [f"backbone.name={name}"]
+    return compose(["~model", "name=laws", f"backbone={option}", *named])
+
+
+def backbone_of(case: tuple[str, str | None], **settings: Any) -> Any:
+    node = {**config_of(*case)["backbone"], **settings}
+    return Parts()(node, "backbone")
+
+
+def batch(sides: int = 2) -> torch.Tensor:
+    torch.manual_seed(0)
+    return torch.randn(2, 3, 64, 32 * sides)
+
+
+def statistics(network: nn.Module) -> list[torch.Tensor]:
+    return [module.running_mean.clone() for module in network.modules() if isinstance(module, _BatchNorm)]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_channels_and_strides_are_as_stated(case: tuple[str, str | None]) -> None:
+    with torch.device("meta"):  # shapes alone: no weights are made
+        backbone = backbone_of(case).eval()
+        sides = (4 * backbone.size_divisor, 2 * backbone.size_divisor)
+        maps = backbone(torch.zeros(1, 3, *sides))
+    assert list(backbone.strides) == sorted(backbone.strides)
+    assert len(maps) == len(backbone.channels) == len(backbone.strides)
+    for level, channels, stride in zip(maps, backbone.channels, backbone.strides, strict=True):
+        assert level.shape == (1, channels, sides[0] // stride, sides[1] // stride)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("We couldn't connect to the hub"),
+        RuntimeError("Hub: cannot resolve the host"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_without_the_hub_a_run_stops_and_names_both_ways_out(
+    case: tuple[str, str | None], error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*args: Any, pretrained: bool, **settings: Any) -> Any:
+        assert pretrained, "random weights were taken where others were asked for"
+        raise error
+
+    monkeypatch.setattr(timm, "create_model", unreachable)
+    with pytest.raises(CheckpointError) as caught:
+        backbone_of(case, pretrained=True)
+    assert "backbone.checkpoint_path=" in str(caught.value)
+    assert "backbone.pretrained=false" in str(caught.value)
+
+
+def test_timm_itself_fails_in_one_of_those_ways_when_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(CheckpointError, match="pretrained=false"):
+        backbone_of(SMALL, pretrained=True)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_weights_come_from_a_file(suffix: str, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    there = backbone_of(SMALL)
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".pt":
+        torch.save({"state_dict": there.network.state_dict()}, path)
+    else:
+        pytest.importorskip("safetensors.torch").save_file(there.network.state_dict(), path)
+    torch.manual_seed(2)
+    here = backbone_of(SMALL, checkpoint_path=str(path))
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(there.state_dict().values(), here.state_dict().values(), strict=True)
+    )
+
+
+def test_a_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    state = backbone_of(SMALL).network.state_dict()
+    first = next(iter(state))
+    broken = {
+        "missing.pt": {key: value for key, value in state.items() if key != first},
+        "shape.pt": {**state, first: torch.zeros(3)},
+        "none.pt": {"state_dict": {}},
+    }
+    for name, content in broken.items():
+        torch.save(content, tmp_path / name)
+        with pytest.raises(CheckpointError, match=name):
+            backbone_of(SMALL, checkpoint_path=str(tmp_path / name))
+    (tmp_path / "text.pt").write_text("no weights at all")
+    for name in ("text.pt", "absent.pt"):
+        with pytest.raises(CheckpointError, match=name):
+            backbone_of(SMALL, checkpoint_path=str(tmp_path / name))
+
+
+def test_a_name_that_timm_does_not_have_is_answered_with_near_ones() -> None:
+    with pytest.raises(ConfigError, match="resnet50"):
+        backbone_of(("timm", "resnet5o"))
+
+
+def test_frozen_weights_do_not_move() -> None:
+    backbone = backbone_of(SMALL, frozen=True).train()
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    readout = nn.Conv2d(backbone.channels[-1], 1, 1)
+    optimizer = torch.optim.SGD([weight for weight in (*backbone.parameters(), *readout.parameters())], lr=1.0)
+    readout(backbone(batch())[-1]).square().sum().backward()
+    optimizer.step()
+    assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
+    assert readout.weight.grad is not None
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_frozen_statistics_keep_their_running_means_while_weights_learn(keeps: bool) -> None:
+    backbone = backbone_of(SMALL, frozen_statistics=keeps).train()
+    before, weights = statistics(backbone), [weight.clone() for weight in backbone.parameters()]
+    optimizer = torch.optim.SGD(backbone.parameters(), lr=0.1)
+    backbone(batch())[-1].square().mean().backward()
+    optimizer.step()
+    stayed = [torch.equal(one, other) for one, other in zip(before, statistics(backbone), strict=True)]
+    assert all(stayed) if keeps else not any(stayed)
+    assert any(not torch.equal(one, other) for one, other in zip(weights, backbone.parameters(), strict=True))

@@ -1,0 +1,46 @@
+"""Every cell near a keypoint leads to it; that peaks do is shown in test_peaks.py."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
+
+from dlcpose.codecs.offsets import draw_offsets
+
+SIZE = (14, 19)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31 - 1), st.integers(0, 4), st.floats(0.5, 6))
+def test_each_near_cell_leads_to_the_nearest_animals_keypoint_and_no_other_asks(
+    seed: int, animals: int, radius: float
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.rand(2, animals, 3, 2, generator=generator) * torch.tensor([22.0, 17.0]) - 1.5
+    points[torch.rand(2, animals, 3, generator=generator) < 0.3] = torch.nan
+    ways = draw_offsets(points, radius, SIZE)
+    assert tuple(ways.shape) == (2, 3, 2, *SIZE)
+    cells = torch.cartesian_prod(torch.arange(SIZE[0]), torch.arange(SIZE[1])).flip(1).double()
+    for image in range(2):
+        for keypoint in range(3):
+            known = points[image, :, keypoint].double()
+            known = known[~known.isnan().any(dim=1)]
+            led = ways[image, keypoint].flatten(1).T.double()  # (cells, 2)
+            asked = ~led.isnan().any(dim=1)
+            assert (led.isnan().any(dim=1) == led.isnan().all(dim=1)).all()
+            if not len(known):
+                assert not asked.any()
+                continue
+            nearest = torch.from_numpy(cdist(cells, known)).amin(dim=1)
+            assert asked[nearest < radius - 1e-4].all()
+            assert not asked[nearest > radius + 1e-4].any()
+            torch.testing.assert_close(led[asked].norm(dim=1), nearest[asked], atol=1e-4, rtol=0)
+            ends = (cells + led)[asked]
+            if len(ends):
+                assert cdist(ends, known).min(axis=1).max() < 1e-4
+
+
+def test_the_order_of_animals_does_not_matter() -> None:
+    points = torch.tensor([[[[5.0, 5.0]], [[9.0, 6.0]], [[6.5, 11.0]]]])
+    first = draw_offsets(points, 4.0, SIZE)
+    torch.testing.assert_close(first, draw_offsets(points.flip(1), 4.0, SIZE), equal_nan=True)

@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from dlcpose.datasets.base import image_file_size, read_image_file
+from dlcpose.structures.errors import DataError
+from tests.datasets.counted_frames import CountedFrames
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
+
+
+def test_an_image_is_read_as_pillow_reads_it(tmp_path: Path) -> None:
+    PillowImage.fromarray(PICTURE).save(tmp_path / "ünï cödé.png")
+    image = read_image_file(tmp_path / "ünï cödé.png")
+    np.testing.assert_array_equal(image, PICTURE)
+    assert image.flags.c_contiguous
+    assert image_file_size(tmp_path / "ünï cödé.png") == (7, 5)
+
+
+@pytest.mark.parametrize("kind", ["grey", "grey 16", "alpha"])
+def test_other_kinds_of_image_become_rgb(tmp_path: Path, kind: str) -> None:
+    stored = {
+        "grey": PICTURE[..., 0],
+        "grey 16": PICTURE[..., 0].astype(np.uint16) * 257,
+        "alpha": np.dstack([PICTURE, np.full((7, 5), 9, np.uint8)]),
+    }[kind]
+    cv2.imwrite(str(tmp_path / "a.png"), stored)
+    image = read_image_file(tmp_path / "a.png")
+    assert (image.shape, image.dtype) == ((7, 5, 3), np.uint8)
+    if kind != "alpha":
+        np.testing.assert_array_equal(image, np.repeat(PICTURE[..., :1], 3, axis=2))
+
+
+def test_a_flag_of_orientation_turns_nothing(tmp_path: Path) -> None:
+    exif = PillowImage.Exif()
+    exif[0x0112] = 6  # to be shown turned by 90 degrees
+    PillowImage.fromarray(PICTURE).save(tmp_path / "a.jpg", exif=exif)
+    assert read_image_file(tmp_path / "a.jpg").shape == (7, 5, 3)
+    assert image_file_size(tmp_path / "a.jpg") == (7, 5)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no picture at all", "cut"])
+def test_a_file_that_is_no_image_is_named(tmp_path: Path, content: bytes | str | None) -> None:
+    path = tmp_path / "a.png"
+    if content == "cut":
+        cv2.imwrite(str(path), PICTURE)
+        path.write_bytes(path.read_bytes()[:20])
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    for read in (read_image_file, image_file_size):
+        with pytest.raises(DataError, match=r"a\.png") as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_image_of_another_size_than_its_labels_is_refused() -> None:
+    frames = CountedFrames([(6, 8), (6, 8)], last_is_wrong=True)
+    assert frames[0].image.shape == (6, 8, 3)
+    with pytest.raises(DataError, match="frame 1: expected an image of 8x6, got 8x5"):
+        frames[1]
+
+
+def test_the_most_animals_a_frame_can_hold() -> None:
+    frames = CountedFrames([(6, 8)])
+    assert frames.max_animals == 1
+    frames.individuals = ("a", "b", "c")
+    assert frames.max_animals == 3
+    frames.individuals, frames.frames = (), []
+    assert frames.max_animals == 1

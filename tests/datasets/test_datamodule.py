@@ -1,0 +1,165 @@
+"""What a run is shown depends on its seed and the epoch, and on nothing else."""
+
+from collections import Counter
+from dataclasses import fields
+from pathlib import Path
+
+import albumentations as A
+import pytest
+import pytorch_lightning as lightning
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlcpose.datasets import datamodule as module
+from dlcpose.datasets.datamodule import Draws, PoseDataModule
+from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.input import Input
+from dlcpose.structures.split import Split
+from tests.datasets.counted_frames import CountedFrames
+from tests.made_up_runs import frames_of, run_of, tiny_config, trainer_of
+
+FRAMES = CountedFrames([(16, 24)] * 7)
+XY = A.KeypointParams(format="xy")
+STEPS = [A.HorizontalFlip(p=0.5), A.Affine(rotate=(-40, 40), p=0.7), A.GaussNoise(p=0.5)]
+
+
+def made(
+    *, workers: int = 0, seed: int = 3, batch_size: int = 2, least_steps: int = 0, train: int = 5
+) -> PoseDataModule:
+    keys = tuple(frame.key for frame in FRAMES.frames)
+    return PoseDataModule(
+        FRAMES,
+        Split(keys[:train], keys[train:], ()),
+        Input(16, 24),
+        A.Compose(STEPS, keypoint_params=XY),
+        seed=seed,
+        batch_size=batch_size,
+        workers=workers,
+        least_steps=least_steps,
+    )
+
+
+def epochs(data: PoseDataModule, which: list[int]) -> list[list[PoseBatch]]:
+    loader = data.train_dataloader()
+    shown = []
+    for epoch in which:
+        loader.sampler.set_epoch(epoch)
+        shown.append(list(loader))
+    return shown
+
+
+def assert_same(first: list[PoseBatch], second: list[PoseBatch]) -> None:
+    for one, other in zip(first, second, strict=True):
+        assert one.keys == other.keys
+        for field in fields(one):
+            if field.name != "keys":
+                here, there = getattr(one, field.name), getattr(other, field.name)
+                torch.testing.assert_close(here, there, rtol=0, atol=0, equal_nan=True)
+
+
+def test_the_same_seed_gives_the_same_batches_whatever_the_number_of_workers() -> None:
+    alone = epochs(made(workers=0), [0, 1])
+    for workers in (1, 2):
+        for one, other in zip(alone, epochs(made(workers=workers), [0, 1]), strict=True):
+            assert_same(one, other)
+
+
+def test_another_epoch_or_seed_gives_other_batches() -> None:
+    first, second = epochs(made(), [0, 1])
+    other = epochs(made(seed=4), [0])[0]
+    for unlike in (second, other):
+        assert any(bool((one.images != two.images).any()) for one, two in zip(first, unlike, strict=True))
+
+
+def test_a_resumed_epoch_is_the_epoch() -> None:
+    assert_same(epochs(made(), [0, 1, 2])[2], epochs(made(), [2])[0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 30), st.integers(0, 100), st.integers(0, 2**31 - 1), st.integers(0, 50))
+def test_an_epoch_shows_every_frame_as_evenly_as_can_be(count: int, least: int, seed: int, epoch: int) -> None:
+    indices = list(range(100, 100 + count))
+    draws = Draws(indices, least=least, seed=seed)
+    draws.set_epoch(epoch)
+    shown = Counter(index for index, _ in draws)
+    assert len(draws) == sum(shown.values()) == max(count, least)
+    assert set(shown) == set(indices)
+    assert max(shown.values()) - min(shown.values()) <= 1
+    assert list(draws) == list(draws)
+
+
+def test_a_frame_shown_twice_is_augmented_anew() -> None:
+    seeds = [seed for _, seed in Draws([7], least=50, seed=0)]
+    assert len(set(seeds)) == 50
+
+
+@pytest.mark.parametrize("count", [1, 6, 7])
+def test_devices_share_an_epoch_and_each_hears_of_the_next(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(module.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(module.distributed, "get_world_size", lambda: 3)
+    samplers = []
+    for rank in range(3):
+        monkeypatch.setattr(module.distributed, "get_rank", lambda rank=rank: rank)
+        samplers.append(Draws(list(range(count)), least=2, seed=0))
+    assert len({len(sampler) for sampler in samplers}) == 1
+    shown = Counter(index for sampler in samplers for index, _ in sampler)
+    assert set(shown) == set(range(count))
+    assert max(shown.values()) - min(shown.values()) <= 1
+    seeds = [seed for sampler in samplers for _, seed in sampler]
+    assert len(set(seeds)) == len(seeds) >= 6
+    # Lightning wraps a sampler of another kind in one that keeps the epoch to itself.
+    assert isinstance(samplers[0], torch.utils.data.DistributedSampler)
+    before = list(samplers[1])
+    samplers[1].set_epoch(1)
+    assert list(samplers[1]) != before
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "least_steps", "expected"), [(2, 0, 2), (2, 9, 9), (8, 0, 1), (8, 3, 3), (5, 0, 1)]
+)
+def test_an_epoch_has_at_least_so_many_steps_and_no_batch_of_leftovers(
+    batch_size: int, least_steps: int, expected: int
+) -> None:
+    (batches,) = epochs(made(batch_size=batch_size, least_steps=least_steps), [0])
+    assert len(batches) == expected == len(made(batch_size=batch_size, least_steps=least_steps).train_dataloader())
+    if batch_size <= 5 or least_steps:
+        assert {len(batch) for batch in batches} == {batch_size}
+
+
+def test_validation_shows_its_frames_in_order_as_they_are() -> None:
+    data = made(batch_size=4)
+    for _ in range(2):
+        (batch,) = list(data.val_dataloader())
+        assert batch.keys == ("frame 5", "frame 6")
+        for place, index in enumerate((5, 6)):
+            picture = FRAMES.picture(index, 16, 24)
+            torch.testing.assert_close(batch.images[place].permute(1, 2, 0), torch.from_numpy(picture))
+            assert (batch.keypoints_in_crop[place] == index + 0.25).all()
+    assert set(data.labels) == {"frame 5", "frame 6"}
+
+
+class KeysSeen(lightning.Callback):
+    def __init__(self) -> None:
+        self.seen: dict[int, list[PoseBatch]] = {}
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        self.seen.setdefault(trainer.current_epoch, []).append(batch)
+
+
+def test_lightning_resumes_with_the_draws_of_the_next_epoch(tmp_path: Path) -> None:
+    data = frames_of(8)
+    straight, resumed = KeysSeen(), KeysSeen()
+    pipeline, batches = run_of(tiny_config(), data)
+    trainer_of(tmp_path, max_epochs=3, callbacks=[straight]).fit(pipeline, datamodule=batches)
+    pipeline, batches = run_of(tiny_config(), data)
+    first = trainer_of(tmp_path, max_epochs=1)
+    first.fit(pipeline, datamodule=batches)
+    first.save_checkpoint(tmp_path / "half.ckpt")
+    pipeline, batches = run_of(tiny_config(), data)
+    second = trainer_of(tmp_path, max_epochs=3, callbacks=[resumed])
+    second.fit(pipeline, datamodule=batches, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
+    assert sorted(resumed.seen) == [1, 2]
+    for epoch in (1, 2):
+        assert_same(resumed.seen[epoch], straight.seen[epoch])
+    assert [batch.keys for batch in straight.seen[0]] != [batch.keys for batch in straight.seen[1]]

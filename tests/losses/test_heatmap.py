@@ -1,0 +1,100 @@
+"""What every heatmap loss promises, found by conf/loss."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from torch import Tensor
+from torch.nn import functional
+
+from dlcpose.build import Parts
+from dlcpose.losses.heatmap import binary_cross_entropy, mean_squared_error
+
+FOLDER = Path(__file__).parents[2] / "conf" / "loss"
+OPTIONS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+SHAPE = (2, 3, 8, 9)
+
+
+@pytest.fixture(params=OPTIONS)
+def loss(request: pytest.FixtureRequest) -> Callable[[Tensor, Tensor], Tensor]:
+    return Parts()(yaml.safe_load((FOLDER / f"{request.param}.yaml").read_text()), "loss")
+
+
+def maps(seed: int) -> Tensor:
+    return torch.rand(SHAPE, generator=torch.Generator().manual_seed(seed)) * 0.98 + 0.01
+
+
+def test_the_wanted_map_itself_costs_nothing_and_any_other_something(loss: Callable) -> None:
+    wanted = maps(0)
+    assert float(loss(wanted, wanted)) == pytest.approx(0, abs=1e-6)
+    assert loss(wanted, wanted).shape == ()
+    for shift in (-0.005, 0.005):
+        assert float(loss(wanted + shift, wanted)) > 0
+    assert float(loss(maps(1), wanted)) > float(loss(wanted * 0.9 + maps(1) * 0.1, wanted))
+
+
+def test_extreme_maps_are_finite(loss: Callable) -> None:
+    found = torch.zeros(SHAPE, requires_grad=True)
+    value = loss(found, torch.ones(SHAPE))
+    value.backward()
+    assert value.isfinite()
+    assert found.grad is not None
+    assert found.grad.isfinite().all()
+
+
+def test_what_is_not_asked_neither_costs_nor_pulls(loss: Callable) -> None:
+    wanted = maps(0)
+    wanted[0, 1] = torch.nan
+    found, other = maps(1).requires_grad_(), maps(1)
+    other[0, 1] = maps(2)[0, 1]
+    value = loss(found, wanted)
+    torch.testing.assert_close(value, loss(other, wanted))
+    value.backward()
+    assert found.grad is not None
+    assert found.grad.isfinite().all()
+    assert (found.grad[0, 1] == 0).all()
+    assert (found.grad[1] != 0).all()
+
+
+def test_nothing_asked_costs_nothing(loss: Callable) -> None:
+    found = maps(1).requires_grad_()
+    value = loss(found, torch.full(SHAPE, torch.nan))
+    value.backward()
+    assert float(value) == 0
+    assert found.grad is not None
+    assert (found.grad == 0).all()
+
+
+def test_a_cell_on_a_keypoint_weighs_more(loss: Callable) -> None:
+    wanted = torch.zeros(SHAPE)
+    wanted[..., 4, 4] = 1
+    missed, invented = torch.full(SHAPE, 0.01), torch.full(SHAPE, 0.01)
+    missed[..., 4, 4] = 0.5
+    invented[..., 4, 4], invented[..., 0, 0] = 0.99, 0.5
+    assert float(loss(missed, wanted)) > float(loss(invented, wanted))
+
+
+def test_half_precision_gives_what_full_precision_gives(loss: Callable) -> None:
+    found, wanted = maps(1).bfloat16(), maps(0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = loss(found, wanted)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, loss(found.float(), wanted))
+
+
+def test_without_weights_they_are_torchs_own() -> None:
+    found, wanted = maps(1), maps(0)
+    entropy = -(wanted * wanted.log() + (1 - wanted) * (1 - wanted).log()).mean()
+    torch.testing.assert_close(
+        binary_cross_entropy(found, wanted, foreground=0), functional.binary_cross_entropy(found, wanted) - entropy
+    )
+    torch.testing.assert_close(mean_squared_error(found, wanted, foreground=0), functional.mse_loss(found, wanted))
+
+
+def test_the_excess_over_the_least_entropy_has_the_same_gradient() -> None:
+    found, again, wanted = maps(1).requires_grad_(), maps(1).requires_grad_(), maps(0)
+    binary_cross_entropy(found, wanted, foreground=0).backward()
+    functional.binary_cross_entropy(again, wanted).backward()
+    torch.testing.assert_close(found.grad, again.grad)

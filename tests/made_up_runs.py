@@ -1,0 +1,118 @@
+"""A network small enough to train in a test, on a handful of rendered animals, through the same doors as a real run."""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as lightning
+import torch
+import yaml
+
+from dlcpose.build import Parts, build_input, build_pipeline, build_trunk
+from dlcpose.checkpoint import Description
+from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.datamodule import PoseDataModule
+from dlcpose.datasets.synthetic import SyntheticFrames
+from dlcpose.pipelines.base import Pipeline
+from dlcpose.structures.split import Split
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+def option(group: str, name: str) -> dict[str, Any]:
+    """A config file as plain values; those of other places must not be in it."""
+    return yaml.safe_load((CONF / group / f"{name}.yaml").read_text())
+
+
+def tiny_config(**changes: Any) -> dict[str, Any]:
+    """resnet_18 would take seconds where timm's own test network takes none."""
+    return {
+        "backbone": {**option("backbone", "resnet_18"), "name": "test_resnet"},
+        "neck": {**option("neck", "fpn"), "channels": 32},
+        "head": {
+            **option("head", "heatmap"),
+            "channels": 32,
+            "heatmap_loss": option("loss", "binary_cross_entropy"),
+        },
+        "pipeline": option("pipeline", "bottom_up"),
+        "input": option("input", "letterbox"),
+        "augmentation": option("augmentation", "none"),
+        "optimizer": option("optimizer", "adamw"),
+        "schedule": option("schedule", "cosine"),
+        "metric": {"error": {"_target_": "dlcpose.metrics.pixel_error.PixelError"}},
+        **changes,
+    }
+
+
+def frames_of(count: int, **settings: Any) -> SyntheticFrames:
+    return SyntheticFrames(**{"frames": count, "height": 64, "width": 64, "videos": 1, "occlusion": 0.0, **settings})
+
+
+def halves(data: LabelledFrames) -> Split:
+    """Half of the frames to train on, half to validate with, none to test."""
+    keys = tuple(frame.key for frame in data.frames)
+    middle = max(1, len(keys) // 2)
+    return Split(keys[:middle], keys[middle:], ())
+
+
+def pipeline_of(config: dict[str, Any], data: LabelledFrames, *, to_train: bool = True) -> Pipeline:
+    torch.manual_seed(0)
+    parts = Parts()
+    trunk = build_trunk(config, parts)
+    sizes = [(frame.height, frame.width) for frame in data.frames]
+    model_input = build_input(config, parts, trunk, sizes)
+    return build_pipeline(
+        config,
+        parts,
+        trunk,
+        skeleton=data.skeleton,
+        model_input=model_input,
+        max_animals=data.max_animals,
+        to_train=to_train,
+    )
+
+
+def run_of(
+    config: dict[str, Any], data: LabelledFrames, *, workers: int = 0, batch_size: int = 2, least_steps: int = 0
+) -> tuple[Pipeline, PoseDataModule]:
+    """What a training command hands to Lightning."""
+    pipeline = pipeline_of(config, data)
+    split = halves(data)
+    transform = Parts()(config["augmentation"], "augmentation")
+    module = PoseDataModule(
+        data,
+        split,
+        pipeline.model_input,
+        transform,
+        seed=0,
+        batch_size=batch_size,
+        workers=workers,
+        least_steps=least_steps,
+    )
+    pipeline.labels = module.labels
+    pipeline.described = Description(
+        config, data.skeleton, pipeline.model_input, split, data.individuals, data.max_animals
+    ).as_dict()
+    return pipeline, module
+
+
+def trainer_of(folder: Path, **settings: Any) -> lightning.Trainer:
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+    return lightning.Trainer(
+        **{
+            "default_root_dir": folder,
+            "accelerator": "cpu",
+            "max_epochs": 1,
+            "enable_checkpointing": False,
+            **quiet,
+            **settings,
+        }
+    )
+
+
+def checkpoint_of(folder: Path, config: dict[str, Any] | None = None, data: LabelledFrames | None = None) -> Path:
+    """A checkpoint as Lightning writes it, after an epoch."""
+    pipeline, module = run_of(config or tiny_config(), data or frames_of(4))
+    trainer = trainer_of(folder)
+    trainer.fit(pipeline, datamodule=module)
+    trainer.save_checkpoint(folder / "best.ckpt")
+    return folder / "best.ckpt"

@@ -1,0 +1,27 @@
+import pytest
+
+from dlcpose.structures.errors import DataError
+from dlcpose.structures.split import Split
+
+
+def test_a_split_without_frames_to_train_on_is_refused() -> None:
+    with pytest.raises(DataError, match="no frames to train on \\(1 for validation, 2 to test\\)"):
+        Split((), ("a",), ("b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("sets", "names"),
+    [
+        ((("a", "b"), ("b",), ()), "train and val, such as b"),
+        ((("a",), ("c",), ("a",)), "train and test, such as a"),
+        ((("a",), ("c", "d"), ("d", "c")), "2 frames stand in both val and test, such as c"),
+    ],
+)
+def test_no_frame_stands_in_two_sets(sets: tuple[tuple[str, ...], ...], names: str) -> None:
+    with pytest.raises(DataError, match=names):
+        Split(*sets)
+
+
+def test_what_is_saved_is_what_is_read() -> None:
+    split = Split(("a", "b"), (), ("c",))
+    assert Split(**{name: tuple(keys) for name, keys in split.as_dict().items()}) == split
