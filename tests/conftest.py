@@ -7,7 +7,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-import pytest  # noqa: E402
+import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 

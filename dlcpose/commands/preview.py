@@ -7,6 +7,7 @@ from dlcpose.commands.compose import compose
 
 def preview_command(overrides: list[str], out: Path, frames: int) -> None:
     """Draw augmented training frames of the config that the overrides compose."""
+    config = compose(overrides)  # before what takes seconds to import: a misspelt name is told at once
     import numpy as np
 
     from dlcpose.build import Parts, build_input, build_trunk
@@ -14,14 +15,14 @@ def preview_command(overrides: list[str], out: Path, frames: int) -> None:
     from dlcpose.datasets.crops import augment, keeping_points, on_canvas
     from dlcpose.exporters.pictures import contact_sheet, draw_poses, write_png
 
-    config = compose(overrides)
     check_keys(config, KEYS)
     parts = Parts(tuple(config["trust"]))
+    trunk = build_trunk(config, parts)
     data = parts(config["dataset"], "dataset")
     keys = set(parts(config["split"], "split")(data).train)
     indices = [index for index, frame in enumerate(data.frames) if frame.key in keys]
     sizes = [(frame.height, frame.width) for frame in data.frames]
-    model_input = build_input(config, parts, build_trunk(config, parts), sizes)
+    model_input = build_input(config, parts, trunk, sizes)
     transform = keeping_points(parts(config["augmentation"], "augmentation"))
     drawn, captions = [], []
     for number, index in enumerate(np.resize(indices, frames)):

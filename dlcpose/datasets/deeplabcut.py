@@ -70,16 +70,22 @@ def _find_tables(config: ProjectConfig, scorer: str | None) -> list[LabelTable]:
         else:
             tables.append(read_table(folder, name))
     if not tables:
+        others = sorted({name.removeprefix(LABELS) for folder in folders for name in _label_names(folder)})
         raise DataError(
             f"{labelled}: expected {LABELS}{scorer or config.scorer}.csv or .h5 in one of {len(folders)} folders, "
-            "got none. Label frames in DeepLabCut first."
+            + (f"got those of {', '.join(others)}. Name one of them." if others else "got none. Label frames first.")
         )
     return tables
 
 
+def _label_names(folder: Path) -> list[str]:
+    """The names, without ending, of the files of labels in a folder, whoever labelled."""
+    return sorted({path.stem for path in folder.glob(f"{LABELS}*") if path.suffix in (".csv", ".h5")})
+
+
 def _choose_labels(folder: Path, scorer: str, *, insist: bool) -> str | None:
     """The name, without ending, of the labels to read in a folder; None where there are none."""
-    found = sorted({path.stem for path in folder.glob(f"{LABELS}*") if path.suffix in (".csv", ".h5")})
+    found = _label_names(folder)
     if f"{LABELS}{scorer}" in found:
         return f"{LABELS}{scorer}"
     if insist or not found:

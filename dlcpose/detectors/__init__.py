@@ -1,0 +1,1 @@
+"""What finds the boxes of animals for the top-down pipeline."""

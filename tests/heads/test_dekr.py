@@ -1,0 +1,164 @@
+"""DEKR: published sizes, exact decoding of many and of close animals, scores, and what the loss weighs."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlcpose.build import Parts, build_pipeline, build_trunk
+from dlcpose.commands.compose import compose
+from dlcpose.heads.dekr import DekrHead, DekrMaps
+from dlcpose.losses.heatmap import binary_cross_entropy
+from dlcpose.pipelines.base import Pipeline
+from dlcpose.structures.input import Input
+from dlcpose.structures.skeleton import Skeleton
+from tests.heads.made_up_batches import assert_found, batch_of
+
+NAN = float("nan")
+
+
+def head_of(keypoints: int, *, stride: float = 4, in_channels: int = 30, **settings: Any) -> DekrHead:
+    skeleton = Skeleton(tuple(f"keypoint_{number}" for number in range(keypoints)))
+    torch.manual_seed(0)
+    return DekrHead(in_channels, stride, skeleton, heatmap_loss=binary_cross_entropy, **settings).eval()
+
+
+def pipeline_of(*overrides: str, keypoints: int = 17) -> Pipeline:
+    config, parts = compose(overrides), Parts()
+    return build_pipeline(
+        config,
+        parts,
+        build_trunk(config, parts),
+        skeleton=Skeleton(tuple(f"keypoint_{number}" for number in range(keypoints))),
+        model_input=Input(64, 64),
+        max_animals=3,
+        to_train=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("dekr_w18", 9_740_920), ("dekr_w32", 29_561_182), ("dekr_w48", 65_684_590)]
+)
+def test_sizes_are_the_published_ones(name: str, parameters: int) -> None:
+    with torch.device("meta"):
+        pipeline = pipeline_of(f"model={name}")
+    assert sum(weight.numel() for weight in pipeline.parameters()) == parameters
+    assert pipeline.head.stride == 4
+    assert pipeline.head.multi_animal
+
+
+@pytest.mark.parametrize("backbone", ["resnet_18", "hrnet_w32"])
+def test_it_stands_on_any_backbone(backbone: str) -> None:
+    with torch.device("meta"):
+        pipeline = pipeline_of("model=dekr_w18", f"backbone={backbone}", keypoints=1)
+        maps = pipeline(torch.zeros(2, 3, 64, 96))
+    assert maps.ways.shape == (2, 1, 2, 16, 24)
+    assert maps.centres.shape == maps.heatmaps.shape == (2, 1, 16, 24)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 100_000), st.integers(1, 30), st.integers(1, 6), st.sampled_from([1, 2, 4, 8]))
+def test_as_many_as_thirty_animals_come_back_exactly(seed: int, animals: int, keypoints: int, stride: int) -> None:
+    """Each centre in the middle of a cell of its own: beside, across, and on top of each other."""
+    chance = np.random.default_rng(seed)
+    height, width = 20 * stride, 28 * stride
+    inner = [(x, y) for x in range(3, 25) for y in range(3, 17)]
+    cells = np.array([inner[place] for place in chance.choice(len(inner), animals, replace=False)])
+    centres = (cells + chance.uniform(-0.3, 0.3, (animals, 2))) * stride + (stride - 1) / 2
+    around = chance.uniform(-2.5, 2.5, (animals, keypoints, 2)) * stride
+    poses = centres[:, None] + around - around.mean(axis=1, keepdims=True)
+    head = head_of(keypoints, stride=stride, duplicate=0.99999)  # so small and so many, some are alike by chance
+    batch = batch_of([poses, poses[:1]], (height, width))
+    for found, truth in zip(head.decode(head.encode(batch)), batch.keypoints_in_crop, strict=True):
+        assert_found(found, truth, within=1e-2 * stride)
+
+
+def test_animals_on_top_of_each_other_come_back_with_the_default_settings() -> None:
+    body = np.array([[-24.0, 0.0], [-8.0, 3.0], [10.0, -3.0], [24.0, 0.0]])
+    places = np.array([[[60.0, 44.0]], [[64.0, 47.0]], [[57.0, 49.0]]])
+    batch = batch_of([places + np.stack((body, body[:, ::-1] * (1, -1), -body))], (96, 128))
+    head = head_of(4)
+    assert_found(head.decode(head.encode(batch))[0], batch.keypoints_in_crop[0], within=1e-2)
+
+
+@pytest.mark.parametrize("snap_radius", [0.0, 1.5])
+def test_missing_keypoints_stay_missing_and_the_rest_is_exact(snap_radius: float) -> None:
+    poses = np.array([[[20.3, 30.1], [NAN, NAN], [41.7, 33.3]], [[80.2, 40.9], [90.1, 60.6], [NAN, NAN]]])
+    batch = batch_of([poses], (96, 128))
+    head = head_of(3, snap_radius=snap_radius)
+    found = head.decode(head.encode(batch))[0]
+    assert_found(found, batch.keypoints_in_crop[0], within=0.1)
+    assert found.keypoints_in_crop.isnan().any(dim=-1).sum() == 2
+    assert (found.keypoint_scores[found.keypoints_in_crop.isnan().any(dim=-1)] == 0).all()
+
+
+def test_keypoints_outside_the_image_are_led_to() -> None:
+    batch = batch_of([np.array([[[100.0, 40.0], [115.0, 42.0], [150.0, 44.0]]])], (96, 128))
+    head = head_of(3)
+    assert_found(head.decode(head.encode(batch))[0], batch.keypoints_in_crop[0], within=1e-2)
+
+
+def test_summits_correct_ways_that_miss_a_little() -> None:
+    batch = batch_of([np.array([[[30.0, 30.0], [60.0, 33.0]]])], (96, 128))
+    plain, snapping = head_of(2), head_of(2, snap_radius=1.5)
+    wanted = plain.encode(batch)
+    missing_a_little = wanted._replace(ways=wanted.ways + 0.8)
+    with pytest.raises(AssertionError):
+        assert_found(plain.decode(missing_a_little)[0], batch.keypoints_in_crop[0], within=1.0)
+    assert_found(snapping.decode(missing_a_little)[0], batch.keypoints_in_crop[0], within=0.1)
+
+
+def test_scores_are_the_centres_times_the_heatmaps() -> None:
+    batch = batch_of([np.array([[[30.0, 30.0], [60.0, 33.0]]])], (96, 128))
+    head = head_of(2)
+    wanted = head.encode(batch)
+    sure = head.decode(wanted)[0]
+    unsure = head.decode(wanted._replace(centres=0.5 * wanted.centres, heatmaps=0.5 * wanted.heatmaps))[0]
+    torch.testing.assert_close(unsure.keypoint_scores, 0.25 * sure.keypoint_scores)
+    torch.testing.assert_close(sure.scores, sure.keypoint_scores.mean(dim=-1))
+    assert sure.keypoint_scores.min() > 0.8
+    assert len(head.decode(wanted._replace(centres=0.05 * wanted.centres))[0]) == 0
+
+
+def test_no_more_animals_than_asked_the_surest_first() -> None:
+    places = np.array([[x, y] for x in (20.0, 60.0, 100.0) for y in (20.0, 60.0)])
+    batch = batch_of([places[:, None] + np.array([[-8.0, 0.0], [8.0, 2.0]])], (96, 128))
+    head = head_of(2, max_animals=4)
+    found = head.decode(head.encode(batch))[0]
+    assert len(found) == 4
+    assert found.scores.diff().le(0).all()
+
+
+def test_offsets_count_in_units_of_their_animals_size() -> None:
+    """The same miss in cells costs a small animal more, down to the size of the square."""
+    body = np.array([[-12.0, -16.0], [12.0, 16.0]])  # 40 px: 10 cells
+    costs = []
+    for size in (1.0, 2.0, 0.1):
+        batch = batch_of([(size * body + (64, 48))[None]], (96, 128))
+        head = head_of(2, offset_weight=0.5)
+        wanted = head.encode(batch)
+        found = wanted._replace(ways=wanted.ways.nan_to_num(7.0) + 1.0)
+        costs.append(float(head.loss(found, wanted)["offset"]))
+    one_cell = 0.5 * (1 - 0.5 / 9)
+    np.testing.assert_allclose(costs, [one_cell / 10, one_cell / 20, one_cell / 4], rtol=1e-4)
+
+
+def test_maps_drawn_on_a_batch_with_padded_animals_are_those_without() -> None:
+    pose = np.array([[[30.0, 30.0], [60.0, 33.0]]])
+    head = head_of(2)
+    alone = head.encode(batch_of([pose], (96, 128)))
+    padded = head.encode(batch_of([pose, np.repeat(pose, 5, axis=0) + np.arange(5)[:, None, None] * 9], (96, 128)))
+    for one, many in zip(alone, padded, strict=True):
+        torch.testing.assert_close(one[0], many[0], equal_nan=True)
+
+
+def test_it_begins_with_empty_maps() -> None:
+    with torch.no_grad():
+        maps: DekrMaps = head_of(3)(torch.randn(1, 30, 16, 16))
+    assert maps.heatmaps.mean() == pytest.approx(0.01, abs=0.01)
+    assert maps.ways.abs().max() < 0.5
+    assert math.isclose(float(maps.centres.mean()), 0.01, abs_tol=0.01)

@@ -1,0 +1,176 @@
+"""What every head promises, whatever it puts out: run on each option of conf/head."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dlcpose.build import Parts, Trunk, build_pipeline
+from dlcpose.commands.compose import compose
+from dlcpose.heads.base import Head
+from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.input import Input
+from dlcpose.structures.skeleton import Skeleton
+from tests.heads.made_up_batches import assert_found, batch_of, flipped, single
+
+OPTIONS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "head").glob("*.yaml"))
+SIZE = (64, 96)
+CHANNELS, STRIDE = 32, 4
+SKELETON = Skeleton(("nose", "left_ear", "right_ear", "tail"), limbs=((0, 1), (0, 2), (0, 3), (1, 2)), pairs=((1, 2),))
+BODY = np.array([[0.0, -9.0], [-6.0, -2.0], [6.0, -3.0], [1.0, 11.0]])  # (K, 2) px around the animal's place
+
+
+class TinyTrunk(nn.Module):
+    """One strided convolution in the place of a backbone."""
+
+    channels, strides, size_divisor = (CHANNELS,), (STRIDE,), STRIDE
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, CHANNELS, STRIDE, stride=STRIDE)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return [self.layer(images).relu()]
+
+
+class FirstMap(nn.Module):
+    out_channels, stride = CHANNELS, STRIDE
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        return features[0]
+
+
+@functools.cache
+def config_of(option: str) -> dict[str, Any]:
+    return compose(["~model", "name=laws", f"head={option}"])
+
+
+def head_of(option: str) -> Head:
+    torch.manual_seed(0)
+    pipeline = build_pipeline(
+        config_of(option),
+        Parts(),
+        Trunk(TinyTrunk(), FirstMap()),
+        skeleton=SKELETON,
+        model_input=Input(*SIZE),
+        max_animals=1,
+        to_train=False,
+    )
+    return pipeline.head.eval()
+
+
+@pytest.fixture(params=OPTIONS)
+def head(request: pytest.FixtureRequest) -> Head:
+    return head_of(request.param)
+
+
+def scene(head: Head, seed: int, *, missing: bool = False) -> PoseBatch:
+    """Two images of animals apart from each other, as many as the head can tell apart."""
+    chance = np.random.default_rng(seed)
+    places = np.array([[22.0, 32.0], [70.0, 30.0]])[: 2 if head.multi_animal else 1]
+    poses = []
+    for count in (len(places), 1):
+        around = places[:count, None] + BODY + chance.uniform(-3, 3, (count, len(BODY), 2))
+        if missing:
+            around[0, 3] = np.nan
+        poses.append(around)
+    return batch_of(poses, SIZE)
+
+
+def nothing_labelled() -> PoseBatch:
+    return batch_of([np.full((1, len(SKELETON), 2), np.nan)] * 2, SIZE)
+
+
+def features_of(count: int) -> Tensor:
+    torch.manual_seed(1)
+    return torch.randn(count, CHANNELS, SIZE[0] // STRIDE, SIZE[1] // STRIDE)
+
+
+def tensors_of(maps: Any) -> dict[str, Tensor]:
+    return {name: value for name, value in maps._asdict().items() if isinstance(value, Tensor)}
+
+
+def test_there_are_options() -> None:
+    assert "heatmap" in OPTIONS
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("missing", [False, True])
+def test_decoding_what_was_encoded_gives_the_labelled_poses(head: Head, seed: int, missing: bool) -> None:
+    batch = scene(head, seed, missing=missing)
+    for found, truth in zip(head.decode(head.encode(batch)), batch.keypoints_in_crop, strict=True):
+        assert_found(found, truth, within=head.stride)
+        assert ((found.scores >= 0) & (found.scores <= 1)).all()
+        assert ((found.keypoint_scores >= 0) & (found.keypoint_scores <= 1)).all()
+        assert found.keypoint_scores.shape == found.keypoints_in_crop.shape[:2]
+
+
+def test_found_and_wanted_maps_are_alike(head: Head) -> None:
+    found, wanted = head(features_of(2)), head.encode(scene(head, 0))
+    assert type(found) is type(wanted)
+    assert {name: value.shape for name, value in tensors_of(found).items()} == {
+        name: value.shape for name, value in tensors_of(wanted).items()
+    }
+
+
+def test_the_stride_is_what_the_maps_have(head: Head) -> None:
+    expected = (round(SIZE[0] / head.stride), round(SIZE[1] / head.stride))
+    maps = [value for value in tensors_of(head(features_of(1))).values() if value.ndim >= 4]
+    assert all(tuple(value.shape[-2:]) == expected for value in maps)
+
+
+def test_what_is_wanted_costs_nothing(head: Head) -> None:
+    wanted = head.encode(scene(head, 0))
+    found = type(wanted)(*(value.nan_to_num(0.0) if isinstance(value, Tensor) else value for value in wanted))
+    for name, value in head.loss(found, wanted).items():
+        assert value.shape == ()
+        assert 0 <= float(value) < 1e-3, name
+
+
+@pytest.mark.parametrize("what", ["some", "none"])
+def test_losses_and_their_gradients_are_finite_where_labels_are_missing(head: Head, what: str) -> None:
+    batch = scene(head, 0, missing=True) if what == "some" else nothing_labelled()
+    head.train()
+    losses = head.loss(head(features_of(2)), head.encode(batch))
+    assert all(value.isfinite() for value in losses.values())
+    torch.stack(list(losses.values())).sum().backward()
+    gradients = [weight.grad for weight in head.parameters() if weight.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    if what == "some":
+        assert any(gradient.abs().max() > 0 for gradient in gradients)
+
+
+def test_an_image_without_animals_is_no_accident(head: Head) -> None:
+    empty = batch_of([np.zeros((0, len(SKELETON), 2))] * 2, SIZE)
+    wanted = head.encode(empty)
+    assert all(value.isfinite() for value in head.loss(head(features_of(2)), wanted).values())
+    assert len(head.decode(wanted)) == 2
+
+
+def test_a_batch_gives_what_its_images_give_alone(head: Head) -> None:
+    batch, features = scene(head, 2, missing=True), features_of(2)
+    with torch.no_grad():
+        together = head(features), head.encode(batch)
+        for index in range(2):
+            alone = head(features[index : index + 1]), head.encode(single(batch, index))
+            for many, one in zip(together, alone, strict=True):
+                for name, value in tensors_of(one).items():
+                    torch.testing.assert_close(
+                        tensors_of(many)[name][index : index + 1], value, atol=1e-4, rtol=1e-4, equal_nan=True
+                    )
+                found, expected = head.decode(many)[index], head.decode(one)[0]
+                torch.testing.assert_close(
+                    found.keypoints_in_crop, expected.keypoints_in_crop, atol=1e-2, rtol=0, equal_nan=True
+                )
+
+
+def test_the_mirror_image_is_answered_with_the_mirrored_animals(head: Head) -> None:
+    batch = scene(head, 3)
+    mirrored = head.decode(head.encode(flipped(batch, SKELETON.flip_order)))
+    for found, plain in zip(mirrored, head.decode(head.encode(batch)), strict=True):
+        back = plain.keypoints_in_crop[:, list(SKELETON.flip_order)] * torch.tensor([-1.0, 1.0])
+        assert_found(found, back + torch.tensor([SIZE[1] - 1.0, 0.0]), within=0.25)

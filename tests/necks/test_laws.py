@@ -1,0 +1,64 @@
+"""What every neck promises, run on each option of conf/neck."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from dlcpose.build import Parts
+from dlcpose.commands.compose import compose
+
+OPTIONS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "neck").glob("*.yaml"))
+CHANNELS, STRIDES = (8, 16, 24, 32), (4, 8, 16, 32)
+SIZE = (64, 96)
+
+
+@functools.cache
+def config_of(option: str) -> dict[str, Any]:
+    return compose(["~model", "name=laws", f"neck={option}"])
+
+
+@pytest.fixture(params=OPTIONS)
+def neck(request: pytest.FixtureRequest) -> Any:
+    torch.manual_seed(0)
+    return Parts()(config_of(request.param)["neck"], "neck")(in_channels=CHANNELS, strides=STRIDES).eval()
+
+
+def features_of(count: int) -> list[Tensor]:
+    torch.manual_seed(1)
+    sizes = [(SIZE[0] // stride, SIZE[1] // stride) for stride in STRIDES]
+    return [torch.randn(count, channels, *size) for channels, size in zip(CHANNELS, sizes, strict=True)]
+
+
+def test_there_are_options() -> None:
+    assert "identity" in OPTIONS
+
+
+def test_channels_and_stride_are_as_stated(neck: Any) -> None:
+    merged = neck(features_of(2))
+    assert merged.shape == (2, neck.out_channels, SIZE[0] // neck.stride, SIZE[1] // neck.stride)
+
+
+def test_a_batch_gives_what_its_images_give_alone(neck: Any) -> None:
+    features = features_of(3)
+    together = neck(features)
+    for index in range(3):
+        alone = neck([level[index : index + 1] for level in features])
+        torch.testing.assert_close(together[index : index + 1], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_what_went_in_is_left_as_it_was(neck: Any) -> None:
+    features = features_of(1)
+    neck(features)
+    assert all(torch.equal(level, again) for level, again in zip(features, features_of(1), strict=True))
+
+
+def test_gradients_reach_every_weight(neck: Any) -> None:
+    neck.train()
+    features = [level.requires_grad_() for level in features_of(2)]
+    neck(features).square().sum().backward()
+    assert any(level.grad is not None and level.grad.abs().max() > 0 for level in features)
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in neck.parameters())
