@@ -231,7 +231,9 @@ def test_the_configs_scorer_wins_and_another_can_be_asked_for(tmp_path: Path) ->
     (ten_frames() + 100).to_csv(root / "labeled-data/cage/CollectedData_Bob.csv")
     assert DeepLabCutFrames(root).frames[0].keypoints_in_image[0, 0, 0] == 0
     assert DeepLabCutFrames(root, scorer="Bob").frames[0].keypoints_in_image[0, 0, 0] == 100
-    with pytest.raises(DataError, match=r"expected CollectedData_Eve\.csv or \.h5 in one of 1 folders, got none"):
+    with pytest.raises(
+        DataError, match=r"expected CollectedData_Eve\.csv or \.h5 in one of 1 folders, got those of Ada, Bob"
+    ):
         DeepLabCutFrames(root, scorer="Eve")
 
 
