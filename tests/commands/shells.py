@@ -1,6 +1,7 @@
 """Running the commands as a shell does: in this process where nothing but its speed differs, or in one of their own."""
 
 import contextlib
+import gc
 import io
 import logging
 import os
@@ -91,6 +92,7 @@ def _as_in_a_fresh_process(argv: list[str], environment: Mapping[str, str]) -> I
         root.setLevel(level)
         for name in _disabled_loggers() - disabled:
             logging.getLogger(name).disabled = False
+        gc.collect()  # a run's model and trainer point at each other: gigabytes over a whole module of tests
 
 
 def _disabled_loggers() -> set[str]:
