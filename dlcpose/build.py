@@ -37,7 +37,18 @@ TRUSTED = (
 PARTS = tuple(
     f"dlcpose.{package}"
     for package in (
-        *("backbones", "necks", "heads", "detectors", "pipelines", "losses", "metrics", "schedules", "callbacks"),
+        *(
+            "backbones",
+            "necks",
+            "heads",
+            "side_heads",
+            "detectors",
+            "pipelines",
+            "losses",
+            "metrics",
+            "schedules",
+            "callbacks",
+        ),
         *("datasets", "augmentations", "structures"),
     )
 )
@@ -121,6 +132,12 @@ def _called(target: Any, settings: dict[str, Any], where: str, *, partial: bool)
     return late if partial else _complete(late, where)
 
 
+def _asked(late: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what is known when a part is built, that which its signature names: a part asks for a fact by its name."""
+    names = inspect.signature(late.func).parameters if isinstance(late, functools.partial) else {}
+    return {name: value for name, value in facts.items() if name in names}
+
+
 def _complete(late: Any, where: str, *arguments: Any, **settings: Any) -> Any:
     """Call what waited for its last arguments; what it refuses is a mistake in the config."""
     if not isinstance(late, functools.partial):
@@ -189,15 +206,28 @@ def build_pipeline(
     skeleton: Skeleton,
     model_input: Input,
     max_animals: int,
+    individuals: Sequence[str] = (),
     to_train: bool,
 ) -> Pipeline:
-    """The pipeline of a config for one skeleton. Raises ConfigError where the head cannot serve the data's animals."""
-    late_head, sizes = (
-        parts(config["head"], "head"),
-        {"in_channels": trunk.neck.out_channels, "stride": trunk.neck.stride},
-    )
-    head = _complete(late_head, "head", **sizes, skeleton=skeleton)
-    _check_head(head, max_animals)
+    """The pipeline of a config for one skeleton. Raises ConfigError where the head cannot serve the data's animals.
+
+    individuals: names of the animals where each is the same one from frame to frame, else none.
+    """
+    late_pipeline = parts(config["pipeline"], "pipeline")
+    facts = {
+        "in_channels": trunk.neck.out_channels,
+        "stride": trunk.neck.stride,
+        "skeleton": skeleton,
+        "individuals": tuple(individuals),
+        "canvas": _kind_of(late_pipeline).head_canvas(model_input, _settings_of(late_pipeline)),
+    }
+    late_head = parts(config["head"], "head")
+    head = _complete(late_head, "head", **_asked(late_head, facts))
+    _check_head(head, max_animals, _kind_of(late_pipeline))
+    side_heads = {}
+    for name, late in parts(config.get("side_head") or {}, "side_head").items():
+        if (beside := _complete(late, f"side_head.{name}", **_asked(late, facts))) is not None:
+            side_heads[name] = beside
     training: dict[str, Any] = {}
     if to_train:
         # They are completed when training begins; what they refuse then is a mistake in the config all the same.
@@ -206,9 +236,22 @@ def build_pipeline(
         }
         training["metrics"] = parts(config["metric"], "metric")
     joined = (trunk.backbone, trunk.neck, head)
-    late_pipeline, shared = parts(config["pipeline"], "pipeline"), {"model_input": model_input, "skeleton": skeleton}
+    shared = {"model_input": model_input, "skeleton": skeleton, "side_heads": side_heads}
     built: Pipeline = _complete(late_pipeline, "pipeline", *joined, **shared, **training)
     return built
+
+
+def _kind_of(late_pipeline: Any) -> type[Pipeline]:
+    kind = late_pipeline.func if isinstance(late_pipeline, functools.partial) else None
+    if not (inspect.isclass(kind) and issubclass(kind, Pipeline)):
+        raise ConfigError(
+            "pipeline: expected a dlcpose.pipelines.base.Pipeline with `_partial_: true`. Derive it from Pipeline."
+        )
+    return kind
+
+
+def _settings_of(late: Any) -> dict[str, Any]:
+    return dict(late.keywords)
 
 
 def build_input(config: Mapping[str, Any], parts: Parts, trunk: Trunk, image_sizes: Sequence[tuple[int, int]]) -> Input:
@@ -218,10 +261,15 @@ def build_input(config: Mapping[str, Any], parts: Parts, trunk: Trunk, image_siz
     return built
 
 
-def _check_head(head: Any, max_animals: int) -> None:
+def _check_head(head: Any, max_animals: int, pipeline: type[Pipeline]) -> None:
     if not isinstance(head, Head):
         raise ConfigError(f"head: expected a dlcpose.heads.base.Head, got {type(head).__name__}. Derive it from Head.")
-    if max_animals > 1 and not head.multi_animal:
+    if pipeline.one_animal_each and head.multi_animal:
+        raise ConfigError(
+            f"head: {type(head).__name__} looks for several animals, {pipeline.__name__} shows it one at a time. "
+            "Choose head=heatmap, or pipeline=bottom_up."
+        )
+    if max_animals > 1 and not (head.multi_animal or pipeline.one_animal_each):
         raise SeveralAnimalsError(
             f"head: {type(head).__name__} finds one animal, the data has up to {max_animals} in an image."
         )

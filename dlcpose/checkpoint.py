@@ -23,7 +23,11 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Description:
-    """What a checkpoint holds besides weights. config: resolved, plain. max_animals: in one image of the training data."""
+    """What a checkpoint holds besides weights.
+
+    config: resolved, plain. individuals: names of the animals. max_animals: in one image of the training data.
+    identified: whether an individual is the same animal from frame to frame.
+    """
 
     config: Mapping[str, Any]
     skeleton: Skeleton
@@ -31,6 +35,7 @@ class Description:
     split: Split
     individuals: tuple[str, ...]
     max_animals: int
+    identified: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values that load with `weights_only=True`; the config as text, since objects in it would not."""
@@ -42,6 +47,7 @@ class Description:
             "split": self.split.as_dict(),
             "individuals": list(self.individuals),
             "max_animals": self.max_animals,
+            "identified": self.identified,
             "versions": versions(),
         }
 
@@ -98,6 +104,7 @@ def _description(described: Mapping[str, Any]) -> Description:
         split=Split(**{name: tuple(keys) for name, keys in described["split"].items()}),
         individuals=tuple(described["individuals"]),
         max_animals=described["max_animals"],
+        identified=described["identified"],
     )
 
 
@@ -111,6 +118,7 @@ def restore(checkpoint: Checkpoint, parts: Parts) -> Pipeline:
         skeleton=description.skeleton,
         model_input=description.model_input,
         max_animals=description.max_animals,
+        individuals=description.individuals if description.identified else (),
         to_train=False,
     )
     try:

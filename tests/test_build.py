@@ -306,7 +306,7 @@ def test_numbers_that_follow_from_others_arrive() -> None:
     data = frames_of(2)
     pipeline = pipeline_of(tiny_config(), data)
     maps = pipeline(torch.zeros(1, 3, 64, 64))
-    assert maps.heatmaps.shape == (1, len(data.skeleton), 32, 32)
+    assert maps.animals.heatmaps.shape == (1, len(data.skeleton), 32, 32)
     assert pipeline.head.stride == 2
     assert pipeline.model_input == Input(64, 64, multiple_of=32)
 

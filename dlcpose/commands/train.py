@@ -58,11 +58,14 @@ def train(config: dict[str, Any]) -> None:
             skeleton=data.skeleton,
             model_input=model_input,
             max_animals=data.max_animals,
+            individuals=data.individuals if data.identified else (),
             to_train=True,
         )
     except SeveralAnimalsError as error:
         raise ConfigError(f"{error} Choose model={', '.join(models_for_several())}.") from error
-    description = Description(config, data.skeleton, model_input, split, data.individuals, data.max_animals)
+    description = Description(
+        config, data.skeleton, model_input, split, data.individuals, data.max_animals, data.identified
+    )
     datamodule: PoseDataModule = parts(config["datamodule"], "datamodule")(
         data, split, model_input, parts(config["augmentation"], "augmentation")
     )
@@ -80,7 +83,19 @@ def train(config: dict[str, Any]) -> None:
 
 KEYS = (
     *("name", "seed", "best", "trust", "resume", "run_dir", "evaluation", "datamodule"),
-    *("dataset", "split", "input", "augmentation", "pipeline", "backbone", "neck", "loss", "head", "detector"),
+    *(
+        "dataset",
+        "split",
+        "input",
+        "augmentation",
+        "pipeline",
+        "backbone",
+        "neck",
+        "loss",
+        "head",
+        "side_head",
+        "detector",
+    ),
     *("optimizer", "schedule", "metric", "trainer", "callback", "logger"),
 )
 PLAIN_KEYS = {"best": ("monitor", "mode"), "evaluation": ("pictures",)}  # of mappings that describe no part

@@ -18,8 +18,9 @@ class NoMaps(NamedTuple):
 class Head(nn.Module, ABC):
     """Network, targets, loss and decoding of one kind of output.
 
-    A head is built with in_channels, stride and skeleton from the parts before it. multi_animal says whether it can
-    tell several animals in one image apart.
+    A head is built with what its signature names of: in_channels and stride of the neck's features; skeleton;
+    individuals, the animals' names where the data tells them apart; canvas, the (height, width) of what it is shown,
+    None where that differs from image to image. multi_animal says whether it can tell several animals in one image apart.
     """
 
     multi_animal: ClassVar[bool]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from dlcpose.codecs.affine import apply_affine
 from dlcpose.heads.base import Head, Maps
 from dlcpose.metrics.base import Metric, figures_of
+from dlcpose.side_heads.base import SideHead
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.input import Input
 from dlcpose.structures.instances import PoseInstances, PosePrediction
@@ -20,13 +21,24 @@ from dlcpose.structures.sample import FrameLabels
 from dlcpose.structures.skeleton import Skeleton
 
 
+class PoseMaps(NamedTuple):
+    """What a pipeline's heads find in a batch."""
+
+    animals: Maps  # of the head
+    beside: tuple[Maps, ...]  # of each side head, in their order
+
+
 class Pipeline(LightningModule):
     """Backbone, neck and head as one LightningModule; subclasses add what stands between a head and the answer.
 
-    optimizer: from parameters to an optimizer. schedule: from (optimizer, steps) to Lightning's description of one.
-    metrics: by name, each from (predictions, labels, skeleton) to figures. labels: of the frames that validation sees,
-    by key. described: what a checkpoint must hold besides the weights.
+    one_animal_each: whether the head is shown each animal alone, so that a head for one serves images with many.
+    side_heads: by name, what else is read from the same features. optimizer: from parameters to an optimizer.
+    schedule: from (optimizer, steps) to Lightning's description of one. metrics: by name, each from (predictions,
+    labels, skeleton) to figures. labels: of the frames that validation sees, by key. described: what a checkpoint must
+    hold besides the weights.
     """
+
+    one_animal_each: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -36,12 +48,14 @@ class Pipeline(LightningModule):
         *,
         model_input: Input,
         skeleton: Skeleton,
+        side_heads: Mapping[str, SideHead] | None = None,
         optimizer: Callable[..., Optimizer] | None = None,
         schedule: Callable[..., dict[str, Any]] | None = None,
         metrics: Mapping[str, Metric] | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.neck, self.head = backbone, neck, head
+        self.side_heads = nn.ModuleDict(dict(side_heads or {}))
         self.model_input, self.skeleton = model_input, skeleton
         self.optimizer, self.schedule, self.metrics = optimizer, schedule, dict(metrics or {})
         self.labels: Mapping[str, FrameLabels] = {}
@@ -52,9 +66,37 @@ class Pipeline(LightningModule):
         self.register_buffer("mean", torch.tensor(model_input.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(model_input.std)[:, None, None], persistent=False)
 
-    def forward(self, images: Tensor) -> Maps:
-        """The head's maps of normalised images (B, 3, H, W)."""
-        return self.head(self.neck(self.backbone(images)))
+    @classmethod
+    def head_canvas(cls, model_input: Input, settings: Mapping[str, Any]) -> tuple[int, int] | None:
+        """(height, width) of what the head is shown, None where it differs from image to image."""
+        return model_input.canvas
+
+    def forward(self, images: Tensor) -> PoseMaps:
+        """The heads' maps of normalised images (B, 3, H, W)."""
+        features = self.neck(self.backbone(images))  # (B, C, h, w)
+        return PoseMaps(self.head(features), tuple(beside(features) for beside in self._beside()))
+
+    def encode(self, batch: PoseBatch) -> PoseMaps:
+        """The maps wanted for a batch."""
+        return PoseMaps(self.head.encode(batch), tuple(beside.encode(batch) for beside in self._beside()))
+
+    def losses(self, maps: PoseMaps, wanted: PoseMaps) -> dict[str, Tensor]:
+        """One scalar for each term of each head; their sum is what training lowers."""
+        losses = dict(self.head.loss(maps.animals, wanted.animals))
+        each = zip(self.side_heads, self._beside(), maps.beside, wanted.beside, strict=True)
+        for name, beside, found, asked in each:
+            losses |= {f"{name}_{term}": value for term, value in beside.loss(found, asked).items()}
+        return losses
+
+    def decode(self, maps: PoseMaps) -> list[PoseInstances]:
+        """The animals in each image, with what the side heads know of them and of the arena."""
+        found = self.head.decode(maps.animals)
+        for beside, its_maps in zip(self._beside(), maps.beside, strict=True):
+            found = beside.complete(found, its_maps)
+        return found
+
+    def _beside(self) -> list[SideHead]:
+        return cast(list[SideHead], list(self.side_heads.values()))
 
     def normalised(self, batch: PoseBatch) -> PoseBatch:
         """The batch with float images: (pixel / 255 − mean) / std, channels last."""
@@ -64,7 +106,7 @@ class Pipeline(LightningModule):
     def predict_batch(self, batch: PoseBatch) -> list[PosePrediction]:
         """The animals in each image of a batch of uint8 images, in the source image's pixels."""
         batch = self.normalised(batch)
-        return self.in_image(batch, self.head.decode(self(batch.images)))
+        return self.in_image(batch, self.decode(self(batch.images)))
 
     def in_image(self, batch: PoseBatch, found: Sequence[PoseInstances]) -> list[PosePrediction]:
         """Decoded poses moved from the crop to the source image, as numpy."""
@@ -73,9 +115,9 @@ class Pipeline(LightningModule):
             for key, instances, crop_to_image in zip(batch.keys, found, batch.crop_to_image, strict=True)
         ]
 
-    def _step(self, batch: PoseBatch, split: str) -> tuple[Tensor, Maps]:
+    def _step(self, batch: PoseBatch, split: str) -> tuple[Tensor, PoseMaps]:
         maps = self(batch.images)
-        losses = self.head.loss(maps, self.head.encode(batch))  # one scalar per name
+        losses = self.losses(maps, self.encode(batch))  # one scalar per name
         total = torch.stack(list(losses.values())).sum()
         logged = {f"{split}/loss": total, **{f"{split}/loss_{name}": value for name, value in losses.items()}}
         self.log_dict(logged, batch_size=len(batch), on_step=False, on_epoch=True, sync_dist=True)
@@ -89,7 +131,7 @@ class Pipeline(LightningModule):
         """The loss of one batch, and its predictions for the epoch's figures."""
         batch = self.normalised(batch)
         _, maps = self._step(batch, "val")
-        self.validated += self.in_image(batch, self.head.decode(maps))
+        self.validated += self.in_image(batch, self.decode(maps))
 
     def on_validation_epoch_end(self) -> None:
         """Figures over all frames of the validation set."""

@@ -46,7 +46,7 @@ def test_what_is_described_is_what_is_built() -> None:
     ).eval()
     assert row.parameters == sum(weight.numel() for weight in pipeline.parameters())
     with torch.no_grad():
-        maps = pipeline(torch.zeros(1, 3, 64, 64))
+        maps = pipeline(torch.zeros(1, 3, 64, 64)).animals
     assert maps.heatmaps.shape == (1, 5, 64 // row.stride, 64 // row.stride)
 
 

@@ -55,7 +55,7 @@ def test_sizes_are_the_published_ones(name: str, parameters: int) -> None:
 def test_it_stands_on_any_backbone(backbone: str) -> None:
     with torch.device("meta"):
         pipeline = pipeline_of("model=dekr_w18", f"backbone={backbone}", keypoints=1)
-        maps = pipeline(torch.zeros(2, 3, 64, 96))
+        maps = pipeline(torch.zeros(2, 3, 64, 96)).animals
     assert maps.ways.shape == (2, 1, 2, 16, 24)
     assert maps.centres.shape == maps.heatmaps.shape == (2, 1, 16, 24)
 

@@ -1,0 +1,120 @@
+"""Which individual an animal is, from a map for each of how much every cell looks like it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+
+from dlcpose.codecs.affine import cells_from_pixels
+from dlcpose.codecs.climbing import read_between
+from dlcpose.side_heads.base import SideHead
+from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.instances import PoseInstances
+
+
+class IdentityMaps(NamedTuple):
+    """How likely each cell shows each individual."""
+
+    likelihoods: Tensor  # (B, I, h, w) in [0, 1], summing to 1 over I; NaN where nothing is asked
+
+
+class IdentityHead(SideHead):
+    """One 1x1 convolution to a map for each individual, asked only around the keypoints of known animals.
+
+    individuals: their number. radius: how far from a keypoint the animal is shown, in cells. weight: of the loss.
+    Being asked nothing elsewhere it has to tell individuals from each other, not from the background: that is what the
+    poses' own maps are for. DeepLabCut's identity head draws a disc for each individual's keypoints instead.
+    """
+
+    def __init__(self, in_channels: int, stride: float, *, individuals: int, radius: float, weight: float) -> None:
+        super().__init__()
+        self.stride, self.individuals, self.radius, self.weight = stride, individuals, radius, weight
+        self.layer = nn.Conv2d(in_channels, individuals, 1)
+
+    def forward(self, features: Tensor) -> IdentityMaps:
+        """Likelihoods from features (B, C, h, w)."""
+        return IdentityMaps(self.layer(features).float().softmax(dim=1))
+
+    def encode(self, batch: PoseBatch) -> IdentityMaps:
+        """1 for the individual whose keypoint is nearest, among cells within the radius of one."""
+        size = (round(batch.images.shape[-2] / self.stride), round(batch.images.shape[-1] / self.stride))
+        points_in_map = cells_from_pixels(batch.keypoints_in_crop, self.stride)  # (B, N, K, 2)
+        distances = _distances(points_in_map, size)  # (B, N, h, w)
+        of_individual = distances.new_full((len(batch), self.individuals, *size), math.inf)
+        for distance, identity in zip(distances.unbind(1), batch.identities.unbind(1), strict=True):
+            known = identity >= 0
+            of_individual[known, identity[known]] = of_individual[known, identity[known]].minimum(distance[known])
+        nearest = of_individual.argmin(dim=1, keepdim=True)  # (B, 1, h, w)
+        wanted = torch.zeros_like(of_individual).scatter(1, nearest, 1.0)
+        # A nameless animal in front hides whose cell it is: nothing is asked there.
+        others = distances.masked_fill((batch.identities >= 0)[..., None, None], math.inf)
+        nameless = others.amin(dim=1, keepdim=True) if others.shape[1] else torch.full_like(nearest, 1) * math.inf
+        reached = of_individual.amin(dim=1, keepdim=True)
+        return IdentityMaps(wanted.masked_fill((reached > self.radius) | (nameless < reached), math.nan))
+
+    def loss(self, maps: IdentityMaps, wanted: IdentityMaps) -> dict[str, Tensor]:
+        """Mean cross entropy over the cells that are asked."""
+        asked = ~wanted.likelihoods.isnan()
+        target = wanted.likelihoods.nan_to_num(0.0)
+        values = -target * maps.likelihoods.clamp(min=1e-7).log()
+        return {"who": self.weight * values.sum() / asked[:, 0].sum().clamp(min=1)}
+
+    def complete(self, found: Sequence[PoseInstances], maps: IdentityMaps) -> list[PoseInstances]:
+        """Each animal's individual, no two the same: the assignment that is likeliest in all; -1 for animals beyond."""
+        return [
+            replace(animals, identities=self._identities(animals, likelihoods))
+            for animals, likelihoods in zip(found, maps.likelihoods.nan_to_num(1 / self.individuals), strict=True)
+        ]
+
+    def _identities(self, animals: PoseInstances, likelihoods: Tensor) -> Tensor:
+        """(M,), from likelihoods (I, h, w)."""
+        points_in_map = cells_from_pixels(animals.keypoints_in_crop, self.stride)  # (M, K, 2)
+        everywhere = points_in_map.flatten(end_dim=1)[None, None].expand(1, self.individuals, -1, -1)
+        read = read_between(likelihoods[None], everywhere)[0].view(self.individuals, *points_in_map.shape[:2])
+        weights = animals.keypoint_scores * ~points_in_map.isnan().any(dim=-1)  # (M, K)
+        evidence = (read * weights).sum(dim=-1) / weights.sum(dim=-1).clamp(min=1e-6)  # (I, M)
+        rows, columns = linear_sum_assignment(evidence.detach().cpu().numpy(), maximize=True)
+        identities = np.full(len(animals), -1, np.int64)
+        identities[columns] = rows
+        return torch.from_numpy(identities).to(animals.identities.device)
+
+
+def identity_head(
+    in_channels: int,
+    stride: float,
+    individuals: Sequence[str],
+    *,
+    radius: float = 3.0,
+    weight: float = 0.1,
+    required: bool = True,
+) -> IdentityHead | None:
+    """An IdentityHead for the data's individuals.
+
+    required: raise ConfigError where the data does not know its animals apart; else None is returned there.
+    """
+    if len(individuals) >= 2:
+        return IdentityHead(in_channels, stride, individuals=len(individuals), radius=radius, weight=weight)
+    if required:
+        raise ConfigError(
+            "side_head.identity: the data does not say which individual is which from frame to frame. For a DeepLabCut "
+            "project set `identity: true` in its config.yaml, for rendered animals dataset.identity_marks=true; or take "
+            "side_head=[unique]."
+        )
+    return None
+
+
+def _distances(points_in_map: Tensor, size: tuple[int, int]) -> Tensor:
+    """From each cell to the nearest keypoint of each animal: (B, N, K, 2) cells -> (B, N, h, w), infinite without any."""
+    ys = torch.arange(size[0], device=points_in_map.device, dtype=points_in_map.dtype)[:, None]
+    xs = torch.arange(size[1], device=points_in_map.device, dtype=points_in_map.dtype)
+    nearest = points_in_map.new_full((*points_in_map.shape[:2], *size), math.inf)
+    for points in points_in_map.unbind(dim=2):  # (B, N, 2): one keypoint at a time, so memory does not grow with them
+        squared = (xs - points[..., 0, None, None]) ** 2 + (ys - points[..., 1, None, None]) ** 2
+        nearest = nearest.minimum(squared.nan_to_num(math.inf))
+    return nearest.sqrt()

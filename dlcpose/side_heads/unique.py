@@ -1,0 +1,56 @@
+"""The points of the arena that belong to no animal, found as those of one animal are."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from dlcpose.heads.base import Head, Maps
+from dlcpose.side_heads.base import SideHead
+from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.instances import PoseInstances
+from dlcpose.structures.skeleton import Skeleton
+
+
+class UniqueHead(SideHead):
+    """A head for one animal that takes the arena for it."""
+
+    def __init__(self, head: Head) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, features: Tensor) -> Maps:
+        """The head's maps of features (B, C, h, w)."""
+        return self.head(features)
+
+    def encode(self, batch: PoseBatch) -> Maps:
+        """The head's wanted maps, with the arena in the animals' place."""
+        return self.head.encode(replace(batch, keypoints_in_crop=batch.unique_in_crop[:, None]))
+
+    def loss(self, maps: Maps, wanted: Maps) -> dict[str, Tensor]:
+        """The head's losses."""
+        return self.head.loss(maps, wanted)
+
+    def complete(self, found: Sequence[PoseInstances], maps: Maps) -> list[PoseInstances]:
+        """The animals as they were, and the points of the arena with their scores."""
+        return [
+            replace(animals, unique_in_crop=arena.keypoints_in_crop[0], unique_scores=arena.keypoint_scores[0])
+            for animals, arena in zip(found, self.head.decode(maps), strict=True)
+        ]
+
+
+def unique_head(in_channels: int, stride: float, skeleton: Skeleton, *, head: Callable[..., Head]) -> UniqueHead | None:
+    """A UniqueHead around `head`, which is built for the skeleton's unique points; None where there are none.
+
+    Raises ConfigError for a head that looks for several animals.
+    """
+    if not skeleton.unique:
+        return None
+    arena = Skeleton(names=skeleton.unique, pairs=skeleton.unique_pairs)
+    built = head(in_channels=in_channels, stride=stride, skeleton=arena)
+    if built.multi_animal:
+        raise ConfigError(
+            f"side_head.unique.head: {type(built).__name__} looks for several animals, an arena is one. Take heatmap."
+        )
+    return UniqueHead(built)
