@@ -119,7 +119,7 @@ def test_functions_of_other_peoples_packages_are_refused(path: str) -> None:
     "path",
     [
         "dlcpose.exporters.pictures.write_bytes",
-        "dlcpose.commands.train.git_revision",
+        "dlcpose.commands.record.git_revision",
         "dlcpose.checkpoint.read_checkpoint",
         "dlcpose.predict.load",
         "dlcpose.project.Project",

@@ -27,7 +27,8 @@ def evaluate(config: dict[str, Any]) -> dict[str, float]:
     """Evaluate config["checkpoint"] and leave everything in config["run_dir"]/evaluation."""
     from dlcpose.build import Parts
     from dlcpose.checkpoint import read_checkpoint
-    from dlcpose.commands.train import check_keys, quiet_libraries
+    from dlcpose.commands.checks import check_keys
+    from dlcpose.commands.train import quiet_libraries
     from dlcpose.predict import load
     from dlcpose.structures.errors import ConfigError
 

@@ -11,7 +11,7 @@ def preview_command(overrides: list[str], out: Path, frames: int) -> None:
     import numpy as np
 
     from dlcpose.build import Parts, build_input, build_trunk
-    from dlcpose.commands.train import KEYS, check_keys
+    from dlcpose.commands.checks import KEYS, check_keys
     from dlcpose.datasets.crops import augment, keeping_points, on_canvas
     from dlcpose.exporters.pictures import contact_sheet, draw_poses, write_png
 

@@ -1,15 +1,12 @@
 """Train what a config describes, then evaluate its best epoch on the test frames."""
 
-import json
-import platform
-import shlex
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlcpose.commands.checks import KEYS, check_accelerator, check_keys, check_monitors, check_optimizer, check_seed
 from dlcpose.commands.entry import run_hydra
+from dlcpose.commands.record import record_run
+from dlcpose.commands.resume import checkpoint_to_resume, split_of
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
@@ -27,8 +24,11 @@ def main() -> None:
     run_hydra("train", train)
 
 
-def train(config: dict[str, Any]) -> None:
-    """Train and evaluate a composed config; everything it leaves lies in config["run_dir"]."""
+def train(config: dict[str, Any]) -> float:
+    """Train and evaluate a composed config; everything it leaves lies in config["run_dir"].
+
+    Returns the objective, for a sweep to optimise.
+    """
     import pytorch_lightning as lightning
     import torch
 
@@ -63,6 +63,7 @@ def train(config: dict[str, Any]) -> None:
         )
     except SeveralAnimalsError as error:
         raise ConfigError(f"{error} Choose model={', '.join(models_for_several())}.") from error
+    check_monitors(config, pipeline.metrics, data.skeleton)
     description = Description(
         config, data.skeleton, model_input, split, data.individuals, data.max_animals, data.identified
     )
@@ -77,67 +78,9 @@ def train(config: dict[str, Any]) -> None:
     try:
         trainer.fit(pipeline, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
         finish(config, parts, trainer, data, split)
+        return objective_of(config, trainer)
     finally:
         close_loggers(trainer)
-
-
-KEYS = (
-    *("name", "seed", "best", "trust", "resume", "run_dir", "evaluation", "datamodule"),
-    *(
-        "dataset",
-        "split",
-        "input",
-        "augmentation",
-        "pipeline",
-        "backbone",
-        "neck",
-        "loss",
-        "head",
-        "side_head",
-        "detector",
-    ),
-    *("optimizer", "schedule", "metric", "trainer", "callback", "logger"),
-)
-PLAIN_KEYS = {"best": ("monitor", "mode"), "evaluation": ("pictures",)}  # of mappings that describe no part
-
-
-def check_keys(config: dict[str, Any], known: Sequence[str]) -> None:
-    """Raises ConfigError for a key of the config that nobody reads, and for a `trust` that is no list."""
-    import difflib
-
-    from dlcpose.structures.errors import ConfigError
-
-    inner = {f"{name}.{key}": keys for name, keys in PLAIN_KEYS.items() for key in config.get(name, ())}
-    for key, keys in {**dict.fromkeys(config, known), **inner}.items():
-        last = key.rpartition(".")[2]
-        if last not in keys:
-            near = difflib.get_close_matches(last, keys, n=3)
-            what = f"Nearest: {', '.join(near)}" if near else f"There are: {', '.join(keys)}"
-            raise ConfigError(f"{key}: nothing reads this key. {what}.")
-    if not isinstance(config["trust"], list):
-        raise ConfigError(
-            f"trust: expected a list of packages, got {config['trust']!r}. Write trust=[{config['trust']}]."
-        )
-
-
-def check_seed(seed: Any) -> None:
-    """Raises ConfigError for a seed that is no number."""
-    from dlcpose.structures.errors import ConfigError
-
-    if type(seed) is not int or not 0 <= seed < 2**32:
-        raise ConfigError(f"seed: expected a whole number from 0 to below 2³², got {seed!r}.")
-
-
-def check_optimizer(config: dict[str, Any], parts: "Parts") -> None:
-    """Raises ConfigError for settings that the optimizer refuses, which it would otherwise tell when all else is ready."""
-    import torch
-
-    from dlcpose.structures.errors import ConfigError
-
-    try:
-        parts(config["optimizer"], "optimizer")([torch.nn.Parameter(torch.zeros(1))])
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"optimizer: {error}.") from error
 
 
 def quiet_libraries() -> None:
@@ -153,38 +96,6 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*log_every_n_steps.*")
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
     warnings.filterwarnings("ignore", category=FutureWarning)
-
-
-def checkpoint_to_resume(resume: str | None, run_dir: Path) -> Path | None:
-    """The checkpoint a run goes on from: none, the one named, or for `last` the youngest of the runs of this name."""
-    from dlcpose.structures.errors import CheckpointError
-
-    if resume != "last":
-        return None if resume is None else Path(resume)
-    runs = run_dir.parents[1]  # run folders are <name>/<date>/<time>
-    found = sorted(runs.glob("*/*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise CheckpointError(f"resume=last: no run below {runs} has left a checkpoint. Start without it.")
-    return found[-1]
-
-
-def split_of(config: dict[str, Any], parts: "Parts", data: "LabelledFrames", resumed: Path | None) -> "Split":
-    """The split the config makes, or the very frames of the run that is resumed."""
-    from dlcpose.checkpoint import read_checkpoint
-    from dlcpose.structures.errors import DataError
-    from dlcpose.structures.split import Split
-
-    if resumed is None:
-        made: Split = parts(config["split"], "split")(data)
-        return made
-    split = read_checkpoint(resumed).description.split
-    here = {frame.key for frame in data.frames}
-    gone = [key for key in (*split.train, *split.val, *split.test) if key not in here]
-    if gone:
-        raise DataError(
-            f"resume={resumed}: {len(gone)} frames of that run are no longer in the data, such as {gone[0]}."
-        )
-    return split
 
 
 def build_trainer(config: dict[str, Any], parts: "Parts") -> "Trainer":
@@ -210,19 +121,6 @@ def build_trainer(config: dict[str, Any], parts: "Parts") -> "Trainer":
     return trainer
 
 
-def check_accelerator(accelerator: str) -> None:
-    """Raises ConfigError when a GPU is asked for where there is none."""
-    import torch
-
-    from dlcpose.structures.errors import ConfigError
-
-    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available() and not torch.backends.mps.is_available():
-        raise ConfigError(
-            f"trainer.accelerator={accelerator}: this machine has no GPU that torch can use. Take trainer=cpu, or "
-            "trainer=default for what there is."
-        )
-
-
 def fastest_precision(accelerator: str) -> str:
     """bf16 where the hardware multiplies in it, else full precision."""
     import torch
@@ -232,31 +130,6 @@ def fastest_precision(accelerator: str) -> str:
     multiplies = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     has_bf16 = any(getattr(torch.cpu, name, lambda: False)() for name in multiplies)
     return "bf16-mixed" if has_bf16 else "32-true"
-
-
-def record_run(run_dir: Path, description: "Description") -> None:
-    """What a reader of the folder wants to know of the run: its split, its command, its environment."""
-    from dlcpose.checkpoint import versions
-
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "split.json").write_text(json.dumps(description.split.as_dict(), indent=1))
-    lines = [
-        f"command: {shlex.join(sys.argv)}",
-        f"git: {git_revision()}",
-        f"machine: {platform.platform()}, {platform.processor() or platform.machine()}",
-        *(f"{package}: {version}" for package, version in versions().items()),
-    ]
-    (run_dir / "environment.txt").write_text("\n".join(lines) + "\n")
-
-
-def git_revision() -> str:
-    """The revision of the code this runs from, and whether it was changed since; empty outside a checkout."""
-    folder = Path(__file__).parents[2]
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    except OSError:
-        return ""
 
 
 def print_plan(
@@ -282,6 +155,17 @@ def print_plan(
         f"{datamodule.workers} workers",
         flush=True,
     )
+
+
+def objective_of(config: dict[str, Any], trainer: "Trainer") -> float:
+    """The objective at its best epoch where checkpoints are chosen by it, else after the last one."""
+    from pytorch_lightning.callbacks import ModelCheckpoint
+
+    name = config["objective"]
+    chosen = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    scores = [callback.best_model_score for callback in chosen if callback.monitor == name]
+    best = next((score for score in scores if score is not None), trainer.callback_metrics.get(name))
+    return float("nan") if best is None else float(best)
 
 
 def close_loggers(trainer: "Trainer") -> None:

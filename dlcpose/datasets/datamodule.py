@@ -1,6 +1,7 @@
 """The loaders of a run: which frames, in which order, augmented how, all of it decided by the seed alone."""
 
 import os
+import sys
 from collections.abc import Iterator, Sequence, Sized
 from typing import Any
 
@@ -135,6 +136,9 @@ class PoseDataModule(LightningDataModule):
             "pin_memory": torch.cuda.is_available(),
             "persistent_workers": workers > 0,
             "worker_init_fn": one_thread,
+            # Forked workers share the cache of images. Asked for by name: joblib's launcher and Python 3.14 start
+            # processes otherwise where nothing is said.
+            "multiprocessing_context": "fork" if workers > 0 and sys.platform == "linux" else None,
         }
 
     def transfer_batch_to_device(self, batch: PoseBatch, device: torch.device, dataloader_idx: int) -> PoseBatch:

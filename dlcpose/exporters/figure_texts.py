@@ -33,6 +33,12 @@ TEXTS: dict[str, tuple[str, int, str, str]] = {  # title, digits, unit, note
     "animals": ("Animals", 0, "", "labelled"),
     "missed": ("Missed animals", 0, "", "labelled, and none found within their length"),
     "invented": ("Invented animals", 0, "", "found where none is labelled"),
+    "identity_accuracy": (
+        "Identity accuracy",
+        3,
+        "",
+        "of found animals whose individual is known, those named rightly",
+    ),
     "images_per_s": ("Speed", 1, "images/s", "of this evaluation, model and decoding"),
     "peak_memory_mb": ("Peak memory", 0, "MB", "of this evaluation"),
     "box_ap": ("Box AP", 3, "", "of the detector"),

@@ -22,7 +22,8 @@ class PairedAnimals:
 
     frames: (A,) index of the frame. truth_in_image: (A, K, 2), NaN where unlabelled. found_in_image: (A, K, 2) and
     scores: (A, K), NaN where not found and for animals that were missed. matched: (A,) bool. sizes: (A,) pixels, the
-    longer side of the box around the labelled keypoints, NaN below two places. invented: (F,) found animals in each
+    longer side of the box around the labelled keypoints, NaN below two places. identities and found_identities: (A,)
+    index of the individual, -1 where unknown or missed. invented: (F,) found animals in each
     frame that are no labelled one. unique_errors: (F, U) pixels, NaN where not labelled or not found.
     """
 
@@ -32,6 +33,8 @@ class PairedAnimals:
     scores: Array
     matched: Array
     sizes: Array
+    identities: Array
+    found_identities: Array
     invented: Array
     unique_errors: Array
 
@@ -64,6 +67,7 @@ def pair_animals(
     animals = sum(len(truth) for truth in truths)
     found_in_image = np.full((animals, keypoints, 2), np.nan)
     scores = np.full((animals, keypoints), np.nan)
+    found_identities = np.full(animals, -1, np.int64)
     invented = np.zeros(len(labels), np.int64)
     first = 0
     for f, (prediction, frame, truth, found) in enumerate(zip(predictions, labels, truths, founds, strict=True)):
@@ -72,6 +76,7 @@ def pair_animals(
         for m, n in pairs:
             found_in_image[first + n] = poses[m]
             scores[first + n] = prediction.keypoint_scores[found][m]
+            found_identities[first + n] = prediction.identities[found][m]
         unpaired = np.setdiff1d(np.arange(len(poses)), [m for m, _ in pairs])
         invented[f] = (~_mostly_inside(poses[unpaired], _boxes_to_ignore(frame))).sum()
         first += len(truth)
@@ -84,6 +89,10 @@ def pair_animals(
         scores=scores,
         matched=~np.isnan(found_in_image).any(axis=-1).all(axis=-1),
         sizes=animal_sizes(truth_in_image),
+        identities=np.concatenate(
+            [np.zeros(0, np.int64), *(frame.identities[_is_labelled(frame)] for frame in labels)]
+        ),
+        found_identities=found_identities,
         invented=invented,
         unique_errors=_unique_errors(predictions, labels),
     )
@@ -92,7 +101,13 @@ def pair_animals(
 def labelled_animals(frame: FrameLabels) -> Array:
     """The animals with at least one visible label: (N, K, 2) float64, NaN where a keypoint is not labelled."""
     points = np.where(frame.visibility[..., None] > 0, frame.keypoints_in_image, np.nan).astype(np.float64)
-    return points[~np.isnan(points).any(axis=-1).all(axis=-1)]
+    return points[_is_labelled(frame)]
+
+
+def _is_labelled(frame: FrameLabels) -> Array:
+    """Which animals have at least one visible label: (N,) bool."""
+    visible = (frame.visibility > 0) & ~np.isnan(frame.keypoints_in_image).any(axis=-1)
+    return np.asarray(visible.any(axis=-1))
 
 
 def _found_animals(prediction: PosePrediction) -> Array:
@@ -102,8 +117,7 @@ def _found_animals(prediction: PosePrediction) -> Array:
 
 def _boxes_to_ignore(frame: FrameLabels) -> Array:
     """Crowds, and the boxes of animals whose keypoints nobody labelled: (R, 4)."""
-    unlabelled = ~((frame.visibility > 0) & ~np.isnan(frame.keypoints_in_image).any(axis=-1)).any(axis=-1)  # (N,)
-    return np.concatenate([frame.ignored_in_image, frame.boxes_in_image[unlabelled]])
+    return np.concatenate([frame.ignored_in_image, frame.boxes_in_image[~_is_labelled(frame)]])
 
 
 def _mostly_inside(poses: Array, boxes: Array) -> Array:

@@ -140,6 +140,19 @@ def test_an_image_that_breaks_after_training_leaves_no_evaluation(here: Path) ->
         (("backbone=timm", "backbone.name=convnext_tinny"), "backbone.name: timm "),
         (("backbone.checkpoint_path=none.pth",), "backbone.checkpoint_path: no such file: none.pth."),
         (("input=resize", "input.height=100"), "input: resize refuses its settings: Expected an input height"),
+        (
+            ("best.monitor=val/mean_eror_px",),
+            "best.monitor: no epoch gives 'val/mean_eror_px'. Nearest: val/mean_error_px",
+        ),
+        (("objective=val/speed",), "objective: no epoch gives 'val/speed'."),
+        (
+            ("schedule=plateau", "schedule.monitor=val/los"),
+            "schedule.monitor: no epoch gives 'val/los'. Nearest: val/loss",
+        ),
+        (
+            ("callback=[early_stopping]", "callback.early_stopping.monitor=error"),
+            "callback.early_stopping.monitor: no epoch gives 'error'.",
+        ),
         (("dataset.frames=0",), "dataset.frames: expected at least 1, got 0."),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else None,

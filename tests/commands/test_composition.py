@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import wandb
+import yaml
 from hydra.core.hydra_config import HydraConfig
 
 from dlcpose.build import Parts
@@ -16,7 +17,7 @@ from tests.commands.shells import REPOSITORY, SMALL, TINY, python, reason, shell
 CONF = REPOSITORY / "conf"
 OPTIONS = sorted((file.parent.name, file.stem) for file in CONF.glob("*/*.yaml"))
 MODELS = [option for group, option in OPTIONS if group == "model"]
-LISTS = ("callback", "logger")  # groups of which several options may be taken
+LISTS = ("callback", "logger", "side_head")  # groups of which several options may be taken
 NEEDED = {
     ("backbone", "timm"): ["backbone.name=convnext_tiny"],
     ("dataset", "coco"): ["dataset.root=somewhere"],
@@ -49,6 +50,20 @@ def test_every_option_is_of_settings_that_its_part_takes(group: str) -> None:
         node = compose(chosen(group, option))[group]
         if (group, option) != ("logger", "mlflow"):  # an extra, and slow to import: the loggers' own test builds it
             Parts()(node, group)
+
+
+def test_launchers_and_sweepers_compose(here: Path) -> None:
+    answer = shell("train.py", "--cfg", "hydra", "hydra/launcher=parallel", "hydra/sweeper=rates")
+    assert answer.code == 0, answer.err
+    content = yaml.safe_load(answer.out)["hydra"]
+    assert content["launcher"]["n_jobs"] == 2
+    assert content["sweeper"]["direction"] == "${best.mode}imize"
+    assert set(content["sweeper"]["params"]) == {"optimizer.lr", "optimizer.weight_decay"}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_sweep_knows_which_way_is_better(model: str) -> None:
+    assert compose([f"model={model}"])["best"]["mode"] in ("min", "max")  # what a sweeper's direction begins with
 
 
 @functools.cache
