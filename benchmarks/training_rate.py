@@ -49,7 +49,7 @@ def rate_of_bare_model(pipeline: Pipeline, images: torch.Tensor, autocast: torch
             began = time.perf_counter()
         pipeline.zero_grad()
         with autocast:
-            maps = pipeline(images)
+            maps = pipeline(images).animals
             total = torch.stack([found.float().mean() for found in maps if found is not None]).sum()
         total.backward()
         if images.is_cuda:

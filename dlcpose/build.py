@@ -11,14 +11,15 @@ import importlib
 import inspect
 import types
 import typing
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+from dlcpose.detectors.base import Detector
 from dlcpose.heads.base import Head
-from dlcpose.pipelines.base import Pipeline
+from dlcpose.pipelines.base import Trainable
 from dlcpose.structures.errors import ConfigError, DlcposeError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
@@ -37,19 +38,8 @@ TRUSTED = (
 PARTS = tuple(
     f"dlcpose.{package}"
     for package in (
-        *(
-            "backbones",
-            "necks",
-            "heads",
-            "side_heads",
-            "detectors",
-            "pipelines",
-            "losses",
-            "metrics",
-            "schedules",
-            "callbacks",
-        ),
-        *("datasets", "augmentations", "structures"),
+        *("backbones", "necks", "heads", "side_heads", "detectors", "pipelines", "losses", "metrics", "schedules"),
+        *("callbacks", "loggers", "datasets", "augmentations", "structures"),
     )
 )
 
@@ -134,8 +124,7 @@ def _called(target: Any, settings: dict[str, Any], where: str, *, partial: bool)
 
 def _asked(late: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Of what is known when a part is built, that which its signature names: a part asks for a fact by its name."""
-    names = inspect.signature(late.func).parameters if isinstance(late, functools.partial) else {}
-    return {name: value for name, value in facts.items() if name in names}
+    return {name: value for name, value in facts.items() if name in _names(late)}
 
 
 def _complete(late: Any, where: str, *arguments: Any, **settings: Any) -> Any:
@@ -185,7 +174,10 @@ def _check_plain_type(target: Any, name: str, value: Any, where: str) -> None:
 
 @dataclass(frozen=True)
 class Trunk:
-    """The parts that need to know nothing of the data: built first, so that what cannot fit fails before data is read."""
+    """The parts that need to know nothing of the data: built first, so that what cannot fit fails before data is read.
+
+    Both are None for a pipeline that is made of neither.
+    """
 
     backbone: Any
     neck: Any
@@ -193,6 +185,8 @@ class Trunk:
 
 def build_trunk(config: Mapping[str, Any], parts: Parts) -> Trunk:
     """Backbone and neck of a config. Raises ConfigError where the neck asks for what the backbone does not have."""
+    if "backbone" not in _names(parts(config["pipeline"], "pipeline")):
+        return Trunk(None, None)
     backbone = parts(config["backbone"], "backbone")
     neck = _complete(parts(config["neck"], "neck"), "neck", in_channels=backbone.channels, strides=backbone.strides)
     return Trunk(backbone, neck)
@@ -208,42 +202,80 @@ def build_pipeline(
     max_animals: int,
     individuals: Sequence[str] = (),
     to_train: bool,
-) -> Pipeline:
+) -> Trainable:
     """The pipeline of a config for one skeleton. Raises ConfigError where the head cannot serve the data's animals.
 
     individuals: names of the animals where each is the same one from frame to frame, else none.
     """
     late_pipeline = parts(config["pipeline"], "pipeline")
-    facts = {
-        "in_channels": trunk.neck.out_channels,
-        "stride": trunk.neck.stride,
-        "skeleton": skeleton,
-        "individuals": tuple(individuals),
-        "canvas": _kind_of(late_pipeline).head_canvas(model_input, _settings_of(late_pipeline)),
-    }
+    kind = _kind_of(late_pipeline)
+    made: dict[str, Any] = {"skeleton": skeleton, "model_input": model_input}
+    if "head" in _names(late_pipeline):
+        canvas = kind.head_canvas(model_input, _settings_of(late_pipeline))
+        known = {"individuals": tuple(individuals), "canvas": canvas}
+        made |= _build_heads(config, parts, trunk, kind, skeleton=skeleton, max_animals=max_animals, known=known)
+    made |= _build_detector(config, parts, late_pipeline)
+    if to_train:
+        # They are completed when training begins; what they refuse then is a mistake in the config all the same.
+        for name in ("optimizer", "schedule"):
+            made[name] = functools.partial(_complete, parts(config[name], name), name)
+        made["metrics"] = parts(config["metric"], "metric")
+    built: Trainable = _complete(late_pipeline, "pipeline", **made)
+    return built
+
+
+def _build_heads(
+    config: Mapping[str, Any],
+    parts: Parts,
+    trunk: Trunk,
+    kind: type[Trainable],
+    *,
+    skeleton: Skeleton,
+    max_animals: int,
+    known: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What a pipeline of poses is made of: backbone, neck, head and side heads."""
+    # Where the head is shown one animal at a time, nobody sees the arena.
+    seen = replace(skeleton, unique=(), unique_pairs=()) if kind.one_animal_each else skeleton
+    facts = {"in_channels": trunk.neck.out_channels, "stride": trunk.neck.stride, "skeleton": seen, **known}
     late_head = parts(config["head"], "head")
     head = _complete(late_head, "head", **_asked(late_head, facts))
-    _check_head(head, max_animals, _kind_of(late_pipeline))
+    _check_head(head, max_animals, kind)
     side_heads = {}
     for name, late in parts(config.get("side_head") or {}, "side_head").items():
         if (beside := _complete(late, f"side_head.{name}", **_asked(late, facts))) is not None:
             side_heads[name] = beside
-    training: dict[str, Any] = {}
-    if to_train:
-        # They are completed when training begins; what they refuse then is a mistake in the config all the same.
-        training = {
-            name: functools.partial(_complete, parts(config[name], name), name) for name in ("optimizer", "schedule")
-        }
-        training["metrics"] = parts(config["metric"], "metric")
-    joined = (trunk.backbone, trunk.neck, head)
-    shared = {"model_input": model_input, "skeleton": skeleton, "side_heads": side_heads}
-    built: Pipeline = _complete(late_pipeline, "pipeline", *joined, **shared, **training)
-    return built
+    return {"backbone": trunk.backbone, "neck": trunk.neck, "head": head, "side_heads": side_heads}
 
 
-def _kind_of(late_pipeline: Any) -> type[Pipeline]:
+def _build_detector(config: Mapping[str, Any], parts: Parts, late_pipeline: Any) -> dict[str, Any]:
+    """The detector, for a pipeline that has one. Raises ConfigError where one is missing, or would have nothing to do."""
+    described, kind = config.get("detector") or {}, _kind_of(late_pipeline).__name__
+    if "detector" not in _names(late_pipeline):
+        if described:
+            raise ConfigError(
+                f"detector: {kind} looks at whole images and has no use for a detector. "
+                "Take detector=none, or pipeline=top_down."
+            )
+        return {}
+    if not described:
+        raise ConfigError(f"detector: {kind} needs one. Choose detector=centres, or another of conf/detector.")
+    detector = parts(described, "detector")
+    if not isinstance(detector, Detector):
+        raise ConfigError(
+            f"detector: expected a dlcpose.detectors.base.Detector, got {type(detector).__name__}. Derive it from Detector."
+        )
+    return {"detector": detector}
+
+
+def _names(late: Any) -> Collection[str]:
+    """What a part asks for by name when it is completed."""
+    return inspect.signature(late.func).parameters if isinstance(late, functools.partial) else ()
+
+
+def _kind_of(late_pipeline: Any) -> type[Trainable]:
     kind = late_pipeline.func if isinstance(late_pipeline, functools.partial) else None
-    if not (inspect.isclass(kind) and issubclass(kind, Pipeline)):
+    if not (inspect.isclass(kind) and issubclass(kind, Trainable)):
         raise ConfigError(
             "pipeline: expected a dlcpose.pipelines.base.Pipeline with `_partial_: true`. Derive it from Pipeline."
         )
@@ -256,12 +288,13 @@ def _settings_of(late: Any) -> dict[str, Any]:
 
 def build_input(config: Mapping[str, Any], parts: Parts, trunk: Trunk, image_sizes: Sequence[tuple[int, int]]) -> Input:
     """The input that a config makes for a backbone and images of these (height, width)."""
-    late_input, multiple_of = parts(config["input"], "input"), trunk.backbone.size_divisor
+    late_input = parts(config["input"], "input")
+    multiple_of = 1 if trunk.backbone is None else trunk.backbone.size_divisor
     built: Input = _complete(late_input, "input", image_sizes=image_sizes, multiple_of=multiple_of)
     return built
 
 
-def _check_head(head: Any, max_animals: int, pipeline: type[Pipeline]) -> None:
+def _check_head(head: Any, max_animals: int, pipeline: type[Trainable]) -> None:
     if not isinstance(head, Head):
         raise ConfigError(f"head: expected a dlcpose.heads.base.Head, got {type(head).__name__}. Derive it from Head.")
     if pipeline.one_animal_each and head.multi_animal:

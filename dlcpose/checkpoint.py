@@ -12,7 +12,7 @@ import yaml
 from torch import Tensor
 
 from dlcpose.build import Parts, build_pipeline, build_trunk
-from dlcpose.pipelines.base import Pipeline
+from dlcpose.pipelines.base import Trainable
 from dlcpose.structures.errors import CheckpointError, DlcposeError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
@@ -108,7 +108,7 @@ def _description(described: Mapping[str, Any]) -> Description:
     )
 
 
-def restore(checkpoint: Checkpoint, parts: Parts) -> Pipeline:
+def restore(checkpoint: Checkpoint, parts: Parts) -> Trainable:
     """The pipeline a checkpoint describes, with its weights, ready to predict."""
     description = checkpoint.description
     pipeline = build_pipeline(
@@ -132,10 +132,12 @@ def restore(checkpoint: Checkpoint, parts: Parts) -> Pipeline:
     return pipeline.eval()
 
 
+EMPTY = {"pretrained": False, "checkpoint_path": None, "checkpoint": None}  # settings that fetch weights, and none
+
+
 def without_weights(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with a backbone that starts empty: its weights come from the checkpoint, not from a hub."""
-    backbone = dict(config["backbone"])
-    backbone.update(
-        {key: value for key, value in {"pretrained": False, "checkpoint_path": None}.items() if key in backbone}
-    )
-    return {**config, "backbone": backbone}
+    """The config with parts that start empty: their weights come from the checkpoint, not from a hub or another file."""
+    return {
+        name: EMPTY[name] if name in EMPTY else without_weights(node) if isinstance(node, Mapping) else node
+        for name, node in config.items()
+    }

@@ -1,7 +1,7 @@
 """From a checkpoint to poses, without the data set it was trained on and without Hydra."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from dlcpose.build import Parts
 from dlcpose.checkpoint import read_checkpoint, restore
 from dlcpose.datasets.base import read_image_file
 from dlcpose.datasets.crops import on_canvas
-from dlcpose.pipelines.base import Pipeline
-from dlcpose.structures.batch import collate
+from dlcpose.pipelines.base import Trainable
+from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.sample import Floats, FrameLabels, Image, PoseSample, labels_of
@@ -24,7 +24,7 @@ from dlcpose.structures.skeleton import Skeleton
 class Predictor:
     """A trained pipeline on a device. images and seconds: predicted so far, decoding of files left out."""
 
-    pipeline: Pipeline
+    pipeline: Trainable
     device: torch.device
     images: int = 0
     seconds: float = 0.0
@@ -45,24 +45,44 @@ class Predictor:
         return [prediction for batch in self.stream(named, batch_size) for prediction in batch]
 
     def stream(self, named: Iterable[tuple[str, Image]], batch_size: int) -> Iterator[list[PosePrediction]]:
-        """Poses batch by batch, for (key, image) pairs of any number; images of unlike canvas never share a batch."""
+        """Poses batch by batch, for (key, image) pairs of any number; images of unlike canvas never share a batch.
+
+        Raises ConfigError for a model that predicts only in labelled images.
+        """
+        if self.pipeline.needs_labels:
+            raise ConfigError(
+                "This model has no detector of its own (detector=ground_truth): it looks where animals are labelled, and "
+                "plain images have no labels. Evaluate it with evaluate.py, or train with detector=centres."
+            )
+        unlabelled = (PoseSample(_no_labels(key, image, self.skeleton), image) for key, image in named)
+        return self.stream_labelled(unlabelled, batch_size)
+
+    def stream_labelled(
+        self,
+        samples: Iterable[PoseSample],
+        batch_size: int,
+        predict_batch: Callable[[PoseBatch], list[PosePrediction]] | None = None,
+    ) -> Iterator[list[PosePrediction]]:
+        """The same for labelled frames; predict_batch: another way than the pipeline's own, such as one of its oracles."""
         if batch_size < 1:
             raise ValueError(f"Expected a batch_size of at least 1, got {batch_size}.")
+        predict_batch = predict_batch or self.pipeline.predict_batch
         waiting: list[PoseSample] = []
-        for key, image in named:
-            sample = PoseSample(labels=_no_labels(key, image, self.skeleton), image=image)
-            if waiting and (len(waiting) == batch_size or _unlike(waiting[0].image, image, self.pipeline)):
-                yield self._predict_batch(waiting)
+        for sample in samples:
+            if waiting and (len(waiting) == batch_size or _unlike(waiting[0].image, sample.image, self.pipeline)):
+                yield self._predict_batch(waiting, predict_batch)
                 waiting = []
             waiting.append(sample)
         if waiting:
-            yield self._predict_batch(waiting)
+            yield self._predict_batch(waiting, predict_batch)
 
-    def _predict_batch(self, samples: Sequence[PoseSample]) -> list[PosePrediction]:
+    def _predict_batch(
+        self, samples: Sequence[PoseSample], predict_batch: Callable[[PoseBatch], list[PosePrediction]]
+    ) -> list[PosePrediction]:
         began = time.perf_counter()
         batch = collate([on_canvas(sample, self.pipeline.model_input) for sample in samples]).to(self.device)
         with torch.inference_mode():
-            predictions = self.pipeline.predict_batch(batch)
+            predictions = predict_batch(batch)
         self.seconds += time.perf_counter() - began
         self.images += len(samples)
         return predictions
@@ -92,6 +112,6 @@ def _no_labels(key: str, image: Image, skeleton: Skeleton) -> FrameLabels:
     return labels_of(key, image.shape[:2], none, unique_in_image=np.zeros((len(skeleton.unique), 2), np.float32))
 
 
-def _unlike(first: Image, second: Image, pipeline: Pipeline) -> bool:
+def _unlike(first: Image, second: Image, pipeline: Trainable) -> bool:
     """Whether two images come to canvases of unlike size: padding one to the other's would change what it gives."""
     return pipeline.model_input.canvas is None and first.shape != second.shape

@@ -15,6 +15,7 @@ import torchvision
 import yaml
 
 from dlcpose.build import Parts, build_input, build_pipeline, build_trunk
+from dlcpose.commands.compose import compose
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
@@ -349,7 +350,7 @@ def test_a_head_for_one_animal_is_refused_for_several() -> None:
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "input").glob("*.yaml")))
 def test_inputs_suit_the_backbone(name: str) -> None:
-    config = tiny_config(input=option("input", name))
+    config = tiny_config(input=compose([f"input={name}"])["input"])
     trunk = build_trunk(config, Parts())
     made = build_input(config, Parts(), trunk, [(50, 70), (90, 30)])
     assert made.multiple_of == 32

@@ -1,5 +1,7 @@
 """Keypoints read off heatmaps, to a fraction of a cell."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -26,23 +28,26 @@ def refine_peaks(maps: Tensor, cells: Tensor) -> Tensor:
     middle_x, middle_y = x.clamp(1, max(width - 2, 1)), y.clamp(1, max(height - 2, 1))
     refined = cells.to(maps.dtype).clone()
     if width >= 3:
-        refined[..., 0] = _summit(x, middle_x, [_read(maps, middle_x + step, y) for step in (-1, 0, 1)])
+        refined[..., 0] = summit(x, middle_x, [_log_at(maps, middle_x + step, y) for step in (-1, 0, 1)])
     if height >= 3:
-        refined[..., 1] = _summit(y, middle_y, [_read(maps, x, middle_y + step) for step in (-1, 0, 1)])
+        refined[..., 1] = summit(y, middle_y, [_log_at(maps, x, middle_y + step) for step in (-1, 0, 1)])
     return refined
 
 
-def _summit(peak: Tensor, middle: Tensor, values: list[Tensor]) -> Tensor:
-    """Where the parabola through the logarithms of values at middle − 1, middle, middle + 1 is highest."""
-    before, at, after = (value.clamp(min=SMALLEST).log() for value in values)
+def summit(peak: Tensor, middle: Tensor, logarithms: Sequence[Tensor]) -> Tensor:
+    """Where along one axis the parabola through three logarithms, at middle − 1, middle and middle + 1, is highest.
+
+    peak: the highest cell, which the answer leaves by one cell at most. All of one shape, which is the answer's.
+    """
+    before, at, after = logarithms
     curvature = before - 2 * at + after
     step = torch.where(curvature < -SMALLEST, (before - after) / (2 * curvature.clamp(max=-SMALLEST)), peak - middle)
     return (middle + step).clamp(peak - 1, peak + 1)
 
 
-def _read(maps: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Values of maps (B, K, h, w) at cells (B, K, P)."""
-    return maps.flatten(start_dim=2).gather(-1, y * maps.shape[-1] + x)
+def _log_at(maps: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Logarithms of the values of maps (B, K, h, w) at cells (B, K, P)."""
+    return maps.flatten(start_dim=2).gather(-1, y * maps.shape[-1] + x).clamp(min=SMALLEST).log()
 
 
 def read_at(maps: Tensor, cells: Tensor) -> Tensor:

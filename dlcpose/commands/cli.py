@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dlcpose.commands.attention import attention_command
 from dlcpose.commands.entry import explained, fail, wants_traceback
 from dlcpose.commands.inspect import inspect_command
 from dlcpose.commands.models import models_command
@@ -34,6 +35,7 @@ def preview(
     preview_command(list(overrides or []), out, frames)
 
 
+app.command("attention")(attention_command)
 app.command("inspect")(inspect_command)
 app.command("render")(render_command)
 

@@ -19,7 +19,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from dlcpose.commands.resume import run_folder
 from dlcpose.structures.errors import ConfigError, DlcposeError
+
+# Hydra writes its own files into the run folder too, so the folder of a resumed run has to be known to it.
+OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
 
 CONF = next(
     folder

@@ -1,5 +1,7 @@
 """Figures of a checkpoint, on the frames it was not trained on or on other data."""
 
+import functools
+import math
 import resource
 import sys
 from collections.abc import Mapping, Sequence
@@ -47,7 +49,7 @@ def evaluate(config: dict[str, Any]) -> dict[str, float]:
         load(config["checkpoint"], trust=config["trust"]),
         data,
         indices,
-        parts(config["metric"], "metric"),
+        parts(config["metric"] or description.config["metric"], "metric"),
         folder=run_dir / "evaluation",
         pictures=config["evaluation"]["pictures"],
         batch_size=config["batch_size"],
@@ -98,12 +100,16 @@ def evaluate_frames(
     from dlcpose.exporters.evaluation import write_evaluation
     from dlcpose.metrics.base import figures_of
 
-    named = ((data.frames[index].key, data[index].image) for index in indices)
-    predictions = [prediction for batch in predictor.stream(named, batch_size) for prediction in batch]
+    samples = functools.partial(map, data.__getitem__, indices)
+    predictions = [each for batch in predictor.stream_labelled(samples(), batch_size) for each in batch]
     labels = [data.frames[index] for index in indices]
     figures = figures_of(metrics, predictions, labels, data.skeleton)
     figures["images_per_s"] = predictor.images / predictor.seconds
     figures["peak_memory_mb"] = peak_memory_mb(predictor)
+    for name, oracle in predictor.pipeline.oracles().items():
+        told = [each for batch in predictor.stream_labelled(samples(), batch_size, oracle) for each in batch]
+        told_more = figures_of(metrics, told, labels, data.skeleton)
+        figures |= {f"{name}/{key}": value for key, value in told_more.items() if not math.isnan(value)}
     write_evaluation(
         folder, data=data, indices=indices, predictions=predictions, figures=figures, title=title, pictures=pictures
     )
@@ -127,7 +133,6 @@ def print_result(figures: Mapping[str, float], run_dir: Path) -> None:
     from dlcpose.exporters.evaluation import headline
 
     Console().print(headline(figures))
-    print(
-        f"{run_dir}: mean error {figures['mean_error_px']:.2f} px, PCK@0.1 {figures['pck@0.1']:.3f}, "
-        f"OKS AP {figures['oks_ap']:.3f}"
-    )
+    short = [("mean_error_px", "mean error {:.2f} px"), ("pck@0.1", "PCK@0.1 {:.3f}"), ("oks_ap", "OKS AP {:.3f}")]
+    short = [*short, ("box_ap", "box AP {:.3f}")]
+    print(f"{run_dir}: {', '.join(text.format(figures[name]) for name, text in short if name in figures)}")

@@ -8,12 +8,16 @@ from dlcpose.commands.entry import options
 
 @dataclass(frozen=True)
 class ModelRow:
-    """A model's facts. parameters: count. gmacs: multiply-accumulates in 10⁹ for one image of `input` (height, width)."""
+    """A model's facts. parameters: count. gmacs: multiply-accumulates in 10⁹ for one image of `input` (height, width).
+
+    Of a top-down model both are those of the pose part, for one crop; detector_parameters has the rest.
+    """
 
     name: str
     pipeline: str
     animals: str
     parameters: int
+    detector_parameters: int
     gmacs: float
     stride: float
     input: tuple[int, int]
@@ -31,6 +35,7 @@ def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] = (256, 25
     from torch.utils.flop_counter import FlopCounterMode
 
     from dlcpose.build import Parts, build_pipeline, build_trunk
+    from dlcpose.pipelines.base import Pipeline
     from dlcpose.structures.input import Input
     from dlcpose.structures.skeleton import Skeleton
 
@@ -50,15 +55,20 @@ def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] = (256, 25
             to_train=False,
         ).eval()
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            pipeline(torch.zeros(1, 3, *size))
+            assert isinstance(pipeline, Pipeline)
+            shown = pipeline.shown_size(size)
+            pipeline(torch.zeros(1, 3, *shown))
+    detector = getattr(pipeline, "detector", None)
+    of_detector = 0 if detector is None else sum(weight.numel() for weight in detector.parameters())
     return ModelRow(
         name=name,
         pipeline=str(config["pipeline"]["_target_"]).rsplit(".", 2)[1],
-        animals="several" if pipeline.head.multi_animal else "one",
-        parameters=sum(weight.numel() for weight in pipeline.parameters()),
+        animals="several" if pipeline.one_animal_each or pipeline.head.multi_animal else "one",
+        parameters=sum(weight.numel() for weight in pipeline.parameters()) - of_detector,
+        detector_parameters=of_detector,
         gmacs=counter.get_total_flops() / 2e9,
         stride=pipeline.head.stride,
-        input=size,
+        input=shown,
         keypoints=keypoints,
     )
 
@@ -67,9 +77,13 @@ def models_for_several() -> list[str]:
     """Names of the models that tell several animals apart."""
     from dlcpose.build import Parts
 
-    # The head's class says so: nothing needs to be built.
-    heads = {name: Parts()(compose([f"model={name}"])["head"], "head") for name in available_models()}
-    return [name for name, late_head in heads.items() if late_head.func.multi_animal]
+    def tells_apart(name: str) -> bool:
+        # The classes of head and pipeline say so: nothing needs to be built.
+        config, parts = compose([f"model={name}"]), Parts()
+        late_pipeline, late_head = parts(config["pipeline"], "pipeline"), parts(config["head"], "head")
+        return bool(late_pipeline.func.one_animal_each or late_head.func.multi_animal)
+
+    return [name for name in available_models() if tells_apart(name)]
 
 
 def models_command(as_json: bool = False) -> None:
@@ -83,11 +97,18 @@ def models_command(as_json: bool = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"Models, for {rows[0].keypoints} keypoints at {rows[0].input[1]}x{rows[0].input[0]}")
-    for heading in ("model", "pipeline", "animals", "parameters (M)", "GMACs", "stride"):
+    table = Table(title=f"Models, for {rows[0].keypoints} keypoints; of top-down models the GMACs are of one crop")
+    for heading in ("model", "pipeline", "animals", "parameters (M)", "detector (M)", "GMACs", "input", "stride"):
         table.add_column(heading, justify="left" if heading in ("model", "pipeline", "animals") else "right")
     for row in rows:
         table.add_row(
-            row.name, row.pipeline, row.animals, f"{row.parameters / 1e6:.2f}", f"{row.gmacs:.2f}", f"{row.stride:g}"
+            row.name,
+            row.pipeline,
+            row.animals,
+            f"{row.parameters / 1e6:.2f}",
+            f"{row.detector_parameters / 1e6:.2f}" if row.detector_parameters else "",
+            f"{row.gmacs:.2f}",
+            f"{row.input[1]}x{row.input[0]}",
+            f"{row.stride:g}",
         )
     Console().print(table)

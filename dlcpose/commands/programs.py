@@ -6,14 +6,17 @@ from pathlib import Path
 from dlcpose.commands import evaluate as evaluating
 from dlcpose.commands import train as training
 from dlcpose.commands.compose import compose
+from dlcpose.commands.resume import run_folder
 
 
 def train(*overrides: str, run_dir: str | Path | None = None) -> Path:
     """Train what the overrides compose (`train("model=resnet_50", "dataset=deeplabcut", ...)`); returns the run folder.
 
-    run_dir: where everything goes; outputs/python/<date and time> unless given. Raises DlcposeError as the shell would.
+    run_dir: where everything goes; outputs/python/<date and time> unless given, or with `resume=PATH` where that run is.
+    Raises DlcposeError as the shell would.
     """
-    folder = _folder(run_dir)
+    resume = next((override.partition("=")[2] for override in overrides if override.startswith("resume=")), None)
+    folder = _folder(run_dir) if run_dir or not resume else _folder(run_folder(str(_folder(None)), resume))
     training.train(compose(overrides, run_dir=str(folder)))
     return folder
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlcpose.commands.checks import KEYS, check_accelerator, check_keys, check_monitors, check_optimizer, check_seed
+from dlcpose.commands.detector import train_detector
 from dlcpose.commands.entry import run_hydra
 from dlcpose.commands.record import record_run
 from dlcpose.commands.resume import checkpoint_to_resume, split_of
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from dlcpose.checkpoint import Description
     from dlcpose.datasets.base import LabelledFrames
     from dlcpose.datasets.datamodule import PoseDataModule
-    from dlcpose.pipelines.base import Pipeline
+    from dlcpose.pipelines.base import Trainable
     from dlcpose.structures.split import Split
 
 
@@ -30,7 +31,6 @@ def train(config: dict[str, Any]) -> float:
     Returns the objective, for a sweep to optimise.
     """
     import pytorch_lightning as lightning
-    import torch
 
     from dlcpose.build import Parts, SeveralAnimalsError, build_input, build_pipeline, build_trunk
     from dlcpose.checkpoint import Description
@@ -41,12 +41,11 @@ def train(config: dict[str, Any]) -> float:
     check_keys(config, KEYS)
     check_seed(config["seed"])
     lightning.seed_everything(config["seed"], workers=True, verbose=False)
-    run_dir = Path(config["run_dir"])
     parts = Parts(tuple(config["trust"]))
     trunk = build_trunk(config, parts)
     check_optimizer(config, parts)
     data: LabelledFrames = parts(config["dataset"], "dataset")
-    resumed = checkpoint_to_resume(config["resume"], run_dir)
+    resumed = checkpoint_to_resume(config["resume"], Path(config["run_dir"]))
     split = split_of(config, parts, data, resumed)
     sizes = [(frame.height, frame.width) for frame in data.frames]
     model_input = build_input(config, parts, trunk, sizes)
@@ -67,17 +66,33 @@ def train(config: dict[str, Any]) -> float:
     description = Description(
         config, data.skeleton, model_input, split, data.individuals, data.max_animals, data.identified
     )
+    if resumed is None:  # else the detector's weights are in the checkpoint
+        train_detector(config, parts, pipeline, data, description)
+    return run(config, parts, pipeline, data, description, resumed)
+
+
+def run(
+    config: dict[str, Any],
+    parts: "Parts",
+    pipeline: "Trainable",
+    data: "LabelledFrames",
+    description: "Description",
+    resumed: Path | None = None,
+) -> float:
+    """Train a pipeline on the frames of its description, and evaluate it. Returns the objective."""
+    import torch
+
     datamodule: PoseDataModule = parts(config["datamodule"], "datamodule")(
-        data, split, model_input, parts(config["augmentation"], "augmentation")
+        data, description.split, description.model_input, parts(config["augmentation"], "augmentation")
     )
     pipeline.labels, pipeline.described = datamodule.labels, description.as_dict()
     trainer = build_trainer(config, parts)
-    record_run(run_dir, description)
+    record_run(Path(config["run_dir"]), description)
     print_plan(trainer, pipeline, datamodule, description)
     pipeline.to(memory_format=torch.channels_last)
     try:
         trainer.fit(pipeline, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
-        finish(config, parts, trainer, data, split)
+        finish(config, parts, trainer, data, description.split)
         return objective_of(config, trainer)
     finally:
         close_loggers(trainer)
@@ -95,6 +110,7 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*log_every_n_steps.*")
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # what is frozen is meant so
     warnings.filterwarnings("ignore", category=FutureWarning)
 
 
@@ -133,7 +149,7 @@ def fastest_precision(accelerator: str) -> str:
 
 
 def print_plan(
-    trainer: "Trainer", pipeline: "Pipeline", datamodule: "PoseDataModule", description: "Description"
+    trainer: "Trainer", pipeline: "Trainable", datamodule: "PoseDataModule", description: "Description"
 ) -> None:
     """Say what will be trained on what, before the first step."""
     if not trainer.is_global_zero:
@@ -144,9 +160,7 @@ def print_plan(
     canvas = description.model_input.canvas
     print(f"run folder: {config['run_dir']}")
     print(f"frames: {len(split.train)} train, {len(split.val)} val, {len(split.test)} test")
-    print(
-        f"model: {weights / 1e6:.2f} M parameters, {len(description.skeleton)} keypoints, stride {pipeline.head.stride:g}"
-    )
+    print(f"model: {weights / 1e6:.2f} M parameters, {pipeline.finds}")
     print(f"input: {'native size' if canvas is None else f'{canvas[1]}x{canvas[0]}'}")
     print(
         f"training: {trainer.max_epochs} epochs, effective batch {per_step} ({datamodule.batch_size} x {trainer.world_size} "

@@ -41,7 +41,9 @@ TEXTS: dict[str, tuple[str, int, str, str]] = {  # title, digits, unit, note
     ),
     "images_per_s": ("Speed", 1, "images/s", "of this evaluation, model and decoding"),
     "peak_memory_mb": ("Peak memory", 0, "MB", "of this evaluation"),
-    "box_ap": ("Box AP", 3, "", "of the detector"),
+    "box_ap": ("Box AP", 3, "", "average precision of boxes over IoU 0.50 to 0.95, by pycocotools"),
+    "box_ap50": ("Box AP50", 3, "", "average precision of boxes at IoU 0.50"),
+    "box_ar": ("Box AR", 3, "", "average recall of boxes over IoU 0.50 to 0.95"),
 }
 
 

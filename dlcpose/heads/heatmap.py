@@ -24,41 +24,35 @@ class HeatmapMaps(NamedTuple):
     offsets: Tensor | None  # (B, K, 2, h, w) cells from each cell to the keypoint, NaN where nothing is asked
 
 
-class HeatmapHead(Head):
-    """Deconvolutions to one heatmap for each keypoint, and to two offset maps for each where asked.
+class PeakHead(Head):
+    """Targets, loss and decoding of one animal's heatmaps, whatever network makes them.
 
-    deconvolutions: each doubles the resolution; none is a single 1x1 convolution. channels: between deconvolutions.
-    sigma: width of a keypoint's Gaussian, in cells. offsets: predict the way to the keypoint instead of interpolating
-    the peak. offset_radius: how far from a keypoint offsets are asked, in cells. offset_weight: of that loss.
+    heatmap_layers: from features (B, C, h, w) to (B, K, h', w') before the sigmoid, one map for each keypoint.
+    offset_layers: to (B, 2K, h', w'), or None for heatmaps alone. stride: input pixels to a cell of the maps.
+    heatmap_loss: of (found, wanted) maps, NaN where nothing is asked. sigma: width of a keypoint's Gaussian, in cells.
     ignore_missing: ask nothing of a keypoint that has no label; else its map must be empty.
-    heatmap_loss: of (found, wanted) maps, NaN where nothing is asked.
+    offset_radius: how far from a keypoint offsets are asked, in cells. offset_weight: of that loss.
     """
 
     multi_animal: ClassVar[bool] = False
 
     def __init__(
         self,
-        in_channels: int,
-        stride: int,
-        skeleton: Skeleton,
+        heatmap_layers: nn.Module,
+        offset_layers: nn.Module | None,
+        stride: float,
         *,
         heatmap_loss: Callable[[Tensor, Tensor], Tensor],
-        deconvolutions: int = 1,
-        channels: int = 256,
-        sigma: float = 1.0,
-        offsets: bool = True,
+        sigma: float,
+        ignore_missing: bool,
         offset_radius: float = 3.0,
         offset_weight: float = 0.1,
-        ignore_missing: bool = False,
     ) -> None:
         super().__init__()
-        if deconvolutions < 0:
-            raise ValueError(f"expected 0 or more deconvolutions, got {deconvolutions}")
-        self.stride = stride / 2**deconvolutions
+        self.stride = stride
         self.heatmap_loss, self.sigma, self.ignore_missing = heatmap_loss, sigma, ignore_missing
         self.offset_radius, self.offset_weight = offset_radius, offset_weight
-        self.heatmap_layers = _layers(in_channels, channels, len(skeleton), deconvolutions)
-        self.offset_layers = _layers(in_channels, channels, 2 * len(skeleton), deconvolutions) if offsets else None
+        self.heatmap_layers, self.offset_layers = heatmap_layers, offset_layers
         _expect_background(self.heatmap_layers)
 
     def forward(self, features: Tensor) -> HeatmapMaps:
@@ -101,6 +95,45 @@ class HeatmapHead(Head):
         ]
 
 
+class HeatmapHead(PeakHead):
+    """Deconvolutions to one heatmap for each keypoint, and to two offset maps for each where asked.
+
+    deconvolutions: each doubles the resolution; none is a single 1x1 convolution. channels: between deconvolutions.
+    sigma: width of a keypoint's Gaussian, in cells. offsets: predict the way to the keypoint instead of interpolating
+    the peak. offset_radius: how far from a keypoint offsets are asked, in cells. offset_weight: of that loss.
+    ignore_missing: ask nothing of a keypoint that has no label; else its map must be empty.
+    heatmap_loss: of (found, wanted) maps, NaN where nothing is asked.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        stride: int,
+        skeleton: Skeleton,
+        *,
+        heatmap_loss: Callable[[Tensor, Tensor], Tensor],
+        deconvolutions: int = 1,
+        channels: int = 256,
+        sigma: float = 1.0,
+        offsets: bool = True,
+        offset_radius: float = 3.0,
+        offset_weight: float = 0.1,
+        ignore_missing: bool = False,
+    ) -> None:
+        if deconvolutions < 0:
+            raise ValueError(f"expected 0 or more deconvolutions, got {deconvolutions}")
+        super().__init__(
+            _layers(in_channels, channels, len(skeleton), deconvolutions),
+            _layers(in_channels, channels, 2 * len(skeleton), deconvolutions) if offsets else None,
+            stride / 2**deconvolutions,
+            heatmap_loss=heatmap_loss,
+            sigma=sigma,
+            ignore_missing=ignore_missing,
+            offset_radius=offset_radius,
+            offset_weight=offset_weight,
+        )
+
+
 def _layers(in_channels: int, channels: int, out_channels: int, deconvolutions: int) -> nn.Module:
     if deconvolutions == 0:
         return nn.Conv2d(in_channels, out_channels, 1)
@@ -118,7 +151,8 @@ def _double(in_channels: int, out_channels: int, bias: bool) -> nn.Module:
 
 def _expect_background(layers: nn.Module) -> None:
     """Start where nearly all cells belong: without it the first epochs are spent on learning that maps are empty."""
-    last = [module for module in layers.modules() if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))][-1]
+    kinds = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+    last = [module for module in layers.modules() if isinstance(module, kinds)][-1]
     nn.init.normal_(last.weight, std=0.001)
     if last.bias is not None:
         nn.init.constant_(last.bias, math.log(0.01 / 0.99))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from dlcpose.commands.models import models_for_several
 from tests.commands.shells import REPOSITORY, SHORT, SMALL, TINY, python, reason, shell
 from tests.datasets.dlc_projects import labels, ten_frames, write_project
 
@@ -178,8 +179,9 @@ def test_a_model_of_one_animal_names_those_of_several(here: Path) -> None:
     said = reason(shell("train.py", "model=resnet_50", "dataset.animals=2", *SMALL))
     assert said == (
         "head: HeatmapHead finds one animal, the data has up to 2 in an image. "
-        "Choose model=dekr_w18, dekr_w32, dekr_w48."
+        f"Choose model={', '.join(models_for_several())}."
     )
+    assert {"dekr_w32", "top_down_resnet_18"} <= set(models_for_several())
     assert not list(here.rglob("checkpoints"))
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import dlcpose
 from dlcpose.checkpoint import read_checkpoint
 from dlcpose.datasets.base import read_image_file
 from dlcpose.datasets.synthetic import SyntheticFrames
+from dlcpose.metrics.base import figures_of
 from dlcpose.pipelines.base import Pipeline
 from tests.commands.shells import SHORT, SMALL, TINY, Answer, reason, shell
 
@@ -157,11 +159,43 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
         patched.setattr(Pipeline, "training_step", killed)
         with pytest.raises(RuntimeError, match="killed"):
             shell("train.py", *overrides, "hydra.run.dir=outputs/killed/day/first")
-    answer = shell("train.py", *overrides, "resume=last", "hydra.run.dir=outputs/killed/day/second")
+    answer = shell("train.py", *overrides, "resume=last")
     assert answer.code == 0, answer.err
-    resumed = here / "outputs" / "killed" / "day" / "second"
-    assert epochs(resumed / "metrics.csv") == {1}
-    assert same_weights(resumed / "checkpoints" / "last.ckpt", two_epochs / "checkpoints" / "last.ckpt")
+    (resumed,) = (here / "outputs" / "killed").glob("*/*")
+    assert resumed.name == "first"  # it goes on in its own folder
+    assert (resumed / "metrics.csv").read_bytes() == (two_epochs / "metrics.csv").read_bytes()
+    for name in ("last.ckpt", "best.ckpt"):
+        assert same_weights(resumed / "checkpoints" / name, two_epochs / "checkpoints" / name)
+
+
+def test_resuming_does_not_forget_a_better_epoch(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    overrides = (*SMALL, *TINY, "name=better")
+    assert shell("train.py", *overrides, "trainer.max_epochs=1").code == 0
+    (run,) = (here / "outputs" / "better").glob("*/*")
+    best = (run / "checkpoints" / "best.ckpt").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            "dlcpose.pipelines.base.figures_of",
+            lambda *given: {name: value + 1e3 for name, value in figures_of(*given).items()},
+        )
+        answer = shell("train.py", *overrides, "trainer.max_epochs=2", "resume=last")
+    assert answer.code == 0, answer.err
+    assert epochs(run / "metrics.csv") == {0, 1}
+    assert (run / "checkpoints" / "best.ckpt").read_bytes() == best
+
+
+def test_a_folder_given_for_a_resumed_run_is_its_own(two_epochs: Path, here: Path) -> None:
+    shutil.copytree(two_epochs, here / "outputs" / "job" / "day" / "first")
+    overrides = (
+        *SMALL,
+        *TINY,
+        "trainer.max_epochs=3",
+        "name=job",
+        "resume=last",
+        "hydra.run.dir=outputs/job/day/second",
+    )
+    assert shell("train.py", *overrides).code == 0
+    assert epochs(here / "outputs" / "job" / "day" / "second" / "metrics.csv") == {2}
 
 
 def test_resuming_where_nothing_was_left_or_frames_are_gone_is_refused(two_epochs: Path, here: Path) -> None:

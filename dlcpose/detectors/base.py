@@ -1,0 +1,112 @@
+"""All that a pipeline may know of a detector, and which boxes are the true ones."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dlcpose.codecs.boxes import clipped
+from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.errors import CheckpointError
+
+Rule = Callable[[Tensor, Tensor], Tensor]  # (keypoints (..., K, 2), the data's boxes (..., 4)) -> boxes (..., 4)
+
+
+class Boxes(NamedTuple):
+    """The boxes found in one frame, the surest first."""
+
+    boxes_in_frame: Tensor  # (M, 4) x1 y1 x2 y2
+    scores: Tensor  # (M,) in [0, 1]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a detector is trained: epochs, None for as many as the poses are; lr, the optimizer's learning rate.
+
+    Raises ValueError for epochs below 1 or a learning rate that is not positive.
+    """
+
+    epochs: int | None = None
+    lr: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if (self.epochs is not None and self.epochs < 1) or not self.lr > 0:
+            raise ValueError(
+                f"expected epochs of 1 or more (or null) and lr above 0, got epochs {self.epochs} and lr {self.lr}"
+            )
+
+
+class Detector(nn.Module, ABC):
+    """Finds the animals of frames as boxes.
+
+    The frame is what a batch's images show, uint8; the batch's own fields call it the crop (of the source image).
+    boxes: from labelled keypoints and the data's boxes to the true ones. learns: whether there is anything to train.
+    needs_labels: whether it can only find what is labelled.
+    """
+
+    learns: ClassVar[bool] = True
+    needs_labels: ClassVar[bool] = False
+
+    def __init__(self, boxes: Rule, training: Training | None = None) -> None:
+        super().__init__()
+        self.rule = boxes
+        self.lessons = training or Training()  # nn.Module has a `training` of its own
+
+    def true_boxes(self, batch: PoseBatch) -> Tensor:
+        """What of each labelled animal's box lies in the frame: (B, N, 4), NaN where nothing does or nothing is known."""
+        boxes = self.rule(batch.keypoints_in_crop, batch.boxes_in_crop)
+        return clipped(boxes, (batch.images.shape[-2], batch.images.shape[-1]))
+
+    @abstractmethod
+    def losses(self, batch: PoseBatch) -> dict[str, Tensor]:
+        """One scalar for each term, already weighted, against `true_boxes`."""
+
+    @abstractmethod
+    def detect(self, batch: PoseBatch) -> list[Boxes]:
+        """The boxes in each frame."""
+
+    def load(self, checkpoint: str | Path) -> None:
+        """Take over the detector's weights from a checkpoint that holds one of the same make.
+
+        Raises CheckpointError when the file is none, or its detector is of another kind.
+        """
+        state = _detector_weights(Path(checkpoint))
+        wanted = self.state_dict()
+        unlike = [name for name in wanted if name not in state or state[name].shape != wanted[name].shape]
+        if unlike or len(state) != len(wanted):
+            raise CheckpointError(
+                f"detector.checkpoint: {checkpoint} holds a detector of another kind: "
+                f"{len(unlike)} of the {len(wanted)} weights of {type(self).__name__} are not there in their shape"
+                f"{f' (such as {unlike[0]})' if unlike else ''}. Choose the detector it was trained as, with its settings."
+            )
+        self.load_state_dict(state)
+
+
+def _detector_weights(path: Path) -> dict[str, Tensor]:
+    """The weights below `detector.` in a checkpoint of pipeline=detection or of a top-down model."""
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"detector.checkpoint: no such file: {path}. A run of pipeline=detection leaves checkpoints/best.ckpt."
+        ) from error
+    except Exception as error:
+        raise CheckpointError(
+            f"detector.checkpoint: {path} cannot be read as a checkpoint without running code ({type(error).__name__})."
+        ) from error
+    state = content.get("state_dict") if isinstance(content, dict) else None
+    prefix = "detector."
+    weights = {
+        name.removeprefix(prefix): value
+        for name, value in (state.items() if isinstance(state, dict) else ())
+        if name.startswith(prefix)
+    }
+    if not weights:
+        raise CheckpointError(
+            f"detector.checkpoint: {path} holds no detector. Give the best.ckpt of a run of pipeline=detection."
+        )
+    return weights

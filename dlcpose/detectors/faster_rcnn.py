@@ -1,0 +1,92 @@
+"""torchvision's Faster R-CNN over a feature pyramid (Ren et al. 2015; Lin et al. 2017)."""
+
+from typing import Any
+
+from torch import Tensor
+from torchvision.models.detection import (
+    FasterRCNN_MobileNet_V3_Large_FPN_Weights,
+    FasterRCNN_ResNet50_FPN_V2_Weights,
+    fasterrcnn_mobilenet_v3_large_fpn,
+    fasterrcnn_resnet50_fpn_v2,
+)
+
+from dlcpose.detectors.base import Rule, Training
+from dlcpose.detectors.region import CLASSES, RegionDetector
+
+
+class FasterRcnnResnet50(RegionDetector):
+    """`fasterrcnn_resnet50_fpn_v2`: the most accurate, and slow without a GPU.
+
+    pretrained: COCO's weights. shortest_side, longest_side: frames are scaled until the shorter side is `shortest_side`,
+    unless the longer would pass `longest_side`, px. threshold: least score of a box. overlap: of two boxes that share
+    more (IoU), the surer is left. max_animals: most that are found in a frame. checkpoint: of a detector's run.
+    """
+
+    def __init__(
+        self,
+        boxes: Rule,
+        *,
+        pretrained: bool = False,
+        shortest_side: int = 800,
+        longest_side: int = 1333,
+        threshold: float = 0.05,
+        overlap: float = 0.6,
+        max_animals: int = 30,
+        training: Training | None = None,
+        checkpoint: str | None = None,
+    ) -> None:
+        network = fasterrcnn_resnet50_fpn_v2(**_settings(shortest_side, longest_side, threshold, overlap, max_animals))
+        weights = _resnet50_weights if pretrained else None
+        super().__init__(network, boxes, coco_weights=weights, training=training, checkpoint=checkpoint)
+
+
+class FasterRcnnMobilenet(RegionDetector):
+    """`fasterrcnn_mobilenet_v3_large_fpn`: a light backbone, settings as of `FasterRcnnResnet50`."""
+
+    def __init__(
+        self,
+        boxes: Rule,
+        *,
+        pretrained: bool = False,
+        shortest_side: int = 800,
+        longest_side: int = 1333,
+        threshold: float = 0.05,
+        overlap: float = 0.6,
+        max_animals: int = 30,
+        training: Training | None = None,
+        checkpoint: str | None = None,
+    ) -> None:
+        settings = _settings(shortest_side, longest_side, threshold, overlap, max_animals)
+        network = fasterrcnn_mobilenet_v3_large_fpn(**settings)
+        weights = _mobilenet_weights if pretrained else None
+        super().__init__(network, boxes, coco_weights=weights, training=training, checkpoint=checkpoint)
+
+
+def _settings(
+    shortest_side: int, longest_side: int, threshold: float, overlap: float, max_animals: int
+) -> dict[str, Any]:
+    if not 0 < shortest_side <= longest_side or max_animals < 1:
+        raise ValueError(
+            f"expected 0 < shortest_side <= longest_side and max_animals of 1 or more, got {shortest_side}, "
+            f"{longest_side} and {max_animals}"
+        )
+    return {
+        "weights": None,
+        "weights_backbone": None,
+        "num_classes": CLASSES,
+        "min_size": shortest_side,
+        "max_size": longest_side,
+        "box_score_thresh": threshold,
+        "box_nms_thresh": overlap,
+        "box_detections_per_img": max_animals,
+    }
+
+
+def _resnet50_weights() -> dict[str, Tensor]:
+    state: dict[str, Tensor] = FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1.get_state_dict(progress=False)
+    return state
+
+
+def _mobilenet_weights() -> dict[str, Tensor]:
+    state: dict[str, Tensor] = FasterRCNN_MobileNet_V3_Large_FPN_Weights.COCO_V1.get_state_dict(progress=False)
+    return state

@@ -1,0 +1,44 @@
+"""torchvision's SSDLite with MobileNet v3 (Sandler et al. 2018; Howard et al. 2019)."""
+
+from torch import Tensor
+from torchvision.models.detection import SSDLite320_MobileNet_V3_Large_Weights, ssdlite320_mobilenet_v3_large
+
+from dlcpose.detectors.base import Rule, Training
+from dlcpose.detectors.region import CLASSES, RegionDetector
+
+
+class SsdLite(RegionDetector):
+    """`ssdlite320_mobilenet_v3_large`: frames are stretched to 320x320, whatever their shape.
+
+    pretrained: COCO's weights. threshold: least score of a box. overlap: of two boxes that share more (IoU), the surer
+    is left. max_animals: most that are found in a frame. checkpoint: of a detector's run.
+    """
+
+    def __init__(
+        self,
+        boxes: Rule,
+        *,
+        pretrained: bool = False,
+        threshold: float = 0.05,
+        overlap: float = 0.55,
+        max_animals: int = 30,
+        training: Training | None = None,
+        checkpoint: str | None = None,
+    ) -> None:
+        if max_animals < 1:
+            raise ValueError(f"expected max_animals of 1 or more, got {max_animals}")
+        network = ssdlite320_mobilenet_v3_large(
+            weights=None,
+            weights_backbone=None,
+            num_classes=CLASSES,
+            score_thresh=threshold,
+            nms_thresh=overlap,
+            detections_per_img=max_animals,
+        )
+        weights = _coco_weights if pretrained else None
+        super().__init__(network, boxes, coco_weights=weights, training=training, checkpoint=checkpoint)
+
+
+def _coco_weights() -> dict[str, Tensor]:
+    state: dict[str, Tensor] = SSDLite320_MobileNet_V3_Large_Weights.COCO_V1.get_state_dict(progress=False)
+    return state

@@ -1,0 +1,57 @@
+"""metrics.csv that goes on where a killed run stopped."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric.loggers.logger import rank_zero_experiment
+from pytorch_lightning.loggers.csv_logs import CSVLogger, ExperimentWriter
+
+
+class ContinuedCSVLogger(CSVLogger):
+    """Lightning's CSVLogger, which deletes what it finds; this one keeps the rows of the steps before its first.
+
+    A resumed run repeats the steps since its checkpoint: their earlier rows give way, so the file ends as that of a run
+    that was never stopped.
+    """
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        if self._experiment is None:
+            Path(self.root_dir).mkdir(parents=True, exist_ok=True)
+            self._experiment = _ContinuedWriter(log_dir=self.log_dir)
+        return self._experiment
+
+
+class _ContinuedWriter(ExperimentWriter):
+    begun = False
+
+    def _check_log_dir_exists(self) -> None:
+        """What lies there is looked at when the first step is known."""
+
+    def log_metrics(self, metrics_dict: dict[str, Any], step: int | None = None) -> None:
+        if not self.begun:
+            self.begun = True
+            self._keep_rows_before(step or 0)
+        super().log_metrics(metrics_dict, step)
+
+    def _keep_rows_before(self, step: int) -> None:
+        path = Path(self.metrics_file_path)
+        if not path.is_file():
+            return
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            columns = list(reader.fieldnames or [])
+            # A kill can tear the last row.
+            kept = [row for row in reader if (row.get("step") or "").isdigit() and int(row["step"]) < step]
+        if not kept:
+            path.unlink()
+            return
+        beside = path.with_suffix(".csv.new")
+        with beside.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=columns)
+            writer.writeheader()
+            writer.writerows(kept)
+        beside.replace(path)
+        self.metrics_keys = columns

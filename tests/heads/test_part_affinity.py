@@ -1,0 +1,356 @@
+"""Part affinity fields: exact decoding of few and of crowded animals, published sizes, stages, and what is stored."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from dlcpose.build import Parts, build_pipeline, build_trunk
+from dlcpose.codecs.limbs import keep_limbs
+from dlcpose.commands.compose import compose
+from dlcpose.datasets.crops import on_canvas
+from dlcpose.datasets.synthetic import SyntheticFrames
+from dlcpose.heads.part_affinity import PartAffinityHead, PartAffinityMaps
+from dlcpose.losses.heatmap import binary_cross_entropy
+from dlcpose.pipelines.base import Pipeline
+from dlcpose.structures.batch import collate
+from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.input import Input
+from dlcpose.structures.instances import PoseInstances
+from dlcpose.structures.skeleton import Skeleton
+from tests.heads.made_up_batches import assert_found, batch_of
+from tests.made_up_runs import frames_of, option, tiny_config
+from tests.made_up_runs import pipeline_of as untrained
+
+NAN = float("nan")
+SIZE = (640, 640)
+
+
+def chain(keypoints: int) -> Skeleton:
+    names = tuple(f"keypoint_{number}" for number in range(keypoints))
+    return Skeleton(names, limbs=tuple(itertools.pairwise(range(keypoints))))
+
+
+def head_of(skeleton: Skeleton | int, *, stride: float = 4, **changes: Any) -> PartAffinityHead:
+    skeleton = chain(skeleton) if isinstance(skeleton, int) else skeleton
+    torch.manual_seed(0)
+    given_settings = {"heatmap_loss": binary_cross_entropy, "deconvolutions": 0, **changes}
+    return PartAffinityHead(8, stride, skeleton, **given_settings).eval()
+
+
+def pipeline_of(*overrides: str, keypoints: int, linked: bool = True) -> Pipeline:
+    config, parts = compose(overrides), Parts()
+    skeleton = chain(keypoints) if linked else Skeleton(chain(keypoints).names)
+    return build_pipeline(
+        config,
+        parts,
+        build_trunk(config, parts),
+        skeleton=skeleton,
+        model_input=Input(64, 64),
+        max_animals=3,
+        to_train=False,
+    )
+
+
+def crowd(seed: int, animals: int, keypoints: int, cells_apart: float) -> np.ndarray:
+    """(N, K, 2) px: animals that wind through each other, the same keypoint of two some cells of 4 px apart.
+
+    Where the same limb of two animals lies along the other, fields cannot say whose ends are whose: there are none such.
+    """
+    chance = np.random.default_rng(seed)
+    found: list[np.ndarray] = []
+    while len(found) < animals:
+        turns = chance.uniform(0, 6.3) + chance.normal(0, 0.7, keypoints).cumsum()
+        steps = np.stack((np.cos(turns), np.sin(turns)), axis=1) * chance.uniform(10, 30, (keypoints, 1))
+        pose = chance.uniform(40, 600, 2) + steps.cumsum(axis=0)
+        inside = (pose.min() >= 2) and (pose.max() <= SIZE[0] - 3)
+        far = all(np.linalg.norm(pose - other, axis=1).min() >= 4 * cells_apart for other in found)
+        if inside and far and not any(lie_along(pose, other) for other in found):
+            found.append(pose)
+    return np.array(found).reshape(animals, keypoints, 2)
+
+
+def lie_along(pose: np.ndarray, other: np.ndarray) -> bool:
+    """Whether some limb of two animals (K, 2) px is at less than 30 degrees to the other's and within three cells of it."""
+    first, second = np.triu_indices(len(pose), 1)
+    ways = [animal[second] - animal[first] for animal in (pose, other)]  # (L, 2) each
+    units = [way / np.linalg.norm(way, axis=1, keepdims=True) for way in ways]
+    along = np.abs((units[0] * units[1]).sum(axis=1)) > np.cos(np.pi / 6)
+    parts = np.linspace(0, 1, 9)[:, None, None]
+    points = [animal[first] + parts * way for animal, way in zip((pose, other), ways, strict=True)]  # (9, L, 2)
+    apart = np.linalg.norm(points[0][:, None] - points[1], axis=-1).min(axis=(0, 1))  # (L,)
+    return bool((along & (apart < 12)).any())
+
+
+def decoded(head: PartAffinityHead, poses: np.ndarray, size: tuple[int, int] = SIZE) -> PoseInstances:
+    return head.decode(head.encode(batch_of([poses], size)))[0]
+
+
+def assert_same(found: PoseInstances, poses: np.ndarray, within: float) -> None:
+    """All labelled animals, no others, and no keypoint that is not theirs."""
+    assert_found(found, torch.tensor(poses, dtype=torch.float32), within)
+    assert int((~found.keypoints_in_crop.isnan()).sum()) == int((~np.isnan(poses)).sum())
+
+
+@pytest.mark.parametrize(("offsets", "cells_apart", "within"), [(True, 1.5, 0.1), (False, 3.0, 2.0)])
+@given(seed=st.integers(0, 10**6), animals=st.integers(1, 30), limbs=st.sampled_from(["all", "skeleton"]))
+@settings(
+    max_examples=25, deadline=None, derandomize=True
+)  # of a thousand crowds one has a knot that fields leave open
+def test_a_crowd_is_decoded_exactly(
+    offsets: bool, cells_apart: float, within: float, seed: int, animals: int, limbs: str
+) -> None:
+    poses = crowd(seed, animals, 5, cells_apart)
+    assert_same(decoded(head_of(5, offsets=offsets, limbs=limbs), poses), poses, within)
+
+
+@given(seed=st.integers(0, 10**6), animals=st.integers(1, 20))
+@settings(max_examples=15, deadline=None, derandomize=True)
+def test_hidden_keypoints_do_not_take_an_animal_apart(seed: int, animals: int) -> None:
+    poses = crowd(seed, animals, 5, 2.0)
+    poses[np.random.default_rng(seed).random(poses.shape[:2]) < 0.25] = NAN
+    poses = poses[(~np.isnan(poses[..., 0])).any(axis=1)]
+    assert_same(decoded(head_of(5, least_keypoints=1), poses), poses, 0.1)
+    seen = poses[(~np.isnan(poses[..., 0])).sum(axis=1) >= 2]
+    assert_same(decoded(head_of(5), poses), seen, 0.1)
+
+
+@pytest.mark.parametrize("skeleton", ["quadruped", "mouse"])
+@pytest.mark.parametrize("animals", [1, 5, 30])
+def test_rendered_animals_are_decoded_exactly(skeleton: str, animals: int) -> None:
+    data = SyntheticFrames(
+        frames=16,
+        height=512,
+        width=512,
+        animals=[max(1, animals // 2), animals],
+        skeleton=skeleton,
+        videos=16,
+        animal_length=0.4 / animals**0.5,
+    )
+    head = head_of(data.skeleton, least_keypoints=1)
+    told_apart = [frame.keypoints_in_image for frame in data.frames if nearest_alike(frame.keypoints_in_image) >= 6]
+    assert len(told_apart) >= 2, "all frames have two animals' keypoints within a cell and a half"
+    for poses in told_apart:
+        assert_same(decoded(head, poses, (512, 512)), poses, 0.2)
+
+
+def nearest_alike(poses: np.ndarray) -> float:
+    """The least distance between the same keypoint of two animals, in px."""
+    apart = np.linalg.norm(poses[:, None] - poses, axis=-1)
+    apart[np.arange(len(poses)), np.arange(len(poses))] = np.inf
+    return float(np.nan_to_num(apart, nan=np.inf).min(initial=np.inf))
+
+
+def test_two_animals_across_each_other_stay_two() -> None:
+    line = np.linspace(-60, 60, 4)[:, None]
+    poses = np.stack((160 + line * [1.0, 0.1], 160 + line * [0.1, -1.0]))
+    for limbs in ("all", "skeleton"):
+        assert_same(decoded(head_of(4, limbs=limbs), poses), poses, 0.1)
+
+
+@pytest.mark.parametrize("keypoints", [1, 2])
+@pytest.mark.parametrize("animals", [0, 1, 50])
+def test_small_skeletons_and_many_animals(keypoints: int, animals: int) -> None:
+    poses = crowd(1, animals, keypoints, 2.0)
+    head = head_of(keypoints, max_animals=50)
+    assert_same(decoded(head, poses), poses, 0.1)
+    assert len(decoded(head_of(keypoints, max_animals=7), poses)) <= 7
+
+
+def test_a_map_full_of_noise_has_no_more_animals_than_asked() -> None:
+    head = head_of(4, max_animals=3)
+    maps = head.encode(batch_of([crowd(0, 2, 4, 3.0)], SIZE))
+    noisy = maps._replace(heatmaps=torch.rand_like(maps.heatmaps), fields=torch.randn_like(maps.fields))
+    found = head.decode(noisy)[0]
+    assert len(found) <= 3
+    assert ((found.scores >= 0) & (found.scores <= 1)).all()
+    assert (found.scores.diff() <= 0).all()
+
+
+def test_a_fragment_does_not_outrank_a_whole_animal() -> None:
+    poses = crowd(3, 2, 5, 3.0)
+    poses[0, 2:] = NAN
+    found = decoded(head_of(5), poses)
+    assert (~found.keypoints_in_crop[..., 0].isnan()).sum(dim=1).tolist() == [5, 2]
+    assert found.scores[0] > found.scores[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "keypoints", "limbs", "parameters"),
+    [
+        ("dlcrnet_stride16_ms5", 12, "all", 35_408_416),
+        ("dlcrnet_stride32_ms5", 12, "all", 42_685_024),
+        ("dlcrnet_stride16_ms5", 12, "skeleton", 31_309_046),
+        ("dlcrnet_stride32_ms5", 12, "skeleton", 35_467_154),
+        ("dlcrnet_stride16_ms5", 15, "all", 39_389_821),
+        ("dlcrnet_stride32_ms5", 15, "all", 48_945_040),
+        ("dlcrnet_stride16_ms5", 17, "all", 43_021_381),
+        ("dlcrnet_stride32_ms5", 17, "all", 54_278_104),
+        ("dlcrnet_stride16_ms5", 17, "skeleton", 32_003_701),
+        ("dlcrnet_stride32_ms5", 17, "skeleton", 36_802_024),
+    ],
+)
+def test_dlcrnet_has_the_published_size(name: str, keypoints: int, limbs: str, parameters: int) -> None:
+    with torch.device("meta"):
+        pipeline = pipeline_of(f"model={name}", f"head.limbs={limbs}", keypoints=keypoints).eval()
+        maps = pipeline(torch.zeros(1, 3, 96, 64)).animals
+    assert sum(weight.numel() for weight in pipeline.parameters()) == parameters
+    assert pipeline.head.stride == 4
+    assert maps.heatmaps.shape == (1, keypoints, 24, 16)
+    assert len(maps.former) == 6  # the first maps and five refinements, all of them trained
+
+
+@pytest.mark.parametrize("backbone", ["resnet_18", "resnet_50", "resnet_101", "hrnet_w18", "hrnet_w32", "hrnet_w48"])
+def test_bottom_up_models_are_built(backbone: str) -> None:
+    with torch.device("meta"):
+        pipeline = pipeline_of(f"model=bottom_up_{backbone}", keypoints=5, linked=False).eval()
+        maps = pipeline(torch.zeros(1, 3, 64, 96)).animals
+    assert maps.fields.shape[:3] == (1, 10, 2)
+    assert maps.heatmaps.shape[-2:] == (64 / pipeline.head.stride, 96 / pipeline.head.stride)
+    assert pipeline.head.stride == (8 if backbone in ("resnet_50", "resnet_101") else 4)
+
+
+def test_a_skeleton_in_pieces_is_refused_unless_all_pairs_are_limbs() -> None:
+    with torch.device("meta"), pytest.raises(ConfigError, match=r"keypoint_1; keypoint_2"):
+        pipeline_of("model=bottom_up_resnet_18", "head.limbs=skeleton", keypoints=3, linked=False)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("head.limbs=some", "skeleton, all"),
+        ("head.max_animals=0", "1 or more"),
+        ("head.last_deconvolutions=1", "set stages to 1"),
+        ("head.stages=-1", "0 or more"),
+    ],
+)
+def test_settings_that_make_no_head_are_mistakes_of_the_config(override: str, said: str) -> None:
+    with torch.device("meta"), pytest.raises(ConfigError, match=said):
+        pipeline_of("model=bottom_up_resnet_18", override, keypoints=3)
+
+
+@pytest.mark.parametrize("last", [0, 1, 2])
+def test_every_stage_is_asked_and_learns(last: int) -> None:
+    head = head_of(
+        3, stride=16, deconvolutions=1, stages=2, stage_channels=6, last_deconvolutions=last, last_channels=9
+    )
+    head.train()
+    wanted = head.encode(batch_of([crowd(0, 2, 3, 3.0)], SIZE))
+    found = head(torch.randn(1, 8, 40, 40))
+    assert len(found.former) == len(wanted.former) == (3 if last else 2)
+    for here, there in zip(found.former, wanted.former, strict=True):
+        assert here.heatmaps.shape == there.heatmaps.shape == (1, 3, 80, 80)
+        assert here.fields.shape == there.fields.shape == (1, 3, 2, 80, 80)
+    assert found.heatmaps.shape[-1] == 80 * 2**last
+    losses = head.loss(found, wanted)
+    losses["stages"].backward(retain_graph=True)
+    asked = [head.layers.stage_heatmaps[0], head.layers.first_heatmaps, head.layers.stage_fields[0]]
+    assert all(weight.grad is not None and weight.grad.any() for module in asked for weight in module.parameters())
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in head.parameters())
+
+
+def test_wanted_stages_cost_nothing_and_a_wrong_one_does() -> None:
+    head = head_of(3, stages=2, offsets=False)
+    wanted = head.encode(batch_of([crowd(0, 2, 3, 3.0)], SIZE))
+    assert head.loss(wanted, wanted)["stages"].item() == pytest.approx(0, abs=1e-4)
+    wrong = wanted.former[0]._replace(fields=-wanted.former[0].fields)
+    assert head.loss(wanted._replace(former=(wrong, *wanted.former[1:])), wanted)["stages"] > 0.01
+
+
+def maps_with_a_wrong_link(head: PartAffinityHead, poses: np.ndarray) -> PartAffinityMaps:
+    """The maps of two halves of animals, with a field drawn from the one to the other."""
+    joined = poses[:1].copy()
+    joined[0, 2:] = poses[1, 2:]
+    whole = head.encode(batch_of([joined], SIZE))
+    return head.encode(batch_of([poses], SIZE))._replace(fields=whole.fields)
+
+
+def test_animals_that_training_poses_make_implausible_are_taken_apart() -> None:
+    head = head_of(4)
+    rng = np.random.default_rng(0)
+    base = np.array([[100, 100], [115, 100], [130, 100], [145, 100]])
+    halves = np.full((2, 4, 2), NAN)
+    halves[0, :2], halves[1, 2:] = base[:2], base[2:] + np.array([120, 90])
+    assert len(head.decode(maps_with_a_wrong_link(head, halves))[0]) == 1
+    head.train().encode(batch_of([base + rng.normal(0, 2, (50, 4, 2))], SIZE))
+    head.eval()
+    found = head.decode(maps_with_a_wrong_link(head, halves))[0]
+    assert_same(found, halves, 0.1)
+    assert len(head_of(4, reach=None).decode(maps_with_a_wrong_link(head, halves))[0]) == 1
+
+
+def test_distances_are_learnt_in_training_alone_and_saved() -> None:
+    head, batch = head_of(4), batch_of([crowd(0, 5, 4, 2.0)], SIZE)
+    head.encode(batch)
+    assert not head.distance_seen.any()
+    head.train().encode(batch)
+    assert (head.distance_seen == 5).all()
+    other = head_of(4)
+    other.load_state_dict(head.state_dict())
+    assert torch.equal(other.distance_mean, head.distance_mean)
+
+
+def test_limbs_that_are_not_kept_say_nothing_and_the_choice_is_saved() -> None:
+    head, poses = head_of(5), crowd(2, 8, 5, 2.0)
+    kept = [first + 1 == second for first, second in head.limbs]
+    head.keep(kept)
+    other = head_of(5)
+    other.load_state_dict(head.state_dict())
+    maps = other.encode(batch_of([poses], SIZE))
+    maps.fields[:, ~torch.tensor(kept)] = torch.randn_like(maps.fields[:, ~torch.tensor(kept)])
+    assert_same(other.decode(maps)[0], poses, 0.1)
+    with pytest.raises(ValueError, match="which of 10 limbs"):
+        head.keep([True])
+
+
+def test_the_graph_is_pruned_to_the_limbs_whose_fields_are_right() -> None:
+    head = head_of(4)
+    batch = batch_of([crowd(seed, 5, 4, 2.0) for seed in range(4)], SIZE)
+    maps = head.encode(batch)
+    good = torch.tensor([limb in ((0, 2), (1, 2), (2, 3)) for limb in head.limbs])
+    maps.fields[:, ~good] = 0.3 * torch.randn_like(maps.fields[:, ~good])
+    within, between = head.affinities_of_labelled(maps, batch)
+    assert [len(values) for values in within] == [20] * 6
+    assert [len(values) for values in between] == [80] * 6
+    assert all(values.mean() > 0.9 for values, is_good in zip(within, good.tolist(), strict=True) if is_good)
+    assert keep_limbs(within, between, head.limbs, 4, 3).tolist() == good.tolist()
+
+
+def test_a_small_network_learns_crossing_animals_by_heart() -> None:
+    data = frames_of(2, animals=2, height=96, width=96, skeleton="mouse")
+    head = {**option("head", "part_affinity"), "heatmap_loss": option("loss", "located_cross_entropy")}
+    head |= {"deconvolutions": 0, "offsets": False}
+    pipeline = untrained(tiny_config(head=head), data)
+    pipeline.log_dict = lambda *arguments, **settings: None  # no trainer to log to
+    batch = collate([on_canvas(data[index], pipeline.model_input) for index in range(2)])
+    optimizer = torch.optim.AdamW(pipeline.parameters(), 2e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=200)
+    pipeline.train()
+    losses = []
+    for _ in range(200):
+        optimizer.zero_grad()
+        loss = pipeline.training_step(batch, 0)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+    pipeline.eval()
+    with torch.no_grad():
+        found = pipeline.decode(pipeline(pipeline.normalised(batch).images))
+    assert losses[-1] < 0.15 * losses[0]
+    for animals, truth in zip(found, batch.keypoints_in_crop, strict=True):
+        assert_found(animals, truth, within=4)
+
+
+def test_half_precision_features_are_decoded_in_full() -> None:
+    head = head_of(3)
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = head(torch.randn(1, 8, 12, 12))
+    assert {value.dtype for value in (maps.heatmaps, maps.offsets, maps.fields)} == {torch.float32}
+    assert isinstance(head.decode(maps)[0].keypoints_in_crop, Tensor)

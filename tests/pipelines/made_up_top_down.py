@@ -1,0 +1,52 @@
+"""A top-down pipeline small enough to build in a test."""
+
+from typing import Any
+
+from dlcpose.datasets.base import LabelledFrames
+from dlcpose.detectors.base import Boxes, Detector
+from dlcpose.pipelines.top_down import TopDown
+from dlcpose.structures.batch import PoseBatch
+from tests.made_up_runs import option, pipeline_of, tiny_config
+
+RULE = option("detector/boxes", "around_keypoints")
+CENTRES = {
+    **{key: value for key, value in option("detector", "centres").items() if key != "defaults"},
+    "backbone": {**option("backbone", "resnet_18"), "name": "test_resnet"},
+    "neck": {**option("neck", "fpn"), "channels": 16, "stride": 8},
+    "heatmap_loss": option("loss", "binary_cross_entropy"),
+    "boxes": RULE,
+    "channels": 16,
+}
+GROUND_TRUTH = {"_target_": "dlcpose.detectors.ground_truth.GroundTruth", "boxes": RULE}
+PIPELINE = {**option("pipeline", "top_down")["pipeline"], "height": 64, "width": 96, "seed": 0}
+
+
+def top_down_config(detector: dict[str, Any] = GROUND_TRUTH, **pipeline: Any) -> dict[str, Any]:
+    head = {**option("head", "heatmap"), "deconvolutions": 0, "offsets": False}
+    return tiny_config(
+        pipeline={**PIPELINE, **pipeline},
+        detector=detector,
+        input=option("input", "native"),
+        head={**head, "heatmap_loss": option("loss", "binary_cross_entropy")},
+    )
+
+
+def top_down_of(data: LabelledFrames, detector: dict[str, Any] = GROUND_TRUTH, **pipeline: Any) -> TopDown:
+    built = pipeline_of(top_down_config(detector, **pipeline), data)
+    assert isinstance(built, TopDown)
+    built.log_dict = lambda *arguments, **settings: None  # no trainer to log to
+    return built
+
+
+class Told(Detector):
+    """Finds what it is told to."""
+
+    def __init__(self, found: list[Boxes], like: Detector) -> None:
+        super().__init__(like.rule)
+        self.found = found
+
+    def losses(self, batch: PoseBatch) -> dict[str, Any]:
+        return {}
+
+    def detect(self, batch: PoseBatch) -> list[Boxes]:
+        return self.found
