@@ -2,8 +2,10 @@
 
 from dataclasses import asdict, dataclass
 
+import yaml
+
 from dlcpose.commands.compose import compose
-from dlcpose.commands.entry import options
+from dlcpose.commands.entry import CONF, options
 
 
 @dataclass(frozen=True)
@@ -75,15 +77,31 @@ def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] = (256, 25
 
 def models_for_several() -> list[str]:
     """Names of the models that tell several animals apart."""
+    # Composing every model would take ten seconds; which pipelines and heads they choose stands in their files.
+    chosen = {name: tuple(_choices(name).get(group) for group in ("pipeline", "head")) for name in available_models()}
+    apart = {pair: _tells_apart(*pair) for pair in set(chosen.values())}
+    return [name for name, pair in chosen.items() if apart[pair]]
+
+
+def _choices(model: str) -> dict[str, str]:
+    """The options that a model's file chooses, by group."""
+    entries = yaml.safe_load((CONF / "model" / f"{model}.yaml").read_text())["defaults"]
+    return {
+        key.removeprefix("override /"): option
+        for entry in entries
+        if isinstance(entry, dict)
+        for key, option in entry.items()
+    }
+
+
+def _tells_apart(pipeline: str | None, head: str | None) -> bool:
     from dlcpose.build import Parts
 
-    def tells_apart(name: str) -> bool:
-        # The classes of head and pipeline say so: nothing needs to be built.
-        config, parts = compose([f"model={name}"]), Parts()
-        late_pipeline, late_head = parts(config["pipeline"], "pipeline"), parts(config["head"], "head")
-        return bool(late_pipeline.func.one_animal_each or late_head.func.multi_animal)
-
-    return [name for name in available_models() if tells_apart(name)]
+    asked = [f"{group}={option}" for group, option in (("pipeline", pipeline), ("head", head)) if option is not None]
+    config, parts = compose(["~model", "name=any", *asked]), Parts()
+    # The classes of head and pipeline say so: nothing needs to be built.
+    late_pipeline, late_head = parts(config["pipeline"], "pipeline"), parts(config["head"], "head")
+    return bool(late_pipeline.func.one_animal_each or late_head.func.multi_animal)
 
 
 def models_command(as_json: bool = False) -> None:
@@ -94,12 +112,17 @@ def models_command(as_json: bool = False) -> None:
 
         print(json.dumps([asdict(row) for row in rows], indent=1))
         return
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"Models, for {rows[0].keypoints} keypoints; of top-down models the GMACs are of one crop")
-    for heading in ("model", "pipeline", "animals", "parameters (M)", "detector (M)", "GMACs", "input", "stride"):
-        table.add_column(heading, justify="left" if heading in ("model", "pipeline", "animals") else "right")
+    # As narrow as it can be: names are there to be copied, and in 80 columns none may be cut.
+    table = Table(box=SIMPLE_HEAD, padding=0)
+    table.caption = f"for {rows[0].keypoints} keypoints; of top-down models GMACs are of one crop"
+    headings = ("model", "pipeline", "animals", "weights\n(M)", "detector\n(M)", "GMACs", "input", "stride")
+    for heading in headings:
+        is_text = heading in ("model", "pipeline", "animals")
+        table.add_column(heading, justify="left" if is_text else "right", no_wrap=True)
     for row in rows:
         table.add_row(
             row.name,

@@ -248,7 +248,7 @@ def test_parts_of_a_named_model_are_replaced_by_the_shell(here: Path) -> None:
     ("experiment", "project"),
     [("openfield", "openfield-Pranav-2018-10-30"), ("reaching", "Reaching-Mackenzie-2018-08-30")],
 )
-def test_experiments_on_real_data(experiment: str, project: str, shared_data: Path, here: Path) -> None:
+def test_single_animal_experiments_on_real_data(experiment: str, project: str, shared_data: Path, here: Path) -> None:
     quick = ("input.longest_side=64", "+trainer.limit_test_batches=1", *TINY)
     answer = shell("train.py", f"experiment={experiment}", f"dataset.root={shared_data / project}", *SHORT, *quick)
     assert answer.code == 0, answer.err
@@ -258,3 +258,16 @@ def test_experiments_on_real_data(experiment: str, project: str, shared_data: Pa
     assert len(split["test"]) == round(0.2 * frames)
     # The end of the video: neighbours of a frame to train on are never tested.
     assert min(split["test"]) > max(split["train"])
+
+
+def test_the_top_down_experiment_on_real_animals(shared_data: Path, here: Path) -> None:
+    root = shared_data / "flypair24-SLEAP-2024-12-20"
+    tiny = ("detector.backbone.name=test_resnet", "detector.longest_side=96", "detector.training.epochs=1")
+    crops = ("pipeline.height=64", "pipeline.width=64", "datamodule.batch_size=2", *TINY)
+    overrides = ("experiment=flypair24_top_down", f"dataset.root={root}", *SHORT, "trainer.max_epochs=1", *tiny, *crops)
+    answer = shell("train.py", *overrides)
+    assert answer.code == 0, answer.err
+    (run,) = (here / "outputs" / "flypair24_top_down").glob("*/*")
+    figures = json.loads((run / "evaluation" / "metrics.json").read_text())
+    assert (figures["images"], figures["animals"]) == (14, 28)
+    assert {"box_ap", "true_boxes/oks_ap", "true_boxes/mean_error_px"} <= set(figures)
