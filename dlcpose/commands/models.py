@@ -1,6 +1,7 @@
 """The named models, and what each is: computed by building it, never typed in."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import yaml
 
@@ -77,31 +78,44 @@ def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] = (256, 25
 
 def models_for_several() -> list[str]:
     """Names of the models that tell several animals apart."""
-    # Composing every model would take ten seconds; which pipelines and heads they choose stands in their files.
-    chosen = {name: tuple(_choices(name).get(group) for group in ("pipeline", "head")) for name in available_models()}
-    apart = {pair: _tells_apart(*pair) for pair in set(chosen.values())}
-    return [name for name, pair in chosen.items() if apart[pair]]
-
-
-def _choices(model: str) -> dict[str, str]:
-    """The options that a model's file chooses, by group."""
-    entries = yaml.safe_load((CONF / "model" / f"{model}.yaml").read_text())["defaults"]
-    return {
-        key.removeprefix("override /"): option
-        for entry in entries
-        if isinstance(entry, dict)
-        for key, option in entry.items()
-    }
-
-
-def _tells_apart(pipeline: str | None, head: str | None) -> bool:
     from dlcpose.build import Parts
 
-    asked = [f"{group}={option}" for group, option in (("pipeline", pipeline), ("head", head)) if option is not None]
-    config, parts = compose(["~model", "name=any", *asked]), Parts()
-    # The classes of head and pipeline say so: nothing needs to be built.
-    late_pipeline, late_head = parts(config["pipeline"], "pipeline"), parts(config["head"], "head")
-    return bool(late_pipeline.func.one_animal_each or late_head.func.multi_animal)
+    # Composing every model would take ten seconds. The classes of head and pipeline say it, and stand in their files.
+    unless_chosen = compose(["~model", "name=any"])
+
+    def chosen(model: str, group: str) -> Any:
+        option = _choices("model", model).get(group)
+        target = unless_chosen[group]["_target_"] if option is None else _target_of(group, option)
+        return Parts()({"_target_": target, "_partial_": True}, group).func
+
+    return [
+        name
+        for name in available_models()
+        if chosen(name, "pipeline").one_animal_each or chosen(name, "head").multi_animal
+    ]
+
+
+def _choices(group: str, option: str) -> dict[str, str]:
+    """The options of other groups that an option's file chooses."""
+    entries = _content(group, option).get("defaults", [])
+    named = [entry for entry in entries if isinstance(entry, dict)]
+    return {key.removeprefix("override /"): choice for entry in named for key, choice in entry.items()}
+
+
+def _target_of(group: str, option: str) -> str:
+    """The class an option names, itself or by the option of its group that it begins with."""
+    content = _content(group, option)
+    node = content.get(group, content)  # options of the whole config name their group
+    if "_target_" in node:
+        return str(node["_target_"])
+    return _target_of(
+        group, next(entry for entry in content["defaults"] if isinstance(entry, str) and entry != "_self_")
+    )
+
+
+def _content(group: str, option: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((CONF / group / f"{option}.yaml").read_text())
+    return content
 
 
 def models_command(as_json: bool = False) -> None:
