@@ -1,5 +1,6 @@
 """Losses between found and wanted vector fields that are 0 nearly everywhere."""
 
+import torch
 from torch import Tensor
 
 
@@ -9,6 +10,8 @@ def field_error(found: Tensor, wanted: Tensor, *, foreground: float = 10.0) -> T
     Cells weigh 1 + foreground · |wanted|, and the mean is over the weights: limbs cover a few cells in a hundred, whose
     error would vanish beside that of the empty ones.
     """
-    weights: Tensor = 1 + foreground * wanted.norm(dim=2)  # (B, L, h, w)
-    squared: Tensor = (found.float() - wanted).square().sum(dim=2)
-    return (squared * weights).sum() / weights.sum().clamp(min=1)
+    # By component: reductions over a dimension of two take twenty times as long.
+    weights = 1 + foreground * torch.hypot(*wanted.unbind(dim=2))  # (B, L, h, w)
+    squared = torch.stack([part.square() for part in (found.float() - wanted).unbind(dim=2)]).sum(dim=0)
+    error: Tensor = (squared * weights).sum() / weights.sum().clamp(min=1)
+    return error
