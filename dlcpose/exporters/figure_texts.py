@@ -18,6 +18,13 @@ TEXTS: dict[str, tuple[str, int, str, str]] = {  # title, digits, unit, note
     "mean_error_px": ("Mean error", 2, "px", "mean distance from the label; DeepLabCut calls it RMSE"),
     "median_error_px": ("Median error", 2, "px", "half of the keypoints are nearer than this"),
     "rmse_px": ("Root mean square error", 2, "px", "outliers weigh more than in the mean"),
+    "shift_x_px": (
+        "Shift to the right",
+        2,
+        "px",
+        "median of found − labelled; far from 0, coordinates are off somewhere",
+    ),
+    "shift_y_px": ("Shift downwards", 2, "px", "median of found − labelled; far from 0, coordinates are off somewhere"),
     "unique_error_px": ("Mean error of arena points", 2, "px", "points that belong to no animal"),
     "pck": ("PCK", 3, "", "share of labelled keypoints found within this fraction of the animal's size"),
     "kept": ("Share of confident keypoints", 3, "", "of all labelled keypoints, those found with at least this score"),

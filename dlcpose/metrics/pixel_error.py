@@ -19,6 +19,8 @@ Array = npt.NDArray[Any]
 class PixelError:
     """`mean_error_px` (DeepLabCut's "RMSE"), `median_error_px`, `rmse_px` over the labelled keypoints of found animals.
 
+    `shift_x_px` and `shift_y_px` are the medians of found − labelled: far from 0, two conventions for coordinates meet
+    somewhere, in the labels or after them.
     confidence: the same for keypoints with at least this score, as `mean_error_px@0.6` and `rmse_px@0.6`, and
     `kept@0.6`, the share of all labelled keypoints that these are. Missed animals have no error: see `missed`, or PCK,
     where they count. Where the skeleton has points of the arena, their mean error is `unique_error_px`.
@@ -32,11 +34,14 @@ class PixelError:
         """The figures, NaN where there is no keypoint to measure."""
         pairs = pair_animals(predictions, labels, skeleton)
         errors, confident = pairs.errors, pairs.scores >= self.confidence  # (A, K) each
+        apart = pairs.found_in_image - pairs.truth_in_image  # (A, K, 2)
         cut = f"@{self.confidence:g}"
         figures = {
             "mean_error_px": mean(errors),
             "median_error_px": median(errors),
             "rmse_px": root_mean_square(errors),
+            "shift_x_px": median(apart[..., 0]),
+            "shift_y_px": median(apart[..., 1]),
             f"mean_error_px{cut}": mean(errors[confident]),
             f"rmse_px{cut}": root_mean_square(errors[confident]),
             f"kept{cut}": mean(confident[pairs.labelled]),

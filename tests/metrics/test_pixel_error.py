@@ -20,6 +20,8 @@ def test_errors_agree_with_pandas(seed: int) -> None:
         "mean_error_px": table.error.mean(),
         "median_error_px": table.error.median(),
         "rmse_px": (table.error**2).mean() ** 0.5,
+        "shift_x_px": (table.fx - table.x).median(),
+        "shift_y_px": (table.fy - table.y).median(),
         "mean_error_px@0.6": sure.error.mean(),
         "rmse_px@0.6": (sure.error**2).mean() ** 0.5,
         "kept@0.6": len(sure) / table.x.notna().sum(),
@@ -60,3 +62,9 @@ def test_points_of_the_arena_have_a_figure_of_their_own() -> None:
     assert figures["mean_error_px"] == 0
     none_found = PixelError()([prediction_of("a.png", SHAPE[None])], labels, skeleton)
     assert np.isnan(none_found["unique_error_px"])
+
+
+def test_a_shift_of_all_keypoints_shows_with_its_sign() -> None:
+    labels = [labels_of("a.png", (480, 640), SHAPE[None])]
+    figures = PixelError()([prediction_of("a.png", SHAPE[None] + (1.5, -2.5))], labels, SKELETON)
+    assert (figures["shift_x_px"], figures["shift_y_px"]) == pytest.approx((1.5, -2.5), abs=1e-4)
