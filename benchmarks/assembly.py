@@ -14,6 +14,7 @@ import time
 
 import torch
 
+from dlcpose.heads.limbs import all_limbs, own_limbs
 from dlcpose.heads.part_affinity import PartAffinityHead, PartAffinityMaps
 from dlcpose.losses.heatmap import binary_cross_entropy
 from dlcpose.structures.batch import PoseBatch
@@ -85,7 +86,7 @@ def main() -> None:
     print(
         f"{CELLS}x{CELLS} cells, {arguments.keypoints} keypoints, {arguments.device}, {torch.get_num_threads()} threads"
     )
-    for limbs in ("skeleton", "all"):
+    for limbs in (own_limbs, all_limbs):
         settings = {"heatmap_loss": binary_cross_entropy, "deconvolutions": 0, "max_animals": max(arguments.animals)}
         head = PartAffinityHead(1, STRIDE, skeleton, limbs=limbs, **settings).eval().to(arguments.device)
         learn_distances(head, arguments.keypoints, arguments.device)

@@ -39,7 +39,8 @@ PARTS = tuple(
     f"dlcpose.{package}"
     for package in (
         *("backbones", "necks", "heads", "side_heads", "detectors", "pipelines", "losses", "metrics", "schedules"),
-        *("callbacks", "loggers", "datasets", "augmentations", "structures"),
+        *("optimizers", "callbacks", "loggers", "datasets", "augmentations", "structures"),
+        *("fusions", "conditions"),
     )
 )
 
@@ -214,12 +215,15 @@ def build_pipeline(
         canvas = kind.head_canvas(model_input, _settings_of(late_pipeline))
         known = {"individuals": tuple(individuals), "canvas": canvas}
         made |= _build_heads(config, parts, trunk, kind, skeleton=skeleton, max_animals=max_animals, known=known)
-    made |= _build_detector(config, parts, late_pipeline)
+        made |= _build_conditioning(config, parts, trunk, late_pipeline, {"skeleton": skeleton, "canvas": canvas})
+    made |= _build_detector(config, parts, late_pipeline, skeleton)
     if to_train:
         # They are completed when training begins; what they refuse then is a mistake in the config all the same.
         for name in ("optimizer", "schedule"):
             made[name] = functools.partial(_complete, parts(config[name], name), name)
         made["metrics"] = parts(config["metric"], "metric")
+        for name in ("head", "detector"):
+            _check_room(made.get(name), name, max_animals)
     built: Trainable = _complete(late_pipeline, "pipeline", **made)
     return built
 
@@ -248,7 +252,26 @@ def _build_heads(
     return {"backbone": trunk.backbone, "neck": trunk.neck, "head": head, "side_heads": side_heads}
 
 
-def _build_detector(config: Mapping[str, Any], parts: Parts, late_pipeline: Any) -> dict[str, Any]:
+def _build_conditioning(
+    config: Mapping[str, Any], parts: Parts, trunk: Trunk, late_pipeline: Any, known: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a pipeline with conditions is made of besides. Raises ConfigError where something is missing, or would be idle."""
+    built = {}
+    for name, needed in (("fusion", "fusion=prenet"), ("condition", "condition=generated")):
+        described, is_asked = config.get(name) or {}, name in _names(late_pipeline)
+        if bool(described) != is_asked:
+            has, take = ("has no use for one", f"{name}=none") if described else ("needs one", needed)
+            raise ConfigError(
+                f"{name}: {_kind_of(late_pipeline).__name__} {has}. Take {take}"
+                f"{', or pipeline=conditioned' if described else ''}."
+            )
+        if is_asked:
+            late = parts(described, name)
+            built[name] = _complete(late, name, **_asked(late, {**known, "backbone": trunk.backbone}))
+    return built
+
+
+def _build_detector(config: Mapping[str, Any], parts: Parts, late_pipeline: Any, skeleton: Skeleton) -> dict[str, Any]:
     """The detector, for a pipeline that has one. Raises ConfigError where one is missing, or would have nothing to do."""
     described, kind = config.get("detector") or {}, _kind_of(late_pipeline).__name__
     if "detector" not in _names(late_pipeline):
@@ -260,12 +283,41 @@ def _build_detector(config: Mapping[str, Any], parts: Parts, late_pipeline: Any)
         return {}
     if not described:
         raise ConfigError(f"detector: {kind} needs one. Choose detector=centres, or another of conf/detector.")
-    detector = parts(described, "detector")
+    detector = parts({name: node for name, node in described.items() if name != "bottom_up"}, "detector")
+    if isinstance(detector, functools.partial):  # one that asks for facts
+        bottom_up = build_described(described["bottom_up"], parts) if described.get("bottom_up") else None
+        facts = {"skeleton": skeleton, "bottom_up": bottom_up}
+        detector = _complete(detector, "detector", **_asked(detector, facts))
     if not isinstance(detector, Detector):
         raise ConfigError(
             f"detector: expected a dlcpose.detectors.base.Detector, got {type(detector).__name__}. Derive it from Detector."
         )
     return {"detector": detector}
+
+
+def build_described(described: Mapping[str, Any], parts: Parts) -> Trainable:
+    """The pipeline that a checkpoint describes, with weights that are to be replaced by its own.
+
+    described: config, skeleton, input, individuals, max_animals and identified, as a checkpoint has them; the config as
+    plain values. Raises ConfigError where something is missing.
+    """
+    try:
+        config, skeleton = described["config"], Skeleton.from_dict(described["skeleton"])
+        return build_pipeline(
+            config,
+            parts,
+            build_trunk(config, parts),
+            skeleton=skeleton,
+            model_input=Input.from_dict(described["input"]),
+            max_animals=described["max_animals"],
+            individuals=described["individuals"] if described["identified"] else (),
+            to_train=False,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"detector.bottom_up: what it says of a model is incomplete ({type(error).__name__}: {error}). It is filled in "
+            "from detector.checkpoint; leave it out."
+        ) from error
 
 
 def _names(late: Any) -> Collection[str]:
@@ -292,6 +344,15 @@ def build_input(config: Mapping[str, Any], parts: Parts, trunk: Trunk, image_siz
     multiple_of = 1 if trunk.backbone is None else trunk.backbone.size_divisor
     built: Input = _complete(late_input, "input", image_sizes=image_sizes, multiple_of=multiple_of)
     return built
+
+
+def _check_room(part: Any, where: str, max_animals: int) -> None:
+    room = getattr(part, "max_animals", None)
+    if room is not None and room < max_animals:
+        raise ConfigError(
+            f"{where}.max_animals={room}: the data has up to {max_animals} animals in an image, of which {room} would be "
+            f"found at most. Take {where}.max_animals={max_animals}."
+        )
 
 
 def _check_head(head: Any, max_animals: int, pipeline: type[Trainable]) -> None:

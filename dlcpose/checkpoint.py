@@ -12,7 +12,9 @@ import yaml
 from torch import Tensor
 
 from dlcpose.build import Parts, build_pipeline, build_trunk
+from dlcpose.heads.base import Head
 from dlcpose.pipelines.base import Trainable
+from dlcpose.side_heads.base import SideHead
 from dlcpose.structures.errors import CheckpointError, DlcposeError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
@@ -108,13 +110,19 @@ def _description(described: Mapping[str, Any]) -> Description:
     )
 
 
-def restore(checkpoint: Checkpoint, parts: Parts) -> Trainable:
-    """The pipeline a checkpoint describes, with its weights, ready to predict."""
+def restore(checkpoint: Checkpoint, parts: Parts, detector: Mapping[str, Any] | None = None) -> Trainable:
+    """The pipeline a checkpoint describes, with its weights, ready to predict.
+
+    detector: the config of another one, which brings its own weights. Raises ConfigError where the pipeline has none.
+    """
     description = checkpoint.description
+    config = without_weights(description.config)
+    if detector is not None:
+        config["detector"] = with_bottom_up(detector)
     pipeline = build_pipeline(
-        without_weights(description.config),
+        config,
         parts,
-        build_trunk(without_weights(description.config), parts),
+        build_trunk(config, parts),
         skeleton=description.skeleton,
         model_input=description.model_input,
         max_animals=description.max_animals,
@@ -122,7 +130,7 @@ def restore(checkpoint: Checkpoint, parts: Parts) -> Trainable:
         to_train=False,
     )
     try:
-        pipeline.load_state_dict(checkpoint.weights)
+        pipeline.load_state_dict(_beside(pipeline, checkpoint.weights) if detector is not None else checkpoint.weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(
@@ -132,6 +140,9 @@ def restore(checkpoint: Checkpoint, parts: Parts) -> Trainable:
     return pipeline.eval()
 
 
+DETECTOR = "detector."  # what the names of its weights begin with
+# Of a config, what a model is built from.
+OF_A_MODEL = ("pipeline", "backbone", "neck", "head", "side_head", "detector", "condition", "fusion")
 EMPTY = {"pretrained": False, "checkpoint_path": None, "checkpoint": None}  # settings that fetch weights, and none
 
 
@@ -141,3 +152,86 @@ def without_weights(config: Mapping[str, Any]) -> dict[str, Any]:
         name: EMPTY[name] if name in EMPTY else without_weights(node) if isinstance(node, Mapping) else node
         for name, node in config.items()
     }
+
+
+def _beside(pipeline: Trainable, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A checkpoint's weights, but for its detector's: those of the pipeline's own."""
+    own = {name: value for name, value in pipeline.state_dict().items() if name.startswith(DETECTOR)}
+    return {**{name: value for name, value in weights.items() if not name.startswith(DETECTOR)}, **own}
+
+
+def with_bottom_up(detector: Mapping[str, Any]) -> dict[str, Any]:
+    """A detector's config with what its checkpoint says of the model in it, for detectors that ask for one.
+
+    So a checkpoint of ours can be built again where that file is not. Raises CheckpointError where it cannot be read.
+    """
+    if "bottom_up" not in detector or not detector["checkpoint"]:
+        return dict(detector)
+    described = read_checkpoint(detector["checkpoint"]).description.as_dict()
+    config = without_weights(yaml.safe_load(described["config"]))
+    model = {name: config[name] for name in OF_A_MODEL if name in config}
+    known = {name: described[name] for name in ("skeleton", "input", "individuals", "max_animals", "identified")}
+    return {**detector, "bottom_up": {"config": model, **known}}
+
+
+# ------------------------------------------------------------------------------------------------ into another model
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Which tensors of a state another model can take, by name; of what it cannot, why.
+
+    left_out: of the state. anew: of the model, which keeps them as they were made.
+    """
+
+    taken: tuple[str, ...]
+    left_out: dict[str, str]
+    anew: dict[str, str]
+
+
+def fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Fit:
+    """What of a given state a model with the wanted one can take: layers that have the same tensors, of the same shapes.
+
+    A layer is taken whole or not at all: a bias means nothing without the weight that it was learned with.
+    """
+    unlike = {_layer(name) for name in {*wanted, *given} if _shape(wanted, name) != _shape(given, name)}
+
+    def reason(name: str) -> str:
+        there, here = _shape(given, name), _shape(wanted, name)
+        if there == here:
+            return "its layer does not fit"
+        if there is None or here is None:
+            return f"not in the {'model' if here is None else 'file'}"
+        return f"{_sides(there)} in the file, {_sides(here)} in the model"
+
+    return Fit(
+        taken=tuple(name for name in wanted if _layer(name) not in unlike),
+        left_out={name: reason(name) for name in given if _layer(name) in unlike},
+        anew={name: reason(name) for name in wanted if _layer(name) in unlike},
+    )
+
+
+def facts_of_the_data(pipeline: Trainable) -> frozenset[str]:
+    """Names of what is saved with a pipeline but was not learned: what its heads themselves keep beside their layers.
+
+    Such are the distances of keypoints that a head has seen, which are wrong on other data. The model within a detector
+    keeps to its own data.
+    """
+    return frozenset(
+        f"{place}.{name}"
+        for place, module in pipeline.named_modules()
+        if isinstance(module, (Head, SideHead)) and not place.startswith(DETECTOR)
+        for name, _ in module.named_buffers(recurse=False)
+    )
+
+
+def _layer(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
+    return tuple(state[name].shape) if name in state else None
+
+
+def _sides(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "one number"

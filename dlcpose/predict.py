@@ -1,18 +1,21 @@
 """From a checkpoint to poses, without the data set it was trained on and without Hydra."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from dlcpose.build import Parts
-from dlcpose.checkpoint import read_checkpoint, restore
+from dlcpose.checkpoint import Checkpoint, read_checkpoint, restore
 from dlcpose.datasets.base import read_image_file
 from dlcpose.datasets.crops import on_canvas
 from dlcpose.pipelines.base import Trainable
+from dlcpose.pipelines.conditioned import Conditioned
+from dlcpose.pipelines.following import Followed, Follower
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.instances import PosePrediction
@@ -49,13 +52,41 @@ class Predictor:
 
         Raises ConfigError for a model that predicts only in labelled images.
         """
+        self._refuse_unlabelled()
+        return self.stream_labelled((self._unlabelled(key, image) for key, image in named), batch_size)
+
+    def _unlabelled(self, key: str, image: Image) -> PoseSample:
+        return PoseSample(_no_labels(key, image, self.skeleton), image)
+
+    def _refuse_unlabelled(self) -> None:
         if self.pipeline.needs_labels:
             raise ConfigError(
                 "This model has no detector of its own (detector=ground_truth): it looks where animals are labelled, and "
-                "plain images have no labels. Evaluate it with evaluate.py, or train with detector=centres."
+                "plain images have no labels. Evaluate it with evaluate.py, or train with detector=centres. A conditioned "
+                "model (detector=drawn_conditions) predicts with another's poses: load(..., conditions=best.ckpt of that)."
             )
-        unlabelled = (PoseSample(_no_labels(key, image, self.skeleton), image) for key, image in named)
-        return self.stream_labelled(unlabelled, batch_size)
+
+    def follow(self, images: Iterable[Image | str | Path], **settings: Any) -> Iterator[Followed]:
+        """Poses in the frames of one video, in order, each animal with the number of its track.
+
+        Each frame's animals are asked for where they were in the frame before; new ones come from the model behind the
+        conditions. settings: of `pipelines.following.Follower`: lost_after, least_score, search_every, ...
+        Raises ConfigError for a model without conditions.
+        """
+        if not isinstance(self.pipeline, Conditioned):
+            raise ConfigError(
+                f"follow: {type(self.pipeline).__name__} asks for nobody in particular, so it cannot ask for an animal of "
+                "the frame before. Take a checkpoint of one of the models ctd_*."
+            )
+        self._refuse_unlabelled()
+        return self._followed(images, Follower(self.pipeline, **settings))
+
+    def _followed(self, images: Iterable[Image | str | Path], follower: Follower) -> Iterator[Followed]:
+        for number, image in enumerate(images):
+            key, pixels = _named(number, image)
+            with torch.inference_mode():
+                followed = follower.step(self._batch_of([self._unlabelled(key, pixels)]))
+            yield followed
 
     def stream_labelled(
         self,
@@ -80,25 +111,57 @@ class Predictor:
         self, samples: Sequence[PoseSample], predict_batch: Callable[[PoseBatch], list[PosePrediction]]
     ) -> list[PosePrediction]:
         began = time.perf_counter()
-        batch = collate([on_canvas(sample, self.pipeline.model_input) for sample in samples]).to(self.device)
+        batch = self._batch_of(samples)
         with torch.inference_mode():
             predictions = predict_batch(batch)
         self.seconds += time.perf_counter() - began
         self.images += len(samples)
         return predictions
 
+    def _batch_of(self, samples: Sequence[PoseSample]) -> PoseBatch:
+        return collate([on_canvas(sample, self.pipeline.model_input) for sample in samples]).to(self.device)
 
-def load(checkpoint: str | Path, *, device: str | None = None, trust: Sequence[str] = ()) -> Predictor:
+
+def load(
+    checkpoint: str | Path,
+    *,
+    device: str | None = None,
+    trust: Sequence[str] = (),
+    conditions: str | Path | None = None,
+    detector: Mapping[str, Any] | None = None,
+) -> Predictor:
     """The model of a checkpoint, ready to predict.
 
     device: "cpu", "cuda", ..., or None for a GPU where there is one. trust: packages of your own that it was made of.
+    conditions: for a conditioned model, the checkpoint whose poses it is asked by, or a json file of predictions.
+    detector: the config of one to take instead of the checkpoint's own.
     Raises CheckpointError when the file is not a checkpoint of dlcpose, ConfigError for a device that is not there.
     """
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device=cuda: this machine has no CUDA device. Take device=cpu.")
-    pipeline = restore(read_checkpoint(checkpoint), Parts(tuple(trust)))
+    read = read_checkpoint(checkpoint)
+    if conditions is not None:
+        detector = _conditions_from(Path(conditions), read)
+    pipeline = restore(read, Parts(tuple(trust)), detector)
     return Predictor(pipeline.to(chosen, memory_format=torch.channels_last), chosen)
+
+
+def _conditions_from(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+    """The config of the detector whose poses are those of a checkpoint, or of a json file."""
+    config = checkpoint.description.config
+    if not config.get("condition"):
+        raise ConfigError(
+            f"{checkpoint.path}: conditions are for conditioned models, this one asks for nobody in particular. "
+            "Leave them out, or train one of the models ctd_*."
+        )
+    kind = "predictions" if path.suffix == ".json" else "checkpoint"
+    return {
+        "_target_": "dlcpose.detectors.conditions.conditions",
+        "_partial_": True,
+        "boxes": config["detector"]["boxes"],
+        **{"checkpoint": None, "predictions": None, "bottom_up": None, kind: str(path)},
+    }
 
 
 def _named(number: int, image: Image | str | Path) -> tuple[str, Image]:

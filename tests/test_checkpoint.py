@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dlcpose.build import Parts
-from dlcpose.checkpoint import FORMAT, Description, read_checkpoint, restore, versions, without_weights
+from dlcpose.checkpoint import FORMAT, Description, fit, read_checkpoint, restore, versions, without_weights
 from dlcpose.structures.errors import CheckpointError, ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
@@ -192,3 +194,42 @@ def test_a_foreign_target_in_a_checkpoint_is_refused(checkpoint: Path) -> None:
 
 def test_a_checkpoint_is_written_without_objects(checkpoint: Path) -> None:
     assert torch.load(io.BytesIO(checkpoint.read_bytes()), weights_only=True)["dlcpose"]["format"] == FORMAT
+
+
+# ------------------------------------------------------------------------------------------------ into another model
+
+NAMES = [f"{layer}.{tensor}" for layer in ("a", "a.b", "c") for tensor in ("weight", "bias")]
+STATES = st.dictionaries(st.sampled_from(NAMES), st.sampled_from([(), (2,), (3, 2)]).map(torch.zeros))
+
+
+@settings(max_examples=100, deadline=None)
+@given(STATES, STATES)
+def test_each_tensor_is_taken_with_its_whole_layer_or_named_with_a_reason(
+    wanted: dict[str, torch.Tensor], given: dict[str, torch.Tensor]
+) -> None:
+    found = fit(wanted, given)
+    taken = set(found.taken)
+    assert (taken | found.anew.keys(), taken | found.left_out.keys()) == (wanted.keys(), given.keys())
+    assert not taken & (found.anew.keys() | found.left_out.keys())
+    for name in {*wanted, *given}:
+        layer = [other for other in {*wanted, *given} if other.rpartition(".")[0] == name.rpartition(".")[0]]
+        fits = all(other in wanted and other in given for other in layer)
+        fits = fits and all(wanted[other].shape == given[other].shape for other in layer)
+        assert (name in taken) == fits
+    assert fit(wanted, wanted).taken == tuple(wanted)
+
+
+def test_the_reason_is_the_tensors_own() -> None:
+    wanted = {"a.weight": torch.zeros(3, 2), "a.bias": torch.zeros(2), "b.weight": torch.zeros(())}
+    found = fit(wanted, {"a.weight": torch.zeros(4, 2), "a.bias": torch.zeros(2), "c.weight": torch.zeros(1)})
+    there_and_here = "4x2 in the file, 3x2 in the model"
+    assert found.anew == {
+        "a.weight": there_and_here,
+        "a.bias": "its layer does not fit",
+        "b.weight": "not in the file",
+    }
+    assert found.left_out == {
+        "a.weight": there_and_here,
+        "a.bias": "its layer does not fit",
+        "c.weight": "not in the model",
+    }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint, WeightAveraging
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,11 @@ class CollapseWatch(Callback):
             logger.warning("%s It ends here. Lower optimizer.lr, or look at what the model sees.", what)
             return
         self.rolled_back, self.collapsed = self.rolled_back + 1, 0
-        pl_module.load_state_dict(torch.load(path, map_location=pl_module.device, weights_only=True)["state_dict"])
+        checkpoint = torch.load(path, map_location=pl_module.device, weights_only=True)
+        pl_module.load_state_dict(checkpoint["state_dict"])
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, WeightAveraging):  # the average goes back too, or it would bring the collapse again
+                callback.on_load_checkpoint(trainer, pl_module, checkpoint)
         for optimizer in trainer.optimizers:
             optimizer.state.clear()  # moments gathered on the way down would lead there again
         logger.warning("%s It goes back to the weights of its best epoch.", what)

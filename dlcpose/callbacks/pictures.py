@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from dlcpose.datasets.datamodule import PoseDataModule
 from dlcpose.exporters.pictures import contact_sheet, draw_poses, write_png
-from dlcpose.pipelines.base import Pipeline
+from dlcpose.loggers.tracker import Tracker
+from dlcpose.pipelines.base import Trainable
 from dlcpose.structures.batch import collate
 from dlcpose.structures.sample import Image
 
@@ -19,20 +19,22 @@ class PosePictures(Callback):
     def __init__(self, *, every_n_epochs: int = 10, frames: int = 4, folder: str | None = None) -> None:
         self.every_n_epochs, self.frames, self.folder = every_n_epochs, frames, folder
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch = trainer.current_epoch + 1
         is_due = epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
         if trainer.sanity_checking or not is_due or not trainer.is_global_zero:
             return
         sheet = self._sheet(trainer, pl_module)
         if sheet is not None:
-            _show(trainer, sheet)
+            for logger in trainer.loggers:
+                if isinstance(logger, Tracker):
+                    logger.show("val/predictions", sheet, trainer.global_step)
             if self.folder is not None:
                 write_png(Path(self.folder) / f"epoch_{epoch:04d}.png", sheet)
 
     def _sheet(self, trainer: Trainer, pl_module: LightningModule) -> Image | None:
         data = getattr(trainer, "datamodule", None)
-        if not isinstance(data, PoseDataModule) or not isinstance(pl_module, Pipeline) or not data.val_indices:
+        if not isinstance(data, PoseDataModule) or not isinstance(pl_module, Trainable) or not data.val_indices:
             return None
         crops = data.val_dataloader().dataset
         chosen = torch.linspace(0, len(data.val_indices) - 1, min(self.frames, len(data.val_indices))).round().int()
@@ -49,17 +51,9 @@ class PosePictures(Callback):
                     pl_module.skeleton,
                     scores=prediction.keypoint_scores,
                     labels_in_image=sample.labels.keypoints_in_image,
+                    boxes_in_image=prediction.boxes_in_image,
+                    box_scores=prediction.scores,
                 )
             )
             captions.append(prediction.key)
         return contact_sheet(drawn, captions, columns=2, tile=480)
-
-
-def _show(trainer: Trainer, sheet: Image) -> None:
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_image("val/predictions", sheet, trainer.global_step, dataformats="HWC")
-        elif isinstance(logger, WandbLogger):
-            logger.log_image("val/predictions", [sheet], step=trainer.global_step)
-        elif isinstance(logger, MLFlowLogger):
-            logger.experiment.log_image(logger.run_id, sheet, key="val_predictions", step=trainer.global_step)

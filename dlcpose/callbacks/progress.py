@@ -23,6 +23,10 @@ class Progress(RichProgressBar):
         """Training images per second over the run so far, the first epoch's start-up left out where there are more."""
         return self.total_images / self.seconds if self.seconds else float("nan")
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self.began = time.perf_counter()  # a run that goes on within an epoch does not begin it
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_start(trainer, pl_module)
         self.began, self.images = time.perf_counter(), 0

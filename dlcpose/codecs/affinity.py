@@ -1,7 +1,15 @@
 """Part affinity fields: maps that say along each limb which way it goes (Cao et al. 2017)."""
 
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from dlcpose.codecs.gathering import gathered, unrolled
+
+Array = npt.NDArray[Any]
 
 SMALLEST = 1e-6  # cells: below, two points have no direction
 GLANCES = (0.25, 0.5, 0.75)  # along a pair: where it is looked at before it is measured
@@ -40,92 +48,88 @@ def draw_fields(points_in_map: Tensor, limbs: Tensor, half_width: float, size: t
 
 
 def measure_pairs(
-    fields: Tensor,
-    points_in_map: Tensor,
-    limbs: Tensor,
-    *,
-    samples: int = 10,
-    farthest: Tensor | None = None,
-) -> Tensor:
+    fields: Tensor, points_in_map: Array, limbs: Array, *, samples: int = 10, farthest: Array | None = None
+) -> Array:
     """How well the field of each limb joins candidates of its two keypoints: its line integral from one to the other.
 
-    fields: (B, L, 2, h, w). points_in_map: (B, K, P, 2) cells, NaN where there is no candidate. limbs: (L, 2) int64.
-    samples: places between two candidates where the field is read, between its cells. farthest: (L,) cells, longer pairs
-    are left out; below 0 all of a limb's. Returns (B, L, P, P), for fields of length 1 in [−1, 1]: below 0 the field goes
-    the other way, 0 says that nothing speaks for the pair. Within a cell of each other candidates have hardly a
-    direction: there the field's length counts instead.
+    fields: (B, L, 2, h, w), on any device. points_in_map: (B, K, P, 2) cells, NaN where there is no candidate. limbs:
+    (L, 2). samples: places between two candidates where the field is read, between its cells. farthest: (L,) cells,
+    longer pairs are left out; below 0 all of a limb's. Returns (B, L, P, P), for fields of length 1 in [−1, 1]: below 0
+    the field goes the other way, 0 says that nothing speaks for the pair. Within a cell of each other candidates have
+    hardly a direction: there the field's length counts instead.
     """
-    # index_select from flat tensors: on a CPU it takes a fifth of the time of an index in brackets.
-    pairs, starts, ways = _possible_pairs(points_in_map, limbs, farthest)
-    if not len(pairs):
-        return fields.new_zeros((len(fields), len(limbs), points_in_map.shape[2], points_in_map.shape[2]))
-    places, cells = points_in_map.shape[2], fields.shape[-2] * fields.shape[-1]
-    # Most pairs are of two animals with nothing between them: three cells tell, for a tenth of the cost.
-    planes = pairs // places**2 * (2 * cells)
-    (seen,) = _glance(fields, planes, starts, ways).nonzero(as_tuple=True)
-    pairs, planes = pairs.index_select(0, seen), planes.index_select(0, seen)
-    starts, ways = starts.index_select(1, seen), ways.index_select(1, seen)
-    affinity = _follow(fields, planes, starts, ways, samples)
-    shape = (len(fields), len(limbs), places, places)
-    return fields.new_zeros(shape).view(-1).index_copy_(0, pairs, affinity).view(shape)
+    places = points_in_map.shape[2]
+    affinity = np.zeros((len(fields), len(limbs), places, places), np.float32)
+    pairs, starts, ways = _possible_pairs(points_in_map.astype(np.float32, copy=False), limbs, farthest)
+    if len(pairs):
+        # Most pairs are of two animals with nothing between them: three cells tell, for a tenth of the cost.
+        images, of_limb = np.divmod(pairs // places**2, len(limbs))
+        planes = images * fields.stride(0) + of_limb * fields.stride(1)  # where a limb's field begins in memory
+        seen = np.flatnonzero(_glance(fields, planes, starts, ways))
+        followed = _follow(fields, planes[seen], starts[:, seen], ways[:, seen], samples)
+        affinity.reshape(-1)[pairs[seen]] = followed
+    return affinity
 
 
-def _possible_pairs(points_in_map: Tensor, limbs: Tensor, farthest: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def _possible_pairs(points_in_map: Array, limbs: Array, farthest: Array | None) -> tuple[Array, Array, Array]:
     """Pairs of known candidates: (E,) place in (B, L, P, P), x and y of the first (2, E) and from there to the second."""
-    points = points_in_map.permute(3, 0, 1, 2)  # (2, B, K, P)
-    starts = points.index_select(2, limbs[:, 0])  # (2, B, L, P)
-    ways = points.index_select(2, limbs[:, 1])[..., None, :] - starts[..., None]  # (2, B, L, P, P)
-    limits = ways.new_full((len(limbs),), torch.inf) if farthest is None else farthest.sign() * farthest**2
-    squared = ways[0] ** 2 + ways[1] ** 2
-    (pairs,) = (squared <= limits[:, None, None]).flatten().nonzero(as_tuple=True)  # NaN is within no limit
+    points = np.moveaxis(points_in_map, -1, 0)  # (2, B, K, P)
+    starts, ends = points[:, :, limbs[:, 0]], points[:, :, limbs[:, 1]]  # (2, B, L, P)
+    ways = ends[..., None, :] - starts[..., None]  # (2, B, L, P, P)
+    limits = np.full(len(limbs), np.inf, np.float32) if farthest is None else np.sign(farthest) * farthest**2
+    pairs = np.flatnonzero(ways[0] ** 2 + ways[1] ** 2 <= limits[:, None, None])  # NaN is within no limit
     of_first = pairs // max(points.shape[-1], 1)
-    return (
-        pairs,
-        starts.flatten(start_dim=1).index_select(1, of_first),
-        ways.flatten(start_dim=1).index_select(1, pairs),
-    )
+    return pairs, starts.reshape(2, -1).take(of_first, axis=1), ways.reshape(2, -1).take(pairs, axis=1)
 
 
-def _glance(fields: Tensor, planes: Tensor, starts: Tensor, ways: Tensor) -> Tensor:
+def _glance(fields: Tensor, planes: Array, starts: Array, ways: Array) -> Array:
     """Whether the field goes along each way in a cell looked at; ways within a cell are let pass: (E,)."""
-    fractions = torch.tensor(GLANCES, device=fields.device)[:, None]
-    x, y = _places(fields, starts, ways, fractions).round_()  # (S, E)
-    found = _read(fields, planes + (y * fields.shape[-1] + x).long(), [(0, 0)])  # (2, 1, S, E)
-    along = found[0, 0] * ways[0] + found[1, 0] * ways[1]
-    lengths = torch.hypot(*ways)
-    return (along > GLIMPSE * lengths).any(dim=0) | (lengths < 1)
+    flat, (_, _, along_y, row, column) = unrolled(fields)
+    x, y = (np.rint(along) for along in _places(fields, starts, ways, np.array(GLANCES, np.float32)))  # (S, E) each
+    cells = planes + y.astype(np.int64) * row + x.astype(np.int64) * column
+    to_x, to_y = gathered(flat, cells, (0, along_y))
+    lengths = np.sqrt(ways[0] ** 2 + ways[1] ** 2)
+    along = to_x * ways[0] + to_y * ways[1]
+    passed: Array = (along.max(axis=0) > GLIMPSE * lengths) | (lengths < 1)
+    return passed
 
 
-def _follow(fields: Tensor, planes: Tensor, starts: Tensor, ways: Tensor, samples: int) -> Tensor:
+def _follow(fields: Tensor, planes: Array, starts: Array, ways: Array, samples: int) -> Array:
     """How far the field goes along each way on average, read between cells: (E,)."""
+    flat, (_, _, along_y, row, column) = unrolled(fields)
     height, width = fields.shape[-2:]
-    fractions = ((torch.arange(samples, device=fields.device) + 0.5) / samples)[:, None]
-    places = _places(fields, starts, ways, fractions)  # (2, S, E)
-    last = torch.tensor([width - 2, height - 2], device=fields.device).clamp_(min=0)[:, None, None]
-    corners = places.floor().minimum(last)
-    right, below = min(1, width - 1), min(1, height - 1)
-    index = planes + (corners[1] * width + corners[0]).long()
-    found = _read(fields, index, [(0, 0), (0, right), (below, 0), (below, right)])  # (2, 4, S, E)
-    part_x, part_y = places.sub_(corners)
-    rows = found[:, 0::2].lerp(found[:, 1::2], part_x)  # (2, 2, S, E)
-    field = rows[:, 0].lerp(rows[:, 1], part_y)  # (2, S, E)
-    lengths, units = _directions(ways.T)
-    along = (field[0] * units[:, 0] + field[1] * units[:, 1]).mean(dim=0)
-    return torch.hypot(*field).mean(dim=0).lerp(along, lengths.clamp_(max=1))
+    fractions = ((np.arange(samples) + 0.5) / samples).astype(np.float32)
+    x, y = _places(fields, starts, ways, fractions)  # (S, E) each
+    left, top = np.minimum(np.floor(x), max(width - 2, 0)), np.minimum(np.floor(y), max(height - 2, 0))
+    right, below = column * min(1, width - 1), row * min(1, height - 1)
+    corners = [far + step for far in (0, along_y) for step in (0, right, below, below + right)]
+    cells = planes + top.astype(np.int64) * row + left.astype(np.int64) * column
+    found = gathered(flat, cells, corners)
+    to_x, to_y = (_between(found[first : first + 4], x - left, y - top) for first in (0, 4))  # (S, E) each
+    lengths = np.sqrt(ways[0] ** 2 + ways[1] ** 2)
+    units = ways / np.maximum(lengths, SMALLEST)
+    units[:, lengths < SMALLEST] = [[1.0], [0.0]]
+    along: Array = (to_x * units[0] + to_y * units[1]).mean(axis=0)
+    short = np.flatnonzero(lengths < 1)
+    sizes = np.sqrt(to_x[:, short] ** 2 + to_y[:, short] ** 2).mean(axis=0)
+    along[short] = sizes + (along[short] - sizes) * lengths[short]
+    return along
 
 
-def _places(fields: Tensor, starts: Tensor, ways: Tensor, fractions: Tensor) -> Tensor:
-    """x and y of each fraction of each way, within the map: (2, S, E)."""
-    edge = torch.tensor([fields.shape[-1] - 1, fields.shape[-2] - 1], device=fields.device)[:, None, None]
-    return torch.addcmul(starts[:, None], ways[:, None], fractions).clamp_(min=0).minimum(edge)
+def _places(fields: Tensor, starts: Array, ways: Array, fractions: Array) -> list[Array]:
+    """x and y of each fraction of each way, within the map: (S, E) each."""
+    edges = fields.shape[-1] - 1, fields.shape[-2] - 1
+    return [
+        np.clip(start + fractions[:, None] * way, 0, edge) for start, way, edge in zip(starts, ways, edges, strict=True)
+    ]
 
 
-def _read(fields: Tensor, index: Tensor, steps: list[tuple[int, int]]) -> Tensor:
-    """x and y of the fields, some steps of (rows, columns) from places in their flat x: (S, E) -> (2, steps, S, E)."""
-    height, width = fields.shape[-2:]
-    far = [axis * height * width + rows * width + columns for axis in (0, 1) for rows, columns in steps]
-    every = index + torch.tensor(far, device=index.device)[:, None, None]
-    return fields.flatten().index_select(0, every.flatten()).view(2, len(steps), *index.shape)
+def _between(corners: list[Array], part_x: Array, part_y: Array) -> Array:
+    """Values between four cells, in reading order: of each (S, E)."""
+    above = corners[0] + (corners[1] - corners[0]) * part_x
+    below = corners[2] + (corners[3] - corners[2]) * part_x
+    value: Array = above + (below - above) * part_y
+    return value
 
 
 def _directions(ways: Tensor) -> tuple[Tensor, Tensor]:

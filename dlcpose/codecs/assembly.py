@@ -57,10 +57,12 @@ def match_limbs(affinity: Array, least: float) -> npt.NDArray[np.bool_]:
     # Where every candidate's best partner is no other's best, no matching is better: often there is no more to do.
     np.put_along_axis(chosen, gains.argmax(axis=2)[..., None], True, axis=2)
     chosen &= gains > 0
-    for limb in np.flatnonzero((chosen.sum(axis=1) > 1).any(axis=1)):
-        rows, columns = linear_sum_assignment(gains[limb], maximize=True)
-        chosen[limb] = False
-        chosen[limb, rows, columns] = gains[limb, rows, columns] > 0
+    disputed = np.flatnonzero((chosen.sum(axis=1) > 1).any(axis=1))
+    if len(disputed):
+        columns = np.array([linear_sum_assignment(gains[limb], maximize=True)[1] for limb in disputed])  # (L', P)
+        at = disputed[:, None], np.arange(gains.shape[1]), columns
+        chosen[disputed] = False
+        chosen[at] = gains[at] > 0
     return chosen
 
 
@@ -74,22 +76,26 @@ def join(
     know nothing of it.
     """
     order = np.argsort(-strengths, kind="stable")
-    pairs, weights = list(map(tuple, links[order].tolist())), strengths[order].tolist()
+    firsts, seconds = links[order].T.tolist()
+    weights = strengths[order].tolist()
+    nodes = shape[0] * shape[1]
     limbs_of = _limbs_of(limbs, shape[0])
     is_forest = len(limbs) < len(limbs_of)  # then one limb at most joins two fragments, and its link is all there is
-    strength_of = dict(zip(pairs, weights, strict=True))
-    part_of = list(range(shape[0] * shape[1]))
+    strength_of = {} if is_forest else dict(zip((links[order] @ (nodes, 1)).tolist(), weights, strict=True))
+    part_of = list(range(nodes))
     members = [[node] for node in part_of]
     keypoint_of = [keypoint for keypoint in range(shape[0]) for _ in range(shape[1])]
     keypoints = [1 << keypoint for keypoint in keypoint_of]  # of each part, a bit for each
-    for (first, second), weight in zip(pairs, weights, strict=True):
+    for first, second, weight in zip(firsts, seconds, weights, strict=True):
         one, other = part_of[first], part_of[second]
         if one == other or keypoints[one] & keypoints[other]:
             continue
+        if len(members[one]) < len(members[other]):
+            one, other = other, one
         if not is_forest:
             count = sum([(limbs_of[keypoint_of[node]] & keypoints[one]).bit_count() for node in members[other]])
             needed = DOUBT * least * count
-            if weight < needed and _strength_between(members[one], members[other], strength_of) < needed:
+            if weight < needed and not _is_strong(members[one], members[other], strength_of, nodes, needed):
                 continue
         for node in members[other]:
             part_of[node] = one
@@ -113,7 +119,7 @@ def settle(members: Array, affinity: Array, ends: Array) -> Array:
         for keypoint in moving:
             (rows,) = np.nonzero(members[:, keypoint] != NONE)
             its_own = (ends == keypoint).any(axis=1)
-            support = _support(members[rows], affinity[its_own], ends[its_own])[keypoint]  # (P, rows)
+            support = _support_of(keypoint, members[rows], affinity[its_own], ends[its_own])  # (P, rows)
             places = members[rows, keypoint]
             staying = SAME * np.eye(len(rows))
             candidates, animals = linear_sum_assignment(support[places] + staying, maximize=True)
@@ -134,19 +140,45 @@ def _unsettled(members: Array, support: Array) -> Array:
 
 def _support(members: Array, affinity: Array, ends: Array) -> Array:
     """What the limbs to an animal's other keypoints say of each candidate: (M, K), (L, P, P) -> (K, P, M)."""
-    first, second = members.T[ends[:, 0]][:, None], members.T[ends[:, 1]][:, None]  # (L, 1, M)
-    of_first = np.take_along_axis(affinity, second, axis=2) * (second != NONE)  # (L, P, M)
-    of_second = np.take_along_axis(affinity.swapaxes(1, 2), first, axis=2) * (first != NONE)
-    at = np.arange(members.shape[1])[:, None] == ends.T[:, None]  # (2, K, L)
-    total: Array = np.tensordot(at[0].astype(affinity.dtype), of_first, 1)
-    total += np.tensordot(at[1].astype(affinity.dtype), of_second, 1)
-    return total
+    keypoints = np.arange(members.shape[1])
+    each = np.concatenate((_seen_from_second(members, affinity, ends), _seen_from_first(members, affinity, ends)))
+    at = keypoints[:, None] == np.concatenate((ends[:, 0], ends[:, 1]))  # (K, 2L)
+    total: Array = at.astype(affinity.dtype) @ each.reshape(len(each), -1)
+    return total.reshape(len(keypoints), len(members), -1).transpose(0, 2, 1)
 
 
-def _strength_between(one: list[int], other: list[int], strength_of: dict[tuple[int, int], float]) -> float:
-    """The sum over the links between two fragments; the first node of a link is the lower."""
-    pairs = [(first, second) if first < second else (second, first) for first in one for second in other]
-    return sum([strength_of[pair] for pair in pairs if pair in strength_of])
+def _support_of(keypoint: int, members: Array, affinity: Array, ends: Array) -> Array:
+    """The same for one keypoint, by the limbs (L', 2) that it is an end of: (P, M)."""
+    first = ends[:, 0] == keypoint
+    from_second = _seen_from_second(members, affinity[first], ends[first])
+    from_first = _seen_from_first(members, affinity[~first], ends[~first])
+    total: Array = from_second.sum(axis=0) + from_first.sum(axis=0)
+    return total.T
+
+
+def _seen_from_second(members: Array, affinity: Array, ends: Array) -> Array:
+    """What the candidate at each limb's second end says of all at its first: (L, M, P), 0 where there is none."""
+    others = members.T[ends[:, 1]]  # (L, M)
+    found: Array = affinity[np.arange(len(ends))[:, None], :, others] * (others != NONE)[..., None]
+    return found
+
+
+def _seen_from_first(members: Array, affinity: Array, ends: Array) -> Array:
+    """What the candidate at each limb's first end says of all at its second: (L, M, P), 0 where there is none."""
+    others = members.T[ends[:, 0]]  # (L, M)
+    found: Array = affinity[np.arange(len(ends))[:, None], others] * (others != NONE)[..., None]
+    return found
+
+
+def _is_strong(one: list[int], other: list[int], strength_of: dict[int, float], nodes: int, needed: float) -> bool:
+    """Whether the links between two fragments sum up to what is needed; the lower node of a link counts `nodes` times."""
+    total = 0.0
+    for first in other:
+        for second in one:
+            total += strength_of.get(first * nodes + second if first < second else second * nodes + first, 0.0)
+            if total >= needed:
+                return True
+    return False
 
 
 def _limbs_of(limbs: Sequence[tuple[int, int]], keypoints: int) -> list[int]:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dlcpose.codecs.gathering import gathered, places_above, unrolled
+
 Array = npt.NDArray[Any]
 HALF = 0.5 + 1e-3  # of a cell, and what rounding adds
 AGREEING = 0.5  # cells between where two offsets end
@@ -28,18 +30,18 @@ def find_peaks(
     Of equal neighbours the first in reading order is the peak: a keypoint between two cells is found once.
     """
     batch, keypoints, height, width = maps.shape
-    step = -(-(width + 2) // 8) * 8  # from a row to the next, in eights for `_where`
-    padded = functional.pad(maps, (1, step - width - 1, 1, 1), value=-math.inf).flatten()
+    step = width + 2  # from a row to the next
+    padded = functional.pad(maps, (1, 1, 1, 1), value=-math.inf).flatten()
     # Neighbours of what is above the threshold only: a pooling of whole maps takes several times as long on a CPU.
-    # What follows is numpy, as a few thousand numbers are not worth a kernel for each sum.
-    likely = _where(padded >= max(threshold, torch.finfo(maps.dtype).tiny))
-    around = padded.index_select(0, (likely + _steps(step, maps.device)).flatten()).view(9, -1).cpu().numpy()
+    likely = places_above(padded, max(threshold, torch.finfo(maps.dtype).tiny))
+    (around,) = gathered(padded, likely + _steps(step))  # (9, E)
     values = around[4]
     is_peak = (values > around[:4].max(axis=0)) & (values >= around[5:].max(axis=0))
     looked_at = np.flatnonzero(is_peak if offsets is None else is_peak | (values >= sure))
-    is_peak, values, places = is_peak[looked_at], values[looked_at], likely.cpu().numpy()[looked_at]
-    rows, columns = places // step, places % step - 1
-    planes, rows = rows // (height + 2), rows % (height + 2) - 1
+    is_peak, values, places = is_peak[looked_at], values[looked_at], likely[looked_at]
+    rows, columns = np.divmod(places, step)
+    planes, rows = np.divmod(rows, height + 2)
+    rows, columns = rows - 1, columns - 1
     if offsets is not None:
         others = np.flatnonzero(~is_peak)
         is_peak[others[_that_hold(offsets, planes[others], rows[others], columns[others])]] = True
@@ -65,39 +67,24 @@ def _that_hold(offsets: Tensor, planes: Array, rows: Array, columns: Array) -> A
     around one.
     """
     height, width = offsets.shape[-2:]
-    flat, along_y = offsets.flatten(), height * width
-    middle = (2 * planes * height + rows) * width + columns
-    ends = _read(flat, np.stack((middle, middle + along_y)))  # (2, E)
+    flat, (of_image, of_keypoint, along_y, row, column) = unrolled(offsets)
+    images, keypoints = np.divmod(planes, offsets.shape[1])
+    middle = images * of_image + keypoints * of_keypoint + rows * row + columns * column
+    ends = np.stack(gathered(flat, middle, (0, along_y)))  # (2, E)
     own = np.flatnonzero((np.abs(ends) <= HALF).all(axis=0))  # NaN is not
     down, right = (part.reshape(9, 1) for part in np.indices((3, 3)) - 1)  # the cell itself among them
     far_x, far_y = columns[own] + right, rows[own] + down  # (9, ·)
     inside = (far_x >= 0) & (far_x < width) & (far_y >= 0) & (far_y < height)
-    index = np.where(inside, middle[own] + down * width + right, middle[own])
-    to_x, to_y = _read(flat, np.stack((index, index + along_y)))
+    index = np.where(inside, middle[own] + down * row + right * column, middle[own])
+    to_x, to_y = gathered(flat, index, (0, along_y))
     agrees = (to_x + right - ends[0, own]) ** 2 + (to_y + down - ends[1, own]) ** 2 < AGREEING**2
     holds: Array = own[(agrees & inside).sum(axis=0) > VOTES]
     return holds
 
 
-def _read(flat: Tensor, index: Array) -> Array:
-    values = flat.index_select(0, torch.from_numpy(index.ravel()).to(flat.device))
-    read: Array = values.cpu().numpy().reshape(index.shape)
-    return read
-
-
-def _where(mask: Tensor) -> Tensor:
-    """Places of what is true in a flat mask whose length divides by eight, in rising order: (E,).
-
-    Eight at a time, as little of it is true: torch.nonzero takes six times as long on a CPU.
-    """
-    (eights,) = mask.view(torch.int64).nonzero(as_tuple=True)
-    which, place = mask.view(-1, 8).index_select(0, eights).nonzero(as_tuple=True)
-    return eights.index_select(0, which) * 8 + place
-
-
-def _steps(width: int, device: torch.device) -> Tensor:
-    """How far in a flattened map of this width a cell and its neighbours are, in reading order: (9, 1)."""
-    return torch.tensor([down * width + right for down in (-1, 0, 1) for right in (-1, 0, 1)], device=device)[:, None]
+def _steps(step: int) -> Array:
+    """How far in a flattened map a cell and its neighbours are, in reading order: (9, 1). step: from a row to the next."""
+    return np.array([down * step + right for down in (-1, 0, 1) for right in (-1, 0, 1)])[:, None]
 
 
 def doubles(points_in_map: Array, scores: Array, apart: float) -> Array:

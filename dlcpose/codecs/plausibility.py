@@ -46,16 +46,18 @@ def updated(statistics: DistanceStatistics, keypoints_in_crop: Tensor) -> Distan
     )
 
 
-def farthest_apart(statistics: DistanceStatistics, reach: float | None) -> Tensor:
+def farthest_apart(statistics: DistanceStatistics, reach: float | None) -> Array:
     """The greatest plausible distance of each pair of keypoints: (K, K) pixels, infinite where too little is known.
 
     reach: standard deviations beyond the mean; None for any distance.
     """
+    seen, mean, squares = (values.cpu().numpy() for values in statistics)
     if reach is None:
-        return torch.full_like(statistics.mean, torch.inf)
-    deviation = (statistics.squares / (statistics.seen - 1).clamp(min=1)).sqrt()
-    limit = statistics.mean + reach * deviation.maximum(NARROWEST * statistics.mean)
-    return limit.where(statistics.seen >= ENOUGH, torch.inf)
+        return np.full_like(mean, np.inf)
+    deviation = np.sqrt(squares / np.maximum(seen - 1, 1))
+    limit = mean + reach * np.maximum(deviation, NARROWEST * mean)
+    limits: Array = np.where(seen >= ENOUGH, limit, np.float32(np.inf))
+    return limits
 
 
 def split_implausible(poses: Array, farthest: Array) -> Array:

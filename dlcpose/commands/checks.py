@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 KEYS = (
     *("name", "seed", "best", "objective", "trust", "resume", "run_dir", "evaluation", "datamodule"),
+    *("init_from", "strict", "compile", "sweep"),
     *(
         "dataset",
         "split",
@@ -22,10 +23,13 @@ KEYS = (
         "head",
         "side_head",
         "detector",
+        "fusion",
+        "condition",
     ),
     *("optimizer", "schedule", "metric", "trainer", "callback", "logger"),
 )
-PLAIN_KEYS = {"best": ("monitor", "mode"), "evaluation": ("pictures",)}  # of mappings that describe no part
+# of mappings that describe no part
+PLAIN_KEYS = {"best": ("monitor", "mode"), "evaluation": ("pictures",), "sweep": ("name", "trial")}
 
 
 def check_keys(config: dict[str, Any], known: Sequence[str]) -> None:
@@ -62,7 +66,7 @@ def check_optimizer(config: dict[str, Any], parts: "Parts") -> None:
     from dlcpose.structures.errors import ConfigError
 
     try:
-        parts(config["optimizer"], "optimizer")([torch.nn.Parameter(torch.zeros(1))])
+        parts(config["optimizer"], "optimizer")([("weight", torch.nn.Parameter(torch.zeros(1)))])
     except (TypeError, ValueError) as error:
         raise ConfigError(f"optimizer: {error}.") from error
 
@@ -75,7 +79,10 @@ def check_monitors(config: Mapping[str, Any], metrics: "Mapping[str, Metric]", s
     from dlcpose.structures.errors import ConfigError
 
     given = ["train/loss", "val/loss", *(f"val/{name}" for name in figures_of(metrics, [], [], skeleton))]
-    watching = {"best.monitor": config["best"]["monitor"], "objective": config["objective"]}
+    watching = {"best.monitor": config["best"]["monitor"]}
+    named = config["objective"]
+    several = {f"objective[{place}]": name for place, name in enumerate(named)} if isinstance(named, list) else {}
+    watching |= several or {"objective": named}
     watching["schedule.monitor"] = config["schedule"].get("monitor")
     watching |= {f"callback.{name}.monitor": node.get("monitor") for name, node in config["callback"].items()}
     for where, monitor in watching.items():

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from dlcpose.commands.attention import attention_command
+from dlcpose.commands.compare import compare_command
 from dlcpose.commands.entry import explained, fail, wants_traceback
+from dlcpose.commands.follow import follow_command
 from dlcpose.commands.inspect import inspect_command
 from dlcpose.commands.models import models_command
 from dlcpose.commands.preview import preview_command
@@ -36,6 +38,8 @@ def preview(
 
 
 app.command("attention")(attention_command)
+app.command("follow")(follow_command)
+app.command("compare")(compare_command)
 app.command("inspect")(inspect_command)
 app.command("render")(render_command)
 

@@ -16,11 +16,17 @@ SHARED = ("seed", "trust", "dataset", "split", "input", "augmentation", "datamod
 
 
 def train_detector(
-    config: dict[str, Any], parts: "Parts", pipeline: "Trainable", data: "LabelledFrames", description: "Description"
+    config: dict[str, Any],
+    parts: "Parts",
+    pipeline: "Trainable",
+    data: "LabelledFrames",
+    description: "Description",
+    resumed: Path | None = None,
 ) -> None:
     """Train the detector that a pipeline's poses stand on, and put its weights there; nothing where it has them already.
 
     Its run lies in the folder `detector` of the run's own. What is kept is its best epoch, where checkpoints are.
+    resumed: a checkpoint of the detector's run to go on from.
     """
     from dataclasses import replace
 
@@ -49,7 +55,9 @@ def train_detector(
         to_train=True,
     )
     assert isinstance(detection, Detection)
-    run(settings, parts, detection, data, replace(description, config=settings))
+    if config["init_from"] is not None:  # it goes on from the detector of that run
+        detection.detector.load_state_dict(detector.state_dict())
+    run(settings, parts, detection, data, replace(description, config=settings), resumed)
     best = Path(settings["run_dir"]) / "checkpoints" / "best.ckpt"
     if best.exists():
         detector.load(best)

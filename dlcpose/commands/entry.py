@@ -1,35 +1,45 @@
 """From the shell to a composed config, and from an error to one line that says what to do."""
 
 import argparse
+import contextlib
 import difflib
 import functools
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+import yaml
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from dlcpose.commands.resume import run_folder
+from dlcpose.commands.sweep import job_folder, launch, note_failure, sweep_folder, sweep_of
 from dlcpose.structures.errors import ConfigError, DlcposeError
 
 # Hydra writes its own files into the run folder too, so the folder of a resumed run has to be known to it.
 OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True)
+OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
+OmegaConf.register_new_resolver("absolute", os.path.abspath, replace=True)
 
 CONF = next(
     folder
     for folder in (Path(__file__).parents[1] / "conf", Path(__file__).parents[2] / "conf")  # installed, checkout
     if folder.is_dir()
 )
+
+PLUGINS = {"tpe": "sweep", "joblib": "sweep", **dict.fromkeys(("ray", "submitit_slurm", "submitit_local"), "cluster")}
 
 
 def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> None:
@@ -39,6 +49,7 @@ def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> Non
     """
     in_full = wants_traceback()
     sys.argv = [sys.argv[0], *overrides_last(sys.argv[1:])]
+    take_own_sweeper()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and `explained` gets to see it
 
     @functools.wraps(command)
@@ -48,13 +59,21 @@ def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> Non
         except Exception as error:
             # Within a sweep the launcher has to see the error; alone, Hydra would print a line of its own before ours.
             is_alone = HydraConfig.get().mode == RunMode.RUN
-            if in_full or not is_alone or (reason := explained(error, config_name)) is None:
+            reason = explained(error, config_name)
+            if not is_alone:
+                note_failure(error, reason)
+            if in_full or not is_alone or reason is None:
                 raise
             fail(reason)
 
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(composed)
     try:
-        main()
+        sweep = sweep_of(sys.argv[1:], config_name, CONF)
+        if sweep is None:
+            main()
+        else:
+            with _added(sweep.arguments):
+                launch(main, sweep)
     except KeyboardInterrupt:
         fail("stopped.", 130)
     except BrokenPipeError:
@@ -63,6 +82,26 @@ def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> Non
         if in_full or (reason := explained(error, config_name)) is None:
             raise
         fail(reason)
+
+
+def take_own_sweeper() -> None:
+    """Let `hydra/sweeper=optuna` mean conf/hydra/sweeper/study.yaml.
+
+    The plugin's own keeps no study and ends with the first trial that fails, and Hydra refuses a file of its name.
+    """
+    Plugins.instance()  # the plugins register theirs
+    ConfigStore.instance().store(group="hydra/sweeper", name="optuna", node={"defaults": ["study"]})
+
+
+@contextlib.contextmanager
+def _added(arguments: Sequence[str]) -> Iterator[None]:
+    """More arguments for Hydra, which reads those of the shell."""
+    given = sys.argv
+    sys.argv = [*given, *arguments]
+    try:
+        yield
+    finally:
+        sys.argv = given
 
 
 def wants_traceback() -> bool:
@@ -108,6 +147,9 @@ def explained(error: Exception, config_name: str, arguments: Sequence[str] | Non
         return _without_worker(str(error), type(error))
     if isinstance(error, (HydraException, OmegaConfBaseException)) or _was_raised_by_hydra(error):
         return _of_composition(error, config_name, arguments)
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{mark.name}: line {mark.line + 1}, column {mark.column + 1}: {error.problem}. Correct this file."
     if isinstance(error, OSError):
         place = error.filename or "a file"
         return f"{place}: {error.strerror or error}. Check the path, its permissions and the disk's room."
@@ -128,6 +170,8 @@ def _of_composition(error: Exception, config_name: str, arguments: Sequence[str]
     text = " ".join(str(error).split())
     if found := re.search(r"Could not (?:find|load) '([\w/]+)/([\w.]+)'", text):
         group, option = found.groups()
+        if group.startswith("hydra/") and option in PLUGINS:
+            return f"{group}={option}: its plugin is not installed. Install dlcpose[{PLUGINS[option]}]."
         return f"{group}={option}: no such option. {_nearest(option, options(group, arguments))}"
     if found := re.search(r"Could not override '([\w/@.]+)'\.? ?(?:No match in the defaults list)", text):
         return f"{found[1]}: no such group. {_nearest(found[1], groups())}"

@@ -22,7 +22,7 @@ def main() -> None:
     run_hydra("evaluate", evaluate)
 
 
-KEYS = ("checkpoint", "frames", "batch_size", "trust", "run_dir", "evaluation", "dataset", "metric")
+KEYS = ("checkpoint", "frames", "batch_size", "trust", "run_dir", "evaluation", "dataset", "metric", "detector")
 
 
 def evaluate(config: dict[str, Any]) -> dict[str, float]:
@@ -46,7 +46,7 @@ def evaluate(config: dict[str, Any]) -> dict[str, float]:
     indices = chosen_frames(data, description, config["frames"] or ("all" if has_other_data else "test"))
     run_dir = Path(config["run_dir"])
     figures = evaluate_frames(
-        load(config["checkpoint"], trust=config["trust"]),
+        load(config["checkpoint"], trust=config["trust"], detector=config.get("detector") or None),
         data,
         indices,
         parts(config["metric"] or description.config["metric"], "metric"),

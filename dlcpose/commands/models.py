@@ -60,7 +60,7 @@ def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] = (256, 25
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             assert isinstance(pipeline, Pipeline)
             shown = pipeline.shown_size(size)
-            pipeline(torch.zeros(1, 3, *shown))
+            pipeline(torch.zeros(1, pipeline.channels, *shown))
     detector = getattr(pipeline, "detector", None)
     of_detector = 0 if detector is None else sum(weight.numel() for weight in detector.parameters())
     return ModelRow(

@@ -6,6 +6,7 @@ from pathlib import Path
 from dlcpose.commands import evaluate as evaluating
 from dlcpose.commands import train as training
 from dlcpose.commands.compose import compose
+from dlcpose.commands.record import OVERRIDES
 from dlcpose.commands.resume import run_folder
 
 
@@ -17,7 +18,11 @@ def train(*overrides: str, run_dir: str | Path | None = None) -> Path:
     """
     resume = next((override.partition("=")[2] for override in overrides if override.startswith("resume=")), None)
     folder = _folder(run_dir) if run_dir or not resume else _folder(run_folder(str(_folder(None)), resume))
-    training.train(compose(overrides, run_dir=str(folder)))
+    asked = OVERRIDES.set(overrides)
+    try:
+        training.train(compose(overrides, run_dir=str(folder)))
+    finally:
+        OVERRIDES.reset(asked)
     return folder
 
 

@@ -4,10 +4,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlcpose.commands.checks import KEYS, check_accelerator, check_keys, check_monitors, check_optimizer, check_seed
+from dlcpose.commands.compilation import check_compile, compile_networks
 from dlcpose.commands.detector import train_detector
 from dlcpose.commands.entry import run_hydra
-from dlcpose.commands.record import record_run
-from dlcpose.commands.resume import checkpoint_to_resume, split_of
+from dlcpose.commands.journal import Objective, note_cost, objectives, recorded
+from dlcpose.commands.memory import explaining_memory
+from dlcpose.commands.ranks import LEADER, follow, follows, processes_wanted, train_in_processes
+from dlcpose.commands.record import begin_tracking, close_trackers, end_tracking, guarded, record_run
+from dlcpose.commands.resume import checkpoint_to_resume, detector_to_resume, requeued, split_of
+from dlcpose.commands.start import start_from
+from dlcpose.commands.sweep import earlier_run, value_of
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
@@ -22,31 +28,60 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """`train.py` and `dlcpose-train`."""
-    run_hydra("train", train)
+    if follows():
+        follow(train_here)
+        return
+    try:
+        run_hydra("train", job)
+    finally:
+        LEADER.end()
 
 
-def train(config: dict[str, Any]) -> float:
-    """Train and evaluate a composed config; everything it leaves lies in config["run_dir"].
+def job(config: dict[str, Any]) -> Objective:
+    """A run that the shell asked for; of a sweep, what is done is not done again, and what was killed goes on."""
+    done, config = earlier_run(requeued(config))
+    if done is None:
+        return train(config)
+    value = value_of(done, config)
+    print(f"done before, {', '.join(objectives(config))} {value}: {config['run_dir']}", flush=True)
+    return value
+
+
+@recorded
+def train(config: dict[str, Any]) -> Objective:
+    """Train and evaluate a composed config on its devices; everything it leaves lies in config["run_dir"].
 
     Returns the objective, for a sweep to optimise.
     """
+    if count := processes_wanted(config):
+        value: Objective = train_in_processes(config, count)
+        return value
+    LEADER.hand_on(config)
+    return train_here(config)
+
+
+def train_here(config: dict[str, Any]) -> Objective:
+    """What `train` does, in this process, which may be one of several that train together."""
     import pytorch_lightning as lightning
 
     from dlcpose.build import Parts, SeveralAnimalsError, build_input, build_pipeline, build_trunk
-    from dlcpose.checkpoint import Description
+    from dlcpose.checkpoint import Description, with_bottom_up
     from dlcpose.commands.models import models_for_several
     from dlcpose.structures.errors import ConfigError
 
     quiet_libraries()
     check_keys(config, KEYS)
+    config = {**config, "detector": with_bottom_up(config["detector"])}
     check_seed(config["seed"])
+    check_compile(config["compile"])
     lightning.seed_everything(config["seed"], workers=True, verbose=False)
     parts = Parts(tuple(config["trust"]))
     trunk = build_trunk(config, parts)
     check_optimizer(config, parts)
     data: LabelledFrames = parts(config["dataset"], "dataset")
     resumed = checkpoint_to_resume(config["resume"], Path(config["run_dir"]))
-    split = split_of(config, parts, data, resumed)
+    detector_resumed = detector_to_resume(config["resume"], Path(config["run_dir"]))
+    split = split_of(config, parts, data, resumed or detector_resumed)
     sizes = [(frame.height, frame.width) for frame in data.frames]
     model_input = build_input(config, parts, trunk, sizes)
     try:
@@ -66,8 +101,9 @@ def train(config: dict[str, Any]) -> float:
     description = Description(
         config, data.skeleton, model_input, split, data.individuals, data.max_animals, data.identified
     )
+    start_from(config, pipeline, description, resumed)
     if resumed is None:  # else the detector's weights are in the checkpoint
-        train_detector(config, parts, pipeline, data, description)
+        train_detector(config, parts, pipeline, data, description, detector_resumed)
     return run(config, parts, pipeline, data, description, resumed)
 
 
@@ -78,7 +114,7 @@ def run(
     data: "LabelledFrames",
     description: "Description",
     resumed: Path | None = None,
-) -> float:
+) -> Objective:
     """Train a pipeline on the frames of its description, and evaluate it. Returns the objective."""
     import torch
 
@@ -87,15 +123,23 @@ def run(
     )
     pipeline.labels, pipeline.described = datamodule.labels, description.as_dict()
     trainer = build_trainer(config, parts)
-    record_run(Path(config["run_dir"]), description)
+    facts = record_run(Path(config["run_dir"]), description)
     print_plan(trainer, pipeline, datamodule, description)
     pipeline.to(memory_format=torch.channels_last)
+    pipeline.freeze_unreached()
+    compile_networks(config["compile"], pipeline, trainer.strategy.root_device)
+    succeeded = False
     try:
-        trainer.fit(pipeline, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
-        finish(config, parts, trainer, data, description.split)
+        begin_tracking(trainer, facts)
+        with explaining_memory(config):
+            trainer.fit(pipeline, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
+        note_cost(Path(config["run_dir"]), trainer, pipeline)
+        figures = finish(config, parts, trainer, data, description.split)
+        end_tracking(trainer, facts, figures, {name: _value_of(name, trainer) for name in objectives(config)})
+        succeeded = True
         return objective_of(config, trainer)
     finally:
-        close_loggers(trainer)
+        close_trackers(trainer, succeeded)
 
 
 def quiet_libraries() -> None:
@@ -111,26 +155,37 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*log_every_n_steps.*")
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # what is frozen is meant so
+    warnings.filterwarnings("ignore", message=".*ended before the epoch ended.*")  # PoseDataModule knows where
+    warnings.filterwarnings("ignore", message=".*logging on epoch level in distributed.*")  # they are gathered already
     warnings.filterwarnings("ignore", category=FutureWarning)
 
 
 def build_trainer(config: dict[str, Any], parts: "Parts") -> "Trainer":
     """Lightning's trainer with the config's callbacks and loggers, and the precision the hardware likes."""
+    from pytorch_lightning.callbacks import WeightAveraging
+
+    from dlcpose.callbacks.chance import ChanceByPlace
+    from dlcpose.commands.whole_files import WholeFiles
     from dlcpose.structures.errors import ConfigError
 
     settings = dict(config["trainer"])
+    plugins = settings.pop("plugins", None) or []
     check_accelerator(settings["accelerator"])
     if settings["precision"] is None:
         settings["precision"] = fastest_precision(settings["accelerator"])
-    loggers = list(parts(config["logger"], "logger").values())
+    loggers = guarded(parts(config["logger"], "logger"))
     callbacks = [
         callback
         for name, callback in parts(config["callback"], "callback").items()
         if loggers or name != "learning_rate"  # without a logger Lightning refuses the monitor
     ]
+    callbacks.sort(key=lambda callback: isinstance(callback, WeightAveraging))  # pictures before it swaps weights back
     try:
         trainer: Trainer = parts(settings, "trainer")(
-            callbacks=callbacks, logger=loggers, default_root_dir=config["run_dir"]
+            callbacks=[ChanceByPlace(config["seed"]), *callbacks],
+            logger=loggers,
+            default_root_dir=config["run_dir"],
+            plugins=[WholeFiles(), *(plugins if isinstance(plugins, list) else [plugins])],
         )
     except (ValueError, RuntimeError, ImportError) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
@@ -171,34 +226,34 @@ def print_plan(
     )
 
 
-def objective_of(config: dict[str, Any], trainer: "Trainer") -> float:
-    """The objective at its best epoch where checkpoints are chosen by it, else after the last one."""
+def objective_of(config: dict[str, Any], trainer: "Trainer") -> Objective:
+    """The objective, or each of several, at its best epoch where checkpoints are chosen by it, else after the last one."""
+    values = [_value_of(name, trainer) for name in objectives(config)]
+    return values if isinstance(config["objective"], list) else values[0]
+
+
+def _value_of(name: str, trainer: "Trainer") -> float:
     from pytorch_lightning.callbacks import ModelCheckpoint
 
-    name = config["objective"]
     chosen = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
     scores = [callback.best_model_score for callback in chosen if callback.monitor == name]
     best = next((score for score in scores if score is not None), trainer.callback_metrics.get(name))
     return float("nan") if best is None else float(best)
 
 
-def close_loggers(trainer: "Trainer") -> None:
-    """End what a logger keeps open in this process: the next job of a sweep would go on in the same wandb run."""
-    from pytorch_lightning.loggers import WandbLogger
+def finish(
+    config: dict[str, Any], parts: "Parts", trainer: "Trainer", data: "LabelledFrames", split: "Split"
+) -> dict[str, float]:
+    """Evaluate the best epoch on the test frames, draw the learning curve, and say where everything is.
 
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            logger.experiment.finish()
-
-
-def finish(config: dict[str, Any], parts: "Parts", trainer: "Trainer", data: "LabelledFrames", split: "Split") -> None:
-    """Evaluate the best epoch on the test frames, draw the learning curve, and say where everything is."""
+    Returns the figures; none where nothing was evaluated.
+    """
     from dlcpose.commands.evaluate import evaluate_frames, print_result
     from dlcpose.exporters.evaluation import learning_curve
     from dlcpose.predict import load
 
     if not trainer.is_global_zero:
-        return
+        return {}
     run_dir = Path(config["run_dir"])
     if (run_dir / "metrics.csv").exists():
         learning_curve(run_dir / "metrics.csv", run_dir / "learning_curve.png")
@@ -206,7 +261,7 @@ def finish(config: dict[str, Any], parts: "Parts", trainer: "Trainer", data: "La
     best = next((path for path in checkpoints if path.exists()), None)
     if best is None or not split.test:
         print(f"no test frames or no checkpoint to evaluate\n{run_dir}")
-        return
+        return {}
     places = {frame.key: index for index, frame in enumerate(data.frames)}
     figures = evaluate_frames(
         load(best, trust=config["trust"], device=trainer.strategy.root_device.type),
@@ -218,3 +273,4 @@ def finish(config: dict[str, Any], parts: "Parts", trainer: "Trainer", data: "La
         title=f"{config['name']}: {len(split.test)} test frames",
     )
     print_result(figures, run_dir)
+    return figures

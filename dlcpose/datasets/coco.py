@@ -288,6 +288,11 @@ def _boxes(annotations: Sequence[Mapping[str, Any]], path: Path) -> Floats:
     for box, annotation in zip(boxes, annotations, strict=True):
         if annotation.get("bbox"):
             left, top, width, height = _numbers(annotation, "bbox", 4, path)
+            if not (np.isfinite([left, top, width, height]).all() and min(width, height) >= 0):
+                raise DataError(
+                    f"{path}: annotation {annotation.get('id')} has the bbox {annotation['bbox']}. Expected x, y, width and "
+                    "height in pixels, the sides not below 0. Correct it, or leave it out: then the keypoints make the box."
+                )
             box[:] = left, top, left + width, top + height
     return boxes
 

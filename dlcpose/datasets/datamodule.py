@@ -1,6 +1,7 @@
 """The loaders of a run: which frames, in which order, augmented how, all of it decided by the seed alone."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence, Sized
 from typing import Any
@@ -22,6 +23,7 @@ from dlcpose.structures.input import Input
 from dlcpose.structures.sample import FrameLabels, PoseCrop
 from dlcpose.structures.split import Split
 
+PATIENCE = 20  # seconds that a worker goes on after it was told to end
 Draw = tuple[int, int]  # index of a frame, seed of its augmentation
 
 
@@ -30,28 +32,66 @@ class Draws(DistributedSampler[Any]):
 
     Each draw carries the seed of its augmentation, so a crop depends on seed, epoch and place in the epoch, not on which
     worker makes it. Lightning calls set_epoch as each epoch begins, also after resuming.
-    Several devices share an epoch's draws out in turn; `least` counts the draws of each. It is a DistributedSampler so
-    that Lightning does not wrap it in one that would never tell it the epoch.
+    Several devices share an epoch's draws out in turn; `least` counts the draws of each. begun: an epoch, and how many
+    of its draws each device has had already. It is a DistributedSampler so that Lightning does not wrap it in one that
+    would never tell it the epoch.
     """
 
-    def __init__(self, indices: Sequence[int], *, least: int, seed: int) -> None:
-        is_shared = distributed.is_available() and distributed.is_initialized()
-        devices, rank = (distributed.get_world_size(), distributed.get_rank()) if is_shared else (1, 0)
+    def __init__(self, indices: Sequence[int], *, least: int, seed: int, begun: tuple[int, int] = (0, 0)) -> None:
+        devices, rank = devices_and_rank()
         super().__init__(range(len(indices)), num_replicas=devices, rank=rank, seed=seed)  # type: ignore[arg-type]
-        self.indices = list(indices)
-        self.length = max(-(-len(self.indices) // devices), least)  # of one device
+        self.indices, self.begun = list(indices), begun
+        self.set_epoch(0)
+        self.asked = max(len(self.indices), least * devices)  # of all devices
+        self.length = -(-self.asked // devices)  # of one
+
+    def set_epoch(self, epoch: int) -> None:
+        # Lightning asks for the first batches before it has read which epoch it resumes, and says 0.
+        super().set_epoch(max(epoch, self.begun[0]))
 
     def __iter__(self) -> Iterator[Draw]:
         generator = np.random.default_rng((self.seed, self.epoch))
+        rounds = -(-self.asked // len(self.indices))
+        order = np.concatenate([generator.permutation(self.indices) for _ in range(rounds)])[: self.asked]
+        # What is missing to share it out evenly is repeated, so that the rest is that of one device.
         total = self.length * self.num_replicas
-        rounds = -(-total // len(self.indices))
-        order = np.concatenate([generator.permutation(self.indices) for _ in range(rounds)])[:total]
+        order = np.resize(order, total)
         seeds = generator.integers(2**31, size=total)
         draws = [(int(index), int(seed)) for index, seed in zip(order, seeds, strict=True)]
-        return iter(draws[self.rank :: self.num_replicas])
+        epoch, had = self.begun
+        return iter(draws[self.rank :: self.num_replicas][had if epoch == self.epoch else 0 :])
 
     def __len__(self) -> int:
         return self.length
+
+
+class Share(DistributedSampler[Any]):
+    """The places of a device's frames: each place belongs to one device, in turn.
+
+    Devices take the same number of batches, because they wait for each other in each: one that would have a batch less
+    repeats the first place, in a batch of its own. A DistributedSampler as Draws is, since Lightning's own repeats
+    frames among others.
+    """
+
+    def __init__(self, count: int, batch_size: int) -> None:
+        devices, rank = devices_and_rank()
+        super().__init__(range(count), num_replicas=devices, rank=rank)  # type: ignore[arg-type]
+        self.places = list(range(count)[rank::devices])
+        of_the_first = -(-count // devices)
+        if -(-len(self.places) // batch_size) < -(-of_the_first // batch_size):
+            self.places.append(0)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+def devices_and_rank() -> tuple[int, int]:
+    """How many devices train together, and which of them this process is."""
+    is_shared = distributed.is_available() and distributed.is_initialized()
+    return (distributed.get_world_size(), distributed.get_rank()) if is_shared else (1, 0)
 
 
 class TrainCrops(Dataset[PoseCrop]):
@@ -83,7 +123,8 @@ class PoseDataModule(LightningDataModule):
 
     batch_size: frames on each device. workers: processes that prepare them, or None for what suits the machine.
     cache_gb: memory for decoded images. least_steps: batches in an epoch at least, so that few frames still make epochs
-    worth validating. Raises ConfigError for a batch_size below 1 or workers below 0.
+    worth validating. overfit: so many training frames are all that it trains on, and validates on, to see whether a model
+    can learn them by heart. Raises ConfigError for a batch_size below 1 or workers below 0.
     """
 
     def __init__(
@@ -98,8 +139,11 @@ class PoseDataModule(LightningDataModule):
         workers: int | None = None,
         cache_gb: float = 4.0,
         least_steps: int = 0,
+        overfit: int | None = None,
     ) -> None:
         super().__init__()
+        if overfit is not None and overfit < 1:
+            raise ConfigError(f"datamodule.overfit: expected null or a number of frames from 1, got {overfit}.")
         if batch_size < 1 or (workers is not None and workers < 0):
             raise ConfigError(
                 f"datamodule: expected a batch_size from 1 and workers from 0, got {batch_size} and {workers}."
@@ -107,10 +151,13 @@ class PoseDataModule(LightningDataModule):
         places = {frame.key: index for index, frame in enumerate(data.frames)}
         self.train_indices = [places[key] for key in split.train]
         self.val_indices = [places[key] for key in split.val]
+        if overfit is not None:
+            self.train_indices = self.val_indices = self.train_indices[:overfit]
         self.data = CachedFrames(data, self.train_indices + self.val_indices, cache_gb)
         self.model_input, self.transform = model_input, transform
         self.seed, self.batch_size, self.least_steps = seed, batch_size, least_steps
         self.workers = default_workers() if workers is None else workers
+        self.begun = (0, 0)  # an epoch, and how many of its batches a run had before it was stopped
 
     @property
     def labels(self) -> dict[str, FrameLabels]:
@@ -118,7 +165,13 @@ class PoseDataModule(LightningDataModule):
         return {self.data.frames[index].key: self.data.frames[index] for index in self.val_indices}
 
     def train_dataloader(self) -> DataLoader[PoseCrop]:
-        draws = Draws(self.train_indices, least=self.least_steps * self.batch_size, seed=self.seed)
+        epoch, batches = self.begun
+        draws = Draws(
+            self.train_indices,
+            least=self.least_steps * self.batch_size,
+            seed=self.seed,
+            begun=(epoch, batches * self.batch_size),
+        )
         crops = TrainCrops(self.data, self.model_input, self.transform)
         # A last batch of one or two frames would set batch-norm's statistics from too little.
         whole_batches = len(draws) >= self.batch_size
@@ -126,7 +179,19 @@ class PoseDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[PoseCrop]:
         crops = PlainCrops(self.data, self.model_input, self.val_indices)
-        return DataLoader(crops, shuffle=False, **self._settings(min(self.workers, 1)))
+        share = Share(len(crops), self.batch_size)
+        return DataLoader(crops, sampler=share, **self._settings(min(self.workers, 1)))
+
+    def state_dict(self) -> dict[str, int]:
+        """How far the epoch is: a run stopped within it goes on with the next batch."""
+        if self.trainer is None:
+            return {}
+        batches: Any = self.trainer.fit_loop.epoch_loop.batch_progress
+        done = 0 if batches.is_last_batch else batches.current.processed
+        return {"epoch": self.trainer.current_epoch, "batches": done}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self.begun = (state_dict.get("epoch", 0), state_dict.get("batches", 0))
 
     def _settings(self, workers: int) -> dict[str, Any]:
         return {
@@ -135,7 +200,7 @@ class PoseDataModule(LightningDataModule):
             "collate_fn": collate,
             "pin_memory": torch.cuda.is_available(),
             "persistent_workers": workers > 0,
-            "worker_init_fn": one_thread,
+            "worker_init_fn": begin_worker,
             # Forked workers share the cache of images. Asked for by name: joblib's launcher and Python 3.14 start
             # processes otherwise where nothing is said.
             "multiprocessing_context": "fork" if workers > 0 and sys.platform == "linux" else None,
@@ -147,11 +212,18 @@ class PoseDataModule(LightningDataModule):
 
 def default_workers() -> int:
     """Processes that prepare batches: few where the processor is also what computes, more beside a GPU."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = here // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes that train beside this one
     return min(8, max(1, cores - 1)) if torch.cuda.is_available() else min(2, max(0, cores - 1))
 
 
-def one_thread(worker: int) -> None:
-    """Workers are parallel to each other already: more threads inside each only take turns."""
+def begin_worker(worker: int) -> None:
+    """What a process that prepares batches begins with: one thread, and patience where the run is told to stop."""
+    # Workers are parallel to each other already: more threads inside each only take turns.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    if sys.platform != "win32":
+        # SLURM signals every process of a job. Batches are still needed until the run has saved itself: a worker that
+        # is told to end does so a while later.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(PATIENCE))

@@ -131,6 +131,10 @@ def _has_label(frame: FrameLabels) -> bool:
     return len(frame) > 0 or bool((~np.isnan(frame.unique_in_image)).any())
 
 
+def _shows_an_animal(frame: FrameLabels) -> bool:
+    return bool((frame.visibility > 0).any() or (~np.isnan(frame.boxes_in_image).any(axis=-1)).any())
+
+
 def _by_video(frames: Sequence[FrameLabels]) -> dict[str, list[FrameLabels]]:
     """Videos by name, each with its frames by number (by place in the data where numbers are alike)."""
     videos: dict[str, list[FrameLabels]] = {name: [] for name in sorted({frame.video for frame in frames})}
@@ -161,6 +165,15 @@ def _split(
             raise DataError(
                 f"split.{name}={fraction} of {len(train) + len(val) + len(test)} frames leaves the {name} set empty. "
                 f"Label more frames, raise split.{name}, set it to 0, or split another way (block, video, random)."
+            )
+    for name, frames, use in (
+        ("train", train, "nothing could be learnt"),
+        ("val", val, "no figure could tell the best epoch"),
+    ):
+        if frames and not any(_shows_an_animal(frame) for frame in frames):
+            raise DataError(
+                f"None of the {len(frames)} frames of the {name} set, such as {frames[0].key}, has a labelled animal: {use}. "
+                "Label animals in more frames, or split another way (block, video, random)."
             )
     keys = [tuple(frame.key for frame in frames) for frames in (train, val, test)]
     return Split(train=keys[0], val=keys[1], test=keys[2])

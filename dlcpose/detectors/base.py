@@ -1,7 +1,7 @@
 """All that a pipeline may know of a detector, and which boxes are the true ones."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -45,11 +45,12 @@ class Detector(nn.Module, ABC):
 
     The frame is what a batch's images show, uint8; the batch's own fields call it the crop (of the source image).
     boxes: from labelled keypoints and the data's boxes to the true ones. learns: whether there is anything to train.
-    needs_labels: whether it can only find what is labelled.
+    needs_labels: whether it can only find what is labelled. max_animals: most that are found in a frame, None for any.
     """
 
     learns: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = False
+    max_animals: int | None = None
 
     def __init__(self, boxes: Rule, training: Training | None = None) -> None:
         super().__init__()
@@ -59,7 +60,7 @@ class Detector(nn.Module, ABC):
     def true_boxes(self, batch: PoseBatch) -> Tensor:
         """What of each labelled animal's box lies in the frame: (B, N, 4), NaN where nothing does or nothing is known."""
         boxes = self.rule(batch.keypoints_in_crop, batch.boxes_in_crop)
-        return clipped(boxes, (batch.images.shape[-2], batch.images.shape[-1]))
+        return torch.stack([clipped(each, size) for each, size in zip(boxes, batch.own_sizes, strict=True)])
 
     @abstractmethod
     def losses(self, batch: PoseBatch) -> dict[str, Tensor]:
@@ -67,7 +68,7 @@ class Detector(nn.Module, ABC):
 
     @abstractmethod
     def detect(self, batch: PoseBatch) -> list[Boxes]:
-        """The boxes in each frame."""
+        """The boxes in each frame, whatever others are in the batch."""
 
     def load(self, checkpoint: str | Path) -> None:
         """Take over the detector's weights from a checkpoint that holds one of the same make.
@@ -84,6 +85,23 @@ class Detector(nn.Module, ABC):
                 f"{f' (such as {unlike[0]})' if unlike else ''}. Choose the detector it was trained as, with its settings."
             )
         self.load_state_dict(state)
+
+
+def by_size(batch: PoseBatch, find: Callable[[Tensor], list[Boxes]]) -> list[Boxes]:
+    """The boxes in each frame by a network that finds them in frames (B', 3, H, W) of one size: padding is not shown."""
+    found: dict[int, Boxes] = {}
+    for places, frames in of_one_size(batch):
+        found |= dict(zip(places, find(frames), strict=True))
+    return [found[place] for place in range(len(batch))]
+
+
+def of_one_size(batch: PoseBatch) -> Iterator[tuple[list[int], Tensor]]:
+    """The frames of each size without what pads them: their places in the batch, and (B', 3, H, W) uint8."""
+    whole = (batch.images.shape[-2], batch.images.shape[-1])
+    for size in dict.fromkeys(batch.own_sizes):
+        places = [place for place, own in enumerate(batch.own_sizes) if own == size]
+        is_all = size == whole and len(places) == len(batch)
+        yield places, batch.images if is_all else batch.images[places, :, : size[0], : size[1]]
 
 
 def _detector_weights(path: Path) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from torch.nn import functional
 from torchvision.ops import generalized_box_iou_loss, nms
 
 from dlcpose.codecs.affine import cells_from_pixels, pixels_from_cells
-from dlcpose.detectors.base import Boxes, Detector, Rule, Training
+from dlcpose.detectors.base import Boxes, Detector, Rule, Training, by_size, of_one_size
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.input import IMAGENET_MEAN, IMAGENET_STD, round_up
 
@@ -35,6 +35,8 @@ class CentreDetector(Detector):
     poses tell better than the boxes whether two are one animal. max_animals: most that are found in a frame.
     checkpoint: of a detector's run, to take the weights from.
     """
+
+    max_animals: int
 
     def __init__(
         self,
@@ -139,31 +141,51 @@ class CentreDetector(Detector):
 
     def losses(self, batch: PoseBatch) -> dict[str, Tensor]:
         """The losses of one batch."""
-        images, scales = self._prepared(batch.images)
-        maps = self(images)
+        images, scales = self._shrunk_together(batch)
+        maps = self(self._normalised(images))
         size = (maps.centres.shape[-2], maps.centres.shape[-1])
-        boxes_in_image = (self.true_boxes(batch) + 0.5) * scales - 0.5
+        boxes_in_image = (self.true_boxes(batch) + 0.5) * scales[:, None] - 0.5
         return self.loss(maps, self.encode(cells_from_pixels(boxes_in_image, self.stride), size))
 
     def detect(self, batch: PoseBatch) -> list[Boxes]:
         """The boxes in each frame."""
-        images, scales = self._prepared(batch.images)
-        found = self.decode(self(images))
+        return by_size(batch, self._find)
+
+    def _find(self, frames: Tensor) -> list[Boxes]:
+        images, scales = self._shrunk(frames)
+        found = self.decode(self(self._normalised(images)))
         return [Boxes((pixels_from_cells(boxes, self.stride) + 0.5) / scales - 0.5, scores) for boxes, scores in found]
 
-    def _prepared(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (B, 3, H, W) uint8 as the network reads them, and the scales of x and y they were shrunk by: (4,)."""
+    def _shrunk_together(self, batch: PoseBatch) -> tuple[Tensor, Tensor]:
+        """A batch's frames, each shrunk as it would be alone, then padded to the largest: (B, 3, h, w), scales (B, 4)."""
+        each = [(places, *self._shrunk(frames)) for places, frames in of_one_size(batch)]
+        if len(each) == 1:
+            _, images, scales = each[0]
+            return images, scales.expand(len(batch), 4)
+        height, width = (max(images.shape[side] for _, images, _ in each) for side in (-2, -1))
+        together = batch.images.new_zeros((len(batch), 3, height, width), dtype=torch.float32)
+        scales_of_each = together.new_ones((len(batch), 4))
+        for places, images, scales in each:
+            together[places, :, : images.shape[-2], : images.shape[-1]] = images
+            scales_of_each[places] = scales
+        return together, scales_of_each
+
+    def _shrunk(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames (B, 3, H, W) uint8 with no side too long, float, and the scales of x y x y they were shrunk by: (4,)."""
         height, width = images.shape[-2:]
         scale = min(1.0, self.longest_side / max(height, width))
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
         shrunk = images.float()
         if size != (height, width):
             shrunk = functional.interpolate(shrunk, size, mode="bilinear", antialias=True)
-        below, right = (round_up(side, self.multiple_of) - side for side in size)
+        return shrunk, torch.tensor([size[1] / width, size[0] / height] * 2, device=images.device)
+
+    def _normalised(self, shrunk: Tensor) -> Tensor:
+        """Shrunk frames (B, 3, h, w) as the network reads them."""
+        below, right = (round_up(side, self.multiple_of) - side for side in shrunk.shape[-2:])
         padded = functional.pad(shrunk, (0, right, 0, below))
         normalised = (padded / 255 - self.mean) / self.std
-        scales = torch.tensor([size[1] / width, size[0] / height] * 2, device=images.device)
-        return normalised.contiguous(memory_format=torch.channels_last), scales
+        return normalised.contiguous(memory_format=torch.channels_last)
 
 
 def _branch(in_channels: int, channels: int, out_channels: int, bias: float) -> nn.Sequential:

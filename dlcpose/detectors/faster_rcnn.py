@@ -37,7 +37,9 @@ class FasterRcnnResnet50(RegionDetector):
     ) -> None:
         network = fasterrcnn_resnet50_fpn_v2(**_settings(shortest_side, longest_side, threshold, overlap, max_animals))
         weights = _resnet50_weights if pretrained else None
-        super().__init__(network, boxes, coco_weights=weights, training=training, checkpoint=checkpoint)
+        super().__init__(
+            network, boxes, max_animals=max_animals, coco_weights=weights, training=training, checkpoint=checkpoint
+        )
 
 
 class FasterRcnnMobilenet(RegionDetector):
@@ -59,7 +61,9 @@ class FasterRcnnMobilenet(RegionDetector):
         settings = _settings(shortest_side, longest_side, threshold, overlap, max_animals)
         network = fasterrcnn_mobilenet_v3_large_fpn(**settings)
         weights = _mobilenet_weights if pretrained else None
-        super().__init__(network, boxes, coco_weights=weights, training=training, checkpoint=checkpoint)
+        super().__init__(
+            network, boxes, max_animals=max_animals, coco_weights=weights, training=training, checkpoint=checkpoint
+        )
 
 
 def _settings(

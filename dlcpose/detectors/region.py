@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dlcpose.detectors.base import Boxes, Detector, Rule, Training
+from dlcpose.detectors.base import Boxes, Detector, Rule, Training, by_size
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import CheckpointError
 
@@ -18,8 +18,9 @@ CLASSES = 2  # background and animal
 class RegionDetector(Detector):
     """One of torchvision's detection networks, for a single class.
 
-    network: as torchvision builds it without any weights. coco_weights: fetches those trained on COCO, None to start at
-    random; what speaks of COCO's classes starts at random in any case. checkpoint: of a detector's run.
+    network: as torchvision builds it without any weights, to find max_animals at most. coco_weights: fetches those
+    trained on COCO, None to start at random; what speaks of COCO's classes starts at random in any case. checkpoint: of
+    a detector's run.
     Raises CheckpointError where COCO's weights cannot be fetched.
     """
 
@@ -28,6 +29,7 @@ class RegionDetector(Detector):
         network: nn.Module,
         boxes: Rule,
         *,
+        max_animals: int,
         coco_weights: Callable[[], dict[str, Tensor]] | None,
         training: Training | None,
         checkpoint: str | None,
@@ -35,7 +37,7 @@ class RegionDetector(Detector):
         super().__init__(boxes, training)
         # Always built without weights and filled afterwards: torchvision builds other layers where it knows of weights,
         # and what is read from a checkpoint would not be what was trained.
-        self.network = network
+        self.network, self.max_animals = network, max_animals
         if checkpoint is not None:
             self.load(checkpoint)
         elif coco_weights is not None:
@@ -44,13 +46,20 @@ class RegionDetector(Detector):
     def losses(self, batch: PoseBatch) -> dict[str, Tensor]:
         """torchvision's own losses; batch-norm's statistics only change while training."""
         with _answering_with_losses(self.network):
-            found: dict[str, Tensor] = self.network(_images(batch), self._targets(batch))
+            frames = [
+                image[:, :h, :w].float() / 255 for image, (h, w) in zip(batch.images, batch.own_sizes, strict=True)
+            ]
+            found: dict[str, Tensor] = self.network(frames, self._targets(batch))
         return {name.removeprefix("loss_"): value for name, value in found.items()}
 
     def detect(self, batch: PoseBatch) -> list[Boxes]:
         """The boxes in each frame."""
+        return by_size(batch, self._find)
+
+    def _find(self, frames: Tensor) -> list[Boxes]:
         # torchvision counts pixels from the corner of the first one.
-        return [Boxes(found["boxes"].float() - 0.5, found["scores"].float()) for found in self.network(_images(batch))]
+        each = self.network(list(frames.float() / 255))
+        return [Boxes(found["boxes"].float() - 0.5, found["scores"].float()) for found in each]
 
     def _targets(self, batch: PoseBatch) -> list[dict[str, Tensor]]:
         known = [boxes[~boxes.isnan().any(dim=-1)] + 0.5 for boxes in self.true_boxes(batch)]
@@ -58,10 +67,6 @@ class RegionDetector(Detector):
             {"boxes": boxes, "labels": torch.ones(len(boxes), dtype=torch.int64, device=boxes.device)}
             for boxes in known
         ]
-
-
-def _images(batch: PoseBatch) -> list[Tensor]:
-    return list(batch.images.float() / 255)
 
 
 @contextlib.contextmanager

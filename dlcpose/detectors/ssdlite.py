@@ -36,7 +36,9 @@ class SsdLite(RegionDetector):
             detections_per_img=max_animals,
         )
         weights = _coco_weights if pretrained else None
-        super().__init__(network, boxes, coco_weights=weights, training=training, checkpoint=checkpoint)
+        super().__init__(
+            network, boxes, max_animals=max_animals, coco_weights=weights, training=training, checkpoint=checkpoint
+        )
 
 
 def _coco_weights() -> dict[str, Tensor]:

@@ -187,9 +187,11 @@ def _draw(data: LabelledFrames, index: int, prediction: PosePrediction, *, close
     sample = data[index]
     truth, found = labelled_animals(sample.labels), prediction.keypoints_in_image
     arena, arena_labels = prediction.unique_in_image, sample.labels.unique_in_image
+    boxes = prediction.boxes_in_image
     image, corner = sample.image, np.zeros(2)
     if closely:
-        image, corner = crop_around(image, np.concatenate([truth.reshape(-1, 2), found.reshape(-1, 2)]))
+        shown = (truth.reshape(-1, 2), found.reshape(-1, 2), boxes.reshape(-1, 2))
+        image, corner = crop_around(image, np.concatenate(shown))
     return draw_poses(
         image,
         found - corner,
@@ -198,6 +200,8 @@ def _draw(data: LabelledFrames, index: int, prediction: PosePrediction, *, close
         labels_in_image=truth - corner,
         unique_in_image=arena - corner,
         unique_labels_in_image=arena_labels - corner,
+        boxes_in_image=boxes - np.tile(corner, 2),
+        box_scores=prediction.scores,
         scale=CLOSE_SIDE / max(image.shape[:2]) if closely else None,
     )
 

@@ -1,5 +1,6 @@
-"""Poses drawn on images: predictions as dots, labels as rings, the error as the line between them."""
+"""Poses drawn on images: predictions as dots, labels as rings, the error as the line between them; boxes around them."""
 
+import itertools
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -34,13 +35,16 @@ def draw_poses(
     labels_in_image: Array | None = None,
     unique_in_image: Array | None = None,
     unique_labels_in_image: Array | None = None,
+    boxes_in_image: Array | None = None,
+    box_scores: Array | None = None,
     scale: float | None = None,
 ) -> Image:
-    """A copy of the image with the poses found, and the labels where there are any.
+    """A copy of the image with the poses and boxes found, and the labels where there are any.
 
     image: (H, W, 3) uint8. keypoints_in_image: (M, K, 2), NaN draws nothing. scores: (M, K) in [0, 1], drawn as opacity.
     labels_in_image: (N, K, 2), rings of the same colours; a line joins each to the keypoint found for it.
     unique_in_image, unique_labels_in_image: (U, 2), points of the arena, as squares.
+    boxes_in_image: (M, 4) x1 y1 x2 y2 of the animals found, NaN draws nothing. box_scores: (M,) in [0, 1], as opacity.
     scale: enlargement of the image; by default what small images need to be legible. Returns (H·s, W·s, 3).
     """
     longest = max(image.shape[:2])
@@ -59,6 +63,8 @@ def draw_poses(
     colours = keypoint_colours(len(skeleton))
     for animal, colour in zip(found, _animal_colours(len(found)), strict=True):
         pen.limbs(animal, skeleton.limbs, colour)
+    corners = None if boxes_in_image is None else np.asarray(boxes_in_image).reshape(-1, 2, 2)  # (M, 2, 2)
+    pen.boxes(place(corners, 2), box_scores)
     for m, n in _pairs(found, truth):
         pen.errors(found[m], truth[n], colours)
     for animal in truth:
@@ -183,6 +189,13 @@ class _Pen:
             if not np.isnan(animal[[first, second]]).any():
                 self._segment(animal[first], animal[second], colour, self.line, 0.55)
 
+    def boxes(self, corners: Array, scores: Array | None) -> None:
+        sure = np.ones(len(corners)) if scores is None else np.clip(np.nan_to_num(scores), 0, 1)
+        for box, colour, visible in zip(corners, _animal_colours(len(corners)), sure, strict=True):
+            strength = FAINTEST + (1 - FAINTEST) * float(visible)
+            self._outline(box, DARK, self.line + 2, 0.6 * strength)
+            self._outline(box, colour, self.line, strength)
+
     def errors(self, found: Array, truth: Array, colours: Sequence[Colour]) -> None:
         for there, here, colour in zip(found, truth, colours, strict=True):
             if not np.isnan([there, here]).any() and np.hypot(*(there - here)) > self.radius:
@@ -207,6 +220,12 @@ class _Pen:
                 cv2.rectangle(
                     self.picture, _fixed(point - half), _fixed(point + half), LIGHT, thickness, cv2.LINE_AA, SHIFT
                 )
+
+    def _outline(self, box: Array, colour: Colour, thickness: int, opacity: float) -> None:
+        (left, top), (right, bottom) = box
+        around = np.array([[left, top], [right, top], [right, bottom], [left, bottom], [left, top]])
+        for start, end in itertools.pairwise(around):
+            self._segment(start, end, colour, thickness, opacity)
 
     def _circle(self, point: Array, radius: float, colour: Colour, thickness: int, opacity: float) -> None:
         window, corner = self._window(point[None], radius + abs(thickness) + 2)

@@ -1,5 +1,6 @@
 """Heatmaps of all animals' keypoints, and fields along their limbs that say which belong together (Lauer et al. 2022)."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -14,11 +15,12 @@ from dlcpose.codecs.affinity import draw_fields, measure_pairs
 from dlcpose.codecs.assembly import NONE, assemble
 from dlcpose.codecs.candidates import doubles, find_peaks
 from dlcpose.codecs.gaussian import draw_gaussians
-from dlcpose.codecs.limbs import Limbs, all_limbs, own_limbs
+from dlcpose.codecs.limbs import Limbs
 from dlcpose.codecs.offsets import draw_offsets
 from dlcpose.codecs.peaks import read_at, refine_peaks
 from dlcpose.codecs.plausibility import DistanceStatistics, farthest_apart, no_statistics, split_implausible, updated
 from dlcpose.heads.base import Head
+from dlcpose.heads.limbs import all_limbs
 from dlcpose.heads.stages import StagedLayers, StageOutput
 from dlcpose.losses.fields import field_error
 from dlcpose.losses.offsets import huber
@@ -29,7 +31,6 @@ from dlcpose.structures.skeleton import Skeleton
 Array = npt.NDArray[Any]
 CANDIDATES = 2  # of each keypoint, for each animal that may be found: what is no keypoint can look like one
 SAME = 0.5  # cells: candidates of a keypoint nearer than this are one
-LIMBS: dict[str, Callable[[Skeleton], Limbs]] = {"skeleton": own_limbs, "all": all_limbs}
 
 
 class StageMaps(NamedTuple):
@@ -51,14 +52,15 @@ class PartAffinityMaps(NamedTuple):
 class PartAffinityHead(Head):
     """Heatmaps, location refinement and affinity fields, refined in stages where asked, assembled into animals.
 
-    limbs: "skeleton" or "all" pairs of keypoints. deconvolutions, channels, stages, stage_channels,
-    last_deconvolutions, last_channels: as of StagedLayers. sigma: width of a keypoint's Gaussian, field_width: half the
-    width of a limb, in cells of each stage. offsets: predict the way to the keypoint instead of interpolating the peak.
-    offset_radius: how far from a keypoint it is asked, in cells. offset_weight, field_weight, stage_weight: of those
-    losses; the last of all former stages together. heatmap_loss: of (found, wanted) maps. max_animals: most that are
-    found in an image. threshold: least value of a peak. least_affinity: of a link. least_keypoints: of an animal, where
-    the skeleton has as many. samples: places along a limb where its field is read. reach: standard deviations beyond the
-    mean of the training poses' distances where two keypoints cannot be one animal's; null leaves distances alone.
+    limbs: from the skeleton to the pairs of keypoints that fields are drawn between. deconvolutions, channels, stages,
+    stage_channels, last_deconvolutions, last_channels: as of StagedLayers. sigma: width of a keypoint's Gaussian,
+    field_width: half the width of a limb, in cells of each stage. offsets: predict the way to the keypoint instead of
+    interpolating the peak. offset_radius: how far from a keypoint it is asked, in cells. offset_weight, field_weight,
+    stage_weight: of those losses; the last of all former stages together. heatmap_loss: of (found, wanted) maps.
+    max_animals: most that are found in an image. threshold: least value of a peak. least_affinity: of a link.
+    least_keypoints: of an animal, where the skeleton has as many. samples: places along a limb where its field is read.
+    reach: standard deviations beyond the mean of the training poses' distances where two keypoints cannot be one
+    animal's; null leaves distances alone.
     """
 
     multi_animal: ClassVar[bool] = True
@@ -70,7 +72,7 @@ class PartAffinityHead(Head):
         skeleton: Skeleton,
         *,
         heatmap_loss: Callable[[Tensor, Tensor], Tensor],
-        limbs: str = "all",
+        limbs: Callable[[Skeleton], Limbs] = all_limbs,
         deconvolutions: int = 1,
         channels: int = 256,
         stages: int = 0,
@@ -92,12 +94,14 @@ class PartAffinityHead(Head):
         reach: float | None = 4.0,
     ) -> None:
         super().__init__()
-        if limbs not in LIMBS:
-            raise ValueError(f"expected limbs to be one of {', '.join(LIMBS)}, got {limbs!r}")
+        if not callable(limbs):
+            raise ValueError(
+                f"expected limbs that an option of head/limbs makes, got {limbs!r}; write head/limbs={limbs}"
+            )
         if min(max_animals, least_keypoints, samples) < 1:
             raise ValueError("expected max_animals, least_keypoints and samples of 1 or more")
         keypoints = len(skeleton)
-        self.limbs: Limbs = LIMBS[limbs](skeleton)
+        self.limbs: Limbs = limbs(skeleton)
         self.heatmap_loss, self.sigma, self.field_width = heatmap_loss, sigma, field_width
         self.offset_radius, self.offset_weight = offset_radius, offset_weight
         self.field_weight, self.stage_weight = field_weight, stage_weight
@@ -120,8 +124,8 @@ class PartAffinityHead(Head):
         self.stage_stride = stride / 2**deconvolutions
         self.stride = self.stage_stride / 2**last_deconvolutions
         self.ends: Tensor  # (L, 2) of the limbs
-        ends = torch.tensor(self.limbs, dtype=torch.long).view(-1, 2)
-        self.register_buffer("ends", ends, persistent=False)
+        self._ends = np.array(self.limbs, np.int64).reshape(-1, 2)  # the same, for what is done in numpy
+        self.register_buffer("ends", torch.tensor(self.limbs, dtype=torch.long).view(-1, 2), persistent=False)
         self.kept: Tensor
         self.register_buffer("kept", torch.ones(len(self.limbs), dtype=torch.bool))
         for name, value in no_statistics(keypoints)._asdict().items():
@@ -171,22 +175,21 @@ class PartAffinityHead(Head):
         """The animals that the peaks of each image make up along the fields."""
         points_in_map, scores = self._candidates(maps)  # (B, K, P, 2), (B, K, P)
         farthest = farthest_apart(self._statistics(), self.reach)  # (K, K) px
-        affinities = self._affinities(maps.fields.detach(), points_in_map, farthest)  # (B, kept limbs, P, P)
-        keypoints_in_crop = pixels_from_cells(points_in_map, self.stride).cpu().numpy()
-        found = zip(affinities, keypoints_in_crop, scores.clamp(max=1).cpu().numpy(), strict=True)
-        limits = farthest.cpu().numpy()
-        limbs = tuple(limb for limb, kept in zip(self.limbs, self.kept.tolist(), strict=True) if kept)
-        return [self._animals(*each, limbs, limits) for each in found]
+        kept = self.kept.cpu().numpy()
+        affinities = self._affinities(maps.fields.detach(), points_in_map, farthest, kept)  # (B, kept limbs, P, P)
+        limbs = list(itertools.compress(self.limbs, kept))
+        found = zip(affinities, pixels_from_cells(points_in_map, self.stride), np.minimum(scores, 1), strict=True)
+        return [self._animals(*each, limbs, farthest) for each in found]
 
     def affinities_of_labelled(self, maps: PartAffinityMaps, batch: PoseBatch) -> tuple[list[Array], list[Array]]:
         """What the fields say of labelled animals: for each limb the affinities within animals and between two.
 
         With those of many frames `codecs.limbs.keep_limbs` chooses the limbs that tell animals apart, for `keep`.
         """
-        points_in_map = cells_from_pixels(batch.keypoints_in_crop, self.stride).transpose(1, 2)  # (B, K, N, 2)
-        values = measure_pairs(maps.fields.detach(), points_in_map, self.ends, samples=self.samples).cpu().numpy()
+        points_in_map = cells_from_pixels(batch.keypoints_in_crop, self.stride).transpose(1, 2).cpu().numpy()
+        values = measure_pairs(maps.fields.detach(), points_in_map, self._ends, samples=self.samples)
         own = np.eye(points_in_map.shape[2], dtype=bool)
-        known = ~points_in_map.isnan().any(dim=-1).cpu().numpy()  # (B, K, N)
+        known = ~np.isnan(points_in_map).any(axis=-1)  # (B, K, N)
         within, between = [], []
         for limb, (first, second) in enumerate(self.limbs):
             both = known[:, first, :, None] & known[:, second, None, :]  # (B, N, N)
@@ -214,35 +217,37 @@ class PartAffinityHead(Head):
         for name, value in updated(self._statistics(), keypoints_in_crop)._asdict().items():
             getattr(self, f"distance_{name}").copy_(value)
 
-    def _candidates(self, maps: PartAffinityMaps) -> tuple[Tensor, Tensor]:
+    def _candidates(self, maps: PartAffinityMaps) -> tuple[Array, Array]:
         """Points (B, K, P, 2) in cells, NaN where there are no more, and their scores (B, K, P), 0 there."""
-        heatmaps, most = maps.heatmaps.detach(), CANDIDATES * self.max_animals
+        heatmaps, most = maps.heatmaps.detach().contiguous(), CANDIDATES * self.max_animals
         if maps.offsets is None:
             cells, scores = find_peaks(heatmaps, self.threshold, most)
             points_in_map = refine_peaks(heatmaps, cells)
         else:
-            offsets = maps.offsets.detach()
+            offsets = maps.offsets.detach().contiguous()
             sure = math.exp(-0.25 / self.sigma**2) - 1e-3  # half a cell off in x and y
             cells, scores = find_peaks(heatmaps, self.threshold, most, offsets=offsets, sure=sure)
             points_in_map = cells + read_at(offsets, cells).nan_to_num(0.0)
-        points_in_map = points_in_map.masked_fill((scores <= 0)[..., None], torch.nan)
-        doubled = doubles(points_in_map.cpu().numpy(), scores.cpu().numpy(), SAME)
-        if doubled.any():
-            gone = torch.from_numpy(doubled).to(scores.device)
-            points_in_map, scores = points_in_map.masked_fill(gone[..., None], torch.nan), scores.masked_fill(gone, 0.0)
-        return points_in_map, scores
+        points, sure_of = points_in_map.cpu().numpy(), scores.cpu().numpy()
+        points[sure_of <= 0] = np.nan
+        doubled = doubles(points, sure_of, SAME)
+        points[doubled], sure_of[doubled] = np.nan, 0.0
+        return points, sure_of
 
-    def _affinities(self, fields: Tensor, points_in_map: Tensor, farthest_in_crop: Tensor) -> Array:
+    def _affinities(self, fields: Tensor, points_in_map: Array, farthest_in_crop: Array, kept: Array) -> Array:
         """Of every pair of candidates of each kept limb: (B, kept limbs, P, P)."""
-        farthest = farthest_in_crop[self.ends[:, 0], self.ends[:, 1]] / self.stride
-        farthest = farthest.masked_fill(~self.kept, -1.0)
-        affinities = measure_pairs(fields, points_in_map, self.ends, samples=self.samples, farthest=farthest)
-        values: Array = affinities.cpu().numpy()
-        kept = self.kept.cpu().numpy()
-        return values if kept.all() else values[:, kept]
+        farthest = farthest_in_crop[self._ends[:, 0], self._ends[:, 1]] / np.float32(self.stride)
+        farthest[~kept] = -1.0
+        affinities = measure_pairs(fields, points_in_map, self._ends, samples=self.samples, farthest=farthest)
+        return affinities if kept.all() else affinities[:, kept]
 
     def _animals(
-        self, affinity: Array, candidates: Array, candidate_scores: Array, limbs: Limbs, limits: Array
+        self,
+        affinity: Array,
+        candidates: Array,
+        candidate_scores: Array,
+        limbs: Sequence[tuple[int, int]],
+        limits: Array,
     ) -> PoseInstances:
         """One image's animals, the surest first: of affinities (L, P, P), candidates (K, P, 2) px and scores (K, P)."""
         members = assemble(affinity, candidate_scores > 0, limbs, self.least_affinity)  # (M, K)

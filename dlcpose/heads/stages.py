@@ -55,7 +55,7 @@ class StagedLayers(nn.Module):
         self.first_offsets = first(offsets) if offsets else None
         self.features = first(stage_channels) if stages else None
         self.stage_heatmaps = nn.ModuleList(nn.Conv2d(joined, heatmaps, 3, padding=1) for _ in range(stages))
-        self.stage_fields = nn.ModuleList(nn.Conv2d(joined, fields, 3, padding=1) for _ in range(stages))
+        self.stage_fields = nn.ModuleList(_refining(joined, fields) for _ in range(stages))
         has_last = last_deconvolutions > 0
         self.last_heatmaps = last(joined, heatmaps) if has_last else None
         self.last_fields = last(joined, fields) if has_last else None
@@ -90,8 +90,27 @@ class StagedLayers(nn.Module):
             _begin_small(layers, 0.0)
 
 
+class _NoFields(nn.Module):
+    """What a skeleton of one keypoint, which has no limbs, asks of a layer: torch refuses a convolution to nothing."""
+
+    def __init__(self, scale: int = 1) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, 0, scale · h, scale · w)."""
+        batch, _, height, width = features.shape
+        return features.new_zeros(batch, 0, self.scale * height, self.scale * width)
+
+
+def _refining(in_channels: int, out_channels: int) -> nn.Module:
+    return nn.Conv2d(in_channels, out_channels, 3, padding=1) if out_channels else _NoFields()
+
+
 def _doubling(in_channels: int, channels: int, out_channels: int, times: int) -> nn.Module:
     """So many times exactly twice the height and width; a 1x1 convolution for none."""
+    if out_channels == 0:
+        return _NoFields(2**times)
     if times == 0:
         return nn.Conv2d(in_channels, out_channels, 1)
     layers: list[nn.Module] = []
@@ -102,7 +121,7 @@ def _doubling(in_channels: int, channels: int, out_channels: int, times: int) ->
 
 
 def _begin_small(layers: nn.Module | None, bias: float) -> None:
-    if layers is None:
+    if layers is None or isinstance(layers, _NoFields):
         return
     last = [module for module in layers.modules() if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))][-1]
     nn.init.normal_(last.weight, std=0.001)

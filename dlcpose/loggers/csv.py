@@ -48,10 +48,21 @@ class _ContinuedWriter(ExperimentWriter):
         if not kept:
             path.unlink()
             return
-        beside = path.with_suffix(".csv.new")
-        with beside.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=columns)
-            writer.writeheader()
-            writer.writerows(kept)
-        beside.replace(path)
+        _write_whole(path, columns, kept)
         self.metrics_keys = columns
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        path = Path(self.metrics_file_path)
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        _write_whole(path, fieldnames, rows)
+
+
+def _write_whole(path: Path, columns: list[str], rows: list[dict[str, str]]) -> None:
+    """Write a table beside its place and rename it: a run killed meanwhile keeps the rows it had."""
+    beside = path.with_suffix(".csv.new")
+    with beside.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    beside.replace(path)

@@ -15,12 +15,17 @@ from dlcpose.codecs.affine import apply_affine
 from dlcpose.codecs.boxes import moved_boxes
 from dlcpose.heads.base import Head, Maps
 from dlcpose.metrics.base import Metric, figures_of
+from dlcpose.pipelines.means import BatchLosses, RunningMeans, mean_of, of_all_devices
+from dlcpose.pipelines.reach import unreached
 from dlcpose.side_heads.base import SideHead
 from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.instances import PoseInstances, PosePrediction
 from dlcpose.structures.sample import FrameLabels
 from dlcpose.structures.skeleton import Skeleton
+
+SMALLEST = 64  # px of an image where any size will do
 
 
 class PoseMaps(NamedTuple):
@@ -57,6 +62,9 @@ class Trainable(LightningModule):
         self.labels: Mapping[str, FrameLabels] = {}
         self.described: dict[str, Any] = {}
         self.validated: list[PosePrediction] = []
+        self.running = RunningMeans()  # of the training losses of this epoch
+        self.validation_losses: list[BatchLosses] = []
+        self.validating: tuple[str, ...] = ()  # the frames of the batch that is being validated
 
     @classmethod
     def head_canvas(cls, model_input: Input, settings: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -96,30 +104,66 @@ class Trainable(LightningModule):
         ]
 
     def log_losses(self, losses: Mapping[str, Tensor], split: str, count: int) -> Tensor:
-        """Log each term and their sum over `count` samples, and return the sum."""
+        """Take each term and their sum over `count` samples into the epoch's means, and return the sum."""
         total = torch.stack(list(losses.values())).sum()
-        logged = {f"{split}/loss": total, **{f"{split}/loss_{name}": value for name, value in losses.items()}}
-        self.log_dict(logged, batch_size=count, on_step=False, on_epoch=True, sync_dist=True)
+        named = {f"{split}/loss": total, **{f"{split}/loss_{name}": value for name, value in losses.items()}}
+        values = {name: value.detach() for name, value in named.items()}
+        if split == "train":
+            self.running.add(values, count)
+        else:
+            self.validation_losses.append(BatchLosses(self.validating, values, count))
         return total
 
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """After an epoch's last batch, its mean losses over all devices."""
+        if self.trainer.is_last_batch or self.trainer.global_step == self.trainer.max_steps:
+            means = mean_of(of_all_devices(self.running.as_dict()))
+            self.log_dict(means, on_step=False, on_epoch=True, batch_size=1)
+            self.running = RunningMeans()
+
+    def on_validation_batch_start(self, batch: PoseBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.validating = batch.keys
+
     def on_validation_epoch_end(self) -> None:
-        """Figures over all frames of the validation set."""
-        predictions, self.validated = self.validated, []
-        labels = [self.labels[prediction.key] for prediction in predictions]
-        figures = figures_of(self.metrics, predictions, labels, self.skeleton)
-        self.log_dict({f"val/{name}": float(value) for name, value in figures.items()}, sync_dist=True)
+        """Mean losses and figures over all frames of the validation set, each counted once, the same on every device."""
+        shares = of_all_devices((self.validated, [losses.as_plain() for losses in self.validation_losses]))
+        self.validated, self.validation_losses = [], []
+        # A device that had one batch less has repeated a frame of the first, which comes before it here.
+        predictions = {prediction.key: prediction for share, _ in reversed(shares) for prediction in share}
+        seen: set[str] = set()
+        means = RunningMeans()
+        for keys, values, count in (batch for _, batches in shares for batch in batches):
+            if not keys or not seen.issuperset(keys):
+                means.add({name: torch.tensor(value) for name, value in values.items()}, count)
+            seen.update(keys)
+        in_order = [predictions[key] for key in self.labels if key in predictions]
+        labels = [self.labels[prediction.key] for prediction in in_order]
+        figures = figures_of(self.metrics, in_order, labels, self.skeleton)
+        self.log_dict({**mean_of([means.as_dict()]), **{f"val/{name}": float(each) for name, each in figures.items()}})
 
     def configure_optimizers(self) -> Any:
         """The optimizer over what is not frozen, with its schedule over the whole run."""
         if self.optimizer is None or self.schedule is None:
             raise ValueError("This pipeline was built to predict: it has no optimizer.")
-        optimizer = self.optimizer([weight for weight in self.parameters() if weight.requires_grad])
+        optimizer = self.optimizer([(name, weight) for name, weight in self.named_parameters() if weight.requires_grad])
         steps = int(self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": self.schedule(optimizer, steps)}
+
+    def freeze_unreached(self) -> None:
+        """Freeze weights that no answer depends on: devices that train together would wait for their gradients."""
+
+    def compile_networks(self, backend: str) -> None:
+        """Have torch compile what its batches go through; names of weights stay. Raises ConfigError where it cannot."""
+        raise ConfigError(f"compile: the networks of {type(self).__name__} cannot be compiled. Take compile=false.")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What makes a checkpoint self-contained."""
         checkpoint["dlcpose"] = self.described
+        checkpoint["running_losses"] = self.running.as_dict()  # of an epoch that is stopped in its midst
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the means of an epoch that was stopped in its midst."""
+        self.running = RunningMeans.from_dict(checkpoint.get("running_losses", {}))
 
 
 class Pipeline(Trainable):
@@ -152,6 +196,11 @@ class Pipeline(Trainable):
         self.register_buffer("std", torch.tensor(model_input.std)[:, None, None], persistent=False)
 
     @property
+    def channels(self) -> int:
+        """Of what its networks are shown."""
+        return 3
+
+    @property
     def finds(self) -> str:
         """What it finds, for the plan of a run."""
         return f"{len(self.skeleton)} keypoints, stride {self.head.stride:g}"
@@ -160,6 +209,16 @@ class Pipeline(Trainable):
         """The heads' maps of normalised images (B, 3, H, W)."""
         features = self.neck(self.backbone(images))  # (B, C, h, w)
         return PoseMaps(self.head(features), tuple(beside(features) for beside in self._beside()))
+
+    def compile_networks(self, backend: str) -> None:
+        for network in (self.backbone, self.neck, self.head, *self.side_heads.values()):
+            network.compile(backend=backend)
+
+    def freeze_unreached(self) -> None:
+        smallest = self.model_input.multiple_of * max(1, SMALLEST // self.model_input.multiple_of)
+        shown = self.shown_size(self.model_input.canvas or (smallest, smallest))
+        for name in unreached(self, shown):
+            self.get_parameter(name).requires_grad_(False)
 
     def encode(self, batch: PoseBatch) -> PoseMaps:
         """The maps wanted for a batch."""

@@ -1,8 +1,8 @@
 """Each animal alone: a detector's boxes are cut out, and a head for one animal looks at every crop."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, cast
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -37,6 +37,14 @@ class AnimalCrops:
 
     def __len__(self) -> int:
         return len(self.owners)
+
+    def split(self, count: int) -> list[Self]:
+        """The crops, `count` at a time."""
+        parts = torch.split(torch.arange(len(self)), count)
+        return [
+            replace(self, **{field.name: _rows(getattr(self, field.name), part) for field in fields(self)})
+            for part in parts
+        ]
 
 
 class TopDown(Pipeline):
@@ -146,7 +154,7 @@ class TopDown(Pipeline):
         chosen = [self._distinct(each) for each in animals]
         return self.in_image(
             batch,
-            [_named_once(_part(each, left)) for each, left in zip(animals, chosen, strict=True)],
+            [self._left(each, left) for each, left in zip(animals, chosen, strict=True)],
             [each.boxes_in_frame[left] for each, left in zip(boxes, chosen, strict=True)],
         )
 
@@ -161,9 +169,13 @@ class TopDown(Pipeline):
         chance = np.random.default_rng((self.seed, self.current_epoch, batch_index, self.global_rank))
         crops = self.true_crops(batch, chance)
         if not len(crops):
-            # Nobody to learn from. All weights still take part, or several devices would wait for each other.
-            return torch.stack([weight.sum() for weight in self.parameters() if weight.requires_grad]).sum() * 0.0
-        return self._step(self.normalised(crops.batch), "train")[0]
+            return self._nothing_learned()
+        return self._step(self.shown(crops), "train")[0]
+
+    def _nothing_learned(self) -> Tensor:
+        """The loss where there is nobody to learn from."""
+        # All weights still take part, or several devices would wait for each other.
+        return torch.stack([weight.sum() for weight in self.parameters() if weight.requires_grad]).sum() * 0.0
 
     def validation_step(self, batch: PoseBatch, batch_index: int) -> None:
         """The loss of all crops of one batch, and the poses in true boxes for the epoch's figures.
@@ -171,7 +183,7 @@ class TopDown(Pipeline):
         The detector stays as it is while poses are trained, so its boxes would add the same misses to every epoch.
         """
         crops = self.true_crops(batch)
-        found = self.decode(self._step(self.normalised(crops.batch), "val")[1]) if len(crops) else []
+        found = self.decode(self._step(self.shown(crops), "val")[1]) if len(crops) else []
         self.validated += self._answers(batch, found, crops)
 
     # ------------------------------------------------------------------------------------------------ to crops
@@ -205,14 +217,25 @@ class TopDown(Pipeline):
             draws = torch.from_numpy(chance.uniform(-1, 1, (len(boxes), 3))).to(boxes)
             boxes = jittered(boxes, draws, shift=self.shift, scale=self.scale)
         crops = self.crops(batch, torch.split(boxes, labelled.sum(dim=1).tolist()))
+        return self._labelled(crops, batch, labelled.nonzero(as_tuple=True)[1])
+
+    def _labelled(self, crops: AnimalCrops, batch: PoseBatch, animals: Tensor) -> AnimalCrops:
+        """Crops with the labels of one animal each: animals (M,) are places in its frame, −1 for none."""
+        owners, nobody = crops.owners, animals < 0
+        keypoints = batch.keypoints_in_crop[owners, animals].masked_fill(nobody[:, None, None], torch.nan)
+        areas = batch.areas[owners, animals].masked_fill(nobody, torch.nan)
         labels = replace(
             crops.batch,
-            keypoints_in_crop=moved_points(crops.frame_to_crop, batch.keypoints_in_crop[labelled])[:, None],
-            visibility=batch.visibility[labelled][:, None],
-            areas=(batch.areas[labelled] * crops.frame_to_crop[:, 0, 0].float() ** 2)[:, None],
-            identities=batch.identities[labelled][:, None],
+            keypoints_in_crop=moved_points(crops.frame_to_crop, keypoints)[:, None],
+            visibility=batch.visibility[owners, animals].masked_fill(nobody[:, None], 0)[:, None],
+            areas=(areas * crops.frame_to_crop[:, 0, 0].float() ** 2)[:, None],
+            identities=batch.identities[owners, animals].masked_fill(nobody, -1)[:, None],
         )
         return replace(crops, batch=labels)
+
+    def shown(self, crops: AnimalCrops) -> PoseBatch:
+        """What the network is shown of crops."""
+        return self.normalised(crops.batch)
 
     # ------------------------------------------------------------------------------------------------ and back
 
@@ -220,8 +243,8 @@ class TopDown(Pipeline):
         """What the head finds in each crop."""
         found: list[PoseInstances] = []
         if len(crops):
-            for images in torch.split(self.normalised(crops.batch).images, AT_ONCE):
-                found += self.decode(self(images))
+            for some in crops.split(AT_ONCE):
+                found += self.decode(self(self.shown(some).images))
         return found
 
     def _answers(self, batch: PoseBatch, found: Sequence[PoseInstances], crops: AnimalCrops) -> list[PosePrediction]:
@@ -258,6 +281,19 @@ class TopDown(Pipeline):
         left = suppress(similarity, animals.scores, self.duplicate)
         is_found = ~animals.keypoints_in_crop.isnan().any(dim=-1).all(dim=-1)
         return left[is_found[left]]
+
+    def _left(self, animals: PoseInstances, indices: Tensor) -> PoseInstances:
+        """Some of a frame's animals, the surest first."""
+        return _named_once(_part(animals, indices))
+
+
+def _rows(content: Any, indices: Tensor) -> Any:
+    """Some of what belongs to crops one by one: tensors, names, or a batch of them."""
+    if isinstance(content, Tensor):
+        return content[indices.to(content.device)]
+    if isinstance(content, tuple):
+        return tuple(content[index] for index in indices.tolist()) if content else content
+    return replace(content, **{field.name: _rows(getattr(content, field.name), indices) for field in fields(content)})
 
 
 def _part(animals: PoseInstances, indices: Tensor) -> PoseInstances:

@@ -26,9 +26,15 @@ class PoseBatch:
     identities: Tensor  # (B, N) int64, -1 where unknown or padded
     unique_in_crop: Tensor  # (B, U, 2) float32
     crop_to_image: Tensor  # (B, 2, 3) float64, the only way back to source pixels
+    sizes: tuple[tuple[int, int], ...] = ()  # B (height, width) of what is no padding, none where there is no padding
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def own_sizes(self) -> tuple[tuple[int, int], ...]:
+        """(height, width) of each image before others in the batch made it larger, by padding right and below."""
+        return self.sizes or ((self.images.shape[-2], self.images.shape[-1]),) * len(self)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "PoseBatch":
         """The batch on another device."""
@@ -39,8 +45,9 @@ class PoseBatch:
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "PoseBatch":
-        tensors = {field.name: change(getattr(self, field.name)) for field in fields(self) if field.name != "keys"}
-        return PoseBatch(keys=self.keys, **tensors)
+        names = [field.name for field in fields(self) if field.name not in ("keys", "sizes")]
+        tensors = {name: change(getattr(self, name)) for name in names}
+        return PoseBatch(keys=self.keys, sizes=self.sizes, **tensors)
 
 
 def collate(crops: Sequence[PoseCrop]) -> PoseBatch:
@@ -55,6 +62,7 @@ def collate(crops: Sequence[PoseCrop]) -> PoseBatch:
         identities=_pad([crop.identities for crop in crops], -1),
         unique_in_crop=torch.from_numpy(np.stack([crop.unique_in_crop for crop in crops])),
         crop_to_image=torch.from_numpy(np.stack([crop.crop_to_image for crop in crops])),
+        sizes=tuple((crop.image.shape[0], crop.image.shape[1]) for crop in crops),
     )
 
 

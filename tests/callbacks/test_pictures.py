@@ -3,17 +3,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dlcpose.callbacks.pictures import PosePictures
 from dlcpose.datasets.base import read_image_file
+from dlcpose.loggers.tensorboard import TensorBoardTracker
 from tests.made_up_runs import frames_of, run_of, tiny_config, trainer_of
 
 
 def test_pictures_are_written_when_due_and_go_to_tensorboard(tmp_path: Path) -> None:
     pipeline, module = run_of(tiny_config(), frames_of(6))
-    board = TensorBoardLogger(tmp_path, name="board")
+    board = TensorBoardTracker(str(tmp_path), name="board")
     pictures = PosePictures(every_n_epochs=2, frames=2, folder=str(tmp_path / "pictures"))
     trainer_of(tmp_path, max_epochs=3, callbacks=[pictures], logger=board).fit(pipeline, datamodule=module)
     # Every second epoch, and the last whatever its number.

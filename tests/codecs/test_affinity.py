@@ -1,6 +1,7 @@
 """Affinity fields: what is drawn along limbs, and line integrals against a plain loop."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,10 @@ def random_scene(seed: int, animals: int, keypoints: int = 3) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     size = torch.tensor([SIZE[1] - 1.0, SIZE[0] - 1.0])
     return torch.rand(1, animals, keypoints, 2, generator=generator) * size
+
+
+def measured(fields: Tensor, points: Tensor, limbs: Tensor, **settings: Any) -> np.ndarray:
+    return measure_pairs(fields, points.numpy(), limbs.numpy(), **settings)
 
 
 def integrals_by_loops(fields: Tensor, points: Tensor, limbs: Tensor, samples: int) -> np.ndarray:
@@ -87,7 +92,7 @@ def test_integrals_agree_with_a_loop(seed: int, animals: int) -> None:
     scene = random_scene(seed, animals)
     fields = draw_fields(scene, limbs, 2.0, SIZE)
     points = scene.transpose(1, 2)
-    found = measure_pairs(fields, points, limbs, samples=8)[0].numpy()
+    found = measured(fields, points, limbs, samples=8)[0]
     expected = integrals_by_loops(fields, points, limbs, samples=8)
     ends = points[0].numpy()
     long = np.stack([np.linalg.norm(ends[a][:, None] - ends[b], axis=-1) > 1 for a, b in limbs.tolist()])
@@ -101,43 +106,55 @@ def test_integrals_agree_with_a_loop(seed: int, animals: int) -> None:
 def test_an_animal_alone_has_affinity_one_and_backwards_none(seed: int) -> None:
     scene = random_scene(seed, 1)
     fields = draw_fields(scene, LIMB, 1.5, SIZE)
-    assert measure_pairs(fields, scene.transpose(1, 2), LIMB).item() == pytest.approx(1, abs=1e-4)
+    assert measured(fields, scene.transpose(1, 2), LIMB).item() == pytest.approx(1, abs=1e-4)
     if (scene[0, 0, 1] - scene[0, 0, 0]).norm() > 1:
-        assert measure_pairs(-fields, scene.transpose(1, 2), LIMB).item() == 0
+        assert measured(-fields, scene.transpose(1, 2), LIMB).item() == 0
 
 
 @pytest.mark.parametrize("apart", [0.0, 1e-4, 0.3])
 def test_ends_on_one_another_still_belong_together(apart: float) -> None:
     scene = torch.tensor([[[[7.3, 8.2], [7.3 + apart, 8.2]]]])
     moved = scene + torch.tensor([[0.0, 0.0], [0.0, 0.02]])  # found a little off, in any direction
-    assert measure_pairs(draw_fields(scene, LIMB, 1.5, SIZE), moved.transpose(1, 2), LIMB).item() > 0.6
+    assert measured(draw_fields(scene, LIMB, 1.5, SIZE), moved.transpose(1, 2), LIMB).item() > 0.6
 
 
 def test_pairs_too_far_apart_and_limbs_left_out_are_no_pairs() -> None:
     scene = torch.tensor([[[[2.0, 5.0], [12.0, 5.0]]]])
     fields, points = draw_fields(scene, LIMB, 1.5, SIZE), scene.transpose(1, 2)
-    measured = [measure_pairs(fields, points, LIMB, farthest=torch.tensor([far])).item() for far in (10.1, 9.9, -1.0)]
-    assert measured == [pytest.approx(1), 0, 0]
+    reached = [measured(fields, points, LIMB, farthest=np.array([far], np.float32)).item() for far in (10.1, 9.9, -1.0)]
+    assert reached == [pytest.approx(1), 0, 0]
 
 
 def test_no_candidates_give_no_pairs() -> None:
     fields = torch.zeros(2, 1, 2, *SIZE)
-    assert measure_pairs(fields, torch.zeros(2, 2, 0, 2), LIMB).shape == (2, 1, 0, 0)
-    assert not measure_pairs(fields, torch.full((2, 2, 3, 2), NAN), LIMB).any()
+    assert measured(fields, torch.zeros(2, 2, 0, 2), LIMB).shape == (2, 1, 0, 0)
+    assert not measured(fields, torch.full((2, 2, 3, 2), NAN), LIMB).any()
 
 
 def test_a_batch_is_measured_as_its_images_are() -> None:
     scenes = torch.cat([random_scene(seed, 3, keypoints=2) for seed in range(3)])
     fields, points = draw_fields(scenes, LIMB, 1.5, SIZE), scenes.transpose(1, 2)
-    together = measure_pairs(fields, points, LIMB)
-    alone = torch.cat([measure_pairs(fields[i : i + 1], points[i : i + 1], LIMB) for i in range(3)])
-    torch.testing.assert_close(together, alone)
+    together = measured(fields, points, LIMB)
+    alone = np.concatenate([measured(fields[i : i + 1], points[i : i + 1], LIMB) for i in range(3)])
+    np.testing.assert_allclose(together, alone)
+
+
+def test_how_fields_lie_in_memory_does_not_matter() -> None:
+    scene, limbs = random_scene(3, 3), torch.tensor([[0, 1], [1, 2], [0, 2]])
+    fields, points = draw_fields(scene, limbs, 1.5, SIZE), scene.transpose(1, 2)
+    expected = measured(fields, points, limbs)
+    assert expected.any()
+    channels_last = fields.flatten(1, 2).contiguous(memory_format=torch.channels_last).unflatten(1, (3, 2))
+    assert not channels_last.is_contiguous()
+    inner = torch.nn.functional.pad(fields, (3, 2, 1, 4))[..., 1:-4, 3:-2]
+    for laid_otherwise in (channels_last, inner, fields.transpose(3, 4).contiguous().transpose(3, 4)):
+        np.testing.assert_array_equal(measured(laid_otherwise, points, limbs), expected)
 
 
 def test_a_field_interrupted_by_another_animal_is_still_seen() -> None:
     scene = torch.tensor([[[[2.0, 10.0], [22.0, 10.0]]]])
     fields = draw_fields(scene, LIMB, 1.5, SIZE)
     fields[..., 6:15] = 0  # two of the glances fall in here
-    value = measure_pairs(fields, scene.transpose(1, 2), LIMB).item()
+    value = measured(fields, scene.transpose(1, 2), LIMB).item()
     assert GLIMPSE < value < 1
     assert len(GLANCES) == 3

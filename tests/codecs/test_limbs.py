@@ -1,4 +1,4 @@
-"""Which limbs a skeleton has, and which of them data keep."""
+"""Which limbs data keep."""
 
 import itertools
 
@@ -7,33 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlcpose.codecs.limbs import all_limbs, keep_limbs, own_limbs, separability
-from dlcpose.structures.errors import ConfigError
-from dlcpose.structures.skeleton import Skeleton
-
-NAMES = ("nose", "left_ear", "right_ear", "tail")
-
-
-def test_all_limbs_are_all_pairs() -> None:
-    assert len(all_limbs(Skeleton(NAMES))) == 6
-    assert all_limbs(Skeleton(("nose",))) == ()
-
-
-def test_a_skeleton_s_limbs_are_each_there_once() -> None:
-    assert own_limbs(Skeleton(NAMES, limbs=((1, 0), (0, 1), (2, 0), (3, 2)))) == ((0, 1), (0, 2), (2, 3))
-    assert own_limbs(Skeleton(("nose",))) == ()
-
-
-@pytest.mark.parametrize(
-    ("limbs", "apart"), [(((0, 1), (0, 2)), ["tail"]), (((0, 1), (2, 3)), ["right_ear", "tail"]), ((), NAMES[1:])]
-)
-def test_a_skeleton_that_does_not_hang_together_is_refused_by_name(
-    limbs: tuple[tuple[int, int], ...], apart: list[str]
-) -> None:
-    with pytest.raises(ConfigError, match=r"Add a limb such as .* head\.limbs=all") as refusal:
-        own_limbs(Skeleton(NAMES, limbs=limbs))
-    assert all(name in str(refusal.value) for name in apart)
-    assert "\n" not in str(refusal.value)
+from dlcpose.codecs.limbs import keep_limbs, separability
 
 
 def test_separability_is_the_share_of_pairs_in_order() -> None:
@@ -53,7 +27,7 @@ def test_what_is_kept_joins_all_keypoints_and_is_the_best_tree(seed: int, keypoi
     scores = separability(within, between)
     kept = keep_limbs(within, between, limbs, keypoints, keypoints - 1 + extra)
     assert kept.sum() == min(len(limbs), keypoints - 1 + extra)
-    own_limbs(Skeleton(tuple(map(str, range(keypoints))), limbs=tuple(np.array(limbs)[kept].tolist())))
+    assert _joins(np.array(limbs)[kept], keypoints)
     tree = keep_limbs(within, between, limbs, keypoints, 0)
     assert (kept >= tree).all()
     if keypoints <= 5:

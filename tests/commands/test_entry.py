@@ -156,6 +156,12 @@ def test_what_a_worker_says_is_said_without_its_traceback() -> None:
 
 def test_a_job_of_a_sweep_that_fails_says_which_and_why(here: Path) -> None:
     answer = shell("train.py", *SMALL, "-m", "seed=x,y")
-    assert reason(answer) == "seed: expected a whole number from 0 to below 2³², got 'x'."
+    (sweep,) = (here / "multirun").glob("*/*")
+    said = "seed: expected a whole number from 0 to below 2³², got '{}'."
+    assert (
+        reason(answer)
+        == f"2 of 2 jobs failed: {sweep.relative_to(here)}/0: {said.format('x')} (the others stand above)"
+    )
+    assert f"failed: 1: {said.format('y')}" in answer.out
     assert "Error executing job with overrides: [" in answer.err
     assert "'seed=x'" in answer.err

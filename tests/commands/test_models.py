@@ -53,7 +53,7 @@ def test_what_is_described_is_what_is_built() -> None:
 def test_models_that_tell_animals_apart() -> None:
     several = models_for_several()
     assert set(several) <= set(available_models())
-    families = ("dekr_", "dlcrnet_", "bottom_up_", "top_down_")
+    families = ("dekr_", "dlcrnet_", "bottom_up_", "top_down_", "ctd_")
     assert set(several) == {name for name in available_models() if name.startswith(families)}
     assert describe(several[0]).animals == "several"
 

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlcpose.datasets import datamodule as module
-from dlcpose.datasets.datamodule import Draws, PoseDataModule
+from dlcpose.datasets.datamodule import Draws, PoseDataModule, Share
 from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.split import Split
 from tests.datasets.counted_frames import CountedFrames
@@ -74,6 +75,36 @@ def test_another_epoch_or_seed_gives_other_batches() -> None:
 
 def test_a_resumed_epoch_is_the_epoch() -> None:
     assert_same(epochs(made(), [0, 1, 2])[2], epochs(made(), [2])[0])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_that_was_stopped_goes_on_with_its_next_batch(workers: int) -> None:
+    whole = epochs(made(least_steps=4), [2, 3])
+    resumed = made(least_steps=4, workers=workers)
+    resumed.load_state_dict({"epoch": 2, "batches": 3})
+    loader = resumed.train_dataloader()
+    loader.sampler.set_epoch(0)  # as Lightning says before it knows better
+    rest = list(loader)
+    loader.sampler.set_epoch(3)
+    for one, other in zip([rest, list(loader)], [whole[0][3:], whole[1]], strict=True):
+        assert_same(one, other)
+
+
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 5))
+@settings(max_examples=100, deadline=None)
+def test_devices_share_frames_without_overlap_in_the_same_number_of_batches(
+    count: int, batch_size: int, devices: int
+) -> None:
+    shares = []
+    for rank in range(devices):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "devices_and_rank", lambda rank=rank: (devices, rank))
+            shares.append(list(Share(count, batch_size)))
+    assert len({-(-len(share) // batch_size) for share in shares}) == 1
+    repeated = [share for share in shares[1:] if share and share[-1] == 0]
+    assert all(len(share) % batch_size == 1 or batch_size == 1 for share in repeated)  # in a batch of its own
+    own = [place for share in shares[1:] for place in share if place]
+    assert sorted([*shares[0], *own]) == list(range(count))
 
 
 @settings(max_examples=60, deadline=None)
@@ -163,3 +194,13 @@ def test_lightning_resumes_with_the_draws_of_the_next_epoch(tmp_path: Path) -> N
     for epoch in (1, 2):
         assert_same(resumed.seen[epoch], straight.seen[epoch])
     assert [batch.keys for batch in straight.seen[0]] != [batch.keys for batch in straight.seen[1]]
+
+
+def test_to_overfit_it_validates_on_the_frames_it_trains_on(tmp_path: Path) -> None:
+    keys = [frame.key for frame in FRAMES.frames]
+    split = Split(tuple(keys[:5]), tuple(keys[5:]), ())
+    few = PoseDataModule(FRAMES, split, Input(16, 24), A.Compose([], keypoint_params=XY), seed=0, overfit=2)
+    assert few.train_indices == few.val_indices == [0, 1]
+    assert list(few.labels) == keys[:2]
+    with pytest.raises(ConfigError, match=r"datamodule\.overfit: expected null or a number of frames from 1, got 0"):
+        PoseDataModule(FRAMES, split, Input(16, 24), A.Compose([], keypoint_params=XY), seed=0, overfit=0)

@@ -1,7 +1,7 @@
 """Frames with labelled boxes, as detectors see them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -9,7 +9,8 @@ import torch
 from dlcpose.build import Parts
 from dlcpose.commands.compose import compose
 from dlcpose.detectors.base import Detector
-from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.batch import PoseBatch, collate
+from dlcpose.structures.sample import PoseCrop
 from tests.heads.made_up_batches import batch_of
 
 SIZE = (96, 128)
@@ -40,3 +41,21 @@ def scene(boxes: Sequence[Sequence[Sequence[float]]], size: tuple[int, int] = SI
     batch = batch_of(poses, size)
     torch.manual_seed(1)
     return replace(batch, images=torch.randint(0, 256, batch.images.shape, dtype=torch.uint8))
+
+
+def together(frames: Sequence[PoseBatch]) -> PoseBatch:
+    """One batch of batches of one frame each, padded to the largest."""
+    return collate(
+        [
+            PoseCrop(
+                key=frame.keys[0],
+                image=frame.images[0].permute(1, 2, 0).numpy(),
+                **{
+                    field.name: getattr(frame, field.name)[0].numpy()
+                    for field in fields(PoseCrop)
+                    if field.name not in ("key", "image")
+                },
+            )
+            for frame in frames
+        ]
+    )

@@ -72,8 +72,8 @@ def test_boxes_come_back_in_the_pixels_of_the_frame(size: tuple[int, int], monke
     batch = scene(
         [[[0.2 * width, 0.3 * height, 0.5 * width, 0.7 * height], [0.6 * width, 10.0, 0.9 * width, 60.0]]], size
     )
-    images, _ = detector._prepared(batch.images)
-    assert max(images.shape[-2:]) <= 320 + 31
+    images, _ = detector._shrunk(batch.images)
+    assert max(images.shape[-2:]) <= 320
     wanted: list[CentreMaps] = []
     encode = detector.encode
     monkeypatch.setattr(detector, "encode", lambda *given: wanted.append(encode(*given)) or wanted[0])
@@ -87,11 +87,12 @@ def test_boxes_come_back_in_the_pixels_of_the_frame(size: tuple[int, int], monke
 
 def test_only_what_is_too_large_is_shrunk() -> None:
     small, large = scene([[]], (96, 128)).images, scene([[]], (96, 1280)).images
-    prepared, scales = DETECTOR._prepared(small)
-    assert prepared.shape[-2:] == (96, 128)
+    shrunk, scales = DETECTOR._shrunk(small)
+    assert shrunk.shape[-2:] == (96, 128)
     assert scales.tolist() == [1.0] * 4
-    prepared, scales = DETECTOR._prepared(large)
-    assert prepared.shape[-2:] == (32, 320)
+    shrunk, scales = DETECTOR._shrunk(large)
+    assert shrunk.shape[-2:] == (24, 320)
+    assert DETECTOR._normalised(shrunk).shape[-2:] == (32, 320)
     assert scales.tolist() == pytest.approx([0.25] * 4)
 
 

@@ -8,12 +8,19 @@ import torch
 from dlcpose.detectors.base import Boxes, Detector
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import CheckpointError
-from tests.detectors.made_up_scenes import detector_of, scene
+from tests.detectors.made_up_scenes import detector_of, scene, together
 
 OPTIONS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "detector").glob("*.yaml"))
-OPTIONS.remove("none")
+# Those that are built from facts, and find poses, have laws of their own: tests/detectors/test_conditions.py.
+OPTIONS = [option for option in OPTIONS if option not in ("none", "conditions", "drawn_conditions")]
 LEARNING = [option for option in OPTIONS if option != "ground_truth"]
 ANIMALS = [[[20.0, 20.0, 60.0, 50.0], [80.0, 40.0, 110.0, 90.0]], [[10.0, 30.0, 50.0, 70.0]], []]
+
+# Without area, outside the frame on either side, and partly.
+ODD = [
+    [[30.0, 30.0, 30.0, 30.0], [300.0, 20.0, 400.0, 60.0], [-90.0, 20.0, -60.0, 50.0], [100.0, 20.0, 200.0, 60.0]],
+    [],
+]
 
 
 @pytest.fixture(scope="module", params=OPTIONS)
@@ -38,9 +45,9 @@ def detect(detector: Detector, batch: PoseBatch) -> list[Boxes]:
 
 def test_a_batch_gives_what_its_frames_give_alone(detector: Detector) -> None:
     batch = scene(ANIMALS)
-    together = detect(detector, batch)
-    assert len(together) == 3
-    for index, found in enumerate(together):
+    of_batch = detect(detector, batch)
+    assert len(of_batch) == 3
+    for index, found in enumerate(of_batch):
         (alone,) = detect(detector, one(batch, index))
         assert len(found.scores) == len(alone.scores)
         torch.testing.assert_close(found.scores, alone.scores, atol=1e-3, rtol=0)
@@ -66,7 +73,7 @@ def test_true_boxes_lie_in_the_frame(detector: Detector) -> None:
     assert boxes[0, 0, 1] < 20
 
 
-@pytest.mark.parametrize("animals", [ANIMALS, [[], []]], ids=["some", "none"])
+@pytest.mark.parametrize("animals", [ANIMALS, [[], []], ODD], ids=["some", "none", "odd"])
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_losses_and_gradients_are_finite(learning: Detector, animals: list, mode: str) -> None:
     learning.train(mode == "train")
@@ -111,3 +118,22 @@ def test_what_holds_no_such_detector_is_refused(tmp_path: Path) -> None:
     wider = detector_of("centres", "detector.channels=24")
     with pytest.raises(CheckpointError, match="a detector of another kind"):
         wider.load(path)
+
+
+def test_padding_to_a_larger_frame_of_the_batch_changes_nothing(detector: Detector) -> None:
+    frames = scene(ANIMALS[:1], (64, 96)), scene(ANIMALS[1:2], (96, 160))
+    both = together(frames)
+    assert both.own_sizes == ((64, 96), (96, 160))
+    boxes, in_both = detector.true_boxes(frames[0])[0], detector.true_boxes(both)[0]
+    torch.testing.assert_close(in_both[: len(boxes)], boxes, equal_nan=True)  # they end where the frame ends
+    for found, frame in zip(detect(detector, both), frames, strict=True):
+        (alone,) = detect(detector, frame)
+        assert len(found.scores) == len(alone.scores)
+        torch.testing.assert_close(found.scores, alone.scores, atol=1e-3, rtol=0)
+        torch.testing.assert_close(found.boxes_in_frame[:3], alone.boxes_in_frame[:3], atol=0.1, rtol=1e-2)
+
+
+def test_frames_of_unlike_sizes_are_learnt_from(learning: Detector) -> None:
+    losses = learning.train().losses(together((scene(ANIMALS[:1], (64, 96)), scene(ANIMALS[1:2], (96, 160)))))
+    learning.eval()
+    assert all(value.isfinite() for value in losses.values())

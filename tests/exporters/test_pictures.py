@@ -111,3 +111,24 @@ def test_a_png_is_read_back_in_its_colours_and_nothing_else_is_left(tmp_path: Pa
     write_png(tmp_path / "new" / "a.png", image)
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "new" / "a.png"))[..., ::-1], image)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_a_box_is_drawn_along_its_sides_and_fainter_where_it_is_less_sure(scale: float) -> None:
+    boxes, nobody = np.array([[50.0, 40.0, 250.0, 160.0]]), np.full((1, 1, 2), np.nan)
+    sure, unsure = (
+        draw_poses(GREY, nobody, ONE, boxes_in_image=boxes, box_scores=np.array([score]), scale=scale)
+        for score in (1.0, 0.1)
+    )
+    np.testing.assert_allclose(middle_of(sure), (np.array([150.0, 100.0]) + 0.5) * scale - 0.5, atol=0.3)
+    ys, xs = np.nonzero((sure != 90).any(axis=-1))
+    edges = (boxes[0] + 0.5) * scale - 0.5
+    np.testing.assert_allclose([xs.min(), ys.min(), xs.max(), ys.max()], edges, atol=6)
+    assert (sure[round(70 * scale) : round(130 * scale), round(80 * scale) : round(220 * scale)] == 90).all()
+    assert np.abs(sure.astype(int) - 90).sum() > 2 * np.abs(unsure.astype(int) - 90).sum() > 0
+
+
+def test_boxes_that_are_not_known_or_far_outside_are_not_drawn() -> None:
+    for boxes in (np.full((1, 4), np.nan), np.full((1, 4), -5000.0), np.zeros((0, 4))):
+        nobody = np.full((len(boxes), 1, 2), np.nan)
+        assert (draw_poses(GREY, nobody, ONE, boxes_in_image=boxes, box_scores=np.ones(len(boxes))) == 90).all()

@@ -1,6 +1,7 @@
 """Part affinity fields: exact decoding of few and of crowded animals, published sizes, stages, and what is stored."""
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dlcpose.build import Parts, build_pipeline, build_trunk
-from dlcpose.codecs.limbs import keep_limbs
+from dlcpose.codecs.limbs import Limbs, keep_limbs
 from dlcpose.commands.compose import compose
 from dlcpose.datasets.crops import on_canvas
 from dlcpose.datasets.synthetic import SyntheticFrames
+from dlcpose.heads.limbs import all_limbs, own_limbs
 from dlcpose.heads.part_affinity import PartAffinityHead, PartAffinityMaps
 from dlcpose.losses.heatmap import binary_cross_entropy
 from dlcpose.pipelines.base import Pipeline
@@ -98,12 +100,12 @@ def assert_same(found: PoseInstances, poses: np.ndarray, within: float) -> None:
 
 
 @pytest.mark.parametrize(("offsets", "cells_apart", "within"), [(True, 1.5, 0.1), (False, 3.0, 2.0)])
-@given(seed=st.integers(0, 10**6), animals=st.integers(1, 30), limbs=st.sampled_from(["all", "skeleton"]))
+@given(seed=st.integers(0, 10**6), animals=st.integers(1, 30), limbs=st.sampled_from([all_limbs, own_limbs]))
 @settings(
     max_examples=25, deadline=None, derandomize=True
 )  # of a thousand crowds one has a knot that fields leave open
 def test_a_crowd_is_decoded_exactly(
-    offsets: bool, cells_apart: float, within: float, seed: int, animals: int, limbs: str
+    offsets: bool, cells_apart: float, within: float, seed: int, animals: int, limbs: Callable[[Skeleton], Limbs]
 ) -> None:
     poses = crowd(seed, animals, 5, cells_apart)
     assert_same(decoded(head_of(5, offsets=offsets, limbs=limbs), poses), poses, within)
@@ -149,7 +151,7 @@ def nearest_alike(poses: np.ndarray) -> float:
 def test_two_animals_across_each_other_stay_two() -> None:
     line = np.linspace(-60, 60, 4)[:, None]
     poses = np.stack((160 + line * [1.0, 0.1], 160 + line * [0.1, -1.0]))
-    for limbs in ("all", "skeleton"):
+    for limbs in (all_limbs, own_limbs):
         assert_same(decoded(head_of(4, limbs=limbs), poses), poses, 0.1)
 
 
@@ -197,7 +199,7 @@ def test_a_fragment_does_not_outrank_a_whole_animal() -> None:
 )
 def test_dlcrnet_has_the_published_size(name: str, keypoints: int, limbs: str, parameters: int) -> None:
     with torch.device("meta"):
-        pipeline = pipeline_of(f"model={name}", f"head.limbs={limbs}", keypoints=keypoints).eval()
+        pipeline = pipeline_of(f"model={name}", f"head/limbs={limbs}", keypoints=keypoints).eval()
         maps = pipeline(torch.zeros(1, 3, 96, 64)).animals
     assert sum(weight.numel() for weight in pipeline.parameters()) == parameters
     assert pipeline.head.stride == 4
@@ -217,13 +219,13 @@ def test_bottom_up_models_are_built(backbone: str) -> None:
 
 def test_a_skeleton_in_pieces_is_refused_unless_all_pairs_are_limbs() -> None:
     with torch.device("meta"), pytest.raises(ConfigError, match=r"keypoint_1; keypoint_2"):
-        pipeline_of("model=bottom_up_resnet_18", "head.limbs=skeleton", keypoints=3, linked=False)
+        pipeline_of("model=bottom_up_resnet_18", "head/limbs=skeleton", keypoints=3, linked=False)
 
 
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("head.limbs=some", "skeleton, all"),
+        ("head.limbs=all", "write head/limbs=all"),
         ("head.max_animals=0", "1 or more"),
         ("head.last_deconvolutions=1", "set stages to 1"),
         ("head.stages=-1", "0 or more"),
@@ -326,6 +328,7 @@ def test_a_small_network_learns_crossing_animals_by_heart() -> None:
     data = frames_of(2, animals=2, height=96, width=96, skeleton="mouse")
     head = {**option("head", "part_affinity"), "heatmap_loss": option("loss", "located_cross_entropy")}
     head |= {"deconvolutions": 0, "offsets": False}
+    del head["defaults"]
     pipeline = untrained(tiny_config(head=head), data)
     pipeline.log_dict = lambda *arguments, **settings: None  # no trainer to log to
     batch = collate([on_canvas(data[index], pipeline.model_input) for index in range(2)])

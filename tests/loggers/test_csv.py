@@ -1,5 +1,6 @@
 """The rows of a resumed run are those of one that was never stopped."""
 
+import csv
 from pathlib import Path
 
 import pandas as pd
@@ -37,6 +38,20 @@ def test_a_torn_last_row_gives_way(tmp_path: Path) -> None:
     whole = logged(tmp_path / "torn", ROWS[:4])
     (tmp_path / "torn" / "metrics.csv").write_bytes(whole[:-3])
     assert logged(tmp_path / "torn", ROWS[3:]) == straight
+
+
+def test_killed_as_a_column_is_added_it_keeps_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = logged(tmp_path / "killed", ROWS[:2])
+
+    def killed(*given: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(csv.DictWriter, "writeheader", killed)
+    with pytest.raises(SystemExit):
+        logged(tmp_path / "killed", ROWS[1:3])
+    monkeypatch.undo()
+    assert (tmp_path / "killed" / "metrics.csv").read_bytes() == before
+    assert logged(tmp_path / "killed", ROWS[1:]) == logged(tmp_path / "straight", ROWS)
 
 
 def test_a_fresh_run_keeps_nothing_of_another(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Stacking crops loses nothing of any of them."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ def crop_of(seed: int, animals: int, height: int, width: int) -> PoseCrop:
 
 
 def tensors(batch: PoseBatch) -> dict[str, torch.Tensor]:
-    return {field.name: getattr(batch, field.name) for field in fields(batch) if field.name != "keys"}
+    return {field.name: getattr(batch, field.name) for field in fields(batch) if field.name not in ("keys", "sizes")}
 
 
 @settings(max_examples=40, deadline=None)
@@ -86,3 +86,11 @@ def test_moving_to_a_device_moves_every_tensor_and_leaves_the_original() -> None
     assert {tensor.device.type for tensor in tensors(moved).values()} == {"meta"}
     assert {tensor.device.type for tensor in tensors(batch).values()} == {"cpu"}
     assert moved.keys == batch.keys
+
+
+def test_padding_is_known_and_travels_along() -> None:
+    padded = collate([crop_of(0, 1, 4, 6), crop_of(1, 1, 8, 3)])
+    assert padded.images.shape[-2:] == (8, 6)
+    assert padded.own_sizes == padded.to("meta").own_sizes == ((4, 6), (8, 3))
+    without = replace(padded, sizes=())
+    assert without.own_sizes == ((8, 6), (8, 6))

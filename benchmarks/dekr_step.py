@@ -1,0 +1,188 @@
+"""How long a DEKR training step takes, beside one whose deformable convolutions are torchvision's, a call per keypoint.
+
+Both have the same weights and see the same batch of made-up animals: forward, targets, loss, backward, optimizer. The
+second is how the DEKR of DeepLabCut computes: each keypoint has its own convolutions and its own call of
+torchvision.ops.deform_conv2d. What both find, and the gradients they leave, is compared before anything is timed.
+Timed is in the precision that a run on this machine would have.
+
+    python benchmarks/dekr_step.py                       # a minute or two on a CPU
+    python benchmarks/dekr_step.py --full                # dekr_w32, batch 8, 448x448, 24 keypoints: many minutes on a CPU
+    python benchmarks/dekr_step.py --model dekr_w48 --size 256 --device cuda
+"""
+
+import argparse
+import copy
+import statistics
+import time
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.ops import deform_conv2d
+
+from dlcpose.build import Parts, build_pipeline, build_trunk
+from dlcpose.commands.compose import compose
+from dlcpose.commands.train import fastest_precision, quiet_libraries
+from dlcpose.heads.adaptive import TAPS, AdaptiveBlock
+from dlcpose.pipelines.base import Pipeline
+from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.input import Input
+from dlcpose.structures.skeleton import Skeleton
+
+ANIMALS = 3  # in each image
+CLOSE = 1e-4  # between what the two find, and between their gradients, as a share of the largest
+
+
+class OneByOne(nn.Module):
+    """An adaptive block that goes through its keypoints one after the other, with the same weights."""
+
+    def __init__(self, block: AdaptiveBlock) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, G·C, h, w) -> the same."""
+        groups = self.block.groups
+        motion_weights = self.block.motion.weight.chunk(groups)
+        motion_biases = self.block.motion.bias.chunk(groups)
+        adapted = [
+            self._adapted(*each)
+            for each in zip(
+                features.chunk(groups, dim=1), motion_weights, motion_biases, self.block.weight, strict=True
+            )
+        ]
+        return functional.relu(self.block.norm(torch.cat(adapted, dim=1)) + features)
+
+    def _adapted(self, features: Tensor, motion_weight: Tensor, motion_bias: Tensor, weight: Tensor) -> Tensor:
+        motion = functional.conv2d(features, motion_weight, motion_bias, padding=1)  # (B, 6, h, w)
+        matrix, shift = motion[:, :4].unflatten(1, (2, 2)), motion[:, 4:, None]
+        grid = self.block.grid  # (2, 9, 1, 1)
+        moved = (matrix[:, :, :, None] * grid).sum(dim=2) + shift  # (B, 2, 9, h, w), y before x
+        from_grid = (moved - grid).transpose(1, 2).flatten(start_dim=1, end_dim=2)  # (B, 18, h, w)
+        kernel = weight.unflatten(-1, (3, TAPS // 3))
+        return deform_conv2d(features.float(), from_grid.float(), kernel, padding=1)  # it has no kernel for bfloat16
+
+
+def pipeline_of(model: str, keypoints: int, size: int) -> Pipeline:
+    """A fresh model whose taps have begun to move, as after some training."""
+    config, parts = compose([f"model={model}"]), Parts()
+    torch.manual_seed(0)
+    pipeline = build_pipeline(
+        config,
+        parts,
+        build_trunk(config, parts),
+        skeleton=Skeleton(tuple(f"keypoint_{number}" for number in range(keypoints))),
+        model_input=Input(size, size),
+        max_animals=ANIMALS,
+        to_train=False,
+    )
+    for block in pipeline.head.modules():
+        if isinstance(block, AdaptiveBlock):
+            nn.init.normal_(block.motion.weight, std=0.01)
+    return pipeline.train().to(memory_format=torch.channels_last)
+
+
+def one_by_one(pipeline: Pipeline) -> Pipeline:
+    """A copy of a pipeline whose adaptive blocks call torchvision once per keypoint."""
+    other = copy.deepcopy(pipeline)
+    for module in list(other.head.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, AdaptiveBlock):
+                setattr(module, name, OneByOne(child))
+    return other
+
+
+def batch_of(images: int, keypoints: int, size: int) -> PoseBatch:
+    """Noise with animals in it: uint8 images (B, 3, H, W)."""
+    torch.manual_seed(1)
+    middles = torch.rand(images, ANIMALS, 1, 2) * size * 0.6 + size * 0.2
+    points = middles + torch.randn(images, ANIMALS, keypoints, 2) * size / 16
+    return PoseBatch(
+        keys=tuple(map(str, range(images))),
+        images=torch.randint(0, 256, (images, 3, size, size), dtype=torch.uint8),
+        keypoints_in_crop=points,
+        visibility=torch.full((images, ANIMALS, keypoints), 2),
+        boxes_in_crop=torch.full((images, ANIMALS, 4), torch.nan),
+        areas=torch.full((images, ANIMALS), torch.nan),
+        identities=torch.full((images, ANIMALS), -1),
+        unique_in_crop=torch.zeros(images, 0, 2),
+        crop_to_image=torch.eye(2, 3, dtype=torch.float64).repeat(images, 1, 1),
+    )
+
+
+def lost(pipeline: Pipeline, batch: PoseBatch) -> tuple[Tensor, Tensor]:
+    """The loss of a batch, and the ways that were found."""
+    batch = pipeline.normalised(batch)
+    maps = pipeline(batch.images)
+    losses = pipeline.losses(maps, pipeline.encode(batch))
+    return torch.stack(list(losses.values())).sum(), maps.animals.ways
+
+
+def check_alike(ours: Pipeline, theirs: Pipeline, batch: PoseBatch) -> None:
+    """Raises AssertionError where the two do not find the same, or do not learn the same."""
+    results = []
+    for pipeline in (ours, theirs):
+        loss, ways = lost(pipeline, batch)
+        loss.backward()
+        gradient = pipeline.head.way_layers[0].weight.grad
+        results.append((ways.detach(), gradient))
+        pipeline.zero_grad()
+    for what, one, other in zip(("ways", "gradients"), *results, strict=True):
+        apart = float((one - other).abs().max() / other.abs().max())
+        print(f"{what}: apart by {apart:.1e} of the largest")
+        assert apart < CLOSE, f"{what} differ"
+
+
+def seconds(pipeline: Pipeline, batch: PoseBatch, autocast: torch.autocast, steps: int) -> list[float]:
+    """Of each training step, after one that does not count."""
+    optimizer = torch.optim.AdamW(pipeline.parameters(), lr=1e-5)
+    spent = []
+    for _ in range(steps + 1):
+        began = time.perf_counter()
+        optimizer.zero_grad()
+        with autocast:
+            loss, _ = lost(pipeline, batch)
+        loss.backward()
+        optimizer.step()
+        if batch.images.is_cuda:
+            torch.cuda.synchronize()
+        spent.append(time.perf_counter() - began)
+    return spent[1:]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="dekr_w32, batch 8, 448x448, 24 keypoints, one step each")
+    parser.add_argument("--model", default="dekr_w18")
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--size", type=int, default=256, help="height and width, px")
+    parser.add_argument("--keypoints", type=int, default=24)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default=None, help="32-true or bf16-mixed; by default what the hardware likes")
+    arguments = parser.parse_args()
+    if arguments.full:
+        arguments.model, arguments.batch, arguments.size, arguments.keypoints = "dekr_w32", 8, 448, 24
+        arguments.steps = 1
+    quiet_libraries()
+    ours = pipeline_of(arguments.model, arguments.keypoints, arguments.size).to(arguments.device)
+    theirs = one_by_one(ours)
+    batch = batch_of(arguments.batch, arguments.keypoints, arguments.size).to(arguments.device)
+    precision = arguments.precision or fastest_precision(arguments.device)
+    autocast = torch.autocast(arguments.device, torch.bfloat16, enabled="bf16" in precision)
+    print(
+        f"{arguments.model}, batch {arguments.batch}, {arguments.size}x{arguments.size}, {arguments.keypoints} keypoints, "
+        f"{arguments.device}, {precision}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
+    check_alike(ours, theirs, batch)
+    medians = []
+    for name, pipeline in (("all keypoints at once", ours), ("torchvision, one by one", theirs)):
+        spent = seconds(pipeline, batch, autocast, arguments.steps)
+        medians.append(statistics.median(spent))
+        print(f"{name}: median {medians[-1]:.2f} s a step, {min(spent):.2f} to {max(spent):.2f}", flush=True)
+    print(f"{medians[1] / medians[0]:.1f} times as fast")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Where the conditions come from that a conditioned model learns from."""

@@ -1,0 +1,124 @@
+"""Files of predicted poses: COCO results as an evaluation leaves them, or DeepLabCut's poses by image."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlcpose.structures.errors import DataError
+from dlcpose.structures.skeleton import Skeleton
+
+Poses = npt.NDArray[np.float64]  # (M, K, 3) x, y in the image's pixels and score; x and y NaN where not found
+
+
+@dataclass(frozen=True)
+class StoredPoses:
+    """What a file says of frames: their names, and the poses found in each."""
+
+    path: Path
+    poses: Mapping[str, Poses]
+
+    def of(self, key: str) -> Poses:
+        """The poses of a frame, by its name or the part of it that both know: folders before that may differ.
+
+        Raises DataError where the file says nothing of it, or of several that it could be: a frame in which nothing was
+        found is in the file, with no poses.
+        """
+        if key in self.poses:
+            return self.poses[key]
+        alike = [name for name in self.poses if name.endswith(f"/{key}") or key.endswith(f"/{name}")]
+        if len(alike) == 1:
+            return self.poses[alike[0]]
+        what = f"{len(alike)} frames could be it" if alike else "it says nothing of that frame"
+        known = ", ".join(sorted(self.poses)[:2]) or "none"
+        raise DataError(
+            f"{self.path}: expected the poses found in {key}, but {what} (it has {len(self.poses)}, such as {known}). "
+            "Predict all frames with the model behind the conditions, or give its checkpoint as detector.checkpoint=."
+        )
+
+
+def read_poses(path: Path, skeleton: Skeleton) -> StoredPoses:
+    """Poses by frame: a json list of COCO results, with `labels.json` beside it; or a json mapping from each image's
+    name to its poses, each a list of [x, y, score].
+
+    Raises DataError for a file that is neither, or has other keypoints.
+    """
+    content = _read_json(path)
+    if isinstance(content, list):
+        return StoredPoses(path, _of_results(path, content, skeleton))
+    if isinstance(content, dict):
+        poses = {str(key): _poses(path, str(key), each, skeleton) for key, each in content.items()}
+        return StoredPoses(path, poses)
+    raise DataError(
+        f"{path}: expected COCO results (a list) or poses by image (a mapping), got {type(content).__name__}."
+    )
+
+
+def _of_results(path: Path, results: Sequence[Any], skeleton: Skeleton) -> dict[str, Poses]:
+    labels_path = path.with_name("labels.json")
+    labels = _read_json(labels_path) if labels_path.exists() else None
+    if not isinstance(labels, dict) or not isinstance(labels.get("images"), list):
+        raise DataError(
+            f"{path}: COCO results name frames by number. Put the ground truth that has their names beside it as "
+            "labels.json, as an evaluation does, or give a mapping from names to poses."
+        )
+    names = _names_in(labels)
+    if names and names != list(skeleton.names):
+        raise DataError(
+            f"{path}: the poses are of the keypoints {', '.join(names)}, the model's are {', '.join(skeleton.names)}. "
+            "Give predictions of a model of the same keypoints in the same order."
+        )
+    try:
+        keys = {image["id"]: str(image["file_name"]) for image in labels["images"]}
+        poses: dict[str, list[Any]] = {key: [] for key in keys.values()}
+        for entry in results:
+            triplets = np.asarray(entry["keypoints"], np.float64).reshape(-1, 3)
+            scores = entry.get("keypoint_scores") or [entry["score"]] * len(triplets)
+            pose = [
+                [x, y, score] if v > 0 else [None, None, 0.0] for (x, y, v), score in zip(triplets, scores, strict=True)
+            ]
+            poses[keys[entry["image_id"]]].append(pose)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: expected COCO keypoint results of the images in labels.json beside it; "
+            f"{type(error).__name__}: {error}. Take both files from one evaluation."
+        ) from error
+    return {key: _poses(path, key, each, skeleton) for key, each in poses.items()}
+
+
+def _names_in(labels: Mapping[str, Any]) -> list[str]:
+    categories = labels.get("categories") or [{}]
+    return list(categories[0].get("keypoints") or [])
+
+
+def _poses(path: Path, key: str, poses: Any, skeleton: Skeleton) -> Poses:
+    try:
+        found = np.array(poses, np.float64)  # None becomes NaN
+        found = found.reshape(0, len(skeleton), 3) if not found.size else found
+        if found.ndim != 3 or found.shape[1:] != (len(skeleton), 3):
+            raise ValueError(f"got {found.shape}")
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"{path}: {key}: expected poses of {len(skeleton)} keypoints with x, y and score each "
+            f"({', '.join(skeleton.names)}); {error}."
+        ) from error
+    unknown = ~np.isfinite(found).all(axis=-1) | (found[..., 2] <= 0)
+    found[unknown] = (np.nan, np.nan, 0.0)
+    found[..., 2] = found[..., 2].clip(0, 1)
+    return found
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror or error}). Give the file of predictions as detector.predictions=, "
+            "or a checkpoint as detector.checkpoint=."
+        ) from error
+    except ValueError as error:
+        raise DataError(f"{path}: expected predictions as json, got something else ({error}).") from error

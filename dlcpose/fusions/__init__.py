@@ -1,0 +1,1 @@
+"""How a condition reaches the network that looks at a crop."""

@@ -1,0 +1,37 @@
+"""TensorBoard with the config as text from the start, and as hyperparameters beside the figures they led to."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from dlcpose.loggers.tracker import Tracker
+from dlcpose.structures.sample import Image
+
+
+class TensorBoardTracker(Tracker, TensorBoardLogger):
+    """Scalars, pictures and texts in event files below `save_dir`, and what its HParams page compares runs by."""
+
+    def __init__(self, save_dir: str, name: str = "tensorboard") -> None:
+        super().__init__(save_dir, name=name, version="", default_hp_metric=False)
+
+    @rank_zero_only
+    def begin(self, facts: Mapping[str, Any]) -> None:
+        for name, content in facts.items():
+            text = yaml.safe_dump(content, sort_keys=False) if isinstance(content, Mapping | list) else str(content)
+            # Four spaces make it a block of code on the page.
+            self.experiment.add_text(name, "\n".join(f"    {line}" for line in text.splitlines()), 0)
+        self.experiment.flush()
+
+    @rank_zero_only
+    def show(self, name: str, picture: Image, step: int) -> None:
+        self.experiment.add_image(name, picture, step, dataformats="HWC")
+
+    @rank_zero_only
+    def end(self, facts: Mapping[str, Any], figures: Mapping[str, float], run_dir: Path) -> None:
+        # Only now: the page shows a run's metrics where they are given together with its hyperparameters.
+        self.log_hyperparams(dict(facts["config"]), dict(figures), step=0)
+        self.finalize("success")

@@ -1,0 +1,1 @@
+"""From a pipeline's named weights to an optimizer, where torch's own do not suffice."""
