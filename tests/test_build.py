@@ -22,7 +22,7 @@ from dlcpose.structures.skeleton import Skeleton
 from tests.made_up_runs import frames_of, option, pipeline_of, tiny_config
 
 CONF = Path(__file__).parents[1] / "conf"
-WEIGHTS = [torch.nn.Parameter(torch.zeros(2))]
+WEIGHTS = [("head.weight", torch.nn.Parameter(torch.zeros(2)))]  # as a pipeline hands them over
 
 
 def refused(node: Any, where: str = "head", trust: tuple[str, ...] = ()) -> str:
@@ -288,7 +288,16 @@ def test_optimizers_build(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "callback").glob("*.yaml")))
 def test_callbacks_build(name: str, tmp_path: Path) -> None:
     text = (CONF / "callback" / f"{name}.yaml").read_text()
-    for part, value in (("run_dir", str(tmp_path)), ("best.monitor", "val/mean_error_px"), ("best.mode", "min")):
+    composed = {
+        "run_dir": str(tmp_path),
+        "best.monitor": "val/mean_error_px",
+        "best.mode": "min",
+        "objective": "val/mean_error_px",
+        "hydra:sweeper.storage": f"sqlite:///{tmp_path}/study.db",
+        "hydra:sweeper.study_name": "study",
+        "sweep.trial": "0",
+    }
+    for part, value in composed.items():
         text = text.replace(f"${{{part}}}", value)
     content = yaml.safe_load(text)
     content.pop("defaults", None)

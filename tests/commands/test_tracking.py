@@ -265,6 +265,7 @@ def test_trackers_that_cannot_begin_are_one_line(here: Path) -> None:
     nobody = ("logger=[csv,mlflow]", "logger.mlflow.tracking_uri=http://127.0.0.1:9")
     said = reason(shell("train.py", *nobody, *SMALL, *TINY, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0"))
     assert said.startswith("logger.mlflow: cannot begin (MlflowException: ")
+    wandb.teardown()  # what another run of this process told it would outlive that run
     no_key = {"WANDB_MODE": "online", "HOME": str(here), "WANDB_API_KEY": "", "NETRC": str(here / "none")}
     said = reason(shell("train.py", "logger=[csv,wandb]", *SMALL, *TINY, **no_key))
     assert said.startswith("logger.wandb: cannot begin (UsageError: ")

@@ -117,7 +117,7 @@ def option(group: str, name: str) -> dict[str, Any]:
 def test_every_option_runs_with_every_optimizer(schedule_name: str, optimizer_name: str) -> None:
     torch.manual_seed(0)
     layer = nn.Linear(3, 1)
-    optimizer = Parts()(option("optimizer", optimizer_name), "optimizer")(list(layer.parameters()))
+    optimizer = Parts()(option("optimizer", optimizer_name), "optimizer")(list(layer.named_parameters()))
     first = optimizer.param_groups[0]["lr"]
     described = Parts()(option("schedule", schedule_name), "schedule")(optimizer, 50)
     inputs, wanted = torch.randn(16, 3), torch.randn(16, 1)
