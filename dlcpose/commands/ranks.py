@@ -13,7 +13,6 @@ import signal
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -170,11 +169,12 @@ def main() -> None:
 
     from dlcpose.commands.entry import explained
     from dlcpose.commands.train import train_here
+    from dlcpose.datasets.datamodule import end_with
 
     handed = Path(sys.argv[1])
     content = json.loads(handed.read_text())
     _take_over(content)
-    threading.Thread(target=_end_with, args=(content["parent"],), daemon=True).start()
+    threading.Thread(target=end_with, args=(content["parent"],), daemon=True).start()
     errors = get_error_handler()
     errors.initialize()
     try:
@@ -187,13 +187,6 @@ def main() -> None:
         raise SystemExit(1) from error
     if os.environ["RANK"] == "0":
         handed.with_suffix(".answer").write_text(json.dumps(value))
-
-
-def _end_with(parent: int) -> None:
-    """End when the process that started this one is gone: nobody would know of it any more."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
 
 
 # ------------------------------------------------------------------------------------- processes started by others

@@ -1,8 +1,11 @@
 """The loaders of a run: which frames, in which order, augmented how, all of it decided by the seed alone."""
 
+import functools
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence, Sized
 from typing import Any
 
@@ -200,7 +203,7 @@ class PoseDataModule(LightningDataModule):
             "collate_fn": collate,
             "pin_memory": torch.cuda.is_available(),
             "persistent_workers": workers > 0,
-            "worker_init_fn": begin_worker,
+            "worker_init_fn": functools.partial(begin_worker, parent=os.getpid()),
             # Forked workers share the cache of images. Asked for by name: joblib's launcher and Python 3.14 start
             # processes otherwise where nothing is said.
             "multiprocessing_context": "fork" if workers > 0 and sys.platform == "linux" else None,
@@ -217,8 +220,10 @@ def default_workers() -> int:
     return min(8, max(1, cores - 1)) if torch.cuda.is_available() else min(2, max(0, cores - 1))
 
 
-def begin_worker(worker: int) -> None:
+def begin_worker(worker: int, parent: int) -> None:
     """What a process that prepares batches begins with: one thread, and patience where the run is told to stop."""
+    # torch's workers ask for their parent only now: of one that was killed just after the fork they would never know.
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     # Workers are parallel to each other already: more threads inside each only take turns.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
@@ -227,3 +232,10 @@ def begin_worker(worker: int) -> None:
         # is told to end does so a while later.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(PATIENCE))
+
+
+def end_with(parent: int) -> None:
+    """End when the process that started this one is gone: nobody would know of it any more."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

@@ -63,7 +63,13 @@ def python(*arguments: str | Path, cwd: Path, **environment: str) -> Answer:
     if "HYDRA_FULL_ERROR" not in environment:
         settings.pop("HYDRA_FULL_ERROR", None)
     done = subprocess.run(
-        [sys.executable, *map(str, arguments)], cwd=cwd, env=settings, capture_output=True, text=True, check=False
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env=settings,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=1800,  # a process that hangs, or one that outlives it with its output open, is a failure
     )
     return Answer(done.returncode, done.stdout, done.stderr)
 

@@ -1,5 +1,7 @@
 """What a run is shown depends on its seed and the epoch, and on nothing else."""
 
+import multiprocessing
+import time
 from collections import Counter
 from dataclasses import fields
 from pathlib import Path
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlcpose.datasets import datamodule as module
-from dlcpose.datasets.datamodule import Draws, PoseDataModule, Share
+from dlcpose.datasets.datamodule import Draws, PoseDataModule, Share, begin_worker
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
@@ -204,3 +206,14 @@ def test_to_overfit_it_validates_on_the_frames_it_trains_on(tmp_path: Path) -> N
     assert list(few.labels) == keys[:2]
     with pytest.raises(ConfigError, match=r"datamodule\.overfit: expected null or a number of frames from 1, got 0"):
         PoseDataModule(FRAMES, split, Input(16, 24), A.Compose([], keypoint_params=XY), seed=0, overfit=0)
+
+
+def test_a_worker_ends_when_the_process_it_works_for_is_gone() -> None:
+    def orphan() -> None:
+        begin_worker(0, parent=0)  # that of nobody: so it looks to a worker whose parent was killed before it began
+        time.sleep(60)
+
+    worker = multiprocessing.get_context("fork").Process(target=orphan)
+    worker.start()
+    worker.join(30)
+    assert worker.exitcode == 1
