@@ -27,23 +27,32 @@ from dlcpose.structures.sample import FrameLabels, PoseCrop
 from dlcpose.structures.split import Split
 
 PATIENCE = 20  # seconds that a worker goes on after it was told to end
-Draw = tuple[int, int]  # index of a frame, seed of its augmentation
+Draw = tuple[int, int, bool]  # index of a frame, seed of its augmentation, whether the run is closing
 
 
 class Draws(DistributedSampler[Any]):
     """The order of an epoch: every frame once, or as often as it takes to fill `least` draws, shuffled anew each epoch.
 
     Each draw carries the seed of its augmentation, so a crop depends on seed, epoch and place in the epoch, not on which
-    worker makes it. Lightning calls set_epoch as each epoch begins, also after resuming.
+    worker makes it. Lightning calls set_epoch as each epoch begins, also after resuming. closing: the first of the epochs
+    that see the other augmentation, None where none does.
     Several devices share an epoch's draws out in turn; `least` counts the draws of each. begun: an epoch, and how many
     of its draws each device has had already. It is a DistributedSampler so that Lightning does not wrap it in one that
     would never tell it the epoch.
     """
 
-    def __init__(self, indices: Sequence[int], *, least: int, seed: int, begun: tuple[int, int] = (0, 0)) -> None:
+    def __init__(
+        self,
+        indices: Sequence[int],
+        *,
+        least: int,
+        seed: int,
+        begun: tuple[int, int] = (0, 0),
+        closing: int | None = None,
+    ) -> None:
         devices, rank = devices_and_rank()
         super().__init__(range(len(indices)), num_replicas=devices, rank=rank, seed=seed)  # type: ignore[arg-type]
-        self.indices, self.begun = list(indices), begun
+        self.indices, self.begun, self.closing = list(indices), begun, closing
         self.set_epoch(0)
         self.asked = max(len(self.indices), least * devices)  # of all devices
         self.length = -(-self.asked // devices)  # of one
@@ -60,7 +69,8 @@ class Draws(DistributedSampler[Any]):
         total = self.length * self.num_replicas
         order = np.resize(order, total)
         seeds = generator.integers(2**31, size=total)
-        draws = [(int(index), int(seed)) for index, seed in zip(order, seeds, strict=True)]
+        closes = self.closing is not None and self.epoch >= self.closing
+        draws = [(int(index), int(seed), closes) for index, seed in zip(order, seeds, strict=True)]
         epoch, had = self.begun
         return iter(draws[self.rank :: self.num_replicas][had if epoch == self.epoch else 0 :])
 
@@ -98,14 +108,22 @@ def devices_and_rank() -> tuple[int, int]:
 
 
 class TrainCrops(Dataset[PoseCrop]):
-    """Augmented crops of a data set, by draw."""
+    """Augmented crops of a data set, by draw: through `transform`, or `closing` where a draw says so."""
 
-    def __init__(self, data: LabelledFrames, model_input: Input, transform: albumentations.Compose) -> None:
+    def __init__(
+        self,
+        data: LabelledFrames,
+        model_input: Input,
+        transform: albumentations.Compose,
+        closing: albumentations.Compose | None = None,
+    ) -> None:
         self.data, self.model_input, self.transform = data, model_input, keeping_points(transform)
+        self.closing = self.transform if closing is None else keeping_points(closing)
 
     def __getitem__(self, draw: Draw) -> PoseCrop:
-        index, seed = draw
-        return augment(on_canvas(self.data[index], self.model_input), self.transform, self.data.skeleton, seed)
+        index, seed, closes = draw
+        transform = self.closing if closes else self.transform
+        return augment(on_canvas(self.data[index], self.model_input), transform, self.data.skeleton, seed)
 
 
 class PlainCrops(Dataset[PoseCrop], Sized):
@@ -127,7 +145,10 @@ class PoseDataModule(LightningDataModule):
     batch_size: frames on each device. workers: processes that prepare them, or None for what suits the machine.
     cache_gb: memory for decoded images. least_steps: batches in an epoch at least, so that few frames still make epochs
     worth validating. overfit: so many training frames are all that it trains on, and validates on, to see whether a model
-    can learn them by heart. Raises ConfigError for a batch_size below 1 or workers below 0.
+    can learn them by heart. closing_share: of the run's epochs, the last of which see the augmentation `closing` in place
+    of `transform`, so that a network ends on frames as they will come (Ge et al. 2021, YOLOX, section 2.1).
+    Raises ConfigError for a batch_size below 1, workers below 0, and a closing_share that is none or of no known number
+    of epochs.
     """
 
     def __init__(
@@ -143,8 +164,12 @@ class PoseDataModule(LightningDataModule):
         cache_gb: float = 4.0,
         least_steps: int = 0,
         overfit: int | None = None,
+        closing: albumentations.Compose | None = None,
+        closing_share: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0 <= closing_share <= 1:
+            raise ConfigError(f"datamodule.closing_share: expected a share from 0 to 1, got {closing_share}.")
         if overfit is not None and overfit < 1:
             raise ConfigError(f"datamodule.overfit: expected null or a number of frames from 1, got {overfit}.")
         if batch_size < 1 or (workers is not None and workers < 0):
@@ -158,6 +183,7 @@ class PoseDataModule(LightningDataModule):
             self.train_indices = self.val_indices = self.train_indices[:overfit]
         self.data = CachedFrames(data, self.train_indices + self.val_indices, cache_gb)
         self.model_input, self.transform = model_input, transform
+        self.closing, self.closing_share = closing, closing_share
         self.seed, self.batch_size, self.least_steps = seed, batch_size, least_steps
         self.workers = default_workers() if workers is None else workers
         self.begun = (0, 0)  # an epoch, and how many of its batches a run had before it was stopped
@@ -174,11 +200,24 @@ class PoseDataModule(LightningDataModule):
             least=self.least_steps * self.batch_size,
             seed=self.seed,
             begun=(epoch, batches * self.batch_size),
+            closing=self._first_closing(),
         )
-        crops = TrainCrops(self.data, self.model_input, self.transform)
+        crops = TrainCrops(self.data, self.model_input, self.transform, self.closing)
         # A last batch of one or two frames would set batch-norm's statistics from too little.
         whole_batches = len(draws) >= self.batch_size
         return DataLoader(crops, sampler=draws, drop_last=whole_batches, **self._settings(self.workers))
+
+    def _first_closing(self) -> int | None:
+        """The first epoch that sees the closing augmentation."""
+        if not self.closing_share:
+            return None
+        epochs = None if self.trainer is None else self.trainer.max_epochs
+        if epochs is None or epochs < 1:
+            raise ConfigError(
+                f"datamodule.closing_share={self.closing_share}: a share of how many epochs? "
+                "Set trainer.max_epochs, or datamodule.closing_share=0."
+            )
+        return epochs - round(self.closing_share * epochs)
 
     def val_dataloader(self) -> DataLoader[PoseCrop]:
         crops = PlainCrops(self.data, self.model_input, self.val_indices)

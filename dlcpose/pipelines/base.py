@@ -1,5 +1,6 @@
 """What every pipeline shares: one step for training and validation, and the way from a crop back to the source image."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -142,12 +143,19 @@ class Trainable(LightningModule):
         self.log_dict({**mean_of([means.as_dict()]), **{f"val/{name}": float(each) for name, each in figures.items()}})
 
     def configure_optimizers(self) -> Any:
-        """The optimizer over what is not frozen, with its schedule over the whole run."""
+        """The optimizer over what is not frozen, with its schedule over the whole run.
+
+        Raises ConfigError for a run without an end.
+        """
         if self.optimizer is None or self.schedule is None:
             raise ValueError("This pipeline was built to predict: it has no optimizer.")
+        steps = self.trainer.estimated_stepping_batches
+        if math.isinf(steps):
+            raise ConfigError(
+                "trainer: its schedule of learning rates needs a run with an end. Set trainer.max_epochs or trainer.max_steps."
+            )
         optimizer = self.optimizer([(name, weight) for name, weight in self.named_parameters() if weight.requires_grad])
-        steps = int(self.trainer.estimated_stepping_batches)
-        return {"optimizer": optimizer, "lr_scheduler": self.schedule(optimizer, steps)}
+        return {"optimizer": optimizer, "lr_scheduler": self.schedule(optimizer, int(steps))}
 
     def freeze_unreached(self) -> None:
         """Freeze weights that no answer depends on: devices that train together would wait for their gradients."""

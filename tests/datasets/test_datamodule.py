@@ -115,7 +115,7 @@ def test_an_epoch_shows_every_frame_as_evenly_as_can_be(count: int, least: int, 
     indices = list(range(100, 100 + count))
     draws = Draws(indices, least=least, seed=seed)
     draws.set_epoch(epoch)
-    shown = Counter(index for index, _ in draws)
+    shown = Counter(index for index, _, _ in draws)
     assert len(draws) == sum(shown.values()) == max(count, least)
     assert set(shown) == set(indices)
     assert max(shown.values()) - min(shown.values()) <= 1
@@ -123,7 +123,7 @@ def test_an_epoch_shows_every_frame_as_evenly_as_can_be(count: int, least: int, 
 
 
 def test_a_frame_shown_twice_is_augmented_anew() -> None:
-    seeds = [seed for _, seed in Draws([7], least=50, seed=0)]
+    seeds = [seed for _, seed, _ in Draws([7], least=50, seed=0)]
     assert len(set(seeds)) == 50
 
 
@@ -136,10 +136,10 @@ def test_devices_share_an_epoch_and_each_hears_of_the_next(monkeypatch: pytest.M
         monkeypatch.setattr(module.distributed, "get_rank", lambda rank=rank: rank)
         samplers.append(Draws(list(range(count)), least=2, seed=0))
     assert len({len(sampler) for sampler in samplers}) == 1
-    shown = Counter(index for sampler in samplers for index, _ in sampler)
+    shown = Counter(index for sampler in samplers for index, _, _ in sampler)
     assert set(shown) == set(range(count))
     assert max(shown.values()) - min(shown.values()) <= 1
-    seeds = [seed for sampler in samplers for _, seed in sampler]
+    seeds = [seed for sampler in samplers for _, seed, _ in sampler]
     assert len(set(seeds)) == len(seeds) >= 6
     # Lightning wraps a sampler of another kind in one that keeps the epoch to itself.
     assert isinstance(samplers[0], torch.utils.data.DistributedSampler)
@@ -206,6 +206,57 @@ def test_to_overfit_it_validates_on_the_frames_it_trains_on(tmp_path: Path) -> N
     assert list(few.labels) == keys[:2]
     with pytest.raises(ConfigError, match=r"datamodule\.overfit: expected null or a number of frames from 1, got 0"):
         PoseDataModule(FRAMES, split, Input(16, 24), A.Compose([], keypoint_params=XY), seed=0, overfit=0)
+
+
+class SeenImages(lightning.Callback):
+    """Whether each epoch showed the frames as they are."""
+
+    def __init__(self) -> None:
+        self.plain: list[bool] = []
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: object, batch: PoseBatch, index: int) -> None:
+        is_plain = all(
+            torch.equal(image, torch.from_numpy(FRAMES[KEYS.index(key)].image).permute(2, 0, 1))
+            for image, key in zip(batch.images, batch.keys, strict=True)
+        )
+        if index == 0:
+            self.plain.append(is_plain)
+        else:
+            self.plain[-1] &= is_plain
+
+
+KEYS = [frame.key for frame in FRAMES.frames]
+
+
+def closing_run(folder: Path, share: float, **until: int) -> list[bool]:
+    """Which epochs of a run showed the frames as they are, which only the closing ones do."""
+    split = Split(tuple(KEYS[:5]), tuple(KEYS[5:]), ())
+    inverted = A.Compose([A.InvertImg(p=1.0)], keypoint_params=XY)
+    plain = A.Compose([], keypoint_params=XY)
+    batches = PoseDataModule(
+        FRAMES, split, Input(16, 24), inverted, seed=0, batch_size=2, workers=0, closing=plain, closing_share=share
+    )
+    pipeline, _ = run_of(tiny_config(), FRAMES)
+    seen = SeenImages()
+    trainer_of(folder, callbacks=[seen], **until).fit(pipeline, datamodule=batches)
+    return seen.plain
+
+
+@pytest.mark.parametrize(
+    ("share", "plain"),
+    [(0.0, [False] * 4), (0.25, [False, False, False, True]), (0.5, [False, False, True, True]), (1.0, [True] * 4)],
+)
+def test_the_last_epochs_see_the_closing_augmentation(tmp_path: Path, share: float, plain: list[bool]) -> None:
+    assert closing_run(tmp_path, share, max_epochs=4) == plain
+
+
+def test_a_share_of_no_known_number_of_epochs_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"closing_share=0\.5: a share of how many epochs\?"):
+        closing_run(tmp_path, 0.5, max_epochs=-1, max_steps=4)
+    with pytest.raises(ConfigError, match=r"trainer: its schedule .* Set trainer\.max_epochs"):
+        closing_run(tmp_path, 0, max_epochs=-1)
+    with pytest.raises(ConfigError, match=r"closing_share: expected a share from 0 to 1, got 2"):
+        closing_run(tmp_path, 2, max_epochs=4)
 
 
 def test_a_worker_ends_when_the_process_it_works_for_is_gone() -> None:
