@@ -59,6 +59,8 @@ class SyntheticFrames(LabelledFrames):
 
     frames: how many, shared out over `videos` in turn, so that frame i is the same whatever their number.
     height, width: px. animals: in each video, or (fewest, most); those beyond the fewest come and go.
+    coming_and_going: false: each video has a number of its own between the fewest and the most, and all of them stay.
+    roam: share of the image's sides that the animals who stay keep within, to either side of its centre.
     skeleton: "quadruped", "mouse", "fly", or a mapping with joints and marks (see `datasets.bodies.Body`).
     occlusion: share of the image under cover. animal_length: from nose to the root of the tail, as a share of the
     shorter side; by default 0.5 for one animal and less for more. identity_marks: paint each individual in colours of
@@ -78,6 +80,8 @@ class SyntheticFrames(LabelledFrames):
         height: int = 128,
         width: int = 128,
         animals: int | Sequence[int] = 1,
+        coming_and_going: bool = True,
+        roam: float = 0.36,
         skeleton: str | Mapping[str, Any] = "quadruped",
         videos: int = 8,
         occlusion: float = 0.05,
@@ -92,6 +96,7 @@ class SyntheticFrames(LabelledFrames):
         _check("videos", videos, videos >= 1, "at least 1")
         _check("height and width", (height, width), min(height, width) >= 16, "at least 16 px each")
         _check("animals", animals, 0 <= fewest <= most, "a number from 0, or [fewest, most]")
+        _check("roam", roam, 0.2 <= roam <= 1, "a share from 0.2 to 1")
         _check("occlusion", occlusion, 0 <= occlusion <= 0.5, "a share from 0 to 0.5")
         _check("unique_points", unique_points, 0 <= unique_points <= len(stages.LANDMARKS), "0 to 6")
         _check("seconds_between_frames", seconds_between_frames, seconds_between_frames > 0, "more than 0")
@@ -105,8 +110,13 @@ class SyntheticFrames(LabelledFrames):
         self.individuals = tuple(f"animal{number}" for number in range(1, most + 1))
         self.identified = identity_marks
         share = animal_length or 0.5 / max(most, 1) ** 0.35
+        # In turn, so that every number is there, and as often.
+        stays = [fewest if coming_and_going else fewest + video % (most - fewest + 1) for video in range(videos)]
         self._scenes = tuple(
-            self._draw_scene(video, (fewest, most), share * min(height, width), occlusion) for video in range(videos)
+            self._draw_scene(
+                video, (stay, most if coming_and_going else stay), share * min(height, width), roam, occlusion
+            )
+            for video, stay in enumerate(stays)
         )
         self._backdrops: dict[int, tuple[Canvas, Layer | None]] = {}
         self.frames = tuple(self._label(index) for index in range(frames))
@@ -193,7 +203,7 @@ class SyntheticFrames(LabelledFrames):
             self._backdrops[video] = ground, layer
         return self._backdrops[video]
 
-    def _draw_scene(self, video: int, animals: tuple[int, int], length: float, occlusion: float) -> _Scene:
+    def _draw_scene(self, video: int, animals: tuple[int, int], length: float, roam: float, occlusion: float) -> _Scene:
         rng = self._chance(_LOOK, video)
         has_arena = bool(rng.random() < 0.5)
         look = stages.draw_look(rng)
@@ -208,7 +218,7 @@ class SyntheticFrames(LabelledFrames):
                 palette=look.palette,
                 marked=self._identity_marks,
                 # Who only comes and goes walks far beyond the edge of the picture.
-                reach=0.36 if individual < fewest else 1.0,
+                reach=roam if individual < fewest else 1.0,
             )
             for individual in range(most)
         ]

@@ -127,6 +127,22 @@ def test_points_outside_the_image_are_missing_and_animals_that_left_are_not_ther
     assert missing > 100
 
 
+def test_where_nobody_comes_or_goes_each_video_keeps_its_number_and_all_numbers_occur() -> None:
+    data = SyntheticFrames(frames=80, videos=8, animals=(2, 5), coming_and_going=False, animal_length=0.2, roam=0.3)
+    counts = {video: {len(frame.keypoints_in_image) for frame in data.frames[video::8]} for video in range(8)}
+    assert all(len(numbers) == 1 for numbers in counts.values())
+    assert sorted(number for (number,) in counts.values()) == [2, 2, 3, 3, 4, 4, 5, 5]
+    assert data.max_animals == 5
+
+
+@pytest.mark.parametrize("roam", [0.25, 0.4])
+def test_animals_that_stay_keep_to_their_share_of_the_picture(roam: float) -> None:
+    length = 0.1  # from nose to the root of the tail; no keypoint is much farther from the middle
+    data = SyntheticFrames(frames=300, height=200, width=200, animals=2, animal_length=length, roam=roam)
+    away = np.concatenate([np.abs(frame.keypoints_in_image - 99.5).reshape(-1, 2) for frame in data.frames]) / 200
+    assert roam - 0.1 < np.nanmax(away) < roam + 2 * length
+
+
 def test_boxes_hold_the_animal_and_areas_fit_into_them() -> None:
     data = SyntheticFrames(frames=100, animals=2, skeleton="fly")
     for frame in data.frames:
@@ -220,6 +236,7 @@ def test_the_option_file_names_this_class_and_its_arguments() -> None:
         ({"animals": [1, 2, 3]}, "animals"),
         ({"height": 8}, "height and width"),
         ({"occlusion": 0.9}, "occlusion"),
+        ({"roam": 0.1}, "roam"),
         ({"unique_points": 7}, "unique_points"),
         ({"seed": -1}, "seed"),
         ({"animal_length": 0.0}, "animal_length"),
