@@ -152,7 +152,7 @@ class Trainable(LightningModule):
         steps = self.trainer.estimated_stepping_batches
         if math.isinf(steps):
             raise ConfigError(
-                "trainer: its schedule of learning rates needs a run with an end. Set trainer.max_epochs or trainer.max_steps."
+                "trainer: the schedule of learning rates needs a run with an end. Set trainer.max_epochs, or max_steps."
             )
         optimizer = self.optimizer([(name, weight) for name, weight in self.named_parameters() if weight.requires_grad])
         return {"optimizer": optimizer, "lr_scheduler": self.schedule(optimizer, int(steps))}

@@ -253,7 +253,7 @@ def test_the_last_epochs_see_the_closing_augmentation(tmp_path: Path, share: flo
 def test_a_share_of_no_known_number_of_epochs_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"closing_share=0\.5: a share of how many epochs\?"):
         closing_run(tmp_path, 0.5, max_epochs=-1, max_steps=4)
-    with pytest.raises(ConfigError, match=r"trainer: its schedule .* Set trainer\.max_epochs"):
+    with pytest.raises(ConfigError, match=r"trainer: the schedule .* Set trainer\.max_epochs"):
         closing_run(tmp_path, 0, max_epochs=-1)
     with pytest.raises(ConfigError, match=r"closing_share: expected a share from 0 to 1, got 2"):
         closing_run(tmp_path, 2, max_epochs=4)
