@@ -8,6 +8,7 @@ import json
 import math
 import os
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 FILE = "run.json"
 HERE = "<run>"  # stands for the run folder, which may be moved
 NOT_OF_THE_RUN = ("run_dir", "resume", "sweep")  # two configs that differ only in these describe the same run
+STARTING = 5.0  # seconds; a run.json that is empty for longer is not that of a run that is just starting
 Objective = float | list[float]
 
 
@@ -95,14 +97,56 @@ def begin(config: Mapping[str, Any]) -> None:
 
 
 def _claim(run_dir: Path, fresh: Mapping[str, Any]) -> None:
-    """The first run.json of a folder: of two runs that start there at once, one is told."""
+    """The first run.json of a folder, whole from its first moment: of two runs that start there at once, one is told."""
+    place, beside = run_dir / FILE, _written_beside(run_dir, fresh)
     try:
-        os.close(os.open(run_dir / FILE, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        _put_first(beside, place)
     except FileExistsError:
-        raise TakenError(
-            f"{run_dir}: another run has just started in this folder. Start again, or give a folder with hydra.run.dir=..."
-        ) from None
-    _write(run_dir, fresh)
+        if not _replaced_torn(beside, place):
+            raise TakenError(
+                f"{run_dir}: another run has just started in this folder, or the {FILE} in it is of something else. Start "
+                "again, or give a folder with hydra.run.dir=..."
+            ) from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _put_first(beside: Path, place: Path) -> None:
+    """Put a file into its place. Raises FileExistsError where there is one."""
+    try:
+        os.link(beside, place)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: a kill between these two lines leaves an empty file
+        os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        beside.replace(place)
+
+
+def _replaced_torn(beside: Path, place: Path) -> bool:
+    """Whether the file in the place was one that a kill or a power cut has left empty or torn; it is replaced then."""
+    with place.open("r+") as there:
+        try:
+            import fcntl
+
+            fcntl.flock(there, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # another run is just doing the same
+            return False
+        except (ImportError, OSError):  # a file system without locks, or Windows
+            pass
+        age = time.time() - place.stat().st_mtime
+        has_stayed = os.path.samestat(os.fstat(there.fileno()), place.stat())
+        if not (has_stayed and _is_torn(place) and age > STARTING):
+            return False
+        beside.replace(place)
+        return True
+
+
+def _is_torn(path: Path) -> bool:
+    try:
+        json.loads(path.read_text())
+    except ValueError:
+        return True
+    return False
 
 
 def _taken(run_dir: Path, earlier: Mapping[str, Any], config: Mapping[str, Any]) -> str:
@@ -228,9 +272,13 @@ def note(run_dir: Path, **entries: Any) -> None:
 
 
 def _write(run_dir: Path, content: Mapping[str, Any]) -> None:
-    beside = run_dir / f".{FILE}.{os.getpid()}"
+    _written_beside(run_dir, content).replace(run_dir / FILE)
+
+
+def _written_beside(run_dir: Path, content: Mapping[str, Any]) -> Path:
+    beside = run_dir / f".{FILE}.{uuid.uuid4().hex}"
     beside.write_text(json.dumps(content, indent=1) + "\n")
-    beside.replace(run_dir / FILE)
+    return beside
 
 
 def _seconds_so_far(run_dir: Path, earlier: Mapping[str, Any]) -> float:

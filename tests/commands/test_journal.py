@@ -1,7 +1,10 @@
 """run.json: what it says of a run that ends well, badly or not at all, and which folder it refuses."""
 
+import errno
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +94,64 @@ def test_a_second_run_in_a_folder_is_refused(changes: dict[str, Any], expected: 
     assert (tmp_path / "run.json").read_bytes() == before
 
 
-def test_of_two_that_start_at_once_one_is_told(tmp_path: Path) -> None:
+def test_beside_a_run_that_is_just_starting_another_is_told(tmp_path: Path) -> None:
     (tmp_path / "run.json").touch()  # the other has made it, and not yet written
     with pytest.raises(TakenError, match="another run has just started in this folder"):
         begin(config_of(tmp_path))
+
+
+@pytest.fixture(params=[True, False], ids=["links", "no links"])
+def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One with hard links, and one without."""
+
+    def refused(*given: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    if not request.param:
+        monkeypatch.setattr(os, "link", refused)
+
+
+@pytest.mark.parametrize("left", ["", '{"status": "runn', "\0" * 512])
+def test_a_file_that_a_kill_has_torn_blocks_no_folder(left: str, file_system: None, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(left)
+    os.utime(tmp_path / "run.json", (time.time() - 60, time.time() - 60))
+    begin(config_of(tmp_path))
+    assert (read(tmp_path) or {})["status"] == "running"
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_a_run_json_of_something_else_is_left_alone(file_system: None, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"of": "another program"}')
+    os.utime(tmp_path / "run.json", (0, 0))
+    with pytest.raises(TakenError):
+        begin(config_of(tmp_path))
+    assert (tmp_path / "run.json").read_text() == '{"of": "another program"}'
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("left", [None, ""])
+def test_of_many_that_start_at_once_one_wins(left: str | None, file_system: None, tmp_path: Path) -> None:
+    for attempt in range(20):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        if left is not None:
+            (folder / "run.json").write_text(left)
+            os.utime(folder / "run.json", (0, 0))
+        together = threading.Barrier(4)
+
+        def start(seed: int, folder: Path = folder, together: threading.Barrier = together) -> bool:
+            together.wait()
+            try:
+                begin(config_of(folder, seed=seed))
+            except TakenError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(4) as pool:
+            won = list(pool.map(start, range(4)))
+        assert sum(won) == 1, won
+        assert (read(folder) or {})["config"]["seed"] == won.index(True)
+        assert [path.name for path in folder.iterdir()] == ["run.json"]
 
 
 def test_a_resumed_run_may_change_its_config(tmp_path: Path) -> None:
