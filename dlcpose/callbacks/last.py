@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
+
+from dlcpose.callbacks.requeue import queue_again
 
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]  # SLURM's pre-emption
 
@@ -102,17 +103,5 @@ class StopWhenTold(Checkpoint):
             saved = f"saved {self.path}. Go on with resume=last" if trainer.global_step else "before its first step"
             print(f"dlcpose: stopped by {number.name}, {saved}.", file=sys.stderr, flush=True)
             if number == getattr(signal, "SIGUSR1", None) and "SLURM_JOB_ID" in os.environ:
-                _queue_again()
+                queue_again()
         raise SystemExit(128 + number)
-
-
-def _queue_again() -> None:
-    """Ask SLURM to start this job anew, which will go on here."""
-    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    job = f"{array}_{task}" if array and task else os.environ["SLURM_JOB_ID"]
-    try:
-        code = subprocess.run(["scontrol", "requeue", job], check=False).returncode
-    except OSError as error:
-        code = error.errno or 1
-    if code:
-        print(f"dlcpose: scontrol requeue {job} failed ({code}): submit the job again.", file=sys.stderr)

@@ -28,7 +28,8 @@ class PosePictures(Callback):
         if sheet is not None:
             for logger in trainer.loggers:
                 if isinstance(logger, Tracker):
-                    logger.show("val/predictions", sheet, trainer.global_step)
+                    # The step that was the last, as with the figures beside it; the next belongs to the epoch to come.
+                    logger.show("val/predictions", sheet, trainer.global_step - 1)
             if self.folder is not None:
                 write_png(Path(self.folder) / f"epoch_{epoch:04d}.png", sheet)
 

@@ -33,7 +33,7 @@ def compare_command(
     from rich.console import Console
     from rich.table import Table
 
-    from dlcpose.exporters.comparison_page import table_rows, write_comparison
+    from dlcpose.exporters.comparison_page import command_of, table_rows, write_comparison
 
     made = comparison_of(runs, by=by)
     title = f"{runs[0].resolve().name}" if len(runs) == 1 else f"{len(made.runs)} runs"
@@ -50,6 +50,8 @@ def compare_command(
     for run in made.runs:
         if run.status != "finished":
             print(f"not finished: {run.name}: {run.error or 'killed, or still running'}")
+    best = made.settings[0].runs[0]
+    print(f"{best.name} again: {command_of(best)}")
     print(folder / "comparison.html")
 
 
@@ -141,7 +143,17 @@ def _entry_without_record(folder: Path) -> dict[str, Any]:
         "status": "finished",
         "config": config if isinstance(config, dict) else {},
         "overrides": overrides if isinstance(overrides, list) else [],
+        "config_dir": _own_options(content("hydra.yaml")),
     }
+
+
+def _own_options(hydra: Any) -> str | None:
+    """The folder that `--config-dir` named, by Hydra's own record."""
+    try:
+        sources = hydra["hydra"]["runtime"]["config_sources"]
+        return next((str(source["path"]) for source in sources if source["provider"] == "command-line"), None)
+    except (KeyError, TypeError):
+        return None
 
 
 def _figures(folder: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ for each device, gives each its own folder, and within a sweep its own sweep.
 import contextlib
 import json
 import logging
+import logging.config
 import os
 import signal
 import sys
@@ -35,7 +36,19 @@ class RankError(DlcposeError):
 
 def _job(config: dict[str, Any]) -> dict[str, Any]:
     """What another process has to know of a run to take part in it, and to say of it what this one would."""
-    return {"config": config, "argv": sys.argv, "overrides": overrides()}
+    return {"config": config, "argv": sys.argv, "overrides": overrides(), "logging": _logging()}
+
+
+def _logging() -> dict[str, Any] | None:
+    """How Hydra has set up what is logged, to the screen and to train.log; None outside of Hydra."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    if not HydraConfig.initialized():
+        return None
+    found = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True)
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}
 
 
 def _take_over(job: Mapping[str, Any]) -> None:
@@ -167,7 +180,9 @@ def main() -> None:
     """`python -m dlcpose.commands.ranks FILE`: one process of several that `train_in_processes` started."""
     from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
+    from dlcpose.callbacks.requeue import queued_again_when_told
     from dlcpose.commands.entry import explained
+    from dlcpose.commands.journal import is_helper
     from dlcpose.commands.train import train_here
     from dlcpose.datasets.datamodule import end_with
 
@@ -177,8 +192,11 @@ def main() -> None:
     threading.Thread(target=end_with, args=(content["parent"],), daemon=True).start()
     errors = get_error_handler()
     errors.initialize()
+    if content["logging"] is not None and not is_helper():  # what the first says is what one process alone would say
+        logging.config.dictConfig(content["logging"])
     try:
-        value = train_here(content["config"])
+        with queued_again_when_told(asks=not is_helper()):
+            value = train_here(content["config"])
     except Exception as error:
         if (reason := explained(error, "train", ())) is None:
             errors.record_exception(error)

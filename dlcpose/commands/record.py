@@ -72,13 +72,26 @@ def guarded(loggers: "Mapping[str, Logger]") -> "list[Logger]":
     ]
 
 
-def begin_tracking(trainer: "Trainer", facts: Mapping[str, Any]) -> None:
-    """Tell every tracker what the run is. Raises ConfigError where one cannot begin."""
+def begin_tracking(trainer: "Trainer", facts: Mapping[str, Any], resumed: Path | None = None) -> None:
+    """Tell every tracker what the run is, and with which step it begins. Raises ConfigError where one cannot begin.
+
+    resumed: the checkpoint that it goes on from.
+    """
     from dlcpose.loggers.tracker import Tracker
 
-    for logger in trainer.loggers:
-        if isinstance(logger, Tracker):
-            logger.begin(facts)
+    trackers = [logger for logger in trainer.loggers if isinstance(logger, Tracker)]
+    step = _step_of(resumed) if trackers and resumed is not None else 0
+    for tracker in trackers:
+        tracker.start_at(step)
+        tracker.begin(facts)
+
+
+def _step_of(checkpoint: Path) -> int:
+    """How many steps a run had made when a checkpoint was written."""
+    import torch
+
+    content = torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)  # weights stay where they are
+    return int(content["global_step"])
 
 
 def end_tracking(

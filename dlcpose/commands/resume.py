@@ -71,7 +71,11 @@ def settled(config: dict[str, Any]) -> dict[str, Any]:
         raise CheckpointError(
             f"resume=last: no run below {run_dir.parents[1]} has left a checkpoint. Start without it."
         )
-    print(f"resume=last: {run_dir} has no checkpoint yet, so it starts from its beginning", flush=True)
+    if detector_to_resume("last", run_dir) is not None:
+        begins = "so far only its detector has a checkpoint: it goes on with that"
+    else:
+        begins = "no checkpoint yet, so it starts from its beginning"
+    print(f"resume=last: {run_dir}: {begins}", flush=True)
     return config
 
 

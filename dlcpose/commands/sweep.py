@@ -147,7 +147,10 @@ def earlier_run(config: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str
     Where a run of the same config was killed, that config resumes it from its last checkpoint.
     """
     run_dir = Path(config["run_dir"])
-    found = read(run_dir) if in_a_sweep() else None
+    if not in_a_sweep():
+        return None, config
+    found = read(run_dir)
+    (run_dir / ERROR).unlink(missing_ok=True)  # of an earlier sweep; a moment ago, it would be taken for one of this
     if found is None or differences(found["config"], described(config)):
         return None, config  # begun, or refused, by journal.begin
     if found["status"] == "finished" and (not found.get("evaluated") or (run_dir / "evaluation/metrics.json").exists()):

@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlcpose.callbacks.requeue import queued_again_when_told
+from dlcpose.commands.batches import explaining_batches
 from dlcpose.commands.checks import KEYS, check_accelerator, check_keys, check_monitors, check_optimizer, check_seed
 from dlcpose.commands.compilation import check_compile, compile_networks
 from dlcpose.commands.detector import train_detector
 from dlcpose.commands.entry import run_hydra
-from dlcpose.commands.journal import Objective, note_cost, objectives, recorded
+from dlcpose.commands.journal import Objective, is_helper, note_cost, objectives, read, recorded
 from dlcpose.commands.memory import explaining_memory
 from dlcpose.commands.ranks import LEADER, follow, follows, processes_wanted, train_in_processes
 from dlcpose.commands.record import begin_tracking, close_trackers, end_tracking, guarded, record_run
@@ -28,13 +30,14 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """`train.py` and `dlcpose-train`."""
-    if follows():
-        follow(train_here)
-        return
-    try:
-        run_hydra("train", job)
-    finally:
-        LEADER.end()
+    with queued_again_when_told(asks=not is_helper()):
+        if follows():
+            follow(train_here)
+            return
+        try:
+            run_hydra("train", job)
+        finally:
+            LEADER.end()
 
 
 def job(config: dict[str, Any]) -> Objective:
@@ -130,8 +133,8 @@ def run(
     compile_networks(config["compile"], pipeline, trainer.strategy.root_device)
     succeeded = False
     try:
-        begin_tracking(trainer, facts)
-        with explaining_memory(config):
+        begin_tracking(trainer, facts, resumed)
+        with explaining_memory(config), explaining_batches(config):
             trainer.fit(pipeline, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
         note_cost(Path(config["run_dir"]), trainer, pipeline)
         figures = finish(config, parts, trainer, data, description.split)
@@ -207,6 +210,8 @@ def print_plan(
     trainer: "Trainer", pipeline: "Trainable", datamodule: "PoseDataModule", description: "Description"
 ) -> None:
     """Say what will be trained on what, before the first step."""
+    from dlcpose.exporters.comparison import command_again
+
     if not trainer.is_global_zero:
         return
     split, config = description.split, description.config
@@ -214,6 +219,8 @@ def print_plan(
     per_step = datamodule.batch_size * trainer.world_size * trainer.accumulate_grad_batches
     canvas = description.model_input.canvas
     print(f"run folder: {config['run_dir']}")
+    if (entry := read(Path(config["run_dir"]))) is not None:  # a detector's own run has none
+        print(f"the same again: {command_again(entry['overrides'], entry['config_dir'])}")
     print(f"frames: {len(split.train)} train, {len(split.val)} val, {len(split.test)} test")
     print(f"model: {weights / 1e6:.2f} M parameters, {pipeline.finds}")
     print(f"input: {'native size' if canvas is None else f'{canvas[1]}x{canvas[0]}'}")

@@ -1,6 +1,7 @@
 """Several runs beside each other: what they were set to, how good each setting is over its seeds, what it cost."""
 
 import math
+import shlex
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,13 @@ class Run:
     device: str = ""
     error: str = ""
     config_dir: str | None = None
+
+
+def command_again(overrides: Iterable[str], config_dir: str | None) -> str:
+    """The command that makes a run again in a folder of its own, from what it was asked for."""
+    kept = [override for override in overrides if not override.lstrip("+~").startswith(("sweep.", "resume="))]
+    own = [] if config_dir is None else ["--config-dir", config_dir]
+    return shlex.join(["python", "train.py", *own, *kept])
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ import io
 import json
 import math
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from dlcpose.exporters.comparison import COSTS, Comparison, Run, Setting, Spread, short_key, value_of
+from dlcpose.exporters.comparison import COSTS, Comparison, Run, Setting, Spread, command_again, short_key, value_of
 from dlcpose.exporters.comparison_plots import (
     SHADES,
     cost_against_figure,
@@ -209,9 +208,7 @@ def _run_row(made: Comparison, run: Run, folder: Path) -> dict[str, Any]:
 
 def command_of(run: Run) -> str:
     """The command that makes a run again, from the overrides that its folder keeps."""
-    kept = [override for override in run.overrides if not override.lstrip("+~").startswith(("sweep.", "resume="))]
-    own = [] if run.config_dir is None else ["--config-dir", run.config_dir]
-    return shlex.join(["python", "train.py", *own, *kept])
+    return command_again(run.overrides, run.config_dir)
 
 
 def _falling(shares: Mapping[str, float]) -> list[tuple[str, float]]:

@@ -29,6 +29,10 @@ class Guarded(Tracker, Logger):
         super().__init__()
         self.called, self.inner, self.is_dropped = called, inner, False
 
+    def start_at(self, step: int) -> None:
+        if isinstance(self.inner, Tracker):
+            self.inner.start_at(step)
+
     def begin(self, facts: Mapping[str, Any]) -> None:
         try:
             if isinstance(self.inner, Tracker):

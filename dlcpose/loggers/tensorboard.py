@@ -13,17 +13,25 @@ from dlcpose.structures.sample import Image
 
 
 class TensorBoardTracker(Tracker, TensorBoardLogger):
-    """Scalars, pictures and texts in event files below `save_dir`, and what its HParams page compares runs by."""
+    """Scalars, pictures and texts in event files below `save_dir`, and what its HParams page compares runs by.
+
+    Of a run that is resumed in its folder, TensorBoard drops what was logged of the steps that are done again.
+    """
 
     def __init__(self, save_dir: str, name: str = "tensorboard") -> None:
         super().__init__(save_dir, name=name, version="", default_hp_metric=False)
+        self.first_step = 0
+
+    def start_at(self, step: int) -> None:
+        self.first_step = step
+        self._kwargs["purge_step"] = step  # of the SummaryWriter that is made at its first use
 
     @rank_zero_only
     def begin(self, facts: Mapping[str, Any]) -> None:
         for name, content in facts.items():
             text = yaml.safe_dump(content, sort_keys=False) if isinstance(content, Mapping | list) else str(content)
             # Four spaces make it a block of code on the page.
-            self.experiment.add_text(name, "\n".join(f"    {line}" for line in text.splitlines()), 0)
+            self.experiment.add_text(name, "\n".join(f"    {line}" for line in text.splitlines()), self.first_step)
         self.experiment.flush()
 
     @rank_zero_only

@@ -11,6 +11,9 @@ from dlcpose.structures.sample import Image
 class Tracker(ABC):
     """A Lightning logger that takes these three things too, on the first of several devices only."""
 
+    def start_at(self, step: int) -> None:  # noqa: B027
+        """Before it begins: the step that the run begins with, 0 unless it is resumed. What is there of later is redone."""
+
     @abstractmethod
     def begin(self, facts: Mapping[str, Any]) -> None:
         """Record what a run is: its config, overrides, git revision and environment."""

@@ -8,8 +8,10 @@ from html import unescape
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dlcpose.commands.compare import comparison_of, read_run, run_folders, short_names
+from dlcpose.exporters.comparison_page import command_of
 from dlcpose.structures.errors import DataError
 from tests.commands.made_up_sweeps import error_of, made_up_run, made_up_sweep
 from tests.commands.shells import reason
@@ -54,6 +56,26 @@ def test_mistakes(arguments: tuple[str, ...], expected: str, here: Path, capsys:
     (here / "empty").mkdir()
     made_up_run(here / "rates" / "x", "resnet_18", 0.001, 0)
     assert reason(dlcpose(capsys, monkeypatch, "compare", *arguments)).startswith(expected)
+
+
+def test_the_command_of_the_best_run_is_printed(here: Path, capsys: Capture, monkeypatch: Patch) -> None:
+    made_up_sweep(here / "rates")
+    answer = dlcpose(capsys, monkeypatch, "compare", "rates")
+    assert answer.out.splitlines()[-2] == (
+        "model-hrnet_w32__optimizer.lr-0.001__seed-0 again: python train.py model=hrnet_w32 optimizer.lr=0.001 seed=0"
+    )
+
+
+def test_a_folder_of_options_is_known_without_run_json_too(tmp_path: Path) -> None:
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "overrides.yaml").write_text("[experiment=sharp, seed=3]")
+    assert command_of(read_run(tmp_path, "x")) == "python train.py experiment=sharp seed=3"
+    sources = [("hydra.conf", "pkg://hydra.conf", "hydra"), ("/lab/my lab", "file", "command-line")]
+    described = [{"path": path, "schema": schema, "provider": provider} for path, schema, provider in sources]
+    (tmp_path / ".hydra" / "hydra.yaml").write_text(
+        yaml.safe_dump({"hydra": {"runtime": {"config_sources": described}}})
+    )
+    assert command_of(read_run(tmp_path, "x")) == "python train.py --config-dir '/lab/my lab' experiment=sharp seed=3"
 
 
 def test_what_failed_or_was_killed_is_said(here: Path, capsys: Capture, monkeypatch: Patch) -> None:

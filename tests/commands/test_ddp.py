@@ -39,6 +39,7 @@ TWO = (
 # What each process of a run sees, as it begins to train.
 SPY = """
 import json
+import logging
 from pathlib import Path
 import yaml
 from pytorch_lightning import Callback
@@ -48,6 +49,7 @@ class Spy(Callback):
         config = yaml.safe_load(pl_module.described["config"])
         run_dir = Path(config["run_dir"])
         (run_dir / f"seen_by_{trainer.global_rank}.json").write_text(json.dumps(config, sort_keys=True))
+        logging.getLogger("spying").warning("a word of %d", trainer.global_rank)
 """
 
 
@@ -100,6 +102,9 @@ def test_two_processes_give_what_one_gives_with_twice_the_batch(here: Path, spie
     expected = {path.relative_to(alone) for path in alone.rglob("*")} | {Path("seen_by_0.json"), Path("seen_by_1.json")}
     assert {path.relative_to(both) for path in both.rglob("*")} == expected
     assert answer.out.count("run folder: ") == 1
+    log = (both / "train.log").read_text()
+    assert log.count("a word of 0") == 1
+    assert "a word of 1" not in log
     assert answer.last_line.startswith(f"{both}: mean error ")
 
 

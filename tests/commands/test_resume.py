@@ -52,10 +52,12 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again_and_is_not_mistak
     killed = run_at(tmp_path / "mine" / "day" / "killed", 2000, checkpoint=False)
     assert run_folder(str(tmp_path / "mine" / "day" / "fresh"), "last") == str(killed)
     assert settled(config_of(killed))["resume"] == "last"
-    assert "has no checkpoint yet" in capsys.readouterr().out
+    assert "no checkpoint yet" in capsys.readouterr().out
     assert checkpoint_to_resume("last", killed) is None
     detector = run_at(killed / "detector", 1500)
     assert detector_to_resume("last", killed) == detector / LAST
+    assert settled(config_of(killed))["resume"] == "last"
+    assert "only its detector has a checkpoint" in capsys.readouterr().out
     assert detector_to_resume(None, killed) is None
 
 

@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +145,44 @@ def test_a_detector_that_was_killed_goes_on_before_the_poses(here: Path, monkeyp
     assert begun == [0, 0, 1, 1, 1]  # two steps in each of two epochs
     assert_same_run(here / "straight" / "detector", here / "stopped" / "detector")
     assert_same_run(here / "straight", here / "stopped")
+
+
+def test_a_job_that_slurm_pre_empts_is_queued_again_and_goes_on_in_its_folder(tmp_path: Path) -> None:
+    asked, program = tmp_path / "asked.txt", tmp_path / "bin" / "scontrol"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" >> "{asked}"\n')
+    program.chmod(0o755)
+    settings = {
+        "OMP_NUM_THREADS": "1",
+        "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
+        "SLURM_JOB_ID": "77",
+    }
+    # Of the twenty epochs none is the last before the signal comes.
+    command = (REPOSITORY / "train.py", *SMALL_RUN, "name=mice", "trainer.max_epochs=20")
+    first = subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        cwd=tmp_path,
+        env={**os.environ, **settings, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert first.stdout is not None
+    assert any(line.startswith("epoch 1/20") for line in first.stdout)
+    first.send_signal(signal.SIGUSR1)
+    _, err = first.communicate(timeout=600)
+    assert first.returncode == 128 + signal.SIGUSR1, err
+    assert "dlcpose: stopped by SIGUSR1, saved " in err
+    assert asked.read_text() == "requeue 77\n"
+    (run,) = (tmp_path / "outputs" / "mice").glob("*/*")
+    done = content(run / "checkpoints" / "last.ckpt")["epoch"]
+    assert not (run / "evaluation").exists()
+
+    again = python(*command, cwd=tmp_path, **settings, SLURM_RESTART_COUNT="1")
+    assert again.code == 0, again.err
+    assert list((tmp_path / "outputs" / "mice").glob("*/*")) == [run]  # whatever the clock says by now
+    epochs = [int(line.split("/")[0].removeprefix("epoch ")) for line in again.out.splitlines() if "epoch " in line]
+    assert epochs[0] > max(1, done)
+    assert epochs == list(range(epochs[0], 21))
+    assert (run / "evaluation" / "metrics.json").exists()
+    assert asked.read_text() == "requeue 77\n"

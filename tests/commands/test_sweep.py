@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from dlcpose.commands import train as training
 from dlcpose.commands.journal import read
+from dlcpose.commands.resume import detector_to_resume
 from dlcpose.commands.sweep import LOCK, LONGEST_NAME, job_folder, quoted, report
 from dlcpose.structures.errors import DataError
 from tests.commands.shells import SMALL, TINY, reason, shell
@@ -76,6 +77,27 @@ def test_what_is_done_is_not_done_again_and_what_was_killed_goes_on(trained: lis
     assert "another config (trainer.max_epochs: 27 there, 5 here). Give another sweep.name, or remove that" in said
     assert trained == []
     assert (read(first) or {})["status"] == "finished"
+
+
+def test_a_job_that_was_killed_as_its_detector_trained_goes_on_with_the_detector(
+    trained: list[Any], here: Path
+) -> None:
+    command = ("-m", "sweep.name=s", "model=top_down_resnet_18", "init_from=other.ckpt", "seed=0,1")
+    assert shell("train.py", *command).code == 0
+    killed, young = (here / "multirun" / "s" / f"seed-{seed}" for seed in (0, 1))
+    for job in (killed, young):
+        entry = json.loads((job / "run.json").read_text())
+        (job / "run.json").write_text(json.dumps({**entry, "status": "running"}))
+    (killed / "detector" / "checkpoints").mkdir(parents=True)
+    (killed / "detector" / "checkpoints" / "last.ckpt").touch()
+    trained.clear()
+    answer = shell("train.py", *command)
+    assert answer.code == 0, answer.err
+    assert [config["seed"] for config in trained] == [0, 1]
+    found = [detector_to_resume(config["resume"], Path(config["run_dir"])) for config in trained]
+    assert found == [killed / "detector" / "checkpoints" / "last.ckpt", None]
+    # Its poses have no weights yet: they begin with those that it was given.
+    assert [config["init_from"] for config in trained] == ["other.ckpt"] * 2
 
 
 def test_a_failed_job_ends_no_sweep_and_is_told_at_the_end(trained: list[Any], here: Path, monkeypatch: Patch) -> None:

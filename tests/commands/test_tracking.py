@@ -24,6 +24,7 @@ from wandb.proto import wandb_internal_pb2
 from dlcpose.commands.record import git_revision
 from dlcpose.loggers.csv import _ContinuedWriter
 from dlcpose.loggers.tensorboard import TensorBoardTracker
+from dlcpose.pipelines.base import Pipeline
 from tests.commands.shells import REPOSITORY, SMALL, TINY, Answer, reason, shell
 
 PAGE = REPOSITORY / "docs" / "tracking.md"
@@ -179,6 +180,69 @@ def test_mlflow_holds_all_of_the_run(
     tracked: Path, logged: pd.DataFrame, outcome: dict[str, float], tmp_path: Path
 ) -> None:
     assert_in_mlflow(f"sqlite:///{tracked}/mlflow.db", "resnet_18", tracked, logged, outcome, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def gone_on(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run with every tracker that was ended in its second epoch, one step into it, and resumed."""
+    pytest.importorskip("mlflow", reason="mlflow is an extra: pip install 'dlcpose[mlflow]'")
+    folder = tmp_path_factory.mktemp("gone_on")
+    step, begun = Pipeline.training_step, []
+
+    def killed(pipeline: Pipeline, batch: Any, index: int) -> Any:
+        begun.append(index)
+        if len(begun) == STEPS + 2:
+            raise RuntimeError("killed")
+        return step(pipeline, batch, index)
+
+    command = (
+        *("train.py", "logger=[csv,wandb,tensorboard,mlflow]", "logger.wandb.offline=true", *SMALL, *TINY),
+        *(f"trainer.max_epochs={EPOCHS}", "trainer.log_every_n_steps=1", "callback.pictures.every_n_epochs=1"),
+        "hydra.run.dir=run",
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        for name in ("WANDB_API_KEY", "WANDB_MODE"):
+            patched.delenv(name, raising=False)
+        patched.setattr(Pipeline, "training_step", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            shell(*command, HOME=str(folder / "home"))
+        assert (folder / "run" / "checkpoints" / "last.ckpt").is_file()
+        answer = shell(*command, "resume=last", HOME=str(folder / "home"))
+    assert answer.code == 0, answer.err
+    assert begun == [0, 1, 0, 1, 0, 1]  # the second epoch once more
+    return folder / "run"
+
+
+def test_tensorboard_shows_each_step_of_a_resumed_run_once(gone_on: Path) -> None:
+    logged = pd.read_csv(gone_on / "metrics.csv").groupby("step").first()
+    events = EventAccumulator(str(gone_on / "tensorboard"), size_guidance={"images": 0, "scalars": 0, "tensors": 0})
+    events.Reload()
+    for name in FIGURES:
+        found = [(event.step, event.value) for event in events.Scalars(name)]
+        assert [step for step, _ in found] == list(logged[name].dropna().index), name
+        assert dict(found) == pytest.approx(dict(logged[name].dropna()), rel=1e-5), name
+    assert [image.step for image in events.Images("val/predictions")] == list(logged["val/loss"].dropna().index)
+    kept = EventAccumulator(str(gone_on / "tensorboard"), purge_orphaned_data=False)
+    kept.Reload()
+    assert len(kept.Scalars("lr-AdamW")) > len(events.Scalars("lr-AdamW"))  # there was something to drop
+
+
+def test_mlflow_and_wandb_go_on_with_the_run_of_the_folder(gone_on: Path) -> None:
+    from mlflow import MlflowClient
+
+    logged = pd.read_csv(gone_on / "metrics.csv").groupby("step").first()
+    client = MlflowClient(f"sqlite:///{gone_on}/mlflow.db")
+    (entry,) = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    assert entry.info.status == "FINISHED"
+    assert entry.data.params["resume"] == "None"  # as it began
+    for name in FIGURES:
+        history = client.get_metric_history(entry.info.run_id, name)
+        assert {metric.step for metric in history} == set(logged[name].dropna().index), name
+    assert "test/mean_error_px" in entry.data.metrics
+    names = [folder.name for folder in gone_on.glob("wandb/offline-run-*")]
+    assert len(names) == 2
+    assert len({name.rpartition("-")[2] for name in names}) == 1
 
 
 @pytest.fixture

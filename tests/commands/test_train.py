@@ -205,6 +205,19 @@ def test_resuming_where_nothing_was_left_or_frames_are_gone_is_refused(two_epoch
     assert "4 frames of that run are no longer in the data, such as labeled-data/rendered" in reason(answer)
 
 
+def test_half_precision_on_a_cpu_is_bf16(here: Path) -> None:
+    answer = shell("train.py", *SMALL, *TINY, "trainer.accelerator=cpu", "trainer.precision=16-mixed")
+    assert answer.code == 0, answer.err
+    assert ", bf16-mixed on CPU, " in answer.out  # torch has no float16 to train in there
+
+
+def test_a_detector_that_cannot_learn_from_one_frame_says_so(here: Path) -> None:
+    one = ("pipeline=detection", "detector=ssdlite", "datamodule.batch_size=1", "trainer.limit_train_batches=1")
+    said = reason(shell("train.py", *SMALL, *one))
+    assert said.startswith("datamodule.batch_size=1: a layer of this model normalises over its batch")
+    assert said.endswith("Take datamodule.batch_size=2 or more.")
+
+
 @pytest.mark.parametrize(
     "overrides", [["trainer=cpu", "trainer.precision=32-true"], ["trainer=default", "trainer.accelerator=cpu"]]
 )

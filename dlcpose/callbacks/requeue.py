@@ -1,0 +1,52 @@
+"""Asking SLURM to start a job anew, when it says that it will soon be stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+PATIENCE = 20  # seconds that another process of the job waits for the first one to ask
+
+
+@contextmanager
+def queued_again_when_told(*, asks: bool) -> Iterator[None]:
+    """A command within a job of SLURM that ends at SIGUSR1 and has the job queued again, whatever it is just doing.
+
+    While it trains, StopWhenTold takes the signal instead: then it also saves. asks: whether this process is the first
+    of those that share a run; the others do not ask, and end after it. Outside of SLURM nothing is changed.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if "SLURM_JOB_ID" not in os.environ or not hasattr(signal, "SIGUSR1") or not is_main:
+        yield
+        return
+
+    def end(number: int, frame: Any) -> None:
+        if not asks:
+            signal.alarm(PATIENCE)  # srun ends all processes with the first that ends: not this one
+            return
+        signal.signal(number, signal.SIG_IGN)
+        print("dlcpose: stopped by SIGUSR1, the job is queued again.", file=sys.stderr, flush=True)
+        queue_again()
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGUSR1, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def queue_again() -> None:
+    """Ask SLURM to start this job anew; says so where it cannot be asked."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    job = f"{array}_{task}" if array and task else os.environ["SLURM_JOB_ID"]
+    try:
+        code = subprocess.run(["scontrol", "requeue", job], check=False).returncode
+    except OSError as error:
+        code = error.errno or 1
+    if code:
+        print(f"dlcpose: scontrol requeue {job} failed ({code}): submit the job again.", file=sys.stderr)
