@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -71,27 +71,46 @@ def plot_scores(errors: Array, scores: Array, confidence: float) -> bytes:
     return _png(figure)
 
 
+class _Panel(NamedTuple):
+    """Series that share an axis, and which end of one of them is best."""
+
+    names: tuple[str, ...]
+    title: str
+    marked: str
+    best: str  # lowest, highest
+
+
+PANELS = (
+    _Panel(("train/loss", "val/loss"), "loss", "val/loss", "lowest"),
+    _Panel(("val/mean_error_px", "val/median_error_px"), "error (px)", "val/mean_error_px", "lowest"),
+    _Panel(("val/oks_ap", "val/oks_ap50"), "average precision of poses", "val/oks_ap", "highest"),
+    _Panel(("val/box_ap", "val/box_ap50"), "average precision of boxes", "val/box_ap", "highest"),
+)
+
+
 def plot_learning(table: pd.DataFrame) -> bytes:
-    """Losses and validation error over a run's epochs, as png; `table` has a column `epoch` and one for each series."""
-    losses = [name for name in ("train/loss", "val/loss") if name in table]
-    errors = [name for name in ("val/mean_error_px", "val/median_error_px") if name in table]
-    shown = [(names, title) for names, title in ((losses, "loss"), (errors, "error (px)")) if names]
+    """Losses and validation figures over a run's epochs, as png; `table` has a column `epoch` and one for each series."""
+    known = {name for name in table if np.isfinite(table[name].to_numpy(float)).any()}
+    shown = [panel for panel in PANELS if known.intersection(panel.names)]
     figure = _figure(4.6 * max(len(shown), 1), 3.4)
-    for axes, (names, title) in zip(figure.subplots(1, max(len(shown), 1), squeeze=False)[0], shown, strict=False):
+    for axes, panel in zip(figure.subplots(1, max(len(shown), 1), squeeze=False)[0], shown, strict=False):
+        names = [name for name in panel.names if name in known]
         for name, colour in zip(names, (ACCENT, SECOND), strict=False):
             series = table[["epoch", name]].dropna().groupby("epoch")[name].mean()
             series = series[np.isfinite(series)]
             axes.plot(series.index, series, "o-" if len(series) < 30 else "-", color=colour, markersize=3, label=name)
-            if name.startswith("val/") and len(series) and name == names[-1 if title == "loss" else 0]:
-                best = series.idxmin()
-                axes.plot([best], [series[best]], "o", color=INK, markersize=5, label=f"lowest {series[best]:.3g}")
+            if name == panel.marked:
+                best = series.idxmin() if panel.best == "lowest" else series.idxmax()
+                axes.plot(
+                    [best], [series[best]], "o", color=INK, markersize=5, label=f"{panel.best} {series[best]:.3g}"
+                )
         values = table[names].to_numpy(float)
         values = values[np.isfinite(values)]
-        if len(values) and values.min() > 0 and values.max() / values.min() > 20:
+        if panel.best == "lowest" and values.min() > 0 and values.max() / values.min() > 20:
             axes.set_yscale("log")
             _plain_ticks(axes)
         axes.legend(frameon=False, fontsize=9)
-        _dress(axes, title.capitalize(), "epoch", title)
+        _dress(axes, panel.title.capitalize(), "epoch", panel.title)
     return _png(figure)
 
 

@@ -258,6 +258,17 @@ def test_the_learning_curve_is_drawn_from_rows_with_gaps(tmp_path: Path) -> None
     assert cv2.imread(str(tmp_path / "loss.png")).shape[1] < cv2.imread(str(tmp_path / "curve.png")).shape[1]
 
 
+def test_the_learning_curve_has_a_panel_for_each_kind_of_figure_that_was_logged(tmp_path: Path) -> None:
+    widths = []
+    logged = {"epoch": [0, 1], "train/loss": [2.0, 1.0]}
+    for more in ({}, {"val/mean_error_px": [9.0, 5.0]}, {"val/oks_ap": [0.0, 0.5]}, {"val/box_ap": [np.nan, np.nan]}):
+        logged |= more
+        pd.DataFrame(logged).to_csv(tmp_path / "metrics.csv", index=False)
+        learning_curve(tmp_path / "metrics.csv", tmp_path / "curve.png")
+        widths.append(cv2.imread(str(tmp_path / "curve.png")).shape[1])
+    assert widths == [widths[0], 2 * widths[0], 3 * widths[0], 3 * widths[0]]  # nothing was logged of the last
+
+
 @pytest.mark.parametrize("content", ["", "epoch,step\n0,1\n", "epoch,step,val/loss\n0,1,\n"])
 def test_no_epoch_leaves_no_curve_and_says_so(tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "metrics.csv").write_text(content)
