@@ -52,7 +52,7 @@ class MlflowTracker(Tracker, MLFlowLogger):
     def begin(self, facts: Mapping[str, Any]) -> None:
         known = self._gone_on_with()
         (parameters,) = pandas.json_normalize(dict(facts["config"]), sep="/").to_dict("records")
-        self.log_hyperparams({name: value for name, value in parameters.items() if name not in known})
+        self.log_hyperparams({str(name): value for name, value in parameters.items() if name not in known})
         client, run_id = self.experiment, self.run_id
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / RECORD).write_text(json.dumps({"tracking_uri": self.store, "run_id": run_id}))
