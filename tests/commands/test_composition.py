@@ -127,7 +127,7 @@ def test_every_schedule_runs(schedule: str, here: Path) -> None:
         ("[tensorboard]", ["tensorboard/events.*"]),
         ("[csv,tensorboard]", ["metrics.csv", "tensorboard/events.*"]),
         ("[wandb]", ["wandb/offline-run-*/run-*.wandb"]),
-        ("[mlflow]", ["mlflow.db", "mlflow/*/artifacts/images/*.png"]),
+        ("[mlflow]", ["mlflow.db", "mlflow_run.json", "mlflow/*/artifacts/images/*.png"]),
     ],
 )
 def test_loggers_leave_what_they_should(loggers: str, left: list[str], here: Path) -> None:
