@@ -147,8 +147,8 @@ class PoseDataModule(LightningDataModule):
     worth validating. overfit: so many training frames are all that it trains on, and validates on, to see whether a model
     can learn them by heart. closing_share: of the run's epochs, the last of which see the augmentation `closing` in place
     of `transform`, so that a network ends on frames as they will come (Ge et al. 2021, YOLOX, section 2.1).
-    Raises ConfigError for a batch_size below 1, workers below 0, and a closing_share that is none or of no known number
-    of epochs.
+    Raises ConfigError for a batch_size below 1, workers below 0, and a closing_share that is none, of nothing, or of
+    no known number of epochs.
     """
 
     def __init__(
@@ -172,6 +172,11 @@ class PoseDataModule(LightningDataModule):
             raise ConfigError(f"datamodule.closing_share: expected a share from 0 to 1, got {closing_share}.")
         if overfit is not None and overfit < 1:
             raise ConfigError(f"datamodule.overfit: expected null or a number of frames from 1, got {overfit}.")
+        if closing_share and closing is None:
+            raise ConfigError(
+                f"datamodule.closing_share={closing_share}, but no augmentation to close with. "
+                "Take augmentation@datamodule.closing=light, or closing_share=0."
+            )
         if batch_size < 1 or (workers is not None and workers < 0):
             raise ConfigError(
                 f"datamodule: expected a batch_size from 1 and workers from 0, got {batch_size} and {workers}."

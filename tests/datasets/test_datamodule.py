@@ -255,6 +255,9 @@ def test_a_share_of_no_known_number_of_epochs_is_an_error(tmp_path: Path) -> Non
         closing_run(tmp_path, 0.5, max_epochs=-1, max_steps=4)
     with pytest.raises(ConfigError, match=r"trainer: the schedule .* Set trainer\.max_epochs"):
         closing_run(tmp_path, 0, max_epochs=-1)
+    split = Split(tuple(KEYS[:5]), tuple(KEYS[5:]), ())
+    with pytest.raises(ConfigError, match=r"closing_share=0\.5, but no augmentation to close with"):
+        PoseDataModule(FRAMES, split, Input(16, 24), A.Compose([], keypoint_params=XY), seed=0, closing_share=0.5)
     with pytest.raises(ConfigError, match=r"closing_share: expected a share from 0 to 1, got 2"):
         closing_run(tmp_path, 2, max_epochs=4)
 
