@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import warnings
@@ -115,3 +116,12 @@ def reason(answer: Answer) -> str:
     # What else stands there is a warning, never a second error.
     assert not re.search(r"^\w*Error:", answer.err, re.MULTILINE), answer.err
     return lines[0].removeprefix("dlcpose: ")
+
+
+def chromium(profile: Path) -> list[str] | None:
+    """The command of a headless browser, with a profile of its own; None where there is none."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        return None
+    own = (f"--user-data-dir={profile}", "--disable-background-networking", "--disable-dev-shm-usage")
+    return [found, "--headless", "--no-sandbox", "--disable-gpu", *own]

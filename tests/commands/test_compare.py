@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from html import unescape
 from pathlib import Path
@@ -14,7 +13,7 @@ from dlcpose.commands.compare import comparison_of, read_run, run_folders, short
 from dlcpose.exporters.comparison_page import command_of
 from dlcpose.structures.errors import DataError
 from tests.commands.made_up_sweeps import error_of, made_up_run, made_up_sweep
-from tests.commands.shells import reason
+from tests.commands.shells import chromium, reason
 from tests.commands.test_cli import dlcpose
 
 Capture = pytest.CaptureFixture[str]
@@ -156,15 +155,12 @@ def rows_of(page: str, table: str) -> list[list[str]]:
 
 
 @pytest.fixture
-def chromium(tmp_path: Path) -> list[str]:
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    own = (f"--user-data-dir={tmp_path / 'profile'}", "--disable-background-networking", "--disable-dev-shm-usage")
-    return [found, "--headless", "--no-sandbox", "--disable-gpu", *own]
+def browser(tmp_path: Path) -> list[str]:
+    found = chromium(tmp_path / "profile")
+    return found or pytest.skip("no Chromium on this machine: apt-get install chromium")
 
 
-def test_the_page_in_a_real_browser(here: Path, chromium: list[str], capsys: Capture, monkeypatch: Patch) -> None:
+def test_the_page_in_a_real_browser(here: Path, browser: list[str], capsys: Capture, monkeypatch: Patch) -> None:
     made_up_sweep(here / "rates")
     assert dlcpose(capsys, monkeypatch, "compare", "rates").code == 0
     page = here / "rates" / "comparison" / "comparison.html"
@@ -178,7 +174,7 @@ def test_the_page_in_a_real_browser(here: Path, chromium: list[str], capsys: Cap
     </script></body>"""
     page.write_text(page.read_text().replace("</body>", script))
     dumped = subprocess.run(
-        [*chromium, "--window-size=1200,900", "--dump-dom", page.as_uri()],
+        [*browser, "--window-size=1200,900", "--dump-dom", page.as_uri()],
         capture_output=True,
         text=True,
         check=True,

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import pytest
 
 from dlcpose.commands.compare import comparison_of
 from dlcpose.exporters.comparison_page import write_comparison
-from tests.commands.shells import REPOSITORY, SMALL, TINY, python
+from tests.commands.shells import REPOSITORY, SMALL, TINY, chromium, python
 from tests.commands.test_compare import rows_of
 
 JOBS = 12
@@ -80,10 +79,8 @@ def test_killed_half_way_it_is_completed_and_compared(tmp_path: Path) -> None:
 
 def as_a_browser_has_it(page: Path) -> str | None:
     """The page as Chromium has it, where there is one."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
+    browser = chromium(page.parent / "profile")
+    if browser is None:
         return None
-    own = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage")
-    profile = f"--user-data-dir={page.parent / 'profile'}"
-    command = [chromium, *own, profile, "--dump-dom", page.as_uri()]
+    command = [*browser, "--dump-dom", page.as_uri()]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
