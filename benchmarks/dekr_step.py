@@ -56,7 +56,8 @@ class OneByOne(nn.Module):
     def _adapted(self, features: Tensor, motion_weight: Tensor, motion_bias: Tensor, weight: Tensor) -> Tensor:
         motion = functional.conv2d(features, motion_weight, motion_bias, padding=1)  # (B, 6, h, w)
         matrix, shift = motion[:, :4].unflatten(1, (2, 2)), motion[:, 4:, None]
-        grid = self.block.grid  # (2, 9, 1, 1)
+        steps = torch.arange(-1.0, 2.0, device=features.device)
+        grid = torch.stack(torch.meshgrid(steps, steps, indexing="ij")).view(2, TAPS, 1, 1)  # y before x
         moved = (matrix[:, :, :, None] * grid).sum(dim=2) + shift  # (B, 2, 9, h, w), y before x
         from_grid = (moved - grid).transpose(1, 2).flatten(start_dim=1, end_dim=2)  # (B, 18, h, w)
         kernel = weight.unflatten(-1, (3, TAPS // 3))

@@ -1,6 +1,7 @@
 """Convolutions that choose where to look: the adaptive blocks of DEKR, for all keypoints at once."""
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +24,8 @@ class AdaptiveBlock(nn.Module):
         self.motion = nn.Conv2d(groups * channels, groups * 6, 3, padding=1, groups=groups)
         self.weight = nn.Parameter(torch.empty(groups, channels, channels, TAPS))
         self.norm = nn.BatchNorm2d(groups * channels)
-        self.grid: Tensor
-        self.register_buffer("grid", _regular_grid(), persistent=False)
+        self.taps_from_motion: Tensor
+        self.register_buffer("taps_from_motion", _taps_from_motion(), persistent=False)
         nn.init.zeros_(self.motion.weight)
         if self.motion.bias is not None:
             self.motion.bias.data = torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0, 0.0]).repeat(groups)
@@ -33,36 +34,47 @@ class AdaptiveBlock(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(B, G·C, h, w) -> the same."""
         batch, _, height, width = features.shape
-        motion = self.motion(features).float().view(batch, self.groups, 6, 1, height, width)
-        matrix, shift = motion[:, :, :4].unflatten(2, (2, 2)), motion[:, :, 4:]
-        # (B, G, 2, 2, 1, h, w) times (2, 9, 1, 1) over the matrix's columns: where the taps lie, seen from the cell
-        moved = (matrix * self.grid).sum(dim=3) + shift  # (B, G, 2, 9, h, w), y before x
-        adapted: Tensor = self.norm(sample_and_weigh(features, moved.flip(2), self.weight))
+        motion = self.motion(features).float().view(batch, self.groups, 6, height * width)
+        with _without_autocast(features.device):  # positions need more digits than bfloat16 has
+            taps = torch.matmul(self.taps_from_motion, motion).view(batch, self.groups, TAPS, 2, height, width)
+        adapted: Tensor = self.norm(sample_and_weigh(features, taps, self.weight))
         return functional.relu(adapted + features)
 
 
 def sample_and_weigh(features: Tensor, taps: Tensor, weight: Tensor) -> Tensor:
     """A deformable convolution of groups, zero beyond the border.
 
-    features: (B, G·C, h, w). taps: (B, G, 2, T, h, w), x before y: where each tap lies, in cells from the cell itself.
-    weight: (G, D, C, T). Returns (B, G·D, h, w). Equals torchvision.ops.deform_conv2d, but reads the taps of all groups
-    by one bilinear sampling and weighs them by one batched product: on two CPU cores six times faster, ten backwards.
+    features: (B, G·C, h, w). taps: (B, G, T, 2, h, w), x before y: where each tap lies, in cells from the cell itself.
+    weight: (G, D, C, T). Returns (B, G·D, h, w) in float32. Equals torchvision.ops.deform_conv2d, but reads the taps of
+    all groups by one bilinear sampling and weighs them by one batched product: on two CPU cores six times faster, ten
+    backwards.
     """
     batch, _, height, width = features.shape
     groups, _, channels, count = weight.shape
-    # All of this in float32: positions need more digits than bfloat16 has. Autocast touches none of these operations.
-    y = torch.arange(height, device=taps.device, dtype=torch.float32)[:, None]
-    x = torch.arange(width, device=taps.device, dtype=torch.float32)
-    across = (2 * (taps[:, :, 0].float() + x) + 1) / width - 1  # (B, G, T, h, w), −1 and 1 are the outer borders
-    down = (2 * (taps[:, :, 1].float() + y) + 1) / height - 1
-    places = torch.stack((across, down), dim=-1).view(batch * groups, count * height, width, 2)
-    grouped = features.float().reshape(batch * groups, channels, height, width)
-    read = functional.grid_sample(grouped, places, align_corners=False)  # (B·G, C, T·h, w)
-    columns = read.view(batch, groups, channels * count, height * width)
-    return torch.matmul(weight.flatten(start_dim=2), columns).view(batch, -1, height, width)
+    # grid_sample's coordinates: −1 and 1 are the outer borders, so that a cell is 2 / width wide.
+    cell = torch.tensor([2 / width, 2 / height], device=taps.device).view(2, 1, 1)
+    x, y = ((torch.arange(n, device=taps.device) + 0.5) * (2 / n) - 1 for n in (width, height))
+    centres = torch.stack(torch.meshgrid(x, y, indexing="xy"))  # (2, h, w)
+    places = torch.addcmul(centres, taps.float(), cell).permute(0, 1, 2, 4, 5, 3)
+    places = places.reshape(batch * groups, count * height, width, 2)
+    # Without autocast: to make bfloat16 of all that was read costs more than the product itself.
+    with _without_autocast(features.device):
+        grouped = features.float().reshape(batch * groups, channels, height, width)
+        read = functional.grid_sample(grouped, places, align_corners=False)  # (B·G, C, T·h, w)
+        columns = read.view(batch, groups, channels * count, height * width)
+        return torch.matmul(weight.flatten(start_dim=2), columns).view(batch, -1, height, width)
 
 
-def _regular_grid() -> Tensor:
-    """The taps of a plain 3x3 convolution: (2, 9, 1, 1), y before x."""
+def _without_autocast(device: torch.device) -> AbstractContextManager[None]:
+    available = torch.amp.is_autocast_available(device.type)  # it is not on "meta", where shapes alone are asked for
+    return torch.autocast(device.type, enabled=False) if available else nullcontext()
+
+
+def _taps_from_motion() -> Tensor:
+    """(9·2, 6): from a group's six numbers to x and y of each tap of a 3x3 convolution, row by row."""
     steps = torch.arange(-1.0, 2.0)
-    return torch.stack(torch.meshgrid(steps, steps, indexing="ij")).view(2, TAPS, 1, 1)
+    y, x = (side.flatten() for side in torch.meshgrid(steps, steps, indexing="ij"))  # (9,) each
+    zero, one = torch.zeros(TAPS), torch.ones(TAPS)
+    moved_x = torch.stack((zero, zero, y, x, zero, one), dim=1)
+    moved_y = torch.stack((y, x, zero, zero, one, zero), dim=1)
+    return torch.stack((moved_x, moved_y), dim=1).flatten(end_dim=1)

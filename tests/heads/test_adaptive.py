@@ -12,9 +12,9 @@ GRID = torch.tensor([[y, x] for y in (-1.0, 0.0, 1.0) for x in (-1.0, 0.0, 1.0)]
 
 
 def by_torchvision(features: Tensor, taps: Tensor, weight: Tensor) -> Tensor:
-    """taps (B, G, 2, 9, h, w), x before y, from the cell."""
+    """taps (B, G, 9, 2, h, w), x before y, from the cell."""
     groups, out, channels, _ = weight.shape
-    from_grid = taps.flip(2).transpose(2, 3) - GRID[:, :, None, None]  # (B, G, 9, 2, h, w), y before x
+    from_grid = taps.flip(3) - GRID[:, :, None, None]  # (B, G, 9, 2, h, w), y before x
     return deform_conv2d(features, from_grid.flatten(1, 3), weight.reshape(groups * out, channels, 3, 3), padding=1)
 
 
@@ -23,7 +23,7 @@ def test_outputs_and_gradients_are_torchvisions(groups: int, channels: int, heig
     torch.manual_seed(0)
     features = torch.randn(2, groups * channels, height, width)
     # Also far outside; an exact border between two cells has no one derivative and does not come up by chance.
-    taps = GRID.flip(1).T[None, None, :, :, None, None] + 2 * torch.randn(2, groups, 2, 9, height, width)
+    taps = GRID.flip(1)[:, :, None, None] + 2 * torch.randn(2, groups, 9, 2, height, width)
     weight = torch.randn(groups, channels, channels, 9) / (9 * channels) ** 0.5
     towards = torch.randn(2, groups * channels, height, width)
     results = []
