@@ -22,6 +22,9 @@ from dlcpose.structures.instances import PoseInstances, instances_of
 from dlcpose.structures.skeleton import Skeleton
 
 CANDIDATES = 4  # for each animal that may be found: several cells can speak of one
+# Cells for which an output of 1 stands. Adam moves a weight by no more than its rate in a step: if the last layer gave
+# cells themselves, its weights would need a thousand steps to reach keypoints ten cells away.
+CELLS_PER_UNIT = 10.0
 
 
 class DekrMaps(NamedTuple):
@@ -89,7 +92,7 @@ class DekrHead(Head):
     def forward(self, features: Tensor) -> DekrMaps:
         """Maps of features (B, C, h, w)."""
         heatmaps = self.heatmap_layers(features).float().sigmoid()
-        ways = self.way_layers(features).float().unflatten(1, (-1, 2))
+        ways = CELLS_PER_UNIT * self.way_layers(features).float().unflatten(1, (-1, 2))
         return DekrMaps(heatmaps[:, -1:], heatmaps[:, :-1], ways)
 
     def encode(self, batch: PoseBatch) -> DekrMaps:

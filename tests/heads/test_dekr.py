@@ -231,3 +231,17 @@ def test_it_begins_with_empty_maps() -> None:
     assert maps.heatmaps.mean() == pytest.approx(0.01, abs=0.01)
     assert maps.ways.abs().max() < 0.5
     assert math.isclose(float(maps.centres.mean()), 0.01, abs_tol=0.01)
+
+
+def test_keypoints_far_from_the_centre_are_learnt_in_few_steps() -> None:
+    """Adam moves a weight by its rate in a step; twelve cells must not take a thousand of them."""
+    head = head_of(2, offset_channels=4).train()
+    features = torch.rand(1, 30, 12, 12)
+    wanted = torch.tensor([12.0, -9.0]).view(1, 1, 2, 1, 1)  # cells
+    optimizer = torch.optim.AdamW(head.way_layers.parameters(), lr=1e-3)
+    for _ in range(200):
+        error = (head(features).ways - wanted).abs().mean()
+        optimizer.zero_grad()
+        error.backward()
+        optimizer.step()
+    assert error < 1
