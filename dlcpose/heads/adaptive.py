@@ -34,7 +34,7 @@ class AdaptiveBlock(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(B, G·C, h, w) -> the same."""
         batch, _, height, width = features.shape
-        motion = self.motion(features).float().view(batch, self.groups, 6, height * width)
+        motion = _in_float32(self.motion(features)).view(batch, self.groups, 6, height * width)
         with _without_autocast(features.device):  # positions need more digits than bfloat16 has
             taps = torch.matmul(self.taps_from_motion, motion).view(batch, self.groups, TAPS, 2, height, width)
         adapted: Tensor = self.norm(sample_and_weigh(features, taps, self.weight))
@@ -45,24 +45,30 @@ def sample_and_weigh(features: Tensor, taps: Tensor, weight: Tensor) -> Tensor:
     """A deformable convolution of groups, zero beyond the border.
 
     features: (B, G·C, h, w). taps: (B, G, T, 2, h, w), x before y: where each tap lies, in cells from the cell itself.
-    weight: (G, D, C, T). Returns (B, G·D, h, w) in float32. Equals torchvision.ops.deform_conv2d, but reads the taps of
+    weight: (G, D, C, T). Returns (B, G·D, h, w), float32 at least. Equals torchvision.ops.deform_conv2d, but reads the taps of
     all groups by one bilinear sampling and weighs them by one batched product: on two CPU cores six times faster, ten
     backwards.
     """
     batch, _, height, width = features.shape
     groups, _, channels, count = weight.shape
+    taps = _in_float32(taps)
     # grid_sample's coordinates: −1 and 1 are the outer borders, so that a cell is 2 / width wide.
-    cell = torch.tensor([2 / width, 2 / height], device=taps.device).view(2, 1, 1)
-    x, y = ((torch.arange(n, device=taps.device) + 0.5) * (2 / n) - 1 for n in (width, height))
+    cell = taps.new_tensor([2 / width, 2 / height]).view(2, 1, 1)
+    x, y = ((torch.arange(n, device=taps.device, dtype=taps.dtype) + 0.5) * (2 / n) - 1 for n in (width, height))
     centres = torch.stack(torch.meshgrid(x, y, indexing="xy"))  # (2, h, w)
-    places = torch.addcmul(centres, taps.float(), cell).permute(0, 1, 2, 4, 5, 3)
+    places = torch.addcmul(centres, taps, cell).permute(0, 1, 2, 4, 5, 3)
     places = places.reshape(batch * groups, count * height, width, 2)
     # Without autocast: to make bfloat16 of all that was read costs more than the product itself.
     with _without_autocast(features.device):
-        grouped = features.float().reshape(batch * groups, channels, height, width)
+        grouped = _in_float32(features).reshape(batch * groups, channels, height, width)
         read = functional.grid_sample(grouped, places, align_corners=False)  # (B·G, C, T·h, w)
         columns = read.view(batch, groups, channels * count, height * width)
         return torch.matmul(weight.flatten(start_dim=2), columns).view(batch, -1, height, width)
+
+
+def _in_float32(values: Tensor) -> Tensor:
+    """Or in float64, if they already are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _without_autocast(device: torch.device) -> AbstractContextManager[None]:

@@ -18,8 +18,11 @@ def by_torchvision(features: Tensor, taps: Tensor, weight: Tensor) -> Tensor:
     return deform_conv2d(features, from_grid.flatten(1, 3), weight.reshape(groups * out, channels, 3, 3), padding=1)
 
 
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 @pytest.mark.parametrize(("groups", "channels", "height", "width"), [(3, 5, 7, 9), (1, 2, 1, 6), (4, 15, 8, 5)])
-def test_outputs_and_gradients_are_torchvisions(groups: int, channels: int, height: int, width: int) -> None:
+def test_outputs_and_gradients_are_torchvisions(
+    groups: int, channels: int, height: int, width: int, dtype: torch.dtype, close: float
+) -> None:
     torch.manual_seed(0)
     features = torch.randn(2, groups * channels, height, width)
     # Also far outside; an exact border between two cells has no one derivative and does not come up by chance.
@@ -28,12 +31,12 @@ def test_outputs_and_gradients_are_torchvisions(groups: int, channels: int, heig
     towards = torch.randn(2, groups * channels, height, width)
     results = []
     for operation in (sample_and_weigh, by_torchvision):
-        inputs = [tensor.clone().requires_grad_() for tensor in (features, taps, weight)]
+        inputs = [tensor.to(dtype, copy=True).requires_grad_() for tensor in (features, taps, weight)]
         output = operation(*inputs)
         (output * towards).mean().backward()
         results.append((output, *(tensor.grad for tensor in inputs)))
     for ours, theirs in zip(*results, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(ours, theirs, atol=close, rtol=close)
 
 
 def test_it_begins_as_a_plain_convolution() -> None:
