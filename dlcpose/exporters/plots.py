@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from dlcpose.exporters.pictures import keypoint_colours
 
@@ -98,6 +99,7 @@ def plot_learning(table: pd.DataFrame) -> bytes:
         for name, colour in zip(names, (ACCENT, SECOND), strict=False):
             series = table[["epoch", name]].dropna().groupby("epoch")[name].mean()
             series = series[np.isfinite(series)]
+            series.index = series.index + 1  # epochs are counted from 1 wherever a person reads them
             axes.plot(series.index, series, "o-" if len(series) < 30 else "-", color=colour, markersize=3, label=name)
             if name == panel.marked:
                 best = series.idxmin() if panel.best == "lowest" else series.idxmax()
@@ -109,6 +111,7 @@ def plot_learning(table: pd.DataFrame) -> bytes:
         if panel.best == "lowest" and values.min() > 0 and values.max() / values.min() > 20:
             axes.set_yscale("log")
             _plain_ticks(axes)
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
         axes.legend(frameon=False, fontsize=9)
         _dress(axes, panel.title.capitalize(), "epoch", panel.title)
     return _png(figure)

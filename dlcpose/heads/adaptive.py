@@ -45,8 +45,8 @@ def sample_and_weigh(features: Tensor, taps: Tensor, weight: Tensor) -> Tensor:
     """A deformable convolution of groups, zero beyond the border.
 
     features: (B, G·C, h, w). taps: (B, G, T, 2, h, w), x before y: where each tap lies, in cells from the cell itself.
-    weight: (G, D, C, T). Returns (B, G·D, h, w), float32 at least. Equals torchvision.ops.deform_conv2d, but reads the taps of
-    all groups by one bilinear sampling and weighs them by one batched product: on two CPU cores six times faster, ten
+    weight: (G, D, C, T). Returns (B, G·D, h, w), float32 at least. Equals torchvision.ops.deform_conv2d, but reads the taps
+    of all groups by one bilinear sampling and weighs them by one batched product: on two CPU cores six times faster, ten
     backwards.
     """
     batch, _, height, width = features.shape
