@@ -179,6 +179,9 @@ def _of_composition(error: Exception, config_name: str, arguments: Sequence[str]
         key = found[1] or found[2]
         if "." not in key:
             return f"{key}: no such group or key. {_nearest(key, groups() + _keys(config_name, arguments))}"
+        if having := _options_having(key, config_name, arguments):
+            group = key.split(".")[0]
+            return f"{key}: no such key in this config. Add {group}=... to the command; with that key: {', '.join(having)}."
         return f"{key}: no such key in this config. {_nearest(key, _keys(config_name, arguments))}"
     if "must be a string or a list" in text:  # Hydra does not say which
         emptied = [argument.split("=")[0] for argument in arguments if re.fullmatch(r"[\w/]+=(null|\d+)", argument)]
@@ -235,6 +238,15 @@ def _keys(config_name: str, arguments: Sequence[str]) -> list[str]:
         except (HydraException, OmegaConfBaseException):  # what was chosen has a mistake of its own
             config = hydra.compose(config_name)
     return _flat(OmegaConf.to_container(config))
+
+
+def _options_having(key: str, config_name: str, arguments: Sequence[str]) -> list[str]:
+    """The options of a key's group with which the config has that key."""
+    group = key.split(".")[0]
+    if group not in groups():
+        return []
+    others = [argument for argument in arguments if not argument.startswith(f"{group}=")]
+    return [name for name in options(group, arguments) if key in _keys(config_name, [*others, f"{group}={name}"])]
 
 
 def _flat(node: Any, before: str = "") -> list[str]:

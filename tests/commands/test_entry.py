@@ -80,6 +80,10 @@ def test_importing_the_package_imports_nothing_heavy(tmp_path: Path) -> None:
         (["optimizer.lrr=1"], "optimizer.lrr: no such key in this config. Nearest: optimizer.lr"),
         (["trainer.max_epoch=3"], "trainer.max_epoch: no such key in this config. Nearest: trainer.max_epochs"),
         (["neck=identity", "neck.levle=0"], "neck.levle: no such key in this config. Nearest: neck.level"),
+        (
+            ["dataset.root=mice"],
+            "dataset.root: no such key in this config. Add dataset=... to the command; with that key: ",
+        ),
         (["detector=null"], "detector: expected the name of an option. There are: centres, "),
         (["backbone=timm"], "backbone.name must be given: add backbone.name=... to the command."),
         (["dataset=deeplabcut"], "dataset.root must be given: add dataset.root=... to the command."),
