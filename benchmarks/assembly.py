@@ -2,7 +2,8 @@
 
 Maps are drawn from made-up animals on one map of 128x128 cells, a little noise added as a network leaves it, every
 tenth keypoint missing; the head has learnt the animals' distances, as in training. Timed is `decode`: peaks, location
-refinement, line integrals, matching and joining, one frame at a time.
+refinement, line integrals, matching and joining, one frame at a time. Found are more than there are animals along the
+chain: nothing joins what lies on either side of a missing keypoint.
 
     python benchmarks/assembly.py                        # 12 keypoints, 66 limbs and a chain of 11
     python benchmarks/assembly.py --animals 3 --rounds 200
