@@ -179,9 +179,8 @@ def _of_composition(error: Exception, config_name: str, arguments: Sequence[str]
         key = found[1] or found[2]
         if "." not in key:
             return f"{key}: no such group or key. {_nearest(key, groups() + _keys(config_name, arguments))}"
-        if having := _options_having(key, config_name, arguments):
-            group = key.split(".")[0]
-            return f"{key}: no such key in this config. Add {group}=... to the command; with that key: {', '.join(having)}."
+        if having := _choices_having(key, config_name, arguments):
+            return f"{key}: no such key in this config. It is one with {' or '.join(having)}."
         return f"{key}: no such key in this config. {_nearest(key, _keys(config_name, arguments))}"
     if "must be a string or a list" in text:  # Hydra does not say which
         emptied = [argument.split("=")[0] for argument in arguments if re.fullmatch(r"[\w/]+=(null|\d+)", argument)]
@@ -229,7 +228,8 @@ def _nearest(name: str, names: list[str]) -> str:
 def _keys(config_name: str, arguments: Sequence[str]) -> list[str]:
     """Dotted keys of the config as composed from the groups the command chose."""
     chosen = [argument for argument in arguments if re.match(r"^[\w/]+=[\w,\[\]]+$", argument)]
-    chosen = [argument for argument in chosen if argument.split("=")[0] in groups() and "," not in argument]
+    several = re.compile(r"=[^\[]*,")  # options to sweep over; those in brackets are taken together
+    chosen = [argument for argument in chosen if argument.split("=")[0] in groups() and not several.search(argument)]
     chosen += [f"hydra.searchpath=[file://{folder}]" for folder in _own_folders(arguments)]
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
@@ -240,13 +240,21 @@ def _keys(config_name: str, arguments: Sequence[str]) -> list[str]:
     return _flat(OmegaConf.to_container(config))
 
 
-def _options_having(key: str, config_name: str, arguments: Sequence[str]) -> list[str]:
-    """The options of a key's group with which the config has that key."""
+def _choices_having(key: str, config_name: str, arguments: Sequence[str]) -> list[str]:
+    """The choices of a key's group with which the config has that key, as they are written in a command."""
     group = key.split(".")[0]
     if group not in groups():
         return []
     others = [argument for argument in arguments if not argument.startswith(f"{group}=")]
-    return [name for name in options(group, arguments) if key in _keys(config_name, [*others, f"{group}={name}"])]
+    choices = [_choice(group, option, config_name) for option in options(group, arguments)]
+    return [choice for choice in choices if key in _keys(config_name, [*others, choice])]
+
+
+def _choice(group: str, option: str, config_name: str) -> str:
+    """An option as it is written in a command: beside what is there already, where a group takes several."""
+    defaults = yaml.safe_load((CONF / f"{config_name}.yaml").read_text())["defaults"]
+    usual = next((entry[group] for entry in defaults if isinstance(entry, dict) and group in entry), None)
+    return f"{group}=[{','.join([*usual, option])}]" if isinstance(usual, list) else f"{group}={option}"
 
 
 def _flat(node: Any, before: str = "") -> list[str]:

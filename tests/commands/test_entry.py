@@ -81,8 +81,16 @@ def test_importing_the_package_imports_nothing_heavy(tmp_path: Path) -> None:
         (["trainer.max_epoch=3"], "trainer.max_epoch: no such key in this config. Nearest: trainer.max_epochs"),
         (["neck=identity", "neck.levle=0"], "neck.levle: no such key in this config. Nearest: neck.level"),
         (
-            ["dataset.root=mice"],
-            "dataset.root: no such key in this config. Add dataset=... to the command; with that key: ",
+            ["dataset.root=."],
+            "dataset.root: no such key in this config. It is one with dataset=coco or dataset=deeplabcut.",
+        ),
+        (
+            ["callback.ema.decay=0.9"],
+            "callback.ema.decay: no such key in this config. It is one with callback=[default,ema].",
+        ),
+        (
+            ["callback=[default,ema]", "callback.ema.decai=0.9"],
+            "callback.ema.decai: no such key in this config. Nearest: callback.ema.decay",
         ),
         (["detector=null"], "detector: expected the name of an option. There are: centres, "),
         (["backbone=timm"], "backbone.name must be given: add backbone.name=... to the command."),
@@ -106,6 +114,8 @@ def test_options_of_the_users_own_folder_are_named_too(here: Path) -> None:
 
 
 def test_evaluate_names_its_own_keys(here: Path) -> None:
+    answer = shell("evaluate.py", "checkpoint=any.ckpt", "dataset.root=.")
+    assert reason(answer).endswith("It is one with dataset=coco or dataset=deeplabcut.")
     assert reason(shell("evaluate.py")) == "checkpoint must be given: add checkpoint=... to the command."
     assert reason(shell("evaluate.py", "checkpont=a")).startswith(
         "checkpont: no such group or key. Nearest: checkpoint"
