@@ -15,7 +15,7 @@ import time
 
 import torch
 
-from dlcpose.heads.limbs import all_limbs, own_limbs
+from dlcpose.heads.paf_graph import all_edges, skeleton_edges
 from dlcpose.heads.part_affinity import PartAffinityHead, PartAffinityMaps
 from dlcpose.losses.heatmap import binary_cross_entropy
 from dlcpose.structures.batch import PoseBatch
@@ -27,7 +27,7 @@ NOISE = 0.02
 
 def skeleton_of(keypoints: int) -> Skeleton:
     chain = tuple((number, number + 1) for number in range(keypoints - 1))
-    return Skeleton(tuple(f"keypoint_{number}" for number in range(keypoints)), limbs=chain)
+    return Skeleton(tuple(f"keypoint_{number}" for number in range(keypoints)), edges=chain)
 
 
 def frame_of(animals: int, keypoints: int, seed: int) -> PoseBatch:
@@ -87,9 +87,9 @@ def main() -> None:
     print(
         f"{CELLS}x{CELLS} cells, {arguments.keypoints} keypoints, {arguments.device}, {torch.get_num_threads()} threads"
     )
-    for limbs in (own_limbs, all_limbs):
+    for edges in (skeleton_edges, all_edges):
         settings = {"heatmap_loss": binary_cross_entropy, "deconvolutions": 0, "max_animals": max(arguments.animals)}
-        head = PartAffinityHead(1, STRIDE, skeleton, limbs=limbs, **settings).eval().to(arguments.device)
+        head = PartAffinityHead(1, STRIDE, skeleton, edges=edges, **settings).eval().to(arguments.device)
         learn_distances(head, arguments.keypoints, arguments.device)
         for animals in arguments.animals:
             batches = [frame_of(animals, arguments.keypoints, seed).to(arguments.device) for seed in range(8)]
@@ -97,7 +97,7 @@ def main() -> None:
             found = [len(head.decode(maps)[0]) for maps in frames]
             spent = milliseconds(head, frames, arguments.rounds)
             print(
-                f"{len(head.limbs):3d} limbs, {animals:2d} animals: median {statistics.median(spent):6.2f} ms a frame, "
+                f"{len(head.edges):3d} limbs, {animals:2d} animals: median {statistics.median(spent):6.2f} ms a frame, "
                 f"{min(spent):.2f} to {max(spent):.2f}; found {statistics.mean(found):.1f}",
                 flush=True,
             )

@@ -34,7 +34,7 @@ class FirstStep(Callback):
 SMALL = (
     *("dataset.frames=24", "dataset.videos=2", "dataset.height=64", "dataset.width=64", "trainer=debug"),
     *("backbone=timm", "backbone.name=test_resnet", "datamodule.workers=0", "evaluation.pictures=0"),
-    *("+callback.spy._target_=spying.FirstStep", "trust=[spying]"),
+    *("+callbacks.spy._target_=spying.FirstStep", "trust=[spying]"),
 )
 
 

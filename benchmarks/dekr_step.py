@@ -22,14 +22,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import deform_conv2d
 
-from dlcpose.build import Parts, build_pipeline, build_trunk
-from dlcpose.commands.compose import compose
-from dlcpose.commands.train import fastest_precision, quiet_libraries
-from dlcpose.heads.adaptive import TAPS, AdaptiveBlock
-from dlcpose.pipelines.base import Pipeline
+from dlcpose.build import Instantiator, build_pipeline, build_trunk
+from dlcpose.config.compose import compose
+from dlcpose.layers.adaptive_conv import TAPS, AdaptiveConvBlock
+from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
+from dlcpose.training.experiment import fastest_precision, quiet_libraries
 
 ANIMALS = 3  # in each image
 CLOSE = 1e-6  # between what the two find, and between their gradients, as a share of the largest
@@ -38,7 +38,7 @@ CLOSE = 1e-6  # between what the two find, and between their gradients, as a sha
 class OneByOne(nn.Module):
     """An adaptive block that goes through its keypoints one after the other, with the same weights."""
 
-    def __init__(self, block: AdaptiveBlock) -> None:
+    def __init__(self, block: AdaptiveConvBlock) -> None:
         super().__init__()
         self.block = block
 
@@ -67,31 +67,31 @@ class OneByOne(nn.Module):
         return deform_conv2d(features.to(dtype), from_grid.to(dtype), kernel, padding=1)
 
 
-def pipeline_of(model: str, keypoints: int, size: int) -> Pipeline:
+def pipeline_of(model: str, keypoints: int, size: int) -> PoseEstimator:
     """A fresh model whose taps have begun to move, as after some training."""
-    config, parts = compose([f"model={model}"]), Parts()
+    config, instantiate = compose([f"model={model}"]), Instantiator()
     torch.manual_seed(0)
     pipeline = build_pipeline(
         config,
-        parts,
-        build_trunk(config, parts),
+        instantiate,
+        build_trunk(config, instantiate),
         skeleton=Skeleton(tuple(f"keypoint_{number}" for number in range(keypoints))),
         model_input=Input(size, size),
         max_animals=ANIMALS,
         to_train=False,
     )
     for block in pipeline.head.modules():
-        if isinstance(block, AdaptiveBlock):
+        if isinstance(block, AdaptiveConvBlock):
             nn.init.normal_(block.motion.weight, std=0.01)
     return pipeline.train().to(memory_format=torch.channels_last)
 
 
-def one_by_one(pipeline: Pipeline) -> Pipeline:
+def one_by_one(pipeline: PoseEstimator) -> PoseEstimator:
     """A copy of a pipeline whose adaptive blocks call torchvision once per keypoint."""
     other = copy.deepcopy(pipeline)
     for module in list(other.head.modules()):
         for name, child in list(module.named_children()):
-            if isinstance(child, AdaptiveBlock):
+            if isinstance(child, AdaptiveConvBlock):
                 setattr(module, name, OneByOne(child))
     return other
 
@@ -114,29 +114,29 @@ def batch_of(images: int, keypoints: int, size: int) -> PoseBatch:
     )
 
 
-def lost(pipeline: Pipeline, batch: PoseBatch) -> tuple[Tensor, Tensor]:
+def lost(pipeline: PoseEstimator, batch: PoseBatch) -> tuple[Tensor, Tensor]:
     """The loss of a batch, and the ways that were found."""
     batch = pipeline.normalised(batch)
     maps = pipeline(batch.images)
     losses = pipeline.losses(maps, pipeline.encode(batch))
-    return torch.stack(list(losses.values())).sum(), maps.animals.ways
+    return torch.stack(list(losses.values())).sum(), maps.animals.displacements
 
 
-def check_alike(ours: Pipeline, theirs: Pipeline, batch: PoseBatch) -> None:
+def check_alike(ours: PoseEstimator, theirs: PoseEstimator, batch: PoseBatch) -> None:
     """Raises AssertionError where the two do not find the same, or do not learn the same."""
     results = []
     for pipeline in (ours, theirs):
         exact = copy.deepcopy(pipeline).double()
-        loss, ways = lost(exact, batch)
+        loss, displacements = lost(exact, batch)
         loss.backward()
-        results.append((ways.detach(), exact.head.way_layers[0].weight.grad))
+        results.append((displacements.detach(), exact.head.way_layers[0].weight.grad))
     for what, one, other in zip(("ways", "gradients"), *results, strict=True):
         apart = float((one - other).abs().max() / other.abs().max())
         print(f"{what}: apart by {apart:.1e} of the largest")
         assert apart < CLOSE, f"{what} differ"
 
 
-def seconds(pipeline: Pipeline, batch: PoseBatch, autocast: torch.autocast, steps: int) -> list[float]:
+def seconds(pipeline: PoseEstimator, batch: PoseBatch, autocast: torch.autocast, steps: int) -> list[float]:
     """Of each training step, after one that does not count."""
     optimizer = torch.optim.AdamW(pipeline.parameters(), lr=1e-5)
     spent = []

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, Trainer
 
-from dlcpose.build import Parts, build_input, build_pipeline, build_trunk
-from dlcpose.commands.compose import compose
-from dlcpose.commands.train import fastest_precision, quiet_libraries
-from dlcpose.pipelines.base import Pipeline
+from dlcpose.build import Instantiator, build_input, build_pipeline, build_trunk
+from dlcpose.config.compose import compose
+from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.batch import PoseBatch
+from dlcpose.training.experiment import fastest_precision, quiet_libraries
 
 DEFAULTS = ["model=resnet_50", "dataset.height=256", "dataset.width=256", "dataset.frames=160", "logger=[none]"]
 
@@ -32,7 +32,7 @@ class Clock(Callback):
         self.began, self.ended, self.images = 0.0, 0.0, 0
 
     def on_train_batch_end(
-        self, trainer: Trainer, module: Pipeline, outputs: Any, batch: PoseBatch, index: int
+        self, trainer: Trainer, module: PoseEstimator, outputs: Any, batch: PoseBatch, index: int
     ) -> None:
         self.ended = time.perf_counter()
         if index == 0:
@@ -41,7 +41,7 @@ class Clock(Callback):
             self.images += len(batch)
 
 
-def rate_of_bare_model(pipeline: Pipeline, images: torch.Tensor, autocast: torch.autocast, steps: int) -> float:
+def rate_of_bare_model(pipeline: PoseEstimator, images: torch.Tensor, autocast: torch.autocast, steps: int) -> float:
     """Images per second of forward and backward on one ready batch, the first step left out."""
     pipeline.train()
     for step in range(steps + 1):
@@ -58,12 +58,17 @@ def rate_of_bare_model(pipeline: Pipeline, images: torch.Tensor, autocast: torch
 
 
 def rate_of_run(
-    config: dict[str, Any], parts: Parts, pipeline: Pipeline, datamodule: Any, precision: str, steps: int
+    config: dict[str, Any],
+    instantiate: Instantiator,
+    pipeline: PoseEstimator,
+    datamodule: Any,
+    precision: str,
+    steps: int,
 ) -> float:
     """Images per second of a Lightning run of `steps` batches after the first."""
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = parts({**config["trainer"], "precision": precision}, "trainer")(
+        trainer = instantiate({**config["trainer"], "precision": precision}, "trainer")(
             callbacks=[clock],
             logger=False,
             enable_checkpointing=False,
@@ -85,15 +90,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12, help="batches in a round")
     arguments = parser.parse_args()
     quiet_libraries()
-    config, parts = compose([*DEFAULTS, *arguments.overrides]), Parts()
-    trunk = build_trunk(config, parts)
-    data = parts(config["dataset"], "dataset")
-    split = parts(config["split"], "split")(data)
-    model_input = build_input(config, parts, trunk, [(frame.height, frame.width) for frame in data.frames])
+    config, instantiate = compose([*DEFAULTS, *arguments.overrides]), Instantiator()
+    trunk = build_trunk(config, instantiate)
+    data = instantiate(config["dataset"], "dataset")
+    split = instantiate(config["split"], "split")(data)
+    model_input = build_input(config, instantiate, trunk, [(frame.height, frame.width) for frame in data.frames])
     shared = {"skeleton": data.skeleton, "model_input": model_input, "max_animals": data.max_animals}
-    pipeline = build_pipeline(config, parts, trunk, **shared, to_train=True)
-    transform = parts(config["augmentation"], "augmentation")
-    datamodule = parts(config["datamodule"], "datamodule")(data, split, model_input, transform)
+    pipeline = build_pipeline(config, instantiate, trunk, **shared, to_train=True)
+    transform = instantiate(config["augmentation"], "augmentation")
+    datamodule = instantiate(config["datamodule"], "datamodule")(data, split, model_input, transform)
     precision = fastest_precision(config["trainer"]["accelerator"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
     pipeline = pipeline.to(device, memory_format=torch.channels_last)
@@ -103,7 +108,7 @@ def main() -> None:
     shares = []
     for round_number in range(arguments.rounds):
         bare = rate_of_bare_model(pipeline, ready, autocast, arguments.steps)
-        whole = rate_of_run(config, parts, pipeline, datamodule, precision, arguments.steps)
+        whole = rate_of_run(config, instantiate, pipeline, datamodule, precision, arguments.steps)
         pipeline = pipeline.to(device)
         shares.append(whole / bare)
         print(

@@ -10,15 +10,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dlcpose.commands.models import available_models
-    from dlcpose.commands.programs import evaluate, train
+    from dlcpose.api import evaluate, train
+    from dlcpose.cli.models import available_models
     from dlcpose.predict import load
     from dlcpose.project import PoseDataset, Project
 
 _HOMES = {
-    "available_models": "dlcpose.commands.models",
-    "train": "dlcpose.commands.programs",
-    "evaluate": "dlcpose.commands.programs",
+    "available_models": "dlcpose.cli.models",
+    "train": "dlcpose.api",
+    "evaluate": "dlcpose.api",
     "load": "dlcpose.predict",
     "Project": "dlcpose.project",
     "PoseDataset": "dlcpose.project",

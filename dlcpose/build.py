@@ -19,7 +19,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from dlcpose.detectors.base import Detector
 from dlcpose.heads.base import Head
-from dlcpose.pipelines.base import Trainable
+from dlcpose.pipelines.base import PoseModule
 from dlcpose.structures.errors import ConfigError, DlcposeError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
@@ -50,7 +50,7 @@ class SeveralAnimalsError(ConfigError):
 
 
 @dataclass(frozen=True)
-class Parts:
+class Instantiator:
     """Builds what config nodes describe. trust: packages of the user's own that may be named besides ours.
 
     Calling it with a node and the node's name returns the object: a mapping with `_target_` is called with its other
@@ -184,18 +184,20 @@ class Trunk:
     neck: Any
 
 
-def build_trunk(config: Mapping[str, Any], parts: Parts) -> Trunk:
+def build_trunk(config: Mapping[str, Any], instantiate: Instantiator) -> Trunk:
     """Backbone and neck of a config. Raises ConfigError where the neck asks for what the backbone does not have."""
-    if "backbone" not in _names(parts(config["pipeline"], "pipeline")):
+    if "backbone" not in _names(instantiate(config["pipeline"], "pipeline")):
         return Trunk(None, None)
-    backbone = parts(config["backbone"], "backbone")
-    neck = _complete(parts(config["neck"], "neck"), "neck", in_channels=backbone.channels, strides=backbone.strides)
+    backbone = instantiate(config["backbone"], "backbone")
+    neck = _complete(
+        instantiate(config["neck"], "neck"), "neck", in_channels=backbone.channels, strides=backbone.strides
+    )
     return Trunk(backbone, neck)
 
 
 def build_pipeline(
     config: Mapping[str, Any],
-    parts: Parts,
+    instantiate: Instantiator,
     trunk: Trunk,
     *,
     skeleton: Skeleton,
@@ -203,36 +205,36 @@ def build_pipeline(
     max_animals: int,
     individuals: Sequence[str] = (),
     to_train: bool,
-) -> Trainable:
+) -> PoseModule:
     """The pipeline of a config for one skeleton. Raises ConfigError where the head cannot serve the data's animals.
 
     individuals: names of the animals where each is the same one from frame to frame, else none.
     """
-    late_pipeline = parts(config["pipeline"], "pipeline")
+    late_pipeline = instantiate(config["pipeline"], "pipeline")
     kind = _kind_of(late_pipeline)
     made: dict[str, Any] = {"skeleton": skeleton, "model_input": model_input}
     if "head" in _names(late_pipeline):
         canvas = kind.head_canvas(model_input, _settings_of(late_pipeline))
         known = {"individuals": tuple(individuals), "canvas": canvas}
-        made |= _build_heads(config, parts, trunk, kind, skeleton=skeleton, max_animals=max_animals, known=known)
-        made |= _build_conditioning(config, parts, trunk, late_pipeline, {"skeleton": skeleton, "canvas": canvas})
-    made |= _build_detector(config, parts, late_pipeline, skeleton)
+        made |= _build_heads(config, instantiate, trunk, kind, skeleton=skeleton, max_animals=max_animals, known=known)
+        made |= _build_conditioning(config, instantiate, trunk, late_pipeline, {"skeleton": skeleton, "canvas": canvas})
+    made |= _build_detector(config, instantiate, late_pipeline, skeleton)
     if to_train:
         # They are completed when training begins; what they refuse then is a mistake in the config all the same.
-        for name in ("optimizer", "schedule"):
-            made[name] = functools.partial(_complete, parts(config[name], name), name)
-        made["metrics"] = parts(config["metric"], "metric")
+        for name in ("optimizer", "scheduler"):
+            made[name] = functools.partial(_complete, instantiate(config[name], name), name)
+        made["metrics"] = instantiate(config["metric"], "metric")
         for name in ("head", "detector"):
             _check_room(made.get(name), name, max_animals)
-    built: Trainable = _complete(late_pipeline, "pipeline", **made)
+    built: PoseModule = _complete(late_pipeline, "pipeline", **made)
     return built
 
 
 def _build_heads(
     config: Mapping[str, Any],
-    parts: Parts,
+    instantiate: Instantiator,
     trunk: Trunk,
-    kind: type[Trainable],
+    kind: type[PoseModule],
     *,
     skeleton: Skeleton,
     max_animals: int,
@@ -240,20 +242,20 @@ def _build_heads(
 ) -> dict[str, Any]:
     """What a pipeline of poses is made of: backbone, neck, head and side heads."""
     # Where the head is shown one animal at a time, nobody sees the arena.
-    seen = replace(skeleton, unique=(), unique_pairs=()) if kind.one_animal_each else skeleton
+    seen = replace(skeleton, unique=(), unique_pairs=()) if kind.one_animal_per_crop else skeleton
     facts = {"in_channels": trunk.neck.out_channels, "stride": trunk.neck.stride, "skeleton": seen, **known}
-    late_head = parts(config["head"], "head")
+    late_head = instantiate(config["head"], "head")
     head = _complete(late_head, "head", **_asked(late_head, facts))
     _check_head(head, max_animals, kind)
     side_heads = {}
-    for name, late in parts(config.get("side_head") or {}, "side_head").items():
+    for name, late in instantiate(config.get("side_head") or {}, "side_head").items():
         if (beside := _complete(late, f"side_head.{name}", **_asked(late, facts))) is not None:
             side_heads[name] = beside
     return {"backbone": trunk.backbone, "neck": trunk.neck, "head": head, "side_heads": side_heads}
 
 
 def _build_conditioning(
-    config: Mapping[str, Any], parts: Parts, trunk: Trunk, late_pipeline: Any, known: Mapping[str, Any]
+    config: Mapping[str, Any], instantiate: Instantiator, trunk: Trunk, late_pipeline: Any, known: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What a pipeline with conditions is made of besides. Raises ConfigError where something is missing, or would be idle."""
     built = {}
@@ -263,15 +265,17 @@ def _build_conditioning(
             has, take = ("has no use for one", f"{name}=none") if described else ("needs one", needed)
             raise ConfigError(
                 f"{name}: {_kind_of(late_pipeline).__name__} {has}. Take {take}"
-                f"{', or pipeline=conditioned' if described else ''}."
+                f"{', or pipeline=conditional_top_down' if described else ''}."
             )
         if is_asked:
-            late = parts(described, name)
+            late = instantiate(described, name)
             built[name] = _complete(late, name, **_asked(late, {**known, "backbone": trunk.backbone}))
     return built
 
 
-def _build_detector(config: Mapping[str, Any], parts: Parts, late_pipeline: Any, skeleton: Skeleton) -> dict[str, Any]:
+def _build_detector(
+    config: Mapping[str, Any], instantiate: Instantiator, late_pipeline: Any, skeleton: Skeleton
+) -> dict[str, Any]:
     """The detector, for a pipeline that has one. Raises ConfigError where one is missing, or would have nothing to do."""
     described, kind = config.get("detector") or {}, _kind_of(late_pipeline).__name__
     if "detector" not in _names(late_pipeline):
@@ -282,10 +286,10 @@ def _build_detector(config: Mapping[str, Any], parts: Parts, late_pipeline: Any,
             )
         return {}
     if not described:
-        raise ConfigError(f"detector: {kind} needs one. Choose detector=centres, or another of conf/detector.")
-    detector = parts({name: node for name, node in described.items() if name != "bottom_up"}, "detector")
+        raise ConfigError(f"detector: {kind} needs one. Choose detector=centernet, or another of conf/detector.")
+    detector = instantiate({name: node for name, node in described.items() if name != "bottom_up"}, "detector")
     if isinstance(detector, functools.partial):  # one that asks for facts
-        bottom_up = build_described(described["bottom_up"], parts) if described.get("bottom_up") else None
+        bottom_up = build_from_description(described["bottom_up"], instantiate) if described.get("bottom_up") else None
         facts = {"skeleton": skeleton, "bottom_up": bottom_up}
         detector = _complete(detector, "detector", **_asked(detector, facts))
     if not isinstance(detector, Detector):
@@ -295,7 +299,7 @@ def _build_detector(config: Mapping[str, Any], parts: Parts, late_pipeline: Any,
     return {"detector": detector}
 
 
-def build_described(described: Mapping[str, Any], parts: Parts) -> Trainable:
+def build_from_description(described: Mapping[str, Any], instantiate: Instantiator) -> PoseModule:
     """The pipeline that a checkpoint describes, with weights that are to be replaced by its own.
 
     described: config, skeleton, input, individuals, max_animals and identified, as a checkpoint has them; the config as
@@ -305,8 +309,8 @@ def build_described(described: Mapping[str, Any], parts: Parts) -> Trainable:
         config, skeleton = described["config"], Skeleton.from_dict(described["skeleton"])
         return build_pipeline(
             config,
-            parts,
-            build_trunk(config, parts),
+            instantiate,
+            build_trunk(config, instantiate),
             skeleton=skeleton,
             model_input=Input.from_dict(described["input"]),
             max_animals=described["max_animals"],
@@ -325,9 +329,9 @@ def _names(late: Any) -> Collection[str]:
     return inspect.signature(late.func).parameters if isinstance(late, functools.partial) else ()
 
 
-def _kind_of(late_pipeline: Any) -> type[Trainable]:
+def _kind_of(late_pipeline: Any) -> type[PoseModule]:
     kind = late_pipeline.func if isinstance(late_pipeline, functools.partial) else None
-    if not (inspect.isclass(kind) and issubclass(kind, Trainable)):
+    if not (inspect.isclass(kind) and issubclass(kind, PoseModule)):
         raise ConfigError(
             "pipeline: expected a dlcpose.pipelines.base.Pipeline with `_partial_: true`. Derive it from Pipeline."
         )
@@ -338,9 +342,11 @@ def _settings_of(late: Any) -> dict[str, Any]:
     return dict(late.keywords)
 
 
-def build_input(config: Mapping[str, Any], parts: Parts, trunk: Trunk, image_sizes: Sequence[tuple[int, int]]) -> Input:
+def build_input(
+    config: Mapping[str, Any], instantiate: Instantiator, trunk: Trunk, image_sizes: Sequence[tuple[int, int]]
+) -> Input:
     """The input that a config makes for a backbone and images of these (height, width)."""
-    late_input = parts(config["input"], "input")
+    late_input = instantiate(config["input"], "input")
     multiple_of = 1 if trunk.backbone is None else trunk.backbone.size_divisor
     built: Input = _complete(late_input, "input", image_sizes=image_sizes, multiple_of=multiple_of)
     return built
@@ -355,15 +361,15 @@ def _check_room(part: Any, where: str, max_animals: int) -> None:
         )
 
 
-def _check_head(head: Any, max_animals: int, pipeline: type[Trainable]) -> None:
+def _check_head(head: Any, max_animals: int, pipeline: type[PoseModule]) -> None:
     if not isinstance(head, Head):
         raise ConfigError(f"head: expected a dlcpose.heads.base.Head, got {type(head).__name__}. Derive it from Head.")
-    if pipeline.one_animal_each and head.multi_animal:
+    if pipeline.one_animal_per_crop and head.multi_animal:
         raise ConfigError(
             f"head: {type(head).__name__} looks for several animals, {pipeline.__name__} shows it one at a time. "
             "Choose head=heatmap, or pipeline=bottom_up."
         )
-    if max_animals > 1 and not (head.multi_animal or pipeline.one_animal_each):
+    if max_animals > 1 and not (head.multi_animal or pipeline.one_animal_per_crop):
         raise SeveralAnimalsError(
             f"head: {type(head).__name__} finds one animal, the data has up to {max_animals} in an image."
         )

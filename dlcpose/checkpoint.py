@@ -11,9 +11,9 @@ import torch
 import yaml
 from torch import Tensor
 
-from dlcpose.build import Parts, build_pipeline, build_trunk
+from dlcpose.build import Instantiator, build_pipeline, build_trunk
 from dlcpose.heads.base import Head
-from dlcpose.pipelines.base import Trainable
+from dlcpose.pipelines.base import PoseModule
 from dlcpose.side_heads.base import SideHead
 from dlcpose.structures.errors import CheckpointError, DlcposeError
 from dlcpose.structures.input import Input
@@ -37,7 +37,7 @@ class Description:
     split: Split
     individuals: tuple[str, ...]
     max_animals: int
-    identified: bool = False
+    has_identities: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values that load with `weights_only=True`; the config as text, since objects in it would not."""
@@ -49,7 +49,7 @@ class Description:
             "split": self.split.as_dict(),
             "individuals": list(self.individuals),
             "max_animals": self.max_animals,
-            "identified": self.identified,
+            "identified": self.has_identities,
             "versions": versions(),
         }
 
@@ -106,27 +106,27 @@ def _description(described: Mapping[str, Any]) -> Description:
         split=Split(**{name: tuple(keys) for name, keys in described["split"].items()}),
         individuals=tuple(described["individuals"]),
         max_animals=described["max_animals"],
-        identified=described["identified"],
+        has_identities=described["identified"],
     )
 
 
-def restore(checkpoint: Checkpoint, parts: Parts, detector: Mapping[str, Any] | None = None) -> Trainable:
+def restore(checkpoint: Checkpoint, instantiate: Instantiator, detector: Mapping[str, Any] | None = None) -> PoseModule:
     """The pipeline a checkpoint describes, with its weights, ready to predict.
 
     detector: the config of another one, which brings its own weights. Raises ConfigError where the pipeline has none.
     """
     description = checkpoint.description
-    config = without_weights(description.config)
+    config = without_pretrained_weights(description.config)
     if detector is not None:
-        config["detector"] = with_bottom_up(detector)
+        config["detector"] = embed_bottom_up_model(detector)
     pipeline = build_pipeline(
         config,
-        parts,
-        build_trunk(config, parts),
+        instantiate,
+        build_trunk(config, instantiate),
         skeleton=description.skeleton,
         model_input=description.model_input,
         max_animals=description.max_animals,
-        individuals=description.individuals if description.identified else (),
+        individuals=description.individuals if description.has_identities else (),
         to_train=False,
     )
     try:
@@ -142,25 +142,29 @@ def restore(checkpoint: Checkpoint, parts: Parts, detector: Mapping[str, Any] | 
 
 DETECTOR = "detector."  # what the names of its weights begin with
 # Of a config, what a model is built from.
-OF_A_MODEL = ("pipeline", "backbone", "neck", "head", "side_head", "detector", "condition", "fusion")
-EMPTY = {"pretrained": False, "checkpoint_path": None, "checkpoint": None}  # settings that fetch weights, and none
+MODEL_GROUPS = ("pipeline", "backbone", "neck", "head", "side_head", "detector", "condition", "fusion")
+NO_WEIGHTS = {"pretrained": False, "checkpoint_path": None, "checkpoint": None}  # settings that fetch weights, and none
 
 
-def without_weights(config: Mapping[str, Any]) -> dict[str, Any]:
+def without_pretrained_weights(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config with parts that start empty: their weights come from the checkpoint, not from a hub or another file."""
     return {
-        name: EMPTY[name] if name in EMPTY else without_weights(node) if isinstance(node, Mapping) else node
+        name: NO_WEIGHTS[name]
+        if name in NO_WEIGHTS
+        else without_pretrained_weights(node)
+        if isinstance(node, Mapping)
+        else node
         for name, node in config.items()
     }
 
 
-def _beside(pipeline: Trainable, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _beside(pipeline: PoseModule, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A checkpoint's weights, but for its detector's: those of the pipeline's own."""
     own = {name: value for name, value in pipeline.state_dict().items() if name.startswith(DETECTOR)}
     return {**{name: value for name, value in weights.items() if not name.startswith(DETECTOR)}, **own}
 
 
-def with_bottom_up(detector: Mapping[str, Any]) -> dict[str, Any]:
+def embed_bottom_up_model(detector: Mapping[str, Any]) -> dict[str, Any]:
     """A detector's config with what its checkpoint says of the model in it, for detectors that ask for one.
 
     So a checkpoint of ours can be built again where that file is not. Raises CheckpointError where it cannot be read.
@@ -168,8 +172,8 @@ def with_bottom_up(detector: Mapping[str, Any]) -> dict[str, Any]:
     if "bottom_up" not in detector or not detector["checkpoint"]:
         return dict(detector)
     described = read_checkpoint(detector["checkpoint"]).description.as_dict()
-    config = without_weights(yaml.safe_load(described["config"]))
-    model = {name: config[name] for name in OF_A_MODEL if name in config}
+    config = without_pretrained_weights(yaml.safe_load(described["config"]))
+    model = {name: config[name] for name in MODEL_GROUPS if name in config}
     known = {name: described[name] for name in ("skeleton", "input", "individuals", "max_animals", "identified")}
     return {**detector, "bottom_up": {"config": model, **known}}
 
@@ -178,7 +182,7 @@ def with_bottom_up(detector: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Fit:
+class WeightMatch:
     """Which tensors of a state another model can take, by name; of what it cannot, why.
 
     left_out: of the state. anew: of the model, which keeps them as they were made.
@@ -189,7 +193,7 @@ class Fit:
     anew: dict[str, str]
 
 
-def fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Fit:
+def match_weights(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> WeightMatch:
     """What of a given state a model with the wanted one can take: layers that have the same tensors, of the same shapes.
 
     A layer is taken whole or not at all: a bias means nothing without the weight that it was learned with.
@@ -204,14 +208,14 @@ def fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Fit:
             return f"not in the {'model' if here is None else 'file'}"
         return f"{_sides(there)} in the file, {_sides(here)} in the model"
 
-    return Fit(
+    return WeightMatch(
         taken=tuple(name for name in wanted if _layer(name) not in unlike),
         left_out={name: reason(name) for name in given if _layer(name) in unlike},
         anew={name: reason(name) for name in wanted if _layer(name) in unlike},
     )
 
 
-def facts_of_the_data(pipeline: Trainable) -> frozenset[str]:
+def data_statistics(pipeline: PoseModule) -> frozenset[str]:
     """Names of what is saved with a pipeline but was not learned: what its heads themselves keep beside their layers.
 
     Such are the distances of keypoints that a head has seen, which are wrong on other data. The model within a detector

@@ -9,25 +9,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from dlcpose.build import Parts
+from dlcpose.build import Instantiator
 from dlcpose.checkpoint import Checkpoint, read_checkpoint, restore
 from dlcpose.datasets.base import read_image_file
-from dlcpose.datasets.crops import on_canvas
-from dlcpose.pipelines.base import Trainable
-from dlcpose.pipelines.conditioned import Conditioned
-from dlcpose.pipelines.following import Followed, Follower
+from dlcpose.datasets.crops import fit_to_canvas
+from dlcpose.pipelines.base import PoseModule
+from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.sample import Floats, FrameLabels, Image, PoseSample, labels_of
 from dlcpose.structures.skeleton import Skeleton
+from dlcpose.tracking.ctd_tracker import CtdTracker, TrackedFrame
 
 
 @dataclass
 class Predictor:
     """A trained pipeline on a device. images and seconds: predicted so far, decoding of files left out."""
 
-    pipeline: Trainable
+    pipeline: PoseModule
     device: torch.device
     images: int = 0
     seconds: float = 0.0
@@ -62,26 +62,26 @@ class Predictor:
         if self.pipeline.needs_labels:
             raise ConfigError(
                 "This model has no detector of its own (detector=ground_truth): it looks where animals are labelled, and "
-                "plain images have no labels. Evaluate it with evaluate.py, or train with detector=centres. A conditioned "
-                "model (detector=drawn_conditions) predicts with another's poses: load(..., conditions=best.ckpt of that)."
+                "plain images have no labels. Evaluate it with evaluate.py, or train with detector=centernet. A conditioned "
+                "model (detector=perturbed_pose_boxes) predicts with another's poses: load(..., conditions=best.ckpt of that)."
             )
 
-    def follow(self, images: Iterable[Image | str | Path], **settings: Any) -> Iterator[Followed]:
+    def follow(self, images: Iterable[Image | str | Path], **settings: Any) -> Iterator[TrackedFrame]:
         """Poses in the frames of one video, in order, each animal with the number of its track.
 
         Each frame's animals are asked for where they were in the frame before; new ones come from the model behind the
-        conditions. settings: of `pipelines.following.Follower`: lost_after, least_score, search_every, ...
+        conditions. settings: of `pipelines.following.Follower`: lost_after, min_score, search_every, ...
         Raises ConfigError for a model without conditions.
         """
-        if not isinstance(self.pipeline, Conditioned):
+        if not isinstance(self.pipeline, ConditionalTopDown):
             raise ConfigError(
                 f"follow: {type(self.pipeline).__name__} asks for nobody in particular, so it cannot ask for an animal of "
                 "the frame before. Take a checkpoint of one of the models ctd_*."
             )
         self._refuse_unlabelled()
-        return self._followed(images, Follower(self.pipeline, **settings))
+        return self._followed(images, CtdTracker(self.pipeline, **settings))
 
-    def _followed(self, images: Iterable[Image | str | Path], follower: Follower) -> Iterator[Followed]:
+    def _followed(self, images: Iterable[Image | str | Path], follower: CtdTracker) -> Iterator[TrackedFrame]:
         for number, image in enumerate(images):
             key, pixels = _named(number, image)
             with torch.inference_mode():
@@ -119,7 +119,7 @@ class Predictor:
         return predictions
 
     def _batch_of(self, samples: Sequence[PoseSample]) -> PoseBatch:
-        return collate([on_canvas(sample, self.pipeline.model_input) for sample in samples]).to(self.device)
+        return collate([fit_to_canvas(sample, self.pipeline.model_input) for sample in samples]).to(self.device)
 
 
 def load(
@@ -143,7 +143,7 @@ def load(
     read = read_checkpoint(checkpoint)
     if conditions is not None:
         detector = _conditions_from(Path(conditions), read)
-    pipeline = restore(read, Parts(tuple(trust)), detector)
+    pipeline = restore(read, Instantiator(tuple(trust)), detector)
     return Predictor(pipeline.to(chosen, memory_format=torch.channels_last), chosen)
 
 
@@ -157,7 +157,7 @@ def _conditions_from(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
         )
     kind = "predictions" if path.suffix == ".json" else "checkpoint"
     return {
-        "_target_": "dlcpose.detectors.conditions.conditions",
+        "_target_": "dlcpose.detectors.pose_boxes.conditions",
         "_partial_": True,
         "boxes": config["detector"]["boxes"],
         **{"checkpoint": None, "predictions": None, "bottom_up": None, kind: str(path)},
@@ -175,6 +175,6 @@ def _no_labels(key: str, image: Image, skeleton: Skeleton) -> FrameLabels:
     return labels_of(key, image.shape[:2], none, unique_in_image=np.zeros((len(skeleton.unique), 2), np.float32))
 
 
-def _unlike(first: Image, second: Image, pipeline: Trainable) -> bool:
+def _unlike(first: Image, second: Image, pipeline: PoseModule) -> bool:
     """Whether two images come to canvases of unlike size: padding one to the other's would change what it gives."""
     return pipeline.model_input.canvas is None and first.shape != second.shape

@@ -9,7 +9,7 @@ import albumentations
 from torch.utils.data import Dataset
 
 from dlcpose.datasets import splits
-from dlcpose.datasets.crops import augment, keeping_points, whole
+from dlcpose.datasets.crops import augment, keep_keypoints, whole
 from dlcpose.datasets.deeplabcut import DeepLabCutFrames
 from dlcpose.exporters.coco import coco_labels
 from dlcpose.structures.errors import ConfigError, DataError
@@ -113,7 +113,7 @@ class PoseDataset(Dataset[PoseCrop]):
 
     def __init__(self, project: Project, transform: albumentations.Compose | None = None, mode: str = "train") -> None:
         self.project = project
-        self.transform = None if transform is None else keeping_points(transform)
+        self.transform = None if transform is None else keep_keypoints(transform)
         self.mode = mode
         self._indices = project.indices(mode)
 

@@ -7,12 +7,12 @@ import pytorch_lightning as lightning
 import torch
 import yaml
 
-from dlcpose.build import Parts, build_input, build_pipeline, build_trunk
+from dlcpose.build import Instantiator, build_input, build_pipeline, build_trunk
 from dlcpose.checkpoint import Description
 from dlcpose.datasets.base import LabelledFrames
 from dlcpose.datasets.datamodule import PoseDataModule
-from dlcpose.datasets.synthetic import SyntheticFrames
-from dlcpose.pipelines.base import Pipeline
+from dlcpose.datasets.synthetic.frames import SyntheticFrames
+from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.split import Split
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -37,7 +37,7 @@ def tiny_config(**changes: Any) -> dict[str, Any]:
         "input": option("input", "letterbox"),
         "augmentation": option("augmentation", "none"),
         "optimizer": option("optimizer", "adamw"),
-        "schedule": option("schedule", "cosine"),
+        "scheduler": option("scheduler", "cosine"),
         "metric": {"error": {"_target_": "dlcpose.metrics.pixel_error.PixelError"}},
         **changes,
     }
@@ -54,15 +54,15 @@ def halves(data: LabelledFrames) -> Split:
     return Split(keys[:middle], keys[middle:], ())
 
 
-def pipeline_of(config: dict[str, Any], data: LabelledFrames, *, to_train: bool = True) -> Pipeline:
+def pipeline_of(config: dict[str, Any], data: LabelledFrames, *, to_train: bool = True) -> PoseEstimator:
     torch.manual_seed(0)
-    parts = Parts()
-    trunk = build_trunk(config, parts)
+    instantiate = Instantiator()
+    trunk = build_trunk(config, instantiate)
     sizes = [(frame.height, frame.width) for frame in data.frames]
-    model_input = build_input(config, parts, trunk, sizes)
+    model_input = build_input(config, instantiate, trunk, sizes)
     return build_pipeline(
         config,
-        parts,
+        instantiate,
         trunk,
         skeleton=data.skeleton,
         model_input=model_input,
@@ -72,12 +72,12 @@ def pipeline_of(config: dict[str, Any], data: LabelledFrames, *, to_train: bool 
 
 
 def run_of(
-    config: dict[str, Any], data: LabelledFrames, *, workers: int = 0, batch_size: int = 2, least_steps: int = 0
-) -> tuple[Pipeline, PoseDataModule]:
+    config: dict[str, Any], data: LabelledFrames, *, workers: int = 0, batch_size: int = 2, min_steps: int = 0
+) -> tuple[PoseEstimator, PoseDataModule]:
     """What a training command hands to Lightning."""
     pipeline = pipeline_of(config, data)
     split = halves(data)
-    transform = Parts()(config["augmentation"], "augmentation")
+    transform = Instantiator()(config["augmentation"], "augmentation")
     module = PoseDataModule(
         data,
         split,
@@ -86,7 +86,7 @@ def run_of(
         seed=0,
         batch_size=batch_size,
         workers=workers,
-        least_steps=least_steps,
+        min_steps=min_steps,
     )
     pipeline.labels = module.labels
     pipeline.described = Description(

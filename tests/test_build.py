@@ -14,8 +14,8 @@ import torch
 import torchvision
 import yaml
 
-from dlcpose.build import Parts, build_input, build_pipeline, build_trunk
-from dlcpose.commands.compose import compose
+from dlcpose.build import Instantiator, build_input, build_pipeline, build_trunk
+from dlcpose.config.compose import compose
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
@@ -28,7 +28,7 @@ WEIGHTS = [("head.weight", torch.nn.Parameter(torch.zeros(2)))]  # as a pipeline
 def refused(node: Any, where: str = "head", trust: tuple[str, ...] = ()) -> str:
     """What is said of a node; in one line."""
     with pytest.raises(ConfigError) as caught:
-        Parts(trust)(node, where)
+        Instantiator(trust)(node, where)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(where)
     return str(caught.value)
@@ -119,8 +119,8 @@ def test_functions_of_other_peoples_packages_are_refused(path: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "dlcpose.exporters.pictures.write_bytes",
-        "dlcpose.commands.record.git_revision",
+        "dlcpose.visualization.pictures.write_bytes",
+        "dlcpose.runs.provenance.git_revision",
         "dlcpose.checkpoint.read_checkpoint",
         "dlcpose.predict.load",
         "dlcpose.project.Project",
@@ -145,7 +145,7 @@ def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
 def test_a_refusal_comes_before_anything_is_built() -> None:
     node = {"_target_": "albumentations.Compose", "transforms": [{"_target_": "os.system", "command": "false"}]}
     with pytest.raises(ConfigError, match=r"augmentation\.transforms\[0\]\._target_: os\.system is outside"):
-        Parts()(node, "augmentation")
+        Instantiator()(node, "augmentation")
 
 
 @pytest.fixture
@@ -162,9 +162,9 @@ def mylab(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def test_trust_adds_a_package_and_only_that(mylab: ModuleType) -> None:
     assert "add trust=[mylab_poses]" in refused({"_target_": "mylab_poses.Thing"})
-    parts = Parts(("mylab_poses",))
-    assert parts({"_target_": "mylab_poses.Thing", "size": 3}, "head").size == 3
-    assert parts({"_target_": "mylab_poses.thing", "size": 4}, "head") == 4
+    instantiate = Instantiator(("mylab_poses",))
+    assert instantiate({"_target_": "mylab_poses.Thing", "size": 3}, "head").size == 3
+    assert instantiate({"_target_": "mylab_poses.thing", "size": 4}, "head") == 4
     refused({"_target_": "mylab_poses.system", "command": "true"}, trust=("mylab_poses",))
     refused({"_target_": "mylab_poses_of_others.Thing"}, trust=("mylab_poses",))
 
@@ -174,25 +174,27 @@ def test_trust_adds_a_package_and_only_that(mylab: ModuleType) -> None:
 
 def test_plain_values_come_out_as_they_are() -> None:
     node = {"a": [1, 2.5, None, True, "x"], "b": {"c": {}}}
-    assert Parts()(node, "x") == node
+    assert Instantiator()(node, "x") == node
 
 
 def test_nested_nodes_are_built_from_the_inside() -> None:
-    built = Parts()({"one": {"_target_": "torch.nn.Sequential"}, "many": [{"_target_": "torch.nn.ReLU"}, 3]}, "x")
+    built = Instantiator()(
+        {"one": {"_target_": "torch.nn.Sequential"}, "many": [{"_target_": "torch.nn.ReLU"}, 3]}, "x"
+    )
     assert isinstance(built["one"], torch.nn.Sequential)
     assert isinstance(built["many"][0], torch.nn.ReLU)
     assert built["many"][1] == 3
 
 
 def test_a_partial_node_waits_for_the_rest() -> None:
-    late = Parts()({"_target_": "torch.nn.Linear", "_partial_": True, "out_features": 3}, "x")
+    late = Instantiator()({"_target_": "torch.nn.Linear", "_partial_": True, "out_features": 3}, "x")
     assert late(in_features=2).weight.shape == (3, 2)
 
 
 def test_objects_reach_their_part_as_they_are() -> None:
     skeleton = Skeleton(("a",))
-    assert Parts()({"_target_": "torch.nn.Linear", "_partial_": True}, "x").func is torch.nn.Linear
-    assert Parts()({"inner": skeleton}, "x")["inner"] is skeleton
+    assert Instantiator()({"_target_": "torch.nn.Linear", "_partial_": True}, "x").func is torch.nn.Linear
+    assert Instantiator()({"inner": skeleton}, "x")["inner"] is skeleton
 
 
 @pytest.mark.parametrize(
@@ -207,7 +209,7 @@ def test_objects_reach_their_part_as_they_are() -> None:
             "x.rotat: Affine takes no such setting. Nearest: rotate",
         ),
         ({"_target_": "dlcpose.callbacks.collapse.CollapseWatch", "patiense": 3}, "Nearest: patience"),
-        ({"_target_": "dlcpose.schedules.curves.cosine", "_partial_": True, "flor": 1.0}, "Nearest: floor"),
+        ({"_target_": "dlcpose.schedulers.curves.cosine", "_partial_": True, "flor": 1.0}, "Nearest: floor"),
         ({"_target_": "torch.nn.ReLU", "_convert_": "all"}, "x._convert_: ReLU takes no such setting"),
     ],
 )
@@ -231,25 +233,25 @@ WATCH = {"_target_": "dlcpose.callbacks.collapse.CollapseWatch"}
     ],
 )
 def test_a_value_of_another_type_is_named(setting: str, value: Any, expected: str) -> None:
-    assert refused({**WATCH, setting: value}, "callback.collapse").startswith(
-        f"callback.collapse.{setting}: expected {expected}, got {value!r}"
+    assert refused({**WATCH, setting: value}, "callbacks.collapse").startswith(
+        f"callbacks.collapse.{setting}: expected {expected}, got {value!r}"
     )
 
 
 def test_whole_numbers_are_numbers() -> None:
-    assert Parts()({**WATCH, "factor": 4}, "x").factor == 4
+    assert Instantiator()({**WATCH, "factor": 4}, "x").factor == 4
 
 
 def test_null_is_accepted_where_it_is_meant() -> None:
     node = {"_target_": "dlcpose.callbacks.pictures.PosePictures", "folder": None}
-    assert Parts()(node, "x").folder is None
+    assert Instantiator()(node, "x").folder is None
     assert "expected str or null, got 3" in refused({**node, "folder": 3}, "x")
 
 
 @pytest.mark.parametrize(
     ("where", "node"),
     [
-        ("callback.best", {"_target_": "pytorch_lightning.callbacks.ModelCheckpoint", "mode": "least"}),
+        ("callbacks.best", {"_target_": "pytorch_lightning.callbacks.ModelCheckpoint", "mode": "least"}),
         ("augmentation", {"_target_": "albumentations.Affine", "scale": "large"}),
         ("augmentation", {"_target_": "albumentations.HorizontalFlip", "p": 3.0}),
         ("neck", {"_target_": "torch.nn.Linear", "in_features": 3}),
@@ -280,19 +282,19 @@ def test_the_defaults_of_other_peoples_classes_pass_our_check_of_types(package: 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml")))
 def test_optimizers_build(name: str) -> None:
-    optimizer = Parts()(option("optimizer", name), "optimizer")(WEIGHTS)
+    optimizer = Instantiator()(option("optimizer", name), "optimizer")(WEIGHTS)
     assert isinstance(optimizer, torch.optim.Optimizer)
     assert optimizer.param_groups[0]["lr"] == option("optimizer", name)["lr"]
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "callback").glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "callbacks").glob("*.yaml")))
 def test_callbacks_build(name: str, tmp_path: Path) -> None:
-    text = (CONF / "callback" / f"{name}.yaml").read_text()
+    text = (CONF / "callbacks" / f"{name}.yaml").read_text()
     composed = {
         "run_dir": str(tmp_path),
         "best.monitor": "val/mean_error_px",
         "best.mode": "min",
-        "objective": "val/mean_error_px",
+        "optimized_metric": "val/mean_error_px",
         "hydra:sweeper.storage": f"sqlite:///{tmp_path}/study.db",
         "hydra:sweeper.study_name": "study",
         "sweep.trial": "0",
@@ -301,12 +303,12 @@ def test_callbacks_build(name: str, tmp_path: Path) -> None:
         text = text.replace(f"${{{part}}}", value)
     content = yaml.safe_load(text)
     content.pop("defaults", None)
-    assert all(isinstance(built, lightning.Callback) for built in Parts()(content, "callback").values())
+    assert all(isinstance(built, lightning.Callback) for built in Instantiator()(content, "callbacks").values())
 
 
 def test_torchvision_is_there_to_be_named() -> None:
     node = {"_target_": "torchvision.ops.FrozenBatchNorm2d", "num_features": 3}
-    assert isinstance(Parts()(node, "x"), torchvision.ops.FrozenBatchNorm2d)
+    assert isinstance(Instantiator()(node, "x"), torchvision.ops.FrozenBatchNorm2d)
 
 
 # ------------------------------------------------------------------------------------------------ pipelines
@@ -344,11 +346,17 @@ def test_mistakes_in_a_config_are_named_by_their_node(group: str, changes: dict[
 
 def test_a_head_that_is_none_is_refused() -> None:
     config = tiny_config(head={"_target_": "dlcpose.necks.identity.Identity", "_partial_": True})
-    parts = Parts()
-    trunk = build_trunk(config, parts)
+    instantiate = Instantiator()
+    trunk = build_trunk(config, instantiate)
     with pytest.raises(ConfigError, match="head: "):
         build_pipeline(
-            config, parts, trunk, skeleton=Skeleton(("a",)), model_input=Input(64, 64), max_animals=1, to_train=False
+            config,
+            instantiate,
+            trunk,
+            skeleton=Skeleton(("a",)),
+            model_input=Input(64, 64),
+            max_animals=1,
+            to_train=False,
         )
 
 
@@ -360,7 +368,7 @@ def test_a_head_for_one_animal_is_refused_for_several() -> None:
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "input").glob("*.yaml")))
 def test_inputs_suit_the_backbone(name: str) -> None:
     config = tiny_config(input=compose([f"input={name}"])["input"])
-    trunk = build_trunk(config, Parts())
-    made = build_input(config, Parts(), trunk, [(50, 70), (90, 30)])
+    trunk = build_trunk(config, Instantiator())
+    made = build_input(config, Instantiator(), trunk, [(50, 70), (90, 30)])
     assert made.multiple_of == 32
     assert made.canvas is None or all(side % 32 == 0 for side in made.canvas)

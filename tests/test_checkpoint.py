@@ -11,8 +11,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlcpose.build import Parts
-from dlcpose.checkpoint import FORMAT, Description, fit, read_checkpoint, restore, versions, without_weights
+from dlcpose.build import Instantiator
+from dlcpose.checkpoint import (
+    FORMAT,
+    Description,
+    match_weights,
+    read_checkpoint,
+    restore,
+    versions,
+    without_pretrained_weights,
+)
 from dlcpose.structures.errors import CheckpointError, ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
@@ -32,7 +40,7 @@ def content(checkpoint: Path) -> dict[str, Any]:
 
 def said_of(path: Path) -> str:
     with pytest.raises(CheckpointError) as caught:
-        restore(read_checkpoint(path), Parts())
+        restore(read_checkpoint(path), Instantiator())
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(str(path))
     return str(caught.value)
@@ -67,7 +75,7 @@ def test_a_run_leaves_a_checkpoint_that_is_whole(checkpoint: Path, content: dict
 
 
 def test_what_is_restored_has_the_weights_and_is_ready_to_predict(checkpoint: Path, content: dict[str, Any]) -> None:
-    pipeline = restore(read_checkpoint(checkpoint), Parts())
+    pipeline = restore(read_checkpoint(checkpoint), Instantiator())
     assert not pipeline.training
     state = pipeline.state_dict()
     assert state.keys() == content["state_dict"].keys()
@@ -76,12 +84,12 @@ def test_what_is_restored_has_the_weights_and_is_ready_to_predict(checkpoint: Pa
 
 def test_weights_of_a_hub_or_a_file_are_not_asked_for_again() -> None:
     config = {"backbone": {"name": "x", "pretrained": True, "checkpoint_path": "/gone.pth"}, "head": {"sigma": 2}}
-    assert without_weights(config) == {
+    assert without_pretrained_weights(config) == {
         "backbone": {"name": "x", "pretrained": False, "checkpoint_path": None},
         "head": {"sigma": 2},
     }
     assert config["backbone"]["pretrained"]
-    assert without_weights({"backbone": {"name": "own"}}) == {"backbone": {"name": "own"}}
+    assert without_pretrained_weights({"backbone": {"name": "own"}}) == {"backbone": {"name": "own"}}
 
 
 # ------------------------------------------------------------------------------------------------ files that are none
@@ -158,7 +166,7 @@ def test_a_checkpoint_of_another_format_says_which_version_wrote_it(tmp_path: Pa
         ("config", None),
         ("config", "a: [1"),
         ("skeleton", {}),
-        ("skeleton", {"names": [], "limbs": [], "pairs": [], "sigmas": [], "unique": [], "unique_pairs": []}),
+        ("skeleton", {"names": [], "edges": [], "pairs": [], "sigmas": [], "unique": [], "unique_pairs": []}),
         ("input", {"height": 3}),
         ("split", {"train": []}),
         ("individuals", 3),
@@ -189,7 +197,7 @@ def test_a_foreign_target_in_a_checkpoint_is_refused(checkpoint: Path) -> None:
     config = {**read.description.config, "head": {"_target_": "os.system", "command": "true"}}
     hostile = replace(read, description=replace(read.description, config=config))
     with pytest.raises(ConfigError, match=r"os\.system is outside the packages"):
-        restore(hostile, Parts())
+        restore(hostile, Instantiator())
 
 
 def test_a_checkpoint_is_written_without_objects(checkpoint: Path) -> None:
@@ -207,7 +215,7 @@ STATES = st.dictionaries(st.sampled_from(NAMES), st.sampled_from([(), (2,), (3, 
 def test_each_tensor_is_taken_with_its_whole_layer_or_named_with_a_reason(
     wanted: dict[str, torch.Tensor], given: dict[str, torch.Tensor]
 ) -> None:
-    found = fit(wanted, given)
+    found = match_weights(wanted, given)
     taken = set(found.taken)
     assert (taken | found.anew.keys(), taken | found.left_out.keys()) == (wanted.keys(), given.keys())
     assert not taken & (found.anew.keys() | found.left_out.keys())
@@ -216,12 +224,12 @@ def test_each_tensor_is_taken_with_its_whole_layer_or_named_with_a_reason(
         fits = all(other in wanted and other in given for other in layer)
         fits = fits and all(wanted[other].shape == given[other].shape for other in layer)
         assert (name in taken) == fits
-    assert fit(wanted, wanted).taken == tuple(wanted)
+    assert match_weights(wanted, wanted).taken == tuple(wanted)
 
 
 def test_the_reason_is_the_tensors_own() -> None:
     wanted = {"a.weight": torch.zeros(3, 2), "a.bias": torch.zeros(2), "b.weight": torch.zeros(())}
-    found = fit(wanted, {"a.weight": torch.zeros(4, 2), "a.bias": torch.zeros(2), "c.weight": torch.zeros(1)})
+    found = match_weights(wanted, {"a.weight": torch.zeros(4, 2), "a.bias": torch.zeros(2), "c.weight": torch.zeros(1)})
     there_and_here = "4x2 in the file, 3x2 in the model"
     assert found.anew == {
         "a.weight": there_and_here,

@@ -18,12 +18,12 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from dlcpose.commands.cli import main
-from dlcpose.commands.compare import read_run
-from dlcpose.commands.entry import CONF
-from dlcpose.commands.sweep import sweep_of
-from dlcpose.exporters.comparison_page import command_of
-from tests.commands.shells import REPOSITORY, SMALL, TINY, Answer, shell
+from dlcpose.cli.app import main
+from dlcpose.cli.compare import read_run
+from dlcpose.cli.hydra_main import CONF
+from dlcpose.reports.comparison_page import command_of
+from dlcpose.runs.sweep import sweep_of
+from tests.shells import REPOSITORY, SMALL, TINY, Answer, shell
 
 PAGE = (REPOSITORY / "docs" / "experiments.md").read_text()
 COMMANDS = [
@@ -31,7 +31,7 @@ COMMANDS = [
     for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
     for line in block.replace("\\\n", " ").splitlines()
 ]
-# Launchers, and what has to be installed for their config; tests/commands/test_launchers.py runs jobs by them.
+# Launchers, and what has to be installed for their config; tests/runs/test_launchers.py runs jobs by them.
 PLUGINS = {"parallel": "joblib", "slurm": "submitit", "ray_local": "ray", "ray_cluster": "ray"}
 LAUNCHED = [command for command in COMMANDS if "hydra/launcher=" in command]
 WALKED = [command for command in COMMANDS if command not in LAUNCHED]

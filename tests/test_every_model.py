@@ -15,14 +15,14 @@ from scipy.optimize import linear_sum_assignment
 from torch.utils.data import DataLoader
 
 from dlcpose.build import SeveralAnimalsError
-from dlcpose.commands.models import available_models, models_for_several
+from dlcpose.cli.models import available_models, models_for_several
 from dlcpose.datasets.base import LabelledFrames
-from dlcpose.pipelines.base import Trainable
+from dlcpose.pipelines.base import PoseModule
 from dlcpose.predict import Predictor
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.sample import PoseSample
-from tests.commands.shells import python
 from tests.made_up_runs import trainer_of
+from tests.shells import python
 from tests.tiny_models import (
     FINDING_ANYTHING,
     WITHOUT_CHANCE,
@@ -146,7 +146,7 @@ def test_two_images_are_learned_by_heart(family: str, tmp_path: Path) -> None:
         assert errors[pairs].mean() < 2.0
 
 
-def learn(pipeline: Trainable, data: LabelledFrames, folder: Path) -> None:
-    """As a run does: with the model's optimizer and its schedule."""
+def learn(pipeline: PoseModule, data: LabelledFrames, folder: Path) -> None:
+    """As a run does: with the model's optimizer and its scheduler."""
     trainer = trainer_of(folder, max_epochs=1)
     trainer.fit(pipeline, train_dataloaders=DataLoader([batch_of(data, pipeline)] * TIMES, batch_size=None))

@@ -13,15 +13,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dlcpose.build import Parts, SeveralAnimalsError, Trunk, build_pipeline
-from dlcpose.commands.models import available_models
+from dlcpose.build import Instantiator, SeveralAnimalsError, Trunk, build_pipeline
+from dlcpose.cli.models import available_models
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
 from tests.tiny_models import composed
 
 CONF = Path(__file__).parents[1] / "conf"
-SKELETON = Skeleton(("nose", "left_ear", "right_ear", "tail"), limbs=((0, 1), (0, 2), (0, 3)))
+SKELETON = Skeleton(("nose", "left_ear", "right_ear", "tail"), edges=((0, 1), (0, 2), (0, 3)))
 SIZES = [(128, 192), (256, 256)]  # (height, width); the first cannot be cut into all patches
 NEEDED = {"timm": ("backbone.name=convnext_atto",)}  # settings that an option asks for
 
@@ -38,7 +38,7 @@ def node(group: str, option: str) -> Any:
 @functools.cache
 def backbone(option: str) -> Any:
     with torch.device("meta"):
-        return Parts()(node("backbone", option), "backbone").eval()
+        return Instantiator()(node("backbone", option), "backbone").eval()
 
 
 @functools.cache
@@ -51,7 +51,7 @@ def features(option: str, size: tuple[int, int]) -> list[Tensor]:
 def neck_on(option: str, backbone_option: str) -> Any:
     before = backbone(backbone_option)
     with torch.device("meta"):
-        late = Parts()(node("neck", option), "neck")
+        late = Instantiator()(node("neck", option), "neck")
         return late(in_channels=before.channels, strides=before.strides).eval()
 
 
@@ -61,7 +61,7 @@ def pipeline_with(head: str, trunk: Trunk, canvas: tuple[int, int] | None, anima
     with torch.device("meta"):
         return build_pipeline(
             {**base, **config},
-            Parts(),
+            Instantiator(),
             trunk,
             skeleton=SKELETON,
             model_input=model_input,

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dlcpose.build import Parts, build_pipeline, build_trunk
-from dlcpose.commands.compose import compose
-from dlcpose.datasets.crops import on_canvas
-from dlcpose.pipelines.base import Pipeline
+from dlcpose.build import Instantiator, build_pipeline, build_trunk
+from dlcpose.config.compose import compose
+from dlcpose.datasets.crops import fit_to_canvas
+from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
@@ -51,14 +51,14 @@ COUNTED = {
 }
 
 
-def built(overrides: list[str], size: tuple[int, int] | None, skeleton: Skeleton = SKELETON) -> Pipeline:
+def built(overrides: list[str], size: tuple[int, int] | None, skeleton: Skeleton = SKELETON) -> PoseEstimator:
     """Shapes without numbers."""
-    config, parts = compose(overrides), Parts()
+    config, instantiate = compose(overrides), Instantiator()
     with torch.device("meta"):
         return build_pipeline(
             config,
-            parts,
-            build_trunk(config, parts),
+            instantiate,
+            build_trunk(config, instantiate),
             skeleton=skeleton,
             model_input=Input(*size) if size else Input(),
             max_animals=1,
@@ -84,7 +84,7 @@ def test_sizes_are_those_that_others_counted(name: str) -> None:
         ["model=tokenpose_base", "backbone=hrnet_w48"],
         ["model=tokenpose_base", "backbone=resnet_18"],
         ["model=tokenpose_small", "backbone=vit_s", "head.patch=[1,1]"],
-        ["model=transpose_r_a4", "head=token", "head.patch=[2,2]"],
+        ["model=transpose_r_a4", "head=tokenpose", "head.patch=[2,2]"],
         ["model=vitpose_s", "neck=attention"],
     ],
     ids=str,
@@ -132,9 +132,9 @@ LEARNERS: dict[str, dict[str, Any]] = {
 }
 
 
-def two_images(pipeline: Pipeline) -> PoseBatch:
+def two_images(pipeline: PoseEstimator) -> PoseBatch:
     data = frames_of(2)
-    return pipeline.normalised(collate([on_canvas(data[index], pipeline.model_input) for index in range(2)]))
+    return pipeline.normalised(collate([fit_to_canvas(data[index], pipeline.model_input) for index in range(2)]))
 
 
 @pytest.mark.parametrize("name", LEARNERS)
@@ -155,8 +155,7 @@ def test_two_images_are_learned_by_heart(name: str) -> None:
     with torch.no_grad():
         found = pipeline.eval().decode(pipeline(batch.images))
     apart = [
-        (one.keypoints_in_crop[0] - truth[0]).norm(dim=-1)
-        for one, truth in zip(found, batch.keypoints_in_crop, strict=True)
+        (one.keypoints_in_crop[0] - gt[0]).norm(dim=-1) for one, gt in zip(found, batch.keypoints_in_crop, strict=True)
     ]
     assert torch.cat(apart).nanmean() < 2.0  # px
 

@@ -9,13 +9,13 @@ import pytorch_lightning as lightning
 import torch
 from torch.utils.data import DataLoader
 
-from dlcpose.build import Parts, build_input, build_pipeline, build_trunk
+from dlcpose.build import Instantiator, build_input, build_pipeline, build_trunk
 from dlcpose.checkpoint import Description
-from dlcpose.commands.compose import compose
+from dlcpose.config.compose import compose
 from dlcpose.datasets.base import LabelledFrames
-from dlcpose.datasets.crops import on_canvas
-from dlcpose.datasets.synthetic import SyntheticFrames
-from dlcpose.pipelines.base import Trainable
+from dlcpose.datasets.crops import fit_to_canvas
+from dlcpose.datasets.synthetic.frames import SyntheticFrames
+from dlcpose.pipelines.base import PoseModule
 from dlcpose.structures.batch import PoseBatch, collate
 from tests.made_up_runs import halves, trainer_of
 
@@ -40,9 +40,9 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "vit": {"options": {"embed_dim": 32, "depth": 2, "num_heads": 4}},
 }
 # So that a network that knows nothing yet finds something, but not thousands.
-FINDING_ANYTHING = {"threshold": 0.0, "least_affinity": -1.0, "max_animals": 4}
+FINDING_ANYTHING = {"threshold": 0.0, "min_affinity": -1.0, "max_animals": 4}
 # So that the same batch is the same again: boxes and conditions as they are.
-WITHOUT_CHANCE = dict.fromkeys(("shift", "scale", "jitter", "miss", "inversion", "swap", "absent", "nobody"), 0.0)
+WITHOUT_CHANCE = dict.fromkeys(("shift", "scale", "jitter", "miss", "inversion", "swap", "absent", "background"), 0.0)
 
 
 @functools.cache
@@ -94,7 +94,7 @@ def worms_node(keypoints: int, animals: int, *, unique_points: int = 2) -> dict[
         for number in range(1, count)
     ]
     return {
-        "_target_": "dlcpose.datasets.synthetic.SyntheticFrames",
+        "_target_": "dlcpose.datasets.synthetic.frames.SyntheticFrames",
         **{"frames": 2, "height": SIDE, "width": SIDE, "videos": 1, "animals": animals, "occlusion": 0.0, "seed": 1},
         **{"skeleton": {"joints": joints}, "identity_marks": animals > 1, "unique_points": unique_points},
     }
@@ -103,34 +103,42 @@ def worms_node(keypoints: int, animals: int, *, unique_points: int = 2) -> dict[
 @functools.cache
 def worms(keypoints: int, animals: int, *, unique_points: int = 2) -> SyntheticFrames:
     """Two such frames."""
-    data: SyntheticFrames = Parts()(worms_node(keypoints, animals, unique_points=unique_points), "dataset")
+    data: SyntheticFrames = Instantiator()(worms_node(keypoints, animals, unique_points=unique_points), "dataset")
     return data
 
 
-def built(config: Mapping[str, Any], data: LabelledFrames) -> Trainable:
+def built(config: Mapping[str, Any], data: LabelledFrames) -> PoseModule:
     """The pipeline that a training command would build for a config and data, from a seed, with what it saves."""
     torch.manual_seed(0)
-    parts = Parts()
-    trunk = build_trunk(config, parts)
-    model_input = build_input(config, parts, trunk, [(frame.height, frame.width) for frame in data.frames])
+    instantiate = Instantiator()
+    trunk = build_trunk(config, instantiate)
+    model_input = build_input(config, instantiate, trunk, [(frame.height, frame.width) for frame in data.frames])
     pipeline = build_pipeline(
         config,
-        parts,
+        instantiate,
         trunk,
         skeleton=data.skeleton,
         model_input=model_input,
         max_animals=data.max_animals,
-        individuals=data.individuals if data.identified else (),
+        individuals=data.individuals if data.has_identities else (),
         to_train=True,
     )
-    described = (config, data.skeleton, model_input, halves(data), data.individuals, data.max_animals, data.identified)
+    described = (
+        config,
+        data.skeleton,
+        model_input,
+        halves(data),
+        data.individuals,
+        data.max_animals,
+        data.has_identities,
+    )
     pipeline.described = Description(*described).as_dict()
     return pipeline
 
 
-def batch_of(data: LabelledFrames, pipeline: Trainable) -> PoseBatch:
+def batch_of(data: LabelledFrames, pipeline: PoseModule) -> PoseBatch:
     """All frames of the data at once, as the loader would hand them on."""
-    return collate([on_canvas(data[index], pipeline.model_input) for index in range(len(data))])
+    return collate([fit_to_canvas(data[index], pipeline.model_input) for index in range(len(data))])
 
 
 class Losses(lightning.Callback):
@@ -150,7 +158,7 @@ class Losses(lightning.Callback):
 
 
 def first_steps(
-    pipeline: Trainable, batch: PoseBatch, steps: int, folder: Path
+    pipeline: PoseModule, batch: PoseBatch, steps: int, folder: Path
 ) -> tuple[list[float], lightning.Trainer]:
     """The losses of the first steps of a long run on one batch, and the trainer, which can save what was learned."""
     losses = Losses()

@@ -20,7 +20,7 @@ class _Window(albumentations.DualTransform):
         """What is handed over besides the image: the points as they are now, and which animal each belongs to."""
         return ["keypoints", "owners"]
 
-    def _centre_of_one(self, data: dict[str, Any], height: int, width: int) -> Place:
+    def _center_of_one(self, data: dict[str, Any], height: int, width: int) -> Place:
         """The middle of one of the animals, or any place where there is none."""
         owners = data["owners"]
         points = np.asarray(data["keypoints"], np.float64)[: len(owners), :2]
@@ -60,9 +60,9 @@ class AnimalWindow(_Window):
         """Choose the window: its matrix from canvas to canvas."""
         height, width = params["shape"][:2]
         share = self.random_generator.uniform(*self.share)
-        centre = self._centre_of_one(data, height, width)
+        center = self._center_of_one(data, height, width)
         within = self.random_generator.uniform(0.25, 0.75, size=2)  # where in the window the centre comes to lie
-        corner = centre - within * share * (width, height)
+        corner = center - within * share * (width, height)
         corner = np.clip(corner, -0.5, (1 - share) * np.array([width, height]) - 0.5)  # edges of pixels, not centres
         cut = crop_matrix(corner[0] + 0.5, corner[1] + 0.5)
         return {"matrix": compose(resize_matrix(1 / share, 1 / share), cut)}
@@ -98,7 +98,7 @@ class AnimalCut(_Window):
         most = np.array([width, height]) - size
         if self.random_generator.uniform() < self.around:
             within = self.random_generator.uniform(0.25, 0.75, size=2)
-            first = np.clip(self._centre_of_one(data, height, width) - within * size, 0, most)
+            first = np.clip(self._center_of_one(data, height, width) - within * size, 0, most)
         else:
             first = self.random_generator.uniform((0, 0), most + 1)
         left, top = np.minimum(first.astype(int), most)

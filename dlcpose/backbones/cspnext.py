@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dlcpose.backbones.timm import NetworkBackbone
+from dlcpose.backbones.timm_backbone import NetworkBackbone
 
 STEM = 64  # channels after the stem, before widening
 STAGES = ((128, 3), (256, 6), (512, 6), (1024, 3))  # channels before widening, blocks before deepening

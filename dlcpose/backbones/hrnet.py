@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from dlcpose.backbones.timm import NetworkBackbone, create_network
+from dlcpose.backbones.timm_backbone import NetworkBackbone, create_network
 from dlcpose.structures.errors import ConfigError
 
 STAGES = 4  # of a whole HRNet; stage s works on s branches, each half as fine as the one before it

@@ -8,7 +8,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dlcpose.backbones.timm import NetworkBackbone, create_network
+from dlcpose.backbones.timm_backbone import NetworkBackbone, create_network
 from dlcpose.codecs.affine import cells_from_pixels
 from dlcpose.codecs.attention import attention_weights, rows_at
 from dlcpose.structures.errors import ConfigError

@@ -6,11 +6,11 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from dlcpose.datasets.datamodule import PoseDataModule
-from dlcpose.exporters.pictures import contact_sheet, draw_poses, write_png
-from dlcpose.loggers.tracker import Tracker
-from dlcpose.pipelines.base import Trainable
+from dlcpose.loggers.base import ExperimentTracker
+from dlcpose.pipelines.base import PoseModule
 from dlcpose.structures.batch import collate
 from dlcpose.structures.sample import Image
+from dlcpose.visualization.pictures import contact_sheet, draw_poses, write_png
 
 
 class PosePictures(Callback):
@@ -27,7 +27,7 @@ class PosePictures(Callback):
         sheet = self._sheet(trainer, pl_module)
         if sheet is not None:
             for logger in trainer.loggers:
-                if isinstance(logger, Tracker):
+                if isinstance(logger, ExperimentTracker):
                     # The step that was the last, as with the figures beside it; the next belongs to the epoch to come.
                     logger.show("val/predictions", sheet, trainer.global_step - 1)
             if self.folder is not None:
@@ -35,7 +35,7 @@ class PosePictures(Callback):
 
     def _sheet(self, trainer: Trainer, pl_module: LightningModule) -> Image | None:
         data = getattr(trainer, "datamodule", None)
-        if not isinstance(data, PoseDataModule) or not isinstance(pl_module, Trainable) or not data.val_indices:
+        if not isinstance(data, PoseDataModule) or not isinstance(pl_module, PoseModule) or not data.val_indices:
             return None
         crops = data.val_dataloader().dataset
         chosen = torch.linspace(0, len(data.val_indices) - 1, min(self.frames, len(data.val_indices))).round().int()

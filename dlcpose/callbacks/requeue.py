@@ -13,7 +13,7 @@ PATIENCE = 20  # seconds that another process of the job waits for the first one
 
 
 @contextmanager
-def queued_again_when_told(*, asks: bool) -> Iterator[None]:
+def requeue_on_signal(*, asks: bool) -> Iterator[None]:
     """A command within a job of SLURM that ends at SIGUSR1 and has the job queued again, whatever it is just doing.
 
     While it trains, StopWhenTold takes the signal instead: then it also saves. asks: whether this process is the first
@@ -30,7 +30,7 @@ def queued_again_when_told(*, asks: bool) -> Iterator[None]:
             return
         signal.signal(number, signal.SIG_IGN)
         print("dlcpose: stopped by SIGUSR1, the job is queued again.", file=sys.stderr, flush=True)
-        queue_again()
+        requeue()
         raise SystemExit(128 + number)
 
     before = signal.signal(signal.SIGUSR1, end)
@@ -40,7 +40,7 @@ def queued_again_when_told(*, asks: bool) -> Iterator[None]:
         signal.signal(signal.SIGUSR1, before)
 
 
-def queue_again() -> None:
+def requeue() -> None:
     """Ask SLURM to start this job anew; says so where it cannot be asked."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     job = f"{array}_{task}" if array and task else os.environ["SLURM_JOB_ID"]

@@ -17,7 +17,7 @@ class Crops(NamedTuple):
     crop_to_frame: Tensor
 
 
-def crops_around(boxes_in_frame: Tensor, size: tuple[int, int], *, margin: float, smallest: float) -> Crops:
+def crops_around(boxes_in_frame: Tensor, size: tuple[int, int], *, margin: float, min_size: float) -> Crops:
     """The crop of (height, width) around each box (M, 4).
 
     A box is widened on all sides by `margin` times its longer side, grown about its centre to the crop's shape, and
@@ -29,7 +29,7 @@ def crops_around(boxes_in_frame: Tensor, size: tuple[int, int], *, margin: float
     sides = boxes[:, 2:] - boxes[:, :2]  # (M, 2)
     sides = sides + 2 * margin * sides.amax(dim=-1, keepdim=True)
     scale = (sides / sides.new_tensor([width, height])).amax(dim=-1)  # (M,) pixels of the frame to one of the crop
-    scale = scale.clamp(min=smallest / max(size))
+    scale = scale.clamp(min=min_size / max(size))
     middle_of_crop = sides.new_tensor([(width - 1) / 2, (height - 1) / 2])
     middle_in_frame = (boxes[:, :2] + boxes[:, 2:]) / 2
     return Crops(
@@ -38,20 +38,20 @@ def crops_around(boxes_in_frame: Tensor, size: tuple[int, int], *, margin: float
     )
 
 
-def moved_points(from_to_to: Tensor, points: Tensor) -> Tensor:
+def transform_points(from_to_to: Tensor, points: Tensor) -> Tensor:
     """Points through matrices in float64, given back in their own type: (M, 2, 3), (M, ..., 2) -> (M, ..., 2)."""
     flat = points.double().flatten(start_dim=1, end_dim=-2)  # (M, P, 2)
     moved = flat @ from_to_to[:, :, :2].mT + from_to_to[:, None, :, 2]
     return moved.to(points.dtype).view(points.shape)
 
 
-def moved_boxes(from_to_to: Tensor, boxes: Tensor) -> Tensor:
+def transform_boxes(from_to_to: Tensor, boxes: Tensor) -> Tensor:
     """The upright boxes around boxes that went through matrices: (M, 2, 3), (M, 4) -> (M, 4)."""
     corners = boxes[:, [[0, 1], [2, 1], [0, 3], [2, 3]]]  # (M, 4, 2)
-    return boxes_around_points(moved_points(from_to_to, corners))
+    return boxes_around_points(transform_points(from_to_to, corners))
 
 
-def chained(second: Tensor, first: Tensor) -> Tensor:
+def compose_affine(second: Tensor, first: Tensor) -> Tensor:
     """The matrices that apply `first`, then `second`: crop_to_image = chained(frame_to_image, crop_to_frame)."""
     linear = second[..., :2] @ first[..., :2]
     return torch.cat([linear, second[..., :2] @ first[..., 2:] + second[..., 2:]], dim=-1)
@@ -65,24 +65,24 @@ def boxes_around_points(points: Tensor) -> Tensor:
     return torch.cat([lowest, highest], dim=-1).masked_fill(missing.all(dim=-2), torch.nan)
 
 
-def widened(boxes: Tensor, margin: float, smallest: float) -> Tensor:
+def expand_boxes(boxes: Tensor, margin: float, min_size: float) -> Tensor:
     """Boxes (..., 4) wider on each side by `margin` times their longer side, and no side below `smallest` px."""
     sides = boxes[..., 2:] - boxes[..., :2]
-    halves = (sides / 2 + margin * sides.amax(dim=-1, keepdim=True)).clamp(min=smallest / 2)
+    halves = (sides / 2 + margin * sides.amax(dim=-1, keepdim=True)).clamp(min=min_size / 2)
     middles = (boxes[..., :2] + boxes[..., 2:]) / 2
     return torch.cat([middles - halves, middles + halves], dim=-1)
 
 
-def clipped(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """What of boxes (..., 4) lies in a frame of (height, width); NaN where nothing does."""
-    edge = boxes.new_tensor([size[1] - 0.5, size[0] - 0.5])
+    border = boxes.new_tensor([size[1] - 0.5, size[0] - 0.5])
     lowest = boxes[..., :2].clamp(min=-0.5)
-    highest = boxes[..., 2:].minimum(edge)
+    highest = boxes[..., 2:].minimum(border)
     is_empty = ~(highest > lowest).all(dim=-1, keepdim=True)  # of NaN too
     return torch.cat([lowest, highest], dim=-1).masked_fill(is_empty, torch.nan)
 
 
-def jittered(boxes: Tensor, draws: Tensor, *, shift: float, scale: float) -> Tensor:
+def jitter_boxes(boxes: Tensor, draws: Tensor, *, shift: float, scale: float) -> Tensor:
     """Boxes (M, 4) moved and resized by chance, as a detector would miss: draws (M, 3) in [-1, 1].
 
     shift: the most a middle moves in x and y, as a share of the longer side. scale: a box becomes up to 1 + scale times

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlcpose.codecs.oks import areas_for_oks
+from dlcpose.codecs.oks import oks_areas
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.sample import FrameLabels, boxes_around
 from dlcpose.structures.skeleton import Skeleton
@@ -97,7 +97,7 @@ def _animals(frame: FrameLabels, individuals: Sequence[str]) -> Iterable[dict[st
     boxes = np.where(stored, frame.boxes_in_image, boxes_around(points))
     # An animal with a box and no labels is a region to be left alone: COCO measures it by the box.
     of_box = np.where(labelled.any(axis=-1), np.nan, (boxes[:, 2:] - boxes[:, :2]).prod(axis=-1))
-    areas = areas_for_oks(np.where(np.isnan(frame.areas), of_box, frame.areas), points)
+    areas = oks_areas(np.where(np.isnan(frame.areas), of_box, frame.areas), points)
     for i in np.flatnonzero(~np.isnan(boxes).any(axis=-1)):
         identity = int(frame.identities[i])
         yield {
@@ -129,7 +129,7 @@ def _category(skeleton: Skeleton) -> dict[str, Any]:
         "id": CATEGORY,
         "name": "animal",
         "keypoints": content["names"],
-        "skeleton": [[first + 1, second + 1] for first, second in skeleton.limbs],  # COCO counts from 1
+        "skeleton": [[first + 1, second + 1] for first, second in skeleton.edges],  # COCO counts from 1
         "sigmas": content["sigmas"],
         "pairs": content["pairs"],
         "unique": content["unique"],

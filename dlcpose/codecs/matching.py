@@ -10,9 +10,7 @@ Array = npt.NDArray[Any]
 REACH = 1.0  # animal lengths: beyond one's own length, another place in the image is meant
 
 
-def match_animals(
-    found_in_image: Array, truth_in_image: Array, *, reach: float | None = REACH
-) -> list[tuple[int, int]]:
+def match_animals(pred_in_image: Array, gt_in_image: Array, *, reach: float | None = REACH) -> list[tuple[int, int]]:
     """Pairs (found, labelled) of the assignment with the least error: (M, K, 2), (N, K, 2) -> at most min(M, N) pairs.
 
     The error of a pair is its mean distance over the labelled keypoints, in pixels. Two can be the same animal only
@@ -22,12 +20,12 @@ def match_animals(
     An animal labelled at fewer than two places has no size: the found animal's is taken, and if that has none either,
     distance does not part them. Animals without a shared keypoint are never paired.
     """
-    distances = np.linalg.norm(found_in_image[:, None].astype(np.float64) - truth_in_image, axis=-1)  # (M, N, K)
+    distances = np.linalg.norm(pred_in_image[:, None].astype(np.float64) - gt_in_image, axis=-1)  # (M, N, K)
     shared = ~np.isnan(distances)
     if not shared.any():
         return []
-    limits = _limits(found_in_image, truth_in_image, reach, beyond_all=float(np.nanmax(distances)) + 1.0)  # (M, N)
-    labelled = ~np.isnan(truth_in_image).any(axis=-1)  # (N, K)
+    limits = _limits(pred_in_image, gt_in_image, reach, beyond_all=float(np.nanmax(distances)) + 1.0)  # (M, N)
+    labelled = ~np.isnan(gt_in_image).any(axis=-1)  # (N, K)
     spent = np.where(shared, distances, limits[..., None]) * labelled  # (M, N, K)
     error = spent.sum(axis=-1) / np.maximum(labelled.sum(axis=-1), 1)  # (M, N)
     gain = np.where(shared.any(axis=-1), limits - error, 0.0)
@@ -45,10 +43,10 @@ def animal_sizes(keypoints: Array) -> Array:
     return np.where(sizes > 0, sizes, np.nan).astype(np.float64)
 
 
-def _limits(found_in_image: Array, truth_in_image: Array, reach: float | None, beyond_all: float) -> Array:
+def _limits(pred_in_image: Array, gt_in_image: Array, reach: float | None, beyond_all: float) -> Array:
     """How far apart each found and each labelled animal may be to be the same: (M, N) pixels."""
     if reach is None:
-        return np.full((len(found_in_image), len(truth_in_image)), beyond_all)
-    sizes = np.broadcast_to(animal_sizes(truth_in_image), (len(found_in_image), len(truth_in_image)))
-    sizes = np.where(np.isnan(sizes), animal_sizes(found_in_image)[:, None], sizes)
+        return np.full((len(pred_in_image), len(gt_in_image)), beyond_all)
+    sizes = np.broadcast_to(animal_sizes(gt_in_image), (len(pred_in_image), len(gt_in_image)))
+    sizes = np.where(np.isnan(sizes), animal_sizes(pred_in_image)[:, None], sizes)
     return np.where(np.isnan(sizes), beyond_all, reach * sizes)

@@ -12,7 +12,7 @@ def draw_offsets(points_in_map: Tensor, radius: float, size: tuple[int, int]) ->
     batch, _, keypoints, _ = points_in_map.shape
     ys = torch.arange(size[0], device=points_in_map.device, dtype=points_in_map.dtype)[:, None].expand(size)
     xs = torch.arange(size[1], device=points_in_map.device, dtype=points_in_map.dtype).expand(size)
-    ways = points_in_map.new_full((batch, keypoints, 2, *size), torch.nan)
+    displacements = points_in_map.new_full((batch, keypoints, 2, *size), torch.nan)
     shortest = points_in_map.new_full((batch, keypoints, *size), radius**2)
     for points in points_in_map.unbind(
         dim=1
@@ -22,5 +22,5 @@ def draw_offsets(points_in_map: Tensor, radius: float, size: tuple[int, int]) ->
         squared = to_x**2 + to_y**2
         nearer = squared <= shortest  # NaN is never nearer
         shortest = torch.where(nearer, squared, shortest)
-        ways = torch.where(nearer[:, :, None], torch.stack((to_x, to_y), dim=2), ways)
-    return ways
+        displacements = torch.where(nearer[:, :, None], torch.stack((to_x, to_y), dim=2), displacements)
+    return displacements

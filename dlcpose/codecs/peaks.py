@@ -8,7 +8,7 @@ from torch import Tensor
 SMALLEST = 1e-6  # below this a map's value is noise and its logarithm means nothing
 
 
-def find_highest_peaks(maps: Tensor) -> tuple[Tensor, Tensor]:
+def find_global_peaks(maps: Tensor) -> tuple[Tensor, Tensor]:
     """The highest cell of each map: (B, K, h, w) -> cells (B, K, 2) as x, y (int64) and its value (B, K)."""
     values, cells = maps.flatten(start_dim=2).max(dim=-1)
     width = maps.shape[-1]
@@ -28,13 +28,13 @@ def refine_peaks(maps: Tensor, cells: Tensor) -> Tensor:
     middle_x, middle_y = x.clamp(1, max(width - 2, 1)), y.clamp(1, max(height - 2, 1))
     refined = cells.to(maps.dtype).clone()
     if width >= 3:
-        refined[..., 0] = summit(x, middle_x, [_log_at(maps, middle_x + step, y) for step in (-1, 0, 1)])
+        refined[..., 0] = parabolic_peak(x, middle_x, [_log_at(maps, middle_x + step, y) for step in (-1, 0, 1)])
     if height >= 3:
-        refined[..., 1] = summit(y, middle_y, [_log_at(maps, x, middle_y + step) for step in (-1, 0, 1)])
+        refined[..., 1] = parabolic_peak(y, middle_y, [_log_at(maps, x, middle_y + step) for step in (-1, 0, 1)])
     return refined
 
 
-def summit(peak: Tensor, middle: Tensor, logarithms: Sequence[Tensor]) -> Tensor:
+def parabolic_peak(peak: Tensor, middle: Tensor, logarithms: Sequence[Tensor]) -> Tensor:
     """Where along one axis the parabola through three logarithms, at middle − 1, middle and middle + 1, is highest.
 
     peak: the highest cell, which the answer leaves by one cell at most. All of one shape, which is the answer's.
@@ -50,7 +50,7 @@ def _log_at(maps: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return maps.flatten(start_dim=2).gather(-1, y * maps.shape[-1] + x).clamp(min=SMALLEST).log()
 
 
-def read_at(maps: Tensor, cells: Tensor) -> Tensor:
+def values_at(maps: Tensor, cells: Tensor) -> Tensor:
     """Values of vector maps (B, K, D, h, w) at cells (B, K, P, 2): (B, K, P, D)."""
     x, y = cells.unbind(dim=-1)
     flat = maps.flatten(start_dim=3)  # (B, K, D, h·w)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dlcpose.codecs.affine import cells_from_pixels, pixels_from_cells
-from dlcpose.codecs.peaks import SMALLEST, summit
+from dlcpose.codecs.peaks import SMALLEST, parabolic_peak
 
 
 def bins_from_pixels(points_in_crop: Tensor, bins_per_pixel: int, shift: float = 0.0) -> Tensor:
@@ -26,12 +26,12 @@ def pixels_from_bins(points_in_bins: Tensor, bins_per_pixel: int, shift: float =
     return pixels_from_cells(points_in_bins - shift, 1 / bins_per_pixel)
 
 
-def sigma_of(bins: int) -> float:
+def default_sigma(bins: int) -> float:
     """The width, in bins, of the Gaussian that RTMPose draws on so many: the root of a sixteenth of their number."""
     return math.sqrt(bins / 16)
 
 
-def draw_on_bins(places: Tensor, sigma: float, bins: int) -> Tensor:
+def draw_bins(places: Tensor, sigma: float, bins: int) -> Tensor:
     """A Gaussian for each keypoint along one axis, 1 at each animal's place; the nearest animal counts.
 
     places: (B, N, K) in bins, between them too, NaN where missing. sigma: in bins. Returns (B, K, bins), NaN for
@@ -45,7 +45,7 @@ def draw_on_bins(places: Tensor, sigma: float, bins: int) -> Tensor:
     return highest.masked_fill(highest < 0, torch.nan)
 
 
-def read_bins(values: Tensor, reach: float, temperature: float) -> tuple[Tensor, Tensor]:
+def decode_bins(values: Tensor, reach: float, temperature: float) -> tuple[Tensor, Tensor]:
     """Where along one axis each keypoint lies, to a fraction of a bin, and how sure that is.
 
     values: (B, K, bins), of which softmax(temperature · values) is the distribution; a constant added to them changes
@@ -60,7 +60,7 @@ def read_bins(values: Tensor, reach: float, temperature: float) -> tuple[Tensor,
     peak = heights.argmax(dim=-1)
     middle = peak.clamp(1, heights.shape[-1] - 2)
     around = [heights.gather(-1, (middle + step)[..., None])[..., 0] for step in (-1, 0, 1)]
-    places = summit(peak, middle, [height.clamp(min=SMALLEST).log() for height in around])  # (B, K)
+    places = parabolic_peak(peak, middle, [height.clamp(min=SMALLEST).log() for height in around])  # (B, K)
     each = torch.arange(heights.shape[-1], device=values.device, dtype=places.dtype)
     near = (each - places[..., None]).abs() <= reach
     shares = ((temperature * heights).softmax(dim=-1) * near).sum(dim=-1).clamp(0, 1)

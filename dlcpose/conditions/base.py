@@ -11,10 +11,12 @@ from torch import Tensor
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.instances import PoseInstances
 
-Find = Callable[[PoseBatch], list[PoseInstances]]  # the poses that the model behind the conditions finds in each frame
+DetectPoses = Callable[
+    [PoseBatch], list[PoseInstances]
+]  # the poses that the model behind the conditions finds in each frame
 
 
-class Conditions(NamedTuple):
+class PoseConditions(NamedTuple):
     """Poses by which a batch's animals are asked for. The frame is what the batch's images show."""
 
     keypoints_in_frame: Tensor  # (M, K, 2) px, NaN where missing
@@ -31,14 +33,14 @@ class ConditionSource(ABC):
     needs_poses: ClassVar[bool]
 
     @abstractmethod
-    def conditions(self, batch: PoseBatch, find: Find, chances: Sequence[np.random.Generator]) -> Conditions:
+    def conditions(self, batch: PoseBatch, find: DetectPoses, rngs: Sequence[np.random.Generator]) -> PoseConditions:
         """The conditions of a batch; chances: one generator for each frame, the only source of chance."""
 
 
-def gathered(of_frames: Sequence[tuple[np.ndarray, np.ndarray]], batch: PoseBatch) -> Conditions:
+def gather_cells(of_frames: Sequence[tuple[np.ndarray, np.ndarray]], batch: PoseBatch) -> PoseConditions:
     """The (poses (m, K, 2), animals (m,)) of each frame as one, on the batch's device."""
     device = batch.keypoints_in_crop.device
     poses = np.concatenate([poses for poses, _ in of_frames]).astype(np.float32)
     animals = np.concatenate([animals for _, animals in of_frames]).astype(np.int64)
     owners = np.repeat(np.arange(len(of_frames)), [len(animals) for _, animals in of_frames])
-    return Conditions(*(torch.from_numpy(each).to(device) for each in (poses, owners, animals)))
+    return PoseConditions(*(torch.from_numpy(each).to(device) for each in (poses, owners, animals)))

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from dlcpose.codecs.conditions import Errors, elsewhere, spoiled
-from dlcpose.conditions.base import Conditions, ConditionSource, Find, gathered
+from dlcpose.codecs.pose_conditions import PoseNoise, displaced_pose, perturb_poses
+from dlcpose.conditions.base import ConditionSource, DetectPoses, PoseConditions, gather_cells
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.skeleton import Skeleton
 
@@ -28,26 +28,26 @@ class GeneratedConditions(ConditionSource):
         inversion: float = 0.03,
         swap: float = 0.08,
         absent: float = 0.05,
-        nobody: float = 0.05,
+        background: float = 0.05,
     ) -> None:
         self.skeleton = skeleton
-        self.errors = Errors(jitter, miss, inversion, swap, absent, nobody)
+        self.errors = PoseNoise(jitter, miss, inversion, swap, absent, background)
 
-    def conditions(self, batch: PoseBatch, find: Find, chances: Sequence[np.random.Generator]) -> Conditions:
+    def conditions(self, batch: PoseBatch, find: DetectPoses, rngs: Sequence[np.random.Generator]) -> PoseConditions:
         """One for each labelled animal, and some of nobody."""
         keypoints, areas = batch.keypoints_in_crop.cpu().numpy(), batch.areas.cpu().numpy()
         size = (batch.images.shape[-2], batch.images.shape[-1])
-        return gathered(
-            [self._of_frame(keypoints[frame], areas[frame], size, chance) for frame, chance in enumerate(chances)],
+        return gather_cells(
+            [self._of_frame(keypoints[frame], areas[frame], size, rng) for frame, rng in enumerate(rngs)],
             batch,
         )
 
     def _of_frame(
-        self, truth: np.ndarray, areas: np.ndarray, size: tuple[int, int], chance: np.random.Generator
+        self, gt: np.ndarray, areas: np.ndarray, size: tuple[int, int], rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        labelled = np.flatnonzero(~np.isnan(truth).any(axis=-1).all(axis=-1))
-        truth, areas = truth[labelled], areas[labelled]
-        poses = spoiled(truth, areas, self.skeleton.sigmas, self.skeleton.flip_order, self.errors, chance).keypoints
-        wrong = [elsewhere(pose, truth, size, chance) for pose in poses if chance.random() < self.errors.nobody]
+        labelled = np.flatnonzero(~np.isnan(gt).any(axis=-1).all(axis=-1))
+        gt, areas = gt[labelled], areas[labelled]
+        poses = perturb_poses(gt, areas, self.skeleton.sigmas, self.skeleton.flip_order, self.errors, rng).keypoints
+        wrong = [displaced_pose(pose, gt, size, rng) for pose in poses if rng.random() < self.errors.background]
         nobodys = [pose for pose in wrong if pose is not None]
         return np.concatenate([poses, *(pose[None] for pose in nobodys)]), np.append(labelled, [-1] * len(nobodys))

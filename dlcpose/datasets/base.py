@@ -26,7 +26,7 @@ class LabelledFrames(ABC):
     individuals: tuple[str, ...]
     frames: Sequence[FrameLabels]
     stored_split: Mapping[str, tuple[str, ...]] | None = None
-    identified: bool = False
+    has_identities: bool = False
     empty_is_label: bool = True
 
     @abstractmethod

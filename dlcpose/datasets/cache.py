@@ -20,7 +20,7 @@ class CachedFrames(LabelledFrames):
     def __init__(self, frames: LabelledFrames, indices: Sequence[int], gigabytes: float) -> None:
         self.source = frames
         self.skeleton, self.individuals = frames.skeleton, frames.individuals
-        self.frames, self.stored_split, self.identified = frames.frames, frames.stored_split, frames.identified
+        self.frames, self.stored_split, self.has_identities = frames.frames, frames.stored_split, frames.has_identities
         self.empty_is_label = frames.empty_is_label
         self.places: dict[int, int] = {}  # index of a frame -> first byte of its image
         size = 0

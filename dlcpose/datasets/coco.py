@@ -162,7 +162,7 @@ def _skeleton(content: Mapping[str, Any], category: str | None, path: Path) -> S
     try:
         return Skeleton(
             names=names,
-            limbs=_pairs(
+            edges=_pairs(
                 [[first - 1, second - 1] for first, second in kinds[0].get("skeleton") or ()], names
             ),  # from 1
             pairs=_pairs(kinds[0].get("pairs"), names),

@@ -14,8 +14,8 @@ from albumentations.augmentations.geometric.distortion import BaseDistortion
 from albumentations.core.composition import BaseCompose
 
 from dlcpose.codecs.affine import Matrix, apply_affine, compose, fit_affine, invert_affine, place_on_canvas
-from dlcpose.datasets.bending import followed
-from dlcpose.datasets.resizing import CUT, WHOLE, about_corners
+from dlcpose.datasets.keypoint_distortion import followed
+from dlcpose.datasets.keypoint_resize import CUT, WHOLE, about_corners
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.sample import Floats, Image, Integers, PoseCrop, PoseSample
@@ -40,7 +40,7 @@ def whole(sample: PoseSample) -> PoseCrop:
     )
 
 
-def on_canvas(sample: PoseSample, model_input: Input) -> PoseCrop:
+def fit_to_canvas(sample: PoseSample, model_input: Input) -> PoseCrop:
     """The frame scaled and padded to a model's input, without chance."""
     image_to_canvas, scaled, canvas = place_on_canvas(model_input, sample.image.shape[:2])
     return _moved(whole(sample), image_to_canvas, resize_onto(sample.image, scaled, canvas))
@@ -57,7 +57,7 @@ def resize_onto(image: Image, scaled: tuple[int, int], canvas: tuple[int, int]) 
     return np.pad(image, ((0, below), (0, right), (0, 0))) if below or right else image
 
 
-def keeping_points(transform: albumentations.Compose) -> albumentations.Compose:
+def keep_keypoints(transform: albumentations.Compose) -> albumentations.Compose:
     """A copy of a transform that keeps every point, also those it hides or moves out of the frame.
 
     Transforms that resize or bend move points with the image, which albumentations alone does only to half a pixel or

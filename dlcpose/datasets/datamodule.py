@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from dlcpose.datasets.base import LabelledFrames
 from dlcpose.datasets.cache import CachedFrames
-from dlcpose.datasets.crops import augment, keeping_points, on_canvas
+from dlcpose.datasets.crops import augment, fit_to_canvas, keep_keypoints
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
@@ -30,7 +30,7 @@ PATIENCE = 20  # seconds that a worker goes on after it was told to end
 Draw = tuple[int, int, bool]  # index of a frame, seed of its augmentation, whether the run is closing
 
 
-class Draws(DistributedSampler[Any]):
+class EpochSampler(DistributedSampler[Any]):
     """The order of an epoch: every frame once, or as often as it takes to fill `least` draws, shuffled anew each epoch.
 
     Each draw carries the seed of its augmentation, so a crop depends on seed, epoch and place in the epoch, not on which
@@ -78,7 +78,7 @@ class Draws(DistributedSampler[Any]):
         return self.length
 
 
-class Share(DistributedSampler[Any]):
+class RankSampler(DistributedSampler[Any]):
     """The places of a device's frames: each place belongs to one device, in turn.
 
     Devices take the same number of batches, because they wait for each other in each: one that would have a batch less
@@ -117,16 +117,16 @@ class TrainCrops(Dataset[PoseCrop]):
         transform: albumentations.Compose,
         closing: albumentations.Compose | None = None,
     ) -> None:
-        self.data, self.model_input, self.transform = data, model_input, keeping_points(transform)
-        self.closing = self.transform if closing is None else keeping_points(closing)
+        self.data, self.model_input, self.transform = data, model_input, keep_keypoints(transform)
+        self.closing = self.transform if closing is None else keep_keypoints(closing)
 
     def __getitem__(self, draw: Draw) -> PoseCrop:
         index, seed, closes = draw
         transform = self.closing if closes else self.transform
-        return augment(on_canvas(self.data[index], self.model_input), transform, self.data.skeleton, seed)
+        return augment(fit_to_canvas(self.data[index], self.model_input), transform, self.data.skeleton, seed)
 
 
-class PlainCrops(Dataset[PoseCrop], Sized):
+class EvaluationCrops(Dataset[PoseCrop], Sized):
     """The crops of some frames of a data set, as they are."""
 
     def __init__(self, data: LabelledFrames, model_input: Input, indices: Sequence[int]) -> None:
@@ -136,14 +136,14 @@ class PlainCrops(Dataset[PoseCrop], Sized):
         return len(self.indices)
 
     def __getitem__(self, place: int) -> PoseCrop:
-        return on_canvas(self.data[self.indices[place]], self.model_input)
+        return fit_to_canvas(self.data[self.indices[place]], self.model_input)
 
 
 class PoseDataModule(LightningDataModule):
     """Loaders for training and validation on one split of a data set.
 
     batch_size: frames on each device. workers: processes that prepare them, or None for what suits the machine.
-    cache_gb: memory for decoded images. least_steps: batches in an epoch at least, so that few frames still make epochs
+    cache_gb: memory for decoded images. min_steps: batches in an epoch at least, so that few frames still make epochs
     worth validating. overfit: so many training frames are all that it trains on, and validates on, to see whether a model
     can learn them by heart. closing_share: of the run's epochs, the last of which see the augmentation `closing` in place
     of `transform`, so that a network ends on frames as they will come (Ge et al. 2021, YOLOX, section 2.1).
@@ -162,7 +162,7 @@ class PoseDataModule(LightningDataModule):
         batch_size: int = 8,
         workers: int | None = None,
         cache_gb: float = 4.0,
-        least_steps: int = 0,
+        min_steps: int = 0,
         overfit: int | None = None,
         closing: albumentations.Compose | None = None,
         closing_share: float = 0.0,
@@ -189,7 +189,7 @@ class PoseDataModule(LightningDataModule):
         self.data = CachedFrames(data, self.train_indices + self.val_indices, cache_gb)
         self.model_input, self.transform = model_input, transform
         self.closing, self.closing_share = closing, closing_share
-        self.seed, self.batch_size, self.least_steps = seed, batch_size, least_steps
+        self.seed, self.batch_size, self.min_steps = seed, batch_size, min_steps
         self.workers = default_workers() if workers is None else workers
         self.begun = (0, 0)  # an epoch, and how many of its batches a run had before it was stopped
 
@@ -200,9 +200,9 @@ class PoseDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[PoseCrop]:
         epoch, batches = self.begun
-        draws = Draws(
+        draws = EpochSampler(
             self.train_indices,
-            least=self.least_steps * self.batch_size,
+            least=self.min_steps * self.batch_size,
             seed=self.seed,
             begun=(epoch, batches * self.batch_size),
             closing=self._first_closing(),
@@ -225,8 +225,8 @@ class PoseDataModule(LightningDataModule):
         return epochs - round(self.closing_share * epochs)
 
     def val_dataloader(self) -> DataLoader[PoseCrop]:
-        crops = PlainCrops(self.data, self.model_input, self.val_indices)
-        share = Share(len(crops), self.batch_size)
+        crops = EvaluationCrops(self.data, self.model_input, self.val_indices)
+        share = RankSampler(len(crops), self.batch_size)
         return DataLoader(crops, sampler=share, **self._settings(min(self.workers, 1)))
 
     def state_dict(self) -> dict[str, int]:
@@ -247,7 +247,7 @@ class PoseDataModule(LightningDataModule):
             "collate_fn": collate,
             "pin_memory": torch.cuda.is_available(),
             "persistent_workers": workers > 0,
-            "worker_init_fn": functools.partial(begin_worker, parent=os.getpid()),
+            "worker_init_fn": functools.partial(init_worker, parent=os.getpid()),
             # Forked workers share the cache of images. Asked for by name: joblib's launcher and Python 3.14 start
             # processes otherwise where nothing is said.
             "multiprocessing_context": "fork" if workers > 0 and sys.platform == "linux" else None,
@@ -264,10 +264,10 @@ def default_workers() -> int:
     return min(8, max(1, cores - 1)) if torch.cuda.is_available() else min(2, max(0, cores - 1))
 
 
-def begin_worker(worker: int, parent: int) -> None:
+def init_worker(worker: int, parent: int) -> None:
     """What a process that prepares batches begins with: one thread, and patience where the run is told to stop."""
     # torch's workers ask for their parent only now: of one that was killed just after the fork they would never know.
-    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=exit_with_parent, args=(parent,), daemon=True).start()
     # Workers are parallel to each other already: more threads inside each only take turns.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
@@ -278,7 +278,7 @@ def begin_worker(worker: int, parent: int) -> None:
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(PATIENCE))
 
 
-def end_with(parent: int) -> None:
+def exit_with_parent(parent: int) -> None:
     """End when the process that started this one is gone: nobody would know of it any more."""
     while os.getppid() == parent:
         time.sleep(1)

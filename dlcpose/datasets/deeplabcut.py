@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dlcpose.datasets.base import LabelledFrames, image_file_size, read_image_file
 from dlcpose.datasets.deeplabcut_config import ProjectConfig, read_project_config
 from dlcpose.datasets.deeplabcut_tables import LabelTable, read_table
-from dlcpose.datasets.plain_pickle import read_plain_pickle
+from dlcpose.datasets.restricted_pickle import load_restricted_pickle
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import FrameLabels, Image, labels_of
 
@@ -38,7 +38,7 @@ class DeepLabCutFrames(LabelledFrames):
         self.config = read_project_config(self.root)
         self.skeleton = self.config.skeleton
         self.individuals = self.config.individuals
-        self.identified = self.config.identified
+        self.has_identities = self.config.has_identities
         self._scorer = scorer
         self.frames = _read_frames(self.config, _find_tables(self.config, scorer))
 
@@ -198,12 +198,12 @@ def _column(place: Mapping[tuple[str, str, str], int], table: LabelTable, indivi
 
 def _rows_by_image(table: LabelTable, video: str) -> list[int]:
     """Rows in the order of their images' names; a row that repeats another, label for label, is left out."""
-    if elsewhere := [row for row in table.rows if "/" in row and row.split("/")[-2] != video]:
+    if displaced_pose := [row for row in table.rows if "/" in row and row.split("/")[-2] != video]:
         logger.warning(
             "%s: %d rows name another folder, such as %s: their images are looked for beside the labels.",
             table.path,
-            len(elsewhere),
-            elsewhere[0],
+            len(displaced_pose),
+            displaced_pose[0],
         )
     first: dict[str, int] = {}
     for row, place in enumerate(table.rows):
@@ -232,7 +232,7 @@ def _read_stored_split(config: ProjectConfig, scorer: str | None, keys: set[str]
     path = _find_shuffle(config)
     if path is None:
         return None
-    content = read_plain_pickle(path.read_bytes(), str(path))
+    content = load_restricted_pickle(path.read_bytes(), str(path))
     name = _choose_labels(path.parent, scorer or config.scorer, insist=False)
     if name is None:
         raise DataError(f"{path}: the split counts rows of {LABELS}{config.scorer}, which is not beside it.")

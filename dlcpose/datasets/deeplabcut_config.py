@@ -31,7 +31,7 @@ class ProjectConfig:
     skeleton: Skeleton
     individuals: tuple[str, ...]
     multi_animal: bool
-    identified: bool
+    has_identities: bool
     iteration: int
     train_fraction: float | None
 
@@ -63,7 +63,7 @@ def read_project_config(folder: Path) -> ProjectConfig:
         skeleton=_skeleton(keypoints, unique, content.get("skeleton") or (), path),
         individuals=_names(content, "individuals", path) if multi_animal else (ONLY_INDIVIDUAL,),
         multi_animal=multi_animal,
-        identified=bool(content.get("identity")),
+        has_identities=bool(content.get("identity")),
         iteration=int(content.get("iteration") or 0),
         train_fraction=float(fractions[0]) if isinstance(fractions, list) and fractions else None,
     )
@@ -86,9 +86,9 @@ def _names(content: dict[str, Any], key: str, path: Path) -> tuple[str, ...]:
     return tuple(str(name) for name in names)
 
 
-def _skeleton(keypoints: tuple[str, ...], unique: tuple[str, ...], limbs: Any, path: Path) -> Skeleton:
+def _skeleton(keypoints: tuple[str, ...], unique: tuple[str, ...], edges: Any, path: Path) -> Skeleton:
     index_pairs: list[tuple[int, int]] = []
-    for names in _name_pairs(limbs, path):
+    for names in _name_pairs(edges, path):
         unknown = [name for name in names if name not in keypoints]
         if set(unknown) & set(unique):
             logger.warning("%s: the limb %s leads to a unique body part and is left out.", path, list(names))
@@ -106,7 +106,7 @@ def _skeleton(keypoints: tuple[str, ...], unique: tuple[str, ...], limbs: Any, p
     try:
         return Skeleton(
             names=keypoints,
-            limbs=tuple(index_pairs),
+            edges=tuple(index_pairs),
             pairs=pairs_from_names(keypoints),
             unique=unique,
             unique_pairs=pairs_from_names(unique),
@@ -115,14 +115,14 @@ def _skeleton(keypoints: tuple[str, ...], unique: tuple[str, ...], limbs: Any, p
         raise DataError(f"{path}: {error}") from error
 
 
-def _name_pairs(limbs: Any, path: Path) -> Iterator[tuple[str, str]]:
+def _name_pairs(edges: Any, path: Path) -> Iterator[tuple[str, str]]:
     """Pairs of names from lists of names, however deep they are nested; a list of more than two names is a chain."""
-    if not isinstance(limbs, Sequence) or isinstance(limbs, str):
-        raise DataError(f"{path}: expected pairs of keypoints under `skeleton:`, got {limbs!r}.")
-    if any(isinstance(limb, list) for limb in limbs):
-        for limb in limbs:
-            yield from _name_pairs(limb, path)
-    elif len(limbs) == 1:
-        raise DataError(f"{path}: expected pairs of keypoints under `skeleton:`, got {limbs[0]!r} alone.")
+    if not isinstance(edges, Sequence) or isinstance(edges, str):
+        raise DataError(f"{path}: expected pairs of keypoints under `skeleton:`, got {edges!r}.")
+    if any(isinstance(edge, list) for edge in edges):
+        for edge in edges:
+            yield from _name_pairs(edge, path)
+    elif len(edges) == 1:
+        raise DataError(f"{path}: expected pairs of keypoints under `skeleton:`, got {edges[0]!r} alone.")
     else:
-        yield from pairwise(str(name) for name in limbs)
+        yield from pairwise(str(name) for name in edges)

@@ -18,7 +18,7 @@ import h5py  # type: ignore[import-untyped]  # sleap-io brings it
 import numpy as np
 import numpy.typing as npt
 
-from dlcpose.datasets.plain_pickle import read_plain_pickle
+from dlcpose.datasets.restricted_pickle import load_restricted_pickle
 from dlcpose.structures.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -191,7 +191,9 @@ def _read_table_layout(group: Any, path: Path) -> tuple[list[Column], list[str],
     for block in blocks:
         if records[block].dtype.kind not in "iuf":
             raise DataError(f"{path}: {block} holds Python objects, which cannot be read safely.")
-        columns += [_column(item, path) for item in read_plain_pickle(bytes(table.attrs[f"{block}_kind"]), str(path))]
+        columns += [
+            _column(item, path) for item in load_restricted_pickle(bytes(table.attrs[f"{block}_kind"]), str(path))
+        ]
     values = np.concatenate([records[block].reshape(len(records), -1).astype(np.float64) for block in blocks], axis=1)
     if values.shape[1] != len(columns):
         raise DataError(f"{path}: expected {values.shape[1]} names of columns, got {len(columns)}.")

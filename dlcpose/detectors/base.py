@@ -9,11 +9,11 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dlcpose.codecs.boxes import clipped
+from dlcpose.codecs.boxes import clip_boxes
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import CheckpointError
 
-Rule = Callable[[Tensor, Tensor], Tensor]  # (keypoints (..., K, 2), the data's boxes (..., 4)) -> boxes (..., 4)
+BoxRule = Callable[[Tensor, Tensor], Tensor]  # (keypoints (..., K, 2), the data's boxes (..., 4)) -> boxes (..., 4)
 
 
 class Boxes(NamedTuple):
@@ -24,7 +24,7 @@ class Boxes(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Training:
+class DetectorTraining:
     """How a detector is trained: epochs, None for as many as the poses are; lr, the optimizer's learning rate.
 
     Raises ValueError for epochs below 1 or a learning rate that is not positive.
@@ -52,15 +52,15 @@ class Detector(nn.Module, ABC):
     needs_labels: ClassVar[bool] = False
     max_animals: int | None = None
 
-    def __init__(self, boxes: Rule, training: Training | None = None) -> None:
+    def __init__(self, boxes: BoxRule, training: DetectorTraining | None = None) -> None:
         super().__init__()
         self.rule = boxes
-        self.lessons = training or Training()  # nn.Module has a `training` of its own
+        self.training_crops = training or DetectorTraining()  # nn.Module has a `training` of its own
 
-    def true_boxes(self, batch: PoseBatch) -> Tensor:
+    def gt_boxes(self, batch: PoseBatch) -> Tensor:
         """What of each labelled animal's box lies in the frame: (B, N, 4), NaN where nothing does or nothing is known."""
         boxes = self.rule(batch.keypoints_in_crop, batch.boxes_in_crop)
-        return torch.stack([clipped(each, size) for each, size in zip(boxes, batch.own_sizes, strict=True)])
+        return torch.stack([clip_boxes(each, size) for each, size in zip(boxes, batch.own_sizes, strict=True)])
 
     @abstractmethod
     def losses(self, batch: PoseBatch) -> dict[str, Tensor]:
@@ -87,7 +87,7 @@ class Detector(nn.Module, ABC):
         self.load_state_dict(state)
 
 
-def by_size(batch: PoseBatch, find: Callable[[Tensor], list[Boxes]]) -> list[Boxes]:
+def batch_by_size(batch: PoseBatch, find: Callable[[Tensor], list[Boxes]]) -> list[Boxes]:
     """The boxes in each frame by a network that finds them in frames (B', 3, H, W) of one size: padding is not shown."""
     found: dict[int, Boxes] = {}
     for places, frames in of_one_size(batch):

@@ -10,11 +10,11 @@ from torchvision.models.detection import (
     fasterrcnn_resnet50_fpn_v2,
 )
 
-from dlcpose.detectors.base import Rule, Training
-from dlcpose.detectors.region import CLASSES, RegionDetector
+from dlcpose.detectors.base import BoxRule, DetectorTraining
+from dlcpose.detectors.torchvision_base import CLASSES, TorchvisionDetector
 
 
-class FasterRcnnResnet50(RegionDetector):
+class FasterRcnnResnet50(TorchvisionDetector):
     """`fasterrcnn_resnet50_fpn_v2`: the most accurate, and slow without a GPU.
 
     pretrained: COCO's weights. shortest_side, longest_side: frames are scaled until the shorter side is `shortest_side`,
@@ -24,41 +24,41 @@ class FasterRcnnResnet50(RegionDetector):
 
     def __init__(
         self,
-        boxes: Rule,
+        boxes: BoxRule,
         *,
         pretrained: bool = False,
         shortest_side: int = 800,
         longest_side: int = 1333,
         threshold: float = 0.05,
-        overlap: float = 0.6,
+        nms_iou: float = 0.6,
         max_animals: int = 30,
-        training: Training | None = None,
+        training: DetectorTraining | None = None,
         checkpoint: str | None = None,
     ) -> None:
-        network = fasterrcnn_resnet50_fpn_v2(**_settings(shortest_side, longest_side, threshold, overlap, max_animals))
+        network = fasterrcnn_resnet50_fpn_v2(**_settings(shortest_side, longest_side, threshold, nms_iou, max_animals))
         weights = _resnet50_weights if pretrained else None
         super().__init__(
             network, boxes, max_animals=max_animals, coco_weights=weights, training=training, checkpoint=checkpoint
         )
 
 
-class FasterRcnnMobilenet(RegionDetector):
+class FasterRcnnMobilenet(TorchvisionDetector):
     """`fasterrcnn_mobilenet_v3_large_fpn`: a light backbone, settings as of `FasterRcnnResnet50`."""
 
     def __init__(
         self,
-        boxes: Rule,
+        boxes: BoxRule,
         *,
         pretrained: bool = False,
         shortest_side: int = 800,
         longest_side: int = 1333,
         threshold: float = 0.05,
-        overlap: float = 0.6,
+        nms_iou: float = 0.6,
         max_animals: int = 30,
-        training: Training | None = None,
+        training: DetectorTraining | None = None,
         checkpoint: str | None = None,
     ) -> None:
-        settings = _settings(shortest_side, longest_side, threshold, overlap, max_animals)
+        settings = _settings(shortest_side, longest_side, threshold, nms_iou, max_animals)
         network = fasterrcnn_mobilenet_v3_large_fpn(**settings)
         weights = _mobilenet_weights if pretrained else None
         super().__init__(
@@ -67,7 +67,7 @@ class FasterRcnnMobilenet(RegionDetector):
 
 
 def _settings(
-    shortest_side: int, longest_side: int, threshold: float, overlap: float, max_animals: int
+    shortest_side: int, longest_side: int, threshold: float, nms_iou: float, max_animals: int
 ) -> dict[str, Any]:
     if not 0 < shortest_side <= longest_side or max_animals < 1:
         raise ValueError(
@@ -81,7 +81,7 @@ def _settings(
         "min_size": shortest_side,
         "max_size": longest_side,
         "box_score_thresh": threshold,
-        "box_nms_thresh": overlap,
+        "box_nms_thresh": nms_iou,
         "box_detections_per_img": max_animals,
     }
 

@@ -7,7 +7,7 @@ from dlcpose.detectors.base import Boxes, Detector
 from dlcpose.structures.batch import PoseBatch
 
 
-class GroundTruth(Detector):
+class GroundTruthDetector(Detector):
     """Finds just what is labelled, and is sure of it."""
 
     learns = False
@@ -19,5 +19,5 @@ class GroundTruth(Detector):
 
     def detect(self, batch: PoseBatch) -> list[Boxes]:
         """The true boxes, with a score of 1."""
-        known = [boxes[~boxes.isnan().any(dim=-1)] for boxes in self.true_boxes(batch)]
+        known = [boxes[~boxes.isnan().any(dim=-1)] for boxes in self.gt_boxes(batch)]
         return [Boxes(boxes, torch.ones(len(boxes), device=boxes.device)) for boxes in known]

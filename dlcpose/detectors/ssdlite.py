@@ -3,11 +3,11 @@
 from torch import Tensor
 from torchvision.models.detection import SSDLite320_MobileNet_V3_Large_Weights, ssdlite320_mobilenet_v3_large
 
-from dlcpose.detectors.base import Rule, Training
-from dlcpose.detectors.region import CLASSES, RegionDetector
+from dlcpose.detectors.base import BoxRule, DetectorTraining
+from dlcpose.detectors.torchvision_base import CLASSES, TorchvisionDetector
 
 
-class SsdLite(RegionDetector):
+class SsdLite(TorchvisionDetector):
     """`ssdlite320_mobilenet_v3_large`: frames are stretched to 320x320, whatever their shape.
 
     pretrained: COCO's weights. threshold: least score of a box. overlap: of two boxes that share more (IoU), the surer
@@ -16,13 +16,13 @@ class SsdLite(RegionDetector):
 
     def __init__(
         self,
-        boxes: Rule,
+        boxes: BoxRule,
         *,
         pretrained: bool = False,
         threshold: float = 0.05,
-        overlap: float = 0.55,
+        nms_iou: float = 0.55,
         max_animals: int = 30,
-        training: Training | None = None,
+        training: DetectorTraining | None = None,
         checkpoint: str | None = None,
     ) -> None:
         if max_animals < 1:
@@ -32,7 +32,7 @@ class SsdLite(RegionDetector):
             weights_backbone=None,
             num_classes=CLASSES,
             score_thresh=threshold,
-            nms_thresh=overlap,
+            nms_thresh=nms_iou,
             detections_per_img=max_animals,
         )
         weights = _coco_weights if pretrained else None

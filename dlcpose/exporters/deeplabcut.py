@@ -14,10 +14,10 @@ import pandas as pd
 import yaml
 
 from dlcpose.datasets.base import LabelledFrames
-from dlcpose.exporters.video import write_video
-from dlcpose.exporters.whole_folder import whole_folder
+from dlcpose.structures.atomic_files import atomic_folder
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import FrameLabels
+from dlcpose.visualization.video_file import write_video
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def write_deeplabcut_project(
         )
     columns = _columns(data, scorer, individuals if multi_animal else ())
     videos = _by_video(data.frames)
-    with whole_folder(folder) as partial:
+    with atomic_folder(folder) as partial:
         (partial / "videos").mkdir()
         for name, indices in videos.items():
             images = _image_names([data.frames[index] for index in indices])
@@ -192,7 +192,7 @@ def _config(
         "scorer": scorer,
         "date": f"{_MONTHS[today.month - 1]}{today.day}",
         "multianimalproject": bool(individuals),
-        "identity": data.identified,
+        "identity": data.has_identities,
         "project_path": ".",  # DeepLabCut writes the folder's place here when it opens the project
         "engine": "pytorch",
         "video_sets": {
@@ -202,7 +202,7 @@ def _config(
         "start": 0,
         "stop": 1,
         "numframes2pick": 20,
-        "skeleton": [[names[start], names[end]] for start, end in data.skeleton.limbs],
+        "skeleton": [[names[start], names[end]] for start, end in data.skeleton.edges],
         "skeleton_color": "black",
         "pcutoff": 0.6,
         "dotsize": 6,

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from dlcpose.codecs.conditions import draw_coloured, draw_stacked
+from dlcpose.codecs.pose_conditions import draw_colored, draw_stacked
 
 # What a keypoint's bump is multiplied by, as in the paper: as the networks' first layers begin, values of at most 1
 # on a few pixels would drown in the epsilon of a batch norm, and in the biases.
@@ -19,16 +19,16 @@ class Fusion(nn.Module, ABC):
     sigma: width of a keypoint's bump, px of the crop.
     """
 
-    def __init__(self, keypoints: int, *, sigma: float, coloured: bool) -> None:
+    def __init__(self, keypoints: int, *, sigma: float, colored: bool) -> None:
         super().__init__()
         if not sigma > 0:
             raise ValueError(f"expected a sigma above 0, got {sigma}")
-        self.sigma, self.coloured = sigma, coloured
-        self.channels = 3 if coloured else keypoints
+        self.sigma, self.colored = sigma, colored
+        self.channels = 3 if colored else keypoints
 
     def drawn(self, conditions_in_crop: Tensor, size: tuple[int, int]) -> Tensor:
         """The image of each crop's condition: (M, K, 2), (height, width) -> (M, channels, H, W) in [0, 1]."""
-        draw = draw_coloured if self.coloured else draw_stacked
+        draw = draw_colored if self.colored else draw_stacked
         return draw(conditions_in_crop, self.sigma, size)
 
     @abstractmethod

@@ -33,12 +33,12 @@ class Coam(Fusion):
         before: str = "stage3",
         dropout: float = 0.1,
         sigma: float = 2.6,
-        coloured: bool = False,
+        colored: bool = False,
     ) -> None:
-        super().__init__(len(skeleton), sigma=sigma, coloured=coloured)
+        super().__init__(len(skeleton), sigma=sigma, colored=colored)
         self.before = before
         self.attention = nn.ModuleList(
-            ConditionedAttention(channels, (height, width), self.channels, dropout)
+            ConditionalAttention(channels, (height, width), self.channels, dropout)
             for channels, height, width in _shapes_into(backbone, before, canvas)
         )
 
@@ -60,7 +60,7 @@ class Coam(Fusion):
             attend.compile(backend=backend)
 
 
-class ConditionedAttention(nn.Module):
+class ConditionalAttention(nn.Module):
     """What of a map the condition asks for, over its cells and over its channels, added to the map.
 
     channels, size: of the map (C, (h, w)). asked: channels of the condition's image.

@@ -12,8 +12,8 @@ class PreNet(Fusion):
     channels: between the two convolutions over the image. sigma, coloured: as in Fusion.
     """
 
-    def __init__(self, skeleton: Skeleton, *, channels: int = 64, sigma: float = 2.6, coloured: bool = False) -> None:
-        super().__init__(len(skeleton), sigma=sigma, coloured=coloured)
+    def __init__(self, skeleton: Skeleton, *, channels: int = 64, sigma: float = 2.6, colored: bool = False) -> None:
+        super().__init__(len(skeleton), sigma=sigma, colored=colored)
         self.of_image = nn.Sequential(
             nn.Conv2d(3, channels, 3, padding=1),
             nn.BatchNorm2d(channels),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from dlcpose.codecs.affine import cells_from_pixels, pixels_from_cells
 from dlcpose.codecs.gaussian import draw_gaussians
 from dlcpose.codecs.offsets import draw_offsets
-from dlcpose.codecs.peaks import find_highest_peaks, read_at, refine_peaks
+from dlcpose.codecs.peaks import find_global_peaks, refine_peaks, values_at
 from dlcpose.heads.base import Head
 from dlcpose.losses.offsets import huber
 from dlcpose.structures.batch import PoseBatch
@@ -83,11 +83,11 @@ class PeakHead(Head):
 
     def decode(self, maps: HeatmapMaps) -> list[PoseInstances]:
         """The highest peak of each map: every keypoint has a place, its score says how much it is worth."""
-        cells, scores = find_highest_peaks(maps.heatmaps.nan_to_num(0.0))  # (B, K, 2), (B, K)
+        cells, scores = find_global_peaks(maps.heatmaps.nan_to_num(0.0))  # (B, K, 2), (B, K)
         if maps.offsets is None:
             points_in_map = refine_peaks(maps.heatmaps.nan_to_num(0.0), cells[:, :, None])[:, :, 0]
         else:
-            points_in_map = cells + read_at(maps.offsets, cells[:, :, None])[:, :, 0]
+            points_in_map = cells + values_at(maps.offsets, cells[:, :, None])[:, :, 0]
         keypoints_in_crop = pixels_from_cells(points_in_map, self.stride)
         return [
             instances_of(points[None], score.clamp(0, 1)[None])

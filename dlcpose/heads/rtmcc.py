@@ -5,9 +5,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dlcpose.codecs.simcc import bins_from_pixels, draw_on_bins, pixels_from_bins, read_bins, sigma_of
+from dlcpose.codecs.simcc import bins_from_pixels, decode_bins, default_sigma, draw_bins, pixels_from_bins
 from dlcpose.heads.base import Head
-from dlcpose.heads.gated_attention import GatedAttentionUnit, ScaleNorm
+from dlcpose.layers.gated_attention_unit import GatedAttentionUnit, ScaleNorm
 from dlcpose.losses.simcc import bin_divergence
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
@@ -64,7 +64,7 @@ class RtmccHead(Head):
         self.stride = 1 / bins_per_pixel
         self.bins_per_pixel, self.temperature, self.bin_shift = bins_per_pixel, temperature, bin_shift
         self.y_bins, self.x_bins = (side * bins_per_pixel for side in self.canvas)
-        self.x_sigma, self.y_sigma = (sigma or sigma_of(self.x_bins)), (sigma or sigma_of(self.y_bins))
+        self.x_sigma, self.y_sigma = (sigma or default_sigma(self.x_bins)), (sigma or default_sigma(self.y_bins))
         self.to_keypoints = nn.Conv2d(in_channels, len(skeleton), kernel, padding=kernel // 2)
         self.to_tokens = nn.Sequential(ScaleNorm(), nn.Linear(cells, width, bias=False))
         self.attention = GatedAttentionUnit(width, expansion=expansion, attended=attended)
@@ -81,11 +81,11 @@ class RtmccHead(Head):
     def encode(self, batch: PoseBatch) -> RtmccMaps:
         """Gaussians on the bins, not rounded to them; nothing is asked of keypoints outside the canvas."""
         points_in_crop = batch.keypoints_in_crop  # (B, N, K, 2)
-        edge = points_in_crop.new_tensor([self.canvas[1] - 0.5, self.canvas[0] - 0.5])
-        inside = ((points_in_crop >= -0.5) & (points_in_crop <= edge)).all(dim=-1, keepdim=True)
+        border = points_in_crop.new_tensor([self.canvas[1] - 0.5, self.canvas[0] - 0.5])
+        inside = ((points_in_crop >= -0.5) & (points_in_crop <= border)).all(dim=-1, keepdim=True)
         points_in_bins = bins_from_pixels(points_in_crop, self.bins_per_pixel, self.bin_shift)
         x, y = points_in_bins.where(inside, torch.nan).unbind(dim=-1)
-        return RtmccMaps(draw_on_bins(x, self.x_sigma, self.x_bins), draw_on_bins(y, self.y_sigma, self.y_bins))
+        return RtmccMaps(draw_bins(x, self.x_sigma, self.x_bins), draw_bins(y, self.y_sigma, self.y_bins))
 
     def loss(self, maps: RtmccMaps, wanted: RtmccMaps) -> dict[str, Tensor]:
         """The divergence along each axis."""
@@ -96,8 +96,8 @@ class RtmccHead(Head):
 
     def decode(self, maps: RtmccMaps) -> list[PoseInstances]:
         """The likeliest place of each keypoint, NaN where the maps are: every other keypoint has a place."""
-        x, x_shares = read_bins(maps.x, self.x_sigma, self.temperature)  # (B, K) each
-        y, y_shares = read_bins(maps.y, self.y_sigma, self.temperature)
+        x, x_shares = decode_bins(maps.x, self.x_sigma, self.temperature)  # (B, K) each
+        y, y_shares = decode_bins(maps.y, self.y_sigma, self.temperature)
         keypoints_in_crop = pixels_from_bins(torch.stack((x, y), dim=-1), self.bins_per_pixel, self.bin_shift)
         return [
             instances_of(points[None], scores[None])

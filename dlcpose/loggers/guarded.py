@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.loggers.logger import DummyLogger
 from torch import Tensor, nn
 
-from dlcpose.loggers.tracker import Tracker
+from dlcpose.loggers.base import ExperimentTracker
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.sample import Image
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 
-class Guarded(Tracker, Logger):
+class GuardedLogger(ExperimentTracker, Logger):
     """Hands everything on to another logger until that raises; then says so once, and is silent.
 
     name: of the logger in the config. That it cannot begin is a mistake of the config: ConfigError.
@@ -30,12 +30,12 @@ class Guarded(Tracker, Logger):
         self.called, self.inner, self.is_dropped = called, inner, False
 
     def start_at(self, step: int) -> None:
-        if isinstance(self.inner, Tracker):
+        if isinstance(self.inner, ExperimentTracker):
             self.inner.start_at(step)
 
     def begin(self, facts: Mapping[str, Any]) -> None:
         try:
-            if isinstance(self.inner, Tracker):
+            if isinstance(self.inner, ExperimentTracker):
                 self.inner.begin(facts)
             else:
                 self.inner.log_hyperparams(dict(facts))
@@ -46,19 +46,19 @@ class Guarded(Tracker, Logger):
 
     def show(self, name: str, picture: Image, step: int) -> None:
         inner = self.inner
-        if isinstance(inner, Tracker):
+        if isinstance(inner, ExperimentTracker):
             self._try(lambda: inner.show(name, picture, step), None)
 
     def end(self, facts: Mapping[str, Any], figures: Mapping[str, float], run_dir: Path) -> None:
         inner = self.inner
-        if isinstance(inner, Tracker):
+        if isinstance(inner, ExperimentTracker):
             self._try(lambda: inner.end(facts, figures, run_dir), None)
         else:
             self._try(lambda: inner.log_metrics(dict(figures)), None)
 
     def close(self, succeeded: bool) -> None:
         inner = self.inner
-        if isinstance(inner, Tracker):
+        if isinstance(inner, ExperimentTracker):
             self._try(lambda: inner.close(succeeded), None)
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-def field_error(found: Tensor, wanted: Tensor, *, foreground: float = 10.0) -> Tensor:
+def paf_loss(found: Tensor, wanted: Tensor, *, foreground: float = 10.0) -> Tensor:
     """Mean squared length of the difference of fields (B, L, 2, h, w), a scalar, 0 without any field.
 
     Cells weigh 1 + foreground · |wanted|, and the mean is over the weights: limbs cover a few cells in a hundred, whose

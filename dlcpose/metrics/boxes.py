@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
-from dlcpose.codecs.boxes import boxes_around_points, clipped, widened
+from dlcpose.codecs.boxes import boxes_around_points, clip_boxes, expand_boxes
 from dlcpose.metrics.base import check_frames
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.sample import FrameLabels
@@ -46,31 +46,31 @@ class BoxAveragePrecision:
             (each.boxes_in_image[is_known], each.scores[is_known])
             for each, is_known in zip(predictions, known, strict=True)
         ]
-        truths = [self._true_boxes(frame) for frame in labels]
-        return box_average_precision(truths, [frame.ignored_in_image for frame in labels], found)
+        gts = [self._true_boxes(frame) for frame in labels]
+        return box_average_precision(gts, [frame.ignored_in_image for frame in labels], found)
 
     def _true_boxes(self, frame: FrameLabels) -> Array:
         """(N, 4), of the animals of which a box is known."""
         is_labelled = (frame.visibility > 0)[..., None]
         keypoints = torch.from_numpy(np.where(is_labelled, frame.keypoints_in_image, np.float32(np.nan)))
         rule = self.boxes or _stored_else_around
-        boxes = clipped(rule(keypoints, torch.from_numpy(frame.boxes_in_image)), (frame.height, frame.width)).numpy()
+        boxes = clip_boxes(rule(keypoints, torch.from_numpy(frame.boxes_in_image)), (frame.height, frame.width)).numpy()
         known: Array = boxes[~np.isnan(boxes).any(axis=-1)]
         return known
 
 
 def box_average_precision(
-    truths: Sequence[Array], crowds: Sequence[Array], found: Sequence[tuple[Array, Array]]
+    gts: Sequence[Array], crowds: Sequence[Array], found: Sequence[tuple[Array, Array]]
 ) -> dict[str, float]:
     """COCO's figures of boxes x1 y1 x2 y2: truths[i] (N, 4), crowds[i] (R, 4), found[i] (M, 4) and scores (M,)."""
     annotations: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
-    for image, (boxes, ignored, (guesses, scores)) in enumerate(zip(truths, crowds, found, strict=True), start=1):
+    for image, (boxes, ignored, (guesses, scores)) in enumerate(zip(gts, crowds, found, strict=True), start=1):
         for box, is_crowd in [*((box, 0) for box in boxes), *((box, 1) for box in ignored)]:
             annotations.append(_annotation(len(annotations) + 1, image, box, iscrowd=is_crowd))
         for box, score in zip(guesses, scores, strict=True):
             results.append(_annotation(len(results) + 1, image, box, iscrowd=0, score=float(score)))
-    images = [{"id": image} for image in range(1, len(truths) + 1)]
+    images = [{"id": image} for image in range(1, len(gts) + 1)]
     # pycocotools prints.
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(_coco(images, annotations), _coco(images, results), "bbox")
@@ -87,7 +87,7 @@ def box_average_precision(
 
 
 def _stored_else_around(keypoints: Tensor, boxes: Tensor) -> Tensor:
-    return boxes.where(~boxes.isnan(), widened(boxes_around_points(keypoints), 0.0, smallest=1.0))
+    return boxes.where(~boxes.isnan(), expand_boxes(boxes_around_points(keypoints), 0.0, min_size=1.0))
 
 
 def _annotation(number: int, image: int, box: Array, **more: Any) -> dict[str, Any]:

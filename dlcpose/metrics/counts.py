@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dlcpose.metrics.pairing import pair_animals
+from dlcpose.metrics.matching import match_frames
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.sample import FrameLabels
 from dlcpose.structures.skeleton import Skeleton
@@ -17,10 +17,10 @@ class Counts:
         self, predictions: Sequence[PosePrediction], labels: Sequence[FrameLabels], skeleton: Skeleton
     ) -> dict[str, float]:
         """The figures, whole numbers."""
-        pairs = pair_animals(predictions, labels, skeleton)
+        pairs = match_frames(predictions, labels, skeleton)
         return {
             "images": len(labels),
             "animals": len(pairs.matched),
-            "missed": int((~pairs.matched).sum()),
-            "invented": int(pairs.invented.sum()),
+            "false_negatives": int((~pairs.matched).sum()),
+            "false_positives": int(pairs.false_positives.sum()),
         }

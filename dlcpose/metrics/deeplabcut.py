@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlcpose.codecs.oks import oks
+from dlcpose.codecs.oks import compute_oks
 from dlcpose.metrics.base import check_frames
-from dlcpose.metrics.pairing import labelled_animals
+from dlcpose.metrics.matching import labelled_animals
 from dlcpose.metrics.pixel_error import mean
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.sample import FrameLabels
@@ -23,14 +23,14 @@ Array = npt.NDArray[Any]
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
 LEAST_OKS = 1e-6  # below this two animals have nothing in common
-SMALLEST_AREA = 1e-8  # px²: keypoints on one line span no area, and such an animal is never matched
+MIN_AREA = 1e-8  # px²: keypoints on one line span no area, and such an animal is never matched
 
 
 @dataclass(frozen=True)
 class _Image:
     """One image as DeepLabCut reads it: animals without a keypoint dropped, found ones by falling mean score."""
 
-    truth: Array  # (N, K, 2)
+    gt: Array  # (N, K, 2)
     found: Array  # (M, K, 2)
     keypoint_scores: Array  # (M, K), NaN where not found
     similarity: Array  # (M, N), NaN where the labelled animal has no size
@@ -70,21 +70,21 @@ class DeepLabCutFigures:
 
 
 def _prepare(prediction: PosePrediction, frame: FrameLabels, sigma: float) -> _Image:
-    truth = labelled_animals(frame)
+    gt = labelled_animals(frame)
     missing = np.isnan(prediction.keypoints_in_image).any(axis=-1) | ~(prediction.keypoint_scores >= 0)  # (M, K)
     found = np.where(missing[..., None], np.nan, prediction.keypoints_in_image).astype(np.float64)
     scores = np.where(missing, np.nan, prediction.keypoint_scores).astype(np.float64)
     kept = ~missing.all(axis=-1)
-    image = _Image(truth, found[kept], scores[kept], _similarity(found[kept], truth, sigma))
+    image = _Image(gt, found[kept], scores[kept], _similarity(found[kept], gt, sigma))
     return _select(image, np.argsort(-image.scores, kind="stable"))
 
 
-def _similarity(found: Array, truth: Array, sigma: float) -> Array:
-    known = ~np.isnan(truth).any(axis=-1, keepdims=True)  # (N, K, 1)
-    extent = np.where(known, truth, -np.inf).max(axis=1) - np.where(known, truth, np.inf).min(axis=1)  # (N, 2)
+def _similarity(found: Array, gt: Array, sigma: float) -> Array:
+    known = ~np.isnan(gt).any(axis=-1, keepdims=True)  # (N, K, 1)
+    extent = np.where(known, gt, -np.inf).max(axis=1) - np.where(known, gt, np.inf).min(axis=1)  # (N, 2)
     areas = (extent + np.spacing(1)).prod(axis=-1)
-    undefined = (known.sum(axis=(1, 2)) < 2) | (areas <= SMALLEST_AREA)
-    return oks(found, truth, np.where(undefined, np.nan, areas), np.full(truth.shape[1], sigma))
+    undefined = (known.sum(axis=(1, 2)) < 2) | (areas <= MIN_AREA)
+    return compute_oks(found, gt, np.where(undefined, np.nan, areas), np.full(gt.shape[1], sigma))
 
 
 def _match(similarity: Array, threshold: float) -> list[tuple[int, int]]:
@@ -101,12 +101,12 @@ def _match(similarity: Array, threshold: float) -> list[tuple[int, int]]:
 
 def _errors_and_scores(images: Sequence[_Image]) -> tuple[Array, Array]:
     """Distance and score of every keypoint of every paired animal: (P·K,) each."""
-    single = all(len(image.truth) <= 1 and len(image.found) <= 1 for image in images)
+    single = all(len(image.gt) <= 1 and len(image.found) <= 1 for image in images)
     errors, scores = [np.zeros(0)], [np.zeros(0)]
     for image in images:
-        both = [(0, 0)] if len(image.truth) and len(image.found) else []
+        both = [(0, 0)] if len(image.gt) and len(image.found) else []
         for m, n in both if single else _match(image.similarity, LEAST_OKS):
-            errors.append(np.linalg.norm(image.found[m] - image.truth[n], axis=-1))
+            errors.append(np.linalg.norm(image.found[m] - image.gt[n], axis=-1))
             scores.append(image.keypoint_scores[m])
     return np.concatenate(errors), np.concatenate(scores)
 
@@ -122,18 +122,18 @@ def _arena(prediction: PosePrediction, frame: FrameLabels) -> tuple[Array, Array
 def _of_two_keypoints(image: _Image) -> _Image:
     """The image without animals, labelled or found, of fewer than two keypoints."""
     found = np.flatnonzero((~np.isnan(image.keypoint_scores)).sum(axis=-1) > 1)
-    truth = np.flatnonzero((~np.isnan(image.truth).any(axis=-1)).sum(axis=-1) > 1)
+    gt = np.flatnonzero((~np.isnan(image.gt).any(axis=-1)).sum(axis=-1) > 1)
     kept = _select(image, found)
-    return _Image(kept.truth[truth], kept.found, kept.keypoint_scores, kept.similarity[:, truth])
+    return _Image(kept.gt[gt], kept.found, kept.keypoint_scores, kept.similarity[:, gt])
 
 
 def _select(image: _Image, found: Array) -> _Image:
-    return _Image(image.truth, image.found[found], image.keypoint_scores[found], image.similarity[found])
+    return _Image(image.gt, image.found[found], image.keypoint_scores[found], image.similarity[found])
 
 
 def _precision_and_recall(images: Sequence[_Image]) -> tuple[float, float]:
     """Means over the thresholds of average precision at 101 recalls, and of the recall reached."""
-    labelled = sum(len(image.truth) for image in images)
+    labelled = sum(len(image.gt) for image in images)
     order = np.argsort(-np.concatenate([np.zeros(0), *(image.scores for image in images)]), kind="stable")
     if len(order) == 0:
         return 0.0, 0.0

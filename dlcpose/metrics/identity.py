@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dlcpose.metrics.pairing import pair_animals
+from dlcpose.metrics.matching import match_frames
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.sample import FrameLabels
 from dlcpose.structures.skeleton import Skeleton
@@ -20,7 +20,7 @@ class IdentityAccuracy:
         self, predictions: Sequence[PosePrediction], labels: Sequence[FrameLabels], skeleton: Skeleton
     ) -> dict[str, float]:
         """The figure, in [0, 1]."""
-        pairs = pair_animals(predictions, labels, skeleton)
+        pairs = match_frames(predictions, labels, skeleton)
         asked = pairs.matched & (pairs.identities >= 0)
         names_somebody = any((prediction.identities >= 0).any() for prediction in predictions)
         right = pairs.identities[asked] == pairs.found_identities[asked]

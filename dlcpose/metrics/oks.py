@@ -33,25 +33,25 @@ class ObjectKeypointSimilarity:
     ) -> dict[str, float]:
         """The figures, NaN where nothing is labelled."""
         check_frames(predictions, labels, skeleton)
-        truth = ground_truth(labels, skeleton)
-        image_ids = {image["file_name"]: image["id"] for image in truth["images"]}
-        return average_precision(truth, results(predictions, image_ids), skeleton.sigmas)
+        gt = ground_truth(labels, skeleton)
+        image_ids = {image["file_name"]: image["id"] for image in gt["images"]}
+        return average_precision(gt, results(predictions, image_ids), skeleton.sigmas)
 
 
 def average_precision(
-    truth: Mapping[str, Any], found: Sequence[Mapping[str, Any]], sigmas: Sequence[float]
+    gt: Mapping[str, Any], found: Sequence[Mapping[str, Any]], sigmas: Sequence[float]
 ) -> dict[str, float]:
     """Precision and recall of COCO results against a COCO ground truth; more than 20 animals where more are labelled."""
-    in_image = np.bincount([annotation["image_id"] for annotation in truth["annotations"]], minlength=1)
+    predictions_in_image = np.bincount([annotation["image_id"] for annotation in gt["annotations"]], minlength=1)
     # pycocotools prints, and writes into what it is given.
     with contextlib.redirect_stdout(io.StringIO()):
         labelled = COCO()
-        labelled.dataset = deepcopy(dict(truth))
+        labelled.dataset = deepcopy(dict(gt))
         labelled.createIndex()
         scored = labelled.loadRes(deepcopy(list(found))) if found else _nothing(labelled)
         evaluation = COCOeval(labelled, scored, "keypoints")
         evaluation.params.kpt_oks_sigmas = np.asarray(sigmas)
-        evaluation.params.maxDets = [max(MOST_FOUND, int(in_image.max()))]
+        evaluation.params.maxDets = [max(MOST_FOUND, int(predictions_in_image.max()))]
         evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
         evaluation.evaluate()
         evaluation.accumulate()

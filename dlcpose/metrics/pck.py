@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlcpose.metrics.pairing import pair_animals
+from dlcpose.metrics.matching import match_frames
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.sample import FrameLabels
 from dlcpose.structures.skeleton import Skeleton
@@ -29,7 +29,7 @@ class PercentageOfCorrectKeypoints:
         self, predictions: Sequence[PosePrediction], labels: Sequence[FrameLabels], skeleton: Skeleton
     ) -> dict[str, float]:
         """The figures, NaN where no animal has a size."""
-        pairs = pair_animals(predictions, labels, skeleton)
+        pairs = match_frames(predictions, labels, skeleton)
         return {
             f"pck@{fraction:g}": share_within(fraction, pairs.errors, pairs.labelled, pairs.sizes)
             for fraction in self.fractions

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlcpose.metrics.pairing import PairedAnimals, pair_animals
+from dlcpose.metrics.matching import MatchedAnimals, match_frames
 from dlcpose.metrics.pck import share_within
 from dlcpose.metrics.pixel_error import mean, median, root_mean_square
 from dlcpose.structures.instances import PosePrediction
@@ -25,12 +25,12 @@ def per_keypoint(predictions: Sequence[PosePrediction], labels: Sequence[FrameLa
     often it was labelled and not found, with its animal or alone. Figures are as the metrics of the same names define
     them; points of the arena have no size and so no PCK.
     """
-    pairs = pair_animals(predictions, labels, skeleton)
+    pairs = match_frames(predictions, labels, skeleton)
     rows = [_row(name, pairs, k) for k, name in enumerate(skeleton.names)]
     return rows + [_unique_row(name, u, predictions, labels, pairs) for u, name in enumerate(skeleton.unique)]
 
 
-def _row(name: str, pairs: PairedAnimals, k: int) -> Row:
+def _row(name: str, pairs: MatchedAnimals, k: int) -> Row:
     labelled, errors = pairs.labelled[:, k], pairs.errors[:, k]  # (A,) each
     shares = {
         f"pck@{fraction:g}": share_within(fraction, errors[:, None], labelled[:, None], pairs.sizes)
@@ -44,7 +44,7 @@ def _unique_row(
     u: int,
     predictions: Sequence[PosePrediction],
     labels: Sequence[FrameLabels],
-    pairs: PairedAnimals,
+    pairs: MatchedAnimals,
 ) -> Row:
     labelled = np.array([not np.isnan(frame.unique_in_image[u]).any() for frame in labels], bool)
     scores = [each.unique_scores[u] if len(each.unique_scores) > u else np.nan for each in predictions]
@@ -61,5 +61,5 @@ def _figures(name: str, labelled: Array, errors: Array, scores: Array, shares: d
         "rmse_px": root_mean_square(errors),
         **shares,
         "mean_score": mean(scores),
-        "missed": int((labelled & np.isnan(errors)).sum()),
+        "false_negatives": int((labelled & np.isnan(errors)).sum()),
     }

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlcpose.metrics.pairing import pair_animals
+from dlcpose.metrics.matching import match_frames
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.sample import FrameLabels
 from dlcpose.structures.skeleton import Skeleton
@@ -32,9 +32,9 @@ class PixelError:
         self, predictions: Sequence[PosePrediction], labels: Sequence[FrameLabels], skeleton: Skeleton
     ) -> dict[str, float]:
         """The figures, NaN where there is no keypoint to measure."""
-        pairs = pair_animals(predictions, labels, skeleton)
+        pairs = match_frames(predictions, labels, skeleton)
         errors, confident = pairs.errors, pairs.scores >= self.confidence  # (A, K) each
-        apart = pairs.found_in_image - pairs.truth_in_image  # (A, K, 2)
+        apart = pairs.pred_in_image - pairs.gt_in_image  # (A, K, 2)
         cut = f"@{self.confidence:g}"
         figures = {
             "mean_error_px": mean(errors),

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from dlcpose.codecs.affine import cells_from_pixels
 from dlcpose.codecs.attention import attention_weights, rows_at
-from dlcpose.codecs.positions import sine_positions
+from dlcpose.codecs.pos_embed import sine_pos_embed
 
 
 class AttentionEncoder(nn.Module):
@@ -62,7 +62,7 @@ class AttentionEncoder(nn.Module):
         reduced = self.reduce(features[self.level])  # (B, width, h, w)
         size = reduced.shape[-2], reduced.shape[-1]
         # In the weights' type: where autocast makes features coarse, neighbouring places are to stay apart.
-        positions = sine_positions(size, reduced.shape[1], device=reduced.device).to(self.reduce.weight.dtype)
+        positions = sine_pos_embed(size, reduced.shape[1], device=reduced.device).to(self.reduce.weight.dtype)
         return reduced.flatten(2).mT, positions.flatten(end_dim=1), size
 
 

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dlcpose.codecs.affine import apply_affine
-from dlcpose.codecs.boxes import moved_boxes
+from dlcpose.codecs.boxes import transform_boxes
 from dlcpose.heads.base import Head, Maps
 from dlcpose.metrics.base import Metric, figures_of
-from dlcpose.pipelines.means import BatchLosses, RunningMeans, mean_of, of_all_devices
-from dlcpose.pipelines.reach import unreached
+from dlcpose.pipelines.epoch_means import BatchLosses, RunningMeans, mean_of, of_all_devices
+from dlcpose.pipelines.unused_parameters import unused_parameters
 from dlcpose.side_heads.base import SideHead
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
@@ -36,7 +36,7 @@ class PoseMaps(NamedTuple):
     beside: tuple[Maps, ...]  # of each side head, in their order
 
 
-class Trainable(LightningModule):
+class PoseModule(LightningModule):
     """What every pipeline shares, whatever it finds: figures over whole validation sets, the optimizer, what is saved.
 
     A subclass names in its constructor what of a config's parts it is made of. optimizer: from parameters to an
@@ -46,7 +46,7 @@ class Trainable(LightningModule):
     one_animal_each: whether a head is shown each animal alone, so that a head for one serves images with many.
     """
 
-    one_animal_each: ClassVar[bool] = False
+    one_animal_per_crop: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -54,12 +54,12 @@ class Trainable(LightningModule):
         model_input: Input,
         skeleton: Skeleton,
         optimizer: Callable[..., Optimizer] | None = None,
-        schedule: Callable[..., dict[str, Any]] | None = None,
+        scheduler: Callable[..., dict[str, Any]] | None = None,
         metrics: Mapping[str, Metric] | None = None,
     ) -> None:
         super().__init__()
         self.model_input, self.skeleton = model_input, skeleton
-        self.optimizer, self.schedule, self.metrics = optimizer, schedule, dict(metrics or {})
+        self.optimizer, self.scheduler, self.metrics = optimizer, scheduler, dict(metrics or {})
         self.labels: Mapping[str, FrameLabels] = {}
         self.described: dict[str, Any] = {}
         self.validated: list[PosePrediction] = []
@@ -72,7 +72,7 @@ class Trainable(LightningModule):
         """(height, width) of what the head is shown, None where it differs from image to image."""
         return model_input.canvas
 
-    def shown_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+    def network_input_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) of what the networks of its poses are shown of an image of (height, width)."""
         return image_size
 
@@ -94,7 +94,7 @@ class Trainable(LightningModule):
         """Other ways to predict a labelled batch, by name, that are told more: what they gain, a part loses."""
         return {}
 
-    def in_image(
+    def predictions_in_image(
         self, batch: PoseBatch, found: Sequence[PoseInstances], boxes_in_crop: Sequence[Tensor] | None = None
     ) -> list[PosePrediction]:
         """Decoded poses, and the boxes (M, 4) they were found in, moved from the crop to the source image, as numpy."""
@@ -147,7 +147,7 @@ class Trainable(LightningModule):
 
         Raises ConfigError for a run without an end.
         """
-        if self.optimizer is None or self.schedule is None:
+        if self.optimizer is None or self.scheduler is None:
             raise ValueError("This pipeline was built to predict: it has no optimizer.")
         steps = self.trainer.estimated_stepping_batches
         if math.isinf(steps):
@@ -155,9 +155,9 @@ class Trainable(LightningModule):
                 "trainer: the schedule of learning rates needs a run with an end. Set trainer.max_epochs, or max_steps."
             )
         optimizer = self.optimizer([(name, weight) for name, weight in self.named_parameters() if weight.requires_grad])
-        return {"optimizer": optimizer, "lr_scheduler": self.schedule(optimizer, int(steps))}
+        return {"optimizer": optimizer, "lr_scheduler": self.scheduler(optimizer, int(steps))}
 
-    def freeze_unreached(self) -> None:
+    def freeze_unused_parameters(self) -> None:
         """Freeze weights that no answer depends on: devices that train together would wait for their gradients."""
 
     def compile_networks(self, backend: str) -> None:
@@ -174,7 +174,7 @@ class Trainable(LightningModule):
         self.running = RunningMeans.from_dict(checkpoint.get("running_losses", {}))
 
 
-class Pipeline(Trainable):
+class PoseEstimator(PoseModule):
     """Backbone, neck and head as one LightningModule; subclasses add what stands between a head and the answer.
 
     side_heads: by name, what else is read from the same features.
@@ -190,11 +190,11 @@ class Pipeline(Trainable):
         skeleton: Skeleton,
         side_heads: Mapping[str, SideHead] | None = None,
         optimizer: Callable[..., Optimizer] | None = None,
-        schedule: Callable[..., dict[str, Any]] | None = None,
+        scheduler: Callable[..., dict[str, Any]] | None = None,
         metrics: Mapping[str, Metric] | None = None,
     ) -> None:
         super().__init__(
-            model_input=model_input, skeleton=skeleton, optimizer=optimizer, schedule=schedule, metrics=metrics
+            model_input=model_input, skeleton=skeleton, optimizer=optimizer, scheduler=scheduler, metrics=metrics
         )
         self.backbone, self.neck, self.head = backbone, neck, head
         self.side_heads = nn.ModuleDict(dict(side_heads or {}))
@@ -222,10 +222,10 @@ class Pipeline(Trainable):
         for network in (self.backbone, self.neck, self.head, *self.side_heads.values()):
             network.compile(backend=backend)
 
-    def freeze_unreached(self) -> None:
+    def freeze_unused_parameters(self) -> None:
         smallest = self.model_input.multiple_of * max(1, SMALLEST // self.model_input.multiple_of)
-        shown = self.shown_size(self.model_input.canvas or (smallest, smallest))
-        for name in unreached(self, shown):
+        shown = self.network_input_size(self.model_input.canvas or (smallest, smallest))
+        for name in unused_parameters(self, shown):
             self.get_parameter(name).requires_grad_(False)
 
     def encode(self, batch: PoseBatch) -> PoseMaps:
@@ -258,7 +258,7 @@ class Pipeline(Trainable):
     def predict_batch(self, batch: PoseBatch) -> list[PosePrediction]:
         """The animals in each image of a batch of uint8 images, in the source image's pixels."""
         batch = self.normalised(batch)
-        return self.in_image(batch, self.decode(self(batch.images)))
+        return self.predictions_in_image(batch, self.decode(self(batch.images)))
 
     def _step(self, batch: PoseBatch, split: str) -> tuple[Tensor, PoseMaps]:
         maps = self(batch.images)
@@ -273,7 +273,7 @@ class Pipeline(Trainable):
         """The loss of one batch, and its predictions for the epoch's figures."""
         batch = self.normalised(batch)
         _, maps = self._step(batch, "val")
-        self.validated += self.in_image(batch, self.decode(maps))
+        self.validated += self.predictions_in_image(batch, self.decode(maps))
 
 
 def _prediction(key: str, instances: PoseInstances, boxes_in_crop: Tensor, crop_to_image: Tensor) -> PosePrediction:
@@ -290,5 +290,5 @@ def _prediction(key: str, instances: PoseInstances, boxes_in_crop: Tensor, crop_
         identities=instances.identities.cpu().numpy().astype(np.int64),
         unique_in_image=apply_affine(matrix, floats(instances.unique_in_crop)),
         unique_scores=floats(instances.unique_scores),
-        boxes_in_image=floats(moved_boxes(crop_to_image.expand(len(instances), 2, 3), boxes_in_crop)),
+        boxes_in_image=floats(transform_boxes(crop_to_image.expand(len(instances), 2, 3), boxes_in_crop)),
     )

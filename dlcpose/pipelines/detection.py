@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from dlcpose.detectors.base import Detector
 from dlcpose.metrics.base import Metric
-from dlcpose.pipelines.base import Trainable
+from dlcpose.pipelines.base import PoseModule
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
@@ -17,7 +17,7 @@ from dlcpose.structures.instances import PoseInstances, PosePrediction, instance
 from dlcpose.structures.skeleton import Skeleton
 
 
-class Detection(Trainable):
+class Detection(PoseModule):
     """Trains a detector by the true boxes, and predicts animals of which only the box and its score are known.
 
     Raises ConfigError for a detector that has nothing to learn.
@@ -30,16 +30,16 @@ class Detection(Trainable):
         model_input: Input,
         skeleton: Skeleton,
         optimizer: Callable[..., Optimizer] | None = None,
-        schedule: Callable[..., dict[str, Any]] | None = None,
+        scheduler: Callable[..., dict[str, Any]] | None = None,
         metrics: Mapping[str, Metric] | None = None,
     ) -> None:
         super().__init__(
-            model_input=model_input, skeleton=skeleton, optimizer=optimizer, schedule=schedule, metrics=metrics
+            model_input=model_input, skeleton=skeleton, optimizer=optimizer, scheduler=scheduler, metrics=metrics
         )
         if not detector.learns:
             raise ConfigError(
                 f"detector: {type(detector).__name__} has nothing to learn, so there is nothing to train alone. "
-                "Choose detector=centres, or another of conf/detector."
+                "Choose detector=centernet, or another of conf/detector."
             )
         self.detector = detector
 
@@ -52,7 +52,7 @@ class Detection(Trainable):
         """The boxes in each image; no keypoint of their animals is known."""
         found = self.detector.detect(batch)
         animals = [self._without_poses(scores) for _, scores in found]
-        return self.in_image(batch, animals, [boxes for boxes, _ in found])
+        return self.predictions_in_image(batch, animals, [boxes for boxes, _ in found])
 
     def _without_poses(self, scores: Tensor) -> PoseInstances:
         shape = (len(scores), len(self.skeleton))

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dlcpose.codecs.boxes import chained, crops_around, jittered, moved_boxes, moved_points
-from dlcpose.codecs.cutting import cut_out
-from dlcpose.codecs.suppression import pose_similarity, suppress
+from dlcpose.codecs.boxes import compose_affine, crops_around, jitter_boxes, transform_boxes, transform_points
+from dlcpose.codecs.crop_images import crop_images
+from dlcpose.codecs.pose_nms import pose_nms, pose_similarity
 from dlcpose.detectors.base import Boxes, Detector
 from dlcpose.heads.base import Head
 from dlcpose.metrics.base import Metric
-from dlcpose.pipelines.base import Pipeline
+from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.side_heads.base import SideHead
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
@@ -47,7 +47,7 @@ class AnimalCrops:
         ]
 
 
-class TopDown(Pipeline):
+class TopDown(PoseEstimator):
     """A detector's boxes, cut out of the frames on the device; the head is shown one animal at a time.
 
     Backbone, neck and head learn in the true boxes, moved and resized by chance as a detector would miss; the detector
@@ -58,7 +58,7 @@ class TopDown(Pipeline):
     or more are one animal. seed: of the chance.
     """
 
-    one_animal_each: ClassVar[bool] = True
+    one_animal_per_crop: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -71,16 +71,16 @@ class TopDown(Pipeline):
         skeleton: Skeleton,
         side_heads: Mapping[str, SideHead] | None = None,
         optimizer: Callable[..., Optimizer] | None = None,
-        schedule: Callable[..., dict[str, Any]] | None = None,
+        scheduler: Callable[..., dict[str, Any]] | None = None,
         metrics: Mapping[str, Metric] | None = None,
         height: int,
         width: int,
         margin: float = 0.15,
-        smallest: float = 32.0,
+        min_size: float = 32.0,
         shift: float = 0.1,
         scale: float = 0.25,
         threshold: float = 0.3,
-        duplicate: float = 0.7,
+        nms_oks: float = 0.7,
         seed: int = 0,
     ) -> None:
         super().__init__(
@@ -91,18 +91,18 @@ class TopDown(Pipeline):
             skeleton=skeleton,
             side_heads=side_heads,
             optimizer=optimizer,
-            schedule=schedule,
+            scheduler=scheduler,
             metrics=metrics,
         )
-        amounts = {"margin": margin, "shift": shift, "scale": scale, "smallest": smallest - 1}
+        amounts = {"margin": margin, "shift": shift, "scale": scale, "min_size": min_size - 1}
         if wrong := [name for name, amount in amounts.items() if amount < 0]:
             raise ValueError(
                 f"expected 0 or more for margin, shift and scale, 1 or more for smallest; wrong is {wrong[0]}"
             )
         self.detector = detector.requires_grad_(False)
-        self.size, self.margin, self.smallest = (height, width), margin, smallest
+        self.size, self.margin, self.min_size = (height, width), margin, min_size
         self.shift, self.scale, self.seed = shift, scale, seed
-        self.threshold, self.duplicate = threshold, duplicate
+        self.threshold, self.nms_oks = threshold, nms_oks
         self.train()
 
     @classmethod
@@ -116,7 +116,7 @@ class TopDown(Pipeline):
             )
         return cast(tuple[int, int], size)
 
-    def shown_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+    def network_input_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """That of a crop."""
         return self.size
 
@@ -140,7 +140,7 @@ class TopDown(Pipeline):
 
     def oracles(self) -> dict[str, Callable[[PoseBatch], list[PosePrediction]]]:
         """The true boxes: what is left to gain by a better detector."""
-        return {} if self.detector.needs_labels else {"true_boxes": self.predict_in_true_boxes}
+        return {} if self.detector.needs_labels else {"true_boxes": self.predict_in_gt_boxes}
 
     def predict_batch(self, batch: PoseBatch) -> list[PosePrediction]:
         """The animals in each image, the surest first, with the detector's boxes."""
@@ -152,22 +152,22 @@ class TopDown(Pipeline):
         scores = torch.cat([each.scores for each in boxes])
         animals = self._in_frame(self._found_in(crops), crops, scores, len(batch))
         chosen = [self._distinct(each) for each in animals]
-        return self.in_image(
+        return self.predictions_in_image(
             batch,
             [self._left(each, left) for each, left in zip(animals, chosen, strict=True)],
             [each.boxes_in_frame[left] for each, left in zip(boxes, chosen, strict=True)],
         )
 
-    def predict_in_true_boxes(self, batch: PoseBatch) -> list[PosePrediction]:
+    def predict_in_gt_boxes(self, batch: PoseBatch) -> list[PosePrediction]:
         """The labelled animals' poses in their true boxes; boxes_in_image stays NaN, for no detector spoke."""
-        crops = self.true_crops(batch)
+        crops = self.gt_crops(batch)
         return self._answers(batch, self._found_in(crops), crops)
 
     def training_step(self, batch: PoseBatch, batch_index: int) -> Tensor:
         """The loss of all crops of one batch."""
         # By place in the run, not by torch's generator: a resumed run goes on with the same numbers.
-        chance = np.random.default_rng((self.seed, self.current_epoch, batch_index, self.global_rank))
-        crops = self.true_crops(batch, chance)
+        rng = np.random.default_rng((self.seed, self.current_epoch, batch_index, self.global_rank))
+        crops = self.gt_crops(batch, rng)
         if not len(crops):
             return self._nothing_learned()
         return self._step(self.shown(crops), "train")[0]
@@ -182,7 +182,7 @@ class TopDown(Pipeline):
 
         The detector stays as it is while poses are trained, so its boxes would add the same misses to every epoch.
         """
-        crops = self.true_crops(batch)
+        crops = self.gt_crops(batch)
         found = self.decode(self._step(self.shown(crops), "val")[1]) if len(crops) else []
         self.validated += self._answers(batch, found, crops)
 
@@ -193,43 +193,43 @@ class TopDown(Pipeline):
         boxes = torch.cat(list(boxes_in_frame))  # (M, 4)
         counts = torch.tensor([len(each) for each in boxes_in_frame], device=boxes.device)
         owners = torch.arange(len(counts), device=boxes.device).repeat_interleave(counts)
-        frame_to_crop, crop_to_frame = crops_around(boxes, self.size, margin=self.margin, smallest=self.smallest)
+        frame_to_crop, crop_to_frame = crops_around(boxes, self.size, margin=self.margin, min_size=self.min_size)
         count, keypoints = len(boxes), len(self.skeleton)
         crops = PoseBatch(
             keys=tuple(batch.keys[owner] for owner in owners.tolist()),
-            images=cut_out(batch.images, owners, crop_to_frame, self.size),
+            images=crop_images(batch.images, owners, crop_to_frame, self.size),
             keypoints_in_crop=boxes.new_full((count, 1, keypoints, 2), torch.nan),
             visibility=torch.zeros((count, 1, keypoints), dtype=torch.int64, device=boxes.device),
-            boxes_in_crop=moved_boxes(frame_to_crop, boxes)[:, None],
+            boxes_in_crop=transform_boxes(frame_to_crop, boxes)[:, None],
             areas=boxes.new_full((count, 1), torch.nan),
             identities=torch.full((count, 1), -1, device=boxes.device),
             unique_in_crop=boxes.new_zeros((count, 0, 2)),
-            crop_to_image=chained(batch.crop_to_image[owners], crop_to_frame),
+            crop_to_image=compose_affine(batch.crop_to_image[owners], crop_to_frame),
         )
         return AnimalCrops(crops, owners, frame_to_crop, crop_to_frame)
 
-    def true_crops(self, batch: PoseBatch, chance: np.random.Generator | None = None) -> AnimalCrops:
+    def gt_crops(self, batch: PoseBatch, rng: np.random.Generator | None = None) -> AnimalCrops:
         """The crops of all animals with a labelled keypoint and a box in the frame, labelled; jittered where by chance."""
-        all_boxes = self.detector.true_boxes(batch)  # (B, N, 4)
+        all_boxes = self.detector.gt_boxes(batch)  # (B, N, 4)
         labelled = ~batch.keypoints_in_crop.isnan().any(dim=-1).all(dim=-1) & ~all_boxes.isnan().any(dim=-1)  # (B, N)
         boxes = all_boxes[labelled]  # (M, 4)
-        if chance is not None:
-            draws = torch.from_numpy(chance.uniform(-1, 1, (len(boxes), 3))).to(boxes)
-            boxes = jittered(boxes, draws, shift=self.shift, scale=self.scale)
+        if rng is not None:
+            draws = torch.from_numpy(rng.uniform(-1, 1, (len(boxes), 3))).to(boxes)
+            boxes = jitter_boxes(boxes, draws, shift=self.shift, scale=self.scale)
         crops = self.crops(batch, torch.split(boxes, labelled.sum(dim=1).tolist()))
         return self._labelled(crops, batch, labelled.nonzero(as_tuple=True)[1])
 
     def _labelled(self, crops: AnimalCrops, batch: PoseBatch, animals: Tensor) -> AnimalCrops:
         """Crops with the labels of one animal each: animals (M,) are places in its frame, −1 for none."""
-        owners, nobody = crops.owners, animals < 0
-        keypoints = batch.keypoints_in_crop[owners, animals].masked_fill(nobody[:, None, None], torch.nan)
-        areas = batch.areas[owners, animals].masked_fill(nobody, torch.nan)
+        owners, background = crops.owners, animals < 0
+        keypoints = batch.keypoints_in_crop[owners, animals].masked_fill(background[:, None, None], torch.nan)
+        areas = batch.areas[owners, animals].masked_fill(background, torch.nan)
         labels = replace(
             crops.batch,
-            keypoints_in_crop=moved_points(crops.frame_to_crop, keypoints)[:, None],
-            visibility=batch.visibility[owners, animals].masked_fill(nobody[:, None], 0)[:, None],
+            keypoints_in_crop=transform_points(crops.frame_to_crop, keypoints)[:, None],
+            visibility=batch.visibility[owners, animals].masked_fill(background[:, None], 0)[:, None],
             areas=(areas * crops.frame_to_crop[:, 0, 0].float() ** 2)[:, None],
-            identities=batch.identities[owners, animals].masked_fill(nobody, -1)[:, None],
+            identities=batch.identities[owners, animals].masked_fill(background, -1)[:, None],
         )
         return replace(crops, batch=labels)
 
@@ -249,7 +249,7 @@ class TopDown(Pipeline):
 
     def _answers(self, batch: PoseBatch, found: Sequence[PoseInstances], crops: AnimalCrops) -> list[PosePrediction]:
         certain = torch.ones(len(crops), device=crops.owners.device)
-        return self.in_image(batch, self._in_frame(found, crops, certain, len(batch)))
+        return self.predictions_in_image(batch, self._in_frame(found, crops, certain, len(batch)))
 
     def _in_frame(
         self, found: Sequence[PoseInstances], crops: AnimalCrops, box_scores: Tensor, frames: int
@@ -260,7 +260,7 @@ class TopDown(Pipeline):
         surest = [
             _part(each, each.scores.argmax()[None]) if len(each) else self._nobody(each.scores, 1) for each in found
         ]
-        points_in_frame = moved_points(crops.crop_to_frame, torch.cat([each.keypoints_in_crop for each in surest]))
+        points_in_frame = transform_points(crops.crop_to_frame, torch.cat([each.keypoints_in_crop for each in surest]))
         keypoint_scores = torch.cat([each.keypoint_scores for each in surest])
         scores = torch.cat([each.scores for each in surest]) * box_scores
         identities = torch.cat([each.identities for each in surest])
@@ -278,7 +278,7 @@ class TopDown(Pipeline):
     def _distinct(self, animals: PoseInstances) -> Tensor:
         """Which animals of a frame are left when poses that tell of one are one, the surest first: indices (M,)."""
         similarity = pose_similarity(animals.keypoints_in_crop, self.skeleton.sigmas)
-        left = suppress(similarity, animals.scores, self.duplicate)
+        left = pose_nms(similarity, animals.scores, self.nms_oks)
         is_found = ~animals.keypoints_in_crop.isnan().any(dim=-1).all(dim=-1)
         return left[is_found[left]]
 

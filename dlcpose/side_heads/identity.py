@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from dlcpose.codecs.affine import cells_from_pixels
-from dlcpose.codecs.climbing import read_between
+from dlcpose.codecs.peak_refinement import sample_bilinear
 from dlcpose.side_heads.base import SideHead
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
@@ -76,7 +76,7 @@ class IdentityHead(SideHead):
         """(M,), from likelihoods (I, h, w)."""
         points_in_map = cells_from_pixels(animals.keypoints_in_crop, self.stride)  # (M, K, 2)
         everywhere = points_in_map.flatten(end_dim=1)[None, None].expand(1, self.individuals, -1, -1)
-        read = read_between(likelihoods[None], everywhere)[0].view(self.individuals, *points_in_map.shape[:2])
+        read = sample_bilinear(likelihoods[None], everywhere)[0].view(self.individuals, *points_in_map.shape[:2])
         weights = animals.keypoint_scores * ~points_in_map.isnan().any(dim=-1)  # (M, K)
         evidence = (read * weights).sum(dim=-1) / weights.sum(dim=-1).clamp(min=1e-6)  # (I, M)
         rows, columns = linear_sum_assignment(evidence.detach().cpu().numpy(), maximize=True)

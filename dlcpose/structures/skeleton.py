@@ -18,7 +18,7 @@ class Skeleton:
     """
 
     names: tuple[str, ...]
-    limbs: tuple[tuple[int, int], ...] = ()
+    edges: tuple[tuple[int, int], ...] = ()
     pairs: tuple[tuple[int, int], ...] = ()
     sigmas: tuple[float, ...] = ()
     unique: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class Skeleton:
         for kind, names in (("keypoint", self.names), ("unique keypoint", self.unique)):
             if repeated := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"Each {kind} needs a name of its own, but {repeated} stand more than once.")
-        _check_indices("limb", self.limbs, self.names)
+        _check_indices("limb", self.edges, self.names)
         _check_indices("left/right pair", self.pairs, self.names)
         _check_indices("left/right pair of unique keypoints", self.unique_pairs, self.unique)
 
@@ -55,7 +55,7 @@ class Skeleton:
         """Plain lists and names, for a checkpoint or a json file."""
         return {
             "names": list(self.names),
-            "limbs": [list(limb) for limb in self.limbs],
+            "edges": [list(edge) for edge in self.edges],
             "pairs": [list(pair) for pair in self.pairs],
             "sigmas": list(self.sigmas),
             "unique": list(self.unique),
@@ -67,7 +67,7 @@ class Skeleton:
         """The skeleton that `as_dict` wrote."""
         return cls(
             names=tuple(content["names"]),
-            limbs=_index_pairs(content["limbs"]),
+            edges=_index_pairs(content["edges"]),
             pairs=_index_pairs(content["pairs"]),
             sigmas=tuple(float(sigma) for sigma in content["sigmas"]),
             unique=tuple(content["unique"]),

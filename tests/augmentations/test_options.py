@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import yaml
 
-from dlcpose.build import Parts
-from dlcpose.datasets.crops import augment, keeping_points, whole
+from dlcpose.build import Instantiator
+from dlcpose.datasets.crops import augment, keep_keypoints, whole
 from dlcpose.structures.skeleton import Skeleton
 from tests.datasets.lit_frames import frame
 
@@ -18,7 +18,7 @@ SKELETON = Skeleton(("a", "b"), pairs=((0, 1),))
 
 
 def built(option: str) -> A.Compose:
-    return keeping_points(Parts()(yaml.safe_load((FOLDER / f"{option}.yaml").read_text()), "augmentation"))
+    return keep_keypoints(Instantiator()(yaml.safe_load((FOLDER / f"{option}.yaml").read_text()), "augmentation"))
 
 
 @pytest.mark.parametrize("option", OPTIONS)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from dlcpose.augmentations.window import AnimalCut, AnimalWindow
 from dlcpose.codecs.affine import apply_affine
-from dlcpose.datasets.crops import augment, keeping_points, whole
+from dlcpose.datasets.crops import augment, keep_keypoints, whole
 from dlcpose.structures.sample import PoseCrop
 from dlcpose.structures.skeleton import Skeleton
 from tests.datasets.lit_frames import centroid, frame, lit
@@ -23,7 +23,7 @@ WINDOWS = {
 def through(step: A.BasicTransform, animals: np.ndarray, seed: int, image: np.ndarray | None = None) -> PoseCrop:
     picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8) if image is None else image
     return augment(
-        whole(frame(picture, animals)), keeping_points(A.Compose([step], keypoint_params=XY)), SKELETON, seed
+        whole(frame(picture, animals)), keep_keypoints(A.Compose([step], keypoint_params=XY)), SKELETON, seed
     )
 
 

@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional
 
 from dlcpose.backbones.cspnext import ChannelAttention, CspNextBackbone, PartialLayer, PoolingPyramid
-from dlcpose.build import Parts
-from dlcpose.commands.compose import compose
+from dlcpose.build import Instantiator
+from dlcpose.config.compose import compose
 from dlcpose.structures.errors import ConfigError
 
 # Counted by instantiating DeepLabCut 3's backbones, whose weights ours read as they are.
@@ -17,7 +17,7 @@ TINY = {"widen": 0.125, "deepen": 0.33}
 
 
 def option_of(name: str, **settings: object) -> CspNextBackbone:
-    backbone: CspNextBackbone = Parts()({**compose([f"model={name}"])["backbone"], **settings}, "backbone")
+    backbone: CspNextBackbone = Instantiator()({**compose([f"model={name}"])["backbone"], **settings}, "backbone")
     return backbone
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dlcpose.build import Parts
-from dlcpose.commands.compose import compose
+from dlcpose.build import Instantiator
+from dlcpose.config.compose import compose
 from dlcpose.structures.errors import CheckpointError, ConfigError
 
 FOLDER = Path(__file__).parents[2] / "conf" / "backbone"
@@ -29,7 +29,7 @@ def config_of(option: str, name: str | None) -> dict[str, Any]:
 
 def backbone_of(case: tuple[str, str | None], **settings: Any) -> Any:
     node = {**config_of(*case)["backbone"], **settings}
-    return Parts()(node, "backbone")
+    return Instantiator()(node, "backbone")
 
 
 def batch(sides: int = 2) -> torch.Tensor:

@@ -7,7 +7,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from dlcpose.callbacks.pictures import PosePictures
 from dlcpose.datasets.base import read_image_file
-from dlcpose.loggers.tensorboard import TensorBoardTracker
+from dlcpose.loggers.tensorboard_logger import TensorBoardTracker
 from tests.made_up_runs import frames_of, run_of, tiny_config, trainer_of
 
 

@@ -27,7 +27,7 @@ class Slow(lightning.Callback):
 
 def run(folder: Path, *, epochs: int = 2, validation: float = 0.0, **settings: Any) -> Progress:
     progress = Progress()
-    pipeline, module = run_of(tiny_config(), frames_of(4), least_steps=4)
+    pipeline, module = run_of(tiny_config(), frames_of(4), min_steps=4)
     trainer_of(
         folder,
         max_epochs=epochs,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dlcpose.callbacks.requeue import PATIENCE, queue_again, queued_again_when_told
+from dlcpose.callbacks.requeue import PATIENCE, requeue, requeue_on_signal
 
 
 @pytest.fixture
@@ -22,10 +22,10 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_job_is_queued_again_by_its_number(asked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    queue_again()
+    requeue()
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "70")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
-    queue_again()
+    requeue()
     assert asked.read_text() == "requeue 4242\nrequeue 70_3\n"
 
 
@@ -33,16 +33,16 @@ def test_where_slurm_cannot_be_asked_it_is_said(
     asked: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (asked.parent / "bin" / "scontrol").write_text("#!/bin/sh\nexit 3\n")
-    queue_again()
+    requeue()
     assert "scontrol requeue 4242 failed (3): submit the job again." in capsys.readouterr().err
     monkeypatch.setenv("PATH", "")
-    queue_again()
+    requeue()
     assert "scontrol requeue 4242 failed (2): submit the job again." in capsys.readouterr().err
 
 
 def test_told_at_any_moment_the_command_ends_and_is_queued_again_once(asked: Path) -> None:
     before = signal.getsignal(signal.SIGUSR1)
-    with pytest.raises(SystemExit) as ended, queued_again_when_told(asks=True):  # noqa: PT012
+    with pytest.raises(SystemExit) as ended, requeue_on_signal(asks=True):  # noqa: PT012
         try:
             signal.raise_signal(signal.SIGUSR1)
         finally:
@@ -53,7 +53,7 @@ def test_told_at_any_moment_the_command_ends_and_is_queued_again_once(asked: Pat
 
 
 def test_the_other_processes_of_a_run_end_later_and_ask_for_nothing(asked: Path) -> None:
-    with queued_again_when_told(asks=False):
+    with requeue_on_signal(asks=False):
         signal.raise_signal(signal.SIGUSR1)
         assert 0 < signal.alarm(0) <= PATIENCE
     assert not asked.exists()
@@ -62,5 +62,5 @@ def test_the_other_processes_of_a_run_end_later_and_ask_for_nothing(asked: Path)
 def test_outside_of_slurm_the_signal_is_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     before = signal.getsignal(signal.SIGUSR1)
-    with queued_again_when_told(asks=True):
+    with requeue_on_signal(asks=True):
         assert signal.getsignal(signal.SIGUSR1) == before

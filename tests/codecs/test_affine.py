@@ -65,9 +65,9 @@ def test_resizing_agrees_with_opencv(factor: int) -> None:
     image = np.zeros((24, 36), np.float32)
     image[12 : 12 + factor, 12 : 12 + factor] = 1  # one pixel of the shrunken image
     shrunken = cv2.resize(image, (36 // factor, 24 // factor), interpolation=cv2.INTER_AREA)
-    centre = np.array([[12 + (factor - 1) / 2, 12 + (factor - 1) / 2]])
+    center = np.array([[12 + (factor - 1) / 2, 12 + (factor - 1) / 2]])
     lit = np.argwhere(shrunken > 0.99)[:, ::-1]
-    np.testing.assert_allclose(apply_affine(resize_matrix(1 / factor, 1 / factor), centre), lit, atol=1e-9)
+    np.testing.assert_allclose(apply_affine(resize_matrix(1 / factor, 1 / factor), center), lit, atol=1e-9)
 
 
 @given(POINTS, st.sampled_from([0.5, 1, 2, 4, 8, 16, 32]))
@@ -75,7 +75,7 @@ def test_cells_and_pixels_are_each_other_s_inverse(points: np.ndarray, stride: f
     np.testing.assert_allclose(pixels_from_cells(cells_from_pixels(points, stride), stride), points, atol=1e-6)
 
 
-def test_a_cell_s_centre_is_the_mean_of_its_pixels() -> None:
+def test_a_cell_s_center_is_the_mean_of_its_pixels() -> None:
     for stride in (1, 2, 4, 8):
         pixels = np.arange(5 * stride).reshape(5, stride)  # the pixels under each of five cells
         np.testing.assert_allclose(pixels_from_cells(np.arange(5), stride), pixels.mean(axis=1))

@@ -11,9 +11,9 @@ from tests.metrics.made_up import SKELETON, herd, prediction_of
 
 def test_labels_can_be_read_back() -> None:
     labels, _ = herd(3)
-    truth = json.loads(json.dumps(ground_truth(labels, SKELETON)))
-    for frame, image in zip(labels, truth["images"], strict=True):
-        animals = [each for each in truth["annotations"] if each["image_id"] == image["id"]]
+    gt = json.loads(json.dumps(ground_truth(labels, SKELETON)))
+    for frame, image in zip(labels, gt["images"], strict=True):
+        animals = [each for each in gt["annotations"] if each["image_id"] == image["id"]]
         points = np.array([each["keypoints"] for each in animals]).reshape(-1, 5, 3)
         kept = ~np.isnan(frame.keypoints_in_image).all(axis=(1, 2))
         assert (image["file_name"], image["height"], image["width"]) == (frame.key, 480, 640)
@@ -26,7 +26,7 @@ def test_labels_can_be_read_back() -> None:
 def test_the_skeleton_is_not_lost() -> None:
     skeleton = Skeleton(
         names=("a", "b", "c"),
-        limbs=((0, 2),),
+        edges=((0, 2),),
         pairs=((0, 1),),
         sigmas=(0.1, 0.2, 0.3),
         unique=("d", "e"),
@@ -35,7 +35,7 @@ def test_the_skeleton_is_not_lost() -> None:
     (category,) = json.loads(json.dumps(ground_truth([], skeleton)["categories"]))
     assert category["skeleton"] == [[1, 3]]
     content = {name: category[name] for name in ("pairs", "sigmas", "unique", "unique_pairs")}
-    assert Skeleton.from_dict({**content, "names": category["keypoints"], "limbs": [[0, 2]]}) == skeleton
+    assert Skeleton.from_dict({**content, "names": category["keypoints"], "edges": [[0, 2]]}) == skeleton
 
 
 def test_areas_boxes_names_crowds_and_hidden_points_are_kept() -> None:

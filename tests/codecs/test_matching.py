@@ -9,66 +9,66 @@ from dlcpose.codecs.matching import animal_sizes, match_animals
 from tests.metrics.made_up import SHAPE, animal_shapes, seeds
 
 
-def least_cost_by_trying_all(found: np.ndarray, truth: np.ndarray, reach: float) -> float:
+def least_cost_by_trying_all(found: np.ndarray, gt: np.ndarray, reach: float) -> float:
     """The lowest cost of any assignment: pixels of error for each pair, an animal's reach for each left alone."""
 
     def cost(m: int, n: int) -> float:
-        box = np.nanmax(truth[n], axis=0) - np.nanmin(truth[n], axis=0)
+        box = np.nanmax(gt[n], axis=0) - np.nanmin(gt[n], axis=0)
         limit = reach * box.max()
         spent = [
             limit if np.isnan(f).any() else np.hypot(*(f - t))
-            for f, t in zip(found[m], truth[n], strict=True)
+            for f, t in zip(found[m], gt[n], strict=True)
             if not np.isnan(t).any()
         ]
         return min(limit, float(np.mean(spent)))
 
     def alone(n: int) -> float:
-        return reach * float((np.nanmax(truth[n], axis=0) - np.nanmin(truth[n], axis=0)).max())
+        return reach * float((np.nanmax(gt[n], axis=0) - np.nanmin(gt[n], axis=0)).max())
 
-    choices = [*range(len(found)), *[None] * len(truth)]
+    choices = [*range(len(found)), *[None] * len(gt)]
     return min(
         sum(alone(n) if m is None else cost(m, n) for n, m in enumerate(choice))
-        for choice in set(permutations(choices, len(truth)))
+        for choice in set(permutations(choices, len(gt)))
     )
 
 
-@given(seed=seeds, labelled=st.integers(1, 3), invented=st.integers(0, 2), reach=st.sampled_from([0.2, 1.0]))
+@given(seed=seeds, labelled=st.integers(1, 3), false_positives=st.integers(0, 2), reach=st.sampled_from([0.2, 1.0]))
 @settings(max_examples=60, deadline=None)
-def test_no_other_assignment_is_cheaper(seed: int, labelled: int, invented: int, reach: float) -> None:
+def test_no_other_assignment_is_cheaper(seed: int, labelled: int, false_positives: int, reach: float) -> None:
     random = np.random.default_rng(seed)
-    truth = animal_shapes(random, labelled) * 0.4
-    found = np.concatenate([truth + random.normal(0, 25, truth.shape), animal_shapes(random, invented) * 0.4])
+    gt = animal_shapes(random, labelled) * 0.4
+    found = np.concatenate([gt + random.normal(0, 25, gt.shape), animal_shapes(random, false_positives) * 0.4])
     random.shuffle(found)
     found[random.random(found.shape[:2]) < 0.2] = np.nan
-    truth[:, 2:][random.random((labelled, 3)) < 0.3] = np.nan
-    pairs = match_animals(found, truth, reach=reach)
-    limits = reach * animal_sizes(truth)
+    gt[:, 2:][random.random((labelled, 3)) < 0.3] = np.nan
+    pairs = match_animals(found, gt, reach=reach)
+    limits = reach * animal_sizes(gt)
     ours = limits.sum()
     for m, n in pairs:
-        distance = np.linalg.norm(found[m] - truth[n], axis=-1)[~np.isnan(truth[n]).any(axis=-1)]
+        distance = np.linalg.norm(found[m] - gt[n], axis=-1)[~np.isnan(gt[n]).any(axis=-1)]
         error = np.where(np.isnan(distance), limits[n], distance).mean()
         assert error < limits[n]
         ours += error - limits[n]
     assert len({m for m, _ in pairs}) == len({n for _, n in pairs}) == len(pairs)
-    assert ours == pytest.approx(least_cost_by_trying_all(found, truth, reach))
+    assert ours == pytest.approx(least_cost_by_trying_all(found, gt, reach))
 
 
 @given(seed=seeds)
 @settings(max_examples=30, deadline=None)
 def test_the_order_of_animals_does_not_matter(seed: int) -> None:
     random = np.random.default_rng(seed)
-    truth = animal_shapes(random, 4)
-    found = truth + random.normal(0, 30, truth.shape)
+    gt = animal_shapes(random, 4)
+    found = gt + random.normal(0, 30, gt.shape)
     there, here = random.permutation(4), random.permutation(4)
-    pairs = {(there[m], here[n]) for m, n in match_animals(found[there], truth[here])}
-    assert pairs == set(match_animals(found, truth))
+    pairs = {(there[m], here[n]) for m, n in match_animals(found[there], gt[here])}
+    assert pairs == set(match_animals(found, gt))
 
 
 def test_an_animal_farther_than_its_own_length_is_another() -> None:
-    truth = SHAPE[None]  # 115 px long
-    assert match_animals(truth + np.array([114.0, 0]), truth) == [(0, 0)]
-    assert match_animals(truth + np.array([116.0, 0]), truth) == []
-    assert match_animals(truth + np.array([116.0, 0]), truth, reach=None) == [(0, 0)]
+    gt = SHAPE[None]  # 115 px long
+    assert match_animals(gt + np.array([114.0, 0]), gt) == [(0, 0)]
+    assert match_animals(gt + np.array([116.0, 0]), gt) == []
+    assert match_animals(gt + np.array([116.0, 0]), gt, reach=None) == [(0, 0)]
 
 
 def test_a_fragment_does_not_beat_a_whole_animal() -> None:
@@ -79,16 +79,16 @@ def test_a_fragment_does_not_beat_a_whole_animal() -> None:
 
 @pytest.mark.parametrize("reach", [1.0, None])
 def test_animals_without_a_shared_keypoint_are_never_paired(reach: float | None) -> None:
-    found, truth = SHAPE[None].copy(), SHAPE[None].copy()
-    found[0, :2], truth[0, 2:] = np.nan, np.nan
-    assert match_animals(found, truth, reach=reach) == []
-    assert match_animals(np.zeros((0, 5, 2)), truth, reach=reach) == []
+    found, gt = SHAPE[None].copy(), SHAPE[None].copy()
+    found[0, :2], gt[0, 2:] = np.nan, np.nan
+    assert match_animals(found, gt, reach=reach) == []
+    assert match_animals(np.zeros((0, 5, 2)), gt, reach=reach) == []
     assert match_animals(found, np.full((1, 5, 2), np.nan), reach=reach) == []
 
 
 def test_animals_of_one_keypoint_are_paired_by_distance_alone() -> None:
-    truth = np.array([[[0.0, 0.0]], [[100.0, 0.0]]])
-    assert set(match_animals(truth[::-1] + 30, truth)) == {(0, 1), (1, 0)}
+    gt = np.array([[[0.0, 0.0]], [[100.0, 0.0]]])
+    assert set(match_animals(gt[::-1] + 30, gt)) == {(0, 1), (1, 0)}
 
 
 def test_the_size_is_the_longer_side_of_the_box() -> None:

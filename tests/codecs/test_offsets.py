@@ -18,14 +18,14 @@ def test_each_near_cell_leads_to_the_nearest_animals_keypoint_and_no_other_asks(
     generator = torch.Generator().manual_seed(seed)
     points = torch.rand(2, animals, 3, 2, generator=generator) * torch.tensor([22.0, 17.0]) - 1.5
     points[torch.rand(2, animals, 3, generator=generator) < 0.3] = torch.nan
-    ways = draw_offsets(points, radius, SIZE)
-    assert tuple(ways.shape) == (2, 3, 2, *SIZE)
+    displacements = draw_offsets(points, radius, SIZE)
+    assert tuple(displacements.shape) == (2, 3, 2, *SIZE)
     cells = torch.cartesian_prod(torch.arange(SIZE[0]), torch.arange(SIZE[1])).flip(1).double()
     for image in range(2):
         for keypoint in range(3):
             known = points[image, :, keypoint].double()
             known = known[~known.isnan().any(dim=1)]
-            led = ways[image, keypoint].flatten(1).T.double()  # (cells, 2)
+            led = displacements[image, keypoint].flatten(1).T.double()  # (cells, 2)
             asked = ~led.isnan().any(dim=1)
             assert (led.isnan().any(dim=1) == led.isnan().all(dim=1)).all()
             if not len(known):

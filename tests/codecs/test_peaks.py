@@ -9,7 +9,7 @@ from scipy import ndimage
 from dlcpose.codecs.affine import cells_from_pixels, pixels_from_cells
 from dlcpose.codecs.gaussian import draw_gaussians
 from dlcpose.codecs.offsets import draw_offsets
-from dlcpose.codecs.peaks import find_highest_peaks, read_at, refine_peaks
+from dlcpose.codecs.peaks import find_global_peaks, refine_peaks, values_at
 
 HEIGHT, WIDTH = 96, 160
 PLACES = st.lists(
@@ -24,7 +24,7 @@ def test_decoding_a_drawn_heatmap_gives_the_point_back(
 ) -> None:
     points = torch.tensor(places)[None, None]  # (1, 1, K, 2) pixels
     maps = draw_gaussians(cells_from_pixels(points, stride), sigma, (HEIGHT // stride, WIDTH // stride))
-    cells, scores = find_highest_peaks(maps)
+    cells, scores = find_global_peaks(maps)
     found = pixels_from_cells(refine_peaks(maps, cells[:, :, None])[:, :, 0], stride)
     assert (found - points[:, 0]).abs().max() < 0.1
     assert scores.max() <= 1
@@ -35,8 +35,8 @@ def test_decoding_a_drawn_heatmap_gives_the_point_back(
 def test_offsets_lead_from_the_peak_to_the_point(places: list[tuple[float, float]], stride: int) -> None:
     points_in_map = cells_from_pixels(torch.tensor(places)[None, None], stride)
     size = (HEIGHT // stride, WIDTH // stride)
-    cells, _ = find_highest_peaks(draw_gaussians(points_in_map, 2.0, size))
-    found = cells + read_at(draw_offsets(points_in_map, 3.0, size), cells[:, :, None])[:, :, 0]
+    cells, _ = find_global_peaks(draw_gaussians(points_in_map, 2.0, size))
+    found = cells + values_at(draw_offsets(points_in_map, 3.0, size), cells[:, :, None])[:, :, 0]
     assert (found - points_in_map[:, 0]).abs().max() < 1e-4
 
 
@@ -61,13 +61,13 @@ def test_the_nearest_animal_counts() -> None:
     together = draw_gaussians(torch.tensor([[[[5.0, 5.0]], [[11.0, 5.0]]]]), 2.0, (16, 16))
     alone = [draw_gaussians(torch.tensor([[[[x, 5.0]]]]), 2.0, (16, 16)) for x in (5.0, 11.0)]
     torch.testing.assert_close(together, torch.maximum(*alone))
-    ways = draw_offsets(torch.tensor([[[[5.0, 5.0]], [[8.0, 5.0]]]]), 3.0, (16, 16))[0, 0]
-    assert ways[:, 5, 6].tolist() == [-1, 0]
-    assert ways[:, 5, 7].tolist() == [1, 0]
+    displacements = draw_offsets(torch.tensor([[[[5.0, 5.0]], [[8.0, 5.0]]]]), 3.0, (16, 16))[0, 0]
+    assert displacements[:, 5, 6].tolist() == [-1, 0]
+    assert displacements[:, 5, 7].tolist() == [1, 0]
 
 
 def test_flat_and_empty_maps_are_read_without_nan() -> None:
     maps = torch.zeros(1, 3, 8, 8)
     maps[0, 1] = 0.5
-    cells, _ = find_highest_peaks(maps)
+    cells, _ = find_global_peaks(maps)
     assert refine_peaks(maps, cells[:, :, None]).isfinite().all()

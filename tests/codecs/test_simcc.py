@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from dlcpose.codecs.simcc import bins_from_pixels, draw_on_bins, pixels_from_bins, read_bins, sigma_of
+from dlcpose.codecs.simcc import bins_from_pixels, decode_bins, default_sigma, draw_bins, pixels_from_bins
 
 SIDES = st.sampled_from([32, 64, 96, 256, 384])
 FINE = st.integers(1, 3)
@@ -23,9 +23,9 @@ def test_decoding_a_drawn_coordinate_gives_it_back(
 ) -> None:
     """To a hundredth of a pixel, also at the very edges, and whatever is added to all bins."""
     pixels = torch.tensor([-0.5, side - 0.5, *(share * side - 0.5 for share in shares)])[None, None]  # (1, 1, K)
-    sigma = sigma_of(side * fine)
-    values = draw_on_bins(bins_from_pixels(pixels, fine, shift), sigma, side * fine)
-    places, scores = read_bins(values + constant, sigma, 10.0)
+    sigma = default_sigma(side * fine)
+    values = draw_bins(bins_from_pixels(pixels, fine, shift), sigma, side * fine)
+    places, scores = decode_bins(values + constant, sigma, 10.0)
     assert (pixels_from_bins(places, fine, shift) - pixels[:, 0]).abs().max() < 0.01
     assert scores.min() > 0.95
     assert scores.max() <= 1
@@ -42,47 +42,47 @@ def test_bins_cover_the_canvas_and_pixels_lie_between_them() -> None:
 
 @pytest.mark.parametrize(("side", "sigma"), [(192, 4.9), (256, 5.66), (288, 6.0), (384, 6.93)])
 def test_widths_are_those_of_the_published_models(side: int, sigma: float) -> None:
-    assert sigma_of(2 * side) == pytest.approx(sigma, abs=0.005)
+    assert default_sigma(2 * side) == pytest.approx(sigma, abs=0.005)
 
 
 def test_a_drawn_coordinate_is_a_gaussian_as_scipy_has_it() -> None:
-    drawn = draw_on_bins(torch.tensor([[[20.3]]]), 3.0, 48)[0, 0].numpy()
+    drawn = draw_bins(torch.tensor([[[20.3]]]), 3.0, 48)[0, 0].numpy()
     density = stats.norm.pdf(np.arange(48), 20.3, 3.0) / stats.norm.pdf(0, 0, 3.0)
     np.testing.assert_allclose(drawn, density, atol=1e-6)
 
 
 def test_a_mirrored_coordinate_gives_the_mirrored_bins() -> None:
     pixels = torch.tensor([[[3.2, 30.9]]])
-    drawn = draw_on_bins(bins_from_pixels(pixels, 2), 2.0, 64)
-    mirrored = draw_on_bins(bins_from_pixels(31 - pixels, 2), 2.0, 64)
+    drawn = draw_bins(bins_from_pixels(pixels, 2), 2.0, 64)
+    mirrored = draw_bins(bins_from_pixels(31 - pixels, 2), 2.0, 64)
     torch.testing.assert_close(mirrored, drawn.flip(-1), atol=1e-5, rtol=1e-4)
 
 
 def test_missing_coordinates_are_nan_and_the_nearest_animal_counts() -> None:
     places = torch.tensor([[[5.0, math.nan, math.nan], [30.0, 8.0, math.nan]]])  # two animals, three keypoints
-    drawn = draw_on_bins(places, 2.0, 40)[0]
+    drawn = draw_bins(places, 2.0, 40)[0]
     assert (drawn[0].argmax(), drawn[0][30], drawn[1].argmax()) == (5, 1, 8)
     assert drawn[2].isnan().all()
-    assert draw_on_bins(places[:, :0], 2.0, 40).isnan().all()
-    found, scores = read_bins(drawn[None], 2.0, 10.0)
+    assert draw_bins(places[:, :0], 2.0, 40).isnan().all()
+    found, scores = decode_bins(drawn[None], 2.0, 10.0)
     assert found.isnan().tolist() == [[False, False, True]]
     assert scores[0, 2] == 0
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.55, 0.98), st.integers(20, 60), st.integers(110, 180))
-def test_a_score_is_the_probability_that_the_keypoint_is_there(share: float, here: int, elsewhere: int) -> None:
+def test_a_score_is_the_probability_that_the_keypoint_is_there(share: float, here: int, displaced_pose: int) -> None:
     """What a network finds that has learned: it is here in `share` of such images, and elsewhere in the others."""
-    sigma, temperature = sigma_of(200), 10.0
-    each = draw_on_bins(torch.tensor([[[float(here), float(elsewhere)]]]), sigma, 200)[0]
+    sigma, temperature = default_sigma(200), 10.0
+    each = draw_bins(torch.tensor([[[float(here), float(displaced_pose)]]]), sigma, 200)[0]
     likely, other = (temperature * each).softmax(dim=-1)
     mixture = (share * likely + (1 - share) * other).log() / temperature
-    places, scores = read_bins(mixture[None, None], sigma, temperature)
+    places, scores = decode_bins(mixture[None, None], sigma, temperature)
     assert abs(float(places) - here) < 0.1
     assert float(scores) == pytest.approx(share, abs=0.03)
 
 
 def test_who_knows_nothing_scores_next_to_nothing() -> None:
-    places, scores = read_bins(torch.zeros(1, 2, 256), 4.0, 10.0)
+    places, scores = decode_bins(torch.zeros(1, 2, 256), 4.0, 10.0)
     assert places.isfinite().all()
     assert scores.max() <= 9 / 256 + 1e-6

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from dlcpose.conditions.base import Conditions, ConditionSource, gathered
+from dlcpose.conditions.base import ConditionSource, PoseConditions, gather_cells
 from dlcpose.conditions.generated import GeneratedConditions
 from dlcpose.conditions.predicted import PredictedConditions
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.instances import PoseInstances
 from dlcpose.structures.skeleton import Skeleton
 from tests.heads.made_up_batches import batch_of
-from tests.pipelines.made_up_conditioned import poses
+from tests.pipelines.made_up_conditional import poses
 
 SKELETON = Skeleton(("nose", "left_ear", "right_ear", "tail"), pairs=((1, 2),))
 BODY = np.array([[0.0, -20.0], [-15.0, -5.0], [15.0, -5.0], [0.0, 30.0]])
@@ -25,20 +25,20 @@ def scene() -> PoseBatch:
     return batch_of([three, np.concatenate([unlabelled, three[:1]]), np.zeros((0, 4, 2))], SIZE)
 
 
-def chances(count: int = 3) -> list[np.random.Generator]:
+def rngs(count: int = 3) -> list[np.random.Generator]:
     return [np.random.default_rng(seed) for seed in range(count)]
 
 
-def drawn(source: ConditionSource, found: list[PoseInstances] | None = None) -> Conditions:
+def drawn(source: ConditionSource, found: list[PoseInstances] | None = None) -> PoseConditions:
     def find(batch: PoseBatch) -> list[PoseInstances]:
         assert found is not None, "a source that needs no poses has asked for them"
         return found
 
-    return source.conditions(scene(), find, chances())
+    return source.conditions(scene(), find, rngs())
 
 
 def test_each_labelled_animal_is_asked_for_once() -> None:
-    conditions = drawn(GeneratedConditions(SKELETON, nobody=0.0))
+    conditions = drawn(GeneratedConditions(SKELETON, background=0.0))
     assert conditions.owners.tolist() == [0, 0, 0, 1]
     assert conditions.animals.tolist() == [0, 1, 2, 1]
     assert conditions.keypoints_in_frame.shape == (4, 4, 2)
@@ -46,7 +46,7 @@ def test_each_labelled_animal_is_asked_for_once() -> None:
 
 
 def test_of_nobody_are_additional_ones() -> None:
-    conditions = drawn(GeneratedConditions(SKELETON, nobody=0.99))
+    conditions = drawn(GeneratedConditions(SKELETON, background=0.99))
     known = conditions.animals[conditions.animals >= 0]
     assert known.tolist() == [0, 1, 2, 1]
     assert (conditions.animals < 0).any()
@@ -75,12 +75,12 @@ def test_of_two_poses_of_an_animal_the_better_is_its_own() -> None:
 
 
 def test_what_is_like_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="least_similarity between 0 and 1"):
-        PredictedConditions(SKELETON, least_similarity=0.0)
+    with pytest.raises(ValueError, match="min_similarity between 0 and 1"):
+        PredictedConditions(SKELETON, min_similarity=0.0)
 
 
 def test_frames_without_conditions_leave_nothing() -> None:
     nothing = np.zeros((0, 4, 2)), np.zeros(0, np.int64)
-    conditions = gathered([nothing] * 3, scene())
+    conditions = gather_cells([nothing] * 3, scene())
     assert conditions.keypoints_in_frame.shape == (0, 4, 2)
     assert conditions.owners.shape == conditions.animals.shape == (0,)

@@ -77,7 +77,7 @@ def test_what_lies_in_the_cache_cannot_be_drawn_into() -> None:
 
 def test_it_is_the_data_set_it_holds() -> None:
     source = CountedFrames(SIZES)
-    source.identified, source.empty_is_label, source.stored_split = True, False, {"train": ("a",), "test": ()}
+    source.has_identities, source.empty_is_label, source.stored_split = True, False, {"train": ("a",), "test": ()}
     cached = CachedFrames(source, ALL, 1.0)
     for name in ("skeleton", "individuals", "frames", "stored_split", "identified", "empty_is_label", "max_animals"):
         assert getattr(cached, name) == getattr(source, name), name

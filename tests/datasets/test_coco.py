@@ -104,7 +104,7 @@ def test_individuals_and_videos(shared_data: Path) -> None:
     assert all(frame.identities.tolist() == [0, 1] for frame in data.frames)
     assert (data.frames[1].video, data.frames[1].frame_index) == ("clip", 159)
     assert data.stored_split is None
-    assert not data.identified
+    assert not data.has_identities
     assert data.empty_is_label
 
 
@@ -122,7 +122,7 @@ def test_visibility_boxes_crowds_and_empty_images(tmp_path: Path) -> None:
     assert frame.ignored_in_image.tolist() == [[5, 6, 12, 14]]
     assert frame.identities.tolist() == [-1, -1]
     assert (len(empty), empty.height, empty.width) == (0, 30, 40)
-    assert data.skeleton.limbs == ((0, 1), (0, 2))
+    assert data.skeleton.edges == ((0, 1), (0, 2))
     assert data.skeleton.pairs == ((1, 2),)
 
 

@@ -13,9 +13,9 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dlcpose.build import Parts
+from dlcpose.build import Instantiator
 from dlcpose.codecs.affine import apply_affine
-from dlcpose.datasets.crops import augment, keeping_points, on_canvas, whole
+from dlcpose.datasets.crops import augment, fit_to_canvas, keep_keypoints, whole
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input, letterbox, native, resize
 from dlcpose.structures.sample import PoseCrop, PoseSample
@@ -53,21 +53,21 @@ def of_option(option: str, *, geometry_only: bool = False, always: bool = False)
         node["transforms"] = [step for step in node["transforms"] if step["_target_"].split(".")[-1] not in NOISE]
     if always:
         node["transforms"] = [{**step, "p": 1.0} for step in node["transforms"]]
-    return keeping_points(Parts()(node, "augmentation"))
+    return keep_keypoints(Instantiator()(node, "augmentation"))
 
 
 def compose_of(*steps: Any, **settings: Any) -> A.Compose:
-    return keeping_points(A.Compose(list(steps), keypoint_params=XY, **settings))
+    return keep_keypoints(A.Compose(list(steps), keypoint_params=XY, **settings))
 
 
 def two_animals(height: int, width: int, seed: int) -> PoseSample:
     """One that may lie partly outside and misses points, one hidden in part; boxes that hold their labelled points."""
-    chance = np.random.default_rng(seed)
-    keypoints = chance.uniform(-0.3, 1.3, (2, 3, 2)) * (width, height)
+    rng = np.random.default_rng(seed)
+    keypoints = rng.uniform(-0.3, 1.3, (2, 3, 2)) * (width, height)
     keypoints[0, 1] = np.nan
     boxes = np.concatenate([np.nanmin(keypoints, axis=1) - 2, np.nanmax(keypoints, axis=1) + 2], axis=1)
     return frame(
-        chance.integers(0, 256, (height, width, 3), dtype=np.uint8),
+        rng.integers(0, 256, (height, width, 3), dtype=np.uint8),
         keypoints,
         visibility=np.array([[2, 0, 1], [1, 2, 2]]),
         boxes_in_image=boxes.astype(np.float32),
@@ -117,7 +117,7 @@ def test_there_are_options() -> None:
 @given(sides, sides, inputs, seeds)
 def test_points_on_the_canvas_go_back_to_the_image(height: int, width: int, kind: str, seed: int) -> None:
     sample = two_animals(height, width, seed)
-    crop = on_canvas(sample, input_of(kind, height, width))
+    crop = fit_to_canvas(sample, input_of(kind, height, width))
     assert_goes_back(crop, sample)
     assert_boxes_hold_their_animals(crop)
     canvas = input_of(kind, height, width).canvas
@@ -130,7 +130,7 @@ def test_points_on_the_canvas_go_back_to_the_image(height: int, width: int, kind
 @given(sides, sides, inputs, seeds)
 def test_augmented_points_go_back_to_the_image(option: str, height: int, width: int, kind: str, seed: int) -> None:
     sample = two_animals(height, width, seed)
-    placed = on_canvas(sample, input_of(kind, height, width))
+    placed = fit_to_canvas(sample, input_of(kind, height, width))
     crop = augment(placed, of_option(option), SKELETON, seed)
     assert_goes_back(crop, sample, atol=1e-3 * max(1, abs(crop.crop_to_image[:, :2]).max()))
     assert_boxes_hold_their_animals(crop)
@@ -149,7 +149,7 @@ def test_the_lit_block_is_at_its_keypoint_on_the_canvas(kind: str, height: int, 
     assume(max(height, width) < 3 * min(height, width))
     x, y = data.draw(st.integers(6, width - 7)), data.draw(st.integers(6, height - 7))
     sample = frame(block(height, width, x, y), np.array([[[x, y]] * 3]))
-    crop = on_canvas(sample, input_of(kind, height, width))
+    crop = fit_to_canvas(sample, input_of(kind, height, width))
     np.testing.assert_allclose(centroid(crop.image, floor=0), crop.keypoints_in_crop[0, 0], atol=0.5)
 
 
@@ -158,7 +158,7 @@ def test_the_lit_block_is_at_its_keypoint_on_the_canvas(kind: str, height: int, 
 def test_a_stretched_spot_is_at_its_keypoint(height: int, width: int, to_height: int, to_width: int, seed: int) -> None:
     x, y = np.random.default_rng(seed).uniform(18, (width - 19, height - 19))
     stretched = Input(to_height, to_width, keep_aspect=False)
-    crop = on_canvas(frame(lit(height, width, x, y, sigma=4.0), np.array([[[x, y]] * 3])), stretched)
+    crop = fit_to_canvas(frame(lit(height, width, x, y, sigma=4.0), np.array([[[x, y]] * 3])), stretched)
     np.testing.assert_allclose(centroid(crop.image, floor=0.02), crop.keypoints_in_crop[0, 0], atol=0.1)
 
 
@@ -169,7 +169,7 @@ def test_the_lit_block_is_at_its_keypoint_after_augmentation(option: str, always
     for seed in range(30):
         x, y = np.random.default_rng(seed).integers(20, (109, 79))
         sample = frame(block(100, 130, x, y), np.array([[[x, y]] * 3]))
-        crop = augment(on_canvas(sample, native([(100, 130)], 2)), transform, NO_ARENA, seed)
+        crop = augment(fit_to_canvas(sample, native([(100, 130)], 2)), transform, NO_ARENA, seed)
         expected = crop.keypoints_in_crop[0, 0]
         if (expected < 5).any() or (expected > (124, 94)).any():
             continue
@@ -184,7 +184,7 @@ def test_the_lit_spot_is_near_its_keypoint_under_all_the_noise(option: str) -> N
     for seed in range(40):
         x, y = np.random.default_rng(seed).uniform(20, (109, 79))
         sample = frame(lit(100, 130, x, y), np.array([[[x, y]] * 3]))
-        crop = augment(on_canvas(sample, native([(100, 130)], 2)), transform, NO_ARENA, seed)
+        crop = augment(fit_to_canvas(sample, native([(100, 130)], 2)), transform, NO_ARENA, seed)
         expected = crop.keypoints_in_crop[0, 0]
         if (expected > 12).all() and (expected < (117, 87)).all():
             found.append(np.abs(centroid(crop.image) - expected).max())
@@ -351,14 +351,14 @@ def test_without_a_seed_torch_decides() -> None:
 )
 def test_a_transform_that_moves_no_points_is_refused_in_one_line(transform: Any) -> None:
     with pytest.raises(ConfigError, match=r'keypoint_params=KeypointParams\(format="xy"\)') as caught:
-        keeping_points(transform)
+        keep_keypoints(transform)
     assert "\n" not in str(caught.value)
 
 
 def test_the_users_transform_is_not_changed() -> None:
     theirs = A.Compose([A.Resize(30, 30, p=0.5), A.OneOf([A.Resize(9, 9), A.NoOp()])], keypoint_params=XY)
     before = repr(theirs.to_dict()), theirs.transforms[0].py_random.getstate()
-    augment(whole(two_animals(20, 20, 0)), keeping_points(theirs), SKELETON, 0)
+    augment(whole(two_animals(20, 20, 0)), keep_keypoints(theirs), SKELETON, 0)
     assert (repr(theirs.to_dict()), theirs.transforms[0].py_random.getstate()) == before
     assert theirs.processors["keypoints"].params.remove_invisible
 
@@ -371,7 +371,7 @@ def test_what_else_the_users_transform_was_built_for_is_not_asked_for() -> None:
         strict=True,
     )
     sample = two_animals(20, 20, 0)
-    assert_goes_back(augment(whole(sample), keeping_points(theirs), SKELETON, 0), sample)
+    assert_goes_back(augment(whole(sample), keep_keypoints(theirs), SKELETON, 0), sample)
 
 
 def test_chances_of_resizing_steps_are_the_users() -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlcpose.datasets import datamodule as module
-from dlcpose.datasets.datamodule import Draws, PoseDataModule, Share, begin_worker
+from dlcpose.datasets.datamodule import EpochSampler, PoseDataModule, RankSampler, init_worker
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
@@ -27,9 +27,7 @@ XY = A.KeypointParams(format="xy")
 STEPS = [A.HorizontalFlip(p=0.5), A.Affine(rotate=(-40, 40), p=0.7), A.GaussNoise(p=0.5)]
 
 
-def made(
-    *, workers: int = 0, seed: int = 3, batch_size: int = 2, least_steps: int = 0, train: int = 5
-) -> PoseDataModule:
+def made(*, workers: int = 0, seed: int = 3, batch_size: int = 2, min_steps: int = 0, train: int = 5) -> PoseDataModule:
     keys = tuple(frame.key for frame in FRAMES.frames)
     return PoseDataModule(
         FRAMES,
@@ -39,7 +37,7 @@ def made(
         seed=seed,
         batch_size=batch_size,
         workers=workers,
-        least_steps=least_steps,
+        min_steps=min_steps,
     )
 
 
@@ -81,8 +79,8 @@ def test_a_resumed_epoch_is_the_epoch() -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_epoch_that_was_stopped_goes_on_with_its_next_batch(workers: int) -> None:
-    whole = epochs(made(least_steps=4), [2, 3])
-    resumed = made(least_steps=4, workers=workers)
+    whole = epochs(made(min_steps=4), [2, 3])
+    resumed = made(min_steps=4, workers=workers)
     resumed.load_state_dict({"epoch": 2, "batches": 3})
     loader = resumed.train_dataloader()
     loader.sampler.set_epoch(0)  # as Lightning says before it knows better
@@ -101,7 +99,7 @@ def test_devices_share_frames_without_overlap_in_the_same_number_of_batches(
     for rank in range(devices):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "devices_and_rank", lambda rank=rank: (devices, rank))
-            shares.append(list(Share(count, batch_size)))
+            shares.append(list(RankSampler(count, batch_size)))
     assert len({-(-len(share) // batch_size) for share in shares}) == 1
     repeated = [share for share in shares[1:] if share and share[-1] == 0]
     assert all(len(share) % batch_size == 1 or batch_size == 1 for share in repeated)  # in a batch of its own
@@ -113,7 +111,7 @@ def test_devices_share_frames_without_overlap_in_the_same_number_of_batches(
 @given(st.integers(1, 30), st.integers(0, 100), st.integers(0, 2**31 - 1), st.integers(0, 50))
 def test_an_epoch_shows_every_frame_as_evenly_as_can_be(count: int, least: int, seed: int, epoch: int) -> None:
     indices = list(range(100, 100 + count))
-    draws = Draws(indices, least=least, seed=seed)
+    draws = EpochSampler(indices, least=least, seed=seed)
     draws.set_epoch(epoch)
     shown = Counter(index for index, _, _ in draws)
     assert len(draws) == sum(shown.values()) == max(count, least)
@@ -123,7 +121,7 @@ def test_an_epoch_shows_every_frame_as_evenly_as_can_be(count: int, least: int, 
 
 
 def test_a_frame_shown_twice_is_augmented_anew() -> None:
-    seeds = [seed for _, seed, _ in Draws([7], least=50, seed=0)]
+    seeds = [seed for _, seed, _ in EpochSampler([7], least=50, seed=0)]
     assert len(set(seeds)) == 50
 
 
@@ -134,7 +132,7 @@ def test_devices_share_an_epoch_and_each_hears_of_the_next(monkeypatch: pytest.M
     samplers = []
     for rank in range(3):
         monkeypatch.setattr(module.distributed, "get_rank", lambda rank=rank: rank)
-        samplers.append(Draws(list(range(count)), least=2, seed=0))
+        samplers.append(EpochSampler(list(range(count)), least=2, seed=0))
     assert len({len(sampler) for sampler in samplers}) == 1
     shown = Counter(index for sampler in samplers for index, _, _ in sampler)
     assert set(shown) == set(range(count))
@@ -149,14 +147,14 @@ def test_devices_share_an_epoch_and_each_hears_of_the_next(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "least_steps", "expected"), [(2, 0, 2), (2, 9, 9), (8, 0, 1), (8, 3, 3), (5, 0, 1)]
+    ("batch_size", "min_steps", "expected"), [(2, 0, 2), (2, 9, 9), (8, 0, 1), (8, 3, 3), (5, 0, 1)]
 )
 def test_an_epoch_has_at_least_so_many_steps_and_no_batch_of_leftovers(
-    batch_size: int, least_steps: int, expected: int
+    batch_size: int, min_steps: int, expected: int
 ) -> None:
-    (batches,) = epochs(made(batch_size=batch_size, least_steps=least_steps), [0])
-    assert len(batches) == expected == len(made(batch_size=batch_size, least_steps=least_steps).train_dataloader())
-    if batch_size <= 5 or least_steps:
+    (batches,) = epochs(made(batch_size=batch_size, min_steps=min_steps), [0])
+    assert len(batches) == expected == len(made(batch_size=batch_size, min_steps=min_steps).train_dataloader())
+    if batch_size <= 5 or min_steps:
         assert {len(batch) for batch in batches} == {batch_size}
 
 
@@ -264,7 +262,7 @@ def test_a_share_of_no_known_number_of_epochs_is_an_error(tmp_path: Path) -> Non
 
 def test_a_worker_ends_when_the_process_it_works_for_is_gone() -> None:
     def orphan() -> None:
-        begin_worker(0, parent=0)  # that of nobody: so it looks to a worker whose parent was killed before it began
+        init_worker(0, parent=0)  # that of nobody: so it looks to a worker whose parent was killed before it began
         time.sleep(60)
 
     worker = multiprocessing.get_context("fork").Process(target=orphan)

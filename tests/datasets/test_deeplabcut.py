@@ -26,7 +26,7 @@ from tests.datasets.dlc_projects import (
     write_images,
     write_project,
 )
-from tests.datasets.test_plain_pickle import Calls
+from tests.datasets.test_restricted_pickle import Calls
 
 NAN = np.nan
 # counts as the README of the shared data states them: frames, individuals, keypoints, share of missing points
@@ -59,14 +59,14 @@ def test_facts_of_the_real_projects(shared_data: Path) -> None:
     sizes = [(frame.height, frame.width) for frame in data["Reaching"].frames]
     assert {size: sizes.count(size) for size in sizes} == {(747, 832): 40, (470, 640): 15}
     assert sorted(map(len, data["rodentpair15"].frames)) == [1, 1, 2, 2, 2, 2, 2, 2]
-    assert {name: data[name].identified for name in data} == {
+    assert {name: data[name].has_identities for name in data} == {
         **dict.fromkeys(("openfield", "Reaching", "flypair24"), False),
         **dict.fromkeys(("flypair13", "rodentpair15"), True),
     }
     assert data["flypair13"].individuals == ("male", "female")
-    assert data["Reaching"].skeleton.limbs == ((0, 1), (3, 4))
+    assert data["Reaching"].skeleton.edges == ((0, 1), (3, 4))
     assert data["openfield"].skeleton.pairs == ((1, 2),)
-    assert len(data["flypair24"].skeleton.limbs) == 23
+    assert len(data["flypair24"].skeleton.edges) == 23
     first = data["flypair24"].frames[1]
     assert (first.key, first.video, first.frame_index) == (
         "labeled-data/centered_pair/img0015.png",
@@ -82,7 +82,7 @@ def test_agrees_with_the_coco_file_of_the_same_labels(shared_data: Path, project
     name = project.split("-")[0].lower()
     theirs = CocoFrames(shared_data, annotations=f"coco/{name}_all.json")
     assert ours.skeleton.names == theirs.skeleton.names
-    assert set(map(frozenset, ours.skeleton.limbs)) == set(map(frozenset, theirs.skeleton.limbs))
+    assert set(map(frozenset, ours.skeleton.edges)) == set(map(frozenset, theirs.skeleton.edges))
     assert [f"{project}/{frame.key}" for frame in ours.frames] == [frame.key for frame in theirs.frames]
     for our, their in zip(ours.frames, theirs.frames, strict=True):
         facts = [(frame.height, frame.width, frame.video, frame.frame_index) for frame in (our, their)]
@@ -183,7 +183,7 @@ def test_names_come_from_the_config_and_places_from_the_folder(tmp_path: Path) -
     config = {**SINGLE, "skeleton": [["nose", "tail"], ["tail", "nose"]], "project_path": "C:\\lab\\made"}
     data = DeepLabCutFrames(write_project(tmp_path, {"b": ten_frames("b"), "a": ten_frames("a")}, config))
     assert [frame.video for frame in data.frames] == ["a"] * 10 + ["b"] * 10
-    assert data.skeleton.limbs == ((0, 1),)
+    assert data.skeleton.edges == ((0, 1),)
     assert data.individuals == ("individual_1",)
     assert all(frame.identities.tolist() == [0] for frame in data.frames)
     assert data[3].image.shape == (30, 40, 3)
@@ -253,14 +253,14 @@ def test_half_a_point_is_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
 def test_the_skeleton_of_the_template_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = {**SINGLE, "skeleton": [["bodypart1", "bodypart2"], ["objectA", "bodypart3"]]}
     with caplog.at_level(logging.WARNING):
-        assert DeepLabCutFrames(write_project(tmp_path, {"cage": ten_frames()}, config)).skeleton.limbs == ()
+        assert DeepLabCutFrames(write_project(tmp_path, {"cage": ten_frames()}, config)).skeleton.edges == ()
     assert "DeepLabCut's template" in caplog.text
 
 
 def test_limbs_may_be_nested_and_chained(tmp_path: Path) -> None:
     config = {**SINGLE, "bodyparts": list("abcd"), "skeleton": [[["a", "b"]], ["b", "c", "d"]]}
     table = labels("cage", np.ones((1, 8)), single_columns(tuple("abcd")))
-    assert DeepLabCutFrames(write_project(tmp_path, {"cage": table}, config)).skeleton.limbs == ((0, 1), (1, 2), (2, 3))
+    assert DeepLabCutFrames(write_project(tmp_path, {"cage": table}, config)).skeleton.edges == ((0, 1), (1, 2), (2, 3))
 
 
 def test_a_row_that_stands_twice(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from dlcpose.datasets.deeplabcut_tables import LabelTable, read_csv, read_h5, read_table
 from dlcpose.structures.errors import DataError
 from tests.datasets.dlc_projects import labels, multi_columns, single_columns, ten_frames
-from tests.datasets.test_plain_pickle import Calls
+from tests.datasets.test_restricted_pickle import Calls
 
 UPSTREAM = ("openfield-Pranav-2018-10-30", "Reaching-Mackenzie-2018-08-30")  # pandas' table layout, flat index
 CONVERTED = ("flypair24-SLEAP-2024-12-20", "flypair13-SLEAP-2024-12-20", "rodentpair15-SLEAP-2024-12-17")  # fixed

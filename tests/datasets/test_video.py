@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from dlcpose.datasets.video import read_video
-from dlcpose.exporters.video import write_video
 from dlcpose.structures.errors import DataError
+from dlcpose.visualization.video_file import write_video
 
 
 def test_frames_come_in_order_as_they_were_written(tmp_path: Path) -> None:
@@ -28,8 +28,8 @@ def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
 
 
 def test_of_a_video_that_breaks_off_there_is_what_was_written(tmp_path: Path) -> None:
-    chance = np.random.default_rng(0)
-    images = [chance.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(20)]
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(20)]
     write_video(tmp_path / "whole.mkv", images, fps=10)
     content = (tmp_path / "whole.mkv").read_bytes()
     (tmp_path / "half.mkv").write_bytes(content[: len(content) // 2])

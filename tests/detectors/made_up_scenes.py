@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from dlcpose.build import Parts
-from dlcpose.commands.compose import compose
+from dlcpose.build import Instantiator
+from dlcpose.config.compose import compose
 from dlcpose.detectors.base import Detector
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.sample import PoseCrop
@@ -28,7 +28,7 @@ SMALL = {
 def detector_of(option: str, *overrides: str) -> Detector:
     torch.manual_seed(0)
     config = compose(["model=top_down_resnet_18", f"detector={option}", *SMALL.get(option, ()), *overrides])
-    built: Any = Parts()(config["detector"], "detector")
+    built: Any = Instantiator()(config["detector"], "detector")
     rpn = getattr(getattr(built, "network", None), "rpn", None)
     if rpn is not None:  # fresh weights propose thousands of regions, each of which costs as much as a frame
         rpn._post_nms_top_n = {"training": 10, "testing": 10}

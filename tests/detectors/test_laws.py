@@ -65,7 +65,7 @@ def test_boxes_are_boxes_and_the_surest_come_first(detector: Detector) -> None:
 
 def test_true_boxes_lie_in_the_frame(detector: Detector) -> None:
     batch = scene([[[-30.0, 20.0, 40.0, 60.0], [300.0, 20.0, 400.0, 60.0]], []])
-    boxes = detector.true_boxes(batch)
+    boxes = detector.gt_boxes(batch)
     assert boxes.shape == (2, 2, 4)
     assert boxes[0, 1].isnan().all()  # outside
     assert boxes[1].isnan().all()  # nobody there
@@ -124,7 +124,7 @@ def test_padding_to_a_larger_frame_of_the_batch_changes_nothing(detector: Detect
     frames = scene(ANIMALS[:1], (64, 96)), scene(ANIMALS[1:2], (96, 160))
     both = together(frames)
     assert both.own_sizes == ((64, 96), (96, 160))
-    boxes, in_both = detector.true_boxes(frames[0])[0], detector.true_boxes(both)[0]
+    boxes, in_both = detector.gt_boxes(frames[0])[0], detector.gt_boxes(both)[0]
     torch.testing.assert_close(in_both[: len(boxes)], boxes, equal_nan=True)  # they end where the frame ends
     for found, frame in zip(detect(detector, both), frames, strict=True):
         (alone,) = detect(detector, frame)

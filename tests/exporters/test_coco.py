@@ -15,16 +15,16 @@ def test_pycocotools_reads_labels_and_results() -> None:
     labels, predictions = herd(2)
     data = MadeUpFrames(labels)
     chosen = [7, 2, 5]
-    truth = json.loads(json.dumps(coco_labels(data, chosen)))
-    results = json.loads(json.dumps(coco_results([predictions[i] for i in chosen], image_ids(truth))))
+    gt = json.loads(json.dumps(coco_labels(data, chosen)))
+    results = json.loads(json.dumps(coco_results([predictions[i] for i in chosen], image_ids(gt))))
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
-        coco.dataset = truth
+        coco.dataset = gt
         coco.createIndex()
         scored = coco.loadRes(results)
     assert [image["file_name"] for image in coco.loadImgs(coco.getImgIds())] == [labels[i].key for i in sorted(chosen)]
     for i in chosen:
-        image_id = image_ids(truth)[labels[i].key]
+        image_id = image_ids(gt)[labels[i].key]
         animals = coco.loadAnns(coco.getAnnIds(imgIds=[image_id]))
         assert len(animals) == (~np.isnan(labels[i].keypoints_in_image).all(axis=(1, 2))).sum()
         found = scored.loadAnns(scored.getAnnIds(imgIds=[image_id]))

@@ -12,7 +12,7 @@ import yaml
 
 from dlcpose.datasets.base import LabelledFrames
 from dlcpose.datasets.deeplabcut import DeepLabCutFrames
-from dlcpose.datasets.synthetic import SyntheticFrames
+from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.exporters.deeplabcut import write_deeplabcut_project
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import FrameLabels, Image, labels_of
@@ -52,10 +52,10 @@ def decoded(path: Path) -> list[np.ndarray]:
 def test_what_is_written_reads_back_as_the_same_frames(tmp_path: Path, options: dict[str, Any]) -> None:
     data = SyntheticFrames(**options)
     back = DeepLabCutFrames(write_deeplabcut_project(data, tmp_path / "project", video=False))
-    assert (back.skeleton.names, back.skeleton.limbs) == (data.skeleton.names, data.skeleton.limbs)
+    assert (back.skeleton.names, back.skeleton.edges) == (data.skeleton.names, data.skeleton.edges)
     assert back.skeleton.unique == data.skeleton.unique
     assert len(back.individuals) == len(data.individuals)
-    assert back.identified == data.identified
+    assert back.has_identities == data.has_identities
     place = {frame.key: index for index, frame in enumerate(back.frames)}
     assert set(place) == {frame.key for frame in data.frames}
     for index, frame in enumerate(data.frames):
@@ -207,7 +207,11 @@ def test_what_fails_leaves_nothing_behind(tmp_path: Path, data: GivenFrames, mes
 def test_real_labels_survive_the_way_out_and_back(tmp_path: Path, shared_data: Path) -> None:
     data = DeepLabCutFrames(shared_data / "rodentpair15-SLEAP-2024-12-17")
     back = DeepLabCutFrames(write_deeplabcut_project(data, tmp_path / "project", video=False))
-    assert (back.individuals, back.skeleton, back.identified) == (data.individuals, data.skeleton, data.identified)
+    assert (back.individuals, back.skeleton, back.has_identities) == (
+        data.individuals,
+        data.skeleton,
+        data.has_identities,
+    )
     assert [frame.key for frame in back.frames] == [frame.key for frame in data.frames]
     for ours, theirs in zip(back.frames, data.frames, strict=True):
         np.testing.assert_array_equal(ours.keypoints_in_image, theirs.keypoints_in_image)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from dlcpose.fusions.base import PEAK
-from dlcpose.fusions.coam import Coam, ConditionedAttention
+from dlcpose.fusions.coam import Coam, ConditionalAttention
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.skeleton import Skeleton
 from tests.fusions.test_laws import parts_of
@@ -15,7 +15,7 @@ from tests.fusions.test_laws import parts_of
 
 @pytest.mark.parametrize(("channels", "size", "asked"), [(8, (6, 4), 5), (16, (4, 4), 3)])
 def test_weights_are_as_many_as_the_paper_s_formula_has(channels: int, size: tuple[int, int], asked: int) -> None:
-    module = ConditionedAttention(channels, size, asked, dropout=0.1)
+    module = ConditionalAttention(channels, size, asked, dropout=0.1)
     cells, c = size[0] * size[1], asked
     expected = cells**2 + cells + 21 * channels**2 + 10 * c * channels + 7 * channels + 9 * c**2 + c
     assert sum(weight.numel() for weight in module.parameters()) == expected
@@ -25,7 +25,7 @@ def test_it_is_the_two_attentions_written_out() -> None:
     """Softmax, products and sums by hand, cell by cell and channel by channel."""
     torch.manual_seed(0)
     channels, (h, w), asked = 4, (3, 2), 2
-    module = ConditionedAttention(channels, (h, w), asked, dropout=0.5).eval()
+    module = ConditionalAttention(channels, (h, w), asked, dropout=0.5).eval()
     features, drawn = torch.randn(1, channels, h, w), torch.rand(1, asked, 4 * h, 4 * w) / PEAK
     with torch.no_grad():
         found = module(features, drawn)[0]

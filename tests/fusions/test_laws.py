@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from dlcpose.build import Parts
-from dlcpose.commands.compose import compose
+from dlcpose.build import Instantiator
+from dlcpose.config.compose import compose
 from dlcpose.fusions.base import Fusion
 from dlcpose.structures.skeleton import Skeleton
 
@@ -35,9 +35,9 @@ def parts_of(fusion: str, case: tuple[str, str | None, str], **settings: Any) ->
     backbone, name, stage = case
     config = config_of(fusion, backbone, name)
     torch.manual_seed(0)
-    built = Parts()(config["backbone"], "backbone")
+    built = Instantiator()(config["backbone"], "backbone")
     node = {**config["fusion"], **({"before": stage} if "before" in config["fusion"] else {}), **settings}
-    late = Parts()(node, "fusion")
+    late = Instantiator()(node, "fusion")
     known = {"skeleton": SKELETON, "canvas": CANVAS, "backbone": built}
     asked = {name: value for name, value in known.items() if name in late.func.__init__.__code__.co_varnames}
     return built.eval(), late(**asked).eval()
@@ -105,8 +105,8 @@ def test_gradients_reach_every_weight_of_the_fusion(fused: tuple[Any, Fusion]) -
 
 @pytest.mark.parametrize("option", OPTIONS)
 @torch.no_grad()
-def test_a_condition_can_be_one_coloured_picture(option: str) -> None:
-    backbone, fusion = parts_of(option, BACKBONES[0], coloured=True)
+def test_a_condition_can_be_one_colored_picture(option: str) -> None:
+    backbone, fusion = parts_of(option, BACKBONES[0], colored=True)
     assert fusion.channels == 3
     assert len(fusion(backbone, images_of(2), fusion.drawn(poses_of(2), CANVAS))) == len(backbone.strides)
 

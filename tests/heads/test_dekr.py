@@ -9,12 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlcpose.build import Parts, build_pipeline, build_trunk
-from dlcpose.commands.compose import compose
-from dlcpose.datasets.synthetic import SyntheticFrames
+from dlcpose.build import Instantiator, build_pipeline, build_trunk
+from dlcpose.config.compose import compose
+from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.heads.dekr import DekrHead, DekrMaps
 from dlcpose.losses.heatmap import binary_cross_entropy
-from dlcpose.pipelines.base import Pipeline
+from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.input import Input
 from dlcpose.structures.sample import FrameLabels
 from dlcpose.structures.skeleton import Skeleton
@@ -29,8 +29,8 @@ def head_of(keypoints: int, *, stride: float = 4, in_channels: int = 30, **setti
     return DekrHead(in_channels, stride, skeleton, heatmap_loss=binary_cross_entropy, **settings).eval()
 
 
-def pipeline_of(*overrides: str, keypoints: int = 17) -> Pipeline:
-    config, parts = compose(overrides), Parts()
+def pipeline_of(*overrides: str, keypoints: int = 17) -> PoseEstimator:
+    config, parts = compose(overrides), Instantiator()
     return build_pipeline(
         config,
         parts,
@@ -58,25 +58,25 @@ def test_it_stands_on_any_backbone(backbone: str) -> None:
     with torch.device("meta"):
         pipeline = pipeline_of("model=dekr_w18", f"backbone={backbone}", keypoints=1)
         maps = pipeline(torch.zeros(2, 3, 64, 96)).animals
-    assert maps.ways.shape == (2, 1, 2, 16, 24)
-    assert maps.centres.shape == maps.heatmaps.shape == (2, 1, 16, 24)
+    assert maps.displacements.shape == (2, 1, 2, 16, 24)
+    assert maps.centers.shape == maps.heatmaps.shape == (2, 1, 16, 24)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 100_000), st.integers(1, 30), st.integers(1, 6), st.sampled_from([1, 2, 4, 8]))
 def test_as_many_as_thirty_animals_come_back_exactly(seed: int, animals: int, keypoints: int, stride: int) -> None:
     """Each centre in the middle of a cell of its own: beside, across, and on top of each other."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     height, width = 20 * stride, 28 * stride
     inner = [(x, y) for x in range(3, 25) for y in range(3, 17)]
-    cells = np.array([inner[place] for place in chance.choice(len(inner), animals, replace=False)])
-    centres = (cells + chance.uniform(-0.3, 0.3, (animals, 2))) * stride + (stride - 1) / 2
-    around = chance.uniform(-2.5, 2.5, (animals, keypoints, 2)) * stride
-    poses = centres[:, None] + around - around.mean(axis=1, keepdims=True)
-    head = head_of(keypoints, stride=stride, duplicate=0.99999)  # so small and so many, some are alike by chance
+    cells = np.array([inner[place] for place in rng.choice(len(inner), animals, replace=False)])
+    centers = (cells + rng.uniform(-0.3, 0.3, (animals, 2))) * stride + (stride - 1) / 2
+    around = rng.uniform(-2.5, 2.5, (animals, keypoints, 2)) * stride
+    poses = centers[:, None] + around - around.mean(axis=1, keepdims=True)
+    head = head_of(keypoints, stride=stride, nms_oks=0.99999)  # so small and so many, some are alike by chance
     batch = batch_of([poses, poses[:1]], (height, width))
-    for found, truth in zip(head.decode(head.encode(batch)), batch.keypoints_in_crop, strict=True):
-        assert_found(found, truth, within=1e-2 * stride)
+    for found, gt in zip(head.decode(head.encode(batch)), batch.keypoints_in_crop, strict=True):
+        assert_found(found, gt, within=1e-2 * stride)
 
 
 @pytest.mark.parametrize("skeleton", ["quadruped", "mouse"])
@@ -93,7 +93,7 @@ def test_rendered_animals_are_decoded_exactly(skeleton: str, animals: int) -> No
         animal_length=0.4 / animals**0.5,
     )
     head = head_of(len(data.skeleton))
-    told_apart = [poses for poses in map(of_frame, data.frames) if nearest_centres(poses) >= 6]
+    told_apart = [poses for poses in map(of_frame, data.frames) if nearest_centers(poses) >= 6]
     assert len(told_apart) >= 2, "all frames have two animals' centres within a cell and a half"
     for poses in told_apart:
         batch = batch_of([poses], (512, 512))
@@ -106,11 +106,11 @@ def of_frame(frame: FrameLabels) -> np.ndarray:
     return poses[~np.isnan(poses).any(axis=-1).all(axis=-1)]
 
 
-def nearest_centres(poses: np.ndarray) -> float:
+def nearest_centers(poses: np.ndarray) -> float:
     """The least distance between two animals' centres, px."""
-    centres = np.nanmean(poses, axis=1)
-    apart = np.linalg.norm(centres[:, None] - centres, axis=-1)
-    return float((apart + np.where(np.eye(len(centres)), np.inf, 0.0)).min(initial=np.inf))
+    centers = np.nanmean(poses, axis=1)
+    apart = np.linalg.norm(centers[:, None] - centers, axis=-1)
+    return float((apart + np.where(np.eye(len(centers)), np.inf, 0.0)).min(initial=np.inf))
 
 
 @pytest.mark.parametrize("apart", [0.15, 0.3, 1.0])
@@ -129,7 +129,7 @@ def test_an_animal_found_at_several_cells_is_one() -> None:
     batch = batch_of([body[None] + 80.0], (160, 200))
     head = head_of(4)
     wanted = head.encode(batch)
-    plateau = wanted._replace(centres=(wanted.centres > 0.5).float() * 0.9)  # every cell near the centre is as sure
+    plateau = wanted._replace(centers=(wanted.centers > 0.5).float() * 0.9)  # every cell near the centre is as sure
     assert_found(head.decode(plateau)[0], batch.keypoints_in_crop[0], within=1e-2)
 
 
@@ -142,8 +142,8 @@ def test_skeletons_of_one_keypoint_are_learnt_and_found(animals: int) -> None:
     losses = head.train().loss(head(torch.randn(2, 30, 24, 52)), wanted)
     torch.stack(list(losses.values())).sum().backward()
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in head.parameters())
-    for found, truth in zip(head.eval().decode(wanted), batch.keypoints_in_crop, strict=True):
-        assert_found(found, truth, within=1e-2)
+    for found, gt in zip(head.eval().decode(wanted), batch.keypoints_in_crop, strict=True):
+        assert_found(found, gt, within=1e-2)
 
 
 def test_animals_on_top_of_each_other_come_back_with_the_default_settings() -> None:
@@ -175,22 +175,22 @@ def test_summits_correct_ways_that_miss_a_little() -> None:
     batch = batch_of([np.array([[[30.0, 30.0], [60.0, 33.0]]])], (96, 128))
     plain, snapping = head_of(2), head_of(2, snap_radius=1.5)
     wanted = plain.encode(batch)
-    missing_a_little = wanted._replace(ways=wanted.ways + 0.8)
+    missing_a_little = wanted._replace(displacements=wanted.displacements + 0.8)
     with pytest.raises(AssertionError):
         assert_found(plain.decode(missing_a_little)[0], batch.keypoints_in_crop[0], within=1.0)
     assert_found(snapping.decode(missing_a_little)[0], batch.keypoints_in_crop[0], within=0.1)
 
 
-def test_scores_are_the_centres_times_the_heatmaps() -> None:
+def test_scores_are_the_centers_times_the_heatmaps() -> None:
     batch = batch_of([np.array([[[30.0, 30.0], [60.0, 33.0]]])], (96, 128))
     head = head_of(2)
     wanted = head.encode(batch)
     sure = head.decode(wanted)[0]
-    unsure = head.decode(wanted._replace(centres=0.5 * wanted.centres, heatmaps=0.5 * wanted.heatmaps))[0]
+    unsure = head.decode(wanted._replace(centers=0.5 * wanted.centers, heatmaps=0.5 * wanted.heatmaps))[0]
     torch.testing.assert_close(unsure.keypoint_scores, 0.25 * sure.keypoint_scores)
     torch.testing.assert_close(sure.scores, sure.keypoint_scores.mean(dim=-1))
     assert sure.keypoint_scores.min() > 0.8
-    assert len(head.decode(wanted._replace(centres=0.05 * wanted.centres))[0]) == 0
+    assert len(head.decode(wanted._replace(centers=0.05 * wanted.centers))[0]) == 0
 
 
 def test_no_more_animals_than_asked_the_surest_first() -> None:
@@ -210,7 +210,7 @@ def test_offsets_count_in_units_of_their_animals_size() -> None:
         batch = batch_of([(size * body + (64, 48))[None]], (96, 128))
         head = head_of(2, offset_weight=0.5)
         wanted = head.encode(batch)
-        found = wanted._replace(ways=wanted.ways.nan_to_num(7.0) + 1.0)
+        found = wanted._replace(displacements=wanted.displacements.nan_to_num(7.0) + 1.0)
         costs.append(float(head.loss(found, wanted)["offset"]))
     one_cell = 0.5 * (1 - 0.5 / 9)
     np.testing.assert_allclose(costs, [one_cell / 10, one_cell / 20, one_cell / 4], rtol=1e-4)
@@ -229,18 +229,18 @@ def test_it_begins_with_empty_maps() -> None:
     with torch.no_grad():
         maps: DekrMaps = head_of(3)(torch.randn(1, 30, 16, 16))
     assert maps.heatmaps.mean() == pytest.approx(0.01, abs=0.01)
-    assert maps.ways.abs().max() < 0.5
-    assert math.isclose(float(maps.centres.mean()), 0.01, abs_tol=0.01)
+    assert maps.displacements.abs().max() < 0.5
+    assert math.isclose(float(maps.centers.mean()), 0.01, abs_tol=0.01)
 
 
-def test_keypoints_far_from_the_centre_are_learnt_in_few_steps() -> None:
+def test_keypoints_far_from_the_center_are_learnt_in_few_steps() -> None:
     """Adam moves a weight by its rate in a step; twelve cells must not take a thousand of them."""
     head = head_of(2, offset_channels=4).train()
     features = torch.rand(1, 30, 12, 12)
     wanted = torch.tensor([12.0, -9.0]).view(1, 1, 2, 1, 1)  # cells
     optimizer = torch.optim.AdamW(head.way_layers.parameters(), lr=1e-3)
     for _ in range(200):
-        error = (head(features).ways - wanted).abs().mean()
+        error = (head(features).displacements - wanted).abs().mean()
         optimizer.zero_grad()
         error.backward()
         optimizer.step()

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dlcpose.build import Parts, Trunk, build_pipeline
-from dlcpose.commands.compose import compose
+from dlcpose.build import Instantiator, Trunk, build_pipeline
+from dlcpose.config.compose import compose
 from dlcpose.heads.base import Head
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.input import Input
@@ -20,7 +20,7 @@ from tests.heads.made_up_batches import assert_found, batch_of, flipped, single
 OPTIONS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "head").glob("*.yaml"))
 SIZE = (64, 96)
 CHANNELS, STRIDE = 32, 4
-SKELETON = Skeleton(("nose", "left_ear", "right_ear", "tail"), limbs=((0, 1), (0, 2), (0, 3), (1, 2)), pairs=((1, 2),))
+SKELETON = Skeleton(("nose", "left_ear", "right_ear", "tail"), edges=((0, 1), (0, 2), (0, 3), (1, 2)), pairs=((1, 2),))
 BODY = np.array([[0.0, -9.0], [-6.0, -2.0], [6.0, -3.0], [1.0, 11.0]])  # (K, 2) px around the animal's place
 
 
@@ -53,7 +53,7 @@ def head_of(option: str) -> Head:
     torch.manual_seed(0)
     pipeline = build_pipeline(
         config_of(option),
-        Parts(),
+        Instantiator(),
         Trunk(TinyTrunk(), FirstMap()),
         skeleton=SKELETON,
         model_input=Input(*SIZE),
@@ -70,11 +70,11 @@ def head(request: pytest.FixtureRequest) -> Head:
 
 def scene(head: Head, seed: int, *, missing: bool = False) -> PoseBatch:
     """Two images of animals apart from each other, as many as the head can tell apart."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     places = np.array([[22.0, 32.0], [70.0, 30.0]])[: 2 if head.multi_animal else 1]
     poses = []
     for count in (len(places), 1):
-        around = places[:count, None] + BODY + chance.uniform(-3, 3, (count, len(BODY), 2))
+        around = places[:count, None] + BODY + rng.uniform(-3, 3, (count, len(BODY), 2))
         if missing:
             around[0, 3] = np.nan
         poses.append(around)
@@ -102,8 +102,8 @@ def test_there_are_options() -> None:
 @pytest.mark.parametrize("missing", [False, True])
 def test_decoding_what_was_encoded_gives_the_labelled_poses(head: Head, seed: int, missing: bool) -> None:
     batch = scene(head, seed, missing=missing)
-    for found, truth in zip(head.decode(head.encode(batch)), batch.keypoints_in_crop, strict=True):
-        assert_found(found, truth, within=head.stride)
+    for found, gt in zip(head.decode(head.encode(batch)), batch.keypoints_in_crop, strict=True):
+        assert_found(found, gt, within=head.stride)
         assert ((found.scores >= 0) & (found.scores <= 1)).all()
         assert ((found.keypoint_scores >= 0) & (found.keypoint_scores <= 1)).all()
         assert found.keypoint_scores.shape == found.keypoints_in_crop.shape[:2]

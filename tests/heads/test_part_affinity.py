@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dlcpose.build import Parts, build_pipeline, build_trunk
-from dlcpose.codecs.limbs import Limbs, keep_limbs
-from dlcpose.commands.compose import compose
-from dlcpose.datasets.crops import on_canvas
-from dlcpose.datasets.synthetic import SyntheticFrames
-from dlcpose.heads.limbs import all_limbs, own_limbs
+from dlcpose.build import Instantiator, build_pipeline, build_trunk
+from dlcpose.codecs.paf_graph import Edges, select_edges
+from dlcpose.config.compose import compose
+from dlcpose.datasets.crops import fit_to_canvas
+from dlcpose.datasets.synthetic.frames import SyntheticFrames
+from dlcpose.heads.paf_graph import all_edges, skeleton_edges
 from dlcpose.heads.part_affinity import PartAffinityHead, PartAffinityMaps
 from dlcpose.losses.heatmap import binary_cross_entropy
-from dlcpose.pipelines.base import Pipeline
+from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.batch import collate
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
@@ -35,7 +35,7 @@ SIZE = (640, 640)
 
 def chain(keypoints: int) -> Skeleton:
     names = tuple(f"keypoint_{number}" for number in range(keypoints))
-    return Skeleton(names, limbs=tuple(itertools.pairwise(range(keypoints))))
+    return Skeleton(names, edges=tuple(itertools.pairwise(range(keypoints))))
 
 
 def head_of(skeleton: Skeleton | int, *, stride: float = 4, **changes: Any) -> PartAffinityHead:
@@ -45,8 +45,8 @@ def head_of(skeleton: Skeleton | int, *, stride: float = 4, **changes: Any) -> P
     return PartAffinityHead(8, stride, skeleton, **given_settings).eval()
 
 
-def pipeline_of(*overrides: str, keypoints: int, linked: bool = True) -> Pipeline:
-    config, parts = compose(overrides), Parts()
+def pipeline_of(*overrides: str, keypoints: int, linked: bool = True) -> PoseEstimator:
+    config, parts = compose(overrides), Instantiator()
     skeleton = chain(keypoints) if linked else Skeleton(chain(keypoints).names)
     return build_pipeline(
         config,
@@ -64,12 +64,12 @@ def crowd(seed: int, animals: int, keypoints: int, cells_apart: float) -> np.nda
 
     Where the same limb of two animals lies along the other, fields cannot say whose ends are whose: there are none such.
     """
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     found: list[np.ndarray] = []
     while len(found) < animals:
-        turns = chance.uniform(0, 6.3) + chance.normal(0, 0.7, keypoints).cumsum()
-        steps = np.stack((np.cos(turns), np.sin(turns)), axis=1) * chance.uniform(10, 30, (keypoints, 1))
-        pose = chance.uniform(40, 600, 2) + steps.cumsum(axis=0)
+        turns = rng.uniform(0, 6.3) + rng.normal(0, 0.7, keypoints).cumsum()
+        steps = np.stack((np.cos(turns), np.sin(turns)), axis=1) * rng.uniform(10, 30, (keypoints, 1))
+        pose = rng.uniform(40, 600, 2) + steps.cumsum(axis=0)
         inside = (pose.min() >= 2) and (pose.max() <= SIZE[0] - 3)
         far = all(np.linalg.norm(pose - other, axis=1).min() >= 4 * cells_apart for other in found)
         if inside and far and not any(lie_along(pose, other) for other in found):
@@ -80,11 +80,13 @@ def crowd(seed: int, animals: int, keypoints: int, cells_apart: float) -> np.nda
 def lie_along(pose: np.ndarray, other: np.ndarray) -> bool:
     """Whether some limb of two animals (K, 2) px is at less than 30 degrees to the other's and within three cells of it."""
     first, second = np.triu_indices(len(pose), 1)
-    ways = [animal[second] - animal[first] for animal in (pose, other)]  # (L, 2) each
-    units = [way / np.linalg.norm(way, axis=1, keepdims=True) for way in ways]
+    displacements = [animal[second] - animal[first] for animal in (pose, other)]  # (L, 2) each
+    units = [displacement / np.linalg.norm(displacement, axis=1, keepdims=True) for displacement in displacements]
     along = np.abs((units[0] * units[1]).sum(axis=1)) > np.cos(np.pi / 6)
     parts = np.linspace(0, 1, 9)[:, None, None]
-    points = [animal[first] + parts * way for animal, way in zip((pose, other), ways, strict=True)]  # (9, L, 2)
+    points = [
+        animal[first] + parts * displacement for animal, displacement in zip((pose, other), displacements, strict=True)
+    ]  # (9, L, 2)
     apart = np.linalg.norm(points[0][:, None] - points[1], axis=-1).min(axis=(0, 1))  # (L,)
     return bool((along & (apart < 12)).any())
 
@@ -100,15 +102,15 @@ def assert_same(found: PoseInstances, poses: np.ndarray, within: float) -> None:
 
 
 @pytest.mark.parametrize(("offsets", "cells_apart", "within"), [(True, 1.5, 0.1), (False, 3.0, 2.0)])
-@given(seed=st.integers(0, 10**6), animals=st.integers(1, 30), limbs=st.sampled_from([all_limbs, own_limbs]))
+@given(seed=st.integers(0, 10**6), animals=st.integers(1, 30), edges=st.sampled_from([all_edges, skeleton_edges]))
 @settings(
     max_examples=25, deadline=None, derandomize=True
 )  # of a thousand crowds one has a knot that fields leave open
 def test_a_crowd_is_decoded_exactly(
-    offsets: bool, cells_apart: float, within: float, seed: int, animals: int, limbs: Callable[[Skeleton], Limbs]
+    offsets: bool, cells_apart: float, within: float, seed: int, animals: int, edges: Callable[[Skeleton], Edges]
 ) -> None:
     poses = crowd(seed, animals, 5, cells_apart)
-    assert_same(decoded(head_of(5, offsets=offsets, limbs=limbs), poses), poses, within)
+    assert_same(decoded(head_of(5, offsets=offsets, edges=edges), poses), poses, within)
 
 
 @given(seed=st.integers(0, 10**6), animals=st.integers(1, 20))
@@ -117,7 +119,7 @@ def test_hidden_keypoints_do_not_take_an_animal_apart(seed: int, animals: int) -
     poses = crowd(seed, animals, 5, 2.0)
     poses[np.random.default_rng(seed).random(poses.shape[:2]) < 0.25] = NAN
     poses = poses[(~np.isnan(poses[..., 0])).any(axis=1)]
-    assert_same(decoded(head_of(5, least_keypoints=1), poses), poses, 0.1)
+    assert_same(decoded(head_of(5, min_keypoints=1), poses), poses, 0.1)
     seen = poses[(~np.isnan(poses[..., 0])).sum(axis=1) >= 2]
     assert_same(decoded(head_of(5), poses), seen, 0.1)
 
@@ -134,7 +136,7 @@ def test_rendered_animals_are_decoded_exactly(skeleton: str, animals: int) -> No
         videos=16,
         animal_length=0.4 / animals**0.5,
     )
-    head = head_of(data.skeleton, least_keypoints=1)
+    head = head_of(data.skeleton, min_keypoints=1)
     told_apart = [frame.keypoints_in_image for frame in data.frames if nearest_alike(frame.keypoints_in_image) >= 6]
     assert len(told_apart) >= 2, "all frames have two animals' keypoints within a cell and a half"
     for poses in told_apart:
@@ -151,8 +153,8 @@ def nearest_alike(poses: np.ndarray) -> float:
 def test_two_animals_across_each_other_stay_two() -> None:
     line = np.linspace(-60, 60, 4)[:, None]
     poses = np.stack((160 + line * [1.0, 0.1], 160 + line * [0.1, -1.0]))
-    for limbs in (all_limbs, own_limbs):
-        assert_same(decoded(head_of(4, limbs=limbs), poses), poses, 0.1)
+    for edges in (all_edges, skeleton_edges):
+        assert_same(decoded(head_of(4, edges=edges), poses), poses, 0.1)
 
 
 @pytest.mark.parametrize("keypoints", [1, 2])
@@ -183,7 +185,7 @@ def test_a_fragment_does_not_outrank_a_whole_animal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "keypoints", "limbs", "parameters"),
+    ("name", "keypoints", "edges", "parameters"),
     [
         ("dlcrnet_stride16_ms5", 12, "all", 35_408_416),
         ("dlcrnet_stride32_ms5", 12, "all", 42_685_024),
@@ -197,9 +199,9 @@ def test_a_fragment_does_not_outrank_a_whole_animal() -> None:
         ("dlcrnet_stride32_ms5", 17, "skeleton", 36_802_024),
     ],
 )
-def test_dlcrnet_has_the_published_size(name: str, keypoints: int, limbs: str, parameters: int) -> None:
+def test_dlcrnet_has_the_published_size(name: str, keypoints: int, edges: str, parameters: int) -> None:
     with torch.device("meta"):
-        pipeline = pipeline_of(f"model={name}", f"head/limbs={limbs}", keypoints=keypoints).eval()
+        pipeline = pipeline_of(f"model={name}", f"head/edges={edges}", keypoints=keypoints).eval()
         maps = pipeline(torch.zeros(1, 3, 96, 64)).animals
     assert sum(weight.numel() for weight in pipeline.parameters()) == parameters
     assert pipeline.head.stride == 4
@@ -219,13 +221,13 @@ def test_bottom_up_models_are_built(backbone: str) -> None:
 
 def test_a_skeleton_in_pieces_is_refused_unless_all_pairs_are_limbs() -> None:
     with torch.device("meta"), pytest.raises(ConfigError, match=r"keypoint_1; keypoint_2"):
-        pipeline_of("model=bottom_up_resnet_18", "head/limbs=skeleton", keypoints=3, linked=False)
+        pipeline_of("model=bottom_up_resnet_18", "head/edges=skeleton", keypoints=3, linked=False)
 
 
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("head.limbs=all", "write head/limbs=all"),
+        ("head.limbs=all", "write head/edges=all"),
         ("head.max_animals=0", "1 or more"),
         ("head.last_deconvolutions=1", "set stages to 1"),
         ("head.stages=-1", "0 or more"),
@@ -300,7 +302,7 @@ def test_distances_are_learnt_in_training_alone_and_saved() -> None:
 
 def test_limbs_that_are_not_kept_say_nothing_and_the_choice_is_saved() -> None:
     head, poses = head_of(5), crowd(2, 8, 5, 2.0)
-    kept = [first + 1 == second for first, second in head.limbs]
+    kept = [first + 1 == second for first, second in head.edges]
     head.keep(kept)
     other = head_of(5)
     other.load_state_dict(head.state_dict())
@@ -315,13 +317,13 @@ def test_the_graph_is_pruned_to_the_limbs_whose_fields_are_right() -> None:
     head = head_of(4)
     batch = batch_of([crowd(seed, 5, 4, 2.0) for seed in range(4)], SIZE)
     maps = head.encode(batch)
-    good = torch.tensor([limb in ((0, 2), (1, 2), (2, 3)) for limb in head.limbs])
+    good = torch.tensor([edge in ((0, 2), (1, 2), (2, 3)) for edge in head.edges])
     maps.fields[:, ~good] = 0.3 * torch.randn_like(maps.fields[:, ~good])
-    within, between = head.affinities_of_labelled(maps, batch)
+    within, between = head.gt_affinities(maps, batch)
     assert [len(values) for values in within] == [20] * 6
     assert [len(values) for values in between] == [80] * 6
     assert all(values.mean() > 0.9 for values, is_good in zip(within, good.tolist(), strict=True) if is_good)
-    assert keep_limbs(within, between, head.limbs, 4, 3).tolist() == good.tolist()
+    assert select_edges(within, between, head.edges, 4, 3).tolist() == good.tolist()
 
 
 def test_a_small_network_learns_crossing_animals_by_heart() -> None:
@@ -331,9 +333,9 @@ def test_a_small_network_learns_crossing_animals_by_heart() -> None:
     del head["defaults"]
     pipeline = untrained(tiny_config(head=head), data)
     pipeline.log_dict = lambda *arguments, **settings: None  # no trainer to log to
-    batch = collate([on_canvas(data[index], pipeline.model_input) for index in range(2)])
+    batch = collate([fit_to_canvas(data[index], pipeline.model_input) for index in range(2)])
     optimizer = torch.optim.AdamW(pipeline.parameters(), 2e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=200)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=200)
     pipeline.train()
     losses = []
     for _ in range(200):
@@ -341,14 +343,14 @@ def test_a_small_network_learns_crossing_animals_by_heart() -> None:
         loss = pipeline.training_step(batch, 0)
         loss.backward()
         optimizer.step()
-        schedule.step()
+        scheduler.step()
         losses.append(loss.item())
     pipeline.eval()
     with torch.no_grad():
         found = pipeline.decode(pipeline(pipeline.normalised(batch).images))
     assert losses[-1] < 0.15 * losses[0]
-    for animals, truth in zip(found, batch.keypoints_in_crop, strict=True):
-        assert_found(animals, truth, within=4)
+    for animals, gt in zip(found, batch.keypoints_in_crop, strict=True):
+        assert_found(animals, gt, within=4)
 
 
 def test_half_precision_features_are_decoded_in_full() -> None:

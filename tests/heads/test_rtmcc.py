@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlcpose.build import Parts, build_pipeline, build_trunk
-from dlcpose.commands.compose import compose
-from dlcpose.commands.models import describe
+from dlcpose.build import Instantiator, build_pipeline, build_trunk
+from dlcpose.cli.models import describe
+from dlcpose.config.compose import compose
 from dlcpose.heads.rtmcc import RtmccHead
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
@@ -43,7 +43,7 @@ def head_of(keypoints: int = 4, canvas: tuple[int, int] | None = CANVAS, **setti
 
 
 def built(model_input: Input, *overrides: str) -> Any:
-    config, parts = compose(overrides), Parts()
+    config, parts = compose(overrides), Instantiator()
     with torch.device("meta"):
         trunk = build_trunk(config, parts)
         return build_pipeline(
@@ -85,16 +85,16 @@ def test_any_number_of_keypoints(keypoints: int, bins_per_pixel: int) -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 100_000), st.sampled_from([0.0, -0.5]), st.sampled_from([1, 2]))
 def test_labels_come_back_to_a_hundredth_of_a_pixel_up_to_the_edges(seed: int, shift: float, fine: int) -> None:
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     height, width = CANVAS
-    poses = chance.uniform(-0.5, (width - 0.5, height - 0.5), (2, 1, 6, 2))
+    poses = rng.uniform(-0.5, (width - 0.5, height - 0.5), (2, 1, 6, 2))
     poses[:, 0, 0], poses[:, 0, 1] = (-0.5, -0.5), (width - 0.5, height - 0.5)
     poses[0, 0, 3] = np.nan
     batch = batch_of(list(poses), CANVAS)
     head = head_of(6, bin_shift=shift, bins_per_pixel=fine)
-    for found, truth in zip(head.decode(head.encode(batch)), batch.keypoints_in_crop, strict=True):
-        assert_found(found, truth, within=0.01)
-        missing = truth[0].isnan().any(dim=-1)
+    for found, gt in zip(head.decode(head.encode(batch)), batch.keypoints_in_crop, strict=True):
+        assert_found(found, gt, within=0.01)
+        missing = gt[0].isnan().any(dim=-1)
         assert torch.equal(found.keypoints_in_crop[0].isnan().any(dim=-1), missing)
         assert (found.keypoint_scores[0] > 0.9).tolist() == (~missing).tolist()
 
@@ -175,6 +175,6 @@ def test_two_images_are_learned_by_heart() -> None:
     # As in training: running means of eight values a channel, four cells of two images, say little of the deepest maps.
     with torch.no_grad():
         found = pipeline.decode(pipeline(batch.images))
-    for animal, truth in zip(found, batch.keypoints_in_crop, strict=True):
-        assert_found(animal, truth, within=1.0)
-        assert animal.keypoint_scores[~truth.isnan().any(dim=-1)].min() > 0.8
+    for animal, gt in zip(found, batch.keypoints_in_crop, strict=True):
+        assert_found(animal, gt, within=1.0)
+        assert animal.keypoint_scores[~gt.isnan().any(dim=-1)].min() > 0.8

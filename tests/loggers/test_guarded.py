@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from pytorch_lightning.loggers import Logger
 
-from dlcpose.loggers.guarded import Guarded
-from dlcpose.loggers.tracker import Tracker
+from dlcpose.loggers.base import ExperimentTracker
+from dlcpose.loggers.guarded import GuardedLogger
 from dlcpose.structures.errors import ConfigError
 
 FACTS = {"config": {"seed": 0}}
 
 
-class Recorder(Tracker, Logger):
+class Recorder(ExperimentTracker, Logger):
     """Writes down what it is asked for, and raises on the call that it is told to."""
 
     def __init__(self, fails_at: int = 10**9, error: Exception | None = None) -> None:
@@ -82,7 +82,7 @@ CALLS: dict[str, Any] = {
 
 def test_everything_is_handed_on() -> None:
     inner = Recorder()
-    guarded = Guarded("mine", inner)
+    guarded = GuardedLogger("mine", inner)
     guarded.begin(FACTS)
     answers = [call(guarded) for call in CALLS.values()]
     assert inner.calls == ["begin", *CALLS]
@@ -92,7 +92,7 @@ def test_everything_is_handed_on() -> None:
 @pytest.mark.parametrize("failing", CALLS)
 def test_a_failure_is_told_once_and_the_tracker_is_dropped(failing: str, caplog: pytest.LogCaptureFixture) -> None:
     inner = Recorder(fails_at=0)
-    guarded = Guarded("mine", inner)
+    guarded = GuardedLogger("mine", inner)
     with caplog.at_level(logging.WARNING):
         CALLS[failing](guarded)
         for call in CALLS.values():
@@ -107,10 +107,10 @@ def test_a_failure_is_told_once_and_the_tracker_is_dropped(failing: str, caplog:
 
 def test_one_that_cannot_begin_is_a_mistake_of_the_config() -> None:
     with pytest.raises(ConfigError, match=r"logger\.mine: cannot begin \(ConnectionError: the server is gone\)"):
-        Guarded("mine", Recorder(fails_at=0)).begin(FACTS)
+        GuardedLogger("mine", Recorder(fails_at=0)).begin(FACTS)
 
 
 def test_to_be_stopped_is_no_failure() -> None:
-    guarded = Guarded("mine", Recorder(fails_at=0, error=KeyboardInterrupt()))  # type: ignore[arg-type]
+    guarded = GuardedLogger("mine", Recorder(fails_at=0, error=KeyboardInterrupt()))  # type: ignore[arg-type]
     with pytest.raises(KeyboardInterrupt):
         guarded.log_metrics({})

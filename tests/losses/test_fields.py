@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from dlcpose.losses.fields import field_error
+from dlcpose.losses.fields import paf_loss
 
 
-def limb() -> torch.Tensor:
+def edge() -> torch.Tensor:
     """(1, 1, 2, 10, 10) with five cells of a limb along x."""
     wanted = torch.zeros(1, 1, 2, 10, 10)
     wanted[0, 0, 0, 4, 2:7] = 1
@@ -14,26 +14,26 @@ def limb() -> torch.Tensor:
 
 
 def test_what_is_wanted_costs_nothing() -> None:
-    assert field_error(limb(), limb()).item() == 0
+    assert paf_loss(edge(), edge()).item() == 0
 
 
 def test_the_value_is_the_weighted_mean() -> None:
-    found = limb() + 0.1
+    found = edge() + 0.1
     expected = (0.02 * 95 + 0.02 * 11 * 5) / (95 + 11 * 5)
-    assert field_error(found, limb(), foreground=10.0).item() == pytest.approx(expected)
+    assert paf_loss(found, edge(), foreground=10.0).item() == pytest.approx(expected)
 
 
 def test_a_missed_limb_costs_more_than_noise_of_the_same_size_elsewhere() -> None:
-    elsewhere = limb()
-    elsewhere[0, 0, 0, 8, 2:7] = 1
-    assert field_error(torch.zeros_like(limb()), limb()) > 5 * field_error(elsewhere, limb())
+    displaced_pose = edge()
+    displaced_pose[0, 0, 0, 8, 2:7] = 1
+    assert paf_loss(torch.zeros_like(edge()), edge()) > 5 * paf_loss(displaced_pose, edge())
 
 
 def test_no_fields_cost_nothing_and_have_gradients() -> None:
     found = torch.zeros(2, 0, 2, 5, 5, requires_grad=True)
-    field_error(found, torch.zeros(2, 0, 2, 5, 5)).backward()
+    paf_loss(found, torch.zeros(2, 0, 2, 5, 5)).backward()
     found = torch.zeros(1, 1, 2, 10, 10, requires_grad=True)
-    field_error(found, limb()).backward()
+    paf_loss(found, edge()).backward()
     assert found.grad is not None
     assert found.grad.isfinite().all()
     assert found.grad.abs().max() > 0

@@ -9,7 +9,7 @@ import yaml
 from torch import Tensor
 from torch.nn import functional
 
-from dlcpose.build import Parts
+from dlcpose.build import Instantiator
 from dlcpose.losses.heatmap import binary_cross_entropy, mean_squared_error
 
 FOLDER = Path(__file__).parents[2] / "conf" / "loss"
@@ -19,7 +19,7 @@ SHAPE = (2, 3, 8, 9)
 
 @pytest.fixture(params=OPTIONS)
 def loss(request: pytest.FixtureRequest) -> Callable[[Tensor, Tensor], Tensor]:
-    return Parts()(yaml.safe_load((FOLDER / f"{request.param}.yaml").read_text()), "loss")
+    return Instantiator()(yaml.safe_load((FOLDER / f"{request.param}.yaml").read_text()), "loss")
 
 
 def maps(seed: int) -> Tensor:
@@ -70,10 +70,10 @@ def test_nothing_asked_costs_nothing(loss: Callable) -> None:
 def test_a_cell_on_a_keypoint_weighs_more(loss: Callable) -> None:
     wanted = torch.zeros(SHAPE)
     wanted[..., 4, 4] = 1
-    missed, invented = torch.full(SHAPE, 0.01), torch.full(SHAPE, 0.01)
-    missed[..., 4, 4] = 0.5
-    invented[..., 4, 4], invented[..., 0, 0] = 0.99, 0.5
-    assert float(loss(missed, wanted)) > float(loss(invented, wanted))
+    false_negatives, false_positives = torch.full(SHAPE, 0.01), torch.full(SHAPE, 0.01)
+    false_negatives[..., 4, 4] = 0.5
+    false_positives[..., 4, 4], false_positives[..., 0, 0] = 0.99, 0.5
+    assert float(loss(false_negatives, wanted)) > float(loss(false_positives, wanted))
 
 
 def test_half_precision_gives_what_full_precision_gives(loss: Callable) -> None:

@@ -8,14 +8,14 @@ import torch
 from scipy.special import softmax
 from scipy.stats import entropy
 
-from dlcpose.codecs.simcc import draw_on_bins
+from dlcpose.codecs.simcc import draw_bins
 from dlcpose.losses.simcc import bin_divergence
 
 
 def some(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     places = 64 * torch.rand((3, 1, 5), generator=generator)
-    return torch.rand((3, 5, 64), generator=generator), draw_on_bins(places, 2.0, 64)
+    return torch.rand((3, 5, 64), generator=generator), draw_bins(places, 2.0, 64)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 10.0])

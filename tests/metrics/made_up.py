@@ -12,7 +12,7 @@ from dlcpose.structures.skeleton import Skeleton
 
 SKELETON = Skeleton(
     names=("snout", "leftear", "rightear", "tailbase", "tailtip"),
-    limbs=((0, 1), (0, 2), (0, 3), (3, 4)),
+    edges=((0, 1), (0, 2), (0, 3), (3, 4)),
     pairs=((1, 2),),
     sigmas=(0.05, 0.1, 0.1, 0.15, 0.2),
 )
@@ -72,14 +72,14 @@ def herd(
     labels, predictions = [], []
     for f in range(frames):
         animals = int(random.integers(0 if most > 1 else 1, most + 1))
-        truth = animal_shapes(random, animals)
-        found = truth + random.normal(0, noise, truth.shape) * random.choice([0.3, 1, 4], (animals, 1, 1))
+        gt = animal_shapes(random, animals)
+        found = gt + random.normal(0, noise, gt.shape) * random.choice([0.3, 1, 4], (animals, 1, 1))
         if most > 1:
             found = found[random.random(animals) > 0.15]
             found = np.concatenate([found, animal_shapes(random, int(random.integers(0, 2)))])
-        truth[random.random(truth.shape[:2]) < missing] = np.nan
+        gt[random.random(gt.shape[:2]) < missing] = np.nan
         found[random.random(found.shape[:2]) < missing / 2] = np.nan
-        labels.append(labels_of(f"labeled-data/v/img{f:03d}.png", (480, 640), truth))
+        labels.append(labels_of(f"labeled-data/v/img{f:03d}.png", (480, 640), gt))
         predictions.append(prediction_of(labels[-1].key, found, random.random(found.shape[:2])))
     return labels, predictions
 

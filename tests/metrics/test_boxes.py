@@ -68,18 +68,18 @@ def test_cases_whose_answer_is_known(boxes: list, scores: list, ap: float | None
 
 
 def test_files_scored_by_pycocotools_itself(tmp_path: Path) -> None:
-    chance = np.random.default_rng(0)
-    corners = chance.uniform(0, 120, (12, 4, 2))
-    truths = [np.concatenate([each, each + chance.uniform(10, 60, (4, 2))], axis=1) for each in corners]
-    guesses = [truth + chance.normal(0, 4, truth.shape) for truth in truths]
-    scores = [chance.uniform(0, 1, 4) for _ in truths]
-    ours = box_average_precision(truths, [NO_CROWD] * 12, list(zip(guesses, scores, strict=True)))
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 120, (12, 4, 2))
+    gts = [np.concatenate([each, each + rng.uniform(10, 60, (4, 2))], axis=1) for each in corners]
+    guesses = [gt + rng.normal(0, 4, gt.shape) for gt in gts]
+    scores = [rng.uniform(0, 1, 4) for _ in gts]
+    ours = box_average_precision(gts, [NO_CROWD] * 12, list(zip(guesses, scores, strict=True)))
 
     def entry(box: np.ndarray, image: int, **more) -> dict:
         corner, size = box[:2].tolist(), (box[2:] - box[:2]).tolist()
         return {"image_id": image, "category_id": 1, "bbox": corner + size, "area": size[0] * size[1], **more}
 
-    annotations = [entry(box, i, iscrowd=0) for i, each in enumerate(truths) for box in each]
+    annotations = [entry(box, i, iscrowd=0) for i, each in enumerate(gts) for box in each]
     dataset = {
         "images": [{"id": i} for i in range(12)],
         "categories": [{"id": 1}],
@@ -92,8 +92,8 @@ def test_files_scored_by_pycocotools_itself(tmp_path: Path) -> None:
     ]
     (tmp_path / "truth.json").write_text(json.dumps(dataset))
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(tmp_path / "truth.json"))
-        scored = COCOeval(truth, truth.loadRes(results), "bbox")
+        gt = COCO(str(tmp_path / "truth.json"))
+        scored = COCOeval(gt, gt.loadRes(results), "bbox")
         scored.evaluate()
         scored.accumulate()
         scored.summarize()

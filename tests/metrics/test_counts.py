@@ -18,13 +18,18 @@ def test_missed_and_invented_animals_are_counted() -> None:
         prediction_of("b.png", np.concatenate([SHAPE[None], NOTHING])),
         prediction_of("c.png", np.zeros((0, 5, 2))),
     ]
-    assert Counts()(predictions, labels, SKELETON) == {"images": 3, "animals": 3, "missed": 2, "invented": 2}
+    assert Counts()(predictions, labels, SKELETON) == {
+        "images": 3,
+        "animals": 3,
+        "false_negatives": 2,
+        "false_positives": 2,
+    }
 
 
 def test_animals_in_boxes_to_ignore_are_not_invented() -> None:
     crowd = np.array([[400, 0, 640, 200]], np.float32)
     boxes = np.array([[0, 200, 300, 480], [np.nan] * 4], np.float32)  # the first animal has a box and no keypoints
-    truth = np.concatenate([NOTHING, SHAPE[None] + 100])
-    labels = [labels_of("a.png", (480, 640), truth, boxes_in_image=boxes, ignored_in_image=crowd)]
+    gt = np.concatenate([NOTHING, SHAPE[None] + 100])
+    labels = [labels_of("a.png", (480, 640), gt, boxes_in_image=boxes, ignored_in_image=crowd)]
     found = np.stack([SHAPE + 101, at(500, 80), at(100, 300), at(400, 400)])
-    assert Counts()([prediction_of("a.png", found)], labels, SKELETON)["invented"] == 1
+    assert Counts()([prediction_of("a.png", found)], labels, SKELETON)["false_positives"] == 1

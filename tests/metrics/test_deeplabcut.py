@@ -17,15 +17,15 @@ Point = tuple[float, float] | None
 def naive_figures(labels, predictions, pcutoff=0.6, sigma=0.1) -> dict[str, float]:
     images = []
     for frame, prediction in zip(labels, predictions, strict=True):
-        truth: list[list[Point]] = []
+        gt: list[list[Point]] = []
         for pose, flags in zip(frame.keypoints_in_image, frame.visibility, strict=True):
-            truth.append(
+            gt.append(
                 [
                     (float(x), float(y)) if v > 0 and not math.isnan(x) else None
                     for (x, y), v in zip(pose, flags, strict=True)
                 ]
             )
-        truth = [pose for pose in truth if any(point is not None for point in pose)]
+        gt = [pose for pose in gt if any(point is not None for point in pose)]
         found = []
         for pose, scores in zip(prediction.keypoints_in_image, prediction.keypoint_scores, strict=True):
             points = [
@@ -35,11 +35,11 @@ def naive_figures(labels, predictions, pcutoff=0.6, sigma=0.1) -> dict[str, floa
             if any(points):
                 found.append(points)
         found.sort(key=lambda pose: -_mean_score(pose))
-        images.append((truth, found))
-    single = all(len(truth) <= 1 and len(found) <= 1 for truth, found in images)
+        images.append((gt, found))
+    single = all(len(gt) <= 1 and len(found) <= 1 for gt, found in images)
     distances, sure = [], []
-    for truth, found in images:
-        for pose, partner in _pairs(truth, found, 1e-6, sigma, single):
+    for gt, found in images:
+        for pose, partner in _pairs(gt, found, 1e-6, sigma, single):
             for there, here in zip(partner, pose, strict=True):
                 if there is not None and here is not None:
                     distances.append(math.dist(there, here[:2]))
@@ -59,44 +59,44 @@ def _mean_score(pose) -> float:
     return sum(scores) / len(scores)
 
 
-def _oks(pose, truth, sigma) -> float:
-    known = [point for point in truth if point is not None]
+def _oks(pose, gt, sigma) -> float:
+    known = [point for point in gt if point is not None]
     if len(known) < 2:
         return math.nan
     xs, ys = zip(*known, strict=True)
     area = (max(xs) - min(xs) + np.spacing(1)) * (max(ys) - min(ys) + np.spacing(1))
     total = 0.0
-    for there, here in zip(truth, pose, strict=True):
+    for there, here in zip(gt, pose, strict=True):
         if there is not None and here is not None:
             total += math.exp(-(math.dist(there, here[:2]) ** 2) / (2 * area * (2 * sigma) ** 2))
     return total / len(known)
 
 
-def _pairs(truth, found, threshold, sigma, single=False):
+def _pairs(gt, found, threshold, sigma, single=False):
     if single:
-        return [(found[0], truth[0])] if truth and found else []
+        return [(found[0], gt[0])] if gt and found else []
     taken, pairs = set(), []
     for pose in found:
-        similar = [_oks(pose, each, sigma) for each in truth]
-        known = [n for n in range(len(truth)) if not math.isnan(similar[n])]
+        similar = [_oks(pose, each, sigma) for each in gt]
+        known = [n for n in range(len(gt)) if not math.isnan(similar[n])]
         if not known:
             continue
         best = max(known, key=lambda n: similar[n])
         if best not in taken and similar[best] >= threshold:
             taken.add(best)
-            pairs.append((pose, truth[best]))
+            pairs.append((pose, gt[best]))
     return pairs
 
 
 def _precision_recall(images, sigma) -> tuple[float, float]:
     images = [
         (
-            [pose for pose in truth if sum(point is not None for point in pose) > 1],
+            [pose for pose in gt if sum(point is not None for point in pose) > 1],
             [pose for pose in found if sum(point is not None for point in pose) > 1],
         )
-        for truth, found in images
+        for gt, found in images
     ]
-    labelled = sum(len(truth) for truth, _ in images)
+    labelled = sum(len(gt) for gt, _ in images)
     if not any(found for _, found in images):
         return 0.0, 0.0
     if labelled == 0:
@@ -105,8 +105,8 @@ def _precision_recall(images, sigma) -> tuple[float, float]:
     for step in range(10):
         threshold = 0.5 + 0.05 * step
         outcome = []
-        for truth, found in images:
-            right = [id(pose) for pose, _ in _pairs(truth, found, threshold, sigma)]
+        for gt, found in images:
+            right = [id(pose) for pose, _ in _pairs(gt, found, threshold, sigma)]
             outcome += [(_mean_score(pose), id(pose) in right) for pose in found]
         outcome.sort(key=lambda each: -each[0])
         curve, hits = [], 0

@@ -47,8 +47,8 @@ def test_the_agreed_names_are_there() -> None:
         "dlc_rmse_pcutoff",
         "dlc_map",
         "dlc_mar",
-        "missed",
-        "invented",
+        "false_negatives",
+        "false_positives",
         "images",
     }
 
@@ -76,7 +76,15 @@ def test_neither_the_order_of_images_nor_that_of_animals_matters(seed: int) -> N
 def test_a_perfect_prediction_is_perfect(most: int) -> None:
     labels, _ = herd(5, most=most)
     figures = figures_of(METRICS, perfect(labels), labels, SKELETON)
-    for name in ("mean_error_px", "median_error_px", "rmse_px", "mean_error_px@0.6", "dlc_rmse", "missed", "invented"):
+    for name in (
+        "mean_error_px",
+        "median_error_px",
+        "rmse_px",
+        "mean_error_px@0.6",
+        "dlc_rmse",
+        "false_negatives",
+        "false_positives",
+    ):
         assert figures[name] == 0, name
     for name in ("pck@0.05", "pck@0.1", "oks_ap", "oks_ap50", "oks_ap75", "oks_ar", "kept@0.6"):
         assert figures[name] == pytest.approx(1), name
@@ -87,9 +95,19 @@ def test_a_perfect_prediction_is_perfect(most: int) -> None:
 def test_no_prediction_finds_nothing() -> None:
     labels, _ = herd(6)
     figures = figures_of(METRICS, empty(labels), labels, SKELETON)
-    for name in ("pck@0.05", "pck@0.1", "oks_ap", "oks_ap50", "oks_ap75", "oks_ar", "dlc_map", "dlc_mar", "invented"):
+    for name in (
+        "pck@0.05",
+        "pck@0.1",
+        "oks_ap",
+        "oks_ap50",
+        "oks_ap75",
+        "oks_ar",
+        "dlc_map",
+        "dlc_mar",
+        "false_positives",
+    ):
         assert figures[name] == 0, name
-    assert figures["missed"] == figures["animals"] == sum(len(frame) for frame in labels)
+    assert figures["false_negatives"] == figures["animals"] == sum(len(frame) for frame in labels)
     assert np.isnan(figures["mean_error_px"])
 
 
@@ -97,8 +115,8 @@ def test_nothing_labelled_defines_no_figure() -> None:
     labels = [labels_of("a.png", (480, 640), np.full((1, 5, 2), np.nan))]
     figures = figures_of(METRICS, [prediction_of("a.png", SHAPE[None])], labels, SKELETON)
     undefined = {name for name, figure in figures.items() if np.isnan(figure)}
-    assert undefined == set(figures) - {"images", "animals", "missed", "invented"}
-    assert figures["invented"] == 1
+    assert undefined == set(figures) - {"images", "animals", "false_negatives", "false_positives"}
+    assert figures["false_positives"] == 1
     assert figures_of(METRICS, [], [], SKELETON)["images"] == 0
 
 
@@ -108,7 +126,7 @@ def test_any_number_of_keypoints(keypoints: int) -> None:
     points = np.random.default_rng(0).uniform(0, 400, (2, keypoints, 2))
     labels = [labels_of("a.png", (480, 640), points)]
     figures = figures_of(METRICS, perfect(labels), labels, skeleton)
-    assert figures["mean_error_px"] == figures["missed"] == 0
+    assert figures["mean_error_px"] == figures["false_negatives"] == 0
     assert figures["oks_ap"] == pytest.approx(1)
 
 

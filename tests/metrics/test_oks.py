@@ -76,8 +76,8 @@ def test_known_precision_of_a_hand_made_case() -> None:
 
 
 def test_the_data_s_area_counts_before_the_keypoints_box() -> None:
-    truth, found = SHAPE[None] + 100, SHAPE[None] + 110
-    small, large = (labels_of("a.png", (480, 640), truth, areas=np.array([area], np.float32)) for area in (10.0, 1e6))
+    gt, found = SHAPE[None] + 100, SHAPE[None] + 110
+    small, large = (labels_of("a.png", (480, 640), gt, areas=np.array([area], np.float32)) for area in (10.0, 1e6))
     score = ObjectKeypointSimilarity()
     assert score([prediction_of("a.png", found)], [small], SKELETON)["oks_ap"] == 0
     assert score([prediction_of("a.png", found)], [large], SKELETON)["oks_ap"] == pytest.approx(1)

@@ -22,7 +22,7 @@ def test_rows_agree_with_pandas(seed: int) -> None:
         median_error_px=("error", "median"),
         rmse_px=("error", lambda errors: (errors**2).mean() ** 0.5),
         mean_score=("score", "mean"),
-        missed=("error", lambda errors: errors.isna().sum()),
+        false_negatives=("error", lambda errors: errors.isna().sum()),
     )
     ours = pd.DataFrame(per_keypoint(predictions, labels, SKELETON)).set_index("keypoint")
     kept = ours.loc[[name for name in SKELETON.names if name in by_name.index], by_name.columns]
@@ -31,13 +31,13 @@ def test_rows_agree_with_pandas(seed: int) -> None:
 
 def test_keypoints_of_missed_animals_are_missed_and_the_arena_follows() -> None:
     skeleton = Skeleton(names=SKELETON.names, unique=("corner",))
-    truth = np.stack([SHAPE + 100, at(500, 100)])
-    labels = [labels_of("a.png", (480, 640), truth, unique_in_image=np.array([[10, 10]], np.float32))]
+    gt = np.stack([SHAPE + 100, at(500, 100)])
+    labels = [labels_of("a.png", (480, 640), gt, unique_in_image=np.array([[10, 10]], np.float32))]
     found = SHAPE[None] + 100
     found[0, 4] = np.nan
     prediction = prediction_of("a.png", found, unique=np.array([[13, 14]]), unique_scores=np.array([0.5]))
     rows = {row["keypoint"]: row for row in per_keypoint([prediction], labels, skeleton)}
-    assert [rows[name]["missed"] for name in SKELETON.names] == [1, 1, 1, 1, 2]
+    assert [rows[name]["false_negatives"] for name in SKELETON.names] == [1, 1, 1, 1, 2]
     assert rows["snout"]["pck@0.05"] == 0.5
     assert rows["tailtip"]["pck@0.1"] == 0
     assert np.isnan(rows["tailtip"]["mean_error_px"])

@@ -36,8 +36,8 @@ def test_a_single_animal_s_error_counts_however_large() -> None:
 
 
 def test_of_several_animals_only_matched_ones_have_an_error() -> None:
-    truth = np.stack([SHAPE + 200, at(500, 200)])
-    labels = [labels_of("a.png", (480, 640), truth)]
+    gt = np.stack([SHAPE + 200, at(500, 200)])
+    labels = [labels_of("a.png", (480, 640), gt)]
     predictions = [prediction_of("a.png", np.stack([at(800, 800), at(203, 204)]))]
     assert PixelError()(predictions, labels, SKELETON)["mean_error_px"] == pytest.approx(5)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dlcpose.build import Parts
-from dlcpose.commands.compose import compose
+from dlcpose.build import Instantiator
+from dlcpose.config.compose import compose
 
 OPTIONS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "neck").glob("*.yaml"))
 CHANNELS, STRIDES = (8, 16, 24, 32), (4, 8, 16, 32)
@@ -24,7 +24,7 @@ def config_of(option: str) -> dict[str, Any]:
 @pytest.fixture(params=OPTIONS)
 def neck(request: pytest.FixtureRequest) -> Any:
     torch.manual_seed(0)
-    return Parts()(config_of(request.param)["neck"], "neck")(in_channels=CHANNELS, strides=STRIDES).eval()
+    return Instantiator()(config_of(request.param)["neck"], "neck")(in_channels=CHANNELS, strides=STRIDES).eval()
 
 
 def features_of(count: int) -> list[Tensor]:

@@ -9,7 +9,7 @@ import torch
 from timm.optim import param_groups_layer_decay
 from torch import nn
 
-from dlcpose.backbones.timm import TimmBackbone
+from dlcpose.backbones.timm_backbone import TimmBackbone
 from dlcpose.backbones.vit import VitBackbone
 from dlcpose.optimizers.layerwise import layerwise, steps_to_end
 from tests.made_up_runs import frames_of, option, pipeline_of, run_of, tiny_config, trainer_of
@@ -90,7 +90,7 @@ def test_every_weight_that_learns_is_in_one_group(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["layerwise", "slow_backbone"])
 def test_a_schedule_moves_every_rate_alike(name: str, tmp_path: Path) -> None:
-    pipeline, module = run_of(tiny_config(optimizer=option("optimizer", name)), frames_of(4), least_steps=4)
+    pipeline, module = run_of(tiny_config(optimizer=option("optimizer", name)), frames_of(4), min_steps=4)
     trainer = trainer_of(tmp_path, max_epochs=2)
     trainer.fit(pipeline, datamodule=module)
     groups = trainer.optimizers[0].param_groups

@@ -9,7 +9,7 @@ from dlcpose.structures.batch import PoseBatch
 from tests.made_up_runs import option, pipeline_of, tiny_config
 
 RULE = option("detector/boxes", "around_keypoints")
-CENTRES = {
+CENTERS = {
     **{key: value for key, value in option("detector", "centres").items() if key != "defaults"},
     "backbone": {**option("backbone", "resnet_18"), "name": "test_resnet"},
     "neck": {**option("neck", "fpn"), "channels": 16, "stride": 8},
@@ -17,7 +17,7 @@ CENTRES = {
     "boxes": RULE,
     "channels": 16,
 }
-GROUND_TRUTH = {"_target_": "dlcpose.detectors.ground_truth.GroundTruth", "boxes": RULE}
+GROUND_TRUTH = {"_target_": "dlcpose.detectors.ground_truth.GroundTruthDetector", "boxes": RULE}
 PIPELINE = {**option("pipeline", "top_down")["pipeline"], "height": 64, "width": 96, "seed": 0}
 
 

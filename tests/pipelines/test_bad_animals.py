@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.commands.shells import SHORT, SMALL, TINY, reason, shell
 from tests.datasets.dlc_projects import MULTI, labels, multi_columns, write_project
+from tests.shells import SHORT, SMALL, TINY, reason, shell
 
 NAMES = ("nose", "left_ear", "right_ear", "tail")
 FRAMES = 12  # the last two are for test, the one before them to validate
@@ -59,14 +59,14 @@ ODD = {
 def coco(root: Path, animals_of: Callable[[int], Sequence[Animal]], names: Sequence[str] = NAMES) -> None:
     """Twelve pictures of noise with these animals."""
     root.mkdir()
-    chance, images, annotations = np.random.default_rng(0), [], []
+    rng, images, annotations = np.random.default_rng(0), [], []
     for frame in range(FRAMES):
-        assert cv2.imwrite(str(root / f"{frame:02d}.png"), chance.integers(0, 255, (48, 64, 3), np.uint8))
+        assert cv2.imwrite(str(root / f"{frame:02d}.png"), rng.integers(0, 255, (48, 64, 3), np.uint8))
         images.append({"id": frame, "file_name": f"{frame:02d}.png", "height": 48, "width": 64})
         for animal in animals_of(frame):
             annotations.append({"id": len(annotations), "image_id": frame, "category_id": 1, "iscrowd": 0, **animal})
-    limbs = [[1, number] for number in range(2, len(names) + 1)]
-    kind = {"id": 1, "name": "mouse", "keypoints": list(names), "skeleton": limbs}
+    edges = [[1, number] for number in range(2, len(names) + 1)]
+    kind = {"id": 1, "name": "mouse", "keypoints": list(names), "skeleton": edges}
     (root / "labels.json").write_text(json.dumps({"images": images, "annotations": annotations, "categories": [kind]}))
 
 

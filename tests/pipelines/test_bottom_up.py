@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dlcpose.codecs.affine import apply_affine, invert_affine
-from dlcpose.datasets.crops import on_canvas
+from dlcpose.datasets.crops import fit_to_canvas
 from dlcpose.pipelines.bottom_up import BottomUp
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.input import Input
@@ -18,7 +18,7 @@ DATA = frames_of(4)
 
 
 def batch_of(pipeline: BottomUp, indices: list[int] | None = None) -> PoseBatch:
-    return collate([on_canvas(DATA[index], pipeline.model_input) for index in indices or [0, 1]])
+    return collate([fit_to_canvas(DATA[index], pipeline.model_input) for index in indices or [0, 1]])
 
 
 def trainable() -> BottomUp:
@@ -107,14 +107,14 @@ def test_predictions_are_in_the_pixels_of_the_source() -> None:
     pipeline = trainable()
     wide = Input(96, 160)
     frames = [DATA[index] for index in (0, 3)]
-    batch = collate([on_canvas(sample, wide) for sample in frames])
+    batch = collate([fit_to_canvas(sample, wide) for sample in frames])
     found = [
         instances_of(
             points, torch.ones(points.shape[:2]), unique_in_crop=points[0], unique_scores=torch.ones(len(points[0]))
         )
         for points in batch.keypoints_in_crop
     ]
-    for prediction, sample in zip(pipeline.in_image(batch, found), frames, strict=True):
+    for prediction, sample in zip(pipeline.predictions_in_image(batch, found), frames, strict=True):
         assert prediction.key == sample.labels.key
         np.testing.assert_allclose(prediction.keypoints_in_image, sample.labels.keypoints_in_image, atol=1e-3)
         np.testing.assert_allclose(prediction.unique_in_image, sample.labels.keypoints_in_image[0], atol=1e-3)
@@ -158,14 +158,14 @@ def test_frozen_weights_stay_as_they_are(tmp_path: Path) -> None:
     assert not any(name.startswith("backbone.") for name in changed)
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
-def test_the_schedule_spans_the_run(tmp_path: Path, schedule: str) -> None:
-    pipeline, module = run_of(tiny_config(schedule=option("schedule", schedule)), DATA)
+@pytest.mark.parametrize("scheduler", ["cosine", "plateau"])
+def test_the_schedule_spans_the_run(tmp_path: Path, scheduler: str) -> None:
+    pipeline, module = run_of(tiny_config(scheduler=option("scheduler", scheduler)), DATA)
     trainer = trainer_of(tmp_path, max_epochs=4)
     trainer.fit(pipeline, datamodule=module)
     (described,) = trainer.lr_scheduler_configs
-    assert described.interval == ("step" if schedule == "cosine" else "epoch")
-    if schedule == "cosine":
+    assert described.interval == ("step" if scheduler == "cosine" else "epoch")
+    if scheduler == "cosine":
         assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.01 * 1e-3)
 
 

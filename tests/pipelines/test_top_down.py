@@ -12,10 +12,10 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from dlcpose.build import Parts, build_pipeline, build_trunk
-from dlcpose.codecs.boxes import moved_points
-from dlcpose.datasets.crops import on_canvas
-from dlcpose.datasets.synthetic import SyntheticFrames
+from dlcpose.build import Instantiator, build_pipeline, build_trunk
+from dlcpose.codecs.boxes import transform_points
+from dlcpose.datasets.crops import fit_to_canvas
+from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.detectors.base import Boxes
 from dlcpose.heads.heatmap import HeatmapMaps
 from dlcpose.pipelines.base import PoseMaps
@@ -26,13 +26,13 @@ from dlcpose.structures.input import Input
 from dlcpose.structures.instances import instances_of
 from dlcpose.structures.sample import PoseSample
 from tests.made_up_runs import frames_of, option, pipeline_of, run_of, tiny_config, trainer_of
-from tests.pipelines.made_up_top_down import CENTRES, Told, top_down_config, top_down_of
+from tests.pipelines.made_up_top_down import CENTERS, Told, top_down_config, top_down_of
 
 DATA = frames_of(4, animals=3, height=96, width=128)
 
 
 def batch_of(pipeline: TopDown, indices: list[int] | None = None, data: SyntheticFrames = DATA) -> PoseBatch:
-    return collate([on_canvas(data[index], pipeline.model_input) for index in indices or [0, 1]])
+    return collate([fit_to_canvas(data[index], pipeline.model_input) for index in indices or [0, 1]])
 
 
 def told(pipeline: TopDown, *found: tuple[Tensor, list[float]]) -> None:
@@ -43,7 +43,7 @@ def told(pipeline: TopDown, *found: tuple[Tensor, list[float]]) -> None:
 
 def exact(pipeline: TopDown, batch: PoseBatch) -> Callable[[Tensor], PoseMaps]:
     """A network that finds in crops just what is wanted of the animal whose crop it is."""
-    wanted = pipeline.encode(pipeline.true_crops(batch).batch)
+    wanted = pipeline.encode(pipeline.gt_crops(batch).batch)
     return lambda images: PoseMaps(HeatmapMaps(wanted.animals.heatmaps[: len(images)], None), ())
 
 
@@ -53,7 +53,7 @@ def test_true_boxes_and_exact_maps_give_the_labels(model_input: Input, monkeypat
     pipeline.model_input = model_input
     batch = batch_of(pipeline)
     monkeypatch.setattr(pipeline, "forward", exact(pipeline, batch))
-    for prediction, frame in zip(pipeline.predict_in_true_boxes(batch), DATA.frames, strict=False):
+    for prediction, frame in zip(pipeline.predict_in_gt_boxes(batch), DATA.frames, strict=False):
         assert prediction.key == frame.key
         apart = np.linalg.norm(prediction.keypoints_in_image - frame.keypoints_in_image, axis=-1)  # (N, K)
         assert np.nanmax(apart) < 0.05
@@ -65,15 +65,15 @@ def test_boxes_and_their_scores_come_along(monkeypatch: pytest.MonkeyPatch) -> N
     pipeline = top_down_of(DATA)
     batch = batch_of(pipeline)
     maps = exact(pipeline, batch)
-    boxes = pipeline.true_crops(batch).batch
-    truth = pipeline.detector.true_boxes(batch)
-    told(pipeline, (truth[0], [0.9, 0.8, 0.7]), (truth[1], [0.6, 0.5, 0.4]))
+    boxes = pipeline.gt_crops(batch).batch
+    gt = pipeline.detector.gt_boxes(batch)
+    told(pipeline, (gt[0], [0.9, 0.8, 0.7]), (gt[1], [0.6, 0.5, 0.4]))
     monkeypatch.setattr(pipeline, "forward", maps)
     full = boxes.keypoints_in_crop.isnan().any(dim=-1).sum(dim=-1).view(2, 3)
     for index, prediction in enumerate(pipeline.predict_batch(batch)):
         assert len(prediction) == 3
         assert (np.diff(prediction.scores) <= 0).all()
-        apart = np.abs(prediction.boxes_in_image[:, None] - truth[index].numpy()).max(axis=-1)  # (M, N)
+        apart = np.abs(prediction.boxes_in_image[:, None] - gt[index].numpy()).max(axis=-1)  # (M, N)
         order = apart.argmin(axis=1)
         assert apart.min(axis=1).max() < 1e-3
         certain = np.array([0.9, 0.8, 0.7] if index == 0 else [0.6, 0.5, 0.4])
@@ -84,8 +84,8 @@ def test_boxes_and_their_scores_come_along(monkeypatch: pytest.MonkeyPatch) -> N
 def test_boxes_that_are_not_sure_enough_are_not_looked_at() -> None:
     pipeline = top_down_of(DATA, threshold=0.5)
     batch = batch_of(pipeline)
-    truth = pipeline.detector.true_boxes(batch)
-    told(pipeline, (truth[0], [0.9, 0.49, 0.1]), (truth[1][:0], []))
+    gt = pipeline.detector.gt_boxes(batch)
+    told(pipeline, (gt[0], [0.9, 0.49, 0.1]), (gt[1][:0], []))
     first, second = pipeline.predict_batch(batch)
     assert (len(first), len(second)) == (1, 0)
     assert second.keypoints_in_image.shape == (0, len(DATA.skeleton), 2)
@@ -101,23 +101,25 @@ def test_one_animal_in_two_boxes_is_one_and_close_animals_are_two(monkeypatch: p
     data = frames_of(1, animals=1, height=96, width=128)
     pipeline = top_down_of(data)
     batch = batch_of(pipeline, [0], data)
-    (box,) = pipeline.detector.true_boxes(batch)[0]
+    (box,) = pipeline.detector.gt_boxes(batch)[0]
     keypoints = batch.keypoints_in_crop
     side = float((box[2:] - box[:2]).max())
 
     def predicted(shift: float) -> int:
         """How many are left of two animals, the second `shift` lengths to the right of the first."""
-        way = torch.tensor([shift * side, 0.0])
-        moved = box + way.repeat(2)
-        pair = replace(batch, keypoints_in_crop=torch.cat([keypoints, keypoints + way], dim=1), images=batch.images)
+        displacement = torch.tensor([shift * side, 0.0])
+        moved = box + displacement.repeat(2)
+        pair = replace(
+            batch, keypoints_in_crop=torch.cat([keypoints, keypoints + displacement], dim=1), images=batch.images
+        )
         pair = replace(pair, **{name: getattr(batch, name).repeat(1, 2) for name in ("areas", "identities")})
         pair = replace(
             pair, visibility=batch.visibility.repeat(1, 2, 1), boxes_in_crop=batch.boxes_in_crop.repeat(1, 2, 1)
         )
         crops = pipeline.crops(pair, [torch.stack([box, moved])])
-        points = torch.stack([keypoints[0, 0], keypoints[0, 0] + way])
+        points = torch.stack([keypoints[0, 0], keypoints[0, 0] + displacement])
         wanted = pipeline.encode(
-            replace(crops.batch, keypoints_in_crop=moved_points(crops.frame_to_crop, points)[:, None])
+            replace(crops.batch, keypoints_in_crop=transform_points(crops.frame_to_crop, points)[:, None])
         )
         told(pipeline, (torch.stack([box, moved]), [0.9, 0.8]))
         monkeypatch.setattr(pipeline, "forward", lambda images: wanted)
@@ -141,12 +143,12 @@ def test_labels_and_pixels_of_a_crop_belong_together() -> None:
     index = int((~lit.isnan().any(dim=-1)).nonzero()[0])
     x, y = (int(value) for value in lit[index].round())
     batch.images[0, :, y, x] = 255
-    crops = pipeline.true_crops(batch).batch
+    crops = pipeline.gt_crops(batch).batch
     place = crops.keypoints_in_crop[0, 0, index]
     image = crops.images[0, 0]
     assert image.max() > 0
     brightest = torch.tensor([int(image.argmax()) % image.shape[1], int(image.argmax()) // image.shape[1]])
-    magnified = pipeline.true_crops(batch).frame_to_crop[0, 0, 0]
+    magnified = pipeline.gt_crops(batch).frame_to_crop[0, 0, 0]
     assert (brightest - place).abs().max() <= 0.5 * magnified + 1  # the label itself is not a whole number
 
 
@@ -158,12 +160,12 @@ def test_crops_are_of_labelled_animals_alone() -> None:
     keypoints[0, 1] += 1000  # outside the frame
     keypoints[1, 0, 1:] = math.nan  # a single keypoint
     boxes[1, 0] = math.nan
-    crops = pipeline.true_crops(replace(batch, keypoints_in_crop=keypoints, boxes_in_crop=boxes))
+    crops = pipeline.gt_crops(replace(batch, keypoints_in_crop=keypoints, boxes_in_crop=boxes))
     assert crops.owners.tolist() == [0, 1, 1, 1]
     assert crops.batch.keys == (batch.keys[0], *[batch.keys[1]] * 3)
     assert (~crops.batch.keypoints_in_crop.isnan().any(dim=-1)).sum(dim=-1)[1] == 1
     shown = 64 / crops.frame_to_crop[1, 1, 1]
-    assert shown == pytest.approx(pipeline.smallest * 64 / 96)  # px of the frame, not a point
+    assert shown == pytest.approx(pipeline.min_size * 64 / 96)  # px of the frame, not a point
 
 
 def test_keypoints_beyond_the_edge_of_a_crop_keep_their_place() -> None:
@@ -171,7 +173,7 @@ def test_keypoints_beyond_the_edge_of_a_crop_keep_their_place() -> None:
     batch = batch_of(pipeline, [0])
     keypoints = batch.keypoints_in_crop.clone()
     keypoints[0, 0, 0, 0] = -60.0  # the animal reaches out of the frame, its box does not
-    crops = pipeline.true_crops(replace(batch, keypoints_in_crop=keypoints))
+    crops = pipeline.gt_crops(replace(batch, keypoints_in_crop=keypoints))
     assert crops.batch.keypoints_in_crop[0, 0, 0, 0] < 0
     wanted = pipeline.encode(crops.batch).animals.heatmaps
     assert wanted[0, 0].max() < 0.5
@@ -190,8 +192,8 @@ def test_chance_comes_from_the_place_in_the_run_alone(monkeypatch: pytest.Monkey
     pipeline.training_step(batch, 0)
     assert not torch.equal(seen[0].nan_to_num(), seen[3].nan_to_num())
     still = top_down_of(DATA, shift=0.0, scale=0.0)
-    plain = still.true_crops(batch, np.random.default_rng(0)).batch.keypoints_in_crop
-    torch.testing.assert_close(plain, still.true_crops(batch).batch.keypoints_in_crop, equal_nan=True)
+    plain = still.gt_crops(batch, np.random.default_rng(0)).batch.keypoints_in_crop
+    torch.testing.assert_close(plain, still.gt_crops(batch).batch.keypoints_in_crop, equal_nan=True)
 
 
 @pytest.mark.parametrize("missing", ["some", "all", "no animals"])
@@ -223,7 +225,7 @@ ANIMALS = ("keypoints_in_crop", "visibility", "boxes_in_crop", "areas", "identit
 
 
 def test_the_detector_stays_as_it_is(tmp_path: Path) -> None:
-    config = top_down_config(CENTRES)
+    config = top_down_config(CENTERS)
     pipeline, module = run_of(config, DATA)
     before = {name: value.clone() for name, value in pipeline.state_dict().items()}
     trainer = trainer_of(tmp_path)
@@ -239,7 +241,7 @@ def test_the_detector_stays_as_it_is(tmp_path: Path) -> None:
 
 
 def test_frames_are_independent_of_their_batch() -> None:
-    pipeline = top_down_of(DATA, CENTRES).eval()
+    pipeline = top_down_of(DATA, CENTERS).eval()
     pipeline.threshold = 0.0
     batch = batch_of(pipeline)
     with torch.inference_mode():
@@ -263,7 +265,7 @@ def test_frames_are_independent_of_their_batch() -> None:
         ),
         ({"width": 0}, "expected multiples of 32"),
         ({"margin": -0.1}, "pipeline: TopDown refuses its settings: expected 0 or more"),
-        ({"smallest": 0.0}, "wrong is smallest"),
+        ({"min_size": 0.0}, "wrong is smallest"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], said: str) -> None:
@@ -275,7 +277,7 @@ def test_a_detector_is_needed_and_only_where_it_is_used() -> None:
     with pytest.raises(ConfigError, match="detector: TopDown needs one"):
         pipeline_of(top_down_config({}), DATA)
     with pytest.raises(ConfigError, match="detector: BottomUp looks at whole images"):
-        pipeline_of(tiny_config(detector=CENTRES), frames_of(2))
+        pipeline_of(tiny_config(detector=CENTERS), frames_of(2))
     with pytest.raises(ConfigError, match=r"detector: expected a dlcpose\.detectors\.base\.Detector, got Identity"):
         pipeline_of(top_down_config({"_target_": "torch.nn.Identity"}), DATA)
 
@@ -288,7 +290,7 @@ def test_of_the_side_heads_those_that_need_only_the_animal_serve() -> None:
         "unique": {**option("side_head", "unique")["unique"], "head": {**config["head"], "_partial_": True}},
         "identity": option("side_head", "identity")["identity"],
     }
-    parts = Parts()
+    parts = Instantiator()
     pipeline = build_pipeline(
         config,
         parts,
@@ -303,10 +305,10 @@ def test_of_the_side_heads_those_that_need_only_the_animal_serve() -> None:
     assert list(pipeline.side_heads) == ["identity"]
     assert pipeline.finds.endswith("without the points of the arena")
     batch = batch_of(pipeline, data=data)
-    assert pipeline.true_crops(batch).batch.unique_in_crop.shape[1] == 0
-    wanted = pipeline.encode(pipeline.true_crops(batch).batch)
+    assert pipeline.gt_crops(batch).batch.unique_in_crop.shape[1] == 0
+    wanted = pipeline.encode(pipeline.gt_crops(batch).batch)
     pipeline.forward = lambda images: wanted  # type: ignore[method-assign]
-    for prediction, frame in zip(pipeline.predict_in_true_boxes(batch), data.frames, strict=True):
+    for prediction, frame in zip(pipeline.predict_in_gt_boxes(batch), data.frames, strict=True):
         np.testing.assert_array_equal(prediction.identities, frame.identities)
         assert prediction.unique_in_image.shape == (0, 2)
 
@@ -323,13 +325,15 @@ def test_no_two_animals_of_a_frame_are_one_individual() -> None:
 
 def test_labels_do_not_help_prediction() -> None:
     """A detector of one's own looks at pixels alone: labelled frames are predicted as unlabelled ones are."""
-    pipeline = top_down_of(DATA, CENTRES).eval()
+    pipeline = top_down_of(DATA, CENTERS).eval()
     pipeline.threshold = 0.0
     sample = DATA[0]
     bare = replace(sample.labels, **{name: getattr(sample.labels, name)[:0] for name in (*LABELS,)})
     with torch.inference_mode():
-        (one,) = pipeline.predict_batch(collate([on_canvas(sample, pipeline.model_input)]))
-        (other,) = pipeline.predict_batch(collate([on_canvas(PoseSample(bare, sample.image), pipeline.model_input)]))
+        (one,) = pipeline.predict_batch(collate([fit_to_canvas(sample, pipeline.model_input)]))
+        (other,) = pipeline.predict_batch(
+            collate([fit_to_canvas(PoseSample(bare, sample.image), pipeline.model_input)])
+        )
     np.testing.assert_array_equal(one.keypoints_in_image, other.keypoints_in_image)
 
 
@@ -347,7 +351,7 @@ def test_it_learns_the_animals_of_two_frames_by_heart() -> None:
         optimizer.step()
         scheduler.step()
     with torch.inference_mode():
-        predictions = pipeline.eval().predict_in_true_boxes(batch)
+        predictions = pipeline.eval().predict_in_gt_boxes(batch)
     for prediction, frame in zip(predictions, DATA.frames, strict=False):
         apart = np.linalg.norm(prediction.keypoints_in_image - frame.keypoints_in_image, axis=-1)
         assert np.nanmedian(apart) < 2
@@ -364,7 +368,7 @@ class AfterTheFirstEpoch(Callback):
 def test_a_resumed_run_goes_on_with_the_same_numbers(tmp_path: Path) -> None:
     states = []
     for resumed in (None, tmp_path / "first.ckpt"):
-        pipeline, module = run_of(top_down_config(CENTRES), DATA)
+        pipeline, module = run_of(top_down_config(CENTERS), DATA)
         torch.manual_seed(0 if resumed is None else 1)  # what was drawn before the run was killed does not come back
         callbacks = [AfterTheFirstEpoch()] if resumed is None else []
         trainer = trainer_of(tmp_path, max_epochs=2, callbacks=callbacks)

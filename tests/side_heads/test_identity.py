@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dlcpose.build import Parts
-from dlcpose.commands.compose import compose
+from dlcpose.build import Instantiator
+from dlcpose.config.compose import compose
 from dlcpose.side_heads.identity import IdentityHead, IdentityMaps, identity_head
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
@@ -77,8 +77,8 @@ def test_the_assignment_is_the_likeliest_of_all(seed: int, animals: int, individ
     def worth(given_to: tuple[int, ...]) -> float:
         return sum(evidence[who, animal] for animal, who in enumerate(given_to) if who >= 0)
 
-    nobody = [-1] * max(0, animals - individuals)
-    best = max(worth(choice) for choice in set(itertools.permutations([*range(individuals), *nobody], animals)))
+    background = [-1] * max(0, animals - individuals)
+    best = max(worth(choice) for choice in set(itertools.permutations([*range(individuals), *background], animals)))
     chosen = tuple(done.identities.tolist())
     assert worth(chosen) == pytest.approx(best, rel=1e-5)
     assert len([who for who in chosen if who >= 0]) == min(animals, individuals)
@@ -122,9 +122,9 @@ def test_it_learns_who_is_who() -> None:
 
 
 def test_data_that_do_not_know_their_animals_have_no_such_head() -> None:
-    late: Any = Parts()(compose([])["side_head"]["identity"], "side_head.identity")
+    late: Any = Instantiator()(compose([])["side_head"]["identity"], "side_head.identity")
     assert late(in_channels=CHANNELS, stride=STRIDE, individuals=()) is None
-    asked: Any = Parts()(compose(["side_head=identity"])["side_head"]["identity"], "side_head.identity")
+    asked: Any = Instantiator()(compose(["side_head=identity"])["side_head"]["identity"], "side_head.identity")
     with pytest.raises(ConfigError, match="does not say which individual is which"):
         asked(in_channels=CHANNELS, stride=STRIDE, individuals=())
     assert asked(in_channels=CHANNELS, stride=STRIDE, individuals=NAMES).individuals == 3

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dlcpose.build import Parts
-from dlcpose.commands.compose import compose
+from dlcpose.build import Instantiator
+from dlcpose.config.compose import compose
 from dlcpose.side_heads.unique import UniqueHead, unique_head
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
@@ -21,7 +21,7 @@ SKELETON = Skeleton(("nose", "tail"), unique=("door", "left_corner", "right_corn
 
 
 def built(skeleton: Skeleton = SKELETON, **settings: Any) -> UniqueHead | None:
-    late = Parts()(compose(["side_head=unique"])["side_head"]["unique"], "side_head.unique")
+    late = Instantiator()(compose(["side_head=unique"])["side_head"]["unique"], "side_head.unique")
     return late(in_channels=CHANNELS, stride=STRIDE, skeleton=skeleton, **settings)
 
 
@@ -69,6 +69,6 @@ def test_without_such_points_there_is_no_head() -> None:
 
 
 def test_a_head_for_several_animals_is_refused() -> None:
-    late = Parts()(compose(["head=dekr"])["head"], "head")
+    late = Instantiator()(compose(["head=dekr"])["head"], "head")
     with pytest.raises(ConfigError, match="DekrHead looks for several animals"):
         unique_head(CHANNELS, STRIDE, SKELETON, head=late)

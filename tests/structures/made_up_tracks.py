@@ -26,7 +26,7 @@ def made_up_tracks(
     rng = np.random.default_rng(seed)
     indices = np.arange(frames, dtype=np.int64) if frame_indices is None else np.array(frame_indices, np.int64)
     count, keypoints = len(indices), len(NAMES)
-    skeleton = Skeleton(NAMES, limbs=((0, 1), (0, 2), (1, 3), (2, 3)), pairs=((1, 2),), unique=tuple(unique))
+    skeleton = Skeleton(NAMES, edges=((0, 1), (0, 2), (1, 3), (2, 3)), pairs=((1, 2),), unique=tuple(unique))
     height, width = size
     middles = np.cumsum(rng.normal(0, 0.5, (count, animals, 2)), axis=0) + rng.uniform(0.3, 0.7, (animals, 2)) * (
         width,

@@ -14,19 +14,19 @@ KEYPOINTS, UNIQUE = 3, 2
 
 
 def crop_of(seed: int, animals: int, height: int, width: int) -> PoseCrop:
-    chance = np.random.default_rng(seed)
-    points = chance.uniform(0, 40, (animals, KEYPOINTS, 2)).astype(np.float32)
-    points[chance.random((animals, KEYPOINTS)) < 0.2] = np.nan
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(0, 40, (animals, KEYPOINTS, 2)).astype(np.float32)
+    points[rng.random((animals, KEYPOINTS)) < 0.2] = np.nan
     return PoseCrop(
         key=f"frame {seed}",
-        image=chance.integers(1, 256, (height, width, 3), dtype=np.uint8),
+        image=rng.integers(1, 256, (height, width, 3), dtype=np.uint8),
         keypoints_in_crop=points,
         visibility=np.where(np.isnan(points).any(axis=-1), 0, 2).astype(np.int64),
-        boxes_in_crop=chance.uniform(0, 40, (animals, 4)).astype(np.float32),
-        areas=chance.uniform(1, 99, animals).astype(np.float32),
+        boxes_in_crop=rng.uniform(0, 40, (animals, 4)).astype(np.float32),
+        areas=rng.uniform(1, 99, animals).astype(np.float32),
         identities=np.arange(animals),
-        unique_in_crop=chance.uniform(0, 40, (UNIQUE, 2)).astype(np.float32),
-        crop_to_image=chance.uniform(-2, 2, (2, 3)),
+        unique_in_crop=rng.uniform(0, 40, (UNIQUE, 2)).astype(np.float32),
+        crop_to_image=rng.uniform(-2, 2, (2, 3)),
     )
 
 

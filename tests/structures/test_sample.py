@@ -45,9 +45,9 @@ def test_a_point_with_one_coordinate_is_missing() -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**31), st.floats(0, 20))
 def test_a_box_holds_its_animals_points_and_touches_them(seed: int, margin: float) -> None:
-    chance = np.random.default_rng(seed)
-    points = chance.uniform(-50, 50, (4, 5, 2))
-    points[chance.random((4, 5)) < 0.4] = NAN
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(-50, 50, (4, 5, 2))
+    points[rng.random((4, 5)) < 0.4] = NAN
     points[3] = NAN
     boxes = boxes_around(points, margin)
     assert np.isnan(boxes[3]).all()

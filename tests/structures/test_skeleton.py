@@ -42,7 +42,7 @@ def test_what_is_saved_is_what_is_read() -> None:
     [
         ({"names": ()}, "at least one keypoint"),
         ({"names": ("a", "a")}, "'a'"),
-        ({"names": ("a", "b"), "limbs": ((0, 2),)}, "limb joins two of the 2 keypoints"),
+        ({"names": ("a", "b"), "edges": ((0, 2),)}, "limb joins two of the 2 keypoints"),
         ({"names": ("a", "b"), "sigmas": (0.1,)}, "each of the 2 keypoints, got 1"),
     ],
 )

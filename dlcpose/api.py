@@ -1,0 +1,38 @@
+"""Training and evaluating from Python, with the overrides of the shell."""
+
+from datetime import datetime
+from pathlib import Path
+
+from dlcpose.config.compose import compose
+from dlcpose.runs.provenance import OVERRIDES
+from dlcpose.runs.resume import run_folder
+from dlcpose.training import evaluation
+from dlcpose.training import experiment as training
+
+
+def train(*overrides: str, run_dir: str | Path | None = None) -> Path:
+    """Train what the overrides compose (`train("model=resnet_50", "dataset=deeplabcut", ...)`); returns the run folder.
+
+    run_dir: where everything goes; outputs/python/<date and time> unless given, or with `resume=PATH` where that run is.
+    Raises DlcposeError as the shell would.
+    """
+    resume = next((override.partition("=")[2] for override in overrides if override.startswith("resume=")), None)
+    folder = _folder(run_dir) if run_dir or not resume else _folder(run_folder(str(_folder(None)), resume))
+    asked = OVERRIDES.set(overrides)
+    try:
+        training.train(compose(overrides, run_dir=str(folder)))
+    finally:
+        OVERRIDES.reset(asked)
+    return folder
+
+
+def evaluate(checkpoint: str | Path, *overrides: str, run_dir: str | Path | None = None) -> dict[str, float]:
+    """Figures of a checkpoint on its test frames, or on the data that the overrides name."""
+    folder = _folder(run_dir)
+    config = compose(["checkpoint=given", *overrides], config_name="evaluate", run_dir=str(folder))
+    # Put in afterwards: in Hydra's grammar, quotes and braces of a path would have a meaning.
+    return evaluation.evaluate({**config, "checkpoint": str(checkpoint)})
+
+
+def _folder(run_dir: str | Path | None) -> Path:
+    return Path(run_dir or f"outputs/python/{datetime.now():%Y-%m-%d_%H-%M-%S}").absolute()

@@ -1,0 +1,198 @@
+"""Which limbs a trained part affinity head puts animals together by: those that the data show to tell them apart."""
+
+import csv
+import io
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from dlcpose.codecs.paf_graph import Edges, edge_separability, select_edges
+from dlcpose.datasets.datamodule import EvaluationCrops, PoseDataModule
+from dlcpose.heads.part_affinity import PartAffinityHead
+from dlcpose.metrics.base import figures_of
+from dlcpose.pipelines.base import PoseEstimator
+from dlcpose.structures.batch import PoseBatch, collate
+from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.instances import PosePrediction
+from dlcpose.visualization.pictures import write_atomic
+
+logger = logging.getLogger(__name__)
+Array = npt.NDArray[Any]
+Kept = npt.NDArray[np.bool_]
+
+
+class PafGraphPruning(Callback):
+    """When training has ended, chooses limbs with the weights of the best epoch and saves the choice beside them.
+
+    How well each limb separates an animal's own pairs from pairs of two is measured on training frames. Of the tree of
+    the best and larger sets up to all of them, that is kept which gives the best `monitor` on the validation frames; of
+    equally good ones the smallest, as it is the fastest. The checkpoint that is evaluated and loaded has only those.
+    monitor, mode: a figure over the validation frames, "max" or "min". count: how many limbs to keep instead (a tree at
+    least), null: as validation shows. tries: sets that are compared. frames: training frames at most, evenly chosen.
+    folder: where limbs.csv says what was found, or None.
+    Raises ConfigError where the model's head has no limbs to choose from. Source: Lauer et al. 2022, data-driven skeleton.
+    """
+
+    def __init__(
+        self,
+        *,
+        monitor: str = "val/oks_ap",
+        mode: str = "max",
+        count: int | None = None,
+        tries: int = 6,
+        frames: int = 200,
+        folder: str | None = None,
+    ) -> None:
+        if mode not in ("min", "max") or tries < 2 or frames < 1 or (count is not None and count < 1):
+            raise ValueError(
+                "expected mode min or max, tries of 2 or more, frames and count of 1 or more, got "
+                f"{mode}, {tries}, {frames} and {count}"
+            )
+        self.monitor, self.mode, self.count = monitor, mode, count
+        self.tries, self.frames, self.folder = tries, frames, folder
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        pipeline, _, _ = _parts(trainer, pl_module)
+        given = [f"val/{name}" for name in figures_of(pipeline.metrics, [], [], pipeline.skeleton)]
+        if self.count is None and self.monitor not in given:
+            raise ConfigError(
+                f"callbacks.paf_graph_pruning.monitor: expected a figure of poses, got {self.monitor!r}, which does not depend on limbs. "
+                f"Take one of {', '.join(given)}, or say how many to keep with callbacks.paf_graph_pruning.count."
+            )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _, head, _ = _parts(trainer, pl_module)
+        head.keep(np.ones(len(head.edges), bool))  # a run that goes on from a finished one chooses anew
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        path = _checkpoint(trainer)
+        if trainer.is_global_zero and path is not None:
+            pipeline, head, data = _parts(trainer, pl_module)
+            before = {name: value.cpu().clone() for name, value in pipeline.state_dict().items()}
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            device = pipeline.device
+            try:
+                pipeline.load_state_dict(content["state_dict"])
+                pipeline.to(trainer.strategy.root_device).eval()
+                with torch.no_grad():
+                    self._choose(pipeline, head, data)
+                content["state_dict"]["head.kept"] = head.kept.cpu().clone()
+            finally:
+                pipeline.to(device)
+                pipeline.load_state_dict(before)
+            _write(path, content)
+
+    def _choose(self, pipeline: PoseEstimator, head: PartAffinityHead, data: PoseDataModule) -> None:
+        """Leave in the head what is kept."""
+        head.keep(np.ones(len(head.edges), bool))
+        within, between = self._affinities(pipeline, head, data)
+        if not any(len(one) and len(other) for one, other in zip(within, between, strict=True)):
+            logger.warning("No training frame shows two animals: nothing tells limbs apart, and all are kept.")
+            return
+        sets = self._sets(within, between, head.edges, len(pipeline.skeleton))
+        if len(sets) > 1:
+            figures = self._figures(pipeline, head, data, sets)
+            tried = ", ".join(f"{kept.sum()}: {figure:.4g}" for kept, figure in zip(sets, figures, strict=True))
+            logger.info("%s by the number of limbs: %s.", self.monitor, tried)
+        head.keep(sets[_best(figures, self.mode)] if len(sets) > 1 else sets[0])
+        logger.info("%d of %d limbs are kept.", head.kept.sum(), len(head.edges))
+        if self.folder is not None:
+            write_atomic(Path(self.folder) / "limbs.csv", _as_csv(pipeline, head, edge_separability(within, between)))
+
+    def _affinities(
+        self, pipeline: PoseEstimator, head: PartAffinityHead, data: PoseDataModule
+    ) -> tuple[list[Array], list[Array]]:
+        """For each limb what the fields found say of labelled pairs: of one animal, and of two."""
+        places = np.linspace(0, len(data.train_indices) - 1, min(self.frames, len(data.train_indices))).round()
+        chosen = [data.train_indices[int(place)] for place in places]
+        within: list[list[Array]] = [[] for _ in head.edges]
+        between: list[list[Array]] = [[] for _ in head.edges]
+        for batch in _batches(pipeline, data, chosen):
+            each = head.gt_affinities(pipeline(batch.images).animals, batch)
+            for gather_cells, found in zip((within, between), each, strict=True):
+                for edge, values in zip(gather_cells, found, strict=True):
+                    edge.append(values)
+        return [np.concatenate(edge) for edge in within], [np.concatenate(edge) for edge in between]
+
+    def _sets(self, within: list[Array], between: list[Array], edges: Edges, keypoints: int) -> list[Kept]:
+        """The sets of limbs that are compared, the smallest first."""
+        sizes = np.array([self.count])
+        if self.count is None:
+            sizes = np.unique(np.geomspace(keypoints - 1, len(edges), self.tries).round())
+        return [select_edges(within, between, edges, keypoints, int(size)) for size in sizes]
+
+    def _figures(
+        self, pipeline: PoseEstimator, head: PartAffinityHead, data: PoseDataModule, sets: Sequence[Kept]
+    ) -> list[float]:
+        """The monitored figure of each set over the validation frames."""
+        predictions: list[list[PosePrediction]] = [[] for _ in sets]
+        for batch in _batches(pipeline, data, data.val_indices):
+            maps = pipeline(batch.images)
+            for kept, found in zip(sets, predictions, strict=True):
+                head.keep(kept)
+                found += pipeline.predictions_in_image(batch, pipeline.decode(maps))
+        labels = [data.data.frames[index] for index in data.val_indices]
+        each = [figures_of(pipeline.metrics, found, labels, pipeline.skeleton) for found in predictions]
+        return [figures.get(self.monitor.removeprefix("val/"), float("nan")) for figures in each]
+
+
+def _parts(trainer: Trainer, pl_module: LightningModule) -> tuple[PoseEstimator, PartAffinityHead, PoseDataModule]:
+    data = getattr(trainer, "datamodule", None)
+    head = pl_module.head if isinstance(pl_module, PoseEstimator) else None
+    if (
+        not isinstance(pl_module, PoseEstimator)
+        or not isinstance(head, PartAffinityHead)
+        or not isinstance(data, PoseDataModule)
+    ):
+        raise ConfigError(
+            f"callbacks.paf_graph_pruning: {type(head or pl_module).__name__} has no limbs to choose from. Leave `limbs` out of "
+            "callbacks=[...], or take a model of part affinity fields such as model=bottom_up_resnet_18."
+        )
+    if not head.edges:
+        raise ConfigError(
+            "callbacks.paf_graph_pruning: a single keypoint has no limbs to choose from. Leave `limbs` out of callbacks=[...]."
+        )
+    return pl_module, head, data
+
+
+def _checkpoint(trainer: Trainer) -> Path | None:
+    """The checkpoint that will be evaluated: of the best epoch where one is monitored, else the last."""
+    saved = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint) and one.best_model_path]
+    chosen = sorted(saved, key=lambda one: one.monitor is None)
+    return Path(chosen[0].best_model_path) if chosen else None
+
+
+def _batches(pipeline: PoseEstimator, data: PoseDataModule, indices: Sequence[int]) -> Iterator[PoseBatch]:
+    """Frames as they are, normalised, on the pipeline's device."""
+    crops = EvaluationCrops(data.data, data.model_input, indices)
+    for first in range(0, len(indices), data.batch_size):
+        places = range(first, min(first + data.batch_size, len(indices)))
+        yield pipeline.normalised(collate([crops[place] for place in places]).to(pipeline.device))
+
+
+def _best(figures: Sequence[float], mode: str) -> int:
+    """The place of the best figure, of equal ones the first; the last, all limbs, where no figure is defined."""
+    signed = np.array(figures) * (1 if mode == "max" else -1)
+    return len(figures) - 1 if np.isnan(signed).all() else int(np.nanargmax(signed))
+
+
+def _as_csv(pipeline: PoseEstimator, head: PartAffinityHead, scores: Array) -> bytes:
+    names, text = pipeline.skeleton.names, io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["first", "second", "separability", "kept"])
+    for (first, second), score, kept in zip(head.edges, scores.tolist(), head.kept.tolist(), strict=True):
+        writer.writerow([names[first], names[second], f"{score:.4f}", int(kept)])
+    return text.getvalue().encode()
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    torch.save(content, partial)
+    partial.replace(path)

@@ -1,0 +1,107 @@
+"""The checkpoint from which a killed run goes on, and what a run does when it is told to stop."""
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
+
+from dlcpose.callbacks.requeue import requeue
+
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]  # SLURM's pre-emption
+
+
+class LastCheckpoint(Callback):
+    """Saves a run after every epoch, in one file.
+
+    An epoch counts as done once all it says has been logged: a run killed a moment before repeats it, and its tables end
+    as if it had not been killed. It is no ModelCheckpoint, which saves before. path: of the checkpoint.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path, self.saved_step = Path(path), 0
+        self.between_epochs = False  # where the run is as it is saved, or was when it was
+
+    def state_dict(self) -> dict[str, bool]:
+        return {"between_epochs": self.between_epochs}
+
+    def load_state_dict(self, state_dict: dict[str, bool]) -> None:
+        self.between_epochs = state_dict["between_epochs"]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            for partial in self.path.parent.glob("*.partial"):  # a run was killed as it wrote
+                partial.unlink()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.saved_step = trainer.global_step
+        if self.between_epochs:
+            # Lightning would look for what is left of the epoch before, and find that its batches are all done.
+            trainer.fit_loop.restarting = False
+            self.between_epochs = False
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        if trainer.global_step != self.saved_step and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self.between_epochs = True
+            trainer.save_checkpoint(self.path)
+            self.saved_step, self.between_epochs = trainer.global_step, False
+
+
+class PreemptionCheckpoint(Checkpoint):
+    """Saves a run and ends it when it is told to stop by SIGTERM or SIGUSR1; resumed, it goes on within its epoch.
+
+    After SIGUSR1, which SLURM sends before time runs out (`--signal=USR1@120`), the job is queued again.
+    path: of the checkpoint. A Checkpoint so that Lightning calls it last, when averages have taken in the step.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+        self.told: int | None = None  # the signal
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.told = None
+        if threading.current_thread() is threading.main_thread():
+            # In place of Lightning's, which exchange messages between devices in the midst of a step. It puts back what
+            # was there before when training ends.
+            for number in SIGNALS:
+                signal.signal(number, self._tell)
+
+    def _tell(self, number: int, frame: Any) -> None:
+        self.told = number
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._is_told(trainer):  # LastCheckpoint has just saved it
+            self._stop(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        is_whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        # After an epoch's last batch it is saved in a moment anyway, when it has been validated.
+        if is_whole_step and not trainer.is_last_batch and self._is_told(trainer):
+            trainer.save_checkpoint(self.path)
+            self._stop(trainer)
+
+    def _is_told(self, trainer: Trainer) -> bool:
+        """Whether any device was told to stop: all of them do so after the same step."""
+        told = self.told is not None
+        return trainer.strategy.reduce_boolean_decision(told, all=False) if trainer.world_size > 1 else told
+
+    def _stop(self, trainer: Trainer) -> None:
+        number = signal.Signals(self.told or signal.SIGTERM)
+        if trainer.is_global_zero:
+            saved = f"saved {self.path}. Go on with resume=last" if trainer.global_step else "before its first step"
+            print(f"dlcpose: stopped by {number.name}, {saved}.", file=sys.stderr, flush=True)
+            if number == getattr(signal, "SIGUSR1", None) and "SLURM_JOB_ID" in os.environ:
+                requeue()
+        raise SystemExit(128 + number)

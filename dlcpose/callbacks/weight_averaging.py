@@ -1,0 +1,91 @@
+"""Averages of the weights over the steps of a run: what is validated, drawn and kept are the averages."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import WeightAveraging
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from dlcpose.structures.errors import ConfigError
+
+
+class AveragedWeights(WeightAveraging):
+    """Lightning's WeightAveraging, but as long as nothing has been averaged the weights themselves count.
+
+    Lightning's would validate and save the weights that the run began with. A checkpoint holds the average as its
+    weights, and those that learn beside them, so that a resumed run goes on as one that was never stopped.
+    """
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._follow(pl_module)
+        super().on_validation_epoch_start(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._follow(pl_module)
+        super().on_train_end(trainer, pl_module)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._follow(pl_module)
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+
+    def _follow(self, pl_module: LightningModule) -> None:
+        """Until there is an average, it is what the weights are."""
+        averaged = self._average_model
+        if averaged is not None and not int(averaged.n_averaged):
+            averaged.module.load_state_dict(pl_module.state_dict())
+
+
+class ExponentialMovingAverage(AveragedWeights):
+    """An average that forgets: after every step, `decay` of it and the rest of the new weights.
+
+    Batch-norm's running statistics are averaged too. After n steps the decay is at most (1 + n) / (10 + n), so that a
+    short run's average does not remember how it began (as TensorFlow's ExponentialMovingAverage has it).
+    Raises ConfigError where decay is not from 0 to below 1.
+    """
+
+    def __init__(self, *, decay: float = 0.999) -> None:
+        if not 0 <= decay < 1:
+            raise ConfigError(f"callbacks.ema.decay: expected a share from 0 to below 1, got {decay}.")
+
+        def average(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor) -> None:
+            steps = int(count)
+            update = get_ema_multi_avg_fn(min(decay, (1 + steps) / (10 + steps)))  # type: ignore[no-untyped-call]
+            update(averaged, current, count)
+
+        super().__init__(multi_avg_fn=average)
+
+
+class StochasticWeightAverage(AveragedWeights):
+    """The plain mean of the weights at the end of each epoch, from `start`, a share of the run, on.
+
+    Wants a learning rate that stays high to the end: scheduler=constant, or scheduler.floor. Batch-norm's running
+    statistics are averaged too, which stands in for the paper's last pass over the data.
+    Raises ConfigError where start is not from 0 to below 1, or the run has no end to take a share of.
+    Source: Izmailov et al. 2018 (Averaging Weights Leads to Wider Optima and Better Generalization), algorithm 1.
+    """
+
+    def __init__(self, *, start: float = 0.75) -> None:
+        if not 0 <= start < 1:
+            raise ConfigError(f"callbacks.swa.start: expected a share of the run from 0 to below 1, got {start}.")
+        super().__init__()
+        self.start, self.first_step, self.is_due = start, 0.0, False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        steps = trainer.estimated_stepping_batches
+        if not math.isfinite(steps):
+            raise ConfigError("callbacks.swa.start: a share of a run without end is not known. Set trainer.max_epochs.")
+        self.first_step = self.start * steps
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        # Validation comes before Lightning's hook for the end of an epoch, so the last batch is the time.
+        self.is_due = trainer.is_last_batch and trainer.global_step > self.first_step
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        """Whether the weights after this step are part of the mean."""
+        return step_idx is not None and self.is_due

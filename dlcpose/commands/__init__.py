@@ -1,1 +1,0 @@
-"""The commands: each a plot of build, run and report."""

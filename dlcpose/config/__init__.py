@@ -1,0 +1,1 @@
+"""Composing configs with Hydra, and explaining what does not compose."""

@@ -1,0 +1,1 @@
+"""Rendered animals with exact labels."""

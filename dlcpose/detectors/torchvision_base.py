@@ -1,0 +1,103 @@
+"""What torchvision's detectors share: they normalise and resize by themselves, and answer differently while training."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from dlcpose.detectors.base import Boxes, BoxRule, Detector, DetectorTraining, batch_by_size
+from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.errors import CheckpointError
+
+CLASSES = 2  # background and animal
+
+
+class TorchvisionDetector(Detector):
+    """One of torchvision's detection networks, for a single class.
+
+    network: as torchvision builds it without any weights, to find max_animals at most. coco_weights: fetches those
+    trained on COCO, None to start at random; what speaks of COCO's classes starts at random in any case. checkpoint: of
+    a detector's run.
+    Raises CheckpointError where COCO's weights cannot be fetched.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        boxes: BoxRule,
+        *,
+        max_animals: int,
+        coco_weights: Callable[[], dict[str, Tensor]] | None,
+        training: DetectorTraining | None,
+        checkpoint: str | None,
+    ) -> None:
+        super().__init__(boxes, training)
+        # Always built without weights and filled afterwards: torchvision builds other layers where it knows of weights,
+        # and what is read from a checkpoint would not be what was trained.
+        self.network, self.max_animals = network, max_animals
+        if checkpoint is not None:
+            self.load(checkpoint)
+        elif coco_weights is not None:
+            _fill(network, _fetched(coco_weights, type(self).__name__))
+
+    def losses(self, batch: PoseBatch) -> dict[str, Tensor]:
+        """torchvision's own losses; batch-norm's statistics only change while training."""
+        with _answering_with_losses(self.network):
+            frames = [
+                image[:, :h, :w].float() / 255 for image, (h, w) in zip(batch.images, batch.own_sizes, strict=True)
+            ]
+            found: dict[str, Tensor] = self.network(frames, self._targets(batch))
+        return {name.removeprefix("loss_"): value for name, value in found.items()}
+
+    def detect(self, batch: PoseBatch) -> list[Boxes]:
+        """The boxes in each frame."""
+        return batch_by_size(batch, self._find)
+
+    def _find(self, frames: Tensor) -> list[Boxes]:
+        # torchvision counts pixels from the corner of the first one.
+        each = self.network(list(frames.float() / 255))
+        return [Boxes(found["boxes"].float() - 0.5, found["scores"].float()) for found in each]
+
+    def _targets(self, batch: PoseBatch) -> list[dict[str, Tensor]]:
+        known = [boxes[~boxes.isnan().any(dim=-1)] + 0.5 for boxes in self.gt_boxes(batch)]
+        return [
+            {"boxes": boxes, "labels": torch.ones(len(boxes), dtype=torch.int64, device=boxes.device)}
+            for boxes in known
+        ]
+
+
+@contextlib.contextmanager
+def _answering_with_losses(network: nn.Module) -> Iterator[None]:
+    """Within it the network answers as in training, also where it is in evaluation: but for its batch-norm layers."""
+    if network.training:
+        yield
+        return
+    for module in network.modules():
+        module.training = not isinstance(module, _BatchNorm)
+    try:
+        yield
+    finally:
+        network.eval()
+
+
+def _fetched(coco_weights: Callable[[], dict[str, Tensor]], name: str) -> dict[str, Tensor]:
+    try:
+        return coco_weights()
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f"detector.pretrained=true: the COCO weights of {name} cannot be fetched ({type(error).__name__}). Two ways "
+            "out: detector.checkpoint=FILE of a detector trained elsewhere, or detector.pretrained=false to start at random."
+        ) from error
+
+
+def _fill(network: nn.Module, state: dict[str, Tensor]) -> None:
+    """Put COCO's weights into a network, but for those of COCO's classes, whose shapes are others."""
+    own: dict[str, Any] = network.state_dict()
+    fitting = {name: value for name, value in state.items() if name in own and value.shape == own[name].shape}
+    fresh = [name for name in own if name not in fitting and not name.endswith("num_batches_tracked")]
+    if strange := [name for name in fresh if "predictor" not in name and "classification_head" not in name]:
+        raise CheckpointError(f"detector.pretrained=true: torchvision's weights lack {strange[0]}. Update torchvision.")
+    network.load_state_dict(fitting, strict=False)

@@ -1,0 +1,105 @@
+"""MLflow: a SQLite store in the run folder, or any other store or server that its address names."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas
+import yaml
+from pytorch_lightning.loggers import MLFlowLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from dlcpose.loggers.base import ExperimentTracker
+from dlcpose.structures.sample import Image
+
+KEPT = (
+    *("environment.txt", "split.json", "evaluation/metrics.json", "evaluation/per_keypoint.csv"),
+    "evaluation/report.html",
+)
+CHECKPOINT = "checkpoints/best.ckpt"
+RECORD = "mlflow_run.json"  # in the run folder: which run of which store it is
+
+
+class MlflowTracker(ExperimentTracker, MLFlowLogger):
+    """Metrics, parameters, pictures; the config, the report and the best checkpoint as artifacts.
+
+    save_dir: the run folder. tracking_uri: a server's address or a store of MLflow's, which then knows where artifacts
+    go; null is mlflow.db in the run folder, with artifacts in mlflow/ beside it. checkpoint: whether it is kept there.
+    A run that goes on in its folder goes on under its id. Parameters stay as it began: MLflow lets none change.
+    """
+
+    def __init__(
+        self,
+        save_dir: str,
+        *,
+        experiment_name: str,
+        run_name: str,
+        tracking_uri: str | None = None,
+        checkpoint: bool = True,
+    ) -> None:
+        super().__init__(
+            experiment_name,
+            run_name,
+            tracking_uri=tracking_uri or f"sqlite:///{save_dir}/mlflow.db",
+            artifact_location=None if tracking_uri else f"{save_dir}/mlflow",
+            run_id=_earlier_id(Path(save_dir), tracking_uri),
+        )
+        self.checkpoint = checkpoint
+        self.folder, self.store = Path(save_dir), tracking_uri
+
+    @rank_zero_only
+    def begin(self, facts: Mapping[str, Any]) -> None:
+        known = self._gone_on_with()
+        (parameters,) = pandas.json_normalize(dict(facts["config"]), sep="/").to_dict("records")
+        self.log_hyperparams({str(name): value for name, value in parameters.items() if name not in known})
+        client, run_id = self.experiment, self.run_id
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / RECORD).write_text(json.dumps({"tracking_uri": self.store, "run_id": run_id}))
+        for name in ("config", "overrides", "environment"):
+            client.log_text(run_id, yaml.safe_dump(facts[name], sort_keys=False), f"{name}.yaml")
+        client.set_tag(run_id, "mlflow.source.git.commit", facts["git"])
+
+    def _gone_on_with(self) -> dict[str, str]:
+        """The parameters of the earlier run of this folder, which is told to be running; none where there is none."""
+        from mlflow.exceptions import MlflowException
+
+        if self._run_id is None:
+            return {}
+        try:
+            earlier = self.experiment.get_run(self._run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            earlier = None
+        if earlier is None or earlier.info.lifecycle_stage == "deleted":  # by somebody: a new one is made
+            self._run_id, self._initialized, self._experiment_id = None, False, None
+            return {}
+        self.experiment.update_run(self._run_id, status="RUNNING")
+        return dict(earlier.data.params)
+
+    @rank_zero_only
+    def show(self, name: str, picture: Image, step: int) -> None:
+        self.experiment.log_image(self.run_id, picture, key=name.replace("/", "_"), step=step)
+
+    @rank_zero_only
+    def end(self, facts: Mapping[str, Any], figures: Mapping[str, float], run_dir: Path) -> None:
+        self.log_metrics(figures)
+        for name in KEPT + ((CHECKPOINT,) if self.checkpoint else ()):
+            path, folder = run_dir / name, str(Path(name).parent)
+            if path.is_file():
+                self.experiment.log_artifact(self.run_id, str(path), None if folder == "." else folder)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        # MLflow's names have no @, and Lightning would leave it out: pck@0.1 and pck0.1 would be the same.
+        super().log_metrics({name.replace("@", "_at_"): value for name, value in metrics.items()}, step)
+
+
+def _earlier_id(folder: Path, tracking_uri: str | None) -> str | None:
+    """The id of the run that this folder has had in the same store."""
+    try:
+        kept = json.loads((folder / RECORD).read_text())
+    except (OSError, ValueError):
+        return None
+    return str(kept["run_id"]) if kept.get("tracking_uri") == tracking_uri else None

@@ -1,0 +1,68 @@
+"""Weights & Biases, online or as a folder that `wandb sync` sends later."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from dlcpose.loggers.base import ExperimentTracker
+from dlcpose.structures.sample import Image
+
+KEPT = ("checkpoints/best.ckpt", "environment.txt", "split.json", "evaluation/metrics.json", "evaluation/report.html")
+
+
+class WandbTracker(ExperimentTracker, WandbLogger):
+    """Metrics, pictures, config and final figures; at the end the best checkpoint and the report as an artifact.
+
+    save_dir: the run folder; wandb's own files go to wandb/ in it. offline: neither network nor key is needed.
+    checkpoint: whether the artifact is made. A run that goes on in its folder goes on under its id.
+    """
+
+    def __init__(
+        self, save_dir: str, *, project: str, name: str, offline: bool = False, checkpoint: bool = True
+    ) -> None:
+        # Given to wandb.init itself: Lightning's `offline` would set it for every later run of the process.
+        super().__init__(
+            name, save_dir, version=_earlier_id(Path(save_dir)), project=project, mode="offline" if offline else None
+        )
+        self.checkpoint = checkpoint
+
+    @rank_zero_only
+    def begin(self, facts: Mapping[str, Any]) -> None:
+        rest = {name: value for name, value in facts.items() if name != "config"}
+        self.experiment.config.update({**facts["config"], "dlcpose": rest}, allow_val_change=True)
+
+    @rank_zero_only
+    def show(self, name: str, picture: Image, step: int) -> None:
+        self.log_image(name, [picture], step=step)
+
+    @rank_zero_only
+    def end(self, facts: Mapping[str, Any], figures: Mapping[str, float], run_dir: Path) -> None:
+        import wandb
+
+        run = self.experiment
+        run.summary.update(dict(figures))
+        if not self.checkpoint:
+            return
+        known = {name: value for name, value in figures.items() if math.isfinite(value)}  # JSON has no other numbers
+        artifact = wandb.Artifact(f"{run.id}-run", type="model", metadata=known)
+        for path in (run_dir / name for name in KEPT):
+            if path.is_file():
+                # "immutable": the file is read where it lies, else it would be copied to the user's home until it is sent.
+                artifact.add_file(str(path), policy="immutable")
+        run.log_artifact(artifact)
+
+    @rank_zero_only
+    def close(self, succeeded: bool) -> None:
+        # The next job of a sweep would go on in the same wandb run.
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=0 if succeeded else 1)
+
+
+def _earlier_id(folder: Path) -> str | None:
+    """The id of the youngest run that wandb has kept in a folder: offline-run-<date>_<time>-<id>, or run-..."""
+    kept = sorted(folder.glob("wandb/*run-*-*"), key=lambda path: path.stat().st_mtime)
+    return kept[-1].name.rpartition("-")[2] if kept else None

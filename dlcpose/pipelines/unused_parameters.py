@@ -1,0 +1,30 @@
+"""Which weights no answer depends on."""
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+
+def unused_parameters(network: nn.Module, image_size: tuple[int, int]) -> list[str]:
+    """Names of the weights that no output of a network depends on, such as layers that feed branches nobody reads.
+
+    Nothing is computed: a pass over tensors without content finds what is connected. image_size: (height, width) of an
+    image that it can take. None are named of a network that cannot be followed so.
+    """
+    weights = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+    empty = {name: torch.empty_like(weight, device="meta", requires_grad=True) for name, weight in weights.items()}
+    frozen = {name: weight for name, weight in network.named_parameters() if name not in weights}
+    fixed = {name: torch.empty_like(value, device="meta") for name, value in {**frozen, **_buffers(network)}.items()}
+    images = torch.empty((2, 3, *image_size), device="meta")
+    try:
+        outputs = torch.func.functional_call(network, {**empty, **fixed}, (images,))
+    except (TypeError, ValueError, RuntimeError, NotImplementedError):  # it wants more than images, or looks at values
+        return []
+    leaves = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.requires_grad]
+    whole = torch.stack([leaf.float().sum() for leaf in leaves]).sum()
+    gradients = torch.autograd.grad(whole, list(empty.values()), allow_unused=True)
+    return [name for name, gradient in zip(empty, gradients, strict=True) if gradient is None]
+
+
+def _buffers(network: nn.Module) -> dict[str, Tensor]:
+    return dict(network.named_buffers())

@@ -1,0 +1,258 @@
+"""Drawings of a comparison as SVG, for a page that is light or dark: colours are the page's own variables.
+
+Every mark carries its setting's number (`data-s`), by which the page shows one setting in all drawings at once.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+from dlcpose.reports.comparison import Comparison, Run, Setting, short_key, value_of
+from dlcpose.reports.figure_texts import figure_text
+
+SHADES = 8  # settings with a colour of their own: the best ones
+LOG_FROM = 10.0  # a range this many times its lower end is drawn on a logarithmic axis
+WIDTH, HEIGHT = 420.0, 250.0
+
+
+class Frame(NamedTuple):
+    """The rectangle that marks are drawn in, in the drawing's units."""
+
+    left: float = 48
+    top: float = 10
+    right: float = WIDTH - 12
+    bottom: float = HEIGHT - 40
+
+
+class Axis(NamedTuple):
+    """From a value to its share of an axis's length, with the values that are written beside it."""
+
+    share: Callable[[float], float]
+    ticks: tuple[float, ...]
+
+
+def axis_over(values: Sequence[float], *, pad: float = 0.04, even: bool = False) -> Axis:
+    """An axis that shows all values, logarithmic where they span much unless even; a single value lies in its middle."""
+    low, high = min(values), max(values)
+    if not even and low > 0 and high / low >= LOG_FROM:
+        a, b = math.log10(low), math.log10(high)
+        margin = pad * (b - a)
+        a, b = a - margin, b + margin
+        ticks = [
+            f * 10**e for e in range(math.floor(a), math.ceil(b) + 1) for f in ((1, 2, 5) if b - a < 2.5 else (1,))
+        ]
+        return Axis(lambda value: (math.log10(value) - a) / (b - a), tuple(t for t in ticks if a <= math.log10(t) <= b))
+    if low == high:
+        return Axis(lambda value: 0.5, (low,))
+    margin = pad * (high - low)
+    a, b = low - margin, high + margin
+    step = 10 ** math.floor(math.log10((b - a) / 3))
+    step = next(step * factor for factor in (1, 2, 5, 10) if (b - a) / (step * factor) <= 5.5)
+    first = math.ceil(a / step)
+    ticks = [place * step for place in range(first, math.floor(b / step) + 1)]
+    return Axis(lambda value: (value - a) / (b - a), tuple(ticks))
+
+
+def shade(place: int) -> str:
+    """The colour of a setting by its place in the ranking."""
+    return f"var(--s{place})" if place < SHADES else "var(--rest)"
+
+
+def places(made: Comparison) -> dict[str, int]:
+    """Of each run's folder, the place of its setting."""
+    return {str(run.folder): place for place, setting in enumerate(made.settings) for run in setting.runs}
+
+
+def number_label(value: float) -> str:
+    """A number as short as it can be on an axis."""
+    return f"{value:.4g}".replace("e-0", "e-").replace("e+0", "e")
+
+
+def learning_curves(made: Comparison, name: str) -> str | None:
+    """A figure over the epochs of every run, the mean over seeds drawn strongly; None where no run has it."""
+    lines = {run: [(e, v) for e, v in run.curves.get(name, ()) if math.isfinite(v)] for run in _by_rank(made)[::-1]}
+    lines = {run: line for run, line in lines.items() if line} if lines else {}
+    if not lines:
+        return None
+    frame = Frame()
+    x = axis_over([epoch + 1 for line in lines.values() for epoch, _ in line], pad=0.02, even=True)
+    y = axis_over([value for line in lines.values() for _, value in line])
+
+    def at(epoch: float, value: float) -> str:
+        return f"{_x(frame, x, epoch + 1):.1f},{_y(frame, y, value):.1f}"
+
+    marks = [_axes(frame, x, y, "epoch", name)]
+    for place, setting in reversed(list(enumerate(made.settings))):
+        own = [lines[run] for run in setting.runs if run in lines]
+        strong = own if len(own) == 1 else [_mean_line(own)] if own else []
+        for kind, each in (("thin", own if len(own) > 1 else []), ("line", strong)):
+            for line in each:
+                points = " ".join(at(*point) for point in line)
+                tail = f'<circle class="dot" cx="{at(*line[-1]).split(",")[0]}" cy="{at(*line[-1]).split(",")[1]}" r="2.6"/>'
+                marks.append(
+                    f'<g data-s="{place}" style="--c:{shade(place)}"><title>{escape(words_of(made, setting))}</title>'
+                    f'<polyline class="{kind}" points="{points}"/>{tail if kind == "line" else ""}</g>'
+                )
+    return _svg(marks)
+
+
+def cost_against_figure(made: Comparison, cost: str, words: str, divisor: float) -> str | None:
+    """Each setting's figure over its cost, with its spread; None where fewer than two settings have both."""
+    own = [
+        (place, setting, setting.costs[cost].mean / divisor)
+        for place, setting in enumerate(made.settings)
+        if made.ranked_by in setting.figures and cost in setting.costs
+    ]
+    if len({price for _, _, price in own}) < 2:
+        return None
+    frame = Frame()
+    x = axis_over([price for _, _, price in own], pad=0.08)
+    y = axis_over([value for _, setting, _ in own for value in setting.figures[made.ranked_by].values])
+    marks = [_axes(frame, x, y, words, made.ranked_by)]
+    for place, setting, price in reversed(own):
+        across, spread = _x(frame, x, price), setting.figures[made.ranked_by]
+        ends = [_y(frame, y, value) for value in (min(spread.values), max(spread.values))]
+        marks.append(
+            f'<g data-s="{place}" style="--c:{shade(place)}"><title>{escape(words_of(made, setting))}: '
+            f"{number_label(spread.mean)}, {number_label(price)} {escape(words)}</title>"
+            f'<line class="whisker" x1="{across:.1f}" x2="{across:.1f}" y1="{ends[0]:.1f}" y2="{ends[1]:.1f}"/>'
+            f'<circle class="point" cx="{across:.1f}" cy="{_y(frame, y, spread.mean):.1f}" r="6"/></g>'
+        )
+    return _svg(marks)
+
+
+def parallel_coordinates(made: Comparison) -> str | None:
+    """Each finished run as a line over its settings and its figures, of which the better is the higher.
+
+    None where nothing differs.
+    """
+    runs = [run for run in _by_rank(made) if run.status == "finished" and made.ranked_by in run.figures]
+    if len(runs) < 2 or not made.columns:
+        return None
+    scales = [(key, _scale([value_of(run, key) for run in runs])) for key in made.columns]
+    scales += [
+        (name, _scale([run.figures[name] for run in runs], falls=made.falls_for(name)))
+        for name in dict.fromkeys((made.ranked_by, *made.figures[1:2]))
+        if all(math.isfinite(run.figures.get(name, math.nan)) for run in runs)
+    ]
+    width, top, bottom = max(1080.0, 170.0 * len(scales)), 44.0, 272.0
+    marks, heights = [], []
+    for place, (name, scale) in enumerate(scales):
+        across = 40 + place * (width - 170) / max(1, len(scales) - 1)
+        heights.append([(across, bottom - share * (bottom - top)) for share in scale.shares])
+        marks.append(_pole(name, across, scale, top, bottom))
+    where = places(made)
+    lines = []
+    for number, run in reversed(list(enumerate(runs))):
+        place = where[str(run.folder)]
+        points = " ".join(f"{axis[number][0]:.1f},{axis[number][1]:.1f}" for axis in heights)
+        lines.append(
+            f'<g data-s="{place}" style="--c:{shade(place)}"><title>{escape(run.name)}</title>'
+            f'<polyline class="line soft" points="{points}"/></g>'
+        )
+    return _svg([*lines, *marks], width, 290.0)
+
+
+def _pole(name: str, across: float, scale: "Scale", top: float, bottom: float) -> str:
+    parts = [
+        f'<text class="name" x="{across:.1f}" y="20">{escape(name)}</text>',
+        f'<line class="pole" x1="{across:.1f}" x2="{across:.1f}" y1="{top}" y2="{bottom}"/>',
+    ]
+    for text, share in scale.labels:
+        height = bottom - share * (bottom - top) + 4
+        parts.append(f'<text class="tick halo" x="{across + 7:.1f}" y="{height:.1f}">{escape(text)}</text>')
+    return "".join(parts)
+
+
+class Scale(NamedTuple):
+    """Where each run lies on an upright axis, from 0 to 1, and what is written at it."""
+
+    shares: list[float]
+    labels: list[tuple[str, float]]
+
+
+def _scale(values: Sequence[Any], *, falls: bool = False) -> Scale:
+    """Numbers by their size, the lowest highest where they should fall; all else evenly, the first highest."""
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        axis = axis_over([float(value) for value in values], pad=0.0)
+        few = sorted(set(values))
+        written = few if len(few) <= 5 else [t for t in axis.ticks if min(values) <= t <= max(values)]
+
+        def share(value: float) -> float:
+            return 1 - axis.share(value) if falls else axis.share(value)
+
+        return Scale([share(value) for value in values], [(number_label(value), share(value)) for value in written])
+    texts = [value_label(value) for value in values]
+    known = list(dict.fromkeys(texts))
+    at = {text: 1 - (place + 0.5) / len(known) for place, text in enumerate(known)}
+    return Scale([at[text] for text in texts], list(at.items()))
+
+
+def words_of(made: Comparison, setting: Setting) -> str:
+    """A setting in words: its values in the columns."""
+    pairs = zip(made.columns, setting.values, strict=True)
+    return ", ".join(f"{short_key(key)} {value_label(value)}" for key, value in pairs) or setting.runs[0].name
+
+
+def value_label(value: Any) -> str:
+    """A setting's value as it is shown."""
+    if value is None:
+        return "–"
+    return (
+        number_label(value)
+        if isinstance(value, float)
+        else str(value).lower()
+        if value is True or value is False
+        else str(value)
+    )
+
+
+def _by_rank(made: Comparison) -> list[Run]:
+    return [run for setting in made.settings for run in setting.runs]
+
+
+def _mean_line(lines: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
+    """The mean over runs at the epochs that all of them have."""
+    tables = [dict(line) for line in lines]
+    shared = sorted(set.intersection(*(set(table) for table in tables)))
+    return [(epoch, sum(table[epoch] for table in tables) / len(tables)) for epoch in shared] or list(lines[0])
+
+
+def _x(frame: Frame, axis: Axis, value: float) -> float:
+    return frame.left + axis.share(value) * (frame.right - frame.left)
+
+
+def _y(frame: Frame, axis: Axis, value: float) -> float:
+    return frame.bottom - axis.share(value) * (frame.bottom - frame.top)
+
+
+def _axes(frame: Frame, x: Axis, y: Axis, x_name: str, y_name: str) -> str:
+    across = [tick for tick in x.ticks if x_name != "epoch" or tick == int(tick)]
+    parts = [
+        f'<line class="grid" x1="{frame.left}" x2="{frame.right}" y1="{_y(frame, y, t):.1f}" y2="{_y(frame, y, t):.1f}"/>'
+        f'<text class="tick" text-anchor="end" x="{frame.left - 7}" y="{_y(frame, y, t) + 4:.1f}">{number_label(t)}</text>'
+        for t in y.ticks
+    ]
+    parts += [
+        f'<text class="tick" text-anchor="middle" x="{_x(frame, x, t):.1f}" y="{frame.bottom + 17}">{number_label(t)}</text>'
+        for t in across
+    ]
+    middle = (frame.left + frame.right) / 2
+    parts.append(
+        f'<text class="tick" text-anchor="middle" x="{middle}" y="{frame.bottom + 34}">{escape(x_name)}</text>'
+    )
+    parts.append(f"<title>{escape(y_name)} over {escape(x_name)}</title>")
+    return "".join(parts)
+
+
+def _svg(marks: Sequence[str], width: float = WIDTH, height: float = HEIGHT) -> str:
+    return f'<svg viewBox="0 0 {width:g} {height:g}" role="img">{"".join(marks)}</svg>'
+
+
+def figure_title(name: str) -> str:
+    """What a figure is called, and on which frames: those of validation have val/ before their name."""
+    group, _, rest = name.rpartition("/")
+    title = figure_text(rest, math.nan).title
+    title = title[:1].upper() + title[1:]
+    return {"val": f"{title} (validation)", "train": f"{title} (training)"}.get(group, title)

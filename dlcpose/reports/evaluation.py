@@ -1,0 +1,236 @@
+"""What an evaluation leaves behind: figures, tables, COCO files, pictures, and one page that shows them."""
+
+import csv
+import io
+import json
+import logging
+import math
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from rich.table import Table
+
+from dlcpose.datasets.base import LabelledFrames
+from dlcpose.exporters.coco import arena_results, coco_labels, coco_results, image_ids
+from dlcpose.metrics.matching import MatchedAnimals, labelled_animals, match_frames
+from dlcpose.metrics.per_keypoint import Row, per_keypoint
+from dlcpose.reports.evaluation_page import Shown, render_report
+from dlcpose.reports.figure_texts import in_words, number_text
+from dlcpose.structures.instances import PosePrediction
+from dlcpose.structures.sample import Image
+from dlcpose.visualization.pictures import add_legend, contact_sheet, crop_around, draw_poses, write_atomic, write_png
+from dlcpose.visualization.plots import plot_learning
+
+logger = logging.getLogger(__name__)
+Array = npt.NDArray[Any]
+WORST, TYPICAL = 8, 4  # pictures shown in the report
+CLOSE_SIDE = 560  # px of each
+
+
+def write_evaluation(
+    folder: Path,
+    *,
+    data: LabelledFrames,
+    indices: Sequence[int],
+    predictions: Sequence[PosePrediction],
+    figures: Mapping[str, float],
+    title: str,
+    pictures: int = 200,
+) -> None:
+    """Write an evaluation of the frames `indices`; predictions[i] belongs to data.frames[indices[i]].
+
+    The folder gets metrics.json (what is not defined is null), per_keypoint.csv, predictions.json and labels.json
+    (COCO; with unique_predictions.json where there are points of the arena), pictures/ of at most `pictures` frames,
+    evenly chosen, worst.png, and report.html. All is written beside it and renamed at the end; an evaluation that was
+    there before is replaced. Raises ValueError when predictions and frames do not belong together.
+    """
+    frames = [data.frames[index] for index in indices]
+    pairs = match_frames(predictions, frames, data.skeleton)
+    if sizeless := int(np.isnan(pairs.sizes).sum()):
+        logger.warning(
+            "%d of %d animals are labelled at fewer than two places and so have no size: PCK leaves them out, "
+            "and OKS counts them as found only within about a pixel unless the data states their area.",
+            sizeless,
+            len(pairs.sizes),
+        )
+    rows = per_keypoint(predictions, frames, data.skeleton)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        _write_json(partial / "metrics.json", {name: _defined(value) for name, value in figures.items()}, indent=2)
+        write_atomic(partial / "per_keypoint.csv", _as_csv(rows).encode())
+        _write_coco(partial, data, indices, predictions)
+        drawn = _write_pictures(partial / "pictures", data, indices, predictions, pictures)
+        worst, typical = _examples(data, indices, predictions, pairs)
+        if worst:
+            sheet = contact_sheet([each.image for each in worst], [each.caption for each in worst], tile=400)
+            write_png(partial / "worst.png", add_legend(sheet, data.skeleton))
+        page = render_report(title, figures, rows, data.skeleton, pairs, worst, typical, (drawn, len(frames)))
+        write_atomic(partial / "report.html", page.encode())
+        _replace(folder, partial)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def headline(figures: Mapping[str, float]) -> Table:
+    """The figures as a table for the screen."""
+    table = Table("figure", "value", "name", "what it is", header_style="bold", title_justify="left")
+    table.columns[1].justify = "right"
+    for text in in_words(figures):
+        table.add_row(text.title, text.value, text.name, text.note)
+    return table
+
+
+def learning_curve(metrics_csv: Path, png: Path) -> None:
+    """Draw the learning curve of a run from what Lightning's CSVLogger wrote, where rows hold one series each.
+
+    A file without a finished epoch leaves no picture and a warning.
+    """
+    try:
+        table = pd.read_csv(metrics_csv)
+    except pd.errors.EmptyDataError:
+        table = pd.DataFrame()
+    if "epoch" not in table and "step" in table:
+        table = table.assign(epoch=table["step"])
+    series = [name for name in table.columns if name.startswith(("train/", "val/"))]
+    if "epoch" not in table or not series or table[series].isna().all(axis=None):
+        logger.warning("%s: no epoch was logged, so there is no learning curve.", metrics_csv)
+        return
+    write_atomic(png, plot_learning(table))
+
+
+def errors_of_frames(pairs: MatchedAnimals) -> Array:
+    """The mean error of each frame, NaN without labels: (F,) pixels.
+
+    A keypoint that was not found counts as far off as it could be: its animal's size, where there is one.
+    """
+    errors = np.where(np.isnan(pairs.errors), pairs.sizes[:, None], pairs.errors)
+    known = pairs.labelled & ~np.isnan(errors)
+    count = len(pairs.false_positives)
+    sums = np.bincount(pairs.frames, np.where(known, errors, 0.0).sum(axis=1), count)
+    numbers = np.bincount(pairs.frames, known.sum(axis=1), count)
+    return np.where(numbers > 0, sums / np.maximum(numbers, 1), np.nan)
+
+
+def _write_coco(
+    folder: Path, data: LabelledFrames, indices: Sequence[int], predictions: Sequence[PosePrediction]
+) -> None:
+    labels = coco_labels(data, indices)
+    ids = image_ids(labels)
+    _write_json(folder / "labels.json", labels)
+    _write_json(folder / "predictions.json", coco_results(predictions, ids))
+    if data.skeleton.unique:
+        _write_json(folder / "unique_predictions.json", arena_results(predictions, ids))
+
+
+def _write_pictures(
+    folder: Path, data: LabelledFrames, indices: Sequence[int], predictions: Sequence[PosePrediction], most: int
+) -> int:
+    """Draw frames, evenly chosen where there are more than `most`; returns how many were drawn."""
+    chosen = np.unique(np.linspace(0, len(indices) - 1, min(most, len(indices))).round().astype(int))
+    names = picture_names([data.frames[index].key for index in indices])
+    for place in chosen.tolist():
+        picture = _draw(data, indices[place], predictions[place])
+        write_png(folder / f"{names[place]}.png", add_legend(picture, data.skeleton))
+    if len(chosen) < len(indices):
+        logger.info("%d of %d frames were drawn. Raise the number of pictures for more.", len(chosen), len(indices))
+    return len(chosen)
+
+
+def picture_names(keys: Sequence[str]) -> list[str]:
+    """A file name without suffix for each key, none twice, none that leaves the folder or that a system refuses."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for key in keys:
+        stem = re.sub(r"\.[A-Za-z0-9]{1,5}$", "", key.removeprefix("labeled-data/"))
+        name = base = re.sub(r"[^\w.-]+", "_", stem).strip("._")[-120:] or "frame"
+        number = 2
+        while name.lower() in taken:
+            name, number = f"{base}_{number}", number + 1
+        taken.add(name.lower())
+        names.append(name)
+    return names
+
+
+def _examples(
+    data: LabelledFrames, indices: Sequence[int], predictions: Sequence[PosePrediction], pairs: MatchedAnimals
+) -> tuple[list[Shown], list[Shown]]:
+    """Close looks at the worst frames, worst first, and at those nearest the median."""
+    errors = errors_of_frames(pairs)
+    false_negatives = np.bincount(pairs.frames[~pairs.matched], minlength=len(errors))
+    falling = [int(f) for f in np.argsort(-np.nan_to_num(errors, nan=-1.0), kind="stable") if not math.isnan(errors[f])]
+    worst = falling[: min(WORST, (len(falling) + 1) // 2)]
+    rest = [f for f in falling if f not in worst]
+    middle = np.median(errors[falling]) if falling else 0.0
+    typical = sorted(sorted(rest, key=lambda f: abs(errors[f] - middle))[:TYPICAL])
+
+    def shown(f: int) -> Shown:
+        counts = [(false_negatives[f], "false_negatives"), (pairs.false_positives[f], "false_positives")]
+        also = "".join(f", {count} {what}" for count, what in counts if count)
+        caption = (
+            f"{number_text(errors[f], 1, 'px')}{also} · {data.frames[indices[f]].key.removeprefix('labeled-data/')}"
+        )
+        return Shown(_draw(data, indices[f], predictions[f], closely=True), caption)
+
+    return [shown(f) for f in worst], [shown(f) for f in typical]
+
+
+def _draw(data: LabelledFrames, index: int, prediction: PosePrediction, *, closely: bool = False) -> Image:
+    sample = data[index]
+    gt, found = labelled_animals(sample.labels), prediction.keypoints_in_image
+    arena, arena_labels = prediction.unique_in_image, sample.labels.unique_in_image
+    boxes = prediction.boxes_in_image
+    image, corner = sample.image, np.zeros(2)
+    if closely:
+        shown = (gt.reshape(-1, 2), found.reshape(-1, 2), boxes.reshape(-1, 2))
+        image, corner = crop_around(image, np.concatenate(shown))
+    return draw_poses(
+        image,
+        found - corner,
+        data.skeleton,
+        scores=prediction.keypoint_scores,
+        labels_in_image=gt - corner,
+        unique_in_image=arena - corner,
+        unique_labels_in_image=arena_labels - corner,
+        boxes_in_image=boxes - np.tile(corner, 2),
+        box_scores=prediction.scores,
+        scale=CLOSE_SIDE / max(image.shape[:2]) if closely else None,
+    )
+
+
+def _as_csv(rows: Sequence[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: "" if value != value else value for name, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _write_json(path: Path, content: Any, indent: int | None = None) -> None:
+    write_atomic(path, (json.dumps(content, indent=indent, allow_nan=False) + "\n").encode())
+
+
+def _defined(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _replace(folder: Path, fresh: Path) -> None:
+    """Put `fresh` in the place of `folder`, which is away for no longer than a rename takes."""
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    if folder.exists():
+        folder.rename(old)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,98 @@
+"""The page that shows an evaluation: one file that needs no other and no network."""
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from dlcpose.metrics.matching import MatchedAnimals
+from dlcpose.metrics.per_keypoint import Row
+from dlcpose.reports.figure_texts import figure_text, in_words, number_text
+from dlcpose.structures.sample import Image
+from dlcpose.structures.skeleton import Skeleton
+from dlcpose.visualization.pictures import encoded, keypoint_colors
+from dlcpose.visualization.plots import plot_errors, plot_scores
+
+HEADLINE = ("mean_error_px", "pck@0.1", "oks_ap", "false_negatives", "false_positives", "images_per_s")
+CONFIDENCE = 0.6  # where the figures name no cutoff
+COLUMNS = {  # of the table of keypoints: title, digits
+    "labelled": ("labelled", 0),
+    "mean_error_px": ("mean error (px)", 2),
+    "median_error_px": ("median (px)", 2),
+    "rmse_px": ("RMSE (px)", 2),
+    "pck@0.05": ("PCK 0.05", 3),
+    "pck@0.1": ("PCK 0.1", 3),
+    "mean_score": ("mean score", 3),
+    "false_negatives": ("not found", 0),
+}
+
+
+class Shown(NamedTuple):
+    """A picture and the words under it."""
+
+    image: Image
+    caption: str
+
+
+def render_report(
+    title: str,
+    figures: Mapping[str, float],
+    rows: Sequence[Row],
+    skeleton: Skeleton,
+    pairs: MatchedAnimals,
+    worst: Sequence[Shown],
+    typical: Sequence[Shown],
+    drawn: tuple[int, int],
+) -> str:
+    """The page as html. drawn: how many frames the folder of pictures holds, of how many."""
+    # Names come from other people's files: without escaping, a keypoint could bring a script along.
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    plots = [
+        ("How errors are spread", plot_errors(pairs.errors, skeleton.names), "wide"),
+        ("Error against score", plot_scores(pairs.errors, pairs.scores, _cutoff(figures)), "narrow"),
+    ]
+    colors = {name: "rgb({}, {}, {})".format(*rgb) for name, rgb in _colors(skeleton).items()}
+    return environment.get_template("report.html.j2").render(
+        title=title,
+        headline=[figure_text(name, figures[name]) for name in HEADLINE if name in figures],
+        figures=in_words(figures),
+        columns=[title for title, _ in COLUMNS.values()],
+        keypoints=[_cells(row, rows) for row in rows],
+        colors=colors,
+        plots=[(name, _inline(png, "png"), width) for name, png, width in plots],
+        worst=[(_inline(encoded(each.image, ".jpg"), "jpeg"), each.caption) for each in worst],
+        typical=[(_inline(encoded(each.image, ".jpg"), "jpeg"), each.caption) for each in typical],
+        drawn=drawn[0],
+        left_out=drawn[1] - drawn[0],
+    )
+
+
+def _cells(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
+    """A row of the table of keypoints as text, and how long its bar is: its share of the largest mean error."""
+    largest = max(
+        (float(each["mean_error_px"]) for each in rows if not math.isnan(float(each["mean_error_px"]))), default=0
+    )
+    share = float(row["mean_error_px"]) / largest if largest else 0.0
+    return {
+        "name": row["keypoint"],
+        "cells": [number_text(float(row[name]), digits) for name, (_, digits) in COLUMNS.items()],
+        "bar": 0 if math.isnan(share) else round(100 * share),
+    }
+
+
+def _colors(skeleton: Skeleton) -> dict[str, tuple[int, int, int]]:
+    return dict(zip(skeleton.names, keypoint_colors(len(skeleton)), strict=True))
+
+
+def _cutoff(figures: Mapping[str, float]) -> float:
+    prefix = "mean_error_px@"
+    return next((float(name.removeprefix(prefix)) for name in figures if name.startswith(prefix)), CONFIDENCE)
+
+
+def _inline(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

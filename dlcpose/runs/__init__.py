@@ -1,0 +1,1 @@
+"""Run folders, and what of a run survives a kill."""

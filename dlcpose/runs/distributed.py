@@ -1,0 +1,309 @@
+"""One process for each device: started here for one machine, by torchrun or SLURM's srun for several.
+
+In both cases one process alone composes the config, and with it settles the run folder and, in a sweep, the
+hyperparameters; the others are handed what it composed. What Lightning does, running the command of the shell once more
+for each device, gives each its own folder, and within a sweep its own sweep.
+"""
+
+import contextlib
+import json
+import logging
+import logging.config
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlcpose.runs.provenance import OVERRIDES, overrides
+from dlcpose.structures.errors import ConfigError, DlcposeError
+
+if TYPE_CHECKING:
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+Train = Callable[[dict[str, Any]], Any]
+MONTH = timedelta(days=30)  # how long a process waits for the next job of a sweep
+PATIENCE = 120  # seconds that processes have to save themselves when they are told to stop
+
+
+class RankError(DlcposeError):
+    """One of several processes that train together has failed."""
+
+
+def _job(config: dict[str, Any]) -> dict[str, Any]:
+    """What another process has to know of a run to take part in it, and to say of it what this one would."""
+    return {"config": config, "argv": sys.argv, "overrides": overrides(), "logging": _logging()}
+
+
+def _logging() -> dict[str, Any] | None:
+    """How Hydra has set up what is logged, to the screen and to train.log; None outside of Hydra."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    if not HydraConfig.initialized():
+        return None
+    found = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True)
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}
+
+
+def _take_over(job: Mapping[str, Any]) -> None:
+    sys.argv = job["argv"]
+    OVERRIDES.set(tuple(job["overrides"]))
+
+
+# ------------------------------------------------------------------------------------------- processes started here
+
+
+def processes_wanted(config: Mapping[str, Any]) -> int:
+    """How many processes this command has to start: one for each device where there are several, else none.
+
+    Raises ConfigError where several machines are asked for, which only torchrun and SLURM can start.
+    """
+    settings = config["trainer"]
+    devices, nodes = _devices(settings.get("devices", 1), settings["accelerator"]), settings.get("num_nodes", 1)
+    if started_by_others():
+        return 0
+    if nodes != 1:
+        raise ConfigError(
+            f"trainer.num_nodes={nodes}: start it on each machine with torchrun, or with srun under SLURM "
+            "(docs/many_devices.md has the commands)."
+        )
+    return devices if devices > 1 else 0
+
+
+def _devices(devices: Any, accelerator: str) -> int:
+    """How many devices Lightning would take for `trainer.devices`."""
+    if isinstance(devices, list):
+        return len(devices)
+    if isinstance(devices, str) and "," in devices:
+        return len([device for device in devices.split(",") if device.strip()])
+    if str(devices) not in ("auto", "-1"):
+        return int(devices) if str(devices).isdigit() else 1  # else Lightning says what is wrong
+    import torch
+
+    return max(1, torch.cuda.device_count()) if accelerator in ("auto", "gpu", "cuda") else 1
+
+
+def train_in_processes(config: dict[str, Any], count: int) -> Any:
+    """Train in `count` processes of this machine. Returns what the first of them does: the objective.
+
+    Raises RankError, with the reason of the process that failed first, when the others have been ended.
+    """
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    with tempfile.TemporaryDirectory(prefix="dlcpose_") as folder, _as_a_launcher(count):
+        handed = Path(folder) / "run.json"
+        handed.write_text(json.dumps({**_job(config), "parent": os.getpid()}))
+        launch = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=count,
+            run_id=f"dlcpose_{os.getpid()}",
+            rdzv_backend="c10d",
+            rdzv_endpoint="127.0.0.1:0",
+            local_addr="127.0.0.1",
+            max_restarts=0,
+            logs_specs=DefaultLogsSpecs(log_dir=folder),
+        )
+        try:
+            elastic_launch(launch, sys.executable)("-m", "dlcpose.runs.distributed", str(handed))
+        except ChildFailedError as error:
+            rank, failure = error.get_first_failure()
+            said: Any = failure.error_file_data.get("message", failure.message)
+            message = said["message"] if isinstance(said, dict) else said
+            raise RankError(_why(rank, count, failure.exitcode, str(message))) from None
+        except SignalException as told:
+            raise SystemExit(128 + told.sigval) from None
+        return json.loads(handed.with_suffix(".answer").read_text())
+
+
+@contextlib.contextmanager
+def _as_a_launcher(count: int) -> Iterator[None]:
+    """What the processes inherit, and how this one takes signals while they run."""
+    from torch.distributed.elastic.multiprocessing import SignalException
+
+    def hand_on(number: int, frame: Any) -> None:
+        raise SignalException(f"got {number}", sigval=signal.Signals(number))
+
+    before, is_main = dict(os.environ), threading.current_thread() is threading.main_thread()
+    handled = [signal.SIGTERM, signal.SIGINT] + [
+        getattr(signal, name) for name in NOT_ON_WINDOWS if hasattr(signal, name)
+    ]
+    handlers = {number: signal.getsignal(number) for number in handled}
+    logger, level = logging.getLogger("torch.distributed"), logging.getLogger("torch.distributed").level
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in [*sys.path, before.get("PYTHONPATH", "")] if path)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // count)))
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(PATIENCE))
+    logger.setLevel(logging.CRITICAL)  # a process that fails is told of in one line
+    if is_main and hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, hand_on)  # the other signals torch hands on itself
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        os.environ.clear()
+        os.environ.update(before)
+        if is_main:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+
+NOT_ON_WINDOWS = ("SIGUSR1", "SIGHUP", "SIGQUIT")  # torch takes these too
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _why(rank: int, count: int, code: int, message: str) -> str:
+    kind, _, reason = message.partition(": ")
+    if kind == RankError.__name__:
+        return reason
+    if code == -signal.SIGTERM or code == 128 + signal.SIGTERM:
+        return f"process {rank} of {count} was told to stop. Go on with resume=last."
+    if code == -9:
+        return (
+            f"process {rank} of {count} was killed, mostly for want of memory: lower datamodule.batch_size, "
+            "datamodule.workers or datamodule.cache_gb, each of which counts for every process; go on with resume=last."
+        )
+    return f"process {rank} of {count} failed: {message}"
+
+
+def main() -> None:
+    """`python -m dlcpose.runs.distributed FILE`: one process of several that `train_in_processes` started."""
+    from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+    from dlcpose.callbacks.requeue import requeue_on_signal
+    from dlcpose.cli.hydra_main import explained
+    from dlcpose.datasets.datamodule import exit_with_parent
+    from dlcpose.runs.run_json import is_helper
+    from dlcpose.training.experiment import train_here
+
+    handed = Path(sys.argv[1])
+    content = json.loads(handed.read_text())
+    _take_over(content)
+    threading.Thread(target=exit_with_parent, args=(content["parent"],), daemon=True).start()
+    errors = get_error_handler()
+    errors.initialize()
+    if content["logging"] is not None and not is_helper():  # what the first says is what one process alone would say
+        logging.config.dictConfig(content["logging"])
+    try:
+        with requeue_on_signal(asks=not is_helper()):
+            value = train_here(content["config"])
+    except Exception as error:
+        if (reason := explained(error, "train", ())) is None:
+            errors.record_exception(error)
+            raise
+        errors.record_exception(RankError(reason))
+        raise SystemExit(1) from error
+    if os.environ["RANK"] == "0":
+        handed.with_suffix(".answer").write_text(json.dumps(value))
+
+
+# ------------------------------------------------------------------------------------- processes started by others
+
+
+def started_by_others() -> bool:
+    """Whether torchrun or srun started this process as one of several."""
+    return _how_many() > 1
+
+
+def _how_many() -> int:
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return int(os.environ["WORLD_SIZE"])
+    if os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):
+        return 1
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))  # srun says it, a batch script alone has none
+
+
+def _rank() -> int:
+    return int(os.environ["RANK" if "TORCHELASTIC_RUN_ID" in os.environ else "SLURM_PROCID"])
+
+
+def follows() -> bool:
+    """Whether another process composes what this one trains."""
+    return started_by_others() and _rank() > 0
+
+
+class Leader:
+    """Hands the config of each job to the processes that were started with this one; nothing where there are none."""
+
+    store: "TCPStore | None" = None
+    jobs = 0
+
+    def hand_on(self, config: dict[str, Any]) -> None:
+        """Raises ConfigError where the trainer was told of other devices than there are processes."""
+        if not started_by_others():
+            return
+        settings, count = config["trainer"], _how_many()
+        devices, nodes = _devices(settings.get("devices", 1), settings["accelerator"]), settings.get("num_nodes", 1)
+        if devices * nodes != count:
+            raise ConfigError(
+                f"trainer.devices={devices} trainer.num_nodes={nodes}: {count} processes were started, one for each "
+                "device is needed. Say trainer=ddp, with the processes of each machine as trainer.devices and the "
+                "machines as trainer.num_nodes."
+            )
+        self._say(_job(config))
+
+    def end(self) -> None:
+        """Let the others end, where there are any."""
+        if started_by_others():
+            self._say(None)
+            assert self.store is not None
+            if _hosts_store():
+                with contextlib.suppress(RuntimeError):  # one of them has failed
+                    self.store.wait([f"dlcpose/left/{rank}" for rank in range(1, _how_many())], timedelta(seconds=60))
+
+    def _say(self, content: Any) -> None:
+        self.store = self.store or _store(leads=True)
+        self.store.set(f"dlcpose/job/{self.jobs}", json.dumps(content))
+        self.jobs += 1
+
+
+LEADER = Leader()
+
+
+def follow(train: Train) -> None:
+    """Train whatever the first process composes, until it has no more."""
+    from dlcpose.cli.hydra_main import explained, fail
+
+    store, job = _store(leads=False), 0
+    try:
+        while (content := json.loads(store.get(f"dlcpose/job/{job}"))) is not None:
+            job += 1
+            _take_over(content)
+            train(content["config"])
+    except Exception as error:
+        if (reason := explained(error, "train", ())) is None:
+            raise
+        fail(f"process {_rank()}: {reason}")
+    store.set(f"dlcpose/left/{_rank()}", "")
+
+
+def _hosts_store() -> bool:
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+
+
+def _store(*, leads: bool) -> "TCPStore":
+    """Where the first process leaves configs: torchrun's own store, or one beside the port of the training."""
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    place = TorchElasticEnvironment() if "TORCHELASTIC_RUN_ID" in os.environ else SLURMEnvironment()
+    if not _hosts_store():
+        return TCPStore(place.main_address, place.main_port, is_master=False, timeout=MONTH)
+    return TCPStore(
+        place.main_address, place.main_port + 10_000, is_master=leads, wait_for_workers=False, timeout=MONTH
+    )
+
+
+if __name__ == "__main__":
+    main()

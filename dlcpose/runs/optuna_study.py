@@ -1,0 +1,120 @@
+"""An Optuna study that outlives its sweep: the same command goes on with it.
+
+Hydra's Optuna sweeper opens the study that is in the storage, and no more. What it does not do is done here, before it
+starts: to see that the study is the same, to count the trials that are still to do, and to ask once more for those that
+were killed.
+"""
+
+import contextlib
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from dlcpose.structures.errors import ConfigError
+
+if TYPE_CHECKING:
+    import optuna
+
+TRIAL = "sweep.trial"  # the key that says to a job which trial it is
+KILLED = "killed"
+
+
+def number_trial(config: DictConfig, trial: "optuna.trial.Trial") -> None:
+    """Tell the job which trial it is: the sweeper hands over nothing but the values that a trial has suggested.
+
+    An interval of one number: samplers have nothing to learn from it, and leave it out.
+    """
+    trial.suggest_int(TRIAL, trial.number, trial.number)
+
+
+def prepare_study(config: DictConfig, swept: Mapping[str, str]) -> list[str]:
+    """What the command of a sweep needs to go on with its study. swept: the search space, key by key, as it was written.
+
+    Raises ConfigError where the study in the storage had another search space, other objectives or directions.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise ConfigError(f"hydra/sweeper: Optuna cannot be imported ({error}). Install dlcpose[sweep].") from error
+
+    sweeper, named = config.hydra.sweeper, config.objective
+    wanted = [str(name) for name in named] if isinstance(named, ListConfig) else [str(named)]
+    directions = _directions(sweeper, wanted)
+    optuna.logging.set_verbosity(logging.WARNING)
+    try:
+        study = _opened(sweeper, directions)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"hydra.sweeper.storage={sweeper.storage}: {error}. Install dlcpose[sweep].") from error
+    except Exception as error:  # a database has many ways to refuse
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"hydra.sweeper.storage={sweeper.storage}: the study cannot be opened ({type(error).__name__}: {reason}). "
+            "Correct the address, or move the file away."
+        ) from error
+    if sweeper.storage is None:  # the study was only asked whether it can be, it lives within the sweeper
+        return []
+    _check_same(study, dict(swept), wanted, directions)
+    again = _ask_again(study)
+    done = len(study.trials) - sum(KILLED in trial.user_attrs for trial in study.trials) - again
+    to_go = max(0, sweeper.n_trials - done)
+    print(f"study {study.study_name} in {sweeper.storage}: {done} trials done, {to_go} to go", flush=True)
+    seed = OmegaConf.select(config, "hydra.sweeper.sampler.seed")
+    # A sampler that began with the same seed again would suggest what it has suggested before.
+    further = [f"hydra.sweeper.sampler.seed={seed + len(study.trials)}"] if seed is not None and study.trials else []
+    return [f"hydra.sweeper.n_trials={to_go}", *further]
+
+
+def _opened(sweeper: DictConfig, directions: list[str]) -> "optuna.study.Study":
+    import optuna
+
+    if sweeper.storage is not None:
+        with contextlib.suppress(KeyError):  # there is none of this name
+            return optuna.load_study(study_name=sweeper.study_name, storage=sweeper.storage)
+    return optuna.create_study(study_name=sweeper.study_name, storage=sweeper.storage, directions=directions)
+
+
+def _directions(sweeper: DictConfig, wanted: list[str]) -> list[str]:
+    given = sweeper.direction
+    directions = [str(each) for each in given] if isinstance(given, ListConfig) else [str(given)]
+    directions = [each.rpartition(".")[2] for each in directions]  # Direction.minimize, or minimize
+    if len(directions) != len(wanted):
+        raise ConfigError(
+            f"hydra.sweeper.direction: expected one for each objective ({', '.join(wanted)}), got "
+            f"{', '.join(directions)}. Write hydra.sweeper.direction=[{','.join(['minimize'] * len(wanted))}]."
+        )
+    return directions
+
+
+def _check_same(study: "optuna.study.Study", space: dict[str, str], wanted: list[str], directions: list[str]) -> None:
+    """Raises ConfigError where the study was begun for something else; a new one keeps what it is for."""
+    now: dict[str, Any] = {"space": space, "optimized_metric": wanted, "direction": directions}
+    before = study.user_attrs.get("dlcpose")
+    if before is None and not study.trials:
+        study.set_user_attr("dlcpose", now)
+        return
+    before = before or {**now, "direction": [each.name.lower() for each in study.directions]}
+    out = "Give another sweep.name, or ask for what it was begun with."
+    for what in ("optimized_metric", "direction"):
+        if before[what] != now[what]:
+            there, here = ", ".join(before[what]), ", ".join(now[what])
+            raise ConfigError(f"study {study.study_name}: its {what} is {there}, this command's is {here}. {out}")
+    for key in (*before["space"], *space):
+        old, new = before["space"].get(key), space.get(key)
+        if old != new:
+            raise ConfigError(
+                f"study {study.study_name}: its search space has {f'{key}={old}' if old else f'no {key}'}, this "
+                f"command's has {f'{key}={new}' if new else f'no {key}'}. {out}"
+            )
+
+
+def _ask_again(study: "optuna.study.Study") -> int:
+    """Close the trials that a killed sweep has left open, and queue their values; returns how many are queued."""
+    from optuna.trial import TrialState
+
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+        study._storage.set_trial_user_attr(trial._trial_id, KILLED, True)
+        study.tell(trial.number, state=TrialState.FAIL)
+        study.enqueue_trial({name: value for name, value in trial.params.items() if name != TRIAL})
+    return len(study.get_trials(states=(TrialState.WAITING,)))

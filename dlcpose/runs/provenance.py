@@ -1,0 +1,117 @@
+"""What a reader of a run wants to know of it, in its folder and in the trackers that were chosen."""
+
+import json
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Trainer
+    from pytorch_lightning.loggers import Logger
+
+    from dlcpose.checkpoint import Description
+
+# What a program asked for, where no shell did.
+OVERRIDES: ContextVar[tuple[str, ...]] = ContextVar("OVERRIDES", default=())
+
+
+def record_run(run_dir: Path, description: "Description") -> dict[str, Any]:
+    """Write a run's split, command and environment into its folder; returns what a tracker should know of it."""
+    from pytorch_lightning.utilities import rank_zero_only
+
+    found = environment()
+    if getattr(rank_zero_only, "rank", 0) == 0:  # Lightning sets it once it knows
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / "split.json").write_text(json.dumps(description.split.as_dict(), indent=1))
+        (run_dir / "environment.txt").write_text("".join(f"{name}: {value}\n" for name, value in found.items()))
+    return {
+        "config": dict(description.config),
+        "overrides": overrides(),
+        "git": found["git"],
+        "environment": found,
+    }
+
+
+def environment() -> dict[str, str]:
+    """Command, git revision, machine, and the packages that decide what a model computes."""
+    from dlcpose.checkpoint import versions
+
+    machine = f"{platform.platform()}, {platform.processor() or platform.machine()}"
+    return {"command": shlex.join(sys.argv), "git": git_revision(), "machine": machine, **versions()}
+
+
+def overrides() -> list[str]:
+    """What was asked for beside the defaults, by the shell, a sweep or a program."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else list(OVERRIDES.get())
+
+
+def git_revision() -> str:
+    """The revision of the code this runs from, and whether it was changed since; empty outside a checkout."""
+    folder = Path(__file__).parents[2]
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""
+
+
+def guarded(loggers: "Mapping[str, Logger]") -> "list[Logger]":
+    """The loggers of a config: a tracker's failure shall not end a run, but metrics.csv is part of what a run leaves."""
+    from dlcpose.loggers.csv_logger import ContinuedCSVLogger
+    from dlcpose.loggers.guarded import GuardedLogger
+
+    return [
+        logger if isinstance(logger, ContinuedCSVLogger) else GuardedLogger(name, logger)
+        for name, logger in loggers.items()
+    ]
+
+
+def begin_tracking(trainer: "Trainer", facts: Mapping[str, Any], resumed: Path | None = None) -> None:
+    """Tell every tracker what the run is, and with which step it begins. Raises ConfigError where one cannot begin.
+
+    resumed: the checkpoint that it goes on from.
+    """
+    from dlcpose.loggers.base import ExperimentTracker
+
+    trackers = [logger for logger in trainer.loggers if isinstance(logger, ExperimentTracker)]
+    step = _step_of(resumed) if trackers and resumed is not None else 0
+    for tracker in trackers:
+        tracker.start_at(step)
+        tracker.begin(facts)
+
+
+def _step_of(checkpoint: Path) -> int:
+    """How many steps a run had made when a checkpoint was written."""
+    import torch
+
+    content = torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)  # weights stay where they are
+    return int(content["global_step"])
+
+
+def end_tracking(
+    trainer: "Trainer", facts: Mapping[str, Any], figures: Mapping[str, float], objective: Mapping[str, float]
+) -> None:
+    """Tell every tracker what came out: figures on the test frames, and what a sweep would optimise."""
+    from dlcpose.loggers.base import ExperimentTracker
+
+    outcome = {f"test/{name}": value for name, value in figures.items()}
+    outcome |= {f"objective/{name}": value for name, value in objective.items()}
+    for logger in trainer.loggers:
+        if isinstance(logger, ExperimentTracker):
+            logger.end(facts, outcome, Path(facts["config"]["run_dir"]))
+
+
+def close_trackers(trainer: "Trainer", succeeded: bool) -> None:
+    """End what trackers keep open in this process."""
+    from dlcpose.loggers.base import ExperimentTracker
+
+    for logger in trainer.loggers:
+        if isinstance(logger, ExperimentTracker):
+            logger.close(succeeded)

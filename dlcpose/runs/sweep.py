@@ -1,0 +1,262 @@
+"""Sweeps that can be killed and gone on with: what is done is not done again, and what failed is told at the end.
+
+A sweep with a name (`sweep.name=rates`) has the folder multirun/rates, and each of its jobs a folder named by the values
+it was given. The same command again finds them there.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import re
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from dlcpose.runs.resume import LAST
+from dlcpose.runs.run_json import FILE, described, differences, in_a_sweep, read
+from dlcpose.structures.errors import ConfigError
+
+ERROR = "error.txt"  # in the folder of a job that failed
+LOCK = ".sweep.lock"
+LONGEST_NAME = 120  # of a folder; file systems take 255 bytes
+EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
+
+
+class Sweep(NamedTuple):
+    """A sweep about to be launched: its folder, and what is added to its command."""
+
+    folder: Path
+    arguments: tuple[str, ...]
+
+
+# ------------------------------------------------------------------------------------------------- names of its folders
+
+
+def sweep_folder(name: str | None, dated: str) -> str:
+    """The folder of a sweep below multirun/: its name, or else when it began."""
+    return dated if name is None else str(name)
+
+
+def job_folder(name: str | None, number: int | str, values: str) -> str:
+    """The folder of a job within its sweep's: its values where the sweep has a name, so that it is found again."""
+    if name is None or not values:
+        return str(number)
+    # No comma, equals sign or space: Hydra would want such a path quoted in `checkpoint=...`.
+    text = re.sub(r"[^\w.+-]+", "_", values).lstrip(".")
+    if len(text) <= LONGEST_NAME:
+        return text
+    return f"{text[: LONGEST_NAME - 9]}-{hashlib.sha1(values.encode()).hexdigest()[:8]}"
+
+
+# ------------------------------------------------------------------------------------------------------- before a sweep
+
+
+def sweep_of(arguments: Sequence[str], config_name: str, conf: Path) -> Sweep | None:
+    """The sweep that a command asks for; None where it asks for none, or for one that Hydra itself will refuse.
+
+    Raises ConfigError for what would otherwise be told in every job, or after the last.
+    """
+    shell = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
+    shell.add_argument("--multirun", "-m", action="store_true")
+    shell.add_argument("--config-dir", "-cd", type=Path)
+    shell.add_argument("--cfg", "-c")
+    shell.add_argument("--help", "-h", action="store_true")
+    asked, rest = shell.parse_known_args(list(arguments))
+    if not asked.multirun or asked.cfg or asked.help:
+        return None
+    try:
+        overrides = OverridesParser.create().parse_overrides([text for text in rest if not text.startswith("-")])
+        config = _first_job(config_name, overrides, conf, asked.config_dir)
+    except (HydraException, OmegaConfBaseException):
+        return None
+    if "sweep" not in config:
+        return None
+    return _prepared(config, overrides)
+
+
+def _first_job(config_name: str, overrides: Sequence[Override], conf: Path, own: Path | None) -> DictConfig:
+    """The config of a sweep, and of its first job where its values are a list."""
+    texts = [
+        f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
+        if override.is_sweep_override() and override.is_discrete_sweep()
+        else str(override.input_line)
+        for override in overrides
+        if not override.is_sweep_override() or override.is_discrete_sweep()
+    ]
+    own_folder = [] if own is None else [f"hydra.searchpath=[file://{own.absolute()}]"]
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(conf), version_base="1.3"):
+            config: DictConfig = hydra.compose(config_name, [*texts, *own_folder], return_hydra_config=True)
+            return config
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _prepared(config: DictConfig, overrides: Sequence[Override]) -> Sweep:
+    name = config.sweep.name
+    if name is not None and (not re.fullmatch(r"[\w.+-]+", str(name)) or not str(name).strip(".")):
+        raise ConfigError(f"sweep.name={name}: expected a name for a folder: letters, digits, '_', '-', '+', '.'.")
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(config)
+    try:
+        folder = Path(config.hydra.sweep.dir)
+        swept = {
+            override.get_key_element(): str(override.input_line.split("=", 1)[-1])
+            for override in overrides
+            if override.is_sweep_override()
+        }
+        swept |= {str(key): str(value) for key, value in (config.hydra.sweeper.get("params") or {}).items()}
+        arguments = [f"hydra.sweep.dir={quoted(str(folder))}"]
+        given = [str(override.key_or_group) for override in overrides]
+        if EXCLUDED not in given:
+            fixed = [key for key in given if key not in swept and not key.startswith("hydra")]
+            arguments.append(f"{EXCLUDED}=[{','.join(quoted(key) for key in (*fixed, 'sweep.trial'))}]")
+        if "storage" in config.hydra.sweeper:
+            from dlcpose.runs.optuna_study import prepare_study
+
+            folder.mkdir(parents=True, exist_ok=True)
+            arguments += prepare_study(config, swept)
+        return Sweep(folder, tuple(arguments))
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def quoted(text: str) -> str:
+    """A text as Hydra's grammar takes it whatever is in it."""
+    return str(QuotedString(text=text, quote=Quote.single).with_quotes())
+
+
+# --------------------------------------------------------------------------------------------------------- within a job
+
+
+def earlier_run(config: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """What a job of a sweep finds in its folder: run.json of the run that is done, and the config to go on with.
+
+    Where a run of the same config was killed, that config resumes it from its last checkpoint.
+    """
+    run_dir = Path(config["run_dir"])
+    if not in_a_sweep():
+        return None, config
+    found = read(run_dir)
+    (run_dir / ERROR).unlink(missing_ok=True)  # of an earlier sweep; a moment ago, it would be taken for one of this
+    if found is None or differences(found["config"], described(config)):
+        return None, config  # begun, or refused, by journal.begin
+    if found["status"] == "finished" and (not found.get("evaluated") or (run_dir / "evaluation/metrics.json").exists()):
+        return found, config
+    if found["status"] != "running" or config["resume"] is not None:
+        return None, config
+    # A run that goes on has its own weights: to name others beside them would be refused.
+    has_weights = (run_dir / LAST).exists()
+    return None, {**config, "resume": "last", **({"init_from": None, "strict": True} if has_weights else {})}
+
+
+def value_of(found: Mapping[str, Any], config: Mapping[str, Any]) -> float | list[float]:
+    """The objective of a run that is done, as its sweeper wants it."""
+    values = [float("nan") if value is None else float(value) for value in found["optimized_metric"].values()]
+    return values if isinstance(config["optimized_metric"], list) else values[0]
+
+
+def note_failure(error: Exception, reason: str | None) -> None:
+    """Leave the error of a job in its folder, for the end of its sweep; with a traceback where it was no user's mistake."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    first = reason or f"{type(error).__name__}: {' '.join(str(error).split())}"
+    rest = "" if reason else "\n" + "".join(traceback.format_exception(error))
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ERROR).write_text(f"{first}\n{rest}")
+
+
+# ------------------------------------------------------------------------------------------------------------ at its end
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold a sweep's folder. Raises ConfigError where another command, still running, holds it."""
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(
+                f"{folder}: another sweep is running in this folder. Wait for it, or give this one another sweep.name."
+            ) from None
+        yield
+
+
+def report(folder: Path, began: float, say: Callable[[str], None] = print) -> str | None:
+    """Say how the jobs in a sweep's folder stand; returns one line where some failed or were killed in this sweep.
+
+    began: when the sweep did, in seconds since 1970; what was finished before is told apart.
+    """
+    jobs = sorted({path.parent for name in (FILE, ERROR) for path in folder.glob(f"*/{name}")})
+    if not jobs:
+        return None
+    runs = {job: read(job) for job in jobs}
+    failures = {
+        job: (job / ERROR).read_text().splitlines()[0]
+        for job in jobs
+        if (job / ERROR).exists()
+        and (job / ERROR).stat().st_mtime >= began - 1  # file systems may cut off parts of a second
+    }
+    finished = [job for job, run in runs.items() if run and run["status"] == "finished" and job not in failures]
+    earlier = [job for job in finished if runs[job]["finished"] < began]  # type: ignore[index]
+    killed = [job for job, run in runs.items() if run and run["status"] == "running" and job not in failures]
+    counts = [f"{len(finished)} done" + (f" ({len(earlier)} of them before)" if earlier else "")]
+    counts += [f"{len(failures)} failed"] if failures else []
+    counts += [f"{len(killed)} killed"] if killed else []
+    say(f"\nsweep {folder}: {', '.join(counts)}")
+    for job, reason in failures.items():
+        say(f"  failed: {job.name}: {reason}")
+    for job in killed:
+        say(f"  not finished: {job.name}")
+    if finished:
+        say(f"compare its runs: dlcpose compare {folder}")
+    if not (failures or killed):
+        return None
+    return _in_one_line(failures, killed, len(jobs))
+
+
+def _in_one_line(failures: Mapping[Path, str], killed: Sequence[Path], jobs: int) -> str:
+    if not failures:
+        return f"{len(killed)} of {jobs} jobs did not finish, such as {killed[0]}. The same command goes on."
+    job, reason = next(iter(failures.items()))
+    same = len(set(failures.values())) == 1
+    where = "" if same and len(failures) == jobs else f"{job}: "
+    others = "" if same else " (the others stand above)"
+    return f"{len(failures)} of {jobs} jobs failed: {where}{reason}{others}"
+
+
+def launch(main: Callable[[], None], sweep: Sweep) -> None:
+    """Run a sweep to its end whatever its jobs do, and report. Raises what ended it unless that was a job's own error."""
+    began = time.time()
+    with alone_in(sweep.folder):
+        error: Exception | None = None
+        try:
+            main()
+        except Exception as raised:
+            error = raised
+        failed = report(sweep.folder, began)
+    if failed is not None:
+        is_of_no_job = error is not None and not list(sweep.folder.glob(f"*/{ERROR}"))
+        ended = f" The sweep was ended by {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise SweepError(failed + (ended if is_of_no_job else "")) from error
+    if error is not None:
+        raise error
+
+
+class SweepError(ConfigError):
+    """Jobs of a sweep have failed; the others are done."""

@@ -1,0 +1,1 @@
+"""From poses in frames to tracks of animals."""

@@ -1,0 +1,185 @@
+"""Which weights a run starts from: those it was made with, those of the run it goes on from, or those of another run."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dlcpose.checkpoint import Checkpoint, Description, WeightMatch
+    from dlcpose.pipelines.base import PoseModule
+
+RECORD = "init_from.json"  # in the run folder
+# Settings that give a part weights from elsewhere: beside init_from nobody could tell which it has in the end.
+SOURCES = {"backbone": ("pretrained", "checkpoint_path"), "detector": ("pretrained",)}
+
+
+def start_from(
+    config: Mapping[str, Any], pipeline: "PoseModule", description: "Description", resumed: Path | None
+) -> None:
+    """Put the weights of config["init_from"] into a fresh pipeline, say what was taken, and leave a list of it.
+
+    With strict=true all of them must fit, without it those that do are taken. What heads keep of their data is never
+    taken, nor the detector where detector.checkpoint names one.
+    Raises ConfigError for settings that contradict each other, CheckpointError for a file that is no checkpoint or does
+    not fit; also for `resumed`, the checkpoint that a run goes on from.
+    """
+    from dlcpose.checkpoint import DETECTOR, data_statistics, match_weights, read_checkpoint
+    from dlcpose.structures.errors import CheckpointError
+
+    _check_settings(config, resumed)
+    if config["init_from"] is None:
+        if resumed is not None:
+            _check_same_model(pipeline, read_checkpoint(resumed))
+        return
+    checkpoint, state = read_checkpoint(config["init_from"]), pipeline.state_dict()
+    aside = dict.fromkeys(data_statistics(pipeline), "of the data")
+    if (config["detector"] or {}).get("checkpoint"):
+        detector = [name for name in {**state, **checkpoint.weights} if name.startswith(DETECTOR)]
+        aside |= dict.fromkeys(detector, "detector.checkpoint gives it")
+    found = match_weights(_without(state, aside), _without(checkpoint.weights, aside))
+    _check_sources(config, found)
+    if not any(name in found.taken for name, _ in pipeline.named_parameters()):
+        raise CheckpointError(
+            f"init_from={checkpoint.path}: nothing in it fits this model: it is of {_made_of(checkpoint.description)}, this "
+            f"of {_made_of(description)}. Give a run of the same backbone, or leave init_from out."
+        )
+    if config["strict"]:
+        _check_all_fits(pipeline, checkpoint, description, found)
+    pipeline.load_state_dict({**state, **{name: checkpoint.weights[name] for name in found.taken}})
+    _report(Path(config["run_dir"]), state, checkpoint, description, found, aside)
+
+
+def _check_settings(config: Mapping[str, Any], resumed: Path | None) -> None:
+    from dlcpose.structures.errors import ConfigError
+
+    path, strict = config["init_from"], config["strict"]
+    if type(strict) is not bool:
+        raise ConfigError(f"strict: expected true or false, got {strict!r}.")
+    if path is None and not strict:
+        raise ConfigError("strict=false: it says how init_from=PATH takes weights, and no path is given. Leave it out.")
+    if path is not None and not isinstance(path, str):
+        raise ConfigError(f"init_from: expected the path of a checkpoint, got {path!r}.")
+    if path is not None and resumed is not None:
+        raise ConfigError(
+            f"init_from={path} resume={config['resume']}: a run that goes on has its own weights. Leave one of them out."
+        )
+
+
+def _check_same_model(pipeline: "PoseModule", resumed: "Checkpoint") -> None:
+    """Raises CheckpointError where a run would go on as another model, which Lightning tells in a hundred lines."""
+    from dlcpose.checkpoint import match_weights
+    from dlcpose.structures.errors import CheckpointError
+
+    found = match_weights(pipeline.state_dict(), resumed.weights)
+    if unlike := found.left_out | found.anew:
+        raise CheckpointError(
+            f"resume={resumed.path}: it is of another model: {_some(unlike)}. Resume with the settings of that run, or "
+            f"start a new one from its weights: init_from={resumed.path} strict=false."
+        )
+
+
+def _check_sources(config: Mapping[str, Any], found: "WeightMatch") -> None:
+    """Raises ConfigError where a part that is to be taken has been given weights from elsewhere."""
+    from dlcpose.structures.errors import ConfigError
+
+    for part, settings in SOURCES.items():
+        given = [name for name in settings if (config[part] or {}).get(name)]
+        if given and any(name.startswith(f"{part}.") for name in found.taken):
+            setting = f"{part}.{given[0]}"
+            raise ConfigError(
+                f"{setting}={config[part][given[0]]} init_from={config['init_from']}: both give the {part} its weights. "
+                f"Leave one of them out ({setting}={'false' if given[0] == 'pretrained' else 'null'})."
+            )
+
+
+def _check_all_fits(
+    pipeline: "PoseModule", checkpoint: "Checkpoint", description: "Description", found: "WeightMatch"
+) -> None:
+    """Raises CheckpointError unless the whole model was in the file, nothing else was, and it knew the same keypoints."""
+    from dlcpose.structures.errors import CheckpointError
+
+    theirs, ours = checkpoint.description.skeleton.names, description.skeleton.names
+    reasons = []
+    if theirs != ours:
+        reasons.append(f"its keypoints are {_named(theirs)}, the data's are {_named(ours)}")
+    if unlike := found.left_out | found.anew:
+        reasons.append(_some(unlike))
+    if reasons:
+        raise CheckpointError(
+            f"init_from={checkpoint.path} does not fit: {'; '.join(reasons)}. Add strict=false to take "
+            f"{len(found.taken)} of the model's {len(pipeline.state_dict())} tensors and start the rest anew."
+        )
+
+
+def _report(
+    run_dir: Path,
+    state: "Mapping[str, Tensor]",
+    checkpoint: "Checkpoint",
+    description: "Description",
+    found: "WeightMatch",
+    aside: Mapping[str, str],
+) -> None:
+    """Print what was taken, by module, and write the full list into the run folder."""
+    from pytorch_lightning.utilities import rank_zero_only
+
+    anew = found.anew | {name: reason for name, reason in aside.items() if name in state}
+    left_out = found.left_out | {name: reason for name, reason in aside.items() if name in checkpoint.weights}
+    theirs, ours = checkpoint.description.skeleton.names, description.skeleton.names
+    content = {"checkpoint": str(checkpoint.path), "keypoints": {"there": list(theirs), "here": list(ours)}}
+    content |= {"taken": list(found.taken), "left_out": left_out, "anew": anew}
+
+    @rank_zero_only
+    def told() -> None:
+        taken = sum(state[name].numel() for name in found.taken)
+        whole = sum(tensor.numel() for tensor in state.values())
+        print(f"starts from {checkpoint.path}: {taken:,} of {whole:,} weights taken")
+        if theirs != ours:
+            print(f"  keypoints there: {_named(theirs)}; here: {_named(ours)}")
+        if found.left_out or found.anew:
+            print(f"  taken: {_by_module(found.taken, [*left_out, *anew], state)}")
+            print(f"  left out: {_by_module(left_out, found.taken, checkpoint.weights)}")
+            print(f"  starts anew: {_by_module(anew, found.taken, state)}")
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / RECORD).write_text(json.dumps(content, indent=1) + "\n")
+        print(f"  each of them: {run_dir / RECORD}", flush=True)
+
+    told()
+
+
+def _by_module(names: Iterable[str], others: Iterable[str], state: "Mapping[str, Tensor]") -> str:
+    """Names summed up by their module, or by its parts where some of it met another fate, with how many weights each has."""
+    mixed = {name.split(".")[0] for name in others}
+    counts: dict[str, int] = {}
+    for name in names:
+        path = name.split(".")
+        module = ".".join(path[: 2 if path[0] in mixed else 1])
+        counts[module] = counts.get(module, 0) + state[name].numel()
+    return ", ".join(f"{module} ({count:,})" for module, count in counts.items()) or "nothing"
+
+
+def _some(unlike: Mapping[str, str]) -> str:
+    """The first of what does not fit, each module's with its reason, and how many more there are."""
+    first: dict[str, str] = {}
+    for name, reason in unlike.items():
+        first.setdefault(".".join(name.split(".")[:2]), f"{name} ({reason})")
+    shown = list(first.values())[:3]
+    more = len(unlike) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+def _named(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:4])
+    return f"{len(names)} ({shown}{', ...' if len(names) > 4 else ''})"
+
+
+def _made_of(description: "Description") -> str:
+    """A model in a few words: the classes of its parts."""
+    nodes = (description.config.get(part) or {} for part in ("pipeline", "backbone", "head"))
+    return ", ".join(str(node["_target_"]).rpartition(".")[2] for node in nodes if "_target_" in node)
+
+
+def _without(state: "Mapping[str, Tensor]", names: Mapping[str, str]) -> "dict[str, Tensor]":
+    return {name: tensor for name, tensor in state.items() if name not in names}

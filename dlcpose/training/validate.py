@@ -1,0 +1,107 @@
+"""What can be wrong in a config and is told before any data is read or any model built."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dlcpose.build import Instantiator
+    from dlcpose.metrics.base import Metric
+    from dlcpose.structures.skeleton import Skeleton
+
+KEYS = (
+    *("name", "seed", "best", "optimized_metric", "trust", "resume", "run_dir", "evaluation", "datamodule"),
+    *("init_from", "strict", "compile", "sweep"),
+    *(
+        "dataset",
+        "split",
+        "input",
+        "augmentation",
+        "pipeline",
+        "backbone",
+        "neck",
+        "loss",
+        "head",
+        "side_head",
+        "detector",
+        "fusion",
+        "condition",
+    ),
+    *("optimizer", "scheduler", "metric", "trainer", "callbacks", "logger"),
+)
+# of mappings that describe no part
+PLAIN_KEYS = {"best": ("monitor", "mode"), "evaluation": ("pictures",), "sweep": ("name", "trial")}
+
+
+def check_keys(config: dict[str, Any], known: Sequence[str]) -> None:
+    """Raises ConfigError for a key of the config that nobody reads, and for a `trust` that is no list."""
+    import difflib
+
+    from dlcpose.structures.errors import ConfigError
+
+    inner = {f"{name}.{key}": keys for name, keys in PLAIN_KEYS.items() for key in config.get(name, ())}
+    for key, keys in {**dict.fromkeys(config, known), **inner}.items():
+        last = key.rpartition(".")[2]
+        if last not in keys:
+            near = difflib.get_close_matches(last, keys, n=3)
+            what = f"Nearest: {', '.join(near)}" if near else f"There are: {', '.join(keys)}"
+            raise ConfigError(f"{key}: nothing reads this key. {what}.")
+    if not isinstance(config["trust"], list):
+        raise ConfigError(
+            f"trust: expected a list of packages, got {config['trust']!r}. Write trust=[{config['trust']}]."
+        )
+
+
+def check_seed(seed: Any) -> None:
+    """Raises ConfigError for a seed that is no number."""
+    from dlcpose.structures.errors import ConfigError
+
+    if type(seed) is not int or not 0 <= seed < 2**32:
+        raise ConfigError(f"seed: expected a whole number from 0 to below 2³², got {seed!r}.")
+
+
+def check_optimizer(config: dict[str, Any], instantiate: "Instantiator") -> None:
+    """Raises ConfigError for settings that the optimizer refuses, which it would otherwise tell when all else is ready."""
+    import torch
+
+    from dlcpose.structures.errors import ConfigError
+
+    try:
+        instantiate(config["optimizer"], "optimizer")([("weight", torch.nn.Parameter(torch.zeros(1)))])
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"optimizer: {error}.") from error
+
+
+def check_monitors(config: Mapping[str, Any], metrics: "Mapping[str, Metric]", skeleton: "Skeleton") -> None:
+    """Raises ConfigError where something is to watch a figure that no epoch gives, which would be told after the first."""
+    import difflib
+
+    from dlcpose.metrics.base import figures_of
+    from dlcpose.structures.errors import ConfigError
+
+    given = ["train/loss", "val/loss", *(f"val/{name}" for name in figures_of(metrics, [], [], skeleton))]
+    watching = {"best.monitor": config["best"]["monitor"]}
+    named = config["optimized_metric"]
+    several = (
+        {f"optimized_metric[{place}]": name for place, name in enumerate(named)} if isinstance(named, list) else {}
+    )
+    watching |= several or {"optimized_metric": named}
+    watching["scheduler.monitor"] = config["scheduler"].get("monitor")
+    watching |= {f"callbacks.{name}.monitor": node.get("monitor") for name, node in config["callbacks"].items()}
+    for where, monitor in watching.items():
+        is_a_loss = str(monitor).startswith(("train/loss_", "val/loss_"))  # which terms there are the head decides
+        if monitor is not None and monitor not in given and not is_a_loss:
+            near = difflib.get_close_matches(str(monitor), given, n=3) or given
+            raise ConfigError(f"{where}: no epoch gives {monitor!r}. Nearest: {', '.join(near)}.")
+
+
+def check_accelerator(accelerator: str) -> None:
+    """Raises ConfigError when a GPU is asked for where there is none."""
+    import torch
+
+    from dlcpose.structures.errors import ConfigError
+
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available() and not torch.backends.mps.is_available():
+        raise ConfigError(
+            f"trainer.accelerator={accelerator}: this machine has no GPU that torch can use. Take trainer=cpu, or "
+            "trainer=default for what there is."
+        )

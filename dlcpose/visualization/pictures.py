@@ -1,0 +1,324 @@
+"""Poses drawn on images: predictions as dots, labels as rings, the error as the line between them; boxes around them."""
+
+import itertools
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as PillowImage
+from PIL import ImageDraw, ImageFont
+
+from dlcpose.codecs.affine import apply_affine, resize_matrix
+from dlcpose.codecs.matching import REACH, match_animals
+from dlcpose.structures.sample import Image
+from dlcpose.structures.skeleton import Skeleton
+
+Array = npt.NDArray[Any]
+Color = tuple[int, int, int]
+SMALLEST_SIDE = 800  # px: smaller pictures are enlarged so that dots do not hide the animal
+FAINTEST = 0.25  # opacity of a keypoint with score 0: still to be seen
+SHIFT = 4  # cv2 draws to 1/16 of a pixel
+DARK, LIGHT, PAPER, INK = (20, 20, 20), (235, 235, 235), (250, 250, 250), (45, 45, 45)
+
+
+def draw_poses(
+    image: Image,
+    keypoints_in_image: Array,
+    skeleton: Skeleton,
+    *,
+    scores: Array | None = None,
+    labels_in_image: Array | None = None,
+    unique_in_image: Array | None = None,
+    unique_labels_in_image: Array | None = None,
+    boxes_in_image: Array | None = None,
+    box_scores: Array | None = None,
+    scale: float | None = None,
+) -> Image:
+    """A copy of the image with the poses and boxes found, and the labels where there are any.
+
+    image: (H, W, 3) uint8. keypoints_in_image: (M, K, 2), NaN draws nothing. scores: (M, K) in [0, 1], drawn as opacity.
+    labels_in_image: (N, K, 2), rings of the same colours; a line joins each to the keypoint found for it.
+    unique_in_image, unique_labels_in_image: (U, 2), points of the arena, as squares.
+    boxes_in_image: (M, 4) x1 y1 x2 y2 of the animals found, NaN draws nothing. box_scores: (M,) in [0, 1], as opacity.
+    scale: enlargement of the image; by default what small images need to be legible. Returns (H·s, W·s, 3).
+    """
+    longest = max(image.shape[:2])
+    scale = max(1.0, SMALLEST_SIDE / longest) if scale is None else scale
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    picture = _resize(image, size)
+    image_to_picture = resize_matrix(size[0] / image.shape[1], size[1] / image.shape[0])
+
+    def place(points: Array | None, count: int) -> Array:
+        return np.zeros((0, count, 2)) if points is None else apply_affine(image_to_picture, np.asarray(points, float))
+
+    found = place(keypoints_in_image, len(skeleton))  # (M, K, 2)
+    gt = place(labels_in_image, len(skeleton))  # (N, K, 2)
+    opacity = np.ones(found.shape[:2]) if scores is None else np.clip(np.nan_to_num(scores), 0, 1)
+    pen = _Pen(picture, radius=_radius(picture, gt if len(gt) else found))
+    colors = keypoint_colors(len(skeleton))
+    for animal, color in zip(found, _animal_colors(len(found)), strict=True):
+        pen.edges(animal, skeleton.edges, color)
+    corners = None if boxes_in_image is None else np.asarray(boxes_in_image).reshape(-1, 2, 2)  # (M, 2, 2)
+    pen.boxes(place(corners, 2), box_scores)
+    for m, n in _pairs(found, gt):
+        pen.errors(found[m], gt[n], colors)
+    for animal in gt:
+        pen.rings(animal, colors)
+    for animal, visible in zip(found, opacity, strict=True):
+        pen.dots(animal, colors, visible)
+    pen.squares(place(unique_labels_in_image, 0), place(unique_in_image, 0))
+    return picture
+
+
+def keypoint_colors(count: int) -> list[Color]:
+    """A colour for each keypoint, in the order of the skeleton: hues at equal steps, equally bright on dark fur.
+
+    Where there are many, every other one is paler, since neighbouring hues alone are then too alike.
+    """
+    hues = np.linspace(20, 20 + 360 * (count - 1) / max(count, 3), count)
+    return [
+        _from_oklch(0.86 if count > 10 and k % 2 else 0.74, 0.11 if count > 10 and k % 2 else 0.17, hue)
+        for k, hue in enumerate(hues)
+    ]
+
+
+def crop_around(image: Image, points_in_image: Array, *, room: float = 0.4, least: int = 96) -> tuple[Image, Array]:
+    """A square of an image around some points, and its top left corner (2,), for a closer look at a small animal.
+
+    points_in_image: (P, 2), NaN do not count. room: how much is shown on each side, in lengths of the box around them.
+    least: pixels of the side. Where the square does not fit into the image, or there are no points, all is returned.
+    """
+    height, width = image.shape[:2]
+    known = points_in_image[~np.isnan(points_in_image).any(axis=-1)]
+    known = known[((known >= 0) & (known < (width, height))).all(axis=-1)]
+    if not len(known):
+        return image, np.zeros(2)
+    low, high = known.min(axis=0), known.max(axis=0)
+    side = round(max(least, float((high - low).max()) * (1 + 2 * room)))
+    if side > min(height, width):
+        return image, np.zeros(2)
+    corner = np.clip(np.round((low + high - side) / 2), 0, (width - side, height - side)).astype(int)
+    left, top = corner
+    return np.ascontiguousarray(image[top : top + side, left : left + side]), corner.astype(float)
+
+
+def add_legend(picture: Image, skeleton: Skeleton) -> Image:
+    """The picture above a strip that names the colours and says what dots and rings are."""
+    font = _font(15)
+    entries: list[tuple[str, Color | None]] = [("prediction", None), ("label", None)]
+    entries += list(zip(skeleton.names, keypoint_colors(len(skeleton)), strict=True))
+    places: list[tuple[int, int]] = []
+    x, y = 12, 8
+    for name, _ in entries:
+        width = 26 + round(font.getlength(name))
+        if x > 12 and x + width > picture.shape[1] - 8:
+            x, y = 12, y + 22
+        places.append((x, y))
+        x += width + 12
+    strip = PillowImage.new("RGB", (picture.shape[1], y + 30), PAPER)
+    pencil = ImageDraw.Draw(strip)
+    for (name, _), (x, y) in zip(entries, places, strict=True):
+        pencil.text((x + 18, y + 9), name, INK, font, anchor="lm")
+    drawn = np.array(strip)
+    for (_, color), (x, y), index in zip(entries, places, range(len(entries)), strict=True):
+        middle = _fixed(np.array([x + 6, y + 10]))
+        thickness = 2 if index == 1 else cv2.FILLED
+        cv2.circle(drawn, middle, 5 << SHIFT, color or INK, thickness, cv2.LINE_AA, SHIFT)
+    return np.concatenate([picture, drawn])
+
+
+def contact_sheet(images: Sequence[Image], captions: Sequence[str], *, columns: int = 4, tile: int = 320) -> Image:
+    """Images side by side, each scaled into `tile` x `tile` pixels over its caption. Raises ValueError without images.
+
+    A caption too long for its tile loses its beginning, since the end of a file's name tells frames apart.
+    """
+    if not images or len(images) != len(captions):
+        raise ValueError(f"Expected images with a caption each, got {len(images)} and {len(captions)}.")
+    columns, gap, line = min(columns, len(images)), 10, 26
+    shrunk = [_fit(image, tile) for image in images]
+    rows = [shrunk[i : i + columns] for i in range(0, len(shrunk), columns)]
+    heights = [max(image.shape[0] for image in row) + line + gap for row in rows]
+    sheet = np.full((sum(heights) + gap, columns * (tile + gap) + gap, 3), PAPER[0], np.uint8)
+    corners = []
+    for r, row in enumerate(rows):
+        for c, image in enumerate(row):
+            top, left = gap + sum(heights[:r]), gap + c * (tile + gap)
+            left_of_image = left + (tile - image.shape[1]) // 2
+            sheet[top : top + image.shape[0], left_of_image : left_of_image + image.shape[1]] = image
+            corners.append((left_of_image, top + image.shape[0] + line // 2))
+    drawn = PillowImage.fromarray(sheet)
+    pencil, font = ImageDraw.Draw(drawn), _font(14)
+    for corner, caption in zip(corners, captions, strict=True):
+        pencil.text(corner, _shorten(caption, tile, font), INK, font, anchor="lm")
+    return np.array(drawn)
+
+
+def write_png(path: Path, image: Image) -> None:
+    """Write (H, W, 3) uint8 RGB beside `path` and rename, so that no half picture is ever there under its name."""
+    write_atomic(path, encoded(image, ".png"))
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write beside `path` and rename; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def encoded(image: Image, suffix: str) -> bytes:
+    """An RGB image as the bytes of a file: ".png" or ".jpg"."""
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 88] if suffix == ".jpg" else []
+    return bytes(cv2.imencode(suffix, np.ascontiguousarray(image[..., ::-1]), quality)[1])
+
+
+class _Pen:
+    """Draws on one picture, in its pixels, skipping what is NaN."""
+
+    def __init__(self, picture: Image, radius: float) -> None:
+        self.picture, self.radius = picture, radius
+        self.line = max(1, round(radius / 2.7))
+
+    def edges(self, animal: Array, edges: Iterable[tuple[int, int]], color: Color) -> None:
+        for first, second in edges:
+            if not np.isnan(animal[[first, second]]).any():
+                self._segment(animal[first], animal[second], color, self.line, 0.55)
+
+    def boxes(self, corners: Array, scores: Array | None) -> None:
+        sure = np.ones(len(corners)) if scores is None else np.clip(np.nan_to_num(scores), 0, 1)
+        for box, color, visible in zip(corners, _animal_colors(len(corners)), sure, strict=True):
+            strength = FAINTEST + (1 - FAINTEST) * float(visible)
+            self._outline(box, DARK, self.line + 2, 0.6 * strength)
+            self._outline(box, color, self.line, strength)
+
+    def errors(self, found: Array, gt: Array, colors: Sequence[Color]) -> None:
+        for there, here, color in zip(found, gt, colors, strict=True):
+            if not np.isnan([there, here]).any() and np.hypot(*(there - here)) > self.radius:
+                self._segment(there, here, DARK, self.line + 2, 0.6)
+                self._segment(there, here, color, self.line, 1.0)
+
+    def rings(self, animal: Array, colors: Sequence[Color]) -> None:
+        for point, color in zip(animal, colors, strict=True):
+            self._circle(point, self.radius * 1.7, DARK, self.line + 2, 0.45)
+            self._circle(point, self.radius * 1.7, color, self.line, 1.0)
+
+    def dots(self, animal: Array, colors: Sequence[Color], opacity: Array) -> None:
+        for point, color, visible in zip(animal, colors, opacity, strict=True):
+            strength = FAINTEST + (1 - FAINTEST) * float(visible)
+            self._circle(point, self.radius + 1, DARK, cv2.FILLED, 0.8 * strength)
+            self._circle(point, self.radius, color, cv2.FILLED, strength)
+
+    def squares(self, gt: Array, found: Array) -> None:
+        for points, thickness in ((gt.reshape(-1, 2), self.line), (found.reshape(-1, 2), cv2.FILLED)):
+            half = self.radius * (0.9 if thickness == cv2.FILLED else 1.6)
+            for point in points[~np.isnan(points).any(axis=-1)]:
+                cv2.rectangle(
+                    self.picture, _fixed(point - half), _fixed(point + half), LIGHT, thickness, cv2.LINE_AA, SHIFT
+                )
+
+    def _outline(self, box: Array, color: Color, thickness: int, opacity: float) -> None:
+        (left, top), (right, bottom) = box
+        around = np.array([[left, top], [right, top], [right, bottom], [left, bottom], [left, top]])
+        for start, end in itertools.pairwise(around):
+            self._segment(start, end, color, thickness, opacity)
+
+    def _circle(self, point: Array, radius: float, color: Color, thickness: int, opacity: float) -> None:
+        window, corner = self._window(point[None], radius + abs(thickness) + 2)
+        if not window.size:
+            return
+        layer = window.copy()
+        cv2.circle(layer, _fixed(point - corner), round(radius * 2**SHIFT), color, thickness, cv2.LINE_AA, SHIFT)
+        _blend(window, layer, opacity)
+
+    def _segment(self, start: Array, end: Array, color: Color, thickness: int, opacity: float) -> None:
+        window, corner = self._window(np.stack([start, end]), thickness + 2)
+        if not window.size:
+            return
+        layer = window.copy()
+        cv2.line(layer, _fixed(start - corner), _fixed(end - corner), color, thickness, cv2.LINE_AA, SHIFT)
+        _blend(window, layer, opacity)
+
+    def _window(self, points: Array, margin: float) -> tuple[Image, Array]:
+        """The part of the picture that a stroke can touch, and its corner: blending all of it would be slow."""
+        if np.isnan(points).any():
+            return self.picture[:0], np.zeros(2)
+        low = np.clip(np.floor(points.min(axis=0) - margin), 0, self.picture.shape[1::-1]).astype(int)
+        high = np.clip(np.ceil(points.max(axis=0) + margin) + 1, 0, self.picture.shape[1::-1]).astype(int)
+        return self.picture[low[1] : high[1], low[0] : high[0]], low
+
+
+def _blend(window: Image, layer: Image, opacity: float) -> None:
+    window[:] = cv2.addWeighted(layer, opacity, window, 1 - opacity, 0)
+
+
+def _pairs(found: Array, gt: Array) -> list[tuple[int, int]]:
+    return match_animals(found, gt, reach=None if len(found) <= 1 and len(gt) <= 1 else REACH)
+
+
+def _radius(picture: Image, animals: Array) -> float:
+    """Dots that can be seen in the picture and do not cover a small animal."""
+    radius = max(picture.shape[:2]) / 130
+    known = animals[~np.isnan(animals).any(axis=(1, 2))]
+    if len(known):
+        radius = min(radius, float(np.median((known.max(axis=1) - known.min(axis=1)).max(axis=-1))) / 22)
+    return float(max(2.0, radius))
+
+
+def _animal_colors(count: int) -> list[Color]:
+    return [LIGHT] if count == 1 else [_rgb(mpl.colormaps["Set2"](i % 8)) for i in range(count)]
+
+
+def _rgb(color: Iterable[float]) -> Color:
+    red, green, blue = (round(255 * part) for part in list(color)[:3])
+    return red, green, blue
+
+
+def _from_oklch(lightness: float, chroma: float, hue: float) -> Color:
+    """A colour of the OKLCH space, where equal steps look equal, clipped into sRGB. hue: degrees."""
+    a, b = chroma * np.cos(np.radians(hue)), chroma * np.sin(np.radians(hue))
+    cones = np.array(
+        [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]]
+    )
+    linear = np.array(
+        [
+            [4.0767416621, -3.3077115913, 0.2309699292],
+            [-1.2684380046, 2.6097574011, -0.3413193965],
+            [-0.0041960863, -0.7034186147, 1.7076147010],
+        ]
+    )
+    light = np.clip(linear @ (cones @ (lightness, a, b)) ** 3, 0, 1)
+    return _rgb(np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055))
+
+
+def _fixed(point: Array) -> tuple[int, int]:
+    """A point in the whole numbers that cv2 reads with SHIFT; far outside is far enough."""
+    x, y = np.clip(np.round(point * 2**SHIFT), -(2**20), 2**20)
+    return int(x), int(y)
+
+
+def _fit(image: Image, tile: int) -> Image:
+    scale = tile / max(image.shape[:2])
+    return _resize(image, (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))))
+
+
+def _resize(image: Image, size: tuple[int, int]) -> Image:
+    """A copy in another (width, height)."""
+    enlarged = size[0] > image.shape[1]
+    return np.array(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC if enlarged else cv2.INTER_AREA), np.uint8)
+
+
+def _shorten(text: str, width: int, font: Any) -> str:
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength("…" + text) > width:
+        text = text[1:]
+    return "…" + text
+
+
+def _font(size: int) -> Any:
+    return ImageFont.load_default(size)

@@ -1,0 +1,93 @@
+"""The `dlcpose` command, by its own name."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from dlcpose.cli.app import main
+from tests.cli.test_hydra_main import modules_after
+from tests.shells import Answer, python, reason
+
+COMMANDS = ("models", "preview", "inspect", "render")
+
+
+def dlcpose(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Answer:
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(sys, "argv", ["dlcpose", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out, err = capsys.readouterr()
+    code = ended.value.code
+    return Answer(code if isinstance(code, int) else int(code is not None), out, err)
+
+
+def test_help_lists_the_commands_and_imports_nothing_heavy(tmp_path: Path) -> None:
+    statement = "import sys; sys.argv = ['dlcpose', '--help']; from dlcpose.cli.app import main; main()"
+    imported, answer = modules_after(statement, tmp_path)
+    assert (answer.code, imported) == (0, set())
+    for command in COMMANDS:
+        assert f" {command} " in answer.out
+
+
+def test_rendered_data_is_inspected_and_previewed(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = ("--height", "64", "--width", "64", "--frames", "12", "--videos", "1")
+    assert dlcpose(capsys, monkeypatch, "render", "project", *size).code == 0
+    assert (here / "project" / "config.yaml").is_file()
+    answer = dlcpose(capsys, monkeypatch, "inspect", "project", "--out", "sheet.png")
+    assert answer.code == 0, answer.err
+    assert "64x64 (12)" in answer.out
+    assert (here / "sheet.png").stat().st_size > 0
+    answer = dlcpose(
+        capsys,
+        monkeypatch,
+        "preview",
+        "dataset=deeplabcut",
+        "dataset.root=project",
+        "--frames",
+        "4",
+        "--out",
+        "seen.png",
+    )
+    assert answer.code == 0, answer.err
+    assert (here / "seen.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("inspect", "nowhere"), "nowhere: expected a data set, got nothing at this path. Correct the path."),
+        (("render", "out", "--format", "sleap"), "--format: expected one of deeplabcut, coco, got 'sleap'."),
+        (("preview", "augmentation=strng"), "augmentation=strng: no such option. Nearest: strong."),
+        (("preview", "dataset=deeplabcut"), "dataset.root must be given: add dataset.root=... to the command."),
+        (
+            ("preview", "trainer.max_epoch=1"),
+            "trainer.max_epoch: no such key in this config. Nearest: trainer.max_epochs",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line(
+    arguments: tuple[str, ...],
+    expected: str,
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert reason(dlcpose(capsys, monkeypatch, *arguments)).startswith(expected)
+    assert not list(here.iterdir())
+
+
+def test_the_traceback_is_shown_when_asked_for(tmp_path: Path) -> None:
+    answer = python("-m", "dlcpose.cli.app", "preview", "augmentation=strng", "--debug", cwd=tmp_path)
+    assert answer.code == 1
+    assert "Traceback (most recent call last)" in answer.err
+    assert "dlcpose: " not in answer.err
+
+
+def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = dlcpose(capsys, monkeypatch, "trane")
+    assert answer.code == 2
+    assert "trane" in answer.err

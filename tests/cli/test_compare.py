@@ -1,0 +1,193 @@
+"""`dlcpose compare` on folders whose figures are known, and its page in a real browser."""
+
+import json
+import re
+import subprocess
+from html import unescape
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dlcpose.cli.compare import comparison_of, read_run, run_folders, short_names
+from dlcpose.reports.comparison_page import command_of
+from dlcpose.structures.errors import DataError
+from tests.cli.test_app import dlcpose
+from tests.runs.made_up_sweeps import error_of, made_up_run, made_up_sweep
+from tests.shells import chromium, reason
+
+Capture = pytest.CaptureFixture[str]
+Patch = pytest.MonkeyPatch
+
+
+def test_a_sweep_is_compared(here: Path, capsys: Capture, monkeypatch: Patch) -> None:
+    made_up_sweep(here / "rates")
+    answer = dlcpose(capsys, monkeypatch, "compare", "rates")
+    assert answer.code == 0, answer.err
+    rows = [line for line in answer.out.splitlines() if line.startswith("│")]
+    assert len(rows) == 6
+    assert re.search(r"hrnet_w32 +│ 0\.001 +│ 2 +│ 2\.95 ± 0\.07 ", rows[0])
+    assert answer.last_line == "rates/comparison/comparison.html"
+    assert json.loads((here / "rates/comparison/comparison.json").read_text())["ranked_by"] == "val/mean_error_px"
+    # Its own folder is no run: the same command gives the same.
+    assert dlcpose(capsys, monkeypatch, "compare", "rates").out == answer.out
+
+
+def test_runs_of_anywhere_are_compared(here: Path, capsys: Capture, monkeypatch: Patch) -> None:
+    made_up_run(here / "a" / "x", "resnet_18", 0.001, 0)
+    made_up_run(here / "b" / "x", "dekr_w18", 0.001, 0)
+    answer = dlcpose(capsys, monkeypatch, "compare", "a/x", "b", "a", "--out", "both", "--by", "pck@0.1")
+    assert answer.code == 0, answer.err
+    content = json.loads((here / "both" / "comparison.json").read_text())
+    assert [run["folder"] for run in content["runs"]] == ["b/x", "a/x"]
+    assert (content["ranked_by"], content["lower_is_better"]) == ("pck@0.1", False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("nowhere",), "nowhere: no such folder. Give run folders, or folders that hold them."),
+        (("empty",), "empty: no run. Expected folders of runs, which hold run.json or evaluation/metrics.json"),
+        (("rates", "--by", "val/pck"), "--by val/pck: no run has this figure. There are: invented, mean_error_px,"),
+    ],
+)
+def test_mistakes(arguments: tuple[str, ...], expected: str, here: Path, capsys: Capture, monkeypatch: Patch) -> None:
+    (here / "empty").mkdir()
+    made_up_run(here / "rates" / "x", "resnet_18", 0.001, 0)
+    assert reason(dlcpose(capsys, monkeypatch, "compare", *arguments)).startswith(expected)
+
+
+def test_the_command_of_the_best_run_is_printed(here: Path, capsys: Capture, monkeypatch: Patch) -> None:
+    made_up_sweep(here / "rates")
+    answer = dlcpose(capsys, monkeypatch, "compare", "rates")
+    assert answer.out.splitlines()[-2] == (
+        "model-hrnet_w32__optimizer.lr-0.001__seed-0 again: python train.py model=hrnet_w32 optimizer.lr=0.001 seed=0"
+    )
+
+
+def test_a_folder_of_options_is_known_without_run_json_too(tmp_path: Path) -> None:
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "overrides.yaml").write_text("[experiment=sharp, seed=3]")
+    assert command_of(read_run(tmp_path, "x")) == "python train.py experiment=sharp seed=3"
+    sources = [("hydra.conf", "pkg://hydra.conf", "hydra"), ("/lab/my lab", "file", "command-line")]
+    described = [{"path": path, "schema": schema, "provider": provider} for path, schema, provider in sources]
+    (tmp_path / ".hydra" / "hydra.yaml").write_text(
+        yaml.safe_dump({"hydra": {"runtime": {"config_sources": described}}})
+    )
+    assert command_of(read_run(tmp_path, "x")) == "python train.py --config-dir '/lab/my lab' experiment=sharp seed=3"
+
+
+def test_what_failed_or_was_killed_is_said(here: Path, capsys: Capture, monkeypatch: Patch) -> None:
+    made_up_run(here / "s" / "good", "resnet_18", 0.001, 0)
+    made_up_run(here / "s" / "bad", "resnet_18", 9.0, 0, status="failed", objective={}, error="a.png: no image.")
+    made_up_run(here / "s" / "cut", "resnet_18", 0.5, 0, status="running", objective={})
+    answer = dlcpose(capsys, monkeypatch, "compare", "s")
+    assert answer.code == 0, answer.err
+    assert "not finished: bad: a.png: no image.\n" in answer.out
+    assert "not finished: cut: killed, or still running\n" in answer.out
+
+
+def test_a_detector_within_a_run_is_none_of_its_own(here: Path) -> None:
+    run = made_up_run(here / "run", "resnet_18", 0.001, 0)
+    made_up_run(run / "detector", "resnet_18", 0.001, 0)
+    assert run_folders(here) == [here / "run"]
+
+
+def test_names_are_what_tells_folders_apart() -> None:
+    assert short_names([Path("/s/a/1/x"), Path("/s/a/2/x")]) == ["1/x", "2/x"]
+    assert short_names([Path("/s/a/1")]) == ["1"]
+    assert short_names([Path("/s/a"), Path("/s/a/b")]) == ["a", "a/b"]
+
+
+def test_a_run_from_before_there_was_a_record(here: Path) -> None:
+    run = made_up_run(here / "old", "resnet_18", 0.001, 0)
+    (run / "run.json").unlink()
+    (run / ".hydra").mkdir()
+    (run / ".hydra" / "config.yaml").write_text("seed: 3\nobjective: ${best.monitor}\n")
+    (run / ".hydra" / "overrides.yaml").write_text("- seed=3\n")
+    read = read_run(run, "old")
+    assert (read.status, read.settings["seed"], read.overrides) == ("finished", 3, ("seed=3",))
+    assert read.figures["mean_error_px"] == pytest.approx(error_of("resnet_18", 0.001, 0) + 0.25)
+    assert comparison_of([run]).ranked_by == "mean_error_px"
+
+
+def test_torn_files_do_not_stop_it(here: Path) -> None:
+    run = made_up_run(here / "torn", "resnet_18", 0.001, 0)
+    (run / "metrics.csv").write_text("epoch,step,val/loss\n0,9,0.5\n1,1")
+    (run / "evaluation" / "metrics.json").write_text('{"mean_error')
+    read = read_run(run, "torn")
+    assert read.curves == {"val/loss": [(0.0, 0.5)]}
+    assert read.figures.keys() == {"val/mean_error_px"}
+    (run / "run.json").write_text("{")
+    (run / "evaluation" / "metrics.json").unlink()
+    with pytest.raises(DataError, match="no run"):
+        comparison_of([run])
+
+
+def test_what_matters_in_a_study_is_said_by_optuna(here: Path) -> None:
+    optuna = pytest.importorskip("optuna", reason="Optuna is an extra: pip install 'dlcpose[sweep]'")
+    pytest.importorskip("sklearn", reason="Optuna's importance needs scikit-learn")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    (here / "s").mkdir()
+    study = optuna.create_study(storage="sqlite:///s/study.db", study_name="s")
+    for number in range(16):
+        trial = study.ask()
+        rate, seed = trial.suggest_float("optimizer.lr", 1e-4, 1e-2), trial.suggest_int("other", 0, 9)
+        trial.suggest_int("sweep.trial", number, number)
+        study.tell(trial, rate)
+        made_up_run(here / "s" / str(number), "resnet_18", rate, 0, overrides=[f"optimizer.lr={rate}", f"other={seed}"])
+    for run in (here / "s").glob("*/run.json"):
+        entry = json.loads(run.read_text())
+        entry["config"]["other"] = int(entry["overrides"][1].partition("=")[2])
+        run.write_text(json.dumps(entry))
+    made = comparison_of([here / "s"])
+    assert made.importance["optimizer.lr"] > 0.8 > made.importance["other"]
+    assert made.importance_note == ("Importance for val/mean_error_px, by Optuna from a random forest over 16 trials.")
+
+
+def rows_of(page: str, table: str) -> list[list[str]]:
+    """The cells of a table's body, as text."""
+    body = re.search(rf'<table id="{table}">.*?<tbody>(.*?)</tbody>', page, re.DOTALL)
+    assert body is not None
+    rows = re.findall(r"<tr.*?</tr>", body[1], re.DOTALL)
+    cells = [re.findall(r"<td.*?>(.*?)</td>", row, re.DOTALL) for row in rows]
+    return [[unescape(re.sub(r"<.*?>", "", cell)).strip() for cell in row] for row in cells]
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> list[str]:
+    found = chromium(tmp_path / "profile")
+    return found or pytest.skip("no Chromium on this machine: apt-get install chromium")
+
+
+def test_the_page_in_a_real_browser(here: Path, browser: list[str], capsys: Capture, monkeypatch: Patch) -> None:
+    made_up_sweep(here / "rates")
+    assert dlcpose(capsys, monkeypatch, "compare", "rates").code == 0
+    page = here / "rates" / "comparison" / "comparison.html"
+    # A click on a column and a look at a row, as a reader does; then what the browser has made of the page.
+    script = """<script>
+      const click = (n) => document.querySelectorAll("#runs th button")[n].click();
+      click(2); click(2);
+      document.querySelector("#settings tbody tr").dispatchEvent(new MouseEvent("mouseover", {bubbles: true}));
+      document.body.dataset.marked = document.querySelectorAll("svg .on").length;
+      document.body.dataset.wide = document.documentElement.scrollWidth > innerWidth;
+    </script></body>"""
+    page.write_text(page.read_text().replace("</body>", script))
+    dumped = subprocess.run(
+        [*browser, "--window-size=1200,900", "--dump-dom", page.as_uri()],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    ).stdout
+    settings = rows_of(dumped, "settings")
+    assert settings[0][:5] == ["hrnet_w32", "0.001", "2", "2.95 ± 0.07", "3.20 ± 0.07"]
+    assert settings[-1][:4] == ["resnet_18", "0.0003", "2", "4.65 ± 0.07"]
+    runs = rows_of(dumped, "runs")
+    assert [row[2] for row in runs] == ["1"] * 6 + ["0"] * 6  # sorted by seed, falling
+    assert {row[4] for row in runs} >= {"2.90", "3.00", "4.70"}
+    assert '<p class="sub" id="summary">12 runs · 3 of model · 2 of optimizer.lr · 2 seeds</p>' in dumped
+    marked = re.search(r'data-marked="(\d+)"', dumped)
+    assert marked is not None
+    assert int(marked[1]) >= 8  # the setting's curves, points and lines
+    assert 'data-wide="false"' in dumped

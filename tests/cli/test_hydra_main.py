@@ -1,0 +1,181 @@
+"""Starting up, and what the shell is told when a config does not compose."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dlcpose.cli.hydra_main import explained, overrides_last
+from dlcpose.structures.errors import DataError
+from tests.shells import REPOSITORY, SMALL, Answer, python, reason, shell
+
+HEAVY = ("torch", "torchvision", "timm", "pytorch_lightning", "albumentations", "pandas", "matplotlib")
+
+
+def modules_after(statement: str, cwd: Path) -> tuple[set[str], Answer]:
+    """Which of the heavy packages a statement imports, in a fresh process, and what it printed."""
+    program = f"""
+import atexit, json, sys
+atexit.register(lambda: print(json.dumps([name for name in {HEAVY} if name in sys.modules]), file=sys.stderr))
+{statement}
+"""
+    answer = python("-c", program, cwd=cwd)
+    return set(json.loads(answer.err.splitlines()[-1])), answer
+
+
+def script(name: str, *arguments: str) -> str:
+    return (
+        f"import runpy; sys.argv = {[name, *arguments]}; "
+        f"runpy.run_path({str(REPOSITORY / name)!r}, run_name='__main__')"
+    )
+
+
+@pytest.mark.parametrize("name", ["train.py", "evaluate.py"])
+def test_help_lists_groups_and_options_and_imports_nothing_heavy(name: str, tmp_path: Path) -> None:
+    imported, answer = modules_after(script(name, "--help"), tmp_path)
+    assert (answer.code, imported) == (0, set())
+    groups = [folder for folder in (REPOSITORY / "conf").iterdir() if folder.is_dir() and folder.name != "hydra"]
+    for folder in groups:
+        assert f"{folder.name}: {', '.join(sorted(file.stem for file in folder.glob('*.yaml')))}" in answer.out
+    if name == "train.py":
+        assert re.search(r"^hydra/launcher: .*parallel", answer.out, re.MULTILINE)
+        assert re.search(r"^hydra/sweeper: .*rates", answer.out, re.MULTILINE)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("train.py", ("--cfg", "job"), "_target_: dlcpose.heads.heatmap.HeatmapHead"),
+        ("train.py", ("--cfg", "job", "model=dekr_w32"), "_target_: dlcpose.heads.dekr.DekrHead"),
+        ("evaluate.py", ("--cfg", "job", "checkpoint=best.ckpt"), "checkpoint: best.ckpt"),
+    ],
+)
+def test_the_config_is_shown_and_nothing_heavy_imported(
+    name: str, arguments: tuple[str, ...], expected: str, tmp_path: Path
+) -> None:
+    imported, answer = modules_after(script(name, *arguments), tmp_path)
+    assert (answer.code, imported) == (0, set())
+    assert expected in answer.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_importing_the_package_imports_nothing_heavy(tmp_path: Path) -> None:
+    imported, answer = modules_after("import dlcpose; dir(dlcpose)", tmp_path)
+    assert (answer.code, imported) == (0, set())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["model=resnet_19"], "model=resnet_19: no such option. Nearest: resnet_18"),
+        (["optimizer=adamm"], "optimizer=adamm: no such option. Nearest: adam, adamw."),
+        (["experiment=openfeild"], "experiment=openfeild: no such option. Nearest: openfield"),
+        (["callbacks=[checkpiont]"], "callbacks=checkpiont: no such option. Nearest: checkpoint."),
+        (["modle=resnet_18"], "modle: no such group or key. Nearest: model"),
+        (["optimiser=adam"], "optimiser: no such group or key. Nearest: optimizer"),
+        (["optimizer.lrr=1"], "optimizer.lrr: no such key in this config. Nearest: optimizer.lr"),
+        (["trainer.max_epoch=3"], "trainer.max_epoch: no such key in this config. Nearest: trainer.max_epochs"),
+        (["neck=identity", "neck.levle=0"], "neck.levle: no such key in this config. Nearest: neck.level"),
+        (
+            ["dataset.root=."],
+            "dataset.root: no such key in this config. It is one with dataset=coco or dataset=deeplabcut.",
+        ),
+        (
+            ["callbacks.ema.decay=0.9"],
+            "callbacks.ema.decay: no such key in this config. It is one with callbacks=[default,ema].",
+        ),
+        (
+            ["callbacks=[default,ema]", "callbacks.ema.decai=0.9"],
+            "callbacks.ema.decai: no such key in this config. Nearest: callbacks.ema.decay",
+        ),
+        (["detector=null"], "detector: expected the name of an option. There are: centres, "),
+        (["backbone=timm"], "backbone.name must be given: add backbone.name=... to the command."),
+        (["dataset=deeplabcut"], "dataset.root must be given: add dataset.root=... to the command."),
+        (["-m", "model=resnet_18,resnet_19"], "model=resnet_19: no such option. Nearest: resnet_18"),
+        (["seed==3"], "Error parsing override 'seed==3'"),
+    ],
+)
+def test_misspelt_names_are_answered_with_the_nearest(arguments: list[str], expected: str, here: Path) -> None:
+    assert reason(shell("train.py", *arguments)).startswith(expected)
+    assert not list(here.rglob("checkpoints"))
+
+
+def test_options_of_the_users_own_folder_are_named_too(here: Path) -> None:
+    (here / "mylab" / "experiment").mkdir(parents=True)
+    (here / "mylab" / "experiment" / "mine.yaml").write_text("# @package _global_\nname: mine\n")
+    answer = shell("train.py", "--config-dir", "mylab", "experiment=mien")
+    assert reason(answer) == "experiment=mien: no such option. Nearest: mine."
+    answer = shell("train.py", "--config-dir", "mylab", "experiment=mine", "optimizer.lrr=1")
+    assert reason(answer).startswith("optimizer.lrr: no such key in this config. Nearest: optimizer.lr")
+
+
+def test_evaluate_names_its_own_keys(here: Path) -> None:
+    answer = shell("evaluate.py", "checkpoint=any.ckpt", "dataset.root=.")
+    assert reason(answer).endswith("It is one with dataset=coco or dataset=deeplabcut.")
+    assert reason(shell("evaluate.py")) == "checkpoint must be given: add checkpoint=... to the command."
+    assert reason(shell("evaluate.py", "checkpont=a")).startswith(
+        "checkpont: no such group or key. Nearest: checkpoint"
+    )
+    assert reason(shell("evaluate.py", "checkpoint=a", "+frame=val")).startswith(
+        "frame: nothing reads this key. Nearest: frames"
+    )
+
+
+@pytest.mark.parametrize(("asked", "environment"), [(["--debug"], {}), ([], {"HYDRA_FULL_ERROR": "1"})])
+def test_the_traceback_is_shown_when_asked_for(asked: list[str], environment: dict[str, str], tmp_path: Path) -> None:
+    answer = python(REPOSITORY / "train.py", "model=resnet_19", *asked, cwd=tmp_path, **environment)
+    assert answer.code != 0
+    assert "Traceback (most recent call last)" in answer.err
+    assert "MissingConfigException" in answer.err
+
+
+def test_without_it_there_is_one_line_and_an_exit_code(tmp_path: Path) -> None:
+    answer = python(REPOSITORY / "train.py", "model=resnet_19", cwd=tmp_path)
+    assert answer.code == 1
+    assert answer.out == ""
+    assert answer.err.splitlines() == [
+        "dlcpose: model=resnet_19: no such option. Nearest: resnet_18, resnet_101, resnet_50."
+    ]
+
+
+def test_a_reader_that_closes_the_pipe_is_no_error(tmp_path: Path) -> None:
+    program = [sys.executable, str(REPOSITORY / "train.py"), "--help"]
+    with subprocess.Popen(program, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+def test_overrides_may_stand_on_both_sides_of_an_option() -> None:
+    arguments = ["model=dekr_w32", "~callbacks.pictures", "-m", "--config-dir", "mylab", "optimizer.lr=1e-3,3e-4"]
+    expected = ["-m", "--config-dir", "mylab", "model=dekr_w32", "~callbacks.pictures", "optimizer.lr=1e-3,3e-4"]
+    assert overrides_last(arguments) == expected
+    assert overrides_last(["--config-dir=mylab", "+a=1"]) == ["--config-dir=mylab", "+a=1"]
+
+
+def test_what_a_worker_says_is_said_without_its_traceback() -> None:
+    wrapped = DataError(
+        "Caught DataError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+        '  File "datasets/base.py", line 1, in f\n    raise DataError(\n'
+        "dlcpose.structures.errors.DataError: a.png: expected an image. Replace the file.\n"
+    )
+    assert explained(wrapped, "train") == "a.png: expected an image. Replace the file."
+    assert explained(ZeroDivisionError("ours"), "train") is None
+
+
+def test_a_job_of_a_sweep_that_fails_says_which_and_why(here: Path) -> None:
+    answer = shell("train.py", *SMALL, "-m", "seed=x,y")
+    (sweep,) = (here / "multirun").glob("*/*")
+    said = "seed: expected a whole number from 0 to below 2³², got '{}'."
+    assert (
+        reason(answer)
+        == f"2 of 2 jobs failed: {sweep.relative_to(here)}/0: {said.format('x')} (the others stand above)"
+    )
+    assert f"failed: 1: {said.format('y')}" in answer.out
+    assert "Error executing job with overrides: [" in answer.err
+    assert "'seed=x'" in answer.err

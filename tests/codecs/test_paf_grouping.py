@@ -1,0 +1,158 @@
+"""Matching and joining of candidates: against brute force, and on cases whose answer is known."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlcpose.codecs.paf_grouping import NONE, group_keypoints, match_edges, refine_groups
+
+LEAST = 0.2
+CHAIN = ((0, 1), (1, 2), (2, 3))
+ALL = tuple(itertools.combinations(range(4), 2))
+
+
+def affinity_of(edges: tuple[tuple[int, int], ...], animals: np.ndarray, strength: float = 0.9) -> np.ndarray:
+    """(L, P, P) of animals (M, K) of candidates: `strength` within each, 0 between."""
+    places = max(1, int(animals.max()) + 1)
+    values = np.zeros((len(edges), places, places), np.float32)
+    for animal in animals:
+        for edge, (first, second) in enumerate(edges):
+            if NONE not in (animal[first], animal[second]):
+                values[edge, animal[first], animal[second]] = strength
+    return values
+
+
+def known_of(animals: np.ndarray) -> np.ndarray:
+    known = np.zeros((animals.shape[1], max(1, int(animals.max()) + 1)), bool)
+    for keypoint, place in np.argwhere(animals.T != NONE):
+        known[keypoint, animals.T[keypoint, place]] = True
+    return known
+
+
+def rows(members: np.ndarray) -> list[list[int]]:
+    return sorted(members.tolist())
+
+
+@given(data=st.data(), rows_count=st.integers(1, 5), columns=st.integers(1, 5))
+@settings(max_examples=60, deadline=None)
+def test_the_matching_is_the_best_there_is(data: st.DataObject, rows_count: int, columns: int) -> None:
+    size = max(rows_count, columns)
+    seed = data.draw(st.integers(0, 10**6))
+    affinity = np.zeros((3, size, size))
+    affinity[:, :rows_count, :columns] = np.random.default_rng(seed).uniform(-0.2, 1, (3, rows_count, columns)).round(1)
+    chosen = match_edges(affinity, LEAST)
+    gains = np.where(affinity >= LEAST, affinity, 0.0)
+    orders = [list(order) for order in itertools.permutations(range(size))]
+    for edge in range(3):
+        best = max(gains[edge][range(size), order].sum() for order in orders)
+        assert affinity[edge][chosen[edge]].sum() == pytest.approx(best)
+        assert chosen[edge].sum(axis=0).max() <= 1
+        assert chosen[edge].sum(axis=1).max() <= 1
+        assert (affinity[edge][chosen[edge]] >= LEAST).all()
+
+
+@given(seed=st.integers(0, 10**6), animals=st.integers(0, 30), edges=st.sampled_from([CHAIN, ALL]))
+@settings(max_examples=40, deadline=None)
+def test_animals_are_put_together_as_they_were(seed: int, animals: int, edges: tuple[tuple[int, int], ...]) -> None:
+    rng = np.random.default_rng(seed)
+    expected = np.stack([rng.permutation(animals) for _ in range(4)], axis=1).reshape(animals, 4)
+    affinity = affinity_of(edges, expected) if animals else np.zeros((len(edges), 0, 0), np.float32)
+    affinity += rng.uniform(0, 0.15, affinity.shape).astype(np.float32)
+    found = group_keypoints(affinity, np.ones((4, animals), bool), edges, LEAST)
+    assert rows(found) == rows(expected)
+
+
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_with_all_limbs_any_keypoint_may_be_hidden(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    expected = np.stack([rng.permutation(6) for _ in range(4)], axis=1)
+    expected[rng.random(expected.shape) < 0.3] = NONE
+    expected = expected[(expected != NONE).any(axis=1)]
+    found = group_keypoints(affinity_of(ALL, expected), known_of(expected), ALL, LEAST)
+    assert rows(found) == rows(expected)
+
+
+def test_where_a_chain_is_broken_its_ends_are_two() -> None:
+    whole = np.array([[0, 0, 0, 0], [1, NONE, 1, 1]])
+    found = group_keypoints(affinity_of(CHAIN, whole), known_of(whole), CHAIN, LEAST)
+    assert rows(found) == [[NONE, NONE, 1, 1], [0, 0, 0, 0], [1, NONE, NONE, NONE]]
+
+
+@given(seed=st.integers(0, 10**6), edges=st.sampled_from([CHAIN, ALL]))
+@settings(max_examples=40, deadline=None)
+def test_whatever_is_measured_every_candidate_is_in_one_animal(seed: int, edges: tuple[tuple[int, int], ...]) -> None:
+    rng = np.random.default_rng(seed)
+    known = rng.random((4, 5)) < 0.8
+    affinity = rng.uniform(-1, 1, (len(edges), 5, 5)).astype(np.float32)
+    for edge, (first, second) in enumerate(edges):
+        affinity[edge] *= known[first, :, None] & known[second]
+    found = group_keypoints(affinity, known, edges, LEAST)
+    for keypoint in range(4):
+        places = found[:, keypoint]
+        assert sorted(places[places != NONE]) == np.flatnonzero(known[keypoint]).tolist()
+
+
+def test_one_link_by_chance_does_not_join_two_halves() -> None:
+    """The head of one animal and the rest of another, eight keypoints in all, sixteen limbs between: one speaks."""
+    edges = tuple(itertools.combinations(range(8), 2))
+    halves = np.array([[0, 0, 0, 0, NONE, NONE, NONE, NONE], [NONE, NONE, NONE, NONE, 0, 0, 0, 0]])
+    affinity = affinity_of(edges, halves)
+    affinity[edges.index((3, 4)), 0, 0] = 0.8
+    assert rows(group_keypoints(affinity, known_of(halves), edges, LEAST)) == rows(halves)
+
+
+def test_fragments_that_a_limb_joins_and_that_share_no_keypoint_are_one() -> None:
+    affinity = affinity_of(CHAIN, np.array([[0, 0, 0, 0]]))
+    affinity[1] = 0.3  # the weakest link comes last, when both its ends have grown
+    assert rows(group_keypoints(affinity, np.ones((4, 1), bool), CHAIN, LEAST)) == [[0, 0, 0, 0]]
+
+
+def test_two_animals_are_not_joined_by_the_weaker_link() -> None:
+    """A ring of links that would put two noses into one animal: the strongest go first."""
+    edges = ((0, 1), (1, 2))
+    affinity = np.array([[[0.9, 0.0], [0.0, 0.8]], [[0.7, 0.0], [0.0, 0.6]]], np.float32)
+    assert rows(group_keypoints(affinity, np.ones((3, 2), bool), edges, LEAST)) == [[0, 0, 0], [1, 1, 1]]
+
+
+def test_many_limbs_together_outweigh_the_strongest() -> None:
+    """The limb between the first two keypoints is surest crosswise; all others know better."""
+    animals = np.array([[0, 0, 0, 0], [1, 1, 1, 1]])
+    affinity = affinity_of(ALL, animals)
+    affinity[ALL.index((0, 1))] = [[0.5, 0.98], [0.97, 0.5]]
+    found = group_keypoints(affinity, np.ones((4, 2), bool), ALL, LEAST)
+    assert rows(found) == rows(animals)
+
+
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=30, deadline=None)
+def test_settling_never_lowers_what_the_limbs_say_in_all(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    affinity = rng.uniform(0, 1, (len(ALL), 4, 4)).astype(np.float32)
+    members = np.stack([rng.permutation(4) for _ in range(4)], axis=1)
+    members[rng.random(members.shape) < 0.2] = NONE
+    settled = refine_groups(members, affinity, np.array(ALL))
+    assert total(settled, affinity) >= total(members, affinity) - 1e-4
+    assert (np.sort(settled, axis=0) == np.sort(members, axis=0)).all()  # each candidate once, as before
+    assert ((settled == NONE) == (members == NONE)).all()
+
+
+def total(members: np.ndarray, affinity: np.ndarray) -> float:
+    """The sum of affinities over all limbs of all animals."""
+    return sum(
+        float(affinity[edge, animal[first], animal[second]])
+        for animal in members
+        for edge, (first, second) in enumerate(ALL)
+        if NONE not in (animal[first], animal[second])
+    )
+
+
+@pytest.mark.parametrize("keypoints", [1, 2])
+def test_skeletons_of_one_and_of_two_keypoints(keypoints: int) -> None:
+    edges = ((0, 1),)[: keypoints - 1]
+    affinity = np.tile(np.eye(3, dtype=np.float32), (len(edges), 1, 1))
+    found = group_keypoints(affinity, np.ones((keypoints, 3), bool), edges, LEAST)
+    assert rows(found) == [[place] * keypoints for place in range(3)]

@@ -1,0 +1,242 @@
+"""Every option there is composes, every model learns a step, and a user's own part works beside them."""
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+import yaml
+from hydra.core.hydra_config import HydraConfig
+
+from dlcpose.build import Instantiator
+from dlcpose.config.compose import compose
+from tests.shells import REPOSITORY, SMALL, TINY, python, reason, shell
+
+CONF = REPOSITORY / "conf"
+OPTIONS = sorted((file.parent.name, file.stem) for file in CONF.glob("*/*.yaml"))
+MODELS = [option for group, option in OPTIONS if group == "model"]
+LISTS = ("callbacks", "logger", "side_head")  # groups of which several options may be taken
+NEEDED = {
+    ("backbone", "timm"): ["backbone.name=convnext_tiny"],
+    ("dataset", "coco"): ["dataset.root=somewhere"],
+    ("dataset", "deeplabcut"): ["dataset.root=somewhere"],
+    **{
+        ("experiment", file.stem): ["dataset.root=somewhere"]
+        for file in CONF.glob("experiment/*.yaml")
+        if "/dataset: deeplabcut" in file.read_text()  # the others render theirs
+    },
+}
+# One step, nothing kept.
+ONE_STEP = (
+    *("callbacks=[progress]", "+trainer.enable_checkpointing=false", "trainer.limit_train_batches=1"),
+    *("trainer.limit_val_batches=1", "datamodule.batch_size=2"),
+)
+
+
+def chosen(group: str, option: str) -> list[str]:
+    return [f"{group}=[{option}]" if group in LISTS else f"{group}={option}", *NEEDED.get((group, option), [])]
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes(group: str, option: str) -> None:
+    config = compose(chosen(group, option))
+    assert config["run_dir"] == "outputs/composed"
+    assert "hydra" not in config
+
+
+@pytest.mark.parametrize(
+    "group", sorted({group for group, _ in OPTIONS} - {"model", "experiment", "debug", "backbone", "dataset"})
+)
+def test_every_option_is_of_settings_that_its_part_takes(group: str) -> None:
+    for option in (option for of, option in OPTIONS if of == group):
+        node = compose(chosen(group, option))[group]
+        if (group, option) != ("logger", "mlflow"):  # an extra, and slow to import: the loggers' own test builds it
+            Instantiator()(node, group)
+
+
+def test_launchers_and_sweepers_compose(here: Path) -> None:
+    answer = shell("train.py", "--cfg", "hydra", "hydra/launcher=parallel", "hydra/sweeper=rates")
+    assert answer.code == 0, answer.err
+    content = yaml.safe_load(answer.out)["hydra"]
+    assert content["launcher"]["n_jobs"] == 2
+    assert content["sweeper"]["direction"] == "${best.mode}imize"
+    assert set(content["sweeper"]["params"]) == {"optimizer.lr", "optimizer.weight_decay"}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_sweep_knows_which_way_is_better(model: str) -> None:
+    assert compose([f"model={model}"])["best"]["mode"] in ("min", "max")  # what a sweeper's direction begins with
+
+
+@functools.cache
+def head_alone(option: str) -> dict[str, Any]:
+    node: dict[str, Any] = compose(["~model", "name=any", f"head={option}"])["head"]
+    return node
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_head_replaces_the_one_of_a_named_model(model: str) -> None:
+    other = "heatmap" if "dekr" in model else "dekr"
+    assert compose([f"model={model}", f"head={other}"])["head"] == head_alone(other)
+
+
+def test_composing_leaves_hydra_as_it_was() -> None:
+    before = HydraConfig.instance().cfg
+    compose(["model=resnet_50"])
+    assert HydraConfig.instance().cfg is before
+
+
+def test_the_name_of_a_run_is_that_of_its_model_unless_given() -> None:
+    assert compose(["model=dekr_w32"])["name"] == "dekr_w32"
+    assert compose(["model=dekr_w32", "name=mine"])["name"] == "mine"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_takes_a_step(model: str, here: Path) -> None:
+    answer = shell("train.py", f"model={model}", *SMALL, *ONE_STEP)
+    assert answer.code == 0, answer.err
+    assert "epoch 1/1: loss " in answer.out
+    assert "loss nan" not in answer.out
+    (run,) = (here / "outputs" / model).glob("*/*")
+    assert answer.last_line == str(run)
+    assert not list(run.rglob("*.ckpt"))
+
+
+@pytest.mark.parametrize("name", ["convnext_tiny", "test_efficientnet"])
+def test_any_timm_model_is_a_backbone(name: str, here: Path) -> None:
+    answer = shell("train.py", "backbone=timm", f"backbone.name={name}", *SMALL, *ONE_STEP)
+    assert answer.code == 0, answer.err
+    assert "epoch 1/1: loss " in answer.out
+
+
+@pytest.mark.parametrize("scheduler", [option for group, option in OPTIONS if group == "scheduler"])
+def test_every_schedule_runs(scheduler: str, here: Path) -> None:
+    answer = shell(
+        "train.py", f"scheduler={scheduler}", "optimizer=sgd", "trainer.max_epochs=2", *SMALL, *TINY, *ONE_STEP
+    )
+    assert answer.code == 0, answer.err
+
+
+@pytest.mark.parametrize(
+    ("loggers", "left"),
+    [
+        ("[csv]", ["metrics.csv"]),
+        ("[none]", []),
+        ("[tensorboard]", ["tensorboard/events.*"]),
+        ("[csv,tensorboard]", ["metrics.csv", "tensorboard/events.*"]),
+        ("[wandb]", ["wandb/offline-run-*/run-*.wandb"]),
+        ("[mlflow]", ["mlflow.db", "mlflow_run.json", "mlflow/*/artifacts/images/*.png"]),
+    ],
+)
+def test_loggers_leave_what_they_should(loggers: str, left: list[str], here: Path) -> None:
+    if "mlflow" in loggers:
+        pytest.importorskip("mlflow", reason="mlflow is an extra: pip install 'dlcpose[mlflow]'")
+    offline = ("logger.wandb.offline=true",) if "wandb" in loggers else ()
+    answer = shell("train.py", f"logger={loggers}", *offline, *SMALL, *TINY, WANDB_MODE="offline")
+    assert answer.code == 0, answer.err
+    (run,) = (here / "outputs" / "resnet_18").glob("*/*")
+    for pattern in left:
+        assert [path for path in run.glob(pattern) if path.stat().st_size > 0], (pattern, sorted(run.rglob("*")))
+    always = {
+        ".hydra",
+        "checkpoints",
+        "evaluation",
+        "environment.txt",
+        "split.json",
+        "pictures",
+        "train.log",
+        "run.json",
+    }
+    made = {pattern.split("/")[0] for pattern in left} | ({"learning_curve.png"} if "metrics.csv" in left else set())
+    assert {path.name for path in run.iterdir()} == always | made
+    assert {path.name for path in here.iterdir()} == {"outputs"}
+    if "wandb" in loggers:
+        assert wandb.run is None  # the next job of a sweep gets a run of its own
+
+
+OWN_HEAD = '''
+"""The place of each keypoint from the mean of all features: no good, but all that a head must be."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dlcpose.heads.base import Head
+from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.instances import PoseInstances, instances_of
+from dlcpose.structures.skeleton import Skeleton
+
+
+class Points(NamedTuple):
+    points: Tensor  # (B, K, 2) pixels of the crop
+
+
+class PointHead(Head):
+    multi_animal = False
+
+    def __init__(self, in_channels: int, stride: int, skeleton: Skeleton, *, hidden: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.layers = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(in_channels, hidden), nn.ReLU(),
+            nn.Linear(hidden, 2 * len(skeleton)),
+        )
+
+    def forward(self, features: Tensor) -> Points:
+        return Points(self.layers(features).float().unflatten(1, (-1, 2)))
+
+    def encode(self, batch: PoseBatch) -> Points:
+        return Points(batch.keypoints_in_crop[:, 0])
+
+    def loss(self, maps: Points, wanted: Points) -> dict[str, Tensor]:
+        asked = ~wanted.points.isnan()
+        return {"distance": (maps.points[asked] - wanted.points[asked]).abs().mean()}
+
+    def decode(self, maps: Points) -> list[PoseInstances]:
+        return [instances_of(points[None], torch.ones(1, len(points))) for points in maps.points]
+'''
+
+
+@pytest.fixture
+def own(here: Path) -> Path:
+    """A user's folder of options, and beside it the module that they name."""
+    files = {
+        "code/mylab_heads.py": OWN_HEAD,
+        "mylab/head/points.yaml": "_target_: mylab_heads.PointHead\n_partial_: true\nhidden: 8\n",
+        "mylab/experiment/mine.yaml": (
+            "# @package _global_\ndefaults:\n  - override /head: points\nname: mine\noptimizer: {lr: 2.0e-3}\n"
+        ),
+    }
+    for name, text in files.items():
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_text(text)
+    return here
+
+
+def test_a_part_of_the_users_own_works_beside_ours(own: Path) -> None:
+    command = ("--config-dir", "mylab", "experiment=mine", "trust=[mylab_heads]", *SMALL)
+    path = {"PYTHONPATH": str(own / "code")}
+    answer = python(REPOSITORY / "train.py", *command, cwd=own, **path)
+    assert answer.code == 0, answer.err
+    assert "learning rate 0.002" in answer.out
+    (run,) = (own / "outputs" / "mine").glob("*/*")
+    assert "val/loss_distance" in (run / "metrics.csv").read_text()
+    best = f"checkpoint={run / 'checkpoints' / 'best.ckpt'}"
+    answer = python(REPOSITORY / "evaluate.py", best, "trust=[mylab_heads]", cwd=own, **path)
+    assert answer.code == 0, answer.err
+    (again,) = (own / "outputs" / "evaluate").glob("*/*")
+    figures = [json.loads((folder / "evaluation" / "metrics.json").read_text()) for folder in (run, again)]
+    assert figures[0]["mean_error_px"] == figures[1]["mean_error_px"]
+    # A checkpoint cannot bring code along either: whoever loads it has to trust it.
+    assert "add trust=[mylab_heads]" in reason(shell("evaluate.py", best))
+
+
+def test_it_is_refused_where_it_is_not_trusted(own: Path) -> None:
+    said = reason(shell("train.py", "--config-dir", "mylab", "experiment=mine", *SMALL))
+    assert said.startswith(
+        "head._target_: mylab_heads.PointHead is outside the packages that a config may name (dlcpose"
+    )
+    assert said.endswith("If you trust it, add trust=[mylab_heads].")

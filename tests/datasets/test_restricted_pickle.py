@@ -1,0 +1,111 @@
+import contextlib
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from dlcpose.datasets.restricted_pickle import load_restricted_pickle
+from dlcpose.structures.errors import DataError
+
+PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3) | st.tuples(inner, inner),
+    max_leaves=8,
+)
+arrays = hnp.arrays(
+    st.sampled_from([np.bool_, np.int8, np.int64, np.uint16, np.float32, np.float64, ">i4", "U3"]),
+    hnp.array_shapes(min_dims=0, min_side=0, max_side=4),
+)
+
+
+class Calls:
+    """A pickle of this calls a function when it is read."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@settings(max_examples=40, deadline=None)
+@given(plain, st.sampled_from(PROTOCOLS))
+def test_plain_values_come_back(value: object, protocol: int) -> None:
+    assert load_restricted_pickle(pickle.dumps(value, protocol), "x") == value
+
+
+@settings(max_examples=40, deadline=None)
+@given(arrays, st.sampled_from(PROTOCOLS), st.booleans())
+def test_arrays_come_back(array: np.ndarray, protocol: int, fortran: bool) -> None:
+    array = np.asfortranarray(array) if fortran and array.ndim else array
+    found, scalar = load_restricted_pickle(pickle.dumps([array, array.ravel()[:1]], protocol), "x")
+    np.testing.assert_array_equal(found, array)
+    np.testing.assert_array_equal(scalar, array.ravel()[:1])
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_scalars_and_arrays_of_names_come_back(protocol: int) -> None:
+    value = [np.float32(0.5), np.int64(-3), np.str_("left"), np.array(["a", None, (1, 2)], object), {1, 2}]
+    found = load_restricted_pickle(pickle.dumps(value, protocol), "x")
+    assert found[:3] == [0.5, -3, "left"]
+    assert found[3].tolist() == ["a", None, (1, 2)]
+    assert found[4] == {1, 2}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_pickle_that_calls_something_is_refused_and_calls_nothing(tmp_path: Path, protocol: int) -> None:
+    content = pickle.dumps({"data": Calls(os.mkdir, str(tmp_path / "ours"))}, protocol)
+    with pytest.raises(DataError, match=r"^split\.pickle: expected a pickle of plain values.*names .*\.mkdir"):
+        load_restricted_pickle(content, "split.pickle")
+    assert not (tmp_path / "ours").exists()
+    pickle.loads(pickle.dumps({"data": Calls(os.mkdir, str(tmp_path / "theirs"))}, protocol))
+    assert (tmp_path / "theirs").exists()  # so the file was dangerous indeed
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Calls(eval, "1 + 1"),
+        Calls(getattr, "", "join"),
+        Calls(np.load, "x.npy"),
+        Calls(np.frompyfunc, len, 1, 1),
+        np.zeros(2, [("a", "i4"), ("b", "O")]),
+        np.array(["2020"], "datetime64[Y]"),
+        Path("x"),
+    ],
+    ids=["eval", "getattr", "numpy.load", "numpy.frompyfunc", "objects in fields", "dates", "path"],
+)
+def test_other_types_are_refused(value: object) -> None:
+    with pytest.raises(DataError, match="cannot be read safely"):
+        load_restricted_pickle(pickle.dumps(value), "x")
+
+
+def test_a_forged_dtype_cannot_hide_objects() -> None:
+    """numpy trusts a dtype's flags: one of bytes said to be objects would make it follow them as addresses."""
+    state = (1, (1,), np.dtype("O"), False, b"\x01" * 8)
+    array = Calls(np.ndarray.__reduce__(np.zeros(1))[0], np.ndarray, (0,), b"b")
+    array.call = (*array.call, state)
+    with pytest.raises(DataError, match="malformed array"):
+        load_restricted_pickle(pickle.dumps(array), "x")
+    array.call = (*array.call[:2], (1, (5,), np.dtype("O"), False, ["only one"]))
+    with pytest.raises(DataError, match="malformed array"):
+        load_restricted_pickle(pickle.dumps(array), "x")
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.data())
+def test_broken_pickles_are_one_kind_of_error(data: st.DataObject) -> None:
+    content = bytearray(
+        pickle.dumps([np.arange(4), {"a": (1, 2.5)}, np.float64(2)], data.draw(st.sampled_from(PROTOCOLS)))
+    )
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(DataError):
+        load_restricted_pickle(bytes(content[: data.draw(st.integers(0, len(content)))]), "x")

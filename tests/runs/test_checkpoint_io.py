@@ -1,0 +1,87 @@
+"""A checkpoint is there whole or not at all, whatever happens as it is written."""
+
+import os
+import resource
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from dlcpose.runs.checkpoint_io import WholeFiles
+from dlcpose.structures.errors import CheckpointError
+
+FIRST, SECOND = {"weights": torch.zeros(10_000)}, {"weights": torch.ones(10_000)}
+
+
+def held(path: Path) -> float:
+    read: dict[str, torch.Tensor] = torch.load(path, weights_only=True)
+    return float(read["weights"].mean())
+
+
+def in_a_process_of_its_own(action: Callable[[], None]) -> int:
+    """How a process ended that did this: 0, 1 for an exception, or minus a signal."""
+    child = os.fork()
+    if not child:
+        try:
+            action()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_the_next_takes_the_place_of_the_last(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    for content in (FIRST, SECOND):
+        WholeFiles().save_checkpoint(content, path)
+    assert held(path) == 1
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("written", [0.0, 0.1, 0.5, 0.999])
+def test_killed_as_it_writes_it_leaves_the_last_one(written: float, tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    WholeFiles().save_checkpoint(FIRST, path)
+    whole = path.stat().st_size
+
+    def save() -> None:
+        save_all = torch.save
+
+        def save_some(content: object, file: object) -> None:
+            save_all(content, file)
+            file.truncate(int(written * whole))  # type: ignore[attr-defined]
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        torch.save = save_some
+        WholeFiles().save_checkpoint(SECOND, path)
+
+    assert in_a_process_of_its_own(save) == -signal.SIGKILL
+    assert held(path) == 0
+    WholeFiles().save_checkpoint(SECOND, path)
+    assert held(path) == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_leaves_the_last_one_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    WholeFiles().save_checkpoint(FIRST, path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size // 2, limits[1]))
+    try:
+        with pytest.raises(
+            CheckpointError, match=r"cannot be written \(File too large\). The checkpoint that was there"
+        ) as told:
+            WholeFiles().save_checkpoint(SECOND, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(path) in str(told.value)
+    assert held(path) == 0
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").write_text("a file")
+    with pytest.raises(CheckpointError, match="No checkpoint was there before"):
+        WholeFiles().save_checkpoint(FIRST, tmp_path / "checkpoints" / "last.ckpt")

@@ -1,0 +1,94 @@
+"""Launchers side by side: two processes of one machine, and SLURM's as far as a machine without it can say."""
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from tests.shells import REPOSITORY, SMALL, TINY, python
+
+PLUGINS = {"parallel": "joblib", "submitit_local": "submitit", "ray_local": "ray"}
+# A part of the user's own, which notes the priority of the process that trains.
+NOTING = """
+import os
+from pathlib import Path
+from pytorch_lightning import Callback
+
+class Priority(Callback):
+    def on_fit_start(self, trainer, pipeline):
+        Path(trainer.default_root_dir, "priority").write_text(str(os.nice(0)))
+"""
+
+
+@pytest.mark.parametrize("launcher", PLUGINS)
+def test_jobs_side_by_side(launcher: str, tmp_path: Path) -> None:
+    plugin = f"hydra_plugins.hydra_{PLUGINS[launcher]}_launcher"
+    pytest.importorskip(plugin, reason="an extra: pip install 'dlcpose[sweep,cluster]'")
+    (tmp_path / "noting.py").write_text(NOTING)
+    noted = ("+callbacks.noting._target_=noting.Priority", "trust=[noting]")
+    with TemporaryDirectory(prefix="ray") as short:  # sockets lie in it, whose paths have to be short
+        answer = python(
+            *(REPOSITORY / "train.py", "-m", f"hydra/launcher={launcher}", "sweep.name=s", "seed=0,1,x"),
+            *(*SMALL, *TINY, *noted, *((f"+hydra.launcher.ray.init._temp_dir={short}",) if "ray" in launcher else ())),
+            cwd=tmp_path,
+            PYTHONPATH=os.pathsep.join((str(REPOSITORY), str(tmp_path))),
+            RAY_AUTH_MODE="disabled",  # it would leave a token in the home folder
+        )
+    assert [line for line in answer.err.splitlines() if line.startswith("dlcpose: ")] == [
+        "dlcpose: 1 of 3 jobs failed: multirun/s/seed-x: seed: expected a whole number from 0 to below 2³², got 'x'."
+    ]
+    assert "sweep multirun/s: 2 done, 1 failed\n" in answer.out
+    for seed in (0, 1):
+        run = tmp_path / "multirun" / "s" / f"seed-{seed}"
+        entry = json.loads((run / "run.json").read_text())
+        assert (entry["status"], entry["epochs"], entry["config"]["seed"]) == ("finished", 1, seed)
+        assert entry["choices"]["backbone"] == "timm"
+        assert (run / "priority").read_text() == str(os.nice(0))  # that of the command
+
+
+# What a machine with SLURM has: sbatch, which here runs the script it is given once for each job of the array, and srun.
+SBATCH = """#!/bin/sh
+cp "$1" submitted.sh
+last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' submitted.sh)
+(
+    for task in $(seq 0 "$last"); do
+        SLURM_JOB_ID=7 SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$task SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0 \\
+            SLURM_NTASKS=1 SLURM_NNODES=1 SLURM_JOB_NODELIST=here sh submitted.sh
+    done
+) >jobs.log 2>&1 &
+echo "Submitted batch job 7"
+"""
+SRUN = """#!/bin/sh
+while [ "$1" != "${1#-}" ]; do
+    case "$1" in --output | --error) shift 2 ;; *) shift ;; esac
+done
+exec "$@"
+"""
+
+
+def test_jobs_of_slurm(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="an extra: pip install 'dlcpose[cluster]'")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name, content in {"sbatch": SBATCH, "srun": SRUN, "sacct": "#!/bin/sh\n"}.items():
+        (programs / name).write_text(content)
+        (programs / name).chmod(0o755)
+    answer = python(
+        *(REPOSITORY / "train.py", "-m", "hydra/launcher=slurm", "hydra.launcher.partition=gpu", "sweep.name=s"),
+        *("seed=-1,-2", *SMALL, *TINY),
+        cwd=tmp_path,
+        PATH=os.pathsep.join((str(programs), os.environ["PATH"])),
+    )
+    # Both got as far as the check of their seed, and what became of them came back.
+    assert "sweep multirun/s: 0 done, 2 failed\n" in answer.out
+    for seed in (-1, -2):
+        assert f"failed: seed-{seed}: seed: expected a whole number from 0 to below 2³², got {seed}." in answer.out
+    script = (tmp_path / "submitted.sh").read_text()
+    asked = set(re.findall("^#SBATCH --(.*)$", script, re.MULTILINE))
+    assert {"array=0-1%2", "time=240", "partition=gpu", "nodes=1", "ntasks-per-node=1"} <= asked
+    assert {"gpus-per-node=1", "cpus-per-task=8", "mem=32GB", "signal=USR2@180", "open-mode=append"} <= asked
+    assert f"{sys.executable} -u -m submitit.core._submit {tmp_path}" in script

@@ -1,0 +1,113 @@
+"""An Optuna study that is killed and gone on with, by trainings that take no time."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dlcpose.training import experiment as training
+from tests.shells import reason, shell
+
+optuna = pytest.importorskip("optuna", reason="Optuna is an extra: pip install 'dlcpose[sweep]'")
+pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="an extra: pip install 'dlcpose[sweep]'")
+
+SPACE = "optimizer.lr=tag(log, interval(1e-4, 1e-2))"
+COMMAND = ("-m", "hydra/sweeper=optuna", "sweep.name=s", SPACE)
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch, here: Path) -> list[dict[str, Any]]:
+    """The configs that were trained: the error is least at a rate of 1e-3; a config that says so is killed or fails."""
+    seen: list[dict[str, Any]] = []
+
+    def quick(config: dict[str, Any]) -> float | list[float]:
+        seen.append(config)
+        if config["sweep"]["trial"] == 2 and (Path.cwd() / "kill").exists():
+            raise KeyboardInterrupt
+        if config["sweep"]["trial"] == 1:
+            raise ValueError("no")
+        rate = config["optimizer"]["lr"]
+        error = abs(rate - 1e-3)
+        return [error, rate] if isinstance(config["optimized_metric"], list) else error
+
+    monkeypatch.setattr(training, "train_here", quick)
+    return seen
+
+
+def study_of(folder: Path) -> Any:
+    return optuna.load_study(study_name="s", storage=f"sqlite:///{folder / 'study.db'}")
+
+
+def test_a_study_survives_a_kill_and_a_failure(trained: list[Any], here: Path) -> None:
+    (here / "kill").touch()
+    answer = shell("train.py", *COMMAND, "hydra.sweeper.n_trials=4")
+    assert answer.code == 130  # KeyboardInterrupt: within a sweep it is what a kill leaves behind
+    (here / "kill").unlink()
+    assert [config["sweep"]["trial"] for config in trained] == [0, 1, 2]
+    killed = trained[2]["optimizer"]["lr"]
+
+    trained.clear()
+    answer = shell("train.py", *COMMAND, "hydra.sweeper.n_trials=4")
+    assert "2 trials done, 2 to go" in answer.out
+    assert [config["sweep"]["trial"] for config in trained] == [3, 4]
+    # The trial that was killed is the first, in its own folder; the next is none that was suggested before.
+    assert trained[0]["optimizer"]["lr"] == killed
+    assert trained[0]["resume"] is not None
+    rates = [trial.params["optimizer.lr"] for trial in study_of(here / "multirun/s").trials]
+    assert len(set(rates)) == 4
+    assert "3 done, 1 failed" not in answer.out  # it failed in the sweep before
+    states = [trial.state.name for trial in study_of(here / "multirun/s").trials]
+    assert states == ["COMPLETE", "FAIL", "FAIL", "COMPLETE", "COMPLETE"]
+    best = yaml.safe_load((here / "multirun/s/optimization_results.yaml").read_text())
+    assert best["best_value"] == pytest.approx(min(abs(rate - 1e-3) for rate in rates if rate != rates[1]))
+
+    trained.clear()
+    assert "4 trials done, 0 to go" in shell("train.py", *COMMAND, "hydra.sweeper.n_trials=4").out
+    assert trained == []
+
+    for change, expected in (
+        (
+            "optimizer.lr=interval(1e-4, 1e-2)",
+            "its search space has optimizer.lr=tag(log, interval(1e-4, 1e-2)), this ",
+        ),
+        (
+            "head.sigma=interval(1, 3)",
+            "its search space has no head.sigma, this command's has head.sigma=interval(1, 3)",
+        ),
+        (
+            "optimized_metric=val/loss",
+            "its objective is val/mean_error_px, this command's is val/loss. Give another sweep.name",
+        ),
+        ("hydra.sweeper.direction=maximize", "its direction is minimize, this command's is maximize."),
+        (
+            "optimized_metric=[val/loss,train/loss]",
+            "hydra.sweeper.direction: expected one for each objective (val/loss, train/loss)",
+        ),
+        ("hydra.sweeper.storage=sqlite:////nowhere/s.db", "the study cannot be opened (OperationalError: "),
+    ):
+        space = [] if change.startswith("optimizer.lr") else [SPACE]
+        assert expected in reason(shell("train.py", *COMMAND[:-1], *space, change))
+    assert trained == []
+
+
+def test_several_objectives(trained: list[Any], here: Path) -> None:
+    two = ("optimized_metric=[val/mean_error_px,val/loss]", "hydra.sweeper.direction=[minimize,maximize]")
+    answer = shell("train.py", *COMMAND, *two, "hydra.sweeper.n_trials=3")
+    assert reason(answer).startswith("1 of 3 jobs failed: multirun/s/optimizer.lr-")
+    front = yaml.safe_load((here / "multirun/s/optimization_results.yaml").read_text())["solutions"]
+    assert front
+    assert all(len(solution["values"]) == 2 for solution in front)
+    entries = [json.loads(path.read_text()) for path in (here / "multirun/s").glob("*/run.json")]
+    done = [entry["optimized_metric"].keys() for entry in entries if entry["status"] == "finished"]
+    assert done == [{"val/mean_error_px", "val/loss"}] * 2
+
+
+def test_a_study_without_a_finished_trial_is_one_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(config: dict[str, Any]) -> float:
+        raise ValueError("never")
+
+    monkeypatch.setattr(training, "train_here", failing)
+    answer = shell("train.py", *COMMAND, "hydra.sweeper.n_trials=2")
+    assert reason(answer) == "2 of 2 jobs failed: ValueError: never"

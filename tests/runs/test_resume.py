@@ -1,0 +1,95 @@
+"""Which folder and which checkpoint a run goes on from."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlcpose.runs.resume import LAST, checkpoint_to_resume, detector_to_resume, requeued, run_folder, settled
+from dlcpose.structures.errors import CheckpointError, ConfigError
+
+
+def run_at(folder: Path, age: float, *, checkpoint: bool = True) -> Path:
+    """A run folder that did its last thing `age` seconds after 1970."""
+    folder.mkdir(parents=True)
+    (folder / "environment.txt").write_text("")
+    if checkpoint:
+        (folder / LAST.parent).mkdir()
+        (folder / LAST).write_text("")
+    for path in (folder / "environment.txt", folder / LAST):
+        if path.exists():
+            os.utime(path, (age, age))
+    return folder
+
+
+def config_of(run_dir: Path, resume: str | None = "last", **more: Any) -> dict[str, Any]:
+    return {"run_dir": str(run_dir), "resume": resume, "name": run_dir.parents[1].name, **more}
+
+
+@pytest.fixture
+def slurm(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    return monkeypatch
+
+
+def test_the_last_run_is_the_one_that_did_something_last(tmp_path: Path) -> None:
+    older, younger = (run_at(tmp_path / "mine" / "day" / name, age) for name, age in (("b", 1000), ("a", 2000)))
+    run_at(tmp_path / "other" / "day" / "c", 3000)
+    fresh = tmp_path / "mine" / "day" / "z"
+    assert run_folder(str(fresh), "last") == str(younger)
+    os.utime(older / LAST, (4000, 4000))
+    assert run_folder(str(fresh), "last") == str(older)
+    assert settled(config_of(older))["resume"] == str(older / LAST)
+    # A folder that was given goes on from there, in its own files.
+    assert settled(config_of(fresh))["resume"] == str(older / LAST)
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again_and_is_not_mistaken_for_an_older_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_at(tmp_path / "mine" / "day" / "done", 1000)
+    killed = run_at(tmp_path / "mine" / "day" / "killed", 2000, checkpoint=False)
+    assert run_folder(str(tmp_path / "mine" / "day" / "fresh"), "last") == str(killed)
+    assert settled(config_of(killed))["resume"] == "last"
+    assert "no checkpoint yet" in capsys.readouterr().out
+    assert checkpoint_to_resume("last", killed) is None
+    detector = run_at(killed / "detector", 1500)
+    assert detector_to_resume("last", killed) == detector / LAST
+    assert settled(config_of(killed))["resume"] == "last"
+    assert "only its detector has a checkpoint" in capsys.readouterr().out
+    assert detector_to_resume(None, killed) is None
+
+
+def test_where_nothing_was_left_there_is_nothing_to_resume(tmp_path: Path) -> None:
+    fresh = tmp_path / "mine" / "day" / "fresh"
+    with pytest.raises(CheckpointError, match=r"resume=last: no run below .*mine has left a checkpoint"):
+        settled(config_of(fresh))
+    assert not fresh.exists()
+
+
+def test_a_job_of_slurm_has_a_folder_that_no_clock_names(tmp_path: Path, slurm: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "mine" / "slurm" / "77"
+    first, later = (str(tmp_path / "mine" / "day" / time) for time in ("12-00-00", "13-00-00"))
+    assert run_folder(first, None) == str(own)
+    run_at(own, 1000)
+    assert run_folder(later, None) == later  # a second run within the job
+    slurm.setenv("SLURM_RESTART_COUNT", "1")
+    assert run_folder(later, None) == str(own)
+    assert requeued(config_of(own, None))["resume"] == "last"
+    slurm.setenv("SLURM_ARRAY_JOB_ID", "70")
+    slurm.setenv("SLURM_ARRAY_TASK_ID", "3")
+    assert Path(run_folder(later, None)).name == "70_3"
+
+
+def test_a_job_queued_again_with_another_run_in_its_folder_is_refused(
+    tmp_path: Path, slurm: pytest.MonkeyPatch
+) -> None:
+    from dlcpose.runs.run_json import begin
+
+    own = tmp_path / "mine" / "slurm" / "77"
+    begin({**config_of(own, None, seed=0), "sweep": {}})
+    slurm.setenv("SLURM_RESTART_COUNT", "1")
+    with pytest.raises(ConfigError, match=r"another config \(seed: 0 there, 1 here\)"):
+        requeued({**config_of(own, None, seed=1), "sweep": {}})
+    assert requeued(config_of(tmp_path / "mine" / "slurm" / "78", None))["resume"] is None

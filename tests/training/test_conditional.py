@@ -1,0 +1,173 @@
+"""A bottom-up model and one that is asked by its poses, one after the other, through the commands."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import dlcpose
+from dlcpose.cli.app import app
+from dlcpose.datasets.synthetic.frames import SyntheticFrames
+from dlcpose.structures.errors import CheckpointError, ConfigError, DataError
+from dlcpose.visualization.video_file import write_video
+from tests.shells import SMALL, TINY, Answer, reason, shell
+
+# Two steps make nobody sure of anything: whatever is found counts.
+BOTTOM_UP = (
+    *("model=bottom_up_resnet_18", "dataset.animals=2", *SMALL, *TINY),
+    *("head.threshold=0.0001", "head.min_affinity=-10", "head.max_animals=4"),
+)
+CONDITIONED = (
+    *("model=ctd_prenet_hrnet_w32", "pipeline=conditional_top_down_small", "pipeline.threshold=0.0", "neck=fpn"),
+    *("dataset.animals=2", *SMALL, *TINY),
+)
+
+
+def trained(folder: Path, name: str, *overrides: str) -> tuple[Path, Answer]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        answer = shell("train.py", f"name={name}", *overrides)
+    assert answer.code == 0, answer.err
+    (run,) = (folder / "outputs" / name).glob("*/*")
+    return run, answer
+
+
+@pytest.fixture(scope="module")
+def bottom_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(tmp_path_factory.mktemp("first"), "bottom_up", *BOTTOM_UP)[0]
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory, bottom_up: Path) -> tuple[Path, Answer]:
+    """A run whose conditions, also those it learns from, are the bottom-up model's."""
+    source = ("detector=pose_boxes", f"detector.checkpoint={best(bottom_up)}", "condition=predicted")
+    return trained(tmp_path_factory.mktemp("second"), "conditional_top_down", *CONDITIONED, *source)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has learned from labels with errors, and knows no other model."""
+    return trained(tmp_path_factory.mktemp("alone"), "conditional_top_down", *CONDITIONED)[0]
+
+
+def best(run: Path) -> Path:
+    return run / "checkpoints" / "best.ckpt"
+
+
+def figures_in(run: Path) -> dict[str, float | None]:
+    content: dict[str, float | None] = json.loads((run / "evaluation" / "metrics.json").read_text())
+    return content
+
+
+def image(number: int = 0) -> np.ndarray:
+    return SyntheticFrames(frames=number + 1, animals=2, height=64, width=64).read_image(number)
+
+
+def test_the_bottom_up_model_s_own_figures_stand_beside(both: tuple[Path, Answer], bottom_up: Path) -> None:
+    ours, theirs = figures_in(both[0]), figures_in(bottom_up)
+    of_the_machine = {"images_per_s", "peak_memory_mb"}
+    assert "around poses of a model" in both[1].out
+    assert {"oks_ap", "conditions/oks_ap", "conditions/missed"} <= set(ours)
+    for name in set(theirs) - of_the_machine:
+        assert ours.get(f"conditions/{name}") == theirs[name], name
+
+
+def test_the_checkpoint_alone_predicts_where_the_other_is_not(both: tuple[Path, Answer], tmp_path: Path) -> None:
+    moved = Path(shutil.copy(best(both[0]), tmp_path / "moved.ckpt"))
+    content = torch.load(moved, weights_only=True)
+    assert any(name.startswith("detector.bottom_up.") for name in content["state_dict"])
+    content["dlcpose"]["config"] = content["dlcpose"]["config"].replace(".ckpt", ".gone")  # as on another machine
+    torch.save(content, moved)
+    predictor = dlcpose.load(moved, device="cpu")
+    (poses,) = predictor.predict([image()])
+    (conditions,) = predictor.stream_labelled(
+        [SyntheticFrames(frames=1, animals=2, height=64, width=64)[0]], 1, predictor.pipeline.predict_conditions
+    )
+    assert 1 <= len(poses) <= len(conditions[0])
+    assert np.isfinite(poses.keypoints_in_image).all()
+    assert ((poses.scores >= 0) & (poses.scores <= 1)).all()
+
+
+def test_conditions_can_be_had_later(alone: Path, bottom_up: Path, both: tuple[Path, Answer]) -> None:
+    with pytest.raises(
+        ConfigError, match=r"conditioned model .* predicts with another's poses: load\(\.\.\., conditions="
+    ):
+        dlcpose.load(best(alone), device="cpu").predict([image()])
+    (poses,) = dlcpose.load(best(alone), device="cpu", conditions=best(bottom_up)).predict([image()])
+    assert len(poses) >= 1
+    # The pose part is the checkpoint's own, whoever asks.
+    given = dlcpose.load(best(alone), device="cpu", conditions=best(bottom_up)).pipeline.state_dict()
+    own = torch.load(best(alone), weights_only=True)["state_dict"]
+    assert all(torch.equal(given[name], value) for name, value in own.items() if not name.startswith("detector."))
+    with pytest.raises(ConfigError, match="conditions are for conditioned models"):
+        dlcpose.load(best(bottom_up), device="cpu", conditions=best(bottom_up))
+
+
+def test_evaluating_with_a_model_or_its_stored_predictions_is_the_same(
+    alone: Path, bottom_up: Path, here: Path
+) -> None:
+    stored = bottom_up / "evaluation" / "predictions.json"
+    answers = [
+        shell("evaluate.py", f"checkpoint={best(alone)}", "evaluation.pictures=0", "detector=pose_boxes", source)
+        for source in (f"detector.checkpoint={best(bottom_up)}", f"detector.predictions={stored}")
+    ]
+    assert [answer.code for answer in answers] == [0, 0], answers[1].err
+    first, second = (figures_in(run) for run in sorted((here / "outputs" / "evaluate").glob("*/*")))
+    for name in ("conditions/oks_ap", "conditions/mean_error_px", "conditions/missed", "conditions/images"):
+        assert first[name] == pytest.approx(second[name], abs=1e-3), name
+
+
+def test_mistakes_are_told_in_a_line(alone: Path, bottom_up: Path, here: Path) -> None:
+    answer = shell("train.py", *CONDITIONED, "detector=pose_boxes")
+    assert "conditions come from a model or from a file, got neither" in reason(answer)
+    other = shell(
+        "train.py",
+        *CONDITIONED,
+        "detector=pose_boxes",
+        f"detector.checkpoint={best(bottom_up)}",
+        "dataset.skeleton=fly",
+    )
+    assert "Give a model of the same keypoints in the same order" in reason(other)
+    gone = shell("train.py", *CONDITIONED, "detector=pose_boxes", "detector.checkpoint=gone.ckpt")
+    assert "gone.ckpt: no such checkpoint" in reason(gone)
+    assert not list((here / "outputs").rglob("*.ckpt"))
+
+
+def test_a_video_is_followed_and_left_as_a_table(both: tuple[Path, Answer], tmp_path: Path) -> None:
+    video = tmp_path / "animals.mp4"
+    write_video(video, [image(0)] * 3, fps=10)
+    done = CliRunner().invoke(app, ["follow", str(best(both[0])), str(video), "--device", "cpu", "--lost-after", "1"])
+    assert done.exit_code == 0, done.output
+    (table,) = tmp_path.glob("*.csv")
+    assert table.name == "animals.tracks.csv"
+    rows = list(csv.reader(table.open()))
+    skeleton = dlcpose.load(best(both[0]), device="cpu").skeleton
+    assert rows[0][:6] == ["frame", "track", "score", *(f"{skeleton.names[0]}_{what}" for what in ("x", "y", "score"))]
+    assert all(len(row) == 3 + 3 * len(skeleton) for row in rows)
+
+
+def test_what_cannot_be_followed_is_said(
+    bottom_up: Path, alone: Path, both: tuple[Path, Answer], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="follow: BottomUp asks for nobody in particular"):
+        dlcpose.load(best(bottom_up), device="cpu").follow([image()])
+    with pytest.raises(ConfigError, match="conditions="):
+        dlcpose.load(best(alone), device="cpu").follow([image()])
+    (tmp_path / "text.mp4").write_text("no video")
+    failed = CliRunner().invoke(app, ["follow", str(best(both[0])), str(tmp_path / "text.mp4")])
+    assert isinstance(failed.exception, DataError)
+    assert "cannot be read as a video after 0 frames" in str(failed.exception)
+    assert not list(tmp_path.glob("*.csv"))
+
+
+def test_a_checkpoint_whose_conditions_were_a_file_says_when_that_is_missed(alone: Path, tmp_path: Path) -> None:
+    predictor = dlcpose.load(best(alone), device="cpu", conditions=tmp_path / "gone.json")
+    with pytest.raises(DataError, match=r"gone\.json: cannot be read"):
+        predictor.predict([image()])
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        dlcpose.load(best(alone), device="cpu", conditions=tmp_path / "gone.ckpt")

@@ -1,0 +1,118 @@
+"""Figures of a checkpoint: the same as train's own, and the same as pycocotools finds in what was written."""
+
+import contextlib
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from dlcpose.checkpoint import read_checkpoint
+from dlcpose.cli.render import render_command
+from tests.shells import REPOSITORY, Answer, python, reason, shell
+
+Trained = tuple[Path, Answer]
+OF_THE_MACHINE = {"images_per_s", "peak_memory_mb"}
+
+
+def figures_in(run: Path) -> dict[str, float | None]:
+    content: dict[str, float | None] = json.loads((run / "evaluation" / "metrics.json").read_text())
+    return {name: value for name, value in content.items() if name not in OF_THE_MACHINE}
+
+
+def newest_run(folder: Path) -> Path:
+    (run,) = (folder / "outputs" / "evaluate").glob("*/*")
+    return run
+
+
+def test_evaluating_again_gives_the_same_figures(trained: Trained, best: Path, tmp_path: Path) -> None:
+    answer = python(REPOSITORY / "evaluate.py", f"checkpoint={best}", cwd=tmp_path)
+    assert answer.code == 0, answer.err
+    run = newest_run(tmp_path)
+    assert figures_in(run) == figures_in(trained[0])
+    for name in ("predictions.json", "labels.json", "per_keypoint.csv"):
+        assert (run / "evaluation" / name).read_bytes() == (trained[0] / "evaluation" / name).read_bytes()
+    assert answer.last_line.startswith(f"{run}: mean error ")
+    assert len(list((run / "evaluation" / "pictures").iterdir())) == 4  # every test frame
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_the_batch_size_changes_no_figure(trained: Trained, best: Path, here: Path, size: int) -> None:
+    assert shell("evaluate.py", f"checkpoint={best}", f"batch_size={size}", "evaluation.pictures=0").code == 0
+    ours, theirs = figures_in(newest_run(here)), figures_in(trained[0])
+    for name, value in theirs.items():
+        assert ours[name] == (value if value is None else pytest.approx(value, rel=1e-3, abs=1e-3)), name
+
+
+def test_anyone_can_score_the_predictions_again(trained: Trained) -> None:
+    folder = trained[0] / "evaluation"
+    labels = json.loads((folder / "labels.json").read_text())
+    with contextlib.redirect_stdout(io.StringIO()):
+        gt = COCO(str(folder / "labels.json"))
+        scored = COCOeval(gt, gt.loadRes(str(folder / "predictions.json")), "keypoints")
+        scored.params.kpt_oks_sigmas = np.array(labels["categories"][0]["sigmas"])
+        scored.params.areaRng, scored.params.areaRngLbl = [[0, 1e10]], ["all"]
+        scored.evaluate()
+        scored.accumulate()
+    figures = figures_in(trained[0])
+    assert figures["oks_ap"] == pytest.approx(float(scored.eval["precision"].mean()))
+    assert figures["oks_ap50"] == pytest.approx(float(scored.eval["precision"][0].mean()))
+    assert figures["oks_ar"] == pytest.approx(float(scored.eval["recall"].mean()))
+
+
+def test_the_error_in_pixels_is_that_of_the_files(trained: Trained) -> None:
+    folder = trained[0] / "evaluation"
+    labels = {
+        one["image_id"]: np.array(one["keypoints"]).reshape(-1, 3)
+        for one in json.loads((folder / "labels.json").read_text())["annotations"]
+    }
+    found = json.loads((folder / "predictions.json").read_text())
+    errors = np.concatenate(
+        [
+            np.hypot(*(np.array(one["keypoints"]).reshape(-1, 3) - labels[one["image_id"]])[:, :2].T)[
+                labels[one["image_id"]][:, 2] > 0
+            ]
+            for one in found
+        ]
+    )
+    assert len(found) == 4
+    assert figures_in(trained[0])["mean_error_px"] == pytest.approx(errors.mean(), rel=1e-4)
+    assert figures_in(trained[0])["rmse_px"] == pytest.approx(np.sqrt((errors**2).mean()), rel=1e-4)
+    with (folder / "per_keypoint.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    counts = [int(row["labelled"]) for row in rows if row["keypoint"] in set(read_names(folder))]
+    assert sum(counts) == len(errors)
+
+
+def read_names(folder: Path) -> list[str]:
+    names: list[str] = json.loads((folder / "labels.json").read_text())["categories"][0]["keypoints"]
+    return names
+
+
+def test_other_data_with_the_same_keypoints(best: Path, here: Path) -> None:
+    render_command(here / "rendered", frames=6, format="coco", height=64, width=64, seed=9)
+    answer = shell("evaluate.py", f"checkpoint={best}", "dataset=coco", f"dataset.root={here / 'rendered'}")
+    assert answer.code == 0, answer.err
+    assert figures_in(newest_run(here))["images"] == 6  # all of it, not the checkpoint's own test frames
+
+
+def test_a_set_can_be_named(trained: Trained, best: Path, here: Path) -> None:
+    assert shell("evaluate.py", f"checkpoint={best}", "frames=val", "evaluation.pictures=1").code == 0
+    labels = json.loads((newest_run(here) / "evaluation" / "labels.json").read_text())
+    assert {image["file_name"] for image in labels["images"]} == set(read_checkpoint(best).description.split.val)
+
+
+def test_an_evaluation_with_a_mistake_leaves_nothing(best: Path, here: Path, shared_data: Path) -> None:
+    answer = shell("evaluate.py", f"checkpoint={best}", "frames=tets")
+    assert reason(answer) == "frames=tets: expected one of train, val, test, all."
+    answer = shell("evaluate.py", f"checkpoint={best}", "batch_size=0")
+    assert reason(answer) == "batch_size: expected a whole number from 1, got 0."
+    project = shared_data / "openfield-Pranav-2018-10-30"
+    answer = shell("evaluate.py", f"checkpoint={best}", "dataset=deeplabcut", f"dataset.root={project}")
+    said = reason(answer)
+    assert "the data has snout, leftear, rightear, tailbase." in said
+    assert not list(here.rglob("*evaluation*"))

@@ -1,0 +1,141 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dlcpose.structures.skeleton import Skeleton
+from dlcpose.visualization.pictures import (
+    add_legend,
+    contact_sheet,
+    crop_around,
+    draw_poses,
+    keypoint_colors,
+    write_png,
+)
+from tests.metrics.made_up import SHAPE, SKELETON, at
+
+GREY = np.full((200, 300, 3), 90, np.uint8)
+ONE = Skeleton(names=("nose",))
+
+
+def middle_of(change: np.ndarray) -> np.ndarray:
+    """The centre of what was drawn, x and y."""
+    weight = np.abs(change.astype(float) - 90).sum(axis=-1)
+    ys, xs = np.mgrid[: weight.shape[0], : weight.shape[1]]
+    return np.array([(xs * weight).sum(), (ys * weight).sum()]) / weight.sum()
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0, 3.5, 0.5])
+@pytest.mark.parametrize("point", [(40.0, 50.0), (100.3, 77.8)])
+def test_a_dot_lies_where_its_keypoint_is_at_any_scale(scale: float, point: tuple[float, float]) -> None:
+    drawn = draw_poses(GREY, np.array([[point]]), ONE, scale=scale)
+    assert drawn.shape == (200 * scale, 300 * scale, 3)
+    np.testing.assert_allclose(middle_of(drawn), (np.array(point) + 0.5) * scale - 0.5, atol=0.15)
+
+
+def test_the_image_itself_is_left_alone_and_small_ones_are_enlarged() -> None:
+    image = GREY.copy()
+    drawn = draw_poses(image, SHAPE[None] + 100, SKELETON, labels_in_image=SHAPE[None] + 105)
+    assert (image == 90).all()
+    assert max(drawn.shape) >= 480
+
+
+def test_what_is_missing_or_far_outside_is_not_drawn() -> None:
+    missing = np.full((1, 5, 2), np.nan)
+    far = np.full((1, 5, 2), -5000.0)
+    for points in (missing, far, far + 1e9, np.zeros((0, 5, 2))):
+        for labels in (None, missing, points, np.zeros((0, 5, 2))):
+            assert (draw_poses(GREY, points, SKELETON, labels_in_image=labels) == 90).all()
+
+
+def test_a_low_score_is_fainter() -> None:
+    points = np.array([[[100.0, 100.0]]])
+    sure, unsure = (draw_poses(GREY, points, ONE, scores=np.array([[score]])).astype(int) for score in (1.0, 0.1))
+    assert np.abs(sure - 90).sum() > 2 * np.abs(unsure - 90).sum() > 0
+
+
+def test_an_error_is_a_line_from_the_label_to_its_own_prediction() -> None:
+    skeleton = Skeleton(names=SKELETON.names)
+    gt = np.stack([at(60, 90), at(220, 90)])
+    found = np.stack([at(220, 99), at(60, 99)])
+    plain = draw_poses(GREY, found, skeleton, scale=4)
+    drawn = draw_poses(GREY, found, skeleton, labels_in_image=gt, scale=4)
+    changed = (plain != drawn).any(axis=-1)
+    assert not changed[:, 4 * 110 : 4 * 170].any()  # nothing is joined across the two animals
+    assert changed[round(4 * 134.5), round(4 * 60.5)]  # half-way between a tail's base and its label
+
+
+def test_points_of_the_arena_are_drawn() -> None:
+    arena = np.array([[20.0, 30.0], [np.nan, 1]])
+    drawn = draw_poses(GREY, np.zeros((0, 5, 2)), SKELETON, unique_in_image=arena, scale=1)
+    np.testing.assert_allclose(middle_of(drawn), arena[0], atol=0.3)
+
+
+@pytest.mark.parametrize("count", [1, 4, 12, 24])
+def test_every_keypoint_has_a_color_of_its_own(count: int) -> None:
+    assert len(set(keypoint_colors(count))) == count
+    assert min(max(color) for color in keypoint_colors(count)) > 150  # to be seen on dark fur
+
+
+def test_a_closer_look_holds_the_animal_and_its_corner_leads_back() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
+    points = np.concatenate([at(600, 60), [[np.nan, np.nan]]])
+    part, (left, top) = crop_around(image, points)
+    left, top = int(left), int(top)
+    assert part.shape[0] == part.shape[1] < 480
+    np.testing.assert_array_equal(part, image[top : top + part.shape[0], left : left + part.shape[1]])
+    inside = at(600, 60)[(at(600, 60) >= 0).all(axis=1)] - (left, top)
+    assert ((inside >= 0) & (inside < part.shape[0])).all()
+    whole, corner = crop_around(image, np.array([[0.0, 0], [639, 479]]))
+    assert whole.shape == image.shape
+    assert (corner == 0).all()
+    assert crop_around(image, np.full((3, 2), np.nan))[0].shape == image.shape
+
+
+def test_a_contact_sheet_has_a_place_for_each_image() -> None:
+    images = [np.full((60 + 20 * i, 100, 3), 10 + i, np.uint8) for i in range(5)]
+    sheet = contact_sheet(images, ["short", "…", "x" * 300, "", "ümlaut"], columns=3, tile=100)
+    assert sheet.shape[1] == 3 * 110 + 10
+    for i in range(5):
+        assert (sheet == 10 + i).all(axis=-1).sum() > 5000
+    with pytest.raises(ValueError, match="caption"):
+        contact_sheet(images, ["one"])
+    with pytest.raises(ValueError, match="caption"):
+        contact_sheet([], [])
+
+
+def test_a_legend_is_added_below_and_long_ones_wrap() -> None:
+    picture = add_legend(GREY, SKELETON)
+    np.testing.assert_array_equal(picture[:200], GREY)
+    many = add_legend(GREY, Skeleton(names=tuple(f"keypoint number {k}" for k in range(24))))
+    assert many.shape[0] > picture.shape[0] > 200
+    assert many.shape[1] == 300
+
+
+def test_a_png_is_read_back_in_its_colors_and_nothing_else_is_left(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
+    write_png(tmp_path / "new" / "a.png", image)
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "new" / "a.png"))[..., ::-1], image)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_a_box_is_drawn_along_its_sides_and_fainter_where_it_is_less_sure(scale: float) -> None:
+    boxes, background = np.array([[50.0, 40.0, 250.0, 160.0]]), np.full((1, 1, 2), np.nan)
+    sure, unsure = (
+        draw_poses(GREY, background, ONE, boxes_in_image=boxes, box_scores=np.array([score]), scale=scale)
+        for score in (1.0, 0.1)
+    )
+    np.testing.assert_allclose(middle_of(sure), (np.array([150.0, 100.0]) + 0.5) * scale - 0.5, atol=0.3)
+    ys, xs = np.nonzero((sure != 90).any(axis=-1))
+    edges = (boxes[0] + 0.5) * scale - 0.5
+    np.testing.assert_allclose([xs.min(), ys.min(), xs.max(), ys.max()], edges, atol=6)
+    assert (sure[round(70 * scale) : round(130 * scale), round(80 * scale) : round(220 * scale)] == 90).all()
+    assert np.abs(sure.astype(int) - 90).sum() > 2 * np.abs(unsure.astype(int) - 90).sum() > 0
+
+
+def test_boxes_that_are_not_known_or_far_outside_are_not_drawn() -> None:
+    for boxes in (np.full((1, 4), np.nan), np.full((1, 4), -5000.0), np.zeros((0, 4))):
+        background = np.full((len(boxes), 1, 2), np.nan)
+        assert (draw_poses(GREY, background, ONE, boxes_in_image=boxes, box_scores=np.ones(len(boxes))) == 90).all()
