@@ -38,7 +38,7 @@ TRUSTED = (
 PARTS = tuple(
     f"dlcpose.{package}"
     for package in (
-        *("backbones", "necks", "heads", "side_heads", "detectors", "pipelines", "losses", "metrics", "schedules"),
+        *("backbones", "necks", "heads", "side_heads", "detectors", "pipelines", "losses", "metrics", "schedulers"),
         *("optimizers", "callbacks", "loggers", "datasets", "augmentations", "structures"),
         *("fusions", "conditions"),
     )

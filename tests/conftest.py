@@ -1,6 +1,7 @@
-"""What several tests need: the real labelled data beside the checkout, where there is any."""
+"""What several tests need: the real labelled data beside the checkout, an empty folder, and one small trained run."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Tests run side by side: more threads inside each only wait for each other. Set before torch is imported.
@@ -8,8 +9,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import pytest
+import torch
 
-REPOSITORY = Path(__file__).parents[1]
+from tests.shells import REPOSITORY, SMALL, Answer, python
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Models of 64 px gain nothing from a second thread, and lose much where other tests run beside them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +29,25 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real labelled data is not beside the checkout ({folder.parent.name}/{folder.name})")
     return folder
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that is the working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
+    """`python train.py` in a process of its own, on small data: its run folder and what it printed."""
+    folder = tmp_path_factory.mktemp("trained")
+    answer = python(REPOSITORY / "train.py", *SMALL, cwd=folder)
+    assert answer.code == 0, answer.err
+    (run,) = (folder / "outputs" / "resnet_18").glob("*/*")
+    return run, answer
+
+
+@pytest.fixture
+def best(trained: tuple[Path, Answer]) -> Path:
+    return trained[0] / "checkpoints" / "best.ckpt"

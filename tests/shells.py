@@ -18,7 +18,7 @@ from pathlib import Path
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 
 # A run that ends in seconds: rendered animals of 64 px, two steps, no processes beside it.
 SMALL = (

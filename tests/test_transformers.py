@@ -110,7 +110,7 @@ LEARNERS: dict[str, dict[str, Any]] = {
     "tokenpose": {
         "neck": option("neck", "finest"),
         "head": {
-            **option("head", "token"),
+            **option("head", "tokenpose"),
             **{"heatmap_loss": LOSS, "width": 48, "layers": 2, "heads": 4, "feed_forward": 96, "hidden": 64},
         },
     },

@@ -20,7 +20,14 @@ SIDE = 64
 MODELS: dict[str, dict[str, Any]] = {
     "token": {
         "neck": option("neck", "finest"),
-        "head": {**option("head", "token"), "heatmap_loss": LOSS, "width": 16, "layers": 2, "heads": 2, "hidden": 8},
+        "head": {
+            **option("head", "tokenpose"),
+            "heatmap_loss": LOSS,
+            "width": 16,
+            "layers": 2,
+            "heads": 2,
+            "hidden": 8,
+        },
     },
     "encoder": {
         "neck": {**option("neck", "attention"), "level": 1, "width": 16, "layers": 2, "heads": 2, "feed_forward": 16},

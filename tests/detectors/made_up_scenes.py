@@ -16,7 +16,7 @@ from tests.heads.made_up_batches import batch_of
 SIZE = (96, 128)
 # As small as each can be made: the laws hold for any.
 SMALL = {
-    "centres": (
+    "centernet": (
         *("backbone@detector.backbone=timm", "detector.backbone.name=test_resnet"),
         *("detector.neck.channels=16", "detector.channels=16"),
     ),

@@ -15,7 +15,7 @@ from dlcpose.detectors.centernet import CenterNetDetector, CenterNetMaps
 from dlcpose.structures.errors import ConfigError
 from tests.detectors.made_up_scenes import SIZE, detector_of, scene
 
-DETECTOR: Any = detector_of("centres")
+DETECTOR: Any = detector_of("centernet")
 MAP = (12, 16)
 
 
@@ -67,7 +67,7 @@ def test_close_animals_are_two() -> None:
 @pytest.mark.parametrize("size", [SIZE, (97, 130), (300, 400), (700, 500)])
 def test_boxes_come_back_in_the_pixels_of_the_frame(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Through shrinking and padding: the maps that are wanted of a frame are decoded to its true boxes."""
-    detector = detector_of("centres")
+    detector = detector_of("centernet")
     height, width = size
     batch = scene(
         [[[0.2 * width, 0.3 * height, 0.5 * width, 0.7 * height], [0.6 * width, 10.0, 0.9 * width, 60.0]]], size
@@ -98,7 +98,7 @@ def test_only_what_is_too_large_is_shrunk() -> None:
 
 def test_it_learns_two_frames_by_heart() -> None:
     torch.manual_seed(0)
-    detector = detector_of("centres").train()
+    detector = detector_of("centernet").train()
     batch = scene([[[20.0, 20.0, 60.0, 50.0]], [[60.0, 30.0, 100.0, 80.0]]])
     # Bright animals on a dark ground.
     batch.images[:] = 20
@@ -119,11 +119,11 @@ def test_it_learns_two_frames_by_heart() -> None:
 
 def test_settings_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ConfigError, match="detector: CentreDetector refuses its settings: expected a longest_side"):
-        detector_of("centres", "detector.longest_side=8")
+        detector_of("centernet", "detector.longest_side=8")
     with pytest.raises(ConfigError, match=r"detector\.training: Training refuses its settings: expected epochs"):
-        detector_of("centres", "detector.training.epochs=0")
+        detector_of("centernet", "detector.training.epochs=0")
     with pytest.raises(ConfigError, match="lr above 0"):
-        detector_of("centres", "detector.training.lr=0.0")
+        detector_of("centernet", "detector.training.lr=0.0")
 
 
 def test_cells_are_those_of_the_codec() -> None:

@@ -12,7 +12,7 @@ from tests.detectors.made_up_scenes import detector_of, scene, together
 
 OPTIONS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "detector").glob("*.yaml"))
 # Those that are built from facts, and find poses, have laws of their own: tests/detectors/test_conditions.py.
-OPTIONS = [option for option in OPTIONS if option not in ("none", "conditions", "drawn_conditions")]
+OPTIONS = [option for option in OPTIONS if option not in ("none", "pose_boxes", "perturbed_pose_boxes")]
 LEARNING = [option for option in OPTIONS if option != "ground_truth"]
 ANIMALS = [[[20.0, 20.0, 60.0, 50.0], [80.0, 40.0, 110.0, 90.0]], [[10.0, 30.0, 50.0, 70.0]], []]
 
@@ -105,7 +105,7 @@ def test_weights_come_back_from_a_checkpoint(
 
 
 def test_what_holds_no_such_detector_is_refused(tmp_path: Path) -> None:
-    detector, path = detector_of("centres"), tmp_path / "a.ckpt"
+    detector, path = detector_of("centernet"), tmp_path / "a.ckpt"
     with pytest.raises(CheckpointError, match="no such file"):
         detector.load(path)
     path.write_bytes(b"nothing")
@@ -115,7 +115,7 @@ def test_what_holds_no_such_detector_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="holds no detector"):
         detector.load(path)
     torch.save({"state_dict": {f"detector.{name}": value for name, value in detector.state_dict().items()}}, path)
-    wider = detector_of("centres", "detector.channels=24")
+    wider = detector_of("centernet", "detector.channels=24")
     with pytest.raises(CheckpointError, match="a detector of another kind"):
         wider.load(path)
 

@@ -20,7 +20,7 @@ def plain(group: str, name: str) -> dict[str, Any]:
     return {key: value for key, value in option(group, name).items() if key != "defaults"}
 
 
-DRAWN = {**plain("detector", "drawn_conditions"), "boxes": RULE}
+DRAWN = {**plain("detector", "perturbed_pose_boxes"), "boxes": RULE}
 PIPELINE = {**option("pipeline", "conditional_top_down")["pipeline"], "height": 64, "width": 96, "seed": 0}
 
 

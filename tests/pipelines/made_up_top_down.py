@@ -10,7 +10,7 @@ from tests.made_up_runs import option, pipeline_of, tiny_config
 
 RULE = option("detector/boxes", "around_keypoints")
 CENTERS = {
-    **{key: value for key, value in option("detector", "centres").items() if key != "defaults"},
+    **{key: value for key, value in option("detector", "centernet").items() if key != "defaults"},
     "backbone": {**option("backbone", "resnet_18"), "name": "test_resnet"},
     "neck": {**option("neck", "fpn"), "channels": 16, "stride": 8},
     "heatmap_loss": option("loss", "binary_cross_entropy"),

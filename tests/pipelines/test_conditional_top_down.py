@@ -258,7 +258,7 @@ def small_bottom_up() -> tuple[Any, dict[str, Any]]:
 def found_by(described: dict[str, Any]) -> dict[str, Any]:
     from tests.pipelines.made_up_conditional import RULE, plain
 
-    return {**plain("detector", "conditions"), "boxes": RULE, "bottom_up": described}
+    return {**plain("detector", "pose_boxes"), "boxes": RULE, "bottom_up": described}
 
 
 def test_the_condition_decides_who_is_meant() -> None:

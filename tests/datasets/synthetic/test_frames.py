@@ -13,7 +13,7 @@ from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.sample import FrameLabels
 
-CONF = Path(__file__).parents[2] / "conf" / "dataset" / "synthetic.yaml"
+CONF = Path(__file__).parents[3] / "conf" / "dataset" / "synthetic.yaml"
 CLEAR: dict[str, Any] = {"occlusion": 0.0, "frames": 24}
 # A head and a tail: neither can hide the other, so that only cover and other animals hide a keypoint.
 TADPOLE = [
