@@ -10,11 +10,11 @@ import typer
 from dlcpose.cli.attention import attention_command
 from dlcpose.cli.compare import compare_command
 from dlcpose.cli.follow import follow_command
-from dlcpose.cli.hydra_main import explained, fail, wants_traceback
 from dlcpose.cli.inspect_data import inspect_command
 from dlcpose.cli.models import models_command
 from dlcpose.cli.preview import preview_command
 from dlcpose.cli.render import render_command
+from dlcpose.config.messages import explain, fail, wants_traceback
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -52,7 +52,7 @@ def main() -> None:
     try:
         run()
     except Exception as error:
-        if in_full or (reason := explained(error, "train")) is None:
+        if in_full or (reason := explain(error, "train")) is None:
             raise
         fail(reason)
 

@@ -96,13 +96,13 @@ def _step_of(checkpoint: Path) -> int:
 
 
 def end_tracking(
-    trainer: "Trainer", facts: Mapping[str, Any], figures: Mapping[str, float], objective: Mapping[str, float]
+    trainer: "Trainer", facts: Mapping[str, Any], figures: Mapping[str, float], optimized: Mapping[str, float]
 ) -> None:
     """Tell every tracker what came out: figures on the test frames, and what a sweep would optimise."""
     from dlcpose.loggers.base import ExperimentTracker
 
     outcome = {f"test/{name}": value for name, value in figures.items()}
-    outcome |= {f"objective/{name}": value for name, value in objective.items()}
+    outcome |= {f"optimized_metric/{name}": value for name, value in optimized.items()}
     for logger in trainer.loggers:
         if isinstance(logger, ExperimentTracker):
             logger.end(facts, outcome, Path(facts["config"]["run_dir"]))

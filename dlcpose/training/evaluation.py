@@ -6,33 +6,26 @@ import resource
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dlcpose.cli.hydra_main import run_hydra
+import torch
+from rich.console import Console
 
-if TYPE_CHECKING:
-    from dlcpose.checkpoint import Description
-    from dlcpose.datasets.base import LabelledFrames
-    from dlcpose.metrics.base import Metric
-    from dlcpose.predict import Predictor
-
-
-def main() -> None:
-    """`evaluate.py` and `dlcpose-evaluate`."""
-    run_hydra("evaluate", evaluate)
-
+from dlcpose.build import Instantiator
+from dlcpose.checkpoint import Description, read_checkpoint
+from dlcpose.datasets.base import LabelledFrames
+from dlcpose.metrics.base import Metric, figures_of
+from dlcpose.predict import Predictor, load
+from dlcpose.reports.evaluation import headline, write_evaluation
+from dlcpose.structures.errors import ConfigError, DataError
+from dlcpose.training.libraries import quiet_libraries
+from dlcpose.training.validate import check_keys
 
 KEYS = ("checkpoint", "frames", "batch_size", "trust", "run_dir", "evaluation", "dataset", "metric", "detector")
 
 
-def evaluate(config: dict[str, Any]) -> dict[str, float]:
+def evaluate_checkpoint(config: dict[str, Any]) -> dict[str, float]:
     """Evaluate config["checkpoint"] and leave everything in config["run_dir"]/evaluation."""
-    from dlcpose.build import Instantiator
-    from dlcpose.checkpoint import read_checkpoint
-    from dlcpose.predict import load
-    from dlcpose.structures.errors import ConfigError
-    from dlcpose.training.experiment import quiet_libraries
-    from dlcpose.training.validate import check_keys
 
     quiet_libraries()
     check_keys(config, KEYS)
@@ -61,9 +54,8 @@ def evaluate(config: dict[str, Any]) -> dict[str, float]:
     return figures
 
 
-def check_skeleton(data: "LabelledFrames", description: "Description") -> None:
+def check_skeleton(data: LabelledFrames, description: Description) -> None:
     """Raises DataError when the data's keypoints are not those the model was trained on, in their order."""
-    from dlcpose.structures.errors import DataError
 
     expected, got = description.skeleton.names, data.skeleton.names
     if expected != got:
@@ -73,9 +65,8 @@ def check_skeleton(data: "LabelledFrames", description: "Description") -> None:
         )
 
 
-def chosen_frames(data: "LabelledFrames", description: "Description", frames: str) -> list[int]:
+def chosen_frames(data: LabelledFrames, description: Description, frames: str) -> list[int]:
     """Indices of the frames of a set of the checkpoint's split, or of all. Raises when there are none or no such set."""
-    from dlcpose.structures.errors import ConfigError, DataError
 
     sets = {**description.split.as_dict(), "all": [frame.key for frame in data.frames]}
     if frames not in sets:
@@ -88,10 +79,10 @@ def chosen_frames(data: "LabelledFrames", description: "Description", frames: st
 
 
 def evaluate_frames(
-    predictor: "Predictor",
-    data: "LabelledFrames",
+    predictor: Predictor,
+    data: LabelledFrames,
     indices: Sequence[int],
-    metrics: "Mapping[str, Metric]",
+    metrics: Mapping[str, Metric],
     *,
     folder: Path,
     pictures: int,
@@ -99,8 +90,6 @@ def evaluate_frames(
     batch_size: int = 8,
 ) -> dict[str, float]:
     """Predict frames, compute their figures and write the evaluation folder."""
-    from dlcpose.metrics.base import figures_of
-    from dlcpose.reports.evaluation import write_evaluation
 
     samples = functools.partial(map, data.__getitem__, indices)
     predictions = [each for batch in predictor.stream_labelled(samples(), batch_size) for each in batch]
@@ -118,10 +107,8 @@ def evaluate_frames(
     return figures
 
 
-def peak_memory_mb(predictor: "Predictor") -> float:
+def peak_memory_mb(predictor: Predictor) -> float:
     """The most memory this process has held, on the GPU where the model is there."""
-    import torch
-
     if predictor.device.type == "cuda":
         return torch.cuda.max_memory_allocated(predictor.device) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kibibytes elsewhere
@@ -130,9 +117,6 @@ def peak_memory_mb(predictor: "Predictor") -> float:
 
 def print_result(figures: Mapping[str, float], run_dir: Path) -> None:
     """The table of figures, then one last line: where everything is, and the headline."""
-    from rich.console import Console
-
-    from dlcpose.reports.evaluation import headline
 
     Console().print(headline(figures))
     short = [("mean_error_px", "mean error {:.2f} px"), ("pck@0.1", "PCK@0.1 {:.3f}"), ("oks_ap", "OKS AP {:.3f}")]

@@ -3,22 +3,29 @@
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
 
-    from dlcpose.checkpoint import Checkpoint, Description, WeightMatch
-    from dlcpose.pipelines.base import PoseModule
+from dlcpose.checkpoint import (
+    DETECTOR,
+    Checkpoint,
+    Description,
+    WeightMatch,
+    data_statistics,
+    match_weights,
+    read_checkpoint,
+)
+from dlcpose.pipelines.base import PoseModule
+from dlcpose.structures.errors import CheckpointError, ConfigError
 
 RECORD = "init_from.json"  # in the run folder
 # Settings that give a part weights from elsewhere: beside init_from nobody could tell which it has in the end.
 SOURCES = {"backbone": ("pretrained", "checkpoint_path"), "detector": ("pretrained",)}
 
 
-def start_from(
-    config: Mapping[str, Any], pipeline: "PoseModule", description: "Description", resumed: Path | None
-) -> None:
+def init_from(config: Mapping[str, Any], pipeline: PoseModule, description: Description, resumed: Path | None) -> None:
     """Put the weights of config["init_from"] into a fresh pipeline, say what was taken, and leave a list of it.
 
     With strict=true all of them must fit, without it those that do are taken. What heads keep of their data is never
@@ -26,8 +33,6 @@ def start_from(
     Raises ConfigError for settings that contradict each other, CheckpointError for a file that is no checkpoint or does
     not fit; also for `resumed`, the checkpoint that a run goes on from.
     """
-    from dlcpose.checkpoint import DETECTOR, data_statistics, match_weights, read_checkpoint
-    from dlcpose.structures.errors import CheckpointError
 
     _check_settings(config, resumed)
     if config["init_from"] is None:
@@ -53,7 +58,6 @@ def start_from(
 
 
 def _check_settings(config: Mapping[str, Any], resumed: Path | None) -> None:
-    from dlcpose.structures.errors import ConfigError
 
     path, strict = config["init_from"], config["strict"]
     if type(strict) is not bool:
@@ -68,10 +72,8 @@ def _check_settings(config: Mapping[str, Any], resumed: Path | None) -> None:
         )
 
 
-def _check_same_model(pipeline: "PoseModule", resumed: "Checkpoint") -> None:
+def _check_same_model(pipeline: PoseModule, resumed: Checkpoint) -> None:
     """Raises CheckpointError where a run would go on as another model, which Lightning tells in a hundred lines."""
-    from dlcpose.checkpoint import match_weights
-    from dlcpose.structures.errors import CheckpointError
 
     found = match_weights(pipeline.state_dict(), resumed.weights)
     if unlike := found.left_out | found.anew:
@@ -81,9 +83,8 @@ def _check_same_model(pipeline: "PoseModule", resumed: "Checkpoint") -> None:
         )
 
 
-def _check_sources(config: Mapping[str, Any], found: "WeightMatch") -> None:
+def _check_sources(config: Mapping[str, Any], found: WeightMatch) -> None:
     """Raises ConfigError where a part that is to be taken has been given weights from elsewhere."""
-    from dlcpose.structures.errors import ConfigError
 
     for part, settings in SOURCES.items():
         given = [name for name in settings if (config[part] or {}).get(name)]
@@ -95,11 +96,8 @@ def _check_sources(config: Mapping[str, Any], found: "WeightMatch") -> None:
             )
 
 
-def _check_all_fits(
-    pipeline: "PoseModule", checkpoint: "Checkpoint", description: "Description", found: "WeightMatch"
-) -> None:
+def _check_all_fits(pipeline: PoseModule, checkpoint: Checkpoint, description: Description, found: WeightMatch) -> None:
     """Raises CheckpointError unless the whole model was in the file, nothing else was, and it knew the same keypoints."""
-    from dlcpose.structures.errors import CheckpointError
 
     theirs, ours = checkpoint.description.skeleton.names, description.skeleton.names
     reasons = []
@@ -116,15 +114,13 @@ def _check_all_fits(
 
 def _report(
     run_dir: Path,
-    state: "Mapping[str, Tensor]",
-    checkpoint: "Checkpoint",
-    description: "Description",
-    found: "WeightMatch",
+    state: Mapping[str, Tensor],
+    checkpoint: Checkpoint,
+    description: Description,
+    found: WeightMatch,
     aside: Mapping[str, str],
 ) -> None:
     """Print what was taken, by module, and write the full list into the run folder."""
-    from pytorch_lightning.utilities import rank_zero_only
-
     anew = found.anew | {name: reason for name, reason in aside.items() if name in state}
     left_out = found.left_out | {name: reason for name, reason in aside.items() if name in checkpoint.weights}
     theirs, ours = checkpoint.description.skeleton.names, description.skeleton.names
@@ -149,7 +145,7 @@ def _report(
     told()
 
 
-def _by_module(names: Iterable[str], others: Iterable[str], state: "Mapping[str, Tensor]") -> str:
+def _by_module(names: Iterable[str], others: Iterable[str], state: Mapping[str, Tensor]) -> str:
     """Names summed up by their module, or by its parts where some of it met another fate, with how many weights each has."""
     mixed = {name.split(".")[0] for name in others}
     counts: dict[str, int] = {}
@@ -175,11 +171,11 @@ def _named(names: tuple[str, ...]) -> str:
     return f"{len(names)} ({shown}{', ...' if len(names) > 4 else ''})"
 
 
-def _made_of(description: "Description") -> str:
+def _made_of(description: Description) -> str:
     """A model in a few words: the classes of its parts."""
     nodes = (description.config.get(part) or {} for part in ("pipeline", "backbone", "head"))
     return ", ".join(str(node["_target_"]).rpartition(".")[2] for node in nodes if "_target_" in node)
 
 
-def _without(state: "Mapping[str, Tensor]", names: Mapping[str, str]) -> "dict[str, Tensor]":
+def _without(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state.items() if name not in names}
