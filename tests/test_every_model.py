@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from torch.utils.data import DataLoader
 
 from dlcpose.build import SeveralAnimalsError
-from dlcpose.cli.models import available_models, models_for_several
+from dlcpose.config.models import available_models, models_for_several
 from dlcpose.datasets.base import LabelledFrames
 from dlcpose.pipelines.base import PoseModule
 from dlcpose.predict import Predictor

@@ -66,9 +66,9 @@ def _claim(run_dir: Path, content: Mapping[str, Any]) -> None:
     """Write the first run.json of a folder; of two runs that begin there at once, the second gets TakenError."""
     path = run_dir / FILE
     with suppress(OSError):
-        is_torn = read_run_json(run_dir) is None and time.time() - path.stat().st_mtime > TORN_AFTER
-        if is_torn:
-            path.rename(path.with_name(f".{FILE}.torn"))
+        if time.time() - path.stat().st_mtime > TORN_AFTER and _is_torn(path):
+            torn = path.rename(path.with_name(f".{FILE}.{os.getpid()}"))  # of two that do so, one has it
+            torn.unlink()
     try:
         with path.open("x", encoding="utf-8") as file:
             json.dump(content, file, indent=1)
@@ -77,6 +77,15 @@ def _claim(run_dir: Path, content: Mapping[str, Any]) -> None:
             f"{run_dir}: another run has just started in this folder, or the {FILE} in it is of something else. Start "
             "again, or give a folder with hydra.run.dir=..."
         ) from None
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether a kill or a power cut has left a file without its end."""
+    try:
+        json.loads(path.read_text())
+    except ValueError:
+        return True
+    return False
 
 
 def _taken(run_dir: Path, earlier: Mapping[str, Any], config: Mapping[str, Any]) -> str:

@@ -82,7 +82,9 @@ def stages(experiment: Experiment) -> Iterator[Experiment]:
     When the detector's is over, its best epoch is in the model of the next.
     """
     detector = getattr(experiment.model, "detector", None)
-    is_trained = experiment.model.is_detector_only or (experiment.config["detector"] or {}).get("checkpoint") is not None
+    is_trained = (
+        experiment.model.is_detector_only or (experiment.config["detector"] or {}).get("checkpoint") is not None
+    )
     # A resumed run has the detector's weights in its checkpoint.
     if isinstance(detector, Detector) and detector.learns and not is_trained and experiment.resumed is None:
         first = _detector_stage(experiment)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlcpose.cli.models import models_for_several
+from dlcpose.config.models import models_for_several
 from tests.datasets.dlc_projects import labels, ten_frames, write_project
 from tests.shells import REPOSITORY, SHORT, SMALL, TINY, python, reason, shell
 

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from dlcpose.build import Instantiator, build_pipeline, build_trunk
 from dlcpose.cli.app import app
-from dlcpose.cli.models import available_models, describe, models_for_several
 from dlcpose.config.compose import compose
+from dlcpose.config.models import available_models, describe, models_for_several
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
 

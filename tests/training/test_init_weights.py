@@ -14,7 +14,7 @@ from dlcpose.checkpoint import Description, read_checkpoint
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.errors import CheckpointError, ConfigError
 from dlcpose.structures.skeleton import Skeleton
-from dlcpose.training.init_weights import RECORD, start_from
+from dlcpose.training.init_weights import RECORD, init_from
 from tests.made_up_runs import frames_of, halves, option, pipeline_of, tiny_config
 from tests.shells import SMALL, TINY, shell
 from tests.tiny_models import built, composed, tiny, worms
@@ -57,7 +57,7 @@ def start(path: Path, keypoints: int, folder: Path, **changes: Any) -> tuple[dic
     """The state of a model before and after it starts from a checkpoint; `folder` is its run folder."""
     config, pipeline, description = model(keypoints, init_from=str(path), run_dir=str(folder), **changes)
     before = {name: value.clone() for name, value in pipeline.state_dict().items()}
-    start_from(config, pipeline, description, None)
+    init_from(config, pipeline, description, None)
     return before, pipeline.state_dict()
 
 
@@ -67,7 +67,7 @@ def refused(path: Path | str, keypoints: int = 4, **changes: Any) -> str:
     config, pipeline, description = model(keypoints, init_from=str(path), **changes)
     before = {name: value.clone() for name, value in pipeline.state_dict().items()}
     with pytest.raises((CheckpointError, ConfigError)) as caught:
-        start_from(config, pipeline, description, None)
+        init_from(config, pipeline, description, None)
     assert all(torch.equal(value, before[name]) for name, value in pipeline.state_dict().items())
     assert not Path("nowhere").exists()
     assert "\n" not in str(caught.value)
@@ -129,8 +129,8 @@ def test_the_same_number_of_other_keypoints_is_not_taken_for_the_same(four_point
     config, pipeline, description = model(4, init_from=str(four_points), run_dir=str(tmp_path / "run"))
     other = replace(description, skeleton=Skeleton(("nose", "neck", "back", "tail")))
     with pytest.raises(CheckpointError, match=r"its keypoints are 4 \(point0, .*the data's are 4 \(nose, neck"):
-        start_from(config, pipeline, other, None)
-    start_from({**config, "strict": False}, pipeline, other, None)
+        init_from(config, pipeline, other, None)
+    init_from({**config, "strict": False}, pipeline, other, None)
     given = read_checkpoint(four_points).weights
     assert all(torch.equal(value, given[name]) for name, value in pipeline.state_dict().items())
 
@@ -200,7 +200,7 @@ def test_settings_that_contradict_each_other_are_refused(changes: dict[str, Any]
     config, pipeline, description = model(4, **changes)
     resumed = Path("b.ckpt") if "resume" in changes else None
     with pytest.raises(ConfigError) as caught:
-        start_from(config, pipeline, description, resumed)
+        init_from(config, pipeline, description, resumed)
     assert str(caught.value).startswith(said)
 
 
@@ -211,20 +211,20 @@ def test_two_sources_of_the_same_weights_are_refused(four_points: Path, setting:
     with pytest.raises(
         ConfigError, match=rf"backbone\.{setting}=True init_from=.*: both give the backbone its weights"
     ):
-        start_from(config, pipeline, description, None)
+        init_from(config, pipeline, description, None)
 
 
 def test_a_run_does_not_go_on_as_another_model(four_points: Path) -> None:
     config, pipeline, description = model(7)
     with pytest.raises(CheckpointError) as caught:
-        start_from(config, pipeline, description, four_points)
+        init_from(config, pipeline, description, four_points)
     assert str(caught.value).startswith(
         f"resume={four_points}: it is of another model: head.heatmap_layers.weight (4x32"
     )
     assert str(caught.value).endswith(f"start a new one from its weights: init_from={four_points} strict=false.")
     config, pipeline, description = model(4)
     before = {name: value.clone() for name, value in pipeline.state_dict().items()}
-    start_from(config, pipeline, description, four_points)  # Lightning loads it, with the optimizer's state
+    init_from(config, pipeline, description, four_points)  # Lightning loads it, with the optimizer's state
     assert all(torch.equal(value, before[name]) for name, value in pipeline.state_dict().items())
 
 
@@ -239,7 +239,7 @@ def test_what_a_head_knows_of_its_data_is_not_taken_to_other_data(tmp_path: Path
     fresh = built(config, data)
     facts = {name: value.clone() for name, value in fresh.state_dict().items() if name.startswith("head.distance_")}
     description = read_checkpoint(path).description
-    start_from({**config, "init_from": str(path)}, fresh, description, None)  # strict: it is no mistake of the user's
+    init_from({**config, "init_from": str(path)}, fresh, description, None)  # strict: it is no mistake of the user's
     after, given = fresh.state_dict(), read_checkpoint(path).weights
     assert facts
     assert all(torch.equal(after[name], value) for name, value in facts.items())
@@ -259,7 +259,7 @@ def test_a_detector_is_taken_too_unless_another_is_named(tmp_path: Path) -> None
         fresh = built(config, data)
         before = {name: value.clone() for name, value in fresh.state_dict().items()}
         chosen = {**config, "init_from": str(path), "detector": {**config["detector"], "checkpoint": named}}
-        start_from(chosen, fresh, description, None)
+        init_from(chosen, fresh, description, None)
         after, expected = fresh.state_dict(), before if named else given
         assert all(torch.equal(after[name], expected[name]) for name in after if name.startswith("detector."))
         assert all(torch.equal(after[name], given[name]) for name in after if name.startswith("backbone."))
