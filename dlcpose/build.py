@@ -1,176 +1,25 @@
-"""From a config to objects: the one place where a `_target_` is followed, and the keeper of what may be.
+"""From a config to the parts of a model and their pipeline."""
 
-A config is plain dictionaries and lists (a checkpoint holds it as text), so a model is built from a checkpoint without
-Hydra. What hydra.utils.instantiate does is not enough here: it follows any path into any package, passes arguments
-through OmegaConf, which turns a Skeleton into a DictConfig, and explains a misspelt setting with a traceback.
-"""
-
-import difflib
 import functools
-import importlib
 import inspect
-import types
-import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lightning_fabric.utilities.exceptions import MisconfigurationException
-
 from dlcpose.detectors.base import Detector
 from dlcpose.heads.base import Head
+from dlcpose.instantiate import Instantiator as Instantiator
+from dlcpose.instantiate import asked as _asked
+from dlcpose.instantiate import complete as _complete
+from dlcpose.instantiate import names_of as _names
 from dlcpose.pipelines.base import PoseModule
-from dlcpose.structures.errors import ConfigError, DlcposeError
+from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
-
-TRUSTED = (
-    "dlcpose",
-    "torch.optim",
-    "torch.nn",
-    "timm",
-    "torchvision",
-    "albumentations",
-    "pytorch_lightning",
-    "torchmetrics",
-)
-# Of our own package only what holds parts: the rest writes files and runs programs, which no config has to name.
-PARTS = tuple(
-    f"dlcpose.{package}"
-    for package in (
-        *("backbones", "necks", "heads", "side_heads", "detectors", "pipelines", "losses", "metrics", "schedulers"),
-        *("optimizers", "callbacks", "loggers", "datasets", "augmentations", "structures"),
-        *("fusions", "conditions"),
-    )
-)
 
 
 class SeveralAnimalsError(ConfigError):
     """A head for one animal was given data with several."""
-
-
-@dataclass(frozen=True)
-class Instantiator:
-    """Builds what config nodes describe. trust: packages of the user's own that may be named besides ours.
-
-    Calling it with a node and the node's name returns the object: a mapping with `_target_` is called with its other
-    entries (or bound to them where `_partial_` is true), any other mapping or list is built entry by entry.
-    Raises ConfigError on an untrusted or unknown target, and on a setting that the target does not take.
-    """
-
-    trust: tuple[str, ...] = ()
-
-    def __call__(self, node: Any, where: str) -> Any:
-        if isinstance(node, Mapping):
-            built = {
-                key: self(value, f"{where}.{key}")
-                for key, value in node.items()
-                if key not in ("_target_", "_partial_")
-            }
-            if "_target_" not in node:
-                return built
-            target = self._target(str(node["_target_"]), where)
-            return _called(target, built, where, partial=bool(node.get("_partial_", False)))
-        if isinstance(node, (list, tuple)):
-            return [self(value, f"{where}[{index}]") for index, value in enumerate(node)]
-        return node
-
-    def _target(self, path: str, where: str) -> Any:
-        if not _within(path, TRUSTED + self.trust):
-            package = path.split(".")[0]
-            raise ConfigError(
-                f"{where}._target_: {path} is outside the packages that a config may name "
-                f"({', '.join(TRUSTED + self.trust)}). If you trust it, add trust=[{package}]."
-            )
-        found = _imported(path, where)
-        # A path may enter a trusted package and leave it again (timm.models.os.system): where the thing was defined
-        # counts. From other people's packages only classes: their functions load files and call hosts.
-        home = found.__module__ or ""  # torch's compiled functions say None
-        is_own = _within(home, (*PARTS, *self.trust))
-        is_class = inspect.isclass(found) and _within(home, TRUSTED) and not _within(home, ("dlcpose",))
-        if not (is_own or is_class):
-            raise ConfigError(
-                f"{where}._target_: {path} is not a class of a trusted package: it may not be called. "
-                "Name a class, or a part of dlcpose."
-            )
-        return found
-
-
-def _within(path: str, packages: Sequence[str]) -> bool:
-    return any(path == package or path.startswith(f"{package}.") for package in packages)
-
-
-def _imported(path: str, where: str) -> Any:
-    module_name, _, name = path.rpartition(".")
-    if not module_name or not name:
-        raise ConfigError(f"{where}._target_: expected the path of something within a package, got {path!r}.")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ConfigError(
-            f"{where}._target_: {path} cannot be imported ({error}). Correct the path, or install the package that has it."
-        ) from error
-    found = getattr(module, name, None)
-    if not callable(found) or not hasattr(found, "__module__"):
-        near = difflib.get_close_matches(name, dir(module), n=3)
-        raise ConfigError(f"{where}._target_: {module_name} has no {name}. Nearest: {', '.join(near) or 'none'}.")
-    return found
-
-
-def _called(target: Any, settings: dict[str, Any], where: str, *, partial: bool) -> Any:
-    _check_settings(target, settings, where)
-    late = functools.partial(target, **settings)
-    return late if partial else _complete(late, where)
-
-
-def _asked(late: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Of what is known when a part is built, that which its signature names: a part asks for a fact by its name."""
-    return {name: value for name, value in facts.items() if name in _names(late)}
-
-
-def _complete(late: Any, where: str, *arguments: Any, **settings: Any) -> Any:
-    """Call what waited for its last arguments; what it refuses is a mistake in the config."""
-    if not isinstance(late, functools.partial):
-        raise ConfigError(f"{where}: expected a part that is completed later. Add `_partial_: true` to its option.")
-    try:
-        return late(*arguments, **settings)
-    except DlcposeError:
-        raise
-    except (TypeError, ValueError, MisconfigurationException) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{where}: {late.func.__name__} refuses its settings: {reason}") from error
-
-
-def _check_settings(target: Any, settings: Mapping[str, Any], where: str) -> None:
-    parameters = inspect.signature(target).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return
-    names = [parameter.name for parameter in parameters]
-    for name in settings:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
-            raise ConfigError(
-                f"{where}.{name}: {target.__name__} takes no such setting. Nearest: {', '.join(near or names)}."
-            )
-    for name, value in settings.items():
-        _check_plain_type(target, name, value, where)
-
-
-def _check_plain_type(target: Any, name: str, value: Any, where: str) -> None:
-    """Where a setting is annotated with plain types only, the value must be of one of them."""
-    called = target.__init__ if inspect.isclass(target) else target
-    try:
-        expected = typing.get_type_hints(called).get(name)
-    except (NameError, AttributeError, TypeError):  # an annotation that exists for type checkers only
-        return
-    is_union = typing.get_origin(expected) in (typing.Union, types.UnionType)
-    kinds = typing.get_args(expected) if is_union else (expected,)
-    if any(kind not in (int, float, bool, str, type(None)) for kind in kinds):
-        return
-    is_number_for_float = float in kinds and isinstance(value, int) and not isinstance(value, bool)
-    if type(value) not in kinds and not is_number_for_float:
-        names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
-        raise ConfigError(f"{where}.{name}: expected {names}, got {value!r}.")
 
 
 @dataclass(frozen=True)
@@ -305,6 +154,7 @@ def build_from_description(described: Mapping[str, Any], instantiate: Instantiat
     described: config, skeleton, input, individuals, max_animals and identified, as a checkpoint has them; the config as
     plain values. Raises ConfigError where something is missing.
     """
+    instantiate = instantiate.of_file("detector.checkpoint")  # which may be somebody else's
     try:
         config, skeleton = described["config"], Skeleton.from_dict(described["skeleton"])
         return build_pipeline(
@@ -322,11 +172,6 @@ def build_from_description(described: Mapping[str, Any], instantiate: Instantiat
             f"detector.bottom_up: what it says of a model is incomplete ({type(error).__name__}: {error}). It is filled in "
             "from detector.checkpoint; leave it out."
         ) from error
-
-
-def _names(late: Any) -> Collection[str]:
-    """What a part asks for by name when it is completed."""
-    return inspect.signature(late.func).parameters if isinstance(late, functools.partial) else ()
 
 
 def _kind_of(late_pipeline: Any) -> type[PoseModule]:

@@ -23,6 +23,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from dlcpose.config.sources import CONF as CONF
+from dlcpose.config.sources import checked_loading
 from dlcpose.runs.resume import run_folder
 from dlcpose.runs.sweep import job_folder, launch, note_failure, sweep_folder, sweep_of
 from dlcpose.structures.errors import ConfigError, DlcposeError
@@ -32,12 +34,6 @@ OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
 OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True)
 OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
 OmegaConf.register_new_resolver("absolute", os.path.abspath, replace=True)
-
-CONF = next(
-    folder
-    for folder in (Path(__file__).parents[1] / "conf", Path(__file__).parents[2] / "conf")  # installed, checkout
-    if folder.is_dir()
-)
 
 PLUGINS = {"tpe": "sweep", "joblib": "sweep", **dict.fromkeys(("ray", "submitit_slurm", "submitit_local"), "cluster")}
 
@@ -68,12 +64,17 @@ def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> Non
 
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(composed)
     try:
+        if any(argument.startswith("--e") for argument in sys.argv[1:]):  # argparse takes any beginning of an option
+            raise ConfigError(
+                "--experimental-rerun: it reads a pickle, which can run code. Give the overrides instead."
+            )
         sweep = sweep_of(sys.argv[1:], config_name, CONF)
-        if sweep is None:
-            main()
-        else:
-            with _added(sweep.arguments):
-                launch(main, sweep)
+        with checked_loading():
+            if sweep is None:
+                main()
+            else:
+                with _added(sweep.arguments):
+                    launch(main, sweep)
     except KeyboardInterrupt:
         fail("stopped.", 130)
     except BrokenPipeError:
@@ -232,10 +233,10 @@ def _keys(config_name: str, arguments: Sequence[str]) -> list[str]:
     chosen = [argument for argument in chosen if argument.split("=")[0] in groups() and not several.search(argument)]
     chosen += [f"hydra.searchpath=[file://{folder}]" for folder in _own_folders(arguments)]
     GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+    with checked_loading(chosen), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             config = hydra.compose(config_name, chosen)
-        except (HydraException, OmegaConfBaseException):  # what was chosen has a mistake of its own
+        except (HydraException, OmegaConfBaseException, DlcposeError):  # what was chosen has a mistake of its own
             config = hydra.compose(config_name)
     return _flat(OmegaConf.to_container(config))
 

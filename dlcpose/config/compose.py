@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
 from dlcpose.cli.hydra_main import CONF, explained, plain
+from dlcpose.config.sources import checked_loading
 from dlcpose.structures.errors import ConfigError
 
 
@@ -22,7 +23,7 @@ def compose(
     known_before = HydraConfig.instance().cfg
     GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        with checked_loading(overrides), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             config = hydra.compose(config_name, list(overrides), return_hydra_config=True)
     except Exception as error:
         if (reason := explained(error, config_name, overrides)) is None:

@@ -23,6 +23,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from dlcpose.config.sources import checked_loading
 from dlcpose.runs.resume import LAST
 from dlcpose.runs.run_json import FILE, described, differences, in_a_sweep, read
 from dlcpose.structures.errors import ConfigError
@@ -97,8 +98,9 @@ def _first_job(config_name: str, overrides: Sequence[Override], conf: Path, own:
     own_folder = [] if own is None else [f"hydra.searchpath=[file://{own.absolute()}]"]
     GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_dir(str(conf), version_base="1.3"):
-            config: DictConfig = hydra.compose(config_name, [*texts, *own_folder], return_hydra_config=True)
+        given = [*texts, *own_folder]
+        with checked_loading(given), hydra.initialize_config_dir(str(conf), version_base="1.3"):
+            config: DictConfig = hydra.compose(config_name, given, return_hydra_config=True)
             return config
     finally:
         GlobalHydra.instance().clear()

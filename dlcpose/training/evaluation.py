@@ -41,8 +41,12 @@ def evaluate(config: dict[str, Any]) -> dict[str, float]:
     instantiate = Instantiator(tuple(config["trust"]))
     description = read_checkpoint(config["checkpoint"]).description
     has_other_data = config.get("dataset") is not None
-    data: LabelledFrames = instantiate(
-        config["dataset"] if has_other_data else description.config["dataset"], "dataset"
+    # Unless others are chosen, data and figures are the checkpoint's own: dlcpose's, with plain settings, and only read.
+    own = instantiate.of_file(config["checkpoint"], "dataset", "metric")
+    data: LabelledFrames = (
+        instantiate(config["dataset"], "dataset")
+        if has_other_data
+        else own(description.config.get("dataset"), "dataset")
     )
     check_skeleton(data, description)
     indices = chosen_frames(data, description, config["frames"] or ("all" if has_other_data else "test"))
@@ -51,7 +55,9 @@ def evaluate(config: dict[str, Any]) -> dict[str, float]:
         load(config["checkpoint"], trust=config["trust"], detector=config.get("detector") or None),
         data,
         indices,
-        instantiate(config["metric"] or description.config["metric"], "metric"),
+        instantiate(config["metric"], "metric")
+        if config["metric"]
+        else own(description.config.get("metric") or {}, "metric"),
         folder=run_dir / "evaluation",
         pictures=config["evaluation"]["pictures"],
         batch_size=config["batch_size"],

@@ -167,18 +167,26 @@ def build_trainer(config: dict[str, Any], instantiate: "Instantiator") -> "Train
     """Lightning's trainer with the config's callbacks and loggers, and the precision the hardware likes."""
     from pytorch_lightning.callbacks import WeightAveraging
 
+    from dlcpose.callbacks.best import FOLDER
     from dlcpose.callbacks.reseed import ReseedEachBatch
+    from dlcpose.instantiate import with_run_folder
     from dlcpose.runs.checkpoint_io import WholeFiles
     from dlcpose.structures.errors import ConfigError
 
+    run_dir = Path(config["run_dir"])
     settings = dict(config["trainer"])
     plugins = settings.pop("plugins", None) or []
     check_accelerator(settings["accelerator"])
     if settings["precision"] is None:
         settings["precision"] = fastest_precision(settings["accelerator"])
-    loggers = guarded(instantiate(config["logger"], "logger"))
+    loggers = guarded(
+        {
+            name: with_run_folder(built, f"logger.{name}", run_dir)
+            for name, built in instantiate(config["logger"], "logger").items()
+        }
+    )
     callbacks = [
-        callback
+        with_run_folder(callback, f"callbacks.{name}", run_dir)
         for name, callback in instantiate(config["callbacks"], "callbacks").items()
         if loggers or name != "learning_rate"  # without a logger Lightning refuses the monitor
     ]
@@ -188,7 +196,7 @@ def build_trainer(config: dict[str, Any], instantiate: "Instantiator") -> "Train
             callbacks=[ReseedEachBatch(config["seed"]), *callbacks],
             logger=loggers,
             default_root_dir=config["run_dir"],
-            plugins=[WholeFiles(), *(plugins if isinstance(plugins, list) else [plugins])],
+            plugins=[WholeFiles(run_dir / FOLDER), *(plugins if isinstance(plugins, list) else [plugins])],
         )
     except (ValueError, RuntimeError, ImportError) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error

@@ -26,7 +26,7 @@ def start_from(
     Raises ConfigError for settings that contradict each other, CheckpointError for a file that is no checkpoint or does
     not fit; also for `resumed`, the checkpoint that a run goes on from.
     """
-    from dlcpose.checkpoint import DETECTOR, data_statistics, match_weights, read_checkpoint
+    from dlcpose.checkpoint import DETECTOR, check_finite, data_statistics, match_weights, read_checkpoint
     from dlcpose.structures.errors import CheckpointError
 
     _check_settings(config, resumed)
@@ -48,6 +48,7 @@ def start_from(
         )
     if config["strict"]:
         _check_all_fits(pipeline, checkpoint, description, found)
+    check_finite(pipeline, checkpoint)
     pipeline.load_state_dict({**state, **{name: checkpoint.weights[name] for name in found.taken}})
     _report(Path(config["run_dir"]), state, checkpoint, description, found, aside)
 
