@@ -18,7 +18,9 @@ from omegaconf import DictConfig
 from dlcpose.config.compose import plain
 from dlcpose.config.folders import CONF
 from dlcpose.config.messages import explain, fail, wants_traceback
+from dlcpose.config.sources import checked_loading
 from dlcpose.runs.sweep import launch, record_failure, sweep_of
+from dlcpose.structures.errors import ConfigError
 
 
 def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> None:
@@ -47,12 +49,17 @@ def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> Non
 
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(composed)
     try:
+        if any(argument.startswith("--e") for argument in sys.argv[1:]):  # argparse takes any beginning of an option
+            raise ConfigError(
+                "--experimental-rerun: it reads a pickle, which can run code. Give the overrides instead."
+            )
         sweep = sweep_of(sys.argv[1:], config_name)
-        if sweep is None:
-            main()
-        else:
-            with _more_arguments(sweep.arguments):
-                launch(main, sweep)
+        with checked_loading():
+            if sweep is None:
+                main()
+            else:
+                with _more_arguments(sweep.arguments):
+                    launch(main, sweep)
     except KeyboardInterrupt:
         fail("stopped.", 130)
     except BrokenPipeError:

@@ -12,6 +12,7 @@ from omegaconf.errors import MissingMandatoryValue
 
 from dlcpose.config.folders import CONF, register_resolvers
 from dlcpose.config.messages import explain
+from dlcpose.config.sources import checked_loading
 from dlcpose.structures.errors import ConfigError
 
 register_resolvers()
@@ -27,7 +28,7 @@ def compose(
     known_before = HydraConfig.instance().cfg
     GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        with checked_loading(overrides), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             config = hydra.compose(config_name, list(overrides), return_hydra_config=True)
     except Exception as error:
         if (reason := explain(error, config_name, overrides)) is None:

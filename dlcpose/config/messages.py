@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlcpose.config.folders import CONF, group_names, option_names, user_config_folders
+from dlcpose.config.sources import checked_loading
 from dlcpose.structures.errors import DlcposeError
 
 # The extra that installs a plugin of Hydra's.
@@ -111,10 +112,10 @@ def _keys(config_name: str, arguments: Sequence[str]) -> list[str]:
     ]
     chosen += [f"hydra.searchpath=[file://{folder}]" for folder in user_config_folders(arguments)]
     GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+    with checked_loading(chosen), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             config = hydra.compose(config_name, chosen)
-        except (HydraException, OmegaConfBaseException):  # what was chosen has a mistake of its own
+        except (HydraException, OmegaConfBaseException, DlcposeError):  # what was chosen has a mistake of its own
             config = hydra.compose(config_name)
     return _dotted_keys(OmegaConf.to_container(config))
 

@@ -37,7 +37,8 @@ def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] = (256, 25
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from dlcpose.build import Instantiator, build_pipeline, build_trunk
+    from dlcpose.build import build_pipeline, build_trunk
+    from dlcpose.instantiate import Instantiator
     from dlcpose.pipelines.base import PoseEstimator
     from dlcpose.structures.input import Input
     from dlcpose.structures.skeleton import Skeleton
@@ -78,7 +79,7 @@ def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] = (256, 25
 
 def models_for_several() -> list[str]:
     """Names of the models that tell several animals apart."""
-    from dlcpose.build import Instantiator
+    from dlcpose.instantiate import Instantiator
 
     # Composing every model would take ten seconds. The classes of head and pipeline say it, and stand in their files.
     unless_chosen = compose(["~model", "name=any"])

@@ -23,6 +23,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from dlcpose.config.folders import CONF, LAST_CHECKPOINT, user_config_folders
+from dlcpose.config.sources import checked_loading
 from dlcpose.runs.run_json import FILE, comparable_config, config_differences, in_multirun, read_run_json
 from dlcpose.structures.errors import ConfigError
 
@@ -76,8 +77,9 @@ def _first_job(config_name: str, overrides: Sequence[Override], own: Sequence[Pa
     own_folder = [f"hydra.searchpath=[file://{folder}]" for folder in own]
     GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            config: DictConfig = hydra.compose(config_name, [*texts, *own_folder], return_hydra_config=True)
+        given = [*texts, *own_folder]
+        with checked_loading(given), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            config: DictConfig = hydra.compose(config_name, given, return_hydra_config=True)
             return config
     finally:
         GlobalHydra.instance().clear()

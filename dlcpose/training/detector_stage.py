@@ -19,7 +19,6 @@ def detector_config(config: Mapping[str, Any]) -> dict[str, Any]:
     training, folder = config["detector"]["training"], str(Path(config["run_dir"]) / DETECTOR_FOLDER)
     alone = compose(["pipeline=detection", f"optimizer.lr={training['lr']}"], run_dir=folder)
     name = f"{config['name']}_detector"
-    renamed = {config["run_dir"]: folder, config["name"]: name}
     return {
         **alone,
         **{key: config[key] for key in SHARED},
@@ -27,18 +26,14 @@ def detector_config(config: Mapping[str, Any]) -> dict[str, Any]:
         "trainer": {**config["trainer"], "max_epochs": training["epochs"] or config["trainer"]["max_epochs"]},
         "metric": {"boxes": {**alone["metric"]["boxes"], "boxes": config["detector"]["boxes"]}},
         "callbacks": {key: node for key, node in alone["callbacks"].items() if key in config["callbacks"]},
-        "logger": _renamed(config["logger"], renamed),
+        "logger": _renamed(config["logger"], config["name"], name),
     }
 
 
-def _renamed(node: Any, names: dict[str, str]) -> Any:
-    """A config in which texts that begin with a name, or with a folder, begin with another."""
+def _renamed(node: Any, name: str, other: str) -> Any:
+    """A config in which every text that is a name is another."""
     if isinstance(node, dict):
-        return {key: _renamed(value, names) for key, value in node.items()}
+        return {key: _renamed(value, name, other) for key, value in node.items()}
     if isinstance(node, list):
-        return [_renamed(value, names) for value in node]
-    if isinstance(node, str):
-        for name, other in names.items():
-            if node == name or f"{name}/" in node:
-                return node.replace(name, other, 1)
-    return node
+        return [_renamed(value, name, other) for value in node]
+    return other if node == name else node

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from dlcpose.build import Instantiator
 from dlcpose.checkpoint import Description, read_checkpoint
 from dlcpose.datasets.base import LabelledFrames
+from dlcpose.instantiate import Instantiator
 from dlcpose.metrics.base import Metric, figures_of
 from dlcpose.predict import Predictor, load
 from dlcpose.reports.evaluation import headline, write_evaluation
@@ -34,8 +34,12 @@ def evaluate_checkpoint(config: dict[str, Any]) -> dict[str, float]:
     instantiate = Instantiator(tuple(config["trust"]))
     description = read_checkpoint(config["checkpoint"]).description
     has_other_data = config.get("dataset") is not None
-    data: LabelledFrames = instantiate(
-        config["dataset"] if has_other_data else description.config["dataset"], "dataset"
+    # Unless others are chosen, data and figures are the checkpoint's own: dlcpose's, with plain settings, and only read.
+    own = instantiate.of_file(config["checkpoint"], "dataset", "metric")
+    data: LabelledFrames = (
+        instantiate(config["dataset"], "dataset")
+        if has_other_data
+        else own(description.config.get("dataset"), "dataset")
     )
     check_skeleton(data, description)
     indices = chosen_frames(data, description, config["frames"] or ("all" if has_other_data else "test"))
@@ -44,7 +48,9 @@ def evaluate_checkpoint(config: dict[str, Any]) -> dict[str, float]:
         load(config["checkpoint"], trust=config["trust"], detector=config.get("detector") or None),
         data,
         indices,
-        instantiate(config["metric"] or description.config["metric"], "metric"),
+        instantiate(config["metric"], "metric")
+        if config["metric"]
+        else own(description.config.get("metric") or {}, "metric"),
         folder=run_dir / "evaluation",
         pictures=config["evaluation"]["pictures"],
         batch_size=config["batch_size"],

@@ -8,12 +8,13 @@ from typing import Any
 import pytorch_lightning as lightning
 from pytorch_lightning.utilities import rank_zero_only
 
-from dlcpose.build import Instantiator, SeveralAnimalsError, Trunk, build_input, build_pipeline, build_trunk
+from dlcpose.build import SeveralAnimalsError, Trunk, build_input, build_pipeline, build_trunk
 from dlcpose.checkpoint import Description, embed_bottom_up_model, read_checkpoint
 from dlcpose.config.models import models_for_several
 from dlcpose.datasets.base import LabelledFrames
 from dlcpose.datasets.datamodule import PoseDataModule
 from dlcpose.detectors.base import Detector
+from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseModule
 from dlcpose.runs.resume import checkpoint_to_resume, detector_to_resume
 from dlcpose.structures.errors import ConfigError, DataError

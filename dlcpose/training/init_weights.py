@@ -13,6 +13,7 @@ from dlcpose.checkpoint import (
     Checkpoint,
     Description,
     WeightMatch,
+    check_finite,
     data_statistics,
     match_weights,
     read_checkpoint,
@@ -53,6 +54,7 @@ def init_from(config: Mapping[str, Any], pipeline: PoseModule, description: Desc
         )
     if config["strict"]:
         _check_all_fits(pipeline, checkpoint, description, found)
+    check_finite(pipeline, checkpoint)
     pipeline.load_state_dict({**state, **{name: checkpoint.weights[name] for name in found.taken}})
     _report(Path(config["run_dir"]), state, checkpoint, description, found, aside)
 

@@ -1,14 +1,16 @@
 """Lightning's Trainer for a config: its callbacks, its loggers, and the precision that the hardware multiplies in."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import WeightAveraging
 
-from dlcpose.build import Instantiator
+from dlcpose.callbacks.best import FOLDER
 from dlcpose.callbacks.reseed import ReseedEachBatch
+from dlcpose.instantiate import Instantiator, complete_with_run_folder
 from dlcpose.runs.checkpoint_io import WholeFiles
 from dlcpose.runs.provenance import guarded
 from dlcpose.structures.errors import ConfigError
@@ -16,14 +18,20 @@ from dlcpose.structures.errors import ConfigError
 
 def build_trainer(config: Mapping[str, Any], instantiate: Instantiator) -> Trainer:
     """The trainer of a config. Raises ConfigError for settings that Lightning refuses, or a GPU that is not there."""
+    run_dir = Path(config["run_dir"])
     settings = dict(config["trainer"])
     plugins = settings.pop("plugins", None) or []
     _check_accelerator(settings["accelerator"])
     if settings["precision"] is None:
         settings["precision"] = fastest_precision(settings["accelerator"])
-    loggers = guarded(instantiate(config["logger"], "logger"))
+    loggers = guarded(
+        {
+            name: complete_with_run_folder(built, f"logger.{name}", run_dir)
+            for name, built in instantiate(config["logger"], "logger").items()
+        }
+    )
     callbacks = [
-        callback
+        complete_with_run_folder(callback, f"callbacks.{name}", run_dir)
         for name, callback in instantiate(config["callbacks"], "callbacks").items()
         if loggers or name != "learning_rate"  # without a logger Lightning refuses the monitor
     ]
@@ -33,7 +41,7 @@ def build_trainer(config: Mapping[str, Any], instantiate: Instantiator) -> Train
             callbacks=[ReseedEachBatch(config["seed"]), *callbacks],
             logger=loggers,
             default_root_dir=config["run_dir"],
-            plugins=[WholeFiles(), *(plugins if isinstance(plugins, list) else [plugins])],
+            plugins=[WholeFiles(run_dir / FOLDER), *(plugins if isinstance(plugins, list) else [plugins])],
         )
     except (ValueError, RuntimeError, ImportError) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error

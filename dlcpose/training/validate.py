@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from dlcpose.build import Instantiator
+from dlcpose.instantiate import Instantiator
 from dlcpose.metrics.base import Metric, figures_of
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.skeleton import Skeleton
