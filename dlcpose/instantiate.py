@@ -112,11 +112,24 @@ class Instantiator:
 def _is_part(found: Any, path: str, place: Place) -> bool:
     """Whether something of our own package may be built in a place: public, defined where it was named, of its base."""
     module, _, name = path.rpartition(".")
-    if name.startswith("_") or found.__module__ != module:
+    if name.startswith("_") or getattr(found, "__module__", None) != module:
         return False
     if place.base is None:
         return inspect.isfunction(found) or inspect.isclass(found)
-    return inspect.isclass(found) and issubclass(found, _bases(place))
+    is_whole = inspect.isclass(found) and not inspect.isabstract(found) and found not in _bases(place)
+    return is_whole and issubclass(found, _bases(place))
+
+
+def parts_in(module_name: str, place: Place) -> list[str]:
+    """Paths of what may be built in a place, of a module of our own package."""
+    if place.own is None or not _within(module_name, (place.own,)):
+        return []
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError:
+        return []
+    paths = [f"{module_name}.{name}" for name in vars(module)]
+    return [path for path, found in zip(paths, vars(module).values(), strict=True) if _is_part(found, path, place)]
 
 
 def _bases(place: Place) -> tuple[type, ...]:
@@ -138,7 +151,8 @@ def _refusal(path: str, where: str, place: Place, source: str | None) -> str:
     """What is said of a target that may not stand where it does."""
     shown, package = path[:200], path.rpartition(".")[0][:100]
     said = f"{where}._target_: a config may not name {shown} here" + (f" (in {source[:300]})" if source else "")
-    near = difflib.get_close_matches(shown, place.names, n=3, cutoff=0.7)
+    known = [*place.names, *parts_in(path.rpartition(".")[0], place)]
+    near = difflib.get_close_matches(shown, known, n=3, cutoff=0.7)
     said += f". Nearest: {', '.join(near)}." if near else "."
     top = package.split(".")[0]
     if top in ("", "dlcpose") or top in sys.stdlib_module_names:

@@ -1,6 +1,8 @@
 """From config to objects: what may be named, and what is said of what may not."""
 
+import importlib
 import inspect
+import pkgutil
 import re
 import sys
 from pathlib import Path
@@ -13,9 +15,9 @@ import pytorch_lightning as lightning
 import torch
 import yaml
 
-from dlcpose.build import Instantiator, build_input, build_pipeline, build_trunk
+from dlcpose.build import build_input, build_pipeline, build_trunk
 from dlcpose.config.compose import compose
-from dlcpose.instantiate import with_run_folder
+from dlcpose.instantiate import Instantiator, parts_in, complete_with_run_folder
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
@@ -46,7 +48,7 @@ STRANGERS = [
     *("pytorch_lightning.loggers.csv_logs.ExperimentWriter", "pytorch_lightning.callbacks.ModelCheckpoint"),
     *("pytorch_lightning.callbacks.LambdaCallback", "pytorch_lightning.seed_everything", "sympy.sympify"),
     *("albumentations.load", "albumentations.Lambda", "albumentations.FDA", "torchmetrics.MeanMetric"),
-    *("dlcpose.datasets.datamodule.end_with", "dlcpose.callbacks.requeue.queue_again", "dlcpose.predict.load"),
+    *("dlcpose.datasets.datamodule.exit_with_parent", "dlcpose.callbacks.requeue.requeue", "dlcpose.predict.load"),
     *("dlcpose.visualization.pictures.write_atomic", "dlcpose.checkpoint.read_checkpoint", "dlcpose.heads.base.Head"),
     *("dlcposex.heads", "", "dlcpose", "timm.", "torch.nn..Linear", None, 3),
 ]
@@ -62,7 +64,7 @@ def test_what_is_not_listed_for_a_place_is_refused_in_every_place(path: Any) -> 
 def test_what_may_stand_in_one_place_may_not_in_another() -> None:
     for group, place in PLACES.items():
         for other in PLACES:
-            for path in set(PLACES[other].names) - set(place.names):
+            for path in {*PLACES[other].names, *own_parts(other)} - {*place.names, *own_parts(group)}:
                 refused({"_target_": path}, f"{group}.x" if place.several else group)
 
 
@@ -96,61 +98,51 @@ albumentations: AdditiveNoise AdvancedBlur Affine AtLeastOneBBoxRandomCrop AutoC
     SelectiveChannelTransform Sequential Sharpen ShiftScaleRotate ShotNoise SmallestMaxSize Solarize SomeOf Spatter
     SquareSymmetry Superpixels ThinPlateSpline ToGray ToRGB ToSepia Transpose UnsharpMask VerticalFlip XYMasking ZoomBlur
 """
-OURS = """
-augmentations.window.AnimalCut augmentations.window.AnimalWindow
-backbones.cspnext.CspNextBackbone backbones.hrnet.HrnetBackbone backbones.timm.TimmBackbone backbones.vit.VitBackbone
-callbacks.averaging.ExponentialAverage callbacks.averaging.StochasticAverage callbacks.best.BestCheckpoint
-callbacks.collapse.CollapseWatch callbacks.freezing.FrozenBackbone callbacks.last.LastCheckpoint
-callbacks.last.StopWhenTold callbacks.paf_graph_pruning.LimbChoice callbacks.pictures.PosePictures callbacks.progress.Progress
-callbacks.pruning.TrialPruning
-conditions.generated.GeneratedConditions conditions.predicted.PredictedConditions
-datasets.coco.CocoFrames datasets.datamodule.PoseDataModule datasets.deeplabcut.DeepLabCutFrames
-datasets.splits.block datasets.splits.random datasets.splits.stored datasets.splits.video
-datasets.synthetic.SyntheticFrames
-detectors.base.Training detectors.centres.CentreDetector detectors.conditions.DrawnConditions
-detectors.conditions.conditions detectors.faster_rcnn.FasterRcnnMobilenet detectors.faster_rcnn.FasterRcnnResnet50
-detectors.ground_truth.GroundTruth detectors.labelled.around_keypoints detectors.labelled.stored
-detectors.ssdlite.SsdLite
-fusions.coam.Coam fusions.prenet.PreNet
-heads.dekr.DekrHead heads.heatmap.HeatmapHead heads.limbs.all_limbs heads.limbs.own_limbs
-heads.part_affinity.PartAffinityHead heads.rtmcc.RtmccHead heads.token.TokenHead heads.upsampling.DeconvolutionHead
-heads.upsampling.InterpolationHead
-loggers.csv.ContinuedCSVLogger loggers.mlflow.MlflowTracker loggers.tensorboard.TensorBoardTracker
-loggers.wandb.WandbTracker
-losses.heatmap.binary_cross_entropy losses.heatmap.located_cross_entropy losses.heatmap.mean_squared_error
-metrics.boxes.BoxAveragePrecision metrics.counts.Counts metrics.deeplabcut.DeepLabCutFigures
-metrics.identity.IdentityAccuracy metrics.oks.ObjectKeypointSimilarity metrics.pck.PercentageOfCorrectKeypoints
-metrics.pixel_error.PixelError
-necks.attention.AttentionEncoder necks.concatenate.Concatenate necks.fpn.FeaturePyramid necks.identity.Identity
-necks.multi_scale.MultiScale
-optimizers.layerwise.layerwise
-pipelines.bottom_up.BottomUp pipelines.conditioned.Conditioned pipelines.detection.Detection pipelines.top_down.TopDown
-schedules.curves.constant schedules.curves.cosine schedules.curves.multistep schedules.curves.plateau
-side_heads.identity.identity_head side_heads.unique.unique_head
-structures.input.letterbox structures.input.native structures.input.resize
-"""
 
 
-def test_all_that_may_be_built_anywhere_is_known_here() -> None:
+def test_what_of_other_packages_may_be_built_is_known_here() -> None:
     """Whoever widens the list says so twice. Add what you have looked at: what its constructor reads, writes and calls."""
-    listed = {f"dlcpose.{name}" for name in OURS.split()}
+    listed = set()
     for package, names in re.findall(r"^([\w.]+):((?:[^\n]|\n )+)", LIBRARIES, re.MULTILINE):
         listed |= {f"{package}.{name}" for name in names.split()}
-    assert {path for place in PLACES.values() for path in place.names} == listed
+    named = {path for place in PLACES.values() for path in place.names}
+    assert {path for path in named if not path.startswith("dlcpose.")} == listed
+
+
+def own_parts(group: str) -> list[str]:
+    """All that may be built in a place of our own package."""
+    place = PLACES[group]
+    if place.own is None:
+        return []
+    package = importlib.import_module(place.own)
+    inner = [module.name for module in pkgutil.walk_packages(getattr(package, "__path__", []), f"{place.own}.")]
+    return [path for name in (place.own, *inner) for path in parts_in(name, place)]
 
 
 @pytest.mark.parametrize("group", sorted(PLACES))
-def test_what_is_listed_is_there_and_of_its_kind(group: str) -> None:
-    for path in PLACES[group].names:
+def test_what_may_be_built_is_there_public_and_of_its_kind(group: str) -> None:
+    place, instantiate = PLACES[group], Instantiator()
+    for path in (*place.names, *own_parts(group)):
         if "mlflow" in path:
             pytest.importorskip("mlflow", reason="mlflow is an extra")
-        instantiate = Instantiator()
-        found = instantiate._target(path, f"{group}.x", PLACES[group])
+        found = instantiate._target(path, f"{group}.x", place)
         top = path.split(".")[0]
         assert found.__module__.split(".")[0] == top, f"{path} comes from {found.__module__}"
-        if top == "dlcpose":
-            assert f"{found.__module__}.{found.__qualname__}" == path
-            assert not found.__name__.startswith("_")
+        assert not found.__name__.startswith("_")
+
+
+@pytest.mark.parametrize(
+    ("group", "path"),
+    [
+        ("head", "dlcpose.heads.dekr.DekrHead"),
+        ("loss", "dlcpose.losses.heatmap.mean_squared_error"),
+        ("callbacks", "dlcpose.callbacks.collapse.CollapseWatch"),
+        ("metric", "dlcpose.metrics.pck.PercentageOfCorrectKeypoints"),
+        ("dataset", "dlcpose.datasets.coco.CocoFrames"),
+    ],
+)
+def test_a_part_of_a_package_of_ours_needs_no_list(group: str, path: str) -> None:
+    assert path in own_parts(group)
 
 
 def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
@@ -375,7 +367,7 @@ def test_callbacks_build(name: str, tmp_path: Path) -> None:
     content = yaml.safe_load(text)
     content.pop("defaults", None)
     for part, built in Instantiator()(content, "callbacks").items():
-        assert isinstance(with_run_folder(built, f"callbacks.{part}", tmp_path), lightning.Callback)
+        assert isinstance(complete_with_run_folder(built, f"callbacks.{part}", tmp_path), lightning.Callback)
 
 
 # ------------------------------------------------------------------------------------------------ pipelines

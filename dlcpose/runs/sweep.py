@@ -140,7 +140,11 @@ def earlier_run(config: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str
         return None, config
     # A run that goes on has its own weights: to name others beside them would be refused.
     has_weights = (run_dir / LAST_CHECKPOINT).exists()
-    return None, {**config, "resume": "last", **({"init_from": None, "strict": True} if has_weights else {})}
+    return None, {
+        **config,
+        "resume": "last",
+        **({"init_from": {"checkpoint": None, "strict": True}} if has_weights else {}),
+    }
 
 
 def value_of(found: Mapping[str, Any], config: Mapping[str, Any]) -> float | list[float]:

@@ -107,7 +107,7 @@ def _detector_stage(experiment: Experiment) -> Experiment:
     config = detector_config(experiment.config)
     description = replace(experiment.description, config=config)
     model = _build_model(config, experiment.instantiate, Trunk(None, None), description)
-    if experiment.config["init_from"] is not None:  # it starts from the detector of that run
+    if experiment.config["init_from"]["checkpoint"] is not None:  # it starts from the detector of that run
         model.get_submodule("detector").load_state_dict(experiment.model.get_submodule("detector").state_dict())
     resumed = detector_to_resume(experiment.config["resume"], experiment.run_dir)
     return replace(experiment, config=config, model=model, description=description, resumed=resumed)

@@ -27,7 +27,7 @@ SOURCES = {"backbone": ("pretrained", "checkpoint_path"), "detector": ("pretrain
 
 
 def init_from(config: Mapping[str, Any], pipeline: PoseModule, description: Description, resumed: Path | None) -> None:
-    """Put the weights of config["init_from"] into a fresh pipeline, say what was taken, and leave a list of it.
+    """Put the weights of config["init_from"]["checkpoint"] into a new model, say what was taken, and leave a list of it.
 
     With strict=true all of them must fit, without it those that do are taken. What heads keep of their data is never
     taken, nor the detector where detector.checkpoint names one.
@@ -36,11 +36,11 @@ def init_from(config: Mapping[str, Any], pipeline: PoseModule, description: Desc
     """
 
     _check_settings(config, resumed)
-    if config["init_from"] is None:
+    if config["init_from"]["checkpoint"] is None:
         if resumed is not None:
             _check_same_model(pipeline, read_checkpoint(resumed))
         return
-    checkpoint, state = read_checkpoint(config["init_from"]), pipeline.state_dict()
+    checkpoint, state = read_checkpoint(config["init_from"]["checkpoint"]), pipeline.state_dict()
     aside = dict.fromkeys(data_statistics(pipeline), "of the data")
     if (config["detector"] or {}).get("checkpoint"):
         detector = [name for name in {**state, **checkpoint.weights} if name.startswith(DETECTOR)]
@@ -49,10 +49,10 @@ def init_from(config: Mapping[str, Any], pipeline: PoseModule, description: Desc
     _check_sources(config, found)
     if not any(name in found.taken for name, _ in pipeline.named_parameters()):
         raise CheckpointError(
-            f"init_from={checkpoint.path}: nothing in it fits this model: it is of {_made_of(checkpoint.description)}, this "
+            f"init_from.checkpoint={checkpoint.path}: nothing in it fits this model: it is of {_made_of(checkpoint.description)}, this "
             f"of {_made_of(description)}. Give a run of the same backbone, or leave init_from out."
         )
-    if config["strict"]:
+    if config["init_from"]["strict"]:
         _check_all_fits(pipeline, checkpoint, description, found)
     check_finite(pipeline, checkpoint)
     pipeline.load_state_dict({**state, **{name: checkpoint.weights[name] for name in found.taken}})
@@ -61,16 +61,18 @@ def init_from(config: Mapping[str, Any], pipeline: PoseModule, description: Desc
 
 def _check_settings(config: Mapping[str, Any], resumed: Path | None) -> None:
 
-    path, strict = config["init_from"], config["strict"]
+    path, strict = config["init_from"]["checkpoint"], config["init_from"]["strict"]
     if type(strict) is not bool:
-        raise ConfigError(f"strict: expected true or false, got {strict!r}.")
+        raise ConfigError(f"init_from.strict: expected true or false, got {strict!r}.")
     if path is None and not strict:
-        raise ConfigError("strict=false: it says how init_from=PATH takes weights, and no path is given. Leave it out.")
+        raise ConfigError(
+            "init_from.strict=false: it says how weights are taken, but init_from.checkpoint=PATH is not given. Leave it out."
+        )
     if path is not None and not isinstance(path, str):
-        raise ConfigError(f"init_from: expected the path of a checkpoint, got {path!r}.")
+        raise ConfigError(f"init_from.checkpoint: expected the path of a checkpoint, got {path!r}.")
     if path is not None and resumed is not None:
         raise ConfigError(
-            f"init_from={path} resume={config['resume']}: a run that goes on has its own weights. Leave one of them out."
+            f"init_from.checkpoint={path} resume={config['resume']}: a run that goes on has its own weights. Leave one of them out."
         )
 
 
@@ -81,7 +83,7 @@ def _check_same_model(pipeline: PoseModule, resumed: Checkpoint) -> None:
     if unlike := found.left_out | found.anew:
         raise CheckpointError(
             f"resume={resumed.path}: it is of another model: {_some(unlike)}. Resume with the settings of that run, or "
-            f"start a new one from its weights: init_from={resumed.path} strict=false."
+            f"start a new one from its weights: init_from.checkpoint={resumed.path} init_from.strict=false."
         )
 
 
@@ -93,7 +95,7 @@ def _check_sources(config: Mapping[str, Any], found: WeightMatch) -> None:
         if given and any(name.startswith(f"{part}.") for name in found.taken):
             setting = f"{part}.{given[0]}"
             raise ConfigError(
-                f"{setting}={config[part][given[0]]} init_from={config['init_from']}: both give the {part} its weights. "
+                f"{setting}={config[part][given[0]]} init_from.checkpoint={config['init_from']['checkpoint']}: both give the {part} its weights. "
                 f"Leave one of them out ({setting}={'false' if given[0] == 'pretrained' else 'null'})."
             )
 
@@ -109,7 +111,7 @@ def _check_all_fits(pipeline: PoseModule, checkpoint: Checkpoint, description: D
         reasons.append(_some(unlike))
     if reasons:
         raise CheckpointError(
-            f"init_from={checkpoint.path} does not fit: {'; '.join(reasons)}. Add strict=false to take "
+            f"init_from.checkpoint={checkpoint.path} does not fit: {'; '.join(reasons)}. Add init_from.strict=false to take "
             f"{len(found.taken)} of the model's {len(pipeline.state_dict())} tensors and start the rest anew."
         )
 

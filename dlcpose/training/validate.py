@@ -14,7 +14,7 @@ from dlcpose.training.compilation import check_compile
 
 KEYS = (
     *("name", "seed", "best", "optimized_metric", "trust", "resume", "run_dir", "evaluation", "datamodule"),
-    *("init_from", "strict", "compile", "sweep"),
+    *("init_from", "compile", "sweep"),
     *(
         "dataset",
         "split",
@@ -33,7 +33,12 @@ KEYS = (
     *("optimizer", "scheduler", "metric", "trainer", "callbacks", "logger"),
 )
 # of mappings that describe no part
-PLAIN_KEYS = {"best": ("monitor", "mode"), "evaluation": ("pictures",), "sweep": ("name", "trial")}
+PLAIN_KEYS = {
+    "best": ("monitor", "mode"),
+    "init_from": ("checkpoint", "strict"),
+    "evaluation": ("pictures",),
+    "sweep": ("name", "trial"),
+}
 
 
 def validate_config(config: Mapping[str, Any]) -> None:

@@ -83,7 +83,7 @@ def test_what_is_done_is_not_done_again_and_what_was_killed_goes_on(trained: lis
 def test_a_job_that_was_killed_as_its_detector_trained_goes_on_with_the_detector(
     trained: list[Any], here: Path
 ) -> None:
-    command = ("-m", "sweep.name=s", "model=top_down_resnet_18", "init_from=other.ckpt", "seed=0,1")
+    command = ("-m", "sweep.name=s", "model=top_down_resnet_18", "init_from.checkpoint=other.ckpt", "seed=0,1")
     assert shell("train.py", *command).code == 0
     killed, young = (here / "multirun" / "s" / f"seed-{seed}" for seed in (0, 1))
     for job in (killed, young):
@@ -98,7 +98,7 @@ def test_a_job_that_was_killed_as_its_detector_trained_goes_on_with_the_detector
     found = [detector_to_resume(config["resume"], Path(config["run_dir"])) for config in trained]
     assert found == [killed / "detector" / "checkpoints" / "last.ckpt", None]
     # Its poses have no weights yet: they begin with those that it was given.
-    assert [config["init_from"] for config in trained] == ["other.ckpt"] * 2
+    assert [config["init_from"]["checkpoint"] for config in trained] == ["other.ckpt"] * 2
 
 
 def test_a_failed_job_ends_no_sweep_and_is_told_at_the_end(trained: list[Any], here: Path, monkeypatch: Patch) -> None:
