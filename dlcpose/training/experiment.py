@@ -255,6 +255,7 @@ def finish(
 
     Returns the figures; none where nothing was evaluated.
     """
+    from dlcpose.metrics.base import infos_of
     from dlcpose.predict import load
     from dlcpose.reports.evaluation import learning_curve
     from dlcpose.training.evaluation import evaluate_frames, print_result
@@ -262,8 +263,9 @@ def finish(
     if not trainer.is_global_zero:
         return {}
     run_dir = Path(config["run_dir"])
+    metrics = instantiate(config["metric"], "metric")
     if (run_dir / "metrics.csv").exists():
-        learning_curve(run_dir / "metrics.csv", run_dir / "learning_curve.png")
+        learning_curve(run_dir / "metrics.csv", run_dir / "learning_curve.png", infos_of(metrics))
     checkpoints = [run_dir / "checkpoints" / name for name in ("best.ckpt", "last.ckpt")]
     best = next((path for path in checkpoints if path.exists()), None)
     if best is None or not split.test:
@@ -274,10 +276,10 @@ def finish(
         load(best, trust=config["trust"], device=trainer.strategy.root_device.type),
         data,
         [places[key] for key in split.test],
-        instantiate(config["metric"], "metric"),
+        metrics,
         folder=run_dir / "evaluation",
         pictures=config["evaluation"]["pictures"],
         title=f"{config['name']}: {len(split.test)} test frames",
     )
-    print_result(figures, run_dir)
+    print_result(figures, infos_of(metrics), run_dir)
     return figures

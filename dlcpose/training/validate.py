@@ -75,10 +75,14 @@ def check_monitors(config: Mapping[str, Any], metrics: "Mapping[str, Metric]", s
     """Raises ConfigError where something is to watch a figure that no epoch gives, which would be told after the first."""
     import difflib
 
-    from dlcpose.metrics.base import figures_of
+    from dlcpose.metrics.base import EvaluatedFrames, figures_of
     from dlcpose.structures.errors import ConfigError
 
-    given = ["train/loss", "val/loss", *(f"val/{name}" for name in figures_of(metrics, [], [], skeleton))]
+    given = [
+        "train/loss",
+        "val/loss",
+        *(f"val/{name}" for name in figures_of(metrics, EvaluatedFrames([], [], skeleton))),
+    ]
     watching = {"best.monitor": config["best"]["monitor"]}
     named = config["optimized_metric"]
     several = (
