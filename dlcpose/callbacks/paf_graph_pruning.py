@@ -16,7 +16,7 @@ from dlcpose.callbacks.best import best_of_run
 from dlcpose.codecs.paf_graph import Edges, edge_separability, select_edges
 from dlcpose.datasets.datamodule import EvaluationCrops, PoseDataModule
 from dlcpose.heads.part_affinity import PartAffinityHead
-from dlcpose.metrics.base import figures_of
+from dlcpose.metrics.base import EvaluatedFrames, figures_of
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.checkpoint_file import read_checkpoint_file
@@ -61,7 +61,7 @@ class PafGraphPruning(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         pipeline, _, _ = _parts(trainer, pl_module)
-        given = [f"val/{name}" for name in figures_of(pipeline.metrics, [], [], pipeline.skeleton)]
+        given = [f"val/{name}" for name in figures_of(pipeline.metrics, EvaluatedFrames([], [], pipeline.skeleton))]
         if self.count is None and self.monitor not in given:
             raise ConfigError(
                 f"callbacks.paf_graph_pruning.monitor: expected a figure of poses, got {self.monitor!r}, which does not depend on limbs. "
@@ -140,7 +140,8 @@ class PafGraphPruning(Callback):
                 head.keep(kept)
                 found += pipeline.predictions_in_image(batch, pipeline.decode(maps))
         labels = [data.data.frames[index] for index in data.val_indices]
-        each = [figures_of(pipeline.metrics, found, labels, pipeline.skeleton) for found in predictions]
+        evaluated = [EvaluatedFrames(found, labels, pipeline.skeleton) for found in predictions]
+        each = [figures_of(pipeline.metrics, frames) for frames in evaluated]
         return [figures.get(self.monitor.removeprefix("val/"), float("nan")) for figures in each]
 
 

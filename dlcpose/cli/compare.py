@@ -16,10 +16,12 @@ from dlcpose.runs.run_json import flatten_config, read_run_json
 from dlcpose.structures.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from dlcpose.metrics.figure_info import FigureInfo
     from dlcpose.reports.comparison import Comparison, Run
 
 METRICS = Path("evaluation") / "metrics.json"
-LEAST_TRIALS = 10  # of a study, before anything can be said of what matters
+INFOS = Path("evaluation") / "metrics_info.json"
+MIN_TRIALS = 10  # of a study, below which importances mean nothing
 
 
 def compare_command(
@@ -70,7 +72,7 @@ def comparison_of(folders: Sequence[Path], *, by: str | None = None) -> "Compari
     known = sorted({name for run in runs for name in run.figures})
     if by is not None and by not in known:
         raise ConfigError(f"--by {by}: no run has this figure. There are: {', '.join(known) or 'none'}.")
-    made = compare(runs, by=by, falls=_direction(found, by))
+    made = compare(runs, by=by, lower_is_better=_direction(found, by))
     for study in sorted({folder.parent / "study.db" for folder in found}):
         if study.exists() and by is None:
             made = _with_importance(made, study)
@@ -126,6 +128,7 @@ def read_run(folder: Path, name: str) -> "Run":
         device=entry.get("device", ""),
         error=entry.get("error", ""),
         config_dir=entry.get("config_dir"),
+        infos=_infos(folder),
     )
 
 
@@ -162,6 +165,17 @@ def _figures(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _infos(folder: Path) -> "dict[str, FigureInfo]":
+    """The facts that a run's metrics stated about their figures; none where there is no such file, or it is torn."""
+    from dlcpose.metrics.figure_info import FigureInfo
+
+    try:
+        content = json.loads((folder / INFOS).read_text())
+        return {str(name): FigureInfo.from_dict(info) for name, info in content.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
 
 
 def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
@@ -202,7 +216,7 @@ def _with_importance(made: "Comparison", study_file: Path) -> "Comparison":
         (summary,) = optuna.get_all_study_summaries(storage)
         study = optuna.load_study(study_name=summary.study_name, storage=storage)
         finished = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
-        if len(finished) < LEAST_TRIALS or len(study.directions) > 1:
+        if len(finished) < MIN_TRIALS or len(study.directions) > 1:
             return made
         names = [key for key in finished[0].params if key in made.columns]
         shares = get_param_importances(study, evaluator=MeanDecreaseImpurityImportanceEvaluator(seed=0), params=names)

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from dlcpose.codecs.affine import apply_affine
 from dlcpose.codecs.boxes import transform_boxes
 from dlcpose.heads.base import Head, Maps
-from dlcpose.metrics.base import Metric, figures_of
+from dlcpose.metrics.base import EvaluatedFrames, Metric, figures_of
 from dlcpose.pipelines.epoch_means import BatchLosses, RunningMeans, mean_of, of_all_devices
 from dlcpose.pipelines.unused_parameters import unused_parameters
 from dlcpose.side_heads.base import SideHead
@@ -144,7 +144,7 @@ class PoseModule(LightningModule):
             seen.update(keys)
         in_order = [predictions[key] for key in self.labels if key in predictions]
         labels = [self.labels[prediction.key] for prediction in in_order]
-        figures = figures_of(self.metrics, in_order, labels, self.skeleton)
+        figures = figures_of(self.metrics, EvaluatedFrames(in_order, labels, self.skeleton))
         self.log_dict({**mean_of([means.as_dict()]), **{f"val/{name}": float(each) for name, each in figures.items()}})
 
     def configure_optimizers(self) -> Any:

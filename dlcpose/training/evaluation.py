@@ -14,9 +14,11 @@ from rich.console import Console
 from dlcpose.checkpoint import Description, read_checkpoint
 from dlcpose.datasets.base import LabelledFrames
 from dlcpose.instantiate import Instantiator
-from dlcpose.metrics.base import Metric, figures_of
+from dlcpose.metrics.base import EvaluatedFrames, Metric, figures_of, infos_of
+from dlcpose.metrics.figure_info import RUN_FIGURES, FigureInfo, find_info, headline_names
 from dlcpose.predict import Predictor, load
-from dlcpose.reports.evaluation import headline, write_evaluation
+from dlcpose.reports.evaluation import figure_table, write_evaluation
+from dlcpose.reports.figure_table import format_figure
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.training.libraries import quiet_libraries
 from dlcpose.training.validate import check_keys
@@ -44,19 +46,22 @@ def evaluate_checkpoint(config: dict[str, Any]) -> dict[str, float]:
     check_skeleton(data, description)
     indices = chosen_frames(data, description, config["frames"] or ("all" if has_other_data else "test"))
     run_dir = Path(config["run_dir"])
+    metrics: dict[str, Metric] = (
+        instantiate(config["metric"], "metric")
+        if config["metric"]
+        else own(description.config.get("metric") or {}, "metric")
+    )
     figures = evaluate_frames(
         load(config["checkpoint"], trust=config["trust"], detector=config.get("detector") or None),
         data,
         indices,
-        instantiate(config["metric"], "metric")
-        if config["metric"]
-        else own(description.config.get("metric") or {}, "metric"),
+        metrics,
         folder=run_dir / "evaluation",
         pictures=config["evaluation"]["pictures"],
         batch_size=config["batch_size"],
         title=f"{Path(config['checkpoint']).name}: {len(indices)} frames",
     )
-    print_result(figures, run_dir)
+    print_result(figures, infos_of(metrics), run_dir)
     return figures
 
 
@@ -100,15 +105,25 @@ def evaluate_frames(
     samples = functools.partial(map, data.__getitem__, indices)
     predictions = [each for batch in predictor.stream_labelled(samples(), batch_size) for each in batch]
     labels = [data.frames[index] for index in indices]
-    figures = figures_of(metrics, predictions, labels, data.skeleton)
+    frames = EvaluatedFrames(predictions, labels, data.skeleton)
+    figures = figures_of(metrics, frames)
     figures["images_per_s"] = predictor.images / predictor.seconds
     figures["peak_memory_mb"] = peak_memory_mb(predictor)
     for name, oracle in predictor.pipeline.oracles().items():
-        told = [each for batch in predictor.stream_labelled(samples(), batch_size, oracle) for each in batch]
-        told_more = figures_of(metrics, told, labels, data.skeleton)
-        figures |= {f"{name}/{key}": value for key, value in told_more.items() if not math.isnan(value)}
+        oracle_predictions = [
+            each for batch in predictor.stream_labelled(samples(), batch_size, oracle) for each in batch
+        ]
+        oracle_figures = figures_of(metrics, EvaluatedFrames(oracle_predictions, labels, data.skeleton))
+        figures |= {f"{name}/{key}": value for key, value in oracle_figures.items() if not math.isnan(value)}
     write_evaluation(
-        folder, data=data, indices=indices, predictions=predictions, figures=figures, title=title, pictures=pictures
+        folder,
+        data=data,
+        indices=indices,
+        frames=frames,
+        figures=figures,
+        infos=infos_of(metrics),
+        title=title,
+        pictures=pictures,
     )
     return figures
 
@@ -121,10 +136,9 @@ def peak_memory_mb(predictor: Predictor) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def print_result(figures: Mapping[str, float], run_dir: Path) -> None:
-    """The table of figures, then one last line: where everything is, and the headline."""
-
-    Console().print(headline(figures))
-    short = [("mean_error_px", "mean error {:.2f} px"), ("pck@0.1", "PCK@0.1 {:.3f}"), ("oks_ap", "OKS AP {:.3f}")]
-    short = [*short, ("box_ap", "box AP {:.3f}")]
-    print(f"{run_dir}: {', '.join(text.format(figures[name]) for name, text in short if name in figures)}")
+def print_result(figures: Mapping[str, float], infos: Mapping[str, FigureInfo], run_dir: Path) -> None:
+    """Print the table of figures, then one last line: the run folder and the headline figures."""
+    Console().print(figure_table(figures, infos))
+    shown = {name: find_info(name, infos) for name in headline_names(figures, infos) if name not in RUN_FIGURES}
+    texts = [f"{info.title} {format_figure(figures[name], info)}" for name, info in shown.items() if not info.is_count]
+    print(f"{run_dir}: {', '.join(texts)}")

@@ -5,6 +5,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from dlcpose.datasets.datamodule import PoseDataModule
+from dlcpose.metrics.base import infos_of
 from dlcpose.predict import load
 from dlcpose.reports.comparison import command_again
 from dlcpose.reports.evaluation import learning_curve
@@ -88,8 +89,9 @@ def _evaluate(trainer: Trainer, stage: Experiment) -> dict[str, float]:
     if not trainer.is_global_zero:
         return {}
     config, run_dir, split = stage.config, stage.run_dir, stage.split
+    metrics = stage.instantiate(config["metric"], "metric")
     if (run_dir / "metrics.csv").exists():
-        learning_curve(run_dir / "metrics.csv", run_dir / "learning_curve.png")
+        learning_curve(run_dir / "metrics.csv", run_dir / "learning_curve.png", infos_of(metrics))
     checkpoints = [run_dir / "checkpoints" / name for name in ("best.ckpt", "last.ckpt")]
     best = next((path for path in checkpoints if path.exists()), None)
     if best is None or not split.test:
@@ -100,10 +102,10 @@ def _evaluate(trainer: Trainer, stage: Experiment) -> dict[str, float]:
         load(best, trust=config["trust"], device=trainer.strategy.root_device.type),
         stage.data,
         [places[key] for key in split.test],
-        stage.instantiate(config["metric"], "metric"),
+        metrics,
         folder=run_dir / "evaluation",
         pictures=config["evaluation"]["pictures"],
         title=f"{config['name']}: {len(split.test)} test frames",
     )
-    print_result(figures, run_dir)
+    print_result(figures, infos_of(metrics), run_dir)
     return figures

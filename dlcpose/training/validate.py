@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from dlcpose.instantiate import Instantiator
-from dlcpose.metrics.base import Metric, figures_of
+from dlcpose.metrics.base import EvaluatedFrames, Metric, figures_of
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.training.compilation import check_compile
@@ -84,7 +84,11 @@ def _check_optimizer(node: Any, instantiate: Instantiator) -> None:
 def validate_monitors(config: Mapping[str, Any], metrics: Mapping[str, Metric], skeleton: Skeleton) -> None:
     """Raises ConfigError where something is to watch a figure that no epoch gives, which would be told after the first."""
 
-    given = ["train/loss", "val/loss", *(f"val/{name}" for name in figures_of(metrics, [], [], skeleton))]
+    given = [
+        "train/loss",
+        "val/loss",
+        *(f"val/{name}" for name in figures_of(metrics, EvaluatedFrames([], [], skeleton))),
+    ]
     watching = {"best.monitor": config["best"]["monitor"]}
     named = config["optimized_metric"]
     several = (
