@@ -248,25 +248,25 @@ def embed_bottom_up_model(detector: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class WeightMatch:
-    """Which tensors of a state another model can take, by name; of what it cannot, why.
+    """Names of the tensors that a model can load from a state; of the others, why not.
 
-    left_out: of the state. anew: of the model, which keeps them as they were made.
+    unexpected: tensors of the state that do not fit. missing: tensors of the model that the state does not give.
     """
 
-    taken: tuple[str, ...]
-    left_out: dict[str, str]
-    anew: dict[str, str]
+    loaded: tuple[str, ...]
+    unexpected: dict[str, str]
+    missing: dict[str, str]
 
 
-def match_weights(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> WeightMatch:
-    """What of a given state a model with the wanted one can take: layers that have the same tensors, of the same shapes.
+def match_weights(target: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> WeightMatch:
+    """Match a given state to a model's: layers that have the same tensors, of the same shapes, are loaded.
 
-    A layer is taken whole or not at all: a bias means nothing without the weight that it was learned with.
+    A layer is loaded whole or not at all: a bias means nothing without the weight that it was learned with.
     """
-    unlike = {_layer(name) for name in {*wanted, *given} if _shape(wanted, name) != _shape(given, name)}
+    differing = {_layer(name) for name in {*target, *given} if _shape(target, name) != _shape(given, name)}
 
     def reason(name: str) -> str:
-        there, here = _shape(given, name), _shape(wanted, name)
+        there, here = _shape(given, name), _shape(target, name)
         if there == here:
             return "its layer does not fit"
         if there is None or here is None:
@@ -274,9 +274,9 @@ def match_weights(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> 
         return f"{_sides(there)} in the file, {_sides(here)} in the model"
 
     return WeightMatch(
-        taken=tuple(name for name in wanted if _layer(name) not in unlike),
-        left_out={name: reason(name) for name in given if _layer(name) in unlike},
-        anew={name: reason(name) for name in wanted if _layer(name) in unlike},
+        loaded=tuple(name for name in target if _layer(name) not in differing),
+        unexpected={name: reason(name) for name in given if _layer(name) in differing},
+        missing={name: reason(name) for name in target if _layer(name) in differing},
     )
 
 

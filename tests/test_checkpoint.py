@@ -414,27 +414,27 @@ def test_each_tensor_is_taken_with_its_whole_layer_or_named_with_a_reason(
     wanted: dict[str, torch.Tensor], given: dict[str, torch.Tensor]
 ) -> None:
     found = match_weights(wanted, given)
-    taken = set(found.taken)
-    assert (taken | found.anew.keys(), taken | found.left_out.keys()) == (wanted.keys(), given.keys())
-    assert not taken & (found.anew.keys() | found.left_out.keys())
+    taken = set(found.loaded)
+    assert (taken | found.missing.keys(), taken | found.unexpected.keys()) == (wanted.keys(), given.keys())
+    assert not taken & (found.missing.keys() | found.unexpected.keys())
     for name in {*wanted, *given}:
         layer = [other for other in {*wanted, *given} if other.rpartition(".")[0] == name.rpartition(".")[0]]
         fits = all(other in wanted and other in given for other in layer)
         fits = fits and all(wanted[other].shape == given[other].shape for other in layer)
         assert (name in taken) == fits
-    assert match_weights(wanted, wanted).taken == tuple(wanted)
+    assert match_weights(wanted, wanted).loaded == tuple(wanted)
 
 
 def test_the_reason_is_the_tensors_own() -> None:
     wanted = {"a.weight": torch.zeros(3, 2), "a.bias": torch.zeros(2), "b.weight": torch.zeros(())}
     found = match_weights(wanted, {"a.weight": torch.zeros(4, 2), "a.bias": torch.zeros(2), "c.weight": torch.zeros(1)})
     there_and_here = "4x2 in the file, 3x2 in the model"
-    assert found.anew == {
+    assert found.missing == {
         "a.weight": there_and_here,
         "a.bias": "its layer does not fit",
         "b.weight": "not in the file",
     }
-    assert found.left_out == {
+    assert found.unexpected == {
         "a.weight": there_and_here,
         "a.bias": "its layer does not fit",
         "c.weight": "not in the model",

@@ -1,4 +1,4 @@
-"""The checkpoint from which a killed run goes on, and what a run does when it is told to stop."""
+"""The checkpoint that a killed run resumes from, and how a run saves itself when it is preempted."""
 
 import os
 import signal
@@ -65,7 +65,7 @@ class LastCheckpoint(Callback):
 
 
 class PreemptionCheckpoint(Checkpoint):
-    """Saves a run and ends it when it is told to stop by SIGTERM or SIGUSR1; resumed, it goes on within its epoch.
+    """Saves a run and ends it at SIGTERM or SIGUSR1; resumed, it continues within its epoch.
 
     After SIGUSR1, which SLURM sends before time runs out (`--signal=USR1@120`), the job is queued again.
     run_dir: of the run. A Checkpoint so that Lightning calls it last, when averages have taken in the step.
@@ -73,21 +73,21 @@ class PreemptionCheckpoint(Checkpoint):
 
     def __init__(self, run_dir: str | Path) -> None:
         self.path = _last_of(run_dir)
-        self.told: int | None = None  # the signal
+        self.received: int | None = None  # the signal
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.told = None
+        self.received = None
         if threading.current_thread() is threading.main_thread():
             # In place of Lightning's, which exchange messages between devices in the midst of a step. It puts back what
             # was there before when training ends.
             for number in SIGNALS:
-                signal.signal(number, self._tell)
+                signal.signal(number, self._receive)
 
-    def _tell(self, number: int, frame: Any) -> None:
-        self.told = number
+    def _receive(self, number: int, frame: Any) -> None:
+        self.received = number
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._is_told(trainer):  # LastCheckpoint has just saved it
+        if self._is_preempted(trainer):  # LastCheckpoint has just saved it
             self._stop(trainer)
 
     def on_train_batch_end(
@@ -95,17 +95,17 @@ class PreemptionCheckpoint(Checkpoint):
     ) -> None:
         is_whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         # After an epoch's last batch it is saved in a moment anyway, when it has been validated.
-        if is_whole_step and not trainer.is_last_batch and self._is_told(trainer):
+        if is_whole_step and not trainer.is_last_batch and self._is_preempted(trainer):
             trainer.save_checkpoint(self.path)
             self._stop(trainer)
 
-    def _is_told(self, trainer: Trainer) -> bool:
-        """Whether any device was told to stop: all of them do so after the same step."""
-        told = self.told is not None
-        return trainer.strategy.reduce_boolean_decision(told, all=False) if trainer.world_size > 1 else told
+    def _is_preempted(self, trainer: Trainer) -> bool:
+        """Whether any process was preempted: all of them stop after the same step."""
+        is_told = self.received is not None
+        return trainer.strategy.reduce_boolean_decision(is_told, all=False) if trainer.world_size > 1 else is_told
 
     def _stop(self, trainer: Trainer) -> None:
-        number = signal.Signals(self.told or signal.SIGTERM)
+        number = signal.Signals(self.received or signal.SIGTERM)
         if trainer.is_global_zero:
             saved = f"saved {self.path}. Go on with resume=last" if trainer.global_step else "before its first step"
             print(f"dlcpose: stopped by {number.name}, {saved}.", file=sys.stderr, flush=True)

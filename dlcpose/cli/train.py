@@ -4,7 +4,7 @@ from typing import Any
 
 from dlcpose.callbacks.requeue import requeue_on_signal
 from dlcpose.cli.hydra_main import run_hydra
-from dlcpose.runs.distributed import LEADER, follow, follows
+from dlcpose.runs.distributed import LEADER, follow_leader, is_follower
 from dlcpose.runs.resume import resume_if_requeued
 from dlcpose.runs.run_json import MetricValue, is_worker_process, optimized_metrics
 from dlcpose.runs.sweep import earlier_run, value_of
@@ -13,9 +13,9 @@ from dlcpose.training.train import train, train_in_this_process
 
 def main() -> None:
     """Train what the shell asks for; of several processes that were started together, one composes for all."""
-    with requeue_on_signal(asks=not is_worker_process()):
-        if follows():
-            follow(train_in_this_process)
+    with requeue_on_signal(is_first=not is_worker_process()):
+        if is_follower():
+            follow_leader(train_in_this_process)
             return
         try:
             run_hydra("train", job)

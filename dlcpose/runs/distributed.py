@@ -46,9 +46,9 @@ def _logging() -> dict[str, Any] | None:
 
     if not HydraConfig.initialized():
         return None
-    found = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True)
-    assert isinstance(found, dict)
-    return {str(key): value for key, value in found.items()}
+    content = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
 
 
 def take_over(job: Mapping[str, Any]) -> None:
@@ -120,8 +120,8 @@ def train_in_processes(config: dict[str, Any], count: int, module: str) -> Any:
             said: Any = failure.error_file_data.get("message", failure.message)
             message = said["message"] if isinstance(said, dict) else said
             raise RankError(_why(rank, count, failure.exitcode, str(message))) from None
-        except SignalException as told:
-            raise SystemExit(128 + told.sigval) from None
+        except SignalException as received:
+            raise SystemExit(128 + received.sigval) from None
         return json.loads(handed.with_suffix(".answer").read_text())
 
 
@@ -197,7 +197,7 @@ def _rank() -> int:
     return int(os.environ["RANK" if "TORCHELASTIC_RUN_ID" in os.environ else "SLURM_PROCID"])
 
 
-def follows() -> bool:
+def is_follower() -> bool:
     """Whether another process composes what this one trains."""
     return started_by_others() and _rank() > 0
 
@@ -240,7 +240,7 @@ class Leader:
 LEADER = Leader()
 
 
-def follow(train: Train) -> None:
+def follow_leader(train: Train) -> None:
     """Train whatever the first process composes, until it has no more."""
     from dlcpose.config.messages import explain, fail
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from dlcpose.checkpoint import Description
 
-# What a program asked for, where no shell did.
+# The overrides of a Python call, where there is no shell.
 OVERRIDES: ContextVar[tuple[str, ...]] = ContextVar("OVERRIDES", default=())
 
 
@@ -24,16 +24,16 @@ def record_run(run_dir: Path, description: "Description") -> dict[str, Any]:
     """Write a run's split, command and environment into its folder; returns what a tracker should know of it."""
     from pytorch_lightning.utilities import rank_zero_only
 
-    found = environment()
+    facts = environment()
     if getattr(rank_zero_only, "rank", 0) == 0:  # Lightning sets it once it knows
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "split.json").write_text(json.dumps(description.split.as_dict(), indent=1))
-        (run_dir / "environment.txt").write_text("".join(f"{name}: {value}\n" for name, value in found.items()))
+        (run_dir / "environment.txt").write_text("".join(f"{name}: {value}\n" for name, value in facts.items()))
     return {
         "config": dict(description.config),
         "overrides": overrides(),
-        "git": found["git"],
-        "environment": found,
+        "git": facts["git"],
+        "environment": facts,
     }
 
 
@@ -46,7 +46,7 @@ def environment() -> dict[str, str]:
 
 
 def overrides() -> list[str]:
-    """What was asked for beside the defaults, by the shell, a sweep or a program."""
+    """The overrides given by the shell, a sweep or a program."""
     from hydra.core.hydra_config import HydraConfig
 
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else list(OVERRIDES.get())
@@ -76,7 +76,7 @@ def guarded(loggers: "Mapping[str, Logger]") -> "list[Logger]":
 def begin_tracking(trainer: "Trainer", facts: Mapping[str, Any], resumed: Path | None = None) -> None:
     """Tell every tracker what the run is, and with which step it begins. Raises ConfigError where one cannot begin.
 
-    resumed: the checkpoint that it goes on from.
+    resumed: the checkpoint that it resumes from.
     """
     from dlcpose.loggers.base import ExperimentTracker
 

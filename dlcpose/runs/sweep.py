@@ -1,4 +1,4 @@
-"""Sweeps that can be killed and gone on with: what is done is not done again, and what failed is told at the end.
+"""Sweeps that can be killed and resumed: finished jobs are not repeated, and failed ones are listed at the end.
 
 A sweep with a name (`sweep.name=rates`) has the folder multirun/rates, and each of its jobs a folder named by the values
 it was given. The same command again finds them there.
@@ -52,8 +52,8 @@ def sweep_of(arguments: Sequence[str], config_name: str) -> Sweep | None:
     shell.add_argument("--config-dir", "-cd", type=Path)
     shell.add_argument("--cfg", "-c")
     shell.add_argument("--help", "-h", action="store_true")
-    asked, rest = shell.parse_known_args(list(arguments))
-    if not asked.multirun or asked.cfg or asked.help:
+    parsed, rest = shell.parse_known_args(list(arguments))
+    if not parsed.multirun or parsed.cfg or parsed.help:
         return None
     try:
         overrides = OverridesParser.create().parse_overrides([text for text in rest if not text.startswith("-")])
@@ -130,15 +130,17 @@ def earlier_run(config: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str
     run_dir = Path(config["run_dir"])
     if not in_multirun():
         return None, config
-    found = read_run_json(run_dir)
+    earlier = read_run_json(run_dir)
     (run_dir / ERROR).unlink(missing_ok=True)  # of an earlier sweep; a moment ago, it would be taken for one of this
-    if found is None or config_differences(found["config"], comparable_config(config)):
+    if earlier is None or config_differences(earlier["config"], comparable_config(config)):
         return None, config  # begun, or refused, by run_json.begin_run
-    if found["status"] == "finished" and (not found.get("evaluated") or (run_dir / "evaluation/metrics.json").exists()):
-        return found, config
-    if found["status"] != "running" or config["resume"] is not None:
+    if earlier["status"] == "finished" and (
+        not earlier.get("evaluated") or (run_dir / "evaluation/metrics.json").exists()
+    ):
+        return earlier, config
+    if earlier["status"] != "running" or config["resume"] is not None:
         return None, config
-    # A run that goes on has its own weights: to name others beside them would be refused.
+    # A resumed run has its own weights: naming others beside them would be refused.
     has_weights = (run_dir / LAST_CHECKPOINT).exists()
     return None, {
         **config,
@@ -147,9 +149,9 @@ def earlier_run(config: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str
     }
 
 
-def value_of(found: Mapping[str, Any], config: Mapping[str, Any]) -> float | list[float]:
+def value_of(earlier: Mapping[str, Any], config: Mapping[str, Any]) -> float | list[float]:
     """The optimised figure of a run that is done, or each of several, as its sweeper takes it."""
-    values = [float("nan") if value is None else float(value) for value in found["optimized_metric"].values()]
+    values = [float("nan") if value is None else float(value) for value in earlier["optimized_metric"].values()]
     return values if isinstance(config["optimized_metric"], list) else values[0]
 
 
@@ -185,7 +187,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 def report(folder: Path, began: float, say: Callable[[str], None] = print) -> str | None:
     """Say how the jobs in a sweep's folder stand; returns one line where some failed or were killed in this sweep.
 
-    began: when the sweep did, in seconds since 1970; what was finished before is told apart.
+    began: when the sweep did, in seconds since 1970; what was finished before is counted apart.
     """
     jobs = sorted({path.parent for name in (FILE, ERROR) for path in folder.glob(f"*/{name}")})
     if not jobs:

@@ -30,7 +30,7 @@ def main() -> None:
     ):  # what the first says is what one process alone would say
         logging.config.dictConfig(content["logging"])
     try:
-        with requeue_on_signal(asks=not is_worker_process()):
+        with requeue_on_signal(is_first=not is_worker_process()):
             value = train_in_this_process(content["config"])
     except Exception as error:
         if (reason := explain(error, "train", ())) is None:

@@ -93,10 +93,10 @@ def test_what_fits_whole_is_taken_whole(four_points: Path, tmp_path: Path, capsy
     assert all(torch.equal(value, given[name]) for name, value in after.items())
     assert not any(torch.equal(value, before[name]) for name, value in after.items())
     record = json.loads((tmp_path / "run" / RECORD).read_text())
-    assert set(record["taken"]) == set(after)
-    assert record["left_out"] == record["anew"] == {}
+    assert set(record["loaded"]) == set(after)
+    assert record["unexpected"] == record["missing"] == {}
     count = sum(value.numel() for value in after.values())
-    assert f"starts from {four_points}: {count:,} of {count:,} weights taken" in capsys.readouterr().out
+    assert f"starts from {four_points}: {count:,} of {count:,} weights loaded" in capsys.readouterr().out
 
 
 def test_another_number_of_keypoints_is_refused_unless_said(four_points: Path) -> None:
@@ -107,8 +107,8 @@ def test_another_number_of_keypoints_is_refused_unless_said(four_points: Path) -
     assert "the data's are 7 (point0, point1, point2, point3, ...); " in said
     assert "head.heatmap_layers.weight (4x32x1x1 in the file, 7x32x1x1 in the model) and 1 more" in said
     assert said.endswith(
-        f"take {len(model(7)[1].state_dict()) - 2} of the model's "
-        f"{len(model(7)[1].state_dict())} tensors and start the rest anew."
+        f"load {len(model(7)[1].state_dict()) - 2} of the model's "
+        f"{len(model(7)[1].state_dict())} tensors and initialise the rest."
     )
     assert "Add init_from.strict=false" in said
 
@@ -124,16 +124,16 @@ def test_what_fits_is_taken_and_the_rest_listed(
     record = json.loads((tmp_path / "run" / RECORD).read_text())
     assert record["checkpoint"] == str(four_points)
     assert [len(record["keypoints"][side]) for side in ("there", "here")] == [4, keypoints]
-    assert set(record["taken"]) == after.keys() - ANEW
-    assert set(record["anew"]) == set(record["left_out"]) == ANEW
-    assert record["anew"]["head.heatmap_layers.bias"] == f"4 in the file, {keypoints} in the model"
+    assert set(record["loaded"]) == after.keys() - ANEW
+    assert set(record["missing"]) == set(record["unexpected"]) == ANEW
+    assert record["missing"]["head.heatmap_layers.bias"] == f"4 in the file, {keypoints} in the model"
     said = capsys.readouterr().out.splitlines()
     assert said[1] == f"  keypoints there: 4 (point0, point1, point2, point3); here: {keypoints} " + (
         "(point0)" if keypoints == 1 else "(point0, point1, point2, point3, ...)"
     )
     assert said[2].startswith("  taken: backbone (")
-    assert said[3] == f"  left out: head ({4 * 33})"
-    assert said[4] == f"  starts anew: head ({keypoints * 33})"
+    assert said[3] == f"  not loaded: head ({4 * 33})"
+    assert said[4] == f"  initialised anew: head ({keypoints * 33})"
     assert said[5] == f"  each of them: {tmp_path / 'run' / RECORD}"
 
 
@@ -153,7 +153,7 @@ def test_another_neck_and_head_leave_the_backbone(four_points: Path, tmp_path: P
     before, after = start(four_points, 4, tmp_path / "run", neck=neck, strict=False)
     changed = {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])}
     assert changed == {"backbone"}  # the head's bias would fit, but its weight does not
-    assert json.loads((tmp_path / "run" / RECORD).read_text())["anew"]["head.heatmap_layers.bias"] == (
+    assert json.loads((tmp_path / "run" / RECORD).read_text())["missing"]["head.heatmap_layers.bias"] == (
         "its layer does not fit"
     )
 
@@ -264,9 +264,9 @@ def test_what_a_head_knows_of_its_data_is_not_taken_to_other_data(tmp_path: Path
     assert facts
     assert all(torch.equal(after[name], value) for name, value in facts.items())
     record = json.loads((tmp_path / "run" / RECORD).read_text())
-    assert facts.keys() <= record["anew"].keys()
-    assert set(record["anew"].values()) == {"of the data"}
-    assert all(torch.equal(after[name], given[name]) for name in record["taken"])
+    assert facts.keys() <= record["missing"].keys()
+    assert set(record["missing"].values()) == {"of the data"}
+    assert all(torch.equal(after[name], given[name]) for name in record["loaded"])
 
 
 def test_a_detector_is_taken_too_unless_another_is_named(tmp_path: Path) -> None:
@@ -309,8 +309,8 @@ def test_a_run_starts_where_another_ended(here: Path) -> None:
     record = json.loads((here / "second" / RECORD).read_text())
     given = read_checkpoint(best).weights
     ended = read_checkpoint(here / "second" / "checkpoints" / "best.ckpt").weights
-    learned = [name for name in record["taken"] if name.endswith(("weight", "bias"))]
+    learned = [name for name in record["loaded"] if name.endswith(("weight", "bias"))]
     for name in learned:  # hardly moved by such a rate, the detector in its own training neither
         torch.testing.assert_close(ended[name], given[name], atol=1e-6, rtol=1e-6)
     assert any(name.startswith("detector.") for name in learned)
-    assert not [name for name in record["anew"] if not name.startswith("head.heatmap_layers.")]
+    assert not [name for name in record["missing"] if not name.startswith("head.heatmap_layers.")]
