@@ -179,8 +179,8 @@ def _check_fit(pipeline: PoseModule, checkpoint: Checkpoint) -> None:
     """Raises CheckpointError where a model has other weights than a checkpoint holds, or of another kind of number."""
     model = pipeline.state_dict()
     found = match_weights(model, checkpoint.weights)
-    unlike = found.anew | found.left_out
-    for name in found.taken:
+    unlike = found.missing | found.unexpected
+    for name in found.loaded:
         if model[name].dtype.is_floating_point != checkpoint.weights[name].dtype.is_floating_point:
             unlike[name] = f"{checkpoint.weights[name].dtype} in the file, {model[name].dtype} in the model"
     if unlike:

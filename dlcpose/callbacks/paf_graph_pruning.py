@@ -1,4 +1,4 @@
-"""Which limbs a trained part affinity head puts animals together by: those that the data show to tell them apart."""
+"""Prune the PAF graph of a trained model to the edges that separate animals on the data (Lauer et al. 2022)."""
 
 import csv
 import io
@@ -64,8 +64,8 @@ class PafGraphPruning(Callback):
         given = [f"val/{name}" for name in figures_of(pipeline.metrics, EvaluatedFrames([], [], pipeline.skeleton))]
         if self.count is None and self.monitor not in given:
             raise ConfigError(
-                f"callbacks.paf_graph_pruning.monitor: expected a figure of poses, got {self.monitor!r}, which does not depend on limbs. "
-                f"Take one of {', '.join(given)}, or say how many to keep with callbacks.paf_graph_pruning.count."
+                f"callbacks.paf_graph_pruning.monitor: expected a figure of poses, got {self.monitor!r}, "
+                f"which does not depend on the PAF graph. Take one of {', '.join(given)}, or say how many to keep with callbacks.paf_graph_pruning.count."
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -154,12 +154,13 @@ def _parts(trainer: Trainer, pl_module: LightningModule) -> tuple[PoseEstimator,
         or not isinstance(data, PoseDataModule)
     ):
         raise ConfigError(
-            f"callbacks.paf_graph_pruning: {type(head or pl_module).__name__} has no limbs to choose from. Leave `limbs` out of "
-            "callbacks=[...], or take a model of part affinity fields such as model=bottom_up_resnet_18."
+            f"callbacks.paf_graph_pruning: {type(head or pl_module).__name__} has no PAF graph to prune. Leave "
+            "`paf_graph_pruning` out of callbacks=[...], or take a model of part affinity fields such as model=bottom_up_resnet_18."
         )
     if not head.edges:
         raise ConfigError(
-            "callbacks.paf_graph_pruning: a single keypoint has no limbs to choose from. Leave `limbs` out of callbacks=[...]."
+            "callbacks.paf_graph_pruning: a single keypoint has no edges to choose from. Leave `paf_graph_pruning` "
+            "out of callbacks=[...]."
         )
     return pl_module, head, data
 

@@ -49,8 +49,8 @@ def init_from(config: Mapping[str, Any], pipeline: PoseModule, description: Desc
     _check_sources(config, matched)
     if not any(name in matched.loaded for name, _ in pipeline.named_parameters()):
         raise CheckpointError(
-            f"init_from.checkpoint={checkpoint.path}: nothing in it fits this model: it is of {_made_of(checkpoint.description)}, this "
-            f"of {_made_of(description)}. Give a run of the same backbone, or leave init_from out."
+            f"init_from.checkpoint={checkpoint.path}: nothing in it fits this model: it is of "
+            f"{_made_of(checkpoint.description)}, this of {_made_of(description)}. Give a run of the same backbone, or leave init_from out."
         )
     if config["init_from"]["strict"]:
         _check_all_fits(pipeline, checkpoint, description, matched)
@@ -72,7 +72,8 @@ def _check_settings(config: Mapping[str, Any], resumed: Path | None) -> None:
         raise ConfigError(f"init_from.checkpoint: expected the path of a checkpoint, got {path!r}.")
     if path is not None and resumed is not None:
         raise ConfigError(
-            f"init_from.checkpoint={path} resume={config['resume']}: a resumed run has its own weights. Leave one of them out."
+            f"init_from.checkpoint={path} resume={config['resume']}: a resumed run has its own weights. Leave one of "
+            "them out."
         )
 
 
@@ -95,7 +96,8 @@ def _check_sources(config: Mapping[str, Any], matched: WeightMatch) -> None:
         if given and any(name.startswith(f"{part}.") for name in matched.loaded):
             setting = f"{part}.{given[0]}"
             raise ConfigError(
-                f"{setting}={config[part][given[0]]} init_from.checkpoint={config['init_from']['checkpoint']}: both give the {part} its weights. "
+                f"{setting}={config[part][given[0]]} "
+                f"init_from.checkpoint={config['init_from']['checkpoint']}: both give the {part} its weights. "
                 f"Leave one of them out ({setting}={'false' if given[0] == 'pretrained' else 'null'})."
             )
 

@@ -68,8 +68,8 @@ ACTS = {
         "callbacks.x",
     ),
     "a server": (
-        "logger: {x: {_target_: dlcpose.loggers.mlflow_logger.MlflowTracker, _partial_: true, experiment_name: a, run_name: a, "
-        "tracking_uri: 'sqlite:///HERE/victim/a.db'}}\n",
+        "logger: {x: {_target_: dlcpose.loggers.mlflow_logger.MlflowTracker, _partial_: true, experiment_name: a, "
+        "run_name: a, tracking_uri: 'sqlite:///HERE/victim/a.db'}}\n",
         "logger.x.tracking_uri",
     ),
     "a database": (
