@@ -65,7 +65,8 @@ class PafGraphPruning(Callback):
         if self.count is None and self.monitor not in given:
             raise ConfigError(
                 f"callbacks.paf_graph_pruning.monitor: expected a figure of poses, got {self.monitor!r}, "
-                f"which does not depend on the PAF graph. Take one of {', '.join(given)}, or say how many to keep with callbacks.paf_graph_pruning.count."
+                f"which does not depend on the PAF graph. Take one of {', '.join(given)}, or say "
+                "how many to keep with callbacks.paf_graph_pruning.count."
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -155,7 +156,8 @@ def _parts(trainer: Trainer, pl_module: LightningModule) -> tuple[PoseEstimator,
     ):
         raise ConfigError(
             f"callbacks.paf_graph_pruning: {type(head or pl_module).__name__} has no PAF graph to prune. Leave "
-            "`paf_graph_pruning` out of callbacks=[...], or take a model of part affinity fields such as model=bottom_up_resnet_18."
+            "`paf_graph_pruning` out of callbacks=[...], or take a model of part affinity fields such as "
+            "model=bottom_up_resnet_18."
         )
     if not head.edges:
         raise ConfigError(

@@ -50,7 +50,8 @@ def init_from(config: Mapping[str, Any], pipeline: PoseModule, description: Desc
     if not any(name in matched.loaded for name, _ in pipeline.named_parameters()):
         raise CheckpointError(
             f"init_from.checkpoint={checkpoint.path}: nothing in it fits this model: it is of "
-            f"{_made_of(checkpoint.description)}, this of {_made_of(description)}. Give a run of the same backbone, or leave init_from out."
+            f"{_made_of(checkpoint.description)}, this of {_made_of(description)}. Give a "
+            "run of the same backbone, or leave init_from out."
         )
     if config["init_from"]["strict"]:
         _check_all_fits(pipeline, checkpoint, description, matched)
