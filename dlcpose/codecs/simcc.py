@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dlcpose.codecs.affine import cells_from_pixels, pixels_from_cells
-from dlcpose.codecs.peaks import SMALLEST, parabolic_peak
+from dlcpose.codecs.peaks import MIN_VALUE, parabolic_peak
 
 
 def bins_from_pixels(points_in_crop: Tensor, bins_per_pixel: int, shift: float = 0.0) -> Tensor:
@@ -60,7 +60,7 @@ def decode_bins(values: Tensor, reach: float, temperature: float) -> tuple[Tenso
     peak = heights.argmax(dim=-1)
     middle = peak.clamp(1, heights.shape[-1] - 2)
     around = [heights.gather(-1, (middle + step)[..., None])[..., 0] for step in (-1, 0, 1)]
-    places = parabolic_peak(peak, middle, [height.clamp(min=SMALLEST).log() for height in around])  # (B, K)
+    places = parabolic_peak(peak, middle, [height.clamp(min=MIN_VALUE).log() for height in around])  # (B, K)
     each = torch.arange(heights.shape[-1], device=values.device, dtype=places.dtype)
     near = (each - places[..., None]).abs() <= reach
     shares = ((temperature * heights).softmax(dim=-1) * near).sum(dim=-1).clamp(0, 1)

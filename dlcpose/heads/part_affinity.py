@@ -13,12 +13,11 @@ from torch import Tensor
 from dlcpose.codecs.affine import cells_from_pixels, pixels_from_cells
 from dlcpose.codecs.gaussian import draw_gaussians
 from dlcpose.codecs.limb_lengths import DistanceStatistics, max_distances, no_statistics, split_implausible, updated
-from dlcpose.codecs.local_peaks import duplicate_candidates, find_local_peaks
 from dlcpose.codecs.offsets import draw_offsets
 from dlcpose.codecs.paf import draw_pafs, score_edges
 from dlcpose.codecs.paf_graph import Edges
 from dlcpose.codecs.paf_grouping import NONE, group_keypoints
-from dlcpose.codecs.peaks import refine_peaks, values_at
+from dlcpose.codecs.peaks import find_duplicates, find_local_peaks, refine_peaks, values_at
 from dlcpose.heads.base import Head
 from dlcpose.heads.paf_graph import all_edges
 from dlcpose.layers.paf_stages import PafStages, StageOutput
@@ -226,11 +225,11 @@ class PartAffinityHead(Head):
         else:
             offsets = maps.offsets.detach().contiguous()
             sure = math.exp(-0.25 / self.sigma**2) - 1e-3  # half a cell off in x and y
-            cells, scores = find_local_peaks(heatmaps, self.threshold, most, offsets=offsets, sure=sure)
+            cells, scores = find_local_peaks(heatmaps, self.threshold, most, offsets=offsets, min_offset_score=sure)
             points_in_map = cells + values_at(offsets, cells).nan_to_num(0.0)
         points, sure_of = points_in_map.cpu().numpy(), scores.cpu().numpy()
         points[sure_of <= 0] = np.nan
-        doubled = duplicate_candidates(points, sure_of, SAME)
+        doubled = find_duplicates(points, sure_of, SAME)
         points[doubled], sure_of[doubled] = np.nan, 0.0
         return points, sure_of
 

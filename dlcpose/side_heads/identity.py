@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from dlcpose.codecs.affine import cells_from_pixels
-from dlcpose.codecs.peak_refinement import sample_bilinear
+from dlcpose.codecs.peaks import sample_bilinear
 from dlcpose.side_heads.base import SideHead
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError

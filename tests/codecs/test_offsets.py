@@ -44,3 +44,11 @@ def test_the_order_of_animals_does_not_matter() -> None:
     points = torch.tensor([[[[5.0, 5.0]], [[9.0, 6.0]], [[6.5, 11.0]]]])
     first = draw_offsets(points, 4.0, SIZE)
     torch.testing.assert_close(first, draw_offsets(points.flip(1), 4.0, SIZE), equal_nan=True)
+
+
+def test_the_nearest_animal_counts_and_missing_points_draw_nothing() -> None:
+    points = torch.tensor([[[[5.0, 5.0], [torch.nan, torch.nan]], [[8.0, 5.0], [torch.nan, torch.nan]]]])
+    offsets = draw_offsets(points, 3.0, (16, 16))[0]
+    assert offsets[0, :, 5, 6].tolist() == [-1, 0]
+    assert offsets[0, :, 5, 7].tolist() == [1, 0]
+    assert offsets[1].isnan().all()
