@@ -12,9 +12,8 @@ from torch.nn import functional
 from dlcpose.codecs.affine import cells_from_pixels, pixels_from_cells
 from dlcpose.codecs.dekr_targets import animal_centers, draw_center_offsets, find_centers, pose_extents
 from dlcpose.codecs.gaussian import draw_gaussians
-from dlcpose.codecs.peak_refinement import refine_to_peak, sample_bilinear
-from dlcpose.codecs.peaks import values_at
-from dlcpose.codecs.pose_nms import pose_nms, pose_similarity
+from dlcpose.codecs.oks import pairwise_oks, pose_nms
+from dlcpose.codecs.peaks import refine_to_peak, sample_bilinear, values_at
 from dlcpose.heads.base import Head
 from dlcpose.layers.adaptive_conv import AdaptiveConvBlock
 from dlcpose.structures.batch import PoseBatch
@@ -142,7 +141,7 @@ class DekrHead(Head):
         scores = keypoint_scores.sum(dim=-1) / count.clamp(min=1)
         # An animal is at least as large as the square that speaks of it: below, poses a cell apart would all stay.
         min_area = (2 * self.offset_radius * self.stride) ** 2
-        similarity = pose_similarity(keypoints_in_crop, self.sigmas, min_area)
+        similarity = pairwise_oks(keypoints_in_crop, self.sigmas, min_area)
         left = pose_nms(similarity, scores, self.nms_oks)
         left = left[count[left] > 0][: self.max_animals]
         return instances_of(keypoints_in_crop[left], keypoint_scores[left], scores[left])
