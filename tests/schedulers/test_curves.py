@@ -135,5 +135,5 @@ def test_every_option_runs_with_every_optimizer(schedule_name: str, optimizer_na
 
 @pytest.mark.parametrize("schedule_name", SCHEDULES)
 def test_a_misspelt_setting_is_named(schedule_name: str) -> None:
-    with pytest.raises(ConfigError, match=r"schedule\.warmpu: .* takes no such setting"):
+    with pytest.raises(ConfigError, match=r"scheduler\.warmpu"):
         Instantiator()({**option("scheduler", schedule_name), "warmpu": 0.1}, "scheduler")
