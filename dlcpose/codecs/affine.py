@@ -82,6 +82,16 @@ def pixels_from_cells(points: Array, stride: float) -> Array:
     return cast(Array, points * stride + (stride - 1) / 2)
 
 
+def length_in_cells(pixels: float, stride: float, *, min_cells: float = 1.0) -> float:
+    """A length in input pixels as cells of a map, at least `min_cells`: a coarse map cannot show what is smaller.
+
+    Raises ValueError for a length that is not above 0.
+    """
+    if not pixels > 0:
+        raise ValueError(f"expected a length above 0 input pixels, got {pixels}")
+    return max(pixels / stride, min_cells)
+
+
 def place_on_canvas(model_input: Input, image_size: tuple[int, int]) -> tuple[Matrix, tuple[int, int], tuple[int, int]]:
     """The map of an image of (height, width) into a model's input, the canvas.
 

@@ -1,4 +1,4 @@
-"""Numbers read from maps without copying those, in whatever order they lie in memory."""
+"""Cells of maps are read without copying the maps, in any memory format."""
 
 import itertools
 
@@ -22,8 +22,8 @@ LAYOUTS = {
 def test_every_number_is_where_the_steps_say(maps: Tensor) -> None:
     flat, steps = flatten_maps(maps)
     index = np.array(list(itertools.product(*map(range, maps.shape)))) @ np.array(steps)
-    (found,) = gather_cells(flat, index)
-    np.testing.assert_array_equal(found, maps.reshape(-1).numpy())
+    (values,) = gather_cells(flat, index)
+    np.testing.assert_array_equal(values, maps.reshape(-1).numpy())
     assert flat.data_ptr() == maps.data_ptr()  # nothing was copied
 
 

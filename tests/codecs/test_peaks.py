@@ -1,4 +1,4 @@
-"""Peaks of drawn heatmaps are found where they were drawn; checked against torch's pooling and scipy."""
+"""Peaks of drawn heatmaps are decoded where they were drawn; checked against torch's pooling and scipy."""
 
 import math
 
@@ -38,8 +38,8 @@ def test_decoding_returns_the_drawn_point(places: list[tuple[float, float]], str
     points = torch.tensor(places)[None, None]  # (1, 1, K, 2) pixels
     maps = draw_gaussians(cells_from_pixels(points, stride), sigma, (HEIGHT // stride, WIDTH // stride))
     cells, scores = find_global_peaks(maps)
-    found = pixels_from_cells(refine_peaks(maps, cells[:, :, None])[:, :, 0], stride)
-    assert (found - points[:, 0]).abs().max() < 0.1
+    decoded = pixels_from_cells(refine_peaks(maps, cells[:, :, None])[:, :, 0], stride)
+    assert (decoded - points[:, 0]).abs().max() < 0.1
     assert scores.max() <= 1
 
 
@@ -49,8 +49,8 @@ def test_offsets_lead_from_the_peak_to_the_point(places: list[tuple[float, float
     points_in_map = cells_from_pixels(torch.tensor(places)[None, None], stride)
     size = (HEIGHT // stride, WIDTH // stride)
     cells, _ = find_global_peaks(draw_gaussians(points_in_map, 2.0, size))
-    found = cells + values_at(draw_offsets(points_in_map, 3.0, size), cells[:, :, None])[:, :, 0]
-    assert (found - points_in_map[:, 0]).abs().max() < 1e-4
+    decoded = cells + values_at(draw_offsets(points_in_map, 3.0, size), cells[:, :, None])[:, :, 0]
+    assert (decoded - points_in_map[:, 0]).abs().max() < 1e-4
 
 
 def test_flat_and_empty_maps_are_refined_without_nan() -> None:

@@ -46,7 +46,7 @@ APART = [(20.0, 20.0), (70.0, 20.0), (48.0, 48.0)]
 
 
 @pytest.mark.parametrize("identities", list(itertools.permutations(range(3))))
-def test_wanted_maps_give_the_labelled_identities(identities: tuple[int, ...]) -> None:
+def test_wanted_maps_give_the_labeled_identities(identities: tuple[int, ...]) -> None:
     batch = scene(list(identities), APART)
     (done,) = head().complete([found_in(batch)], head().encode(batch))
     assert done.identities.tolist() == list(identities)
@@ -54,11 +54,11 @@ def test_wanted_maps_give_the_labelled_identities(identities: tuple[int, ...]) -
 
 def test_an_animal_without_a_name_says_nothing() -> None:
     batch = scene([1, -1], APART[:2])
-    wanted = head().encode(batch).likelihoods
-    nameless = batch.keypoints_in_crop[0, 1]
-    for x, y in nameless.div(STRIDE).long().tolist():
-        assert wanted[0, :, y, x].isnan().all()
-    assert not wanted[0, :, 14 // STRIDE, 20 // STRIDE].isnan().any()
+    targets = head().encode(batch).probabilities
+    unidentified = batch.keypoints_in_crop[0, 1]
+    for x, y in unidentified.div(STRIDE).long().tolist():
+        assert targets[0, :, y, x].isnan().all()
+    assert not targets[0, :, 14 // STRIDE, 20 // STRIDE].isnan().any()
 
 
 @settings(max_examples=30, deadline=None)
@@ -66,13 +66,13 @@ def test_an_animal_without_a_name_says_nothing() -> None:
 def test_the_assignment_is_the_likeliest_of_all(seed: int, animals: int, individuals: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     built = IdentityHead(CHANNELS, STRIDE, individuals=individuals, radius=2.0, weight=1.0)
-    likelihoods = torch.rand(1, individuals, 16, 24, generator=generator).softmax(dim=1)
+    probabilities = torch.rand(1, individuals, 16, 24, generator=generator).softmax(dim=1)
     cells = torch.stack(
         (torch.randint(24, (animals,), generator=generator), torch.randint(16, (animals,), generator=generator)), -1
     )
     points_in_crop = cells[:, None].float() * STRIDE + (STRIDE - 1) / 2
-    (done,) = built.complete([instances_of(points_in_crop, torch.ones(animals, 1))], IdentityMaps(likelihoods))
-    evidence = likelihoods[0][:, cells[:, 1], cells[:, 0]].numpy()  # (I, M)
+    (done,) = built.complete([instances_of(points_in_crop, torch.ones(animals, 1))], IdentityMaps(probabilities))
+    evidence = probabilities[0][:, cells[:, 1], cells[:, 0]].numpy()  # (I, M)
 
     def worth(given_to: tuple[int, ...]) -> float:
         return sum(evidence[who, animal] for animal, who in enumerate(given_to) if who >= 0)
@@ -106,14 +106,14 @@ def test_few_animals_are_no_accident(places: list[tuple[float, float]]) -> None:
 
 def test_it_learns_who_is_who() -> None:
     built, batch = head(), scene([0, 1, 2], APART)
-    coats = built.encode(batch).likelihoods.nan_to_num(0.0)  # each animal looks like itself, with some noise
+    coats = built.encode(batch).probabilities.nan_to_num(0.0)  # each animal looks like itself, with some noise
     features: Tensor = torch.cat((coats, torch.zeros(1, CHANNELS - 3, 16, 24)), dim=1) + 0.3 * torch.randn(
         1, CHANNELS, 16, 24
     )
     optimizer = torch.optim.Adam(built.parameters(), lr=0.1)
     losses = []
     for _ in range(60):
-        loss = built.loss(built(features), built.encode(batch))["who"]
+        loss = built.loss(built(features), built.encode(batch))["identity"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
