@@ -1,6 +1,6 @@
 """Affine maps between coordinate frames: (2, 3) float64 matrices named `from_to_to`, for points and for boxes.
 
-The centre of the top-left pixel is (0, 0). Functions take numpy arrays and torch tensors alike. Everything is computed in
+The center of the top-left pixel is (0, 0). Functions take numpy arrays and torch tensors alike. Everything is computed in
 float64 and given back in the type it came in: at a few thousand pixels float32 loses a hundredth of one on the way there
 and back.
 """
@@ -52,7 +52,7 @@ def compose_affine(second: Array, first: Array) -> Array:
 
 
 def resize_matrix(scale_x: float, scale_y: float) -> Matrix:
-    """Resizing by these factors: x' = (x + 0.5)·s − 0.5, since the image's corner, not a pixel's centre, stays in place."""
+    """Resizing by these factors: x' = (x + 0.5)·s − 0.5, since the image's corner, not a pixel's center, stays in place."""
     return np.array([[scale_x, 0, 0.5 * scale_x - 0.5], [0, scale_y, 0.5 * scale_y - 0.5]])
 
 
@@ -73,7 +73,7 @@ def fit_affine(points: npt.NDArray[Any], moved: npt.NDArray[Any]) -> Matrix:
 
 
 def cells_from_pixels(points: Array, stride: float) -> Array:
-    """Input pixels to cells of a map with this stride: the centre of cell i lies at pixel stride·i + (stride − 1)/2."""
+    """Input pixels to cells of a map with this stride: the center of cell i lies at pixel stride·i + (stride − 1)/2."""
     return cast(Array, (points - (stride - 1) / 2) / stride)
 
 
@@ -90,6 +90,11 @@ def length_in_cells(pixels: float, stride: float, *, min_cells: float = 1.0) -> 
     if not pixels > 0:
         raise ValueError(f"expected a length above 0 input pixels, got {pixels}")
     return max(pixels / stride, min_cells)
+
+
+def size_in_cells(size: tuple[int, int], stride: float) -> tuple[int, int]:
+    """The (h, w) of a map with this stride for an input of (height, width) pixels."""
+    return round(size[0] / stride), round(size[1] / stride)
 
 
 def place_on_canvas(model_input: Input, image_size: tuple[int, int]) -> tuple[Matrix, tuple[int, int], tuple[int, int]]:

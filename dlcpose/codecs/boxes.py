@@ -1,4 +1,4 @@
-"""Box arithmetic: x1 y1 x2 y2 in pixels whose centres are whole numbers."""
+"""Box arithmetic: boxes are x1 y1 x2 y2 in pixels, whose centers are whole numbers."""
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 def jitter_boxes(boxes: Tensor, draws: Tensor, *, shift: float, scale: float) -> Tensor:
     """Boxes (M, 4) shifted and scaled at random, as a detector's would be off: draws (M, 3) in [-1, 1].
 
-    shift: maximum shift of the centre in x and y, as a fraction of the longer side. scale: a box grows or shrinks by a
+    shift: maximum shift of the center in x and y, as a fraction of the longer side. scale: a box grows or shrinks by a
     factor of up to 1 + scale, both equally likely.
     """
     sides = boxes[:, 2:] - boxes[:, :2]

@@ -13,7 +13,7 @@ from dlcpose.codecs.affine import cells_from_pixels
 
 
 class CropMatrices(NamedTuple):
-    """Where M crops lie in their frames: matrices (M, 2, 3) float64 of both directions."""
+    """The maps between M crops and their frames: matrices (M, 2, 3) float64 of both directions."""
 
     frame_to_crop: Tensor
     crop_to_frame: Tensor
@@ -22,8 +22,8 @@ class CropMatrices(NamedTuple):
 def crop_matrices(boxes_in_frame: Tensor, size: tuple[int, int], *, margin: float, min_size: float) -> CropMatrices:
     """The maps between frame and crop of (height, width) for each box (M, 4).
 
-    A box is grown on all sides by `margin` times its longer side, then about its centre to the crop's aspect ratio, and
-    scaled alike in x and y so that its outer edges are those of the crop's outermost pixels. min_size: pixels of the
+    A box is grown on all sides by `margin` times its longer side, then about its center to the crop's aspect ratio, and
+    scaled by one factor so that its outer edges are those of the crop's outermost pixels. min_size: pixels of the
     frame that the crop's longer side shows at least; the box of a single keypoint has no size of its own.
     """
     boxes = boxes_in_frame.double()

@@ -137,7 +137,7 @@ def _bilinear(corners: list[Array], fraction_x: Array, fraction_y: Array) -> Arr
 
 
 def _directions(displacements: Tensor) -> tuple[Tensor, Tensor]:
-    """Lengths (...) and unit vectors (..., 2) of ways; (1, 0) where there is no length."""
+    """Lengths (...) and unit vectors of displacements (..., 2); (1, 0) for length 0."""
     lengths = torch.hypot(displacements[..., 0], displacements[..., 1])
     units = displacements / lengths.clamp(min=MIN_LENGTH)[..., None]
     none = (lengths < MIN_LENGTH)[..., None]

@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 MIN_VALUE = 1e-6  # below this a map's value is noise and its logarithm means nothing
 HALF_CELL = 0.5 + 1e-3  # with what rounding adds
 MAX_DISAGREEMENT = 0.5  # cells between the points that two cells' offsets lead to
-MIN_VOTES = 3  # of the eight neighbours
+MIN_VOTES = 3  # of the eight neighbors
 
 
 def find_global_peaks(maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -37,7 +37,7 @@ def find_local_peaks(
     keypoints of two animals in neighboring cells.
     Returns cells (B, K, P, 2) as x, y (int64) and scores (B, K, P) in falling order; P is the largest number of peaks in
     any map, and a score of 0 marks padding.
-    Of equal neighbors the first in reading order is the peak: a keypoint between two cells is found once.
+    Of equal neighbors the first in reading order is the peak: a keypoint between two cells gives one peak.
     """
     batch, keypoints, height, width = maps.shape
     row_step = width + 2  # from a row to the next

@@ -128,7 +128,7 @@ def perturb_poses(
 
 
 def background_pose(pose: Array, gt: Array, size: tuple[int, int], rng: np.random.Generator) -> Array | None:
-    """A pose (K, 2) moved to the background, as a false positive; None where no place was found.
+    """A pose (K, 2) moved to the background, as a false positive; None where no place is free.
 
     gt: (N, K, 2) the frame's animals. size: (height, width) of the frame. Its center then lies farther from every animal's
     keypoints than half of its own length.

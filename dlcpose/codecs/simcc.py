@@ -1,7 +1,7 @@
 """SimCC: a keypoint as a distribution over bins of x and one over bins of y (Li et al. 2022).
 
-An axis of n pixels has n·d bins of equal width, d per pixel. With pixel centres at whole numbers the axis begins at −0.5,
-and the centre of bin i lies at pixel (i + 0.5)/d − 0.5: bins are the cells of a map with stride 1/d.
+An axis of n pixels has n·d bins of equal width, d per pixel. With pixel centers at whole numbers the axis begins at −0.5,
+and the center of bin i lies at pixel (i + 0.5)/d − 0.5: bins are the cells of a map with stride 1/d.
 """
 
 import math

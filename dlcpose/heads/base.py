@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from dlcpose.codecs.affine import size_in_cells
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.instances import PoseInstances
 
@@ -40,5 +41,4 @@ class Head(nn.Module, ABC):
 
     def map_size(self, batch: PoseBatch) -> tuple[int, int]:
         """(h, w) of the maps of a batch's images."""
-        height, width = batch.images.shape[-2:]
-        return round(height / self.stride), round(width / self.stride)
+        return size_in_cells((batch.images.shape[-2], batch.images.shape[-1]), self.stride)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dlcpose.codecs.affine import cells_from_pixels, length_in_cells, pixels_from_cells
+from dlcpose.codecs.affine import cells_from_pixels, length_in_cells, pixels_from_cells, size_in_cells
 from dlcpose.codecs.gaussian import draw_gaussians
 from dlcpose.codecs.limb_lengths import (
     DistanceStatistics,
@@ -214,7 +214,7 @@ class PartAffinityHead(Head):
 
     def _draw(self, batch: PoseBatch, stride: float) -> StageMaps:
         points_in_map = cells_from_pixels(batch.keypoints_in_crop, stride)  # (B, N, K, 2)
-        size = (round(batch.images.shape[-2] / stride), round(batch.images.shape[-1] / stride))
+        size = size_in_cells((batch.images.shape[-2], batch.images.shape[-1]), stride)
         sigma, half_width = self.widths_in_map[stride]
         return StageMaps(
             draw_gaussians(points_in_map, sigma, size), draw_pafs(points_in_map, self.ends, half_width, size)

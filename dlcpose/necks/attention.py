@@ -1,6 +1,7 @@
 """TransPose's transformer encoder over the cells of a map, as a neck (Yang et al. 2021)."""
 
 from collections.abc import Sequence
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -53,8 +54,7 @@ class AttentionEncoder(Neck):
         layers = list(self.layers)
         for before in layers[: layers.index(layers[layer])]:
             tokens = before(tokens, positions)
-        chosen = layers[layer]
-        assert isinstance(chosen, EncoderLayer)
+        chosen = cast(EncoderLayer, layers[layer])
         return rows_at(chosen.attention(tokens, positions), cells_from_pixels(points_in_crop, self.stride), size)
 
     def _tokens(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor, tuple[int, int]]:

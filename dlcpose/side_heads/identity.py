@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from dlcpose.codecs.affine import cells_from_pixels, length_in_cells
+from dlcpose.codecs.affine import cells_from_pixels, length_in_cells, size_in_cells
 from dlcpose.codecs.offsets import MIN_RADIUS
 from dlcpose.codecs.peaks import sample_bilinear
 from dlcpose.side_heads.base import SideHead
@@ -46,7 +46,7 @@ class IdentityHead(SideHead):
 
     def encode(self, batch: PoseBatch) -> IdentityMaps:
         """1 for the individual with the nearest keypoint, 0 for the others; NaN farther than the radius from all."""
-        size = (round(batch.images.shape[-2] / self.stride), round(batch.images.shape[-1] / self.stride))
+        size = size_in_cells((batch.images.shape[-2], batch.images.shape[-1]), self.stride)
         points_in_map = cells_from_pixels(batch.keypoints_in_crop, self.stride)  # (B, N, K, 2)
         distances = _distances(points_in_map, size)  # (B, N, h, w)
         of_individual = distances.new_full((len(batch), self.individuals, *size), math.inf)

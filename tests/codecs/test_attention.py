@@ -1,3 +1,5 @@
+"""Attention weights against torch's own."""
+
 import math
 
 import torch

@@ -1,4 +1,4 @@
-"""Crops show what lies where their matrices say, in any batch, also where much of an image becomes little of a crop."""
+"""Crops: pixels land where the matrices say, in any batch, antialiased, and points go to the crop and back."""
 
 import cv2
 import numpy as np

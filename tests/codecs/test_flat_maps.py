@@ -27,7 +27,7 @@ def test_every_number_is_where_the_steps_say(maps: Tensor) -> None:
     assert flat.data_ptr() == maps.data_ptr()  # nothing was copied
 
 
-def test_steps_lead_to_neighbours() -> None:
+def test_steps_lead_to_neighbors() -> None:
     flat, (_, _, row, column) = flatten_maps(MAPS)
     index = np.array([[0, 5], [60, 66]])
     here, right, below = gather_cells(flat, index, (0, column, row))

@@ -71,7 +71,7 @@ def test_oks_agrees_with_pycocotools(seed: int) -> None:
     np.testing.assert_allclose(in_torch.numpy(), expected, rtol=1e-6, atol=1e-12)
 
 
-def test_a_keypoint_at_its_label_counts_one_and_a_missing_one_nothing() -> None:
+def test_a_keypoint_at_its_label_counts_1_and_a_missing_one_0() -> None:
     gt = animal_shapes(np.random.default_rng(0), 1)
     pred = gt.copy()
     pred[0, 3] = np.nan

@@ -51,7 +51,7 @@ def integrals_by_loops(fields: Tensor, points: Tensor, edges: Tensor, samples: i
     return values
 
 
-def test_a_edge_is_drawn_as_the_unit_vector_within_its_width_and_nowhere_else() -> None:
+def test_an_edge_is_drawn_as_the_unit_vector_within_its_width_and_nowhere_else() -> None:
     field = drawn([[4.0, 6.0], [16.0, 11.0]])
     ys, xs = torch.meshgrid(torch.arange(SIZE[0]).double(), torch.arange(SIZE[1]).double(), indexing="ij")
     fractions = torch.linspace(0, 1, 2001, dtype=torch.float64)[:, None, None]
@@ -73,7 +73,7 @@ def test_where_edges_cross_the_nearest_counts() -> None:
 
 
 @pytest.mark.parametrize("missing", [0, 1])
-def test_a_edge_with_a_missing_end_is_not_drawn(missing: int) -> None:
+def test_an_edge_with_a_missing_end_is_not_drawn(missing: int) -> None:
     points = [[4.0, 6.0], [16.0, 11.0]]
     points[missing] = [NAN, NAN]
     assert not drawn(points).any()

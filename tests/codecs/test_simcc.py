@@ -45,7 +45,7 @@ def test_widths_are_those_of_the_published_models(side: int, sigma: float) -> No
     assert default_sigma(2 * side) == pytest.approx(sigma, abs=0.005)
 
 
-def test_a_drawn_coordinate_is_a_gaussian_as_scipy_has_it() -> None:
+def test_a_drawn_coordinate_is_the_gaussian_of_scipy() -> None:
     drawn = draw_bins(torch.tensor([[[20.3]]]), 3.0, 48)[0, 0].numpy()
     density = stats.norm.pdf(np.arange(48), 20.3, 3.0) / stats.norm.pdf(0, 0, 3.0)
     np.testing.assert_allclose(drawn, density, atol=1e-6)

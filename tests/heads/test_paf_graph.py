@@ -1,4 +1,4 @@
-"""Which edges a skeleton has."""
+"""The PAF graphs of head/edges."""
 
 import pytest
 

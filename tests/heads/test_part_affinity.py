@@ -1,4 +1,4 @@
-"""Part affinity fields: exact decoding of few and of crowded animals, published sizes, stages, and what is stored."""
+"""Part affinity fields: exact decoding of few and of crowded animals, published sizes, stages, and saved buffers."""
 
 import itertools
 from collections.abc import Callable
@@ -124,8 +124,7 @@ def test_missing_keypoints_do_not_split_an_animal(seed: int, animals: int) -> No
     assert_same(decoded(head_of(5), poses), seen, 0.1)
 
 
-@pytest.mark.parametrize("skeleton", ["quadruped", "mouse"])
-@pytest.mark.parametrize("animals", [1, 5, 30])
+@pytest.mark.parametrize(("skeleton", "animals"), [("quadruped", 1), ("mouse", 5), ("quadruped", 30)])
 def test_rendered_animals_are_decoded_exactly(skeleton: str, animals: int) -> None:
     data = SyntheticFrames(
         frames=16,
@@ -188,15 +187,15 @@ def test_a_fragment_does_not_outrank_a_whole_animal() -> None:
     ("name", "keypoints", "edges", "parameters"),
     [
         ("dlcrnet_stride16_ms5", 12, "all", 35_408_416),
-        ("dlcrnet_stride32_ms5", 12, "all", 42_685_024),
-        ("dlcrnet_stride16_ms5", 12, "skeleton", 31_309_046),
         ("dlcrnet_stride32_ms5", 12, "skeleton", 35_467_154),
-        ("dlcrnet_stride16_ms5", 15, "all", 39_389_821),
-        ("dlcrnet_stride32_ms5", 15, "all", 48_945_040),
-        ("dlcrnet_stride16_ms5", 17, "all", 43_021_381),
-        ("dlcrnet_stride32_ms5", 17, "all", 54_278_104),
-        ("dlcrnet_stride16_ms5", 17, "skeleton", 32_003_701),
-        ("dlcrnet_stride32_ms5", 17, "skeleton", 36_802_024),
+        pytest.param("dlcrnet_stride32_ms5", 12, "all", 42_685_024, marks=pytest.mark.slow),
+        pytest.param("dlcrnet_stride16_ms5", 12, "skeleton", 31_309_046, marks=pytest.mark.slow),
+        pytest.param("dlcrnet_stride16_ms5", 15, "all", 39_389_821, marks=pytest.mark.slow),
+        pytest.param("dlcrnet_stride32_ms5", 15, "all", 48_945_040, marks=pytest.mark.slow),
+        pytest.param("dlcrnet_stride16_ms5", 17, "all", 43_021_381, marks=pytest.mark.slow),
+        pytest.param("dlcrnet_stride32_ms5", 17, "all", 54_278_104, marks=pytest.mark.slow),
+        pytest.param("dlcrnet_stride16_ms5", 17, "skeleton", 32_003_701, marks=pytest.mark.slow),
+        pytest.param("dlcrnet_stride32_ms5", 17, "skeleton", 36_802_024, marks=pytest.mark.slow),
     ],
 )
 def test_dlcrnet_has_the_published_size(name: str, keypoints: int, edges: str, parameters: int) -> None:
@@ -209,7 +208,7 @@ def test_dlcrnet_has_the_published_size(name: str, keypoints: int, edges: str, p
     assert len(maps.intermediate) == 6  # the first maps and five refinements, all of them trained
 
 
-@pytest.mark.parametrize("backbone", ["resnet_18", "resnet_50", "resnet_101", "hrnet_w18", "hrnet_w32", "hrnet_w48"])
+@pytest.mark.parametrize("backbone", ["resnet_18", "resnet_50", "hrnet_w32"])
 def test_bottom_up_models_are_built(backbone: str) -> None:
     with torch.device("meta"):
         pipeline = pipeline_of(f"model=bottom_up_{backbone}", keypoints=5, linked=False).eval()
@@ -233,7 +232,7 @@ def test_a_skeleton_in_pieces_is_refused_unless_all_pairs_are_edges() -> None:
         ("head.stages=-1", "stages"),
     ],
 )
-def test_settings_that_make_no_head_are_mistakes_of_the_config(override: str, said: str) -> None:
+def test_invalid_settings_are_config_errors(override: str, said: str) -> None:
     with torch.device("meta"), pytest.raises(ConfigError, match=said):
         pipeline_of("model=bottom_up_resnet_18", override, keypoints=3)
 
@@ -326,7 +325,8 @@ def test_the_graph_is_pruned_to_the_edges_whose_fields_are_right() -> None:
     assert select_edges(within, between, head.edges, 4, 3).tolist() == good.tolist()
 
 
-def test_a_small_network_learns_crossing_animals_by_heart() -> None:
+@pytest.mark.slow
+def test_a_small_network_overfits_crossing_animals() -> None:
     data = frames_of(2, animals=2, height=96, width=96, skeleton="mouse")
     head = {**option("head", "part_affinity"), "heatmap_loss": option("loss", "located_cross_entropy")}
     head |= {"deconvolutions": 0, "offsets": False}
@@ -353,7 +353,7 @@ def test_a_small_network_learns_crossing_animals_by_heart() -> None:
         assert_found(animals, gt, within=4)
 
 
-def test_half_precision_features_are_decoded_in_full() -> None:
+def test_half_precision_features_are_decoded_in_float32() -> None:
     head = head_of(3)
     with torch.autocast("cpu", torch.bfloat16):
         maps = head(torch.randn(1, 8, 12, 12))

@@ -1,4 +1,4 @@
-"""RTMPose: published sizes, a canvas of one size, what is asked of which keypoint, and that it learns."""
+"""RTMPose: published sizes, one input size, targets, decoding, and that it learns."""
 
 import math
 from typing import Any
@@ -145,7 +145,7 @@ def test_invalid_settings_are_refused(settings: dict[str, int]) -> None:
         head_of(4, **settings)
 
 
-def test_the_models_are_shown_images_of_their_size_and_crops_when_animals_are_several() -> None:
+def test_models_have_their_input_size_and_take_crops_when_top_down() -> None:
     sizes = {name: compose([f"model={name}"])["input"]["height"] for name in ("rtmpose_s", "rtmpose_m", "rtmpose_x")}
     assert sizes == {"rtmpose_s": 256, "rtmpose_m": 256, "rtmpose_x": 384}
     several = compose(["model=rtmpose_s", "pipeline=top_down"])
@@ -153,6 +153,7 @@ def test_the_models_are_shown_images_of_their_size_and_crops_when_animals_are_se
     assert several["head"]["_target_"] == "dlcpose.heads.rtmcc.RtmccHead"
 
 
+@pytest.mark.slow
 def test_two_images_are_overfitted() -> None:
     config = tiny_config(
         backbone={**option("backbone", "cspnext_s"), "widen": 0.125},

@@ -1,4 +1,4 @@
-"""What every heatmap loss promises, pred by conf/loss."""
+"""The laws that all heatmap losses obey, run on each option of conf/loss."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +26,7 @@ def maps(seed: int) -> Tensor:
     return torch.rand(SHAPE, generator=torch.Generator().manual_seed(seed)) * 0.98 + 0.01
 
 
-def test_the_wanted_map_itself_costs_nothing_and_any_other_something(loss: Callable) -> None:
+def test_the_target_has_no_loss_and_any_other_map_has(loss: Callable) -> None:
     target = maps(0)
     assert float(loss(target, target)) == pytest.approx(0, abs=1e-6)
     assert loss(target, target).shape == ()
@@ -44,7 +44,7 @@ def test_extreme_maps_are_finite(loss: Callable) -> None:
     assert pred.grad.isfinite().all()
 
 
-def test_what_is_not_asked_neither_costs_nor_pulls(loss: Callable) -> None:
+def test_unsupervised_cells_have_no_loss_and_no_gradient(loss: Callable) -> None:
     target = maps(0)
     target[0, 1] = torch.nan
     pred, other = maps(1).requires_grad_(), maps(1)
@@ -58,7 +58,7 @@ def test_what_is_not_asked_neither_costs_nor_pulls(loss: Callable) -> None:
     assert (pred.grad[1] != 0).all()
 
 
-def test_nothing_asked_costs_nothing(loss: Callable) -> None:
+def test_unsupervised_maps_have_no_loss(loss: Callable) -> None:
     pred = maps(1).requires_grad_()
     value = loss(pred, torch.full(SHAPE, torch.nan))
     value.backward()
@@ -84,7 +84,7 @@ def test_half_precision_gives_what_full_precision_gives(loss: Callable) -> None:
     torch.testing.assert_close(value, loss(pred.float(), target))
 
 
-def test_without_weights_they_are_torchs_own() -> None:
+def test_without_weights_they_are_torchs() -> None:
     pred, target = maps(1), maps(0)
     entropy = -(target * target.log() + (1 - target) * (1 - target).log()).mean()
     torch.testing.assert_close(
@@ -93,7 +93,7 @@ def test_without_weights_they_are_torchs_own() -> None:
     torch.testing.assert_close(mean_squared_error(pred, target, foreground=0), functional.mse_loss(pred, target))
 
 
-def test_the_excess_over_the_least_entropy_has_the_same_gradient() -> None:
+def test_subtracting_the_entropy_keeps_the_gradient() -> None:
     pred, again, target = maps(1).requires_grad_(), maps(1).requires_grad_(), maps(0)
     binary_cross_entropy(pred, target, foreground=0).backward()
     functional.binary_cross_entropy(again, target).backward()

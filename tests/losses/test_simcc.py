@@ -19,13 +19,13 @@ def some(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("temperature", [1.0, 10.0])
-def test_it_is_the_mean_relative_entropy_as_scipy_has_it(temperature: float) -> None:
+def test_it_is_the_mean_relative_entropy_of_scipy(temperature: float) -> None:
     pred, target = some()
     each = entropy(softmax(temperature * target.numpy(), -1), softmax(temperature * pred.numpy(), -1), axis=-1)
     assert float(bin_divergence(pred, target, temperature=temperature)) == pytest.approx(each.mean(), rel=1e-4)
 
 
-def test_rtmposes_own_is_a_multiple_of_it() -> None:
+def test_rtmposes_loss_is_a_multiple_of_it() -> None:
     pred, target = some()
     shares, logarithm = (10 * target).softmax(-1), (10 * pred).log_softmax(-1)
     theirs = torch.nn.functional.kl_div(logarithm, shares, reduction="none").mean(dim=-1).sum() / 5  # of 5 keypoints
@@ -33,14 +33,14 @@ def test_rtmposes_own_is_a_multiple_of_it() -> None:
     torch.testing.assert_close(theirs, ours * 15 / (64 * 5), rtol=1e-4, atol=0)
 
 
-def test_it_is_least_where_both_agree_up_to_a_constant() -> None:
+def test_it_is_lowest_where_both_agree_up_to_a_constant() -> None:
     pred, target = some()
     assert float(bin_divergence(target, target)) == 0
     assert float(bin_divergence(target + 2.0, target)) == pytest.approx(0, abs=1e-5)
     assert float(bin_divergence(pred, target)) > 0.1
 
 
-def test_what_is_not_asked_costs_nothing_and_moves_nothing() -> None:
+def test_unsupervised_keypoints_have_no_loss_and_no_gradient() -> None:
     pred, target = some()
     target[0, 2], target[1] = math.nan, math.nan
     pred.requires_grad_()

@@ -6,7 +6,7 @@ from torch.nn import functional
 from dlcpose.necks.concatenate import Concatenate
 
 
-def test_maps_lie_side_by_side_at_the_finest_size() -> None:
+def test_maps_are_concatenated_at_the_finest_size() -> None:
     neck = Concatenate((2, 3, 4), (4, 8, 16))
     levels = [torch.randn(2, count, 24 // 2**index, 32 // 2**index) for index, count in enumerate((2, 3, 4))]
     joined = neck(levels)

@@ -67,7 +67,7 @@ def test_a_batch_gives_what_its_images_give_alone(neck: Neck) -> None:
         torch.testing.assert_close(together[index : index + 1], alone, atol=1e-5, rtol=1e-4)
 
 
-def test_what_went_in_is_left_as_it_was(neck: Neck) -> None:
+def test_the_input_is_not_changed(neck: Neck) -> None:
     features = features_of(1)
     neck(features)
     assert all(torch.equal(level, again) for level, again in zip(features, features_of(1), strict=True))
