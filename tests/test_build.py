@@ -388,7 +388,7 @@ def test_numbers_that_follow_from_others_arrive() -> None:
         ("optimizer", {"lr": -1.0}, "optimizer: AdamW refuses its settings: Invalid learning rate"),
         ("head", {"sigma": "wide"}, "head.sigma: expected float, got 'wide'"),
         ("head", {"deconvolutions": -1}, "head: HeatmapHead refuses its settings: expected 0 or more deconvolutions"),
-        ("neck", {"stride": 3}, "neck.stride=3: the backbone has maps of strides"),
+        ("neck", {"level": 7}, "neck.level=7: the backbone has"),
         ("backbone", {"name": "test_resent"}, "Nearest: test_resnet"),
         ("input", {"longest_side": "long"}, "input.longest_side: expected int"),
         ("head", {"_partial_": False}, "head: HeatmapHead refuses its settings"),

@@ -108,7 +108,7 @@ LOSS = option("loss", "located_cross_entropy")
 DECONVOLUTION = {**option("head", "deconvolution"), "heatmap_loss": LOSS, "channels": 32}
 LEARNERS: dict[str, dict[str, Any]] = {
     "tokenpose": {
-        "neck": option("neck", "finest"),
+        "neck": {**option("neck", "identity"), "level": 0},
         "head": {
             **option("head", "tokenpose"),
             **{"heatmap_loss": LOSS, "width": 48, "layers": 2, "heads": 4, "feed_forward": 96, "hidden": 64},

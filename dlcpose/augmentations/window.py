@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dlcpose.codecs.affine import Matrix, apply_affine, compose, crop_matrix, resize_matrix
+from dlcpose.codecs.affine import Matrix, apply_affine, compose_affine, crop_matrix, resize_matrix
 
 Place = npt.NDArray[np.float64]  # (2,) as x, y
 
@@ -65,7 +65,7 @@ class AnimalWindow(_Window):
         corner = center - within * share * (width, height)
         corner = np.clip(corner, -0.5, (1 - share) * np.array([width, height]) - 0.5)  # edges of pixels, not centres
         cut = crop_matrix(corner[0] + 0.5, corner[1] + 0.5)
-        return {"matrix": compose(resize_matrix(1 / share, 1 / share), cut)}
+        return {"matrix": compose_affine(resize_matrix(1 / share, 1 / share), cut)}
 
     def apply(self, img: npt.NDArray[np.uint8], matrix: Matrix, **params: Any) -> npt.NDArray[np.uint8]:
         """The window of the image."""

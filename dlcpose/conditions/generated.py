@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from dlcpose.codecs.pose_conditions import PoseNoise, displaced_pose, perturb_poses
+from dlcpose.codecs.pose_conditions import PoseNoise, background_pose, perturb_poses
 from dlcpose.conditions.base import ConditionSource, DetectPoses, PoseConditions, gather_cells
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.skeleton import Skeleton
@@ -48,6 +48,6 @@ class GeneratedConditions(ConditionSource):
         labelled = np.flatnonzero(~np.isnan(gt).any(axis=-1).all(axis=-1))
         gt, areas = gt[labelled], areas[labelled]
         poses = perturb_poses(gt, areas, self.skeleton.sigmas, self.skeleton.flip_order, self.errors, rng).keypoints
-        wrong = [displaced_pose(pose, gt, size, rng) for pose in poses if rng.random() < self.errors.background]
+        wrong = [background_pose(pose, gt, size, rng) for pose in poses if rng.random() < self.errors.background]
         nobodys = [pose for pose in wrong if pose is not None]
         return np.concatenate([poses, *(pose[None] for pose in nobodys)]), np.append(labelled, [-1] * len(nobodys))

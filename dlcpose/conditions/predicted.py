@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from dlcpose.codecs.assignment import assign_pairs
+from dlcpose.codecs.matching import match_by_similarity
 from dlcpose.codecs.oks import compute_oks, oks_areas
 from dlcpose.codecs.pose_conditions import PoseNoise, perturb_poses
 from dlcpose.conditions.base import ConditionSource, DetectPoses, PoseConditions, gather_cells
@@ -43,7 +43,7 @@ class PredictedConditions(ConditionSource):
         gt, areas = gt[labelled], areas[labelled]
         similarity = compute_oks(found, gt, oks_areas(areas, gt), np.asarray(self.skeleton.sigmas))  # (M, N)
         animals = np.full(len(found), -1, np.int64)
-        for pose, animal in assign_pairs(similarity, self.min_similarity):
+        for pose, animal in match_by_similarity(similarity, self.min_similarity):
             animals[pose] = labelled[animal]
         false_negatives = ~np.isin(labelled, animals)
         if not self.completed or not false_negatives.any():

@@ -13,7 +13,7 @@ import torch
 from albumentations.augmentations.geometric.distortion import BaseDistortion
 from albumentations.core.composition import BaseCompose
 
-from dlcpose.codecs.affine import Matrix, apply_affine, compose, fit_affine, invert_affine, place_on_canvas
+from dlcpose.codecs.affine import Matrix, apply_affine, compose_affine, fit_affine, invert_affine, place_on_canvas
 from dlcpose.datasets.keypoint_distortion import followed
 from dlcpose.datasets.keypoint_resize import CUT, WHOLE, about_corners
 from dlcpose.structures.errors import ConfigError
@@ -162,7 +162,7 @@ def _moved(crop: PoseCrop, crop_to_new: Matrix, image: Image) -> PoseCrop:
         areas=(crop.areas * abs(np.linalg.det(crop_to_new[:, :2]))).astype(np.float32),
         identities=crop.identities,
         unique_in_crop=apply_affine(crop_to_new, crop.unique_in_crop),
-        crop_to_image=compose(crop.crop_to_image, invert_affine(crop_to_new)),
+        crop_to_image=compose_affine(crop.crop_to_image, invert_affine(crop_to_new)),
     )
 
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dlcpose.codecs.affine import apply_affine, invert_affine, place_on_canvas
-from dlcpose.codecs.boxes import compose_affine
+from dlcpose.codecs.affine import apply_affine, compose_affine, invert_affine, place_on_canvas
 from dlcpose.codecs.pose_conditions import PoseNoise, perturb_poses, rng_for_frame
 from dlcpose.detectors.base import Boxes, BoxRule, Detector
 from dlcpose.detectors.pose_files import StoredPoses, read_poses
@@ -203,7 +202,7 @@ def fit_batch_to_canvas(model_input: Input, batch: PoseBatch) -> PoseBatch:
         images=images.round().clamp(0, 255).to(torch.uint8),
         unique_in_crop=batch.unique_in_crop[:, :0],
         sizes=(),
-        crop_to_image=compose_affine(batch.crop_to_image, canvas_to_frame.expand(len(batch), 2, 3)),
+        crop_to_image=compose_affine(batch.crop_to_image, canvas_to_frame),
         **{name: getattr(batch, name)[:, :0] for name in background},
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlcpose.codecs.matching import REACH, animal_sizes, match_animals
+from dlcpose.codecs.matching import MAX_DISTANCE, animal_sizes, match_animals
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.sample import FrameLabels
 from dlcpose.structures.skeleton import Skeleton
@@ -59,7 +59,7 @@ def match_frames(
     """
     gts = [labelled_animals(frame) for frame in labels]
     preds = [_predicted_animals(each) for each in predictions]
-    reach = None if all(len(each) <= 1 for each in (*gts, *preds)) else REACH
+    max_distance = None if all(len(each) <= 1 for each in (*gts, *preds)) else MAX_DISTANCE
     animals, keypoints = sum(len(gt) for gt in gts), len(skeleton)
     pred_in_image = np.full((animals, keypoints, 2), np.nan)
     scores = np.full((animals, keypoints), np.nan)
@@ -68,7 +68,7 @@ def match_frames(
     first = 0
     for f, (prediction, frame, gt, pred) in enumerate(zip(predictions, labels, gts, preds, strict=True)):
         poses = prediction.keypoints_in_image[pred]  # (M, K, 2)
-        pairs = match_animals(poses, gt, reach=reach)
+        pairs = match_animals(poses, gt, max_distance=max_distance)
         for m, n in pairs:
             pred_in_image[first + n] = poses[m]
             scores[first + n] = prediction.keypoint_scores[pred][m]

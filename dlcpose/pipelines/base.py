@@ -12,8 +12,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dlcpose.codecs.affine import apply_affine
-from dlcpose.codecs.boxes import transform_boxes
+from dlcpose.codecs.affine import apply_affine, apply_affine_to_boxes
 from dlcpose.heads.base import Head, Maps
 from dlcpose.metrics.base import EvaluatedFrames, Metric, figures_of
 from dlcpose.pipelines.epoch_means import BatchLosses, RunningMeans, mean_of, of_all_devices
@@ -295,5 +294,5 @@ def _prediction(key: str, instances: PoseInstances, boxes_in_crop: Tensor, crop_
         identities=instances.identities.cpu().numpy().astype(np.int64),
         unique_in_image=apply_affine(matrix, floats(instances.unique_in_crop)),
         unique_scores=floats(instances.unique_scores),
-        boxes_in_image=floats(transform_boxes(crop_to_image.expand(len(instances), 2, 3), boxes_in_crop)),
+        boxes_in_image=floats(apply_affine_to_boxes(crop_to_image, boxes_in_crop)),
     )

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dlcpose.codecs.boxes import clip_boxes, jitter_boxes, transform_points
+from dlcpose.codecs.affine import apply_affine
+from dlcpose.codecs.boxes import clip_boxes, jitter_boxes
 from dlcpose.codecs.pose_conditions import rng_for_frame
 from dlcpose.conditions.base import ConditionSource, PoseConditions
 from dlcpose.detectors.base import Detector
@@ -202,7 +203,7 @@ class ConditionalTopDown(TopDown):
 
     def _around(self, batch: PoseBatch, boxes: Sequence[Tensor], conditions_in_frame: Tensor) -> ConditionalCrops:
         crops = self.crops(batch, boxes)
-        moved = transform_points(crops.frame_to_crop, conditions_in_frame)
+        moved = apply_affine(crops.frame_to_crop, conditions_in_frame)
         return ConditionalCrops(**vars(crops), conditions_in_crop=moved)
 
     def _asked(self, found: PoseInstances, batch: PoseBatch) -> tuple[Tensor, Tensor]:

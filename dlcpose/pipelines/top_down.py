@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dlcpose.codecs.boxes import compose_affine, crops_around, jitter_boxes, transform_boxes, transform_points
-from dlcpose.codecs.crop_images import crop_images
-from dlcpose.codecs.pose_nms import pose_nms, pose_similarity
+from dlcpose.codecs.affine import apply_affine, apply_affine_to_boxes, compose_affine
+from dlcpose.codecs.boxes import jitter_boxes
+from dlcpose.codecs.crop_images import crop_images, crop_matrices
+from dlcpose.codecs.oks import pairwise_oks, pose_nms
 from dlcpose.detectors.base import Boxes, Detector
 from dlcpose.heads.base import Head
 from dlcpose.metrics.base import Metric
@@ -54,7 +55,7 @@ class TopDown(PoseEstimator):
     is trained before and stays as it is. Other animals that show in a crop are not asked for.
     height, width: of a crop, px. margin: how much wider than the box it is on each side, as a share of the box's longer
     side. smallest: what a crop's longer side shows at least, px of the frame. shift, scale: of the chance, see
-    `codecs.boxes.jittered`. threshold: least score of a box whose pose is asked for. duplicate: two poses with this OKS
+    `codecs.boxes.jitter_boxes`. threshold: least score of a box whose pose is asked for. duplicate: two poses with this OKS
     or more are one animal. seed: of the chance.
     """
 
@@ -193,14 +194,14 @@ class TopDown(PoseEstimator):
         boxes = torch.cat(list(boxes_in_frame))  # (M, 4)
         counts = torch.tensor([len(each) for each in boxes_in_frame], device=boxes.device)
         owners = torch.arange(len(counts), device=boxes.device).repeat_interleave(counts)
-        frame_to_crop, crop_to_frame = crops_around(boxes, self.size, margin=self.margin, min_size=self.min_size)
+        frame_to_crop, crop_to_frame = crop_matrices(boxes, self.size, margin=self.margin, min_size=self.min_size)
         count, keypoints = len(boxes), len(self.skeleton)
         crops = PoseBatch(
             keys=tuple(batch.keys[owner] for owner in owners.tolist()),
             images=crop_images(batch.images, owners, crop_to_frame, self.size),
             keypoints_in_crop=boxes.new_full((count, 1, keypoints, 2), torch.nan),
             visibility=torch.zeros((count, 1, keypoints), dtype=torch.int64, device=boxes.device),
-            boxes_in_crop=transform_boxes(frame_to_crop, boxes)[:, None],
+            boxes_in_crop=apply_affine_to_boxes(frame_to_crop, boxes)[:, None],
             areas=boxes.new_full((count, 1), torch.nan),
             identities=torch.full((count, 1), -1, device=boxes.device),
             unique_in_crop=boxes.new_zeros((count, 0, 2)),
@@ -226,7 +227,7 @@ class TopDown(PoseEstimator):
         areas = batch.areas[owners, animals].masked_fill(background, torch.nan)
         labels = replace(
             crops.batch,
-            keypoints_in_crop=transform_points(crops.frame_to_crop, keypoints)[:, None],
+            keypoints_in_crop=apply_affine(crops.frame_to_crop, keypoints)[:, None],
             visibility=batch.visibility[owners, animals].masked_fill(background[:, None], 0)[:, None],
             areas=(areas * crops.frame_to_crop[:, 0, 0].float() ** 2)[:, None],
             identities=batch.identities[owners, animals].masked_fill(background, -1)[:, None],
@@ -260,7 +261,7 @@ class TopDown(PoseEstimator):
         surest = [
             _part(each, each.scores.argmax()[None]) if len(each) else self._nobody(each.scores, 1) for each in found
         ]
-        points_in_frame = transform_points(crops.crop_to_frame, torch.cat([each.keypoints_in_crop for each in surest]))
+        points_in_frame = apply_affine(crops.crop_to_frame, torch.cat([each.keypoints_in_crop for each in surest]))
         keypoint_scores = torch.cat([each.keypoint_scores for each in surest])
         scores = torch.cat([each.scores for each in surest]) * box_scores
         identities = torch.cat([each.identities for each in surest])
@@ -277,7 +278,7 @@ class TopDown(PoseEstimator):
 
     def _distinct(self, animals: PoseInstances) -> Tensor:
         """Which animals of a frame are left when poses that tell of one are one, the surest first: indices (M,)."""
-        similarity = pose_similarity(animals.keypoints_in_crop, self.skeleton.sigmas)
+        similarity = pairwise_oks(animals.keypoints_in_crop, self.skeleton.sigmas)
         left = pose_nms(similarity, animals.scores, self.nms_oks)
         is_found = ~animals.keypoints_in_crop.isnan().any(dim=-1).all(dim=-1)
         return left[is_found[left]]

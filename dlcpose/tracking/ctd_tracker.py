@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from dlcpose.codecs.pose_nms import pose_similarity
+from dlcpose.codecs.oks import pairwise_oks
 from dlcpose.detectors.pose_boxes import points_in_frame
 from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
 from dlcpose.structures.batch import PoseBatch
@@ -85,7 +85,7 @@ class CtdTracker:
     def _new(self, known: PoseInstances, found: PoseInstances) -> PoseInstances:
         """What the detector found that is none of the tracks' animals."""
         poses = torch.cat([known.keypoints_in_crop, found.keypoints_in_crop])
-        likeness = pose_similarity(poses, self.pipeline.skeleton.sigmas)[len(known) :, : len(known)]
+        likeness = pairwise_oks(poses, self.pipeline.skeleton.sigmas)[len(known) :, : len(known)]
         is_new = (likeness < self.same).all(dim=1)
         return instances_of(found.keypoints_in_crop[is_new], found.keypoint_scores[is_new], found.scores[is_new])
 

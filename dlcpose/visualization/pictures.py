@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from dlcpose.codecs.affine import apply_affine, resize_matrix
-from dlcpose.codecs.matching import REACH, match_animals
+from dlcpose.codecs.matching import MAX_DISTANCE, match_animals
 from dlcpose.structures.sample import Image
 from dlcpose.structures.skeleton import Skeleton
 
@@ -257,7 +257,7 @@ def _blend(window: Image, layer: Image, opacity: float) -> None:
 
 
 def _pairs(found: Array, gt: Array) -> list[tuple[int, int]]:
-    return match_animals(found, gt, reach=None if len(found) <= 1 and len(gt) <= 1 else REACH)
+    return match_animals(found, gt, max_distance=None if len(found) <= 1 and len(gt) <= 1 else MAX_DISTANCE)
 
 
 def _radius(picture: Image, animals: Array) -> float:

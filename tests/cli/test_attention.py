@@ -19,7 +19,7 @@ LOSS = option("loss", "binary_cross_entropy")
 SIDE = 64
 MODELS: dict[str, dict[str, Any]] = {
     "token": {
-        "neck": option("neck", "finest"),
+        "neck": {**option("neck", "identity"), "level": 0},
         "head": {
             **option("head", "tokenpose"),
             "heatmap_loss": LOSS,

@@ -39,14 +39,14 @@ def test_outputs_and_gradients_are_torchvisions(
         torch.testing.assert_close(ours, theirs, atol=close, rtol=close)
 
 
-def test_it_begins_as_a_plain_convolution() -> None:
+def test_it_starts_as_a_regular_convolution() -> None:
     torch.manual_seed(0)
     block, features = AdaptiveConvBlock(3, 4).eval(), torch.randn(2, 12, 6, 8)
     plain = functional.conv2d(features, block.weight.reshape(12, 4, 3, 3), padding=1, groups=3)
     torch.testing.assert_close(block(features), (block.norm(plain) + features).relu(), atol=1e-5, rtol=1e-5)
 
 
-def test_a_shift_moves_what_is_read_and_a_turn_turns_it() -> None:
+def test_a_shift_moves_the_taps_and_a_rotation_rotates_them() -> None:
     """A block that reads the tap on its left: moved, turned, and turned the other way."""
     block, features = AdaptiveConvBlock(1, 1).eval(), torch.zeros(1, 1, 9, 9)
     features[0, 0, 4, 4] = 1.0

@@ -13,7 +13,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from dlcpose.build import Instantiator, build_pipeline, build_trunk
-from dlcpose.codecs.boxes import transform_points
+from dlcpose.codecs.affine import apply_affine
 from dlcpose.datasets.crops import fit_to_canvas
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.detectors.base import Boxes
@@ -119,7 +119,7 @@ def test_one_animal_in_two_boxes_is_one_and_close_animals_are_two(monkeypatch: p
         crops = pipeline.crops(pair, [torch.stack([box, moved])])
         points = torch.stack([keypoints[0, 0], keypoints[0, 0] + displacement])
         wanted = pipeline.encode(
-            replace(crops.batch, keypoints_in_crop=transform_points(crops.frame_to_crop, points)[:, None])
+            replace(crops.batch, keypoints_in_crop=apply_affine(crops.frame_to_crop, points)[:, None])
         )
         told(pipeline, (torch.stack([box, moved]), [0.9, 0.8]))
         monkeypatch.setattr(pipeline, "forward", lambda images: wanted)

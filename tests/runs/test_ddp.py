@@ -25,7 +25,7 @@ from tests.shells import REPOSITORY, Answer, python, reason, shell
 TINY_DATA = (
     *("dataset.frames=27", "dataset.videos=1", "dataset.height=64", "dataset.width=64", "split.val=0.33"),
     *("backbone=timm", "backbone.name=test_resnet", "backbone.frozen_statistics=true"),
-    *("neck=finest", "head.deconvolutions=0", "loss=mean_squared_error", "optimizer=sgd"),
+    *("neck=identity", "neck.level=0", "head.deconvolutions=0", "loss=mean_squared_error", "optimizer=sgd"),
     *("trainer.max_epochs=2", "trainer.precision=32-true", "trainer.accelerator=cpu", "datamodule.min_steps=0"),
     *("datamodule.workers=0", "evaluation.pictures=0"),
 )
