@@ -39,7 +39,7 @@ PARTS = tuple(
     f"dlcpose.{package}"
     for package in (
         *("backbones", "necks", "heads", "side_heads", "detectors", "pipelines", "losses", "metrics", "schedulers"),
-        *("optimizers", "callbacks", "loggers", "datasets", "augmentations", "structures"),
+        *("optimizers", "callbacks", "loggers", "datasets", "augmentations", "structures.input"),
         *("fusions", "conditions"),
     )
 )

@@ -12,6 +12,7 @@ from dlcpose.datasets import splits
 from dlcpose.datasets.crops import augment, keep_keypoints, whole
 from dlcpose.datasets.deeplabcut import DeepLabCutFrames
 from dlcpose.exporters.coco import coco_labels
+from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.sample import FrameLabels, PoseCrop
 from dlcpose.structures.skeleton import Skeleton
@@ -83,11 +84,7 @@ class Project:
         indices = range(len(self.data)) if split is None else self.indices(split)
         content = coco_labels(self.data, list(indices))
         if path is not None:
-            target = Path(path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(target.name + ".partial")  # nothing half-written under the name itself
-            partial.write_text(json.dumps(content), encoding="utf-8")
-            partial.replace(target)
+            write_atomic(Path(path), json.dumps(content))
         return content
 
     def indices(self, split: str) -> list[int]:

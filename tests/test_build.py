@@ -119,7 +119,7 @@ def test_functions_of_other_peoples_packages_are_refused(path: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "dlcpose.visualization.pictures.write_atomic",
+        "dlcpose.structures.atomic_files.write_atomic",
         "dlcpose.runs.provenance.git_revision",
         "dlcpose.checkpoint.read_checkpoint",
         "dlcpose.predict.load",

@@ -18,10 +18,10 @@ from dlcpose.datasets.datamodule import EvaluationCrops, PoseDataModule
 from dlcpose.heads.part_affinity import PartAffinityHead
 from dlcpose.metrics.base import figures_of
 from dlcpose.pipelines.base import PoseEstimator
+from dlcpose.structures.atomic_files import atomic_path, write_atomic
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.instances import PosePrediction
-from dlcpose.visualization.pictures import write_atomic
 
 logger = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
@@ -87,7 +87,8 @@ class PafGraphPruning(Callback):
             finally:
                 pipeline.to(device)
                 pipeline.load_state_dict(before)
-            _write(path, content)
+            with atomic_path(path) as partial:
+                torch.save(content, partial)
 
     def _choose(self, pipeline: PoseEstimator, head: PartAffinityHead, data: PoseDataModule) -> None:
         """Leave in the head what is kept."""
@@ -190,9 +191,3 @@ def _as_csv(pipeline: PoseEstimator, head: PartAffinityHead, scores: Array) -> b
     for (first, second), score, kept in zip(head.edges, scores.tolist(), head.kept.tolist(), strict=True):
         writer.writerow([names[first], names[second], f"{score:.4f}", int(kept)])
     return text.getvalue().encode()
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    torch.save(content, partial)
-    partial.replace(path)

@@ -11,6 +11,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from dlcpose.callbacks.requeue import requeue
+from dlcpose.structures.atomic_files import PARTIAL
 
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]  # SLURM's pre-emption
 
@@ -34,7 +35,7 @@ class LastCheckpoint(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
-            for partial in self.path.parent.glob("*.partial"):  # a run was killed as it wrote
+            for partial in self.path.parent.glob(PARTIAL):  # a run was killed as it wrote
                 partial.unlink()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -28,7 +28,7 @@ def follow_command(
     """Follow animals through a video: each frame is asked for the animals of the one before."""
     from dlcpose.datasets.video import read_video
     from dlcpose.predict import load
-    from dlcpose.visualization.pictures import write_atomic
+    from dlcpose.structures.atomic_files import write_atomic
 
     predictor = load(checkpoint, device=device, conditions=conditions)
     table, tracks = io.StringIO(), set()
@@ -40,7 +40,7 @@ def follow_command(
         tracks.update(each.tracks.tolist())
         writer.writerows([frame, *row] for row in _rows(each))
     out = out or video.with_suffix(".tracks.csv")
-    write_atomic(out, table.getvalue().encode())
+    write_atomic(out, table.getvalue())
     typer.echo(f"{out}: {len(tracks)} tracks")
 
 

@@ -24,6 +24,7 @@ from dlcpose.reports.comparison_plots import (
     words_of,
 )
 from dlcpose.reports.figure_texts import TEXTS, number_text
+from dlcpose.structures.atomic_files import write_atomic
 
 CURVES = ("train/loss", "val/loss")  # beside the figure that ranks
 COST_TEXTS = {  # title, digits, unit, divisor
@@ -44,9 +45,7 @@ def write_comparison(folder: Path, made: Comparison, title: str) -> None:
         "comparison.json": json.dumps(as_json(made, title), indent=1, allow_nan=False) + "\n",
     }
     for name, text in contents.items():
-        beside = folder / f".{name}.{os.getpid()}"
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(folder / name)
+        write_atomic(folder / name, text)
 
 
 def render_comparison(made: Comparison, title: str, folder: Path) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlcpose.runs.provenance import overrides
 from dlcpose.runs.resume import settled
+from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.structures.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -272,13 +273,17 @@ def note(run_dir: Path, **entries: Any) -> None:
 
 
 def _write(run_dir: Path, content: Mapping[str, Any]) -> None:
-    _written_beside(run_dir, content).replace(run_dir / FILE)
+    write_atomic(run_dir / FILE, _as_text(content))
 
 
 def _written_beside(run_dir: Path, content: Mapping[str, Any]) -> Path:
     beside = run_dir / f".{FILE}.{uuid.uuid4().hex}"
-    beside.write_text(json.dumps(content, indent=1) + "\n")
+    beside.write_text(_as_text(content))
     return beside
+
+
+def _as_text(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=1) + "\n"
 
 
 def _seconds_so_far(run_dir: Path, earlier: Mapping[str, Any]) -> float:

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlcpose.structures.atomic_files import write_atomic
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -142,8 +144,7 @@ def _report(
             print(f"  taken: {_by_module(found.taken, [*left_out, *anew], state)}")
             print(f"  left out: {_by_module(left_out, found.taken, checkpoint.weights)}")
             print(f"  starts anew: {_by_module(anew, found.taken, state)}")
-        run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / RECORD).write_text(json.dumps(content, indent=1) + "\n")
+        write_atomic(run_dir / RECORD, json.dumps(content, indent=1) + "\n")
         print(f"  each of them: {run_dir / RECORD}", flush=True)
 
     told()
