@@ -17,7 +17,7 @@ from dlcpose.detectors.pose_files import StoredPoses, read_poses
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import CheckpointError, ConfigError
 from dlcpose.structures.input import Input
-from dlcpose.structures.instances import Floats, PoseInstances, PosePrediction, instances_of
+from dlcpose.structures.instances import Floats, PoseInstances, PosePrediction
 from dlcpose.structures.skeleton import Skeleton
 
 
@@ -110,7 +110,7 @@ class StoredPoseDetector(PoseDetector):
             content = content[:, list(self.skeleton.flip_order)]
         image_to_crop = torch.from_numpy(invert_affine(matrix)).to(content)
         scores = content[..., 2].float().nan_to_num(0.0)
-        found = instances_of(apply_affine(image_to_crop, content[..., :2]).float(), scores)
+        found = PoseInstances.from_keypoints(apply_affine(image_to_crop, content[..., :2]).float(), scores)
         return _surest_first(found)
 
 
@@ -214,7 +214,7 @@ def points_in_frame(keypoints_in_image: Floats, crop_to_image: Tensor) -> Tensor
 def _in_pixels_of(prediction: PosePrediction, crop_to_image: Tensor) -> PoseInstances:
     """Animals of the source image in the pixels of a frame that was cut out of it."""
     device = crop_to_image.device
-    return instances_of(
+    return PoseInstances.from_keypoints(
         points_in_frame(prediction.keypoints_in_image, crop_to_image),
         torch.from_numpy(prediction.keypoint_scores).to(device),
         torch.from_numpy(prediction.scores).to(device),
@@ -224,7 +224,7 @@ def _in_pixels_of(prediction: PosePrediction, crop_to_image: Tensor) -> PoseInst
 
 def _certain(keypoints_in_frame: Tensor) -> PoseInstances:
     """Poses (N, K, 2) that nobody doubts."""
-    return instances_of(
+    return PoseInstances.from_keypoints(
         keypoints_in_frame,
         (~keypoints_in_frame.isnan().any(dim=-1)).to(keypoints_in_frame.dtype),
         keypoints_in_frame.new_ones(len(keypoints_in_frame)),

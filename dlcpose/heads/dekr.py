@@ -18,7 +18,7 @@ from dlcpose.codecs.pose_nms import pose_nms, pose_similarity
 from dlcpose.heads.base import Head
 from dlcpose.layers.adaptive_conv import AdaptiveConvBlock
 from dlcpose.structures.batch import PoseBatch
-from dlcpose.structures.instances import PoseInstances, instances_of
+from dlcpose.structures.instances import PoseInstances
 from dlcpose.structures.skeleton import Skeleton
 
 CANDIDATES = 4  # for each animal that may be found: several cells can speak of one
@@ -145,7 +145,7 @@ class DekrHead(Head):
         similarity = pose_similarity(keypoints_in_crop, self.sigmas, min_area)
         left = pose_nms(similarity, scores, self.nms_oks)
         left = left[count[left] > 0][: self.max_animals]
-        return instances_of(keypoints_in_crop[left], keypoint_scores[left], scores[left])
+        return PoseInstances.from_keypoints(keypoints_in_crop[left], keypoint_scores[left], scores[left])
 
 
 def _offset_loss(found: Tensor, wanted: Tensor, smallest: float) -> Tensor:

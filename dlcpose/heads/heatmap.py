@@ -13,7 +13,7 @@ from dlcpose.codecs.peaks import find_global_peaks, refine_peaks, values_at
 from dlcpose.heads.base import Head
 from dlcpose.losses.offsets import huber
 from dlcpose.structures.batch import PoseBatch
-from dlcpose.structures.instances import PoseInstances, instances_of
+from dlcpose.structures.instances import PoseInstances
 from dlcpose.structures.skeleton import Skeleton
 
 
@@ -90,7 +90,7 @@ class PeakHead(Head):
             points_in_map = cells + values_at(maps.offsets, cells[:, :, None])[:, :, 0]
         keypoints_in_crop = pixels_from_cells(points_in_map, self.stride)
         return [
-            instances_of(points[None], score.clamp(0, 1)[None])
+            PoseInstances.from_keypoints(points[None], score.clamp(0, 1)[None])
             for points, score in zip(keypoints_in_crop, scores, strict=True)
         ]
 

@@ -13,7 +13,7 @@ from dlcpose.pipelines.base import PoseModule
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
-from dlcpose.structures.instances import PoseInstances, PosePrediction, instances_of
+from dlcpose.structures.instances import PoseInstances, PosePrediction
 from dlcpose.structures.skeleton import Skeleton
 
 
@@ -56,7 +56,7 @@ class Detection(PoseModule):
 
     def _without_poses(self, scores: Tensor) -> PoseInstances:
         shape = (len(scores), len(self.skeleton))
-        return instances_of(scores.new_full((*shape, 2), np.nan), scores.new_zeros(shape), scores)
+        return PoseInstances.from_keypoints(scores.new_full((*shape, 2), np.nan), scores.new_zeros(shape), scores)
 
     def _step(self, batch: PoseBatch, split: str) -> Tensor:
         return self.log_losses(self.detector.losses(batch), split, len(batch))

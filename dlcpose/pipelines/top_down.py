@@ -20,7 +20,7 @@ from dlcpose.side_heads.base import SideHead
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
-from dlcpose.structures.instances import PoseInstances, PosePrediction, instances_of
+from dlcpose.structures.instances import PoseInstances, PosePrediction
 from dlcpose.structures.skeleton import Skeleton
 
 AT_ONCE = 64  # crops that go through the network together in prediction: memory does not grow with the animals
@@ -266,14 +266,18 @@ class TopDown(PoseEstimator):
         identities = torch.cat([each.identities for each in surest])
         of_frames = [crops.owners == frame for frame in range(frames)]
         return [
-            instances_of(points_in_frame[mine], keypoint_scores[mine], scores[mine], identities=identities[mine])
+            PoseInstances.from_keypoints(
+                points_in_frame[mine], keypoint_scores[mine], scores[mine], identities=identities[mine]
+            )
             for mine in of_frames
         ]
 
     def _nobody(self, like: Tensor, count: int = 0) -> PoseInstances:
         """Animals without keypoints, none unless said otherwise."""
         shape = (count, len(self.skeleton))
-        return instances_of(like.new_full((*shape, 2), torch.nan), like.new_zeros(shape), like.new_zeros(count))
+        return PoseInstances.from_keypoints(
+            like.new_full((*shape, 2), torch.nan), like.new_zeros(shape), like.new_zeros(count)
+        )
 
     def _distinct(self, animals: PoseInstances) -> Tensor:
         """Which animals of a frame are left when poses that tell of one are one, the surest first: indices (M,)."""

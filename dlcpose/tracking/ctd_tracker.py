@@ -10,7 +10,7 @@ from dlcpose.codecs.pose_nms import pose_similarity
 from dlcpose.detectors.pose_boxes import points_in_frame
 from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
 from dlcpose.structures.batch import PoseBatch
-from dlcpose.structures.instances import Floats, Integers, PoseInstances, PosePrediction, instances_of
+from dlcpose.structures.instances import Floats, Integers, PoseInstances, PosePrediction
 
 
 class TrackedFrame(NamedTuple):
@@ -80,14 +80,16 @@ class CtdTracker:
         last = np.array([track.keypoints_in_image for track in self.tracks], np.float32)
         points = points_in_frame(last.reshape(-1, len(self.pipeline.skeleton), 2), batch.crop_to_image[0])
         # As sure as can be: where a track and a pose of the detector lead to one animal, it is the track's.
-        return instances_of(points, points.new_ones(points.shape[:2]), points.new_ones(len(points)))
+        return PoseInstances.from_keypoints(points, points.new_ones(points.shape[:2]), points.new_ones(len(points)))
 
     def _new(self, known: PoseInstances, found: PoseInstances) -> PoseInstances:
         """What the detector found that is none of the tracks' animals."""
         poses = torch.cat([known.keypoints_in_crop, found.keypoints_in_crop])
         likeness = pose_similarity(poses, self.pipeline.skeleton.sigmas)[len(known) :, : len(known)]
         is_new = (likeness < self.same).all(dim=1)
-        return instances_of(found.keypoints_in_crop[is_new], found.keypoint_scores[is_new], found.scores[is_new])
+        return PoseInstances.from_keypoints(
+            found.keypoints_in_crop[is_new], found.keypoint_scores[is_new], found.scores[is_new]
+        )
 
     def _numbers(self, asked_by: Integers) -> Integers:
         """The track of each animal, by the place of its condition: a new one behind those that are known."""
@@ -112,7 +114,7 @@ class CtdTracker:
 
 
 def _joined(first: PoseInstances, second: PoseInstances) -> PoseInstances:
-    return instances_of(
+    return PoseInstances.from_keypoints(
         torch.cat([first.keypoints_in_crop, second.keypoints_in_crop]),
         torch.cat([first.keypoint_scores, second.keypoint_scores]),
         torch.cat([first.scores, second.scores]),

@@ -166,7 +166,7 @@ from torch import Tensor, nn
 
 from dlcpose.heads.base import Head
 from dlcpose.structures.batch import PoseBatch
-from dlcpose.structures.instances import PoseInstances, instances_of
+from dlcpose.structures.instances import PoseInstances
 from dlcpose.structures.skeleton import Skeleton
 
 
@@ -196,7 +196,7 @@ class PointHead(Head):
         return {"distance": (maps.points[asked] - wanted.points[asked]).abs().mean()}
 
     def decode(self, maps: Points) -> list[PoseInstances]:
-        return [instances_of(points[None], torch.ones(1, len(points))) for points in maps.points]
+        return [PoseInstances.from_keypoints(points[None], torch.ones(1, len(points))) for points in maps.points]
 '''
 
 

@@ -11,7 +11,7 @@ from dlcpose.detectors.base import Detector
 from dlcpose.detectors.pose_boxes import PoseDetector
 from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
 from dlcpose.structures.batch import PoseBatch
-from dlcpose.structures.instances import PoseInstances, instances_of
+from dlcpose.structures.instances import PoseInstances
 from tests.made_up_runs import option, pipeline_of
 from tests.pipelines.made_up_top_down import RULE, top_down_config
 
@@ -55,7 +55,7 @@ class ToldPoses(PoseDetector):
 
 
 def poses(keypoints: Tensor, scores: Sequence[float]) -> PoseInstances:
-    return instances_of(keypoints, torch.ones(keypoints.shape[:2]), torch.tensor(list(scores)))
+    return PoseInstances.from_keypoints(keypoints, torch.ones(keypoints.shape[:2]), torch.tensor(list(scores)))
 
 
 def labelled(batch: PoseBatch, index: int) -> Tensor:

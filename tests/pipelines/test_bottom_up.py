@@ -11,7 +11,7 @@ from dlcpose.datasets.crops import fit_to_canvas
 from dlcpose.pipelines.bottom_up import BottomUp
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.input import Input
-from dlcpose.structures.instances import instances_of
+from dlcpose.structures.instances import PoseInstances
 from tests.made_up_runs import frames_of, option, pipeline_of, run_of, tiny_config, trainer_of
 
 DATA = frames_of(4)
@@ -109,7 +109,7 @@ def test_predictions_are_in_the_pixels_of_the_source() -> None:
     frames = [DATA[index] for index in (0, 3)]
     batch = collate([fit_to_canvas(sample, wide) for sample in frames])
     found = [
-        instances_of(
+        PoseInstances.from_keypoints(
             points, torch.ones(points.shape[:2]), unique_in_crop=points[0], unique_scores=torch.ones(len(points[0]))
         )
         for points in batch.keypoints_in_crop

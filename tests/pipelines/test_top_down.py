@@ -23,7 +23,7 @@ from dlcpose.pipelines.top_down import TopDown, _named_once
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
-from dlcpose.structures.instances import instances_of
+from dlcpose.structures.instances import PoseInstances
 from dlcpose.structures.sample import PoseSample
 from tests.made_up_runs import frames_of, option, pipeline_of, run_of, tiny_config, trainer_of
 from tests.pipelines.made_up_top_down import CENTERS, Told, top_down_config, top_down_of
@@ -314,7 +314,7 @@ def test_of_the_side_heads_those_that_need_only_the_animal_serve() -> None:
 
 
 def test_no_two_animals_of_a_frame_are_one_individual() -> None:
-    animals = instances_of(
+    animals = PoseInstances.from_keypoints(
         torch.zeros(4, 2, 2),
         torch.ones(4, 2),
         torch.tensor([0.9, 0.8, 0.7, 0.6]),

@@ -15,7 +15,7 @@ from dlcpose.heads.heatmap import HeatmapMaps
 from dlcpose.pipelines.base import PoseMaps
 from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
 from dlcpose.structures.batch import PoseBatch, collate
-from dlcpose.structures.instances import PoseInstances, instances_of
+from dlcpose.structures.instances import PoseInstances
 from dlcpose.tracking.ctd_tracker import CtdTracker, TrackedFrame
 from tests.made_up_runs import frames_of
 from tests.pipelines.made_up_conditional import conditioned_of, poses
@@ -58,7 +58,7 @@ def exact(
             meant = apart.argmin(dim=1)
             moved = [_moved(gt[each], crops.frame_to_crop[place]) for place, each in enumerate(meant.tolist())]
             return [
-                instances_of(points[None], torch.full((1, points.shape[0]), float(there[each])))
+                PoseInstances.from_keypoints(points[None], torch.full((1, points.shape[0]), float(there[each])))
                 for points, each in zip(moved, meant.tolist(), strict=True)
             ]
 
