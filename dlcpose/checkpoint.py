@@ -11,10 +11,11 @@ import torch
 import yaml
 from torch import Tensor
 
-from dlcpose.build import Instantiator, build_pipeline, build_trunk
+from dlcpose.build import Instantiator, build_pipeline
 from dlcpose.heads.base import Head
 from dlcpose.pipelines.base import PoseModule
 from dlcpose.side_heads.base import SideHead
+from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.errors import CheckpointError, DlcposeError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
@@ -38,6 +39,12 @@ class Description:
     individuals: tuple[str, ...]
     max_animals: int
     has_identities: bool = False
+
+    @property
+    def data(self) -> DataDescription:
+        """What a model is built for."""
+        individuals = self.individuals if self.has_identities else ()
+        return DataDescription(self.skeleton, self.model_input, self.max_animals, individuals)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values that load with `weights_only=True`; the config as text, since objects in it would not."""
@@ -119,16 +126,7 @@ def restore(checkpoint: Checkpoint, instantiate: Instantiator, detector: Mapping
     config = without_pretrained_weights(description.config)
     if detector is not None:
         config["detector"] = embed_bottom_up_model(detector)
-    pipeline = build_pipeline(
-        config,
-        instantiate,
-        build_trunk(config, instantiate),
-        skeleton=description.skeleton,
-        model_input=description.model_input,
-        max_animals=description.max_animals,
-        individuals=description.individuals if description.has_identities else (),
-        to_train=False,
-    )
+    pipeline = build_pipeline(config, instantiate, description.data)
     try:
         pipeline.load_state_dict(_beside(pipeline, checkpoint.weights) if detector is not None else checkpoint.weights)
     except RuntimeError as error:

@@ -171,11 +171,11 @@ def _checkpoint(trainer: Trainer) -> Path | None:
 
 
 def _batches(pipeline: PoseEstimator, data: PoseDataModule, indices: Sequence[int]) -> Iterator[PoseBatch]:
-    """Frames as they are, normalised, on the pipeline's device."""
+    """Frames without augmentation, normalized, on the model's device."""
     crops = EvaluationCrops(data.data, data.model_input, indices)
     for first in range(0, len(indices), data.batch_size):
         places = range(first, min(first + data.batch_size, len(indices)))
-        yield pipeline.normalised(collate([crops[place] for place in places]).to(pipeline.device))
+        yield pipeline.normalized(collate([crops[place] for place in places]).to(pipeline.device))
 
 
 def _best(figures: Sequence[float], mode: str) -> int:

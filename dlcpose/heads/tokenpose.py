@@ -184,7 +184,7 @@ def _checked(canvas: tuple[int, int] | None, stride: int, patch: Sequence[int], 
         raise ConfigError(
             f"head.patch={list(patch)}: patches of features of stride {stride} need an input whose height is a multiple "
             f"of {multiples[0]} and whose width is one of {multiples[1]}, got {canvas[0]}x{canvas[1]}. "
-            f"Take input=resize input.height={fit[0]} input.width={fit[1]} (top-down: pipeline.height, pipeline.width), or "
+            f"Take input=resize input.height={fit[0]} input.width={fit[1]}, or "
             f"patches that divide {canvas[0] // stride}x{canvas[1] // stride} cells."
         )
     return canvas

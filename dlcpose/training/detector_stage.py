@@ -1,4 +1,4 @@
-"""The detector of a top-down model, trained before its poses as `pipeline=detection` would train it."""
+"""The detector of a top-down model, trained before its poses as `model=detection` would train it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dlcpose.pipelines.base import PoseModule
 
 # What both runs have in common; all else is that of a detection run.
-SHARED = ("seed", "trust", "dataset", "split", "input", "augmentation", "datamodule", "detector", "evaluation")
+SHARED = ("seed", "trust", "dataset", "split", "augmentation", "datamodule", "detector", "evaluation")
 
 
 def train_detector(
@@ -33,31 +33,21 @@ def train_detector(
     import pytorch_lightning as lightning
     from pytorch_lightning.utilities import rank_zero_only
 
-    from dlcpose.build import Trunk, build_pipeline
-    from dlcpose.detectors.base import Detector
-    from dlcpose.pipelines.detection import Detection
+    from dlcpose.build import build_pipeline
     from dlcpose.training.experiment import run
 
-    detector = getattr(pipeline, "detector", None)
-    is_its_own_run = isinstance(pipeline, Detection)
-    if is_its_own_run or not isinstance(detector, Detector) or not detector.learns or config["detector"]["checkpoint"]:
+    detector = pipeline.detector
+    if detector is None or "detector" not in pipeline.stages()[:-1]:
         return
     settings = detection_config(config)
     say = rank_zero_only(print)
     say(f"first the detector, in {settings['run_dir']}")
-    detection = build_pipeline(
-        settings,
-        instantiate,
-        Trunk(None, None),
-        skeleton=description.skeleton,
-        model_input=description.model_input,
-        max_animals=description.max_animals,
-        to_train=True,
-    )
-    assert isinstance(detection, Detection)
+    description = replace(description, config=settings, model_input=pipeline.frame_input)
+    detection = build_pipeline(settings, instantiate, description.data, to_train=True)
+    assert detection.detector is not None
     if config["init_from"] is not None:  # it goes on from the detector of that run
         detection.detector.load_state_dict(detector.state_dict())
-    run(settings, instantiate, detection, data, replace(description, config=settings), resumed)
+    run(settings, instantiate, detection, data, description, resumed)
     best = Path(settings["run_dir"]) / "checkpoints" / "best.ckpt"
     if best.exists():
         detector.load(best)
@@ -69,12 +59,12 @@ def train_detector(
 
 
 def detection_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The config of the detector's own run: that of `pipeline=detection`, on the data and the trainer of another run.
+    """The config of the detector's own run: that of `model=detection`, on the data and the trainer of another run.
 
     Loggers and callbacks are those of the other run that a detector has a use for.
     """
     training, folder = config["detector"]["training"], str(Path(config["run_dir"]) / "detector")
-    alone = compose(["pipeline=detection", f"optimizer.lr={training['lr']}"], run_dir=folder)
+    alone = compose(["model=detection", "input=native", f"optimizer.lr={training['lr']}"], run_dir=folder)
     name = f"{config['name']}_detector"
     renamed = {config["run_dir"]: folder, config["name"]: name}
     return {

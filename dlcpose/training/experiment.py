@@ -87,23 +87,14 @@ def train_here(config: dict[str, Any]) -> Objective:
     split = split_of(config, instantiate, data, resumed or detector_resumed)
     sizes = [(frame.height, frame.width) for frame in data.frames]
     model_input = build_input(config, instantiate, trunk, sizes)
-    try:
-        pipeline = build_pipeline(
-            config,
-            instantiate,
-            trunk,
-            skeleton=data.skeleton,
-            model_input=model_input,
-            max_animals=data.max_animals,
-            individuals=data.individuals if data.has_identities else (),
-            to_train=True,
-        )
-    except SeveralAnimalsError as error:
-        raise ConfigError(f"{error} Choose model={', '.join(models_for_several())}.") from error
-    check_monitors(config, pipeline.metrics, data.skeleton)
     description = Description(
         config, data.skeleton, model_input, split, data.individuals, data.max_animals, data.has_identities
     )
+    try:
+        pipeline = build_pipeline(config, instantiate, description.data, trunk=trunk, to_train=True)
+    except SeveralAnimalsError as error:
+        raise ConfigError(f"{error} Choose model={', '.join(models_for_several())}.") from error
+    check_monitors(config, pipeline.metrics, data.skeleton)
     start_from(config, pipeline, description, resumed)
     if resumed is None:  # else the detector's weights are in the checkpoint
         train_detector(config, instantiate, pipeline, data, description, detector_resumed)
@@ -122,9 +113,9 @@ def run(
     import torch
 
     datamodule: PoseDataModule = instantiate(config["datamodule"], "datamodule")(
-        data, description.split, description.model_input, instantiate(config["augmentation"], "augmentation")
+        data, description.split, pipeline.frame_input, instantiate(config["augmentation"], "augmentation")
     )
-    pipeline.labels, pipeline.described = datamodule.labels, description.as_dict()
+    pipeline.labels, pipeline.description = datamodule.labels, description.as_dict()
     trainer = build_trainer(config, instantiate)
     facts = record_run(Path(config["run_dir"]), description)
     print_plan(trainer, pipeline, datamodule, description)
@@ -222,7 +213,7 @@ def print_plan(
     if (entry := read(Path(config["run_dir"]))) is not None:  # a detector's own run has none
         print(f"the same again: {command_again(entry['overrides'], entry['config_dir'])}")
     print(f"frames: {len(split.train)} train, {len(split.val)} val, {len(split.test)} test")
-    print(f"model: {weights / 1e6:.2f} M parameters, {pipeline.finds}")
+    print(f"model: {weights / 1e6:.2f} M parameters, {pipeline.summary}")
     print(f"input: {'native size' if canvas is None else f'{canvas[1]}x{canvas[0]}'}")
     print(
         f"training: {trainer.max_epochs} epochs, effective batch {per_step} ({datamodule.batch_size} x {trainer.world_size} "

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dlcpose.build import Instantiator, build_pipeline, build_trunk
+from dlcpose.build import Instantiator, build_pipeline
 from dlcpose.codecs.paf_graph import Edges, select_edges
 from dlcpose.config.compose import compose
 from dlcpose.datasets.crops import fit_to_canvas
@@ -21,6 +21,7 @@ from dlcpose.heads.part_affinity import PartAffinityHead, PartAffinityMaps
 from dlcpose.losses.heatmap import binary_cross_entropy
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.batch import collate
+from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.instances import PoseInstances
@@ -48,15 +49,7 @@ def head_of(skeleton: Skeleton | int, *, stride: float = 4, **changes: Any) -> P
 def pipeline_of(*overrides: str, keypoints: int, linked: bool = True) -> PoseEstimator:
     config, parts = compose(overrides), Instantiator()
     skeleton = chain(keypoints) if linked else Skeleton(chain(keypoints).names)
-    return build_pipeline(
-        config,
-        parts,
-        build_trunk(config, parts),
-        skeleton=skeleton,
-        model_input=Input(64, 64),
-        max_animals=3,
-        to_train=False,
-    )
+    return build_pipeline(config, parts, DataDescription(skeleton, Input(64, 64), max_animals=3))
 
 
 def crowd(seed: int, animals: int, keypoints: int, cells_apart: float) -> np.ndarray:
@@ -347,7 +340,7 @@ def test_a_small_network_learns_crossing_animals_by_heart() -> None:
         losses.append(loss.item())
     pipeline.eval()
     with torch.no_grad():
-        found = pipeline.decode(pipeline(pipeline.normalised(batch).images))
+        found = pipeline.decode(pipeline(pipeline.normalized(batch).images))
     assert losses[-1] < 0.15 * losses[0]
     for animals, gt in zip(found, batch.keypoints_in_crop, strict=True):
         assert_found(animals, gt, within=4)

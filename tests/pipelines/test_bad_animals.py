@@ -21,13 +21,13 @@ DETECTOR = (
     *("backbone@detector.backbone=timm", "detector.backbone.name=test_resnet"),
     *("detector.neck.channels=16", "detector.channels=16", "detector.threshold=0.0"),
 )
-CROPS = ("pipeline.height=32", "pipeline.width=32", "pipeline.threshold=0.0")
+CROPS = ("input.height=32", "input.width=32", "pipeline.threshold=0.0")
 MODELS = {
     "part_affinity": ("model=bottom_up_resnet_18", *TINY),
     "dekr": ("model=dekr_w18", "backbone=timm", "backbone.name=test_resnet", "head.offset_channels=4"),
     "top_down": ("model=top_down_resnet_18", *TINY, *DETECTOR, *CROPS, "detector/boxes=stored"),
-    "detection": ("pipeline=detection", *DETECTOR, "detector/boxes=stored"),
-    "ssdlite": ("pipeline=detection", "detector=ssdlite", "detector/boxes=stored"),
+    "detection": ("model=detection", *DETECTOR, "detector/boxes=stored"),
+    "ssdlite": ("model=detection", "detector=ssdlite", "detector/boxes=stored"),
 }
 Animal = dict[str, Any]
 

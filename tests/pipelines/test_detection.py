@@ -15,7 +15,7 @@ from dlcpose.structures.batch import collate
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from tests.made_up_runs import checkpoint_of, frames_of, pipeline_of, run_of, tiny_config, trainer_of
-from tests.pipelines.made_up_top_down import CENTERS, GROUND_TRUTH, RULE, Told
+from tests.pipelines.made_up_top_down import CENTERS, GROUND_TRUTH, RULE, FixedBoxes
 
 DATA = frames_of(4, animals=2, height=96, width=128)
 
@@ -32,9 +32,9 @@ def test_true_boxes_are_scored_as_perfect_from_any_input() -> None:
     pipeline = pipeline_of(detection_config(), DATA)
     assert isinstance(pipeline, Detection)
     pipeline.model_input = Input(64, 160)
-    batch = collate([fit_to_canvas(DATA[index], pipeline.model_input) for index in range(4)])
+    batch = collate([fit_to_canvas(DATA[index], pipeline.frame_input) for index in range(4)])
     gt_boxes = pipeline.detector.gt_boxes(batch)
-    pipeline.detector = Told([Boxes(boxes, torch.tensor([0.9, 0.8])) for boxes in gt_boxes], pipeline.detector)
+    pipeline.detector = FixedBoxes([Boxes(boxes, torch.tensor([0.9, 0.8])) for boxes in gt_boxes], pipeline.detector)
     predictions = pipeline.predict_batch(batch)
     figures = pipeline.metrics["boxes"](predictions, DATA.frames, DATA.skeleton) if pipeline.metrics else {}
     assert figures["box_ap"] == pytest.approx(1)
@@ -59,7 +59,7 @@ def test_a_run_logs_its_figures_and_what_it_leaves_predicts(tmp_path: Path) -> N
 def test_a_step_lowers_the_loss() -> None:
     pipeline = pipeline_of(detection_config(), DATA).train()
     pipeline.log_dict = lambda *arguments, **settings: None
-    batch = collate([fit_to_canvas(DATA[index], pipeline.model_input) for index in range(4)])
+    batch = collate([fit_to_canvas(DATA[index], pipeline.frame_input) for index in range(4)])
     optimizer = torch.optim.AdamW(pipeline.parameters(), lr=2e-3)
     losses = []
     for _ in range(10):

@@ -12,46 +12,46 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from dlcpose.build import Instantiator, build_pipeline, build_trunk
+from dlcpose.build import Instantiator, build_pipeline
 from dlcpose.codecs.boxes import transform_points
 from dlcpose.datasets.crops import fit_to_canvas
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.detectors.base import Boxes
 from dlcpose.heads.heatmap import HeatmapMaps
 from dlcpose.pipelines.base import PoseMaps
-from dlcpose.pipelines.top_down import TopDown, _named_once
+from dlcpose.pipelines.top_down import TopDown, _with_unique_identities
 from dlcpose.structures.batch import PoseBatch, collate
+from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.instances import PoseInstances
 from dlcpose.structures.sample import PoseSample
 from tests.made_up_runs import frames_of, option, pipeline_of, run_of, tiny_config, trainer_of
-from tests.pipelines.made_up_top_down import CENTERS, Told, top_down_config, top_down_of
+from tests.pipelines.made_up_top_down import CENTERS, INPUT, FixedBoxes, top_down_config, top_down_of
 
 DATA = frames_of(4, animals=3, height=96, width=128)
 
 
 def batch_of(pipeline: TopDown, indices: list[int] | None = None, data: SyntheticFrames = DATA) -> PoseBatch:
-    return collate([fit_to_canvas(data[index], pipeline.model_input) for index in indices or [0, 1]])
+    return collate([fit_to_canvas(data[index], pipeline.frame_input) for index in indices or [0, 1]])
 
 
 def told(pipeline: TopDown, *found: tuple[Tensor, list[float]]) -> None:
     """Put a detector in that finds this in the frames of the next batch."""
     each = [Boxes(boxes, torch.tensor(scores)) for boxes, scores in found]
-    pipeline.detector = Told(each, pipeline.detector)
+    pipeline.detector = FixedBoxes(each, pipeline.detector)
 
 
 def exact(pipeline: TopDown, batch: PoseBatch) -> Callable[[Tensor], PoseMaps]:
-    """A network that finds in crops just what is wanted of the animal whose crop it is."""
-    wanted = pipeline.encode(pipeline.gt_crops(batch).batch)
-    return lambda images: PoseMaps(HeatmapMaps(wanted.animals.heatmaps[: len(images)], None), ())
+    """A network that finds in crops just what is targets of the animal whose crop it is."""
+    targets = pipeline.encode(pipeline.gt_crops(batch).batch)
+    return lambda images: PoseMaps(HeatmapMaps(targets.animals.heatmaps[: len(images)], None), ())
 
 
-@pytest.mark.parametrize("model_input", [Input(multiple_of=32), Input(192, 320, multiple_of=32)])
-def test_true_boxes_and_exact_maps_give_the_labels(model_input: Input, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("frame_input", [Input(multiple_of=32), Input(192, 320, multiple_of=32)])
+def test_gt_boxes_and_exact_maps_give_the_labels(frame_input: Input, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = top_down_of(DATA)
-    pipeline.model_input = model_input
-    batch = batch_of(pipeline)
+    batch = collate([fit_to_canvas(DATA[index], frame_input) for index in (0, 1)])
     monkeypatch.setattr(pipeline, "forward", exact(pipeline, batch))
     for prediction, frame in zip(pipeline.predict_in_gt_boxes(batch), DATA.frames, strict=False):
         assert prediction.key == frame.key
@@ -118,11 +118,11 @@ def test_one_animal_in_two_boxes_is_one_and_close_animals_are_two(monkeypatch: p
         )
         crops = pipeline.crops(pair, [torch.stack([box, moved])])
         points = torch.stack([keypoints[0, 0], keypoints[0, 0] + displacement])
-        wanted = pipeline.encode(
+        targets = pipeline.encode(
             replace(crops.batch, keypoints_in_crop=transform_points(crops.frame_to_crop, points)[:, None])
         )
         told(pipeline, (torch.stack([box, moved]), [0.9, 0.8]))
-        monkeypatch.setattr(pipeline, "forward", lambda images: wanted)
+        monkeypatch.setattr(pipeline, "forward", lambda images: targets)
         (prediction,) = pipeline.predict_batch(pair)
         return len(prediction)
 
@@ -161,11 +161,11 @@ def test_crops_are_of_labelled_animals_alone() -> None:
     keypoints[1, 0, 1:] = math.nan  # a single keypoint
     boxes[1, 0] = math.nan
     crops = pipeline.gt_crops(replace(batch, keypoints_in_crop=keypoints, boxes_in_crop=boxes))
-    assert crops.owners.tolist() == [0, 1, 1, 1]
+    assert crops.frame_indices.tolist() == [0, 1, 1, 1]
     assert crops.batch.keys == (batch.keys[0], *[batch.keys[1]] * 3)
     assert (~crops.batch.keypoints_in_crop.isnan().any(dim=-1)).sum(dim=-1)[1] == 1
     shown = 64 / crops.frame_to_crop[1, 1, 1]
-    assert shown == pytest.approx(pipeline.min_size * 64 / 96)  # px of the frame, not a point
+    assert shown == pytest.approx(pipeline.settings.min_size * 64 / 96)  # px of the frame, not a point
 
 
 def test_keypoints_beyond_the_edge_of_a_crop_keep_their_place() -> None:
@@ -175,8 +175,8 @@ def test_keypoints_beyond_the_edge_of_a_crop_keep_their_place() -> None:
     keypoints[0, 0, 0, 0] = -60.0  # the animal reaches out of the frame, its box does not
     crops = pipeline.gt_crops(replace(batch, keypoints_in_crop=keypoints))
     assert crops.batch.keypoints_in_crop[0, 0, 0, 0] < 0
-    wanted = pipeline.encode(crops.batch).animals.heatmaps
-    assert wanted[0, 0].max() < 0.5
+    targets = pipeline.encode(crops.batch).animals.heatmaps
+    assert targets[0, 0].max() < 0.5
 
 
 def test_chance_comes_from_the_place_in_the_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +188,7 @@ def test_chance_comes_from_the_place_in_the_run_alone(monkeypatch: pytest.Monkey
         pipeline.training_step(batch, index)
     torch.testing.assert_close(seen[0], seen[1], rtol=0, atol=0, equal_nan=True)
     assert not torch.equal(seen[0].nan_to_num(), seen[2].nan_to_num())
-    pipeline.seed = 5
+    pipeline.settings = replace(pipeline.settings, seed=5)
     pipeline.training_step(batch, 0)
     assert not torch.equal(seen[0].nan_to_num(), seen[3].nan_to_num())
     still = top_down_of(DATA, shift=0.0, scale=0.0)
@@ -218,7 +218,7 @@ def test_missing_labels_do_not_poison_gradients(missing: str) -> None:
         assert not any(gradient.any() for gradient in gradients)
         assert all(torch.equal(value, before[name]) for name, value in pipeline.named_buffers())
         pipeline.validation_step(batch, 0)
-        assert [len(each) for each in pipeline.validated] == [0, 0]
+        assert [len(each) for each in pipeline.val_predictions] == [0, 0]
 
 
 ANIMALS = ("keypoints_in_crop", "visibility", "boxes_in_crop", "areas", "identities")
@@ -242,7 +242,7 @@ def test_the_detector_stays_as_it_is(tmp_path: Path) -> None:
 
 def test_frames_are_independent_of_their_batch() -> None:
     pipeline = top_down_of(DATA, CENTERS).eval()
-    pipeline.threshold = 0.0
+    pipeline.settings = replace(pipeline.settings, threshold=0.0)
     batch = batch_of(pipeline)
     with torch.inference_mode():
         together = pipeline.predict_batch(batch)
@@ -256,29 +256,24 @@ def test_frames_are_independent_of_their_batch() -> None:
 # ------------------------------------------------------------------------------------------------ what cannot be
 
 
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        (
-            {"height": 100},
-            "pipeline.height and pipeline.width: expected multiples of 32, which this backbone needs, got 100",
-        ),
-        ({"width": 0}, "expected multiples of 32"),
-        ({"margin": -0.1}, "pipeline: TopDown refuses its settings: expected 0 or more"),
-        ({"min_size": 0.0}, "wrong is smallest"),
-    ],
-)
-def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        top_down_of(DATA, **settings)
+@pytest.mark.parametrize(("name", "value"), [("margin", -0.1), ("shift", -1.0), ("scale", -0.5), ("min_size", 0.0)])
+def test_negative_amounts_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"pipeline: .*{name}"):
+        top_down_of(DATA, **{name: value})
+
+
+@pytest.mark.parametrize("node", [option("input", "native"), {**INPUT, "height": 100}, {**INPUT, "width": 0}])
+def test_an_input_that_is_no_size_of_crops_is_refused(node: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="input: "):
+        pipeline_of({**top_down_config(), "input": node}, DATA)
 
 
 def test_a_detector_is_needed_and_only_where_it_is_used() -> None:
-    with pytest.raises(ConfigError, match="detector: TopDown needs one"):
+    with pytest.raises(ConfigError, match="detector: TopDown"):
         pipeline_of(top_down_config({}), DATA)
-    with pytest.raises(ConfigError, match="detector: BottomUp looks at whole images"):
+    with pytest.raises(ConfigError, match="detector: BottomUp"):
         pipeline_of(tiny_config(detector=CENTERS), frames_of(2))
-    with pytest.raises(ConfigError, match=r"detector: expected a dlcpose\.detectors\.base\.Detector, got Identity"):
+    with pytest.raises(ConfigError, match="detector: .*Identity"):
         pipeline_of(top_down_config({"_target_": "torch.nn.Identity"}), DATA)
 
 
@@ -291,23 +286,15 @@ def test_of_the_side_heads_those_that_need_only_the_animal_serve() -> None:
         "identity": option("side_head", "identity")["identity"],
     }
     parts = Instantiator()
-    pipeline = build_pipeline(
-        config,
-        parts,
-        build_trunk(config, parts),
-        skeleton=data.skeleton,
-        model_input=Input(multiple_of=32),
-        max_animals=2,
-        individuals=data.individuals,
-        to_train=False,
-    )
+    described = DataDescription(data.skeleton, Input(64, 96, multiple_of=32), 2, data.individuals)
+    pipeline = build_pipeline(config, parts, described)
     assert isinstance(pipeline, TopDown)
     assert list(pipeline.side_heads) == ["identity"]
-    assert pipeline.finds.endswith("without the points of the arena")
+    assert pipeline.summary.endswith("without the unique keypoints")
     batch = batch_of(pipeline, data=data)
     assert pipeline.gt_crops(batch).batch.unique_in_crop.shape[1] == 0
-    wanted = pipeline.encode(pipeline.gt_crops(batch).batch)
-    pipeline.forward = lambda images: wanted  # type: ignore[method-assign]
+    targets = pipeline.encode(pipeline.gt_crops(batch).batch)
+    pipeline.forward = lambda images: targets  # type: ignore[method-assign]
     for prediction, frame in zip(pipeline.predict_in_gt_boxes(batch), data.frames, strict=True):
         np.testing.assert_array_equal(prediction.identities, frame.identities)
         assert prediction.unique_in_image.shape == (0, 2)
@@ -320,19 +307,19 @@ def test_no_two_animals_of_a_frame_are_one_individual() -> None:
         torch.tensor([0.9, 0.8, 0.7, 0.6]),
         identities=torch.tensor([1, 1, 0, -1]),
     )
-    assert _named_once(animals).identities.tolist() == [1, -1, 0, -1]
+    assert _with_unique_identities(animals).identities.tolist() == [1, -1, 0, -1]
 
 
 def test_labels_do_not_help_prediction() -> None:
     """A detector of one's own looks at pixels alone: labelled frames are predicted as unlabelled ones are."""
     pipeline = top_down_of(DATA, CENTERS).eval()
-    pipeline.threshold = 0.0
+    pipeline.settings = replace(pipeline.settings, threshold=0.0)
     sample = DATA[0]
     bare = replace(sample.labels, **{name: getattr(sample.labels, name)[:0] for name in (*LABELS,)})
     with torch.inference_mode():
-        (one,) = pipeline.predict_batch(collate([fit_to_canvas(sample, pipeline.model_input)]))
+        (one,) = pipeline.predict_batch(collate([fit_to_canvas(sample, pipeline.frame_input)]))
         (other,) = pipeline.predict_batch(
-            collate([fit_to_canvas(PoseSample(bare, sample.image), pipeline.model_input)])
+            collate([fit_to_canvas(PoseSample(bare, sample.image), pipeline.frame_input)])
         )
     np.testing.assert_array_equal(one.keypoints_in_image, other.keypoints_in_image)
 
