@@ -1,4 +1,4 @@
-"""Animals cut out, looked at one by one, and put back where they were."""
+"""Top-down: from frames to crops of single animals, and back to the frames."""
 
 import math
 from collections.abc import Callable
@@ -36,14 +36,14 @@ def batch_of(pipeline: TopDown, indices: list[int] | None = None, data: Syntheti
     return collate([fit_to_canvas(data[index], pipeline.frame_input) for index in indices or [0, 1]])
 
 
-def told(pipeline: TopDown, *found: tuple[Tensor, list[float]]) -> None:
-    """Put a detector in that finds this in the frames of the next batch."""
-    each = [Boxes(boxes, torch.tensor(scores)) for boxes, scores in found]
-    pipeline.detector = FixedBoxes(each, pipeline.detector)
+def give_boxes(pipeline: TopDown, *of_frames: tuple[Tensor, list[float]]) -> None:
+    """Replace the detector by one of these boxes and scores in each frame."""
+    detections = [Boxes(boxes, torch.tensor(scores)) for boxes, scores in of_frames]
+    pipeline.detector = FixedBoxes(detections, pipeline.detector)
 
 
 def exact(pipeline: TopDown, batch: PoseBatch) -> Callable[[Tensor], PoseMaps]:
-    """A network that finds in crops just what is targets of the animal whose crop it is."""
+    """A network whose heatmaps are the targets of the ground-truth crops."""
     targets = pipeline.encode(pipeline.gt_crops(batch).batch)
     return lambda images: PoseMaps(HeatmapMaps(targets.animals.heatmaps[: len(images)], None), ())
 
@@ -61,13 +61,13 @@ def test_gt_boxes_and_exact_maps_give_the_labels(frame_input: Input, monkeypatch
         np.testing.assert_allclose(prediction.scores, np.nanmean(np.where(np.isnan(apart), 0, 1), axis=1), atol=0.15)
 
 
-def test_boxes_and_their_scores_come_along(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predictions_carry_boxes_and_their_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = top_down_of(DATA)
     batch = batch_of(pipeline)
     maps = exact(pipeline, batch)
     boxes = pipeline.gt_crops(batch).batch
     gt = pipeline.detector.gt_boxes(batch)
-    told(pipeline, (gt[0], [0.9, 0.8, 0.7]), (gt[1], [0.6, 0.5, 0.4]))
+    give_boxes(pipeline, (gt[0], [0.9, 0.8, 0.7]), (gt[1], [0.6, 0.5, 0.4]))
     monkeypatch.setattr(pipeline, "forward", maps)
     full = boxes.keypoints_in_crop.isnan().any(dim=-1).sum(dim=-1).view(2, 3)
     for index, prediction in enumerate(pipeline.predict_batch(batch)):
@@ -76,28 +76,28 @@ def test_boxes_and_their_scores_come_along(monkeypatch: pytest.MonkeyPatch) -> N
         apart = np.abs(prediction.boxes_in_image[:, None] - gt[index].numpy()).max(axis=-1)  # (M, N)
         order = apart.argmin(axis=1)
         assert apart.min(axis=1).max() < 1e-3
-        certain = np.array([0.9, 0.8, 0.7] if index == 0 else [0.6, 0.5, 0.4])
-        found = 1 - full[index].numpy() / len(DATA.skeleton)
-        np.testing.assert_allclose(prediction.scores, (certain * found)[order], atol=0.15)
+        box_scores = np.array([0.9, 0.8, 0.7] if index == 0 else [0.6, 0.5, 0.4])
+        share = 1 - full[index].numpy() / len(DATA.skeleton)
+        np.testing.assert_allclose(prediction.scores, (box_scores * share)[order], atol=0.15)
 
 
-def test_boxes_that_are_not_sure_enough_are_not_looked_at() -> None:
+def test_boxes_below_the_threshold_are_left_out() -> None:
     pipeline = top_down_of(DATA, threshold=0.5)
     batch = batch_of(pipeline)
     gt = pipeline.detector.gt_boxes(batch)
-    told(pipeline, (gt[0], [0.9, 0.49, 0.1]), (gt[1][:0], []))
+    give_boxes(pipeline, (gt[0], [0.9, 0.49, 0.1]), (gt[1][:0], []))
     first, second = pipeline.predict_batch(batch)
     assert (len(first), len(second)) == (1, 0)
     assert second.keypoints_in_image.shape == (0, len(DATA.skeleton), 2)
 
 
-def test_no_box_anywhere_is_no_accident() -> None:
+def test_frames_without_boxes_have_no_animals() -> None:
     pipeline = top_down_of(DATA)
-    told(pipeline, (torch.zeros(0, 4), []), (torch.zeros(0, 4), []))
+    give_boxes(pipeline, (torch.zeros(0, 4), []), (torch.zeros(0, 4), []))
     assert [len(prediction) for prediction in pipeline.predict_batch(batch_of(pipeline))] == [0, 0]
 
 
-def test_one_animal_in_two_boxes_is_one_and_close_animals_are_two(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pose_nms_keeps_one_of_duplicates_and_both_of_close_animals(monkeypatch: pytest.MonkeyPatch) -> None:
     data = frames_of(1, animals=1, height=96, width=128)
     pipeline = top_down_of(data)
     batch = batch_of(pipeline, [0], data)
@@ -106,7 +106,7 @@ def test_one_animal_in_two_boxes_is_one_and_close_animals_are_two(monkeypatch: p
     side = float((box[2:] - box[:2]).max())
 
     def predicted(shift: float) -> int:
-        """How many are left of two animals, the second `shift` lengths to the right of the first."""
+        """Predictions for two animals, the second `shift` lengths to the right of the first."""
         displacement = torch.tensor([shift * side, 0.0])
         moved = box + displacement.repeat(2)
         pair = replace(
@@ -121,7 +121,7 @@ def test_one_animal_in_two_boxes_is_one_and_close_animals_are_two(monkeypatch: p
         targets = pipeline.encode(
             replace(crops.batch, keypoints_in_crop=transform_points(crops.frame_to_crop, points)[:, None])
         )
-        told(pipeline, (torch.stack([box, moved]), [0.9, 0.8]))
+        give_boxes(pipeline, (torch.stack([box, moved]), [0.9, 0.8]))
         monkeypatch.setattr(pipeline, "forward", lambda images: targets)
         (prediction,) = pipeline.predict_batch(pair)
         return len(prediction)
@@ -134,8 +134,8 @@ def test_one_animal_in_two_boxes_is_one_and_close_animals_are_two(monkeypatch: p
 # ------------------------------------------------------------------------------------------------ training
 
 
-def test_labels_and_pixels_of_a_crop_belong_together() -> None:
-    """The brightest pixel of a frame stands at the keypoint, and at the keypoint's place in the crop."""
+def test_labels_and_pixels_of_a_crop_agree() -> None:
+    """The brightest pixel of a frame lies at the keypoint, and at the keypoint of the crop."""
     pipeline = top_down_of(DATA)
     batch = batch_of(pipeline, [0])
     batch.images[:] = 0
@@ -152,7 +152,7 @@ def test_labels_and_pixels_of_a_crop_belong_together() -> None:
     assert (brightest - place).abs().max() <= 0.5 * magnified + 1  # the label itself is not a whole number
 
 
-def test_crops_are_of_labelled_animals_alone() -> None:
+def test_crops_are_of_labelled_animals_only() -> None:
     pipeline = top_down_of(DATA)
     batch = batch_of(pipeline)
     keypoints, boxes = batch.keypoints_in_crop.clone(), batch.boxes_in_crop.clone()
@@ -168,7 +168,7 @@ def test_crops_are_of_labelled_animals_alone() -> None:
     assert shown == pytest.approx(pipeline.settings.min_size * 64 / 96)  # px of the frame, not a point
 
 
-def test_keypoints_beyond_the_edge_of_a_crop_keep_their_place() -> None:
+def test_keypoints_outside_a_crop_keep_their_position() -> None:
     pipeline = top_down_of(DATA)
     batch = batch_of(pipeline, [0])
     keypoints = batch.keypoints_in_crop.clone()
@@ -179,7 +179,7 @@ def test_keypoints_beyond_the_edge_of_a_crop_keep_their_place() -> None:
     assert targets[0, 0].max() < 0.5
 
 
-def test_chance_comes_from_the_place_in_the_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_numbers_come_from_the_place_in_the_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = top_down_of(DATA)
     batch, seen = batch_of(pipeline), []
     monkeypatch.setattr(pipeline, "_step", lambda crops, split: (seen.append(crops.keypoints_in_crop), None))
@@ -213,7 +213,7 @@ def test_missing_labels_do_not_poison_gradients(missing: str) -> None:
     gradients = [weight.grad for weight in pipeline.parameters() if weight.grad is not None]
     assert gradients
     assert all(gradient.isfinite().all() for gradient in gradients)
-    if missing != "some":  # nobody to learn from: nothing is learned
+    if missing != "some":  # no targets, no gradient
         assert float(loss) == 0
         assert not any(gradient.any() for gradient in gradients)
         assert all(torch.equal(value, before[name]) for name, value in pipeline.named_buffers())
@@ -224,7 +224,7 @@ def test_missing_labels_do_not_poison_gradients(missing: str) -> None:
 ANIMALS = ("keypoints_in_crop", "visibility", "boxes_in_crop", "areas", "identities")
 
 
-def test_the_detector_stays_as_it_is(tmp_path: Path) -> None:
+def test_the_detector_is_not_trained(tmp_path: Path) -> None:
     config = top_down_config(CENTERS)
     pipeline, module = run_of(config, DATA)
     before = {name: value.clone() for name, value in pipeline.state_dict().items()}
@@ -268,7 +268,7 @@ def test_an_input_that_is_no_size_of_crops_is_refused(node: dict[str, Any]) -> N
         pipeline_of({**top_down_config(), "input": node}, DATA)
 
 
-def test_a_detector_is_needed_and_only_where_it_is_used() -> None:
+def test_a_detector_is_required_by_top_down_models_only() -> None:
     with pytest.raises(ConfigError, match="detector: TopDown"):
         pipeline_of(top_down_config({}), DATA)
     with pytest.raises(ConfigError, match="detector: BottomUp"):
@@ -277,8 +277,8 @@ def test_a_detector_is_needed_and_only_where_it_is_used() -> None:
         pipeline_of(top_down_config({"_target_": "torch.nn.Identity"}), DATA)
 
 
-def test_of_the_side_heads_those_that_need_only_the_animal_serve() -> None:
-    """Who an animal is can be read off its crop; the points of the arena cannot."""
+def test_side_heads_of_the_animal_are_built_and_those_of_the_arena_are_not() -> None:
+    """A crop shows an animal's identity, but not the unique keypoints."""
     data = frames_of(2, animals=2, unique_points=2, identity_marks=True)
     config = top_down_config()
     config["side_head"] = {
@@ -300,7 +300,7 @@ def test_of_the_side_heads_those_that_need_only_the_animal_serve() -> None:
         assert prediction.unique_in_image.shape == (0, 2)
 
 
-def test_no_two_animals_of_a_frame_are_one_individual() -> None:
+def test_no_two_animals_of_a_frame_have_one_identity() -> None:
     animals = PoseInstances.from_keypoints(
         torch.zeros(4, 2, 2),
         torch.ones(4, 2),
@@ -311,7 +311,7 @@ def test_no_two_animals_of_a_frame_are_one_individual() -> None:
 
 
 def test_labels_do_not_help_prediction() -> None:
-    """A detector of one's own looks at pixels alone: labelled frames are predicted as unlabelled ones are."""
+    """A trained detector sees only pixels: labelled frames are predicted as unlabelled ones are."""
     pipeline = top_down_of(DATA, CENTERS).eval()
     pipeline.settings = replace(pipeline.settings, threshold=0.0)
     sample = DATA[0]
@@ -327,7 +327,7 @@ def test_labels_do_not_help_prediction() -> None:
 LABELS = ("keypoints_in_image", "visibility", "boxes_in_image", "areas", "identities")
 
 
-def test_it_learns_the_animals_of_two_frames_by_heart() -> None:
+def test_it_overfits_two_frames() -> None:
     pipeline = top_down_of(DATA, shift=0.05, scale=0.1).train()
     batch = batch_of(pipeline)
     optimizer = torch.optim.AdamW(pipeline.parameters(), lr=2e-3)
@@ -356,7 +356,9 @@ def test_a_resumed_run_goes_on_with_the_same_numbers(tmp_path: Path) -> None:
     states = []
     for resumed in (None, tmp_path / "first.ckpt"):
         pipeline, module = run_of(top_down_config(CENTERS), DATA)
-        torch.manual_seed(0 if resumed is None else 1)  # what was drawn before the run was killed does not come back
+        torch.manual_seed(
+            0 if resumed is None else 1
+        )  # random numbers drawn before the run was killed do not come back
         callbacks = [AfterTheFirstEpoch()] if resumed is None else []
         trainer = trainer_of(tmp_path, max_epochs=2, callbacks=callbacks)
         trainer.fit(pipeline, datamodule=module, ckpt_path=resumed, weights_only=True)
