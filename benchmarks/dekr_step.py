@@ -22,11 +22,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import deform_conv2d
 
-from dlcpose.build import Instantiator, build_pipeline, build_trunk
+from dlcpose.build import build_pipeline
 from dlcpose.config.compose import compose
+from dlcpose.instantiate import Instantiator
 from dlcpose.layers.adaptive_conv import TAPS, AdaptiveConvBlock
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.training.libraries import quiet_libraries
@@ -72,15 +74,8 @@ def pipeline_of(model: str, keypoints: int, size: int) -> PoseEstimator:
     """A fresh model whose taps have begun to move, as after some training."""
     config, instantiate = compose([f"model={model}"]), Instantiator()
     torch.manual_seed(0)
-    pipeline = build_pipeline(
-        config,
-        instantiate,
-        build_trunk(config, instantiate),
-        skeleton=Skeleton(tuple(f"keypoint_{number}" for number in range(keypoints))),
-        model_input=Input(size, size),
-        max_animals=ANIMALS,
-        to_train=False,
-    )
+    skeleton = Skeleton(tuple(f"keypoint_{number}" for number in range(keypoints)))
+    pipeline = build_pipeline(config, instantiate, DataDescription(skeleton, Input(size, size), ANIMALS))
     for block in pipeline.head.modules():
         if isinstance(block, AdaptiveConvBlock):
             nn.init.normal_(block.motion.weight, std=0.01)
@@ -117,7 +112,7 @@ def batch_of(images: int, keypoints: int, size: int) -> PoseBatch:
 
 def lost(pipeline: PoseEstimator, batch: PoseBatch) -> tuple[Tensor, Tensor]:
     """The loss of a batch, and the ways that were found."""
-    batch = pipeline.normalised(batch)
+    batch = pipeline.normalized(batch)
     maps = pipeline(batch.images)
     losses = pipeline.losses(maps, pipeline.encode(batch))
     return torch.stack(list(losses.values())).sum(), maps.animals.displacements

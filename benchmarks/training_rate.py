@@ -16,10 +16,12 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, Trainer
 
-from dlcpose.build import Instantiator, build_input, build_pipeline, build_trunk
+from dlcpose.build import build_input, build_pipeline, build_trunk
 from dlcpose.config.compose import compose
+from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.data_description import DataDescription
 from dlcpose.training.libraries import quiet_libraries
 from dlcpose.training.trainer import fastest_precision
 
@@ -96,14 +98,14 @@ def main() -> None:
     data = instantiate(config["dataset"], "dataset")
     split = instantiate(config["split"], "split")(data)
     model_input = build_input(config, instantiate, trunk, [(frame.height, frame.width) for frame in data.frames])
-    shared = {"skeleton": data.skeleton, "model_input": model_input, "max_animals": data.max_animals}
-    pipeline = build_pipeline(config, instantiate, trunk, **shared, to_train=True)
+    described = DataDescription(data.skeleton, model_input, data.max_animals)
+    pipeline = build_pipeline(config, instantiate, described, trunk=trunk, to_train=True)
     transform = instantiate(config["augmentation"], "augmentation")
-    datamodule = instantiate(config["datamodule"], "datamodule")(data, split, model_input, transform)
+    datamodule = instantiate(config["datamodule"], "datamodule")(data, split, pipeline.frame_input, transform)
     precision = fastest_precision(config["trainer"]["accelerator"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
     pipeline = pipeline.to(device, memory_format=torch.channels_last)
-    ready = pipeline.normalised(next(iter(datamodule.train_dataloader())).to(device)).images
+    ready = pipeline.normalized(next(iter(datamodule.train_dataloader())).to(device)).images
     autocast = torch.autocast(device, torch.bfloat16, enabled="bf16" in precision)
     print(f"{pipeline.__class__.__name__} of {tuple(ready.shape)} images, {precision}, {datamodule.workers} workers")
     shares = []

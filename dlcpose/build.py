@@ -1,4 +1,4 @@
-"""From a config to the parts of a model and their pipeline."""
+"""From a config to a model: its components are instantiated, checked against each other, and assembled."""
 
 import functools
 import inspect
@@ -8,8 +8,10 @@ from typing import Any
 
 from dlcpose.detectors.base import Detector
 from dlcpose.heads.base import Head
-from dlcpose.instantiate import Instantiator, complete, facts_for, parameters_of
+from dlcpose.instantiate import Instantiator, complete, facts_for
 from dlcpose.pipelines.base import PoseModule
+from dlcpose.pipelines.components import Components
+from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
@@ -21,19 +23,19 @@ class SeveralAnimalsError(ConfigError):
 
 @dataclass(frozen=True)
 class Trunk:
-    """The parts that need to know nothing of the data: built first, so that what cannot fit fails before data is read.
+    """The components that need to know nothing of the data: built first, so that what cannot fit fails before data is read.
 
-    Both are None for a pipeline that is made of neither.
+    Both are None for a model that is made of neither.
     """
 
-    backbone: Any
-    neck: Any
+    backbone: Any = None
+    neck: Any = None
 
 
 def build_trunk(config: Mapping[str, Any], instantiate: Instantiator) -> Trunk:
-    """Backbone and neck of a config. Raises ConfigError where the neck asks for what the backbone does not have."""
-    if "backbone" not in parameters_of(instantiate(config["pipeline"], "pipeline")):
-        return Trunk(None, None)
+    """Backbone and neck of a config. Raises ConfigError where the neck needs what the backbone does not have."""
+    if "backbone" not in _module_class(instantiate(config["pipeline"], "pipeline")).groups:
+        return Trunk()
     backbone = instantiate(config["backbone"], "backbone")
     neck = complete(
         instantiate(config["neck"], "neck"), "neck", in_channels=backbone.channels, strides=backbone.strides
@@ -41,100 +43,112 @@ def build_trunk(config: Mapping[str, Any], instantiate: Instantiator) -> Trunk:
     return Trunk(backbone, neck)
 
 
-def build_pipeline(
-    config: Mapping[str, Any],
-    instantiate: Instantiator,
-    trunk: Trunk,
-    *,
-    skeleton: Skeleton,
-    model_input: Input,
-    max_animals: int,
-    individuals: Sequence[str] = (),
-    to_train: bool,
-) -> PoseModule:
-    """The pipeline of a config for one skeleton. Raises ConfigError where the head cannot serve the data's animals.
-
-    individuals: names of the animals where each is the same one from frame to frame, else none.
-    """
-    late_pipeline = instantiate(config["pipeline"], "pipeline")
-    kind = _kind_of(late_pipeline)
-    made: dict[str, Any] = {"skeleton": skeleton, "model_input": model_input}
-    if "head" in parameters_of(late_pipeline):
-        canvas = kind.head_canvas(model_input, _settings_of(late_pipeline))
-        known = {"individuals": tuple(individuals), "canvas": canvas}
-        made |= _build_heads(config, instantiate, trunk, kind, skeleton=skeleton, max_animals=max_animals, known=known)
-        made |= _build_conditioning(config, instantiate, trunk, late_pipeline, {"skeleton": skeleton, "canvas": canvas})
-    made |= _build_detector(config, instantiate, late_pipeline, skeleton)
-    if to_train:
-        # They are completed when training begins; what they refuse then is a mistake in the config all the same.
-        for name in ("optimizer", "scheduler"):
-            made[name] = functools.partial(complete, instantiate(config[name], name), name)
-        made["metrics"] = instantiate(config["metric"], "metric")
-        for name in ("head", "detector"):
-            _check_room(made.get(name), name, max_animals)
-    built: PoseModule = complete(late_pipeline, "pipeline", **made)
+def build_input(
+    config: Mapping[str, Any], instantiate: Instantiator, trunk: Trunk, image_sizes: Sequence[tuple[int, int]]
+) -> Input:
+    """The input of a config for a backbone and images of these (height, width)."""
+    late_input = instantiate(config["input"], "input")
+    multiple_of = 1 if trunk.backbone is None else trunk.backbone.size_divisor
+    built: Input = complete(late_input, "input", image_sizes=image_sizes, multiple_of=multiple_of)
     return built
 
 
-def _build_heads(
+def build_pipeline(
     config: Mapping[str, Any],
     instantiate: Instantiator,
-    trunk: Trunk,
-    kind: type[PoseModule],
+    data: DataDescription,
     *,
-    skeleton: Skeleton,
-    max_animals: int,
-    known: Mapping[str, Any],
+    trunk: Trunk | None = None,
+    to_train: bool = False,
+) -> PoseModule:
+    """The model of a config for the data that it will see.
+
+    trunk: its backbone and neck where they are built already. to_train: whether it gets an optimizer and metrics.
+    Raises ConfigError where components are missing, superfluous or do not fit each other, SeveralAnimalsError where the
+    head cannot serve the data's animals.
+    """
+    late_module = instantiate(config["pipeline"], "pipeline")
+    kind = _module_class(late_module)
+    components: dict[str, Any] = {}
+    if "head" in kind.groups:
+        trunk = trunk or build_trunk(config, instantiate)
+        components |= _build_heads(config, instantiate, kind, trunk, data)
+        components |= _build_conditioning(config, instantiate, kind, trunk, data)
+    if _is_part_of("detector", config, kind):
+        components["detector"] = _build_detector(config["detector"], instantiate, data.skeleton)
+    if to_train:
+        # They are completed when training begins; what they refuse then is a mistake in the config all the same.
+        for name in ("optimizer", "scheduler"):
+            components[name] = functools.partial(complete, instantiate(config[name], name), name)
+        components["metrics"] = instantiate(config["metric"], "metric")
+        for name in ("head", "detector"):
+            _check_max_animals(components.get(name), name, data.max_animals)
+    assembled = Components(skeleton=data.skeleton, model_input=data.model_input, **components)
+    module: PoseModule = complete(late_module, "pipeline", assembled)
+    return module
+
+
+def build_from_description(described: Mapping[str, Any], instantiate: Instantiator) -> PoseModule:
+    """The model that a checkpoint describes, without its weights.
+
+    described: config, skeleton, input, individuals, max_animals and identified, as a checkpoint has them; the config as
+    plain values. Raises ConfigError where something is missing, or may not be built from a file.
+    """
+    instantiate = instantiate.of_file("detector.checkpoint")  # which may be somebody else's
+    try:
+        data = DataDescription(
+            skeleton=Skeleton.from_dict(described["skeleton"]),
+            model_input=Input.from_dict(described["input"]),
+            max_animals=described["max_animals"],
+            individuals=tuple(described["individuals"]) if described["identified"] else (),
+        )
+        return build_pipeline(described["config"], instantiate, data)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"detector.bottom_up: the description of a model is incomplete ({type(error).__name__}: {error}). It is filled "
+            "in from detector.checkpoint; leave it out."
+        ) from error
+
+
+def _build_heads(
+    config: Mapping[str, Any], instantiate: Instantiator, kind: type[PoseModule], trunk: Trunk, data: DataDescription
 ) -> dict[str, Any]:
-    """What a pipeline of poses is made of: backbone, neck, head and side heads."""
-    # Where the head is shown one animal at a time, nobody sees the arena.
-    seen = replace(skeleton, unique=(), unique_pairs=()) if kind.one_animal_per_crop else skeleton
-    facts = {"in_channels": trunk.neck.out_channels, "stride": trunk.neck.stride, "skeleton": seen, **known}
+    """Backbone, neck, head and side heads."""
+    # No crop of one animal is sure to show the unique keypoints.
+    skeleton = replace(data.skeleton, unique=(), unique_pairs=()) if kind.one_animal_per_crop else data.skeleton
+    facts = {
+        "in_channels": trunk.neck.out_channels,
+        "stride": trunk.neck.stride,
+        "skeleton": skeleton,
+        "individuals": data.individuals,
+        "canvas": data.model_input.canvas,
+    }
     late_head = instantiate(config["head"], "head")
     head = complete(late_head, "head", **facts_for(late_head, facts))
-    _check_head(head, max_animals, kind)
+    _check_head(head, data.max_animals, kind)
     side_heads = {}
     for name, late in instantiate(config.get("side_head") or {}, "side_head").items():
-        if (beside := complete(late, f"side_head.{name}", **facts_for(late, facts))) is not None:
-            side_heads[name] = beside
+        if (side_head := complete(late, f"side_head.{name}", **facts_for(late, facts))) is not None:
+            side_heads[name] = side_head
     return {"backbone": trunk.backbone, "neck": trunk.neck, "head": head, "side_heads": side_heads}
 
 
 def _build_conditioning(
-    config: Mapping[str, Any], instantiate: Instantiator, trunk: Trunk, late_pipeline: Any, known: Mapping[str, Any]
+    config: Mapping[str, Any], instantiate: Instantiator, kind: type[PoseModule], trunk: Trunk, data: DataDescription
 ) -> dict[str, Any]:
-    """What a pipeline with conditions is made of besides. Raises ConfigError where something is missing, or would be idle."""
+    """Fusion and condition source of a conditional model."""
+    facts = {"skeleton": data.skeleton, "canvas": data.model_input.canvas, "backbone": trunk.backbone}
     built = {}
-    for name, needed in (("fusion", "fusion=prenet"), ("condition", "condition=generated")):
-        described, is_asked = config.get(name) or {}, name in parameters_of(late_pipeline)
-        if bool(described) != is_asked:
-            has, take = ("has no use for one", f"{name}=none") if described else ("needs one", needed)
-            raise ConfigError(
-                f"{name}: {_kind_of(late_pipeline).__name__} {has}. Take {take}"
-                f"{', or pipeline=conditional_top_down' if described else ''}."
-            )
-        if is_asked:
-            late = instantiate(described, name)
-            built[name] = complete(late, name, **facts_for(late, {**known, "backbone": trunk.backbone}))
+    for name in ("fusion", "condition"):
+        if _is_part_of(name, config, kind):
+            late = instantiate(config[name], name)
+            built[name] = complete(late, name, **facts_for(late, facts))
     return built
 
 
-def _build_detector(
-    config: Mapping[str, Any], instantiate: Instantiator, late_pipeline: Any, skeleton: Skeleton
-) -> dict[str, Any]:
-    """The detector, for a pipeline that has one. Raises ConfigError where one is missing, or would have nothing to do."""
-    described, kind = config.get("detector") or {}, _kind_of(late_pipeline).__name__
-    if "detector" not in parameters_of(late_pipeline):
-        if described:
-            raise ConfigError(
-                f"detector: {kind} looks at whole images and has no use for a detector. "
-                "Take detector=none, or pipeline=top_down."
-            )
-        return {}
-    if not described:
-        raise ConfigError(f"detector: {kind} needs one. Choose detector=centernet, or another of conf/detector.")
+def _build_detector(described: Mapping[str, Any], instantiate: Instantiator, skeleton: Skeleton) -> Detector:
     detector = instantiate({name: node for name, node in described.items() if name != "bottom_up"}, "detector")
-    if isinstance(detector, functools.partial):  # one that asks for facts
+    if isinstance(detector, functools.partial):  # one that requests facts
         bottom_up = build_from_description(described["bottom_up"], instantiate) if described.get("bottom_up") else None
         facts = {"skeleton": skeleton, "bottom_up": bottom_up}
         detector = complete(detector, "detector", **facts_for(detector, facts))
@@ -142,76 +156,55 @@ def _build_detector(
         raise ConfigError(
             f"detector: expected a dlcpose.detectors.base.Detector, got {type(detector).__name__}. Derive it from Detector."
         )
-    return {"detector": detector}
+    return detector
 
 
-def build_from_description(described: Mapping[str, Any], instantiate: Instantiator) -> PoseModule:
-    """The pipeline that a checkpoint describes, with weights that are to be replaced by its own.
-
-    described: config, skeleton, input, individuals, max_animals and identified, as a checkpoint has them; the config as
-    plain values. Raises ConfigError where something is missing.
-    """
-    instantiate = instantiate.of_file("detector.checkpoint")  # which may be somebody else's
-    try:
-        config, skeleton = described["config"], Skeleton.from_dict(described["skeleton"])
-        return build_pipeline(
-            config,
-            instantiate,
-            build_trunk(config, instantiate),
-            skeleton=skeleton,
-            model_input=Input.from_dict(described["input"]),
-            max_animals=described["max_animals"],
-            individuals=described["individuals"] if described["identified"] else (),
-            to_train=False,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"detector.bottom_up: what it says of a model is incomplete ({type(error).__name__}: {error}). It is filled in "
-            "from detector.checkpoint; leave it out."
-        ) from error
+# Of groups that only some models are made of: what to take where it is missing, and the pipeline that has it.
+OPTIONAL_GROUPS = {
+    "fusion": ("fusion=prenet", "conditional_top_down"),
+    "condition": ("condition=generated", "conditional_top_down"),
+    "detector": ("detector=centernet, or another of conf/detector", "top_down"),
+}
 
 
-def _kind_of(late_pipeline: Any) -> type[PoseModule]:
-    kind = late_pipeline.func if isinstance(late_pipeline, functools.partial) else None
+def _is_part_of(group: str, config: Mapping[str, Any], kind: type[PoseModule]) -> bool:
+    """Whether a model has a component of a group. Raises ConfigError where it is missing, or would not be used."""
+    is_given, is_needed = bool(config.get(group)), group in kind.groups
+    if is_given == is_needed:
+        return is_needed
+    suggestion, pipeline = OPTIONAL_GROUPS[group]
+    if is_needed:
+        raise ConfigError(f"{group}: {kind.__name__} needs one. Take {suggestion}.")
+    raise ConfigError(f"{group}: {kind.__name__} has no use for one. Take {group}=none, or pipeline={pipeline}.")
+
+
+def _module_class(late_module: Any) -> type[PoseModule]:
+    kind = late_module.func if isinstance(late_module, functools.partial) else None
     if not (inspect.isclass(kind) and issubclass(kind, PoseModule)):
         raise ConfigError(
-            "pipeline: expected a dlcpose.pipelines.base.Pipeline with `_partial_: true`. Derive it from Pipeline."
+            "pipeline: expected a dlcpose.pipelines.base.PoseModule with `_partial_: true`. Derive it from PoseModule."
         )
     return kind
 
 
-def _settings_of(late: Any) -> dict[str, Any]:
-    return dict(late.keywords)
-
-
-def build_input(
-    config: Mapping[str, Any], instantiate: Instantiator, trunk: Trunk, image_sizes: Sequence[tuple[int, int]]
-) -> Input:
-    """The input that a config makes for a backbone and images of these (height, width)."""
-    late_input = instantiate(config["input"], "input")
-    multiple_of = 1 if trunk.backbone is None else trunk.backbone.size_divisor
-    built: Input = complete(late_input, "input", image_sizes=image_sizes, multiple_of=multiple_of)
-    return built
-
-
-def _check_room(part: Any, where: str, max_animals: int) -> None:
-    room = getattr(part, "max_animals", None)
-    if room is not None and room < max_animals:
+def _check_max_animals(part: Any, where: str, max_animals: int) -> None:
+    limit = getattr(part, "max_animals", None)
+    if limit is not None and limit < max_animals:
         raise ConfigError(
-            f"{where}.max_animals={room}: the data has up to {max_animals} animals in an image, of which {room} would be "
-            f"found at most. Take {where}.max_animals={max_animals}."
+            f"{where}.max_animals={limit}: the data has up to {max_animals} animals in an image, of which at most {limit} "
+            f"would be predicted. Take {where}.max_animals={max_animals}."
         )
 
 
-def _check_head(head: Any, max_animals: int, pipeline: type[PoseModule]) -> None:
+def _check_head(head: Any, max_animals: int, kind: type[PoseModule]) -> None:
     if not isinstance(head, Head):
         raise ConfigError(f"head: expected a dlcpose.heads.base.Head, got {type(head).__name__}. Derive it from Head.")
-    if pipeline.one_animal_per_crop and head.multi_animal:
+    if kind.one_animal_per_crop and head.multi_animal:
         raise ConfigError(
-            f"head: {type(head).__name__} looks for several animals, {pipeline.__name__} shows it one at a time. "
+            f"head: {type(head).__name__} predicts several animals, {kind.__name__} shows it one at a time. "
             "Choose head=heatmap, or pipeline=bottom_up."
         )
-    if max_animals > 1 and not (head.multi_animal or pipeline.one_animal_per_crop):
+    if max_animals > 1 and not (head.multi_animal or kind.one_animal_per_crop):
         raise SeveralAnimalsError(
-            f"head: {type(head).__name__} finds one animal, the data has up to {max_animals} in an image."
+            f"head: {type(head).__name__} predicts one animal, the data has up to {max_animals} in an image."
         )

@@ -11,12 +11,13 @@ import torch
 import yaml
 from torch import Tensor
 
-from dlcpose.build import build_pipeline, build_trunk
+from dlcpose.build import build_pipeline
 from dlcpose.heads.base import Head
 from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseModule
 from dlcpose.side_heads.base import SideHead
 from dlcpose.structures.checkpoint_file import read_checkpoint_file
+from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.errors import CheckpointError, DlcposeError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
@@ -41,6 +42,12 @@ class Description:
     individuals: tuple[str, ...]
     max_animals: int
     has_identities: bool = False
+
+    @property
+    def data(self) -> DataDescription:
+        """What a model is built for."""
+        individuals = self.individuals if self.has_identities else ()
+        return DataDescription(self.skeleton, self.model_input, self.max_animals, individuals)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values that load with `weights_only=True`; the config as text, since objects in it would not."""
@@ -156,18 +163,8 @@ def restore(checkpoint: Checkpoint, instantiate: Instantiator, detector: Mapping
 
 def _built(checkpoint: Checkpoint, config: Mapping[str, Any], instantiate: Instantiator) -> PoseModule:
     """The pipeline that a checkpoint describes. Raises CheckpointError where that cannot be built at all."""
-    description = checkpoint.description
     try:
-        return build_pipeline(
-            config,
-            instantiate,
-            build_trunk(config, instantiate),
-            skeleton=description.skeleton,
-            model_input=description.model_input,
-            max_animals=description.max_animals,
-            individuals=description.individuals if description.has_identities else (),
-            to_train=False,
-        )
+        return build_pipeline(config, instantiate, checkpoint.description.data)
     except DlcposeError:
         raise
     except Exception as error:  # a part is missing, or of no use to the others: a constructor says so in its own way

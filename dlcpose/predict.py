@@ -61,32 +61,32 @@ class Predictor:
     def _refuse_unlabelled(self) -> None:
         if self.pipeline.needs_labels:
             raise ConfigError(
-                "This model has no detector of its own (detector=ground_truth): it looks where animals are labelled, and "
-                "plain images have no labels. Evaluate it with evaluate.py, or train with detector=centernet. A conditioned "
-                "model (detector=perturbed_pose_boxes) predicts with another's poses: load(..., conditions=best.ckpt of that)."
+                "This model has no detector of its own (detector=ground_truth): it predicts where animals are labelled, and "
+                "plain images have no labels. Evaluate it with evaluate.py, or train with detector=centernet. A conditional "
+                "model (detector=perturbed_pose_boxes) needs another's poses: load(..., conditions=best.ckpt of that)."
             )
 
     def follow(self, images: Iterable[Image | str | Path], **settings: Any) -> Iterator[TrackedFrame]:
-        """Poses in the frames of one video, in order, each animal with the number of its track.
+        """Poses in the frames of one video, in order, each animal with the id of its track.
 
-        Each frame's animals are asked for where they were in the frame before; new ones come from the model behind the
-        conditions. settings: of `pipelines.following.Follower`: lost_after, min_score, search_every, ...
-        Raises ConfigError for a model without conditions.
+        The poses of each frame are the conditions of the next; new animals come from the model behind the conditions.
+        settings: of `tracking.ctd_tracker.CtdTracker`: max_lost, min_score, detect_every, ...
+        Raises ConfigError for a model that takes no pose conditions.
         """
         if not isinstance(self.pipeline, ConditionalTopDown):
             raise ConfigError(
-                f"follow: {type(self.pipeline).__name__} asks for nobody in particular, so it cannot ask for an animal of "
-                "the frame before. Take a checkpoint of one of the models ctd_*."
+                f"follow: {type(self.pipeline).__name__} takes no pose conditions, so it cannot be conditioned on the frame "
+                "before. Take a checkpoint of one of the models ctd_*."
             )
         self._refuse_unlabelled()
-        return self._followed(images, CtdTracker(self.pipeline, **settings))
+        return self._tracked_frames(images, CtdTracker(self.pipeline, **settings))
 
-    def _followed(self, images: Iterable[Image | str | Path], follower: CtdTracker) -> Iterator[TrackedFrame]:
+    def _tracked_frames(self, images: Iterable[Image | str | Path], tracker: CtdTracker) -> Iterator[TrackedFrame]:
         for number, image in enumerate(images):
             key, pixels = _named(number, image)
             with torch.inference_mode():
-                followed = follower.step(self._batch_of([self._unlabelled(key, pixels)]))
-            yield followed
+                tracked = tracker.step(self._batch_of([self._unlabelled(key, pixels)]))
+            yield tracked
 
     def stream_labelled(
         self,
@@ -119,7 +119,7 @@ class Predictor:
         return predictions
 
     def _batch_of(self, samples: Sequence[PoseSample]) -> PoseBatch:
-        return collate([fit_to_canvas(sample, self.pipeline.model_input) for sample in samples]).to(self.device)
+        return collate([fit_to_canvas(sample, self.pipeline.frame_input) for sample in samples]).to(self.device)
 
 
 def load(
@@ -133,7 +133,7 @@ def load(
     """The model of a checkpoint, ready to predict.
 
     device: "cpu", "cuda", ..., or None for a GPU where there is one. trust: packages of your own that it was made of.
-    conditions: for a conditioned model, the checkpoint whose poses it is asked by, or a json file of predictions.
+    conditions: for a conditional model, the checkpoint whose poses it is conditioned on, or a json file of predictions.
     detector: the config of one to take instead of the checkpoint's own.
     Raises CheckpointError when the file is not a checkpoint of dlcpose, ConfigError for a device that is not there.
     """
@@ -152,12 +152,12 @@ def _conditions_from(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
     config = checkpoint.description.config
     if not config.get("condition"):
         raise ConfigError(
-            f"{checkpoint.path}: conditions are for conditioned models, this one asks for nobody in particular. "
+            f"{checkpoint.path}: conditions are for conditional models, this one takes no pose conditions. "
             "Leave them out, or train one of the models ctd_*."
         )
     kind = "predictions" if path.suffix == ".json" else "checkpoint"
     return {
-        "_target_": "dlcpose.detectors.pose_boxes.conditions",
+        "_target_": "dlcpose.detectors.pose_boxes.pose_detector",
         "_partial_": True,
         "boxes": config["detector"]["boxes"],
         **{"checkpoint": None, "predictions": None, "bottom_up": None, kind: str(path)},
@@ -177,4 +177,4 @@ def _no_labels(key: str, image: Image, skeleton: Skeleton) -> FrameLabels:
 
 def _unlike(first: Image, second: Image, pipeline: PoseModule) -> bool:
     """Whether two images come to canvases of unlike size: padding one to the other's would change what it gives."""
-    return pipeline.model_input.canvas is None and first.shape != second.shape
+    return pipeline.frame_input.canvas is None and first.shape != second.shape

@@ -1,4 +1,4 @@
-"""A DeepLabCut project in Python: its frames, its split, and a torch data set of them."""
+"""A DeepLabCut project in Python: its labelled frames, their split, and a torch Dataset of each set."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -12,6 +12,7 @@ from dlcpose.datasets import splits
 from dlcpose.datasets.crops import augment, keep_keypoints, whole
 from dlcpose.datasets.deeplabcut import DeepLabCutFrames
 from dlcpose.exporters.coco import coco_labels
+from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.sample import FrameLabels, PoseCrop
 from dlcpose.structures.skeleton import Skeleton
@@ -26,7 +27,7 @@ SETS = ("train", "val", "test")
 
 
 class Project:
-    """A DeepLabCut project: `proj_root` is the folder with config.yaml. Nothing in it is changed.
+    """A DeepLabCut project, which is only read: `proj_root` is the folder with config.yaml.
 
     Raises DataError when the project cannot be read.
     """
@@ -38,7 +39,7 @@ class Project:
 
     @property
     def skeleton(self) -> Skeleton:
-        """Keypoints, limbs and left/right pairs."""
+        """Keypoints, edges and left/right pairs."""
         return self.data.skeleton
 
     @property
@@ -53,17 +54,17 @@ class Project:
 
     @property
     def split(self) -> Split:
-        """The last split that was asked for; the default one if none was."""
+        """The last split that train_test_split made; if there is none, the default one."""
         return self._split or self.train_test_split()
 
     def train_test_split(
         self, train_fraction: float = 0.8, *, by: str = "block", val_fraction: float = 0.0, seed: int = 0
     ) -> Split:
-        """Frames to train on and to test with, remembered for `to_coco` and `PoseDataset`.
+        """A new split of the frames, kept for `to_coco` and `PoseDataset`.
 
-        train_fraction: what is not for test. val_fraction: of all frames, taken out of the train part.
-        by: block (the end of each video is for test), video (whole videos), random, or stored (the project's own
-        shuffle; train_fraction does not count then, val_fraction is one of its train part).
+        train_fraction: of all frames, those not in the test set. val_fraction: of all frames, taken from the train set.
+        by: block (the end of each video is the test set), video (whole videos), random, or stored (the project's own
+        shuffle; train_fraction has no effect then, and val_fraction is a share of its train set).
         Raises ConfigError for another `by` or fractions that leave nothing, DataError for a set that comes out empty.
         """
         if by == "stored":
@@ -76,22 +77,18 @@ class Project:
         return self._split
 
     def to_coco(self, path: str | Path | None = None, *, split: str | None = None) -> dict[str, Any]:
-        """The labels in COCO's format, file names relative to the project; written to `path` where one is given.
+        """The labels in COCO format, with file names relative to the project; also written to `path` where one is given.
 
         split: only the frames of "train", "val" or "test".
         """
         indices = range(len(self.data)) if split is None else self.indices(split)
         content = coco_labels(self.data, list(indices))
         if path is not None:
-            target = Path(path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(target.name + ".partial")  # nothing half-written under the name itself
-            partial.write_text(json.dumps(content), encoding="utf-8")
-            partial.replace(target)
+            write_atomic(Path(path), json.dumps(content))
         return content
 
     def indices(self, split: str) -> list[int]:
-        """Places in `frames` of the frames of a set. Raises ConfigError for the name of no set, DataError if empty."""
+        """Indices into `frames` of a set. Raises ConfigError for an unknown set, DataError where it is empty."""
         if split not in SETS:
             raise ConfigError(f"Expected one of {list(SETS)}, got {split!r}.")
         place = {frame.key: index for index, frame in enumerate(self.data.frames)}
@@ -104,10 +101,10 @@ class Project:
 
 
 class PoseDataset(Dataset[PoseCrop]):
-    """The frames of one of a project's sets, as crops that are the whole image; stack them with structures.batch.collate.
+    """The frames of one of a project's sets as PoseCrops of the whole image; `structures.batch.collate` makes batches.
 
-    transform: an albumentations Compose with keypoint_params=KeypointParams(format="xy"), or None. Left and right are
-    swapped when it mirrors, and points that it moves out of the frame keep their place.
+    transform: an albumentations Compose with keypoint_params=KeypointParams(format="xy"), or None. Where it flips, left
+    and right keypoints are swapped; keypoints that leave the image are kept.
     mode: train, val or test, of the split that `project.train_test_split` made.
     """
 

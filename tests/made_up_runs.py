@@ -7,12 +7,14 @@ import pytorch_lightning as lightning
 import torch
 import yaml
 
-from dlcpose.build import Instantiator, build_input, build_pipeline, build_trunk
+from dlcpose.build import build_input, build_pipeline, build_trunk
 from dlcpose.checkpoint import Description
 from dlcpose.datasets.base import LabelledFrames
 from dlcpose.datasets.datamodule import PoseDataModule
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
+from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseEstimator
+from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.split import Split
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -60,15 +62,8 @@ def pipeline_of(config: dict[str, Any], data: LabelledFrames, *, to_train: bool 
     trunk = build_trunk(config, instantiate)
     sizes = [(frame.height, frame.width) for frame in data.frames]
     model_input = build_input(config, instantiate, trunk, sizes)
-    return build_pipeline(
-        config,
-        instantiate,
-        trunk,
-        skeleton=data.skeleton,
-        model_input=model_input,
-        max_animals=data.max_animals,
-        to_train=to_train,
-    )
+    described = DataDescription(data.skeleton, model_input, data.max_animals)
+    return build_pipeline(config, instantiate, described, trunk=trunk, to_train=to_train)
 
 
 def run_of(
@@ -81,7 +76,7 @@ def run_of(
     module = PoseDataModule(
         data,
         split,
-        pipeline.model_input,
+        pipeline.frame_input,
         transform,
         seed=0,
         batch_size=batch_size,
@@ -89,7 +84,7 @@ def run_of(
         min_steps=min_steps,
     )
     pipeline.labels = module.labels
-    pipeline.described = Description(
+    pipeline.description = Description(
         config, data.skeleton, pipeline.model_input, split, data.individuals, data.max_animals
     ).as_dict()
     return pipeline, module

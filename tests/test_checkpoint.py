@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlcpose.build import Instantiator, build_from_description
+from dlcpose.build import build_from_description
 from dlcpose.checkpoint import (
     FORMAT,
     Description,
@@ -23,6 +23,7 @@ from dlcpose.checkpoint import (
     versions,
     without_pretrained_weights,
 )
+from dlcpose.instantiate import Instantiator
 from dlcpose.predict import load
 from dlcpose.structures.errors import CheckpointError, ConfigError
 from dlcpose.structures.input import Input

@@ -1,4 +1,4 @@
-"""Conditioned models as a whole: sizes that others counted, and that parts are exchanged."""
+"""Conditional models as a whole: parameters and GMACs that others counted, and components that are exchanged."""
 
 import functools
 import json
@@ -7,18 +7,20 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dlcpose.build import Instantiator, Trunk, build_pipeline, build_trunk
+from dlcpose.build import Trunk, build_input, build_pipeline, build_trunk
 from dlcpose.config.compose import compose
 from dlcpose.config.models import available_models, describe
+from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
+from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.errors import ConfigError
-from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
 
 SKELETON = Skeleton(tuple(f"keypoint_{number}" for number in range(17)))
 PLAIN = {"_target_": "dlcpose.pipelines.bottom_up.BottomUp", "_partial_": True}
 OFFSETS = "head.offsets=true"  # DeepLabCut's heatmaps have them throughout
-LARGE = ("pipeline.height=384", "pipeline.width=288")
+POSES = ("detector=perturbed_pose_boxes", "condition=generated", "fusion=prenet")
+LARGE = ("input.height=384", "input.width=288")
 # The authors' HRNet leaves out the layers that fuse into branches nobody reads; timm's, and DeepLabCut's, does not.
 AS_PUBLISHED = ("backbone=hrnet_w32_stage3", "backbone.stages=4", "backbone.branches=1")
 WIDER = (*AS_PUBLISHED, "backbone.name=hrnet_w48")
@@ -60,11 +62,8 @@ def built(overrides: list[str]) -> ConditionalTopDown:
         pipeline = build_pipeline(
             config,
             parts,
-            trunk,
-            skeleton=SKELETON,
-            model_input=Input(multiple_of=trunk.backbone.size_divisor),
-            max_animals=5,
-            to_train=False,
+            DataDescription(SKELETON, build_input(config, parts, trunk, [(256, 256)]), max_animals=5),
+            trunk=trunk,
         )
     assert isinstance(pipeline, ConditionalTopDown)
     return pipeline.eval()
@@ -77,7 +76,7 @@ def test_sizes_are_those_that_others_counted(name: str) -> None:
     pipeline = built(overrides)
     assert sum(weight.numel() for weight in pipeline.parameters()) == parameters
     with FlopCounterMode(display=False) as counter:
-        pipeline(torch.zeros(1, pipeline.channels, *pipeline.size, device="meta"))
+        pipeline(torch.zeros(1, pipeline.channels, *pipeline.crop_size, device="meta"))
     assert counter.get_total_flops() / 2e9 == pytest.approx(gmacs, rel=0.001)
 
 
@@ -96,16 +95,16 @@ def test_the_table_of_models_has_them() -> None:
         ["model=ctd_coam_w32", "backbone=resnet_18", "fusion.before=layer3", "neck=fpn"],
         ["model=ctd_coam_w32", "backbone=cspnext_s", "neck=identity", "head=rtmcc"],
         ["model=ctd_prenet_hrnet_w32", "backbone=resnet_18", "neck=fpn", "head=rtmcc"],
-        ["model=ctd_prenet_hrnet_w32", "backbone=hrnet_w18", "fusion=coam", "pipeline=conditional_top_down_small"],
+        ["model=ctd_prenet_hrnet_w32", "backbone=hrnet_w18", "fusion=coam", "input.height=128", "input.width=128"],
         ["model=ctd_prenet_rtmpose_s", "backbone=timm", "backbone.name=convnext_tiny", "neck=fpn", "head=heatmap"],
-        ["model=top_down_resnet_18", "pipeline=conditional_top_down"],
+        ["model=top_down_resnet_18", "pipeline=conditional_top_down", *POSES],
     ],
     ids=" ".join,
 )
 @torch.no_grad()
 def test_parts_are_exchanged(overrides: list[str]) -> None:
     pipeline = built(overrides)
-    maps = pipeline(torch.zeros(2, pipeline.channels, *pipeline.size, device="meta")).animals
+    maps = pipeline(torch.zeros(2, pipeline.channels, *pipeline.crop_size, device="meta")).animals
     assert maps[0].shape[:2] == (2, 17)
 
 
@@ -114,16 +113,16 @@ def test_parts_are_exchanged(overrides: list[str]) -> None:
     [
         (
             ["model=bottom_up_resnet_18", "fusion=prenet"],
-            "fusion: BottomUp has no use for one. Take fusion=none, or pipeline=",
+            "fusion: BottomUp",
         ),
-        (["model=top_down_resnet_18", "condition=generated"], "condition: TopDown has no use for one"),
-        (["model=ctd_coam_w32", "fusion=none"], "fusion: Conditioned needs one. Take fusion=prenet"),
-        (["model=ctd_coam_w32", "detector=centernet"], "detector: Conditioned asks for animals by their poses"),
-        (["model=ctd_coam_w32", "condition=predicted"], "condition: PredictedConditions learns from poses"),
-        (["model=ctd_coam_w32", "detector=pose_boxes"], "detector: conditions come from a model or from a file"),
-        (["model=ctd_coam_w32", "head=dekr"], "head: DekrHead looks for several animals, Conditioned shows it one"),
-        (["model=ctd_coam_w32", "backbone=resnet_18"], "fusion.before=stage3: the backbone has no such stage"),
-        (["model=ctd_coam_w32", "pipeline.height=250"], "pipeline.height and pipeline.width: expected multiples of 32"),
+        (["model=top_down_resnet_18", "condition=generated"], "condition: TopDown"),
+        (["model=ctd_coam_w32", "fusion=none"], "fusion: ConditionalTopDown"),
+        (["model=ctd_coam_w32", "detector=centernet"], "detector: ConditionalTopDown"),
+        (["model=ctd_coam_w32", "condition=predicted"], "condition: PredictedConditions"),
+        (["model=ctd_coam_w32", "detector=pose_boxes"], "detector: "),
+        (["model=ctd_coam_w32", "head=dekr"], "head: DekrHead"),
+        (["model=ctd_coam_w32", "backbone=resnet_18"], "fusion.before=stage3"),
+        (["model=ctd_coam_w32", "input.height=250"], "input: "),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

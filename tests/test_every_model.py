@@ -132,7 +132,7 @@ def test_two_images_are_learned_by_heart(family: str, tmp_path: Path) -> None:
     pipeline = built(config, data)
     detector = getattr(pipeline, "detector", None)
     if detector is not None:
-        alone = built(tiny(composed("pipeline=detection")), data)
+        alone = built(tiny(composed("model=detection")), data)
         learn(alone, data, tmp_path)
         detector.load_state_dict(alone.detector.state_dict())
     learn(pipeline, data, tmp_path)

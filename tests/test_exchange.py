@@ -13,8 +13,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dlcpose.build import Instantiator, SeveralAnimalsError, Trunk, build_pipeline
+from dlcpose.build import SeveralAnimalsError, Trunk, build_pipeline
 from dlcpose.config.models import available_models
+from dlcpose.instantiate import Instantiator
+from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
@@ -59,15 +61,8 @@ def pipeline_with(head: str, trunk: Trunk, canvas: tuple[int, int] | None, anima
     base = {**composed("~model", "name=any", "side_head=[none]"), "head": node("head", head)}
     model_input = Input(*canvas) if canvas else Input()
     with torch.device("meta"):
-        return build_pipeline(
-            {**base, **config},
-            Instantiator(),
-            trunk,
-            skeleton=SKELETON,
-            model_input=model_input,
-            max_animals=animals,
-            to_train=False,
-        ).eval()
+        data = DataDescription(SKELETON, model_input, max_animals=animals)
+        return build_pipeline({**base, **config}, Instantiator(), data, trunk=trunk).eval()
 
 
 def assert_has_reason(error: ConfigError, part: str) -> None:

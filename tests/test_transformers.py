@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dlcpose.build import Instantiator, build_pipeline, build_trunk
+from dlcpose.build import build_pipeline
 from dlcpose.config.compose import compose
 from dlcpose.datasets.crops import fit_to_canvas
+from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.batch import PoseBatch, collate
+from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
@@ -55,15 +57,8 @@ def built(overrides: list[str], size: tuple[int, int] | None, skeleton: Skeleton
     """Shapes without numbers."""
     config, instantiate = compose(overrides), Instantiator()
     with torch.device("meta"):
-        return build_pipeline(
-            config,
-            instantiate,
-            build_trunk(config, instantiate),
-            skeleton=skeleton,
-            model_input=Input(*size) if size else Input(),
-            max_animals=1,
-            to_train=False,
-        ).eval()
+        data = DataDescription(skeleton, Input(*size) if size else Input())
+        return build_pipeline(config, instantiate, data).eval()
 
 
 @pytest.mark.parametrize("name", COUNTED)
@@ -134,7 +129,7 @@ LEARNERS: dict[str, dict[str, Any]] = {
 
 def two_images(pipeline: PoseEstimator) -> PoseBatch:
     data = frames_of(2)
-    return pipeline.normalised(collate([fit_to_canvas(data[index], pipeline.model_input) for index in range(2)]))
+    return pipeline.normalized(collate([fit_to_canvas(data[index], pipeline.model_input) for index in range(2)]))
 
 
 @pytest.mark.parametrize("name", LEARNERS)

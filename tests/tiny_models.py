@@ -9,12 +9,13 @@ import pytorch_lightning as lightning
 import torch
 from torch.utils.data import DataLoader
 
-from dlcpose.build import Instantiator, build_input, build_pipeline, build_trunk
+from dlcpose.build import build_input, build_pipeline, build_trunk
 from dlcpose.checkpoint import Description
 from dlcpose.config.compose import compose
 from dlcpose.datasets.base import LabelledFrames
 from dlcpose.datasets.crops import fit_to_canvas
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
+from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseModule
 from dlcpose.structures.batch import PoseBatch, collate
 from tests.made_up_runs import halves, trainer_of
@@ -29,7 +30,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     | {"stage_channels": 16, "last_channels": 16},
     "side_head": {"channels": 16},
     "detector": {"channels": 16, "longest_side": SIDE},
-    "pipeline": {"height": SIDE, "width": SIDE},
+    "pipeline": {},
     "condition": {},
     "input": {"height": SIDE, "width": SIDE},
 }
@@ -113,17 +114,7 @@ def built(config: Mapping[str, Any], data: LabelledFrames) -> PoseModule:
     instantiate = Instantiator()
     trunk = build_trunk(config, instantiate)
     model_input = build_input(config, instantiate, trunk, [(frame.height, frame.width) for frame in data.frames])
-    pipeline = build_pipeline(
-        config,
-        instantiate,
-        trunk,
-        skeleton=data.skeleton,
-        model_input=model_input,
-        max_animals=data.max_animals,
-        individuals=data.individuals if data.has_identities else (),
-        to_train=True,
-    )
-    described = (
+    description = Description(
         config,
         data.skeleton,
         model_input,
@@ -132,13 +123,14 @@ def built(config: Mapping[str, Any], data: LabelledFrames) -> PoseModule:
         data.max_animals,
         data.has_identities,
     )
-    pipeline.described = Description(*described).as_dict()
+    pipeline = build_pipeline(config, instantiate, description.data, trunk=trunk, to_train=True)
+    pipeline.description = description.as_dict()
     return pipeline
 
 
 def batch_of(data: LabelledFrames, pipeline: PoseModule) -> PoseBatch:
     """All frames of the data at once, as the loader would hand them on."""
-    return collate([fit_to_canvas(data[index], pipeline.model_input) for index in range(len(data))])
+    return collate([fit_to_canvas(data[index], pipeline.frame_input) for index in range(len(data))])
 
 
 class Losses(lightning.Callback):

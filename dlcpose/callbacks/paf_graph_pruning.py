@@ -18,11 +18,11 @@ from dlcpose.datasets.datamodule import EvaluationCrops, PoseDataModule
 from dlcpose.heads.part_affinity import PartAffinityHead
 from dlcpose.metrics.base import EvaluatedFrames, figures_of
 from dlcpose.pipelines.base import PoseEstimator
+from dlcpose.structures.atomic_files import atomic_path, write_atomic
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.checkpoint_file import read_checkpoint_file
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.instances import PosePrediction
-from dlcpose.visualization.pictures import write_atomic
 
 logger = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
@@ -89,7 +89,8 @@ class PafGraphPruning(Callback):
             finally:
                 pipeline.to(device)
                 pipeline.load_state_dict(before)
-            _write(path, content)
+            with atomic_path(path) as partial:
+                torch.save(content, partial)
 
     def _choose(self, pipeline: PoseEstimator, head: PartAffinityHead, data: PoseDataModule) -> None:
         """Leave in the head what is kept."""
@@ -168,11 +169,11 @@ def _parts(trainer: Trainer, pl_module: LightningModule) -> tuple[PoseEstimator,
 
 
 def _batches(pipeline: PoseEstimator, data: PoseDataModule, indices: Sequence[int]) -> Iterator[PoseBatch]:
-    """Frames as they are, normalised, on the pipeline's device."""
+    """Frames without augmentation, normalized, on the model's device."""
     crops = EvaluationCrops(data.data, data.model_input, indices)
     for first in range(0, len(indices), data.batch_size):
         places = range(first, min(first + data.batch_size, len(indices)))
-        yield pipeline.normalised(collate([crops[place] for place in places]).to(pipeline.device))
+        yield pipeline.normalized(collate([crops[place] for place in places]).to(pipeline.device))
 
 
 def _best(figures: Sequence[float], mode: str) -> int:
@@ -188,9 +189,3 @@ def _as_csv(pipeline: PoseEstimator, head: PartAffinityHead, scores: Array) -> b
     for (first, second), score, kept in zip(head.edges, scores.tolist(), head.kept.tolist(), strict=True):
         writer.writerow([names[first], names[second], f"{score:.4f}", int(kept)])
     return text.getvalue().encode()
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    torch.save(content, partial)
-    partial.replace(path)

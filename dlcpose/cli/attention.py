@@ -78,7 +78,7 @@ def look(pipeline: PoseEstimator, key: str, image: Image, layer: int) -> tuple[P
 
     nothing = np.zeros((0, len(pipeline.skeleton), 2), np.float32)
     crop = fit_to_canvas(PoseSample(labels_of(key, image.shape[:2], nothing), image), pipeline.model_input)
-    batch = pipeline.normalised(collate([crop]).to(pipeline.device))
+    batch = pipeline.normalized(collate([crop]).to(pipeline.device))
     with torch.inference_mode():
         (found,) = pipeline.decode(pipeline(batch.images))
         points = batch.images.new_full((1, len(pipeline.skeleton), 2), torch.nan)

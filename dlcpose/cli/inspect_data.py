@@ -237,9 +237,8 @@ def _coinciding(frames: Sequence[FrameLabels], skeleton: Skeleton) -> Iterable[s
 
 def _draw(data: "LabelledFrames", inspection: Inspection, out: Path) -> None:
     """The frames with findings first, then some spread evenly over the data."""
-    from PIL import Image as PillowImage
 
-    from dlcpose.visualization.pictures import contact_sheet, draw_poses
+    from dlcpose.visualization.pictures import contact_sheet, draw_poses, write_png
 
     wrong = {swap.key: f"{swap.left}/{swap.right}?" for swap in inspection.swaps}
     places = {frame.key: index for index, frame in enumerate(data.frames)}
@@ -257,12 +256,7 @@ def _draw(data: "LabelledFrames", inspection: Inspection, out: Path) -> None:
         captions.append(f"{Path(key).name} {wrong.get(key, '')}".strip())
     if not images:
         return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".partial")
-    PillowImage.fromarray(contact_sheet(images[:PICTURES], captions[:PICTURES], columns=4, tile=320)).save(
-        partial, "png"
-    )
-    partial.replace(out)
+    write_png(out, contact_sheet(images[:PICTURES], captions[:PICTURES], columns=4, tile=320))
 
 
 def _print(inspection: Inspection, console: "Console") -> None:

@@ -1,1 +1,1 @@
-"""Where the conditions come from that a conditioned model learns from."""
+"""Sources of the pose conditions that a conditional top-down model is trained with."""

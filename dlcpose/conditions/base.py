@@ -1,4 +1,4 @@
-"""All that a pipeline may know of where conditions come from while it learns."""
+"""Base class of condition sources: where a conditional top-down model's poses come from in training."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -11,36 +11,36 @@ from torch import Tensor
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.instances import PoseInstances
 
-DetectPoses = Callable[
-    [PoseBatch], list[PoseInstances]
-]  # the poses that the model behind the conditions finds in each frame
+DetectPoses = Callable[[PoseBatch], list[PoseInstances]]  # the poses of the detector in each frame, in its pixels
 
 
 class PoseConditions(NamedTuple):
-    """Poses by which a batch's animals are asked for. The frame is what the batch's images show."""
+    """The M pose conditions of a batch of frames, in the pixels of its images."""
 
     keypoints_in_frame: Tensor  # (M, K, 2) px, NaN where missing
-    owners: Tensor  # (M,) index of the frame, rising
-    animals: Tensor  # (M,) index of the labelled animal that is meant, −1 for none
+    frame_indices: Tensor  # (M,) place of the frame in the batch, ascending
+    animal_indices: Tensor  # (M,) place of the labelled animal that the condition belongs to, −1 for background
 
 
 class ConditionSource(ABC):
-    """Gives the animals of labelled frames the conditions that a network learns from.
+    """Makes the pose conditions of labelled frames that a conditional model is trained with.
 
-    needs_poses: whether a model, or a file of its predictions, has to be there.
+    needs_poses: whether it takes them from a detector's poses.
     """
 
     needs_poses: ClassVar[bool]
 
     @abstractmethod
-    def conditions(self, batch: PoseBatch, find: DetectPoses, rngs: Sequence[np.random.Generator]) -> PoseConditions:
-        """The conditions of a batch; chances: one generator for each frame, the only source of chance."""
+    def conditions(
+        self, batch: PoseBatch, detect_poses: DetectPoses, rngs: Sequence[np.random.Generator]
+    ) -> PoseConditions:
+        """The conditions of a batch. rngs: one for each frame; nothing else is random."""
 
 
-def gather_cells(of_frames: Sequence[tuple[np.ndarray, np.ndarray]], batch: PoseBatch) -> PoseConditions:
-    """The (poses (m, K, 2), animals (m,)) of each frame as one, on the batch's device."""
+def join_frames(of_frames: Sequence[tuple[np.ndarray, np.ndarray]], batch: PoseBatch) -> PoseConditions:
+    """The (poses (m, K, 2), animal indices (m,)) of each frame as the conditions of a batch, on its device."""
     device = batch.keypoints_in_crop.device
     poses = np.concatenate([poses for poses, _ in of_frames]).astype(np.float32)
     animals = np.concatenate([animals for _, animals in of_frames]).astype(np.int64)
-    owners = np.repeat(np.arange(len(of_frames)), [len(animals) for _, animals in of_frames])
-    return PoseConditions(*(torch.from_numpy(each).to(device) for each in (poses, owners, animals)))
+    frames = np.repeat(np.arange(len(of_frames)), [len(animals) for _, animals in of_frames])
+    return PoseConditions(*(torch.from_numpy(each).to(device) for each in (poses, frames, animals)))

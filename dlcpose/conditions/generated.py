@@ -1,4 +1,4 @@
-"""Conditions from the labels: true poses with the errors that bottom-up models make."""
+"""Generated conditions: labelled poses perturbed with the errors that bottom-up models make."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -6,15 +6,15 @@ from typing import ClassVar
 import numpy as np
 
 from dlcpose.codecs.pose_conditions import PoseNoise, background_pose, perturb_poses
-from dlcpose.conditions.base import ConditionSource, DetectPoses, PoseConditions, gather_cells
+from dlcpose.conditions.base import ConditionSource, DetectPoses, PoseConditions, join_frames
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.skeleton import Skeleton
 
 
 class GeneratedConditions(ConditionSource):
-    """A condition for each labelled animal, drawn anew each time; no bottom-up model is needed.
+    """A condition for each labelled animal, perturbed anew each time; no bottom-up model is needed.
 
-    jitter, miss, inversion, swap, absent, nobody: see `codecs.conditions.Errors`.
+    jitter, miss, inversion, swap, absent, background: shares of errors, see `codecs.pose_conditions.PoseNoise`.
     """
 
     needs_poses: ClassVar[bool] = False
@@ -31,13 +31,15 @@ class GeneratedConditions(ConditionSource):
         background: float = 0.05,
     ) -> None:
         self.skeleton = skeleton
-        self.errors = PoseNoise(jitter, miss, inversion, swap, absent, background)
+        self.noise = PoseNoise(jitter, miss, inversion, swap, absent, background)
 
-    def conditions(self, batch: PoseBatch, find: DetectPoses, rngs: Sequence[np.random.Generator]) -> PoseConditions:
-        """One for each labelled animal, and some of nobody."""
+    def conditions(
+        self, batch: PoseBatch, detect_poses: DetectPoses, rngs: Sequence[np.random.Generator]
+    ) -> PoseConditions:
+        """One condition for each labelled animal, and some of background."""
         keypoints, areas = batch.keypoints_in_crop.cpu().numpy(), batch.areas.cpu().numpy()
         size = (batch.images.shape[-2], batch.images.shape[-1])
-        return gather_cells(
+        return join_frames(
             [self._of_frame(keypoints[frame], areas[frame], size, rng) for frame, rng in enumerate(rngs)],
             batch,
         )
@@ -47,7 +49,8 @@ class GeneratedConditions(ConditionSource):
     ) -> tuple[np.ndarray, np.ndarray]:
         labelled = np.flatnonzero(~np.isnan(gt).any(axis=-1).all(axis=-1))
         gt, areas = gt[labelled], areas[labelled]
-        poses = perturb_poses(gt, areas, self.skeleton.sigmas, self.skeleton.flip_order, self.errors, rng).keypoints
-        wrong = [background_pose(pose, gt, size, rng) for pose in poses if rng.random() < self.errors.background]
-        nobodys = [pose for pose in wrong if pose is not None]
-        return np.concatenate([poses, *(pose[None] for pose in nobodys)]), np.append(labelled, [-1] * len(nobodys))
+        poses = perturb_poses(gt, areas, self.skeleton.sigmas, self.skeleton.flip_order, self.noise, rng).keypoints
+        displaced = [background_pose(pose, gt, size, rng) for pose in poses if rng.random() < self.noise.background]
+        background = [pose for pose in displaced if pose is not None]
+        poses = np.concatenate([poses, *(pose[None] for pose in background)])
+        return poses, np.append(labelled, [-1] * len(background))

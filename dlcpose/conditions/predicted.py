@@ -1,4 +1,4 @@
-"""Conditions from what a bottom-up model finds in the very frames that are learned from."""
+"""Predicted conditions: the poses of a bottom-up model in the training frames."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -8,45 +8,48 @@ import numpy as np
 from dlcpose.codecs.matching import match_by_similarity
 from dlcpose.codecs.oks import compute_oks, oks_areas
 from dlcpose.codecs.pose_conditions import PoseNoise, perturb_poses
-from dlcpose.conditions.base import ConditionSource, DetectPoses, PoseConditions, gather_cells
+from dlcpose.conditions.base import ConditionSource, DetectPoses, PoseConditions, join_frames
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.skeleton import Skeleton
 
 
 class PredictedConditions(ConditionSource):
-    """Found poses, each asked for the labelled animal it tells of; what tells of none is asked for nobody.
+    """The detector's poses, each matched to a labelled animal by OKS; a pose without a match is background.
 
-    min_similarity: object keypoint similarity from which a found pose tells of an animal. completed: give animals that
-    were not found a condition drawn from their label, or leave them out.
-    A model that learned from the same frames finds them better than any others: `condition=generated` does not, and a
-    model or file that was made from other frames is the fairer source.
+    min_oks: minimum OKS of a match. generate_missing: whether a labelled animal without a match gets a condition
+    perturbed from its label, or is left out.
+    A model predicts its own training frames better than any others, so that its conditions there are too good: take a
+    model trained on other frames, or `condition=generated`.
+    Raises ValueError for a min_oks that is not between 0 and 1.
     """
 
     needs_poses: ClassVar[bool] = True
 
-    def __init__(self, skeleton: Skeleton, *, min_similarity: float = 0.1, completed: bool = True) -> None:
-        if not 0 < min_similarity < 1:
-            raise ValueError(f"expected a min_similarity between 0 and 1, got {min_similarity}")
-        self.skeleton, self.min_similarity, self.completed = skeleton, min_similarity, completed
+    def __init__(self, skeleton: Skeleton, *, min_oks: float = 0.1, generate_missing: bool = True) -> None:
+        if not 0 < min_oks < 1:
+            raise ValueError(f"expected a min_oks between 0 and 1, got {min_oks}")
+        self.skeleton, self.min_oks, self.generate_missing = skeleton, min_oks, generate_missing
 
-    def conditions(self, batch: PoseBatch, find: DetectPoses, rngs: Sequence[np.random.Generator]) -> PoseConditions:
-        """One for each found pose, and for each animal that was not found."""
+    def conditions(
+        self, batch: PoseBatch, detect_poses: DetectPoses, rngs: Sequence[np.random.Generator]
+    ) -> PoseConditions:
+        """One condition for each predicted pose, and for each labelled animal without a match."""
         keypoints, areas = batch.keypoints_in_crop.cpu().numpy(), batch.areas.cpu().numpy()
-        found = [instances.keypoints_in_crop.float().cpu().numpy() for instances in find(batch)]
-        of_frames = zip(keypoints, areas, found, rngs, strict=True)
-        return gather_cells([self._of_frame(*each) for each in of_frames], batch)
+        predicted = [instances.keypoints_in_crop.float().cpu().numpy() for instances in detect_poses(batch)]
+        of_frames = zip(keypoints, areas, predicted, rngs, strict=True)
+        return join_frames([self._of_frame(*each) for each in of_frames], batch)
 
     def _of_frame(
-        self, gt: np.ndarray, areas: np.ndarray, found: np.ndarray, rng: np.random.Generator
+        self, gt: np.ndarray, areas: np.ndarray, predicted: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         labelled = np.flatnonzero(~np.isnan(gt).any(axis=-1).all(axis=-1))
         gt, areas = gt[labelled], areas[labelled]
-        similarity = compute_oks(found, gt, oks_areas(areas, gt), np.asarray(self.skeleton.sigmas))  # (M, N)
-        animals = np.full(len(found), -1, np.int64)
-        for pose, animal in match_by_similarity(similarity, self.min_similarity):
+        oks = compute_oks(predicted, gt, oks_areas(areas, gt), np.asarray(self.skeleton.sigmas))  # (M, N)
+        animals = np.full(len(predicted), -1, np.int64)
+        for pose, animal in match_by_similarity(oks, self.min_oks):
             animals[pose] = labelled[animal]
-        false_negatives = ~np.isin(labelled, animals)
-        if not self.completed or not false_negatives.any():
-            return found, animals
-        drawn = perturb_poses(gt, areas, self.skeleton.sigmas, self.skeleton.flip_order, PoseNoise(), rng).keypoints
-        return np.concatenate([found, drawn[false_negatives]]), np.concatenate([animals, labelled[false_negatives]])
+        is_missing = ~np.isin(labelled, animals)
+        if not self.generate_missing or not is_missing.any():
+            return predicted, animals
+        noisy = perturb_poses(gt, areas, self.skeleton.sigmas, self.skeleton.flip_order, PoseNoise(), rng).keypoints
+        return np.concatenate([predicted, noisy[is_missing]]), np.concatenate([animals, labelled[is_missing]])

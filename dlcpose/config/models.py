@@ -28,18 +28,22 @@ class ModelRow:
 
 
 def available_models() -> list[str]:
-    """Names that `model=` takes."""
-    return option_names("model")
+    """Names of the pose models that `model=` takes."""
+    return [name for name in option_names("model") if name != "detection"]  # a detector alone has no poses
 
 
-def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] = (256, 256)) -> ModelRow:
-    """Facts of one model for this many keypoints and an image of `size`; no weights are made."""
+def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] | None = None) -> ModelRow:
+    """Facts of one model for this many keypoints; no weights are made.
+
+    size: (height, width) that the pose network sees; what the model's input makes of 256x256 images unless given.
+    """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from dlcpose.build import build_pipeline, build_trunk
+    from dlcpose.build import build_input, build_pipeline, build_trunk
     from dlcpose.instantiate import Instantiator
     from dlcpose.pipelines.base import PoseEstimator
+    from dlcpose.structures.data_description import DataDescription
     from dlcpose.structures.input import Input
     from dlcpose.structures.skeleton import Skeleton
 
@@ -49,20 +53,14 @@ def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] = (256, 25
         edges=tuple((number, number + 1) for number in range(keypoints - 1)),
     )
     with torch.device("meta"):  # shapes without numbers: nothing is allocated or multiplied
-        pipeline = build_pipeline(
-            config,
-            instantiate,
-            build_trunk(config, instantiate),
-            skeleton=skeleton,
-            model_input=Input(*size),
-            max_animals=1,
-            to_train=False,
-        ).eval()
+        trunk = build_trunk(config, instantiate)
+        model_input = build_input(config, instantiate, trunk, [(256, 256)]) if size is None else Input(*size)
+        pipeline = build_pipeline(config, instantiate, DataDescription(skeleton, model_input), trunk=trunk).eval()
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             assert isinstance(pipeline, PoseEstimator)
-            shown = pipeline.network_input_size(size)
+            shown = model_input.canvas or (256, 256)
             pipeline(torch.zeros(1, pipeline.channels, *shown))
-    detector = getattr(pipeline, "detector", None)
+    detector = pipeline.detector
     of_detector = 0 if detector is None else sum(weight.numel() for weight in detector.parameters())
     return ModelRow(
         name=name,

@@ -1,4 +1,4 @@
-"""All that a pipeline may know of a detector, and which boxes are the true ones."""
+"""Base class of detectors, and their training settings."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ BoxRule = Callable[[Tensor, Tensor], Tensor]  # (keypoints (..., K, 2), the data
 
 
 class Boxes(NamedTuple):
-    """The boxes found in one frame, the surest first."""
+    """The boxes detected in one frame, by descending score."""
 
     boxes_in_frame: Tensor  # (M, 4) x1 y1 x2 y2
     scores: Tensor  # (M,) in [0, 1]
@@ -26,7 +26,7 @@ class Boxes(NamedTuple):
 
 @dataclass(frozen=True)
 class DetectorTraining:
-    """How a detector is trained: epochs, None for as many as the poses are; lr, the optimizer's learning rate.
+    """How a detector is trained before the poses: epochs, None for as many as the poses; lr, the learning rate.
 
     Raises ValueError for epochs below 1 or a learning rate that is not positive.
     """
@@ -42,47 +42,48 @@ class DetectorTraining:
 
 
 class Detector(nn.Module, ABC):
-    """Finds the animals of frames as boxes.
+    """Detects the animals of frames as boxes.
 
-    The frame is what a batch's images show, uint8; the batch's own fields call it the crop (of the source image).
-    boxes: from labelled keypoints and the data's boxes to the true ones. learns: whether there is anything to train.
-    needs_labels: whether it can only find what is labelled. max_animals: most that are found in a frame, None for any.
+    A frame is what a batch's uint8 images show; the fields of a batch call it the crop (of the source image).
+    boxes: the rule that makes ground-truth boxes of labelled keypoints and the data's boxes.
+    is_trainable: whether there is anything to train. is_trained: whether its weights come from a checkpoint.
+    needs_labels: whether it detects only what is labelled. max_animals: maximum in a frame, None for any number.
     """
 
-    learns: ClassVar[bool] = True
+    is_trainable: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = False
     max_animals: int | None = None
 
     def __init__(self, boxes: BoxRule, training: DetectorTraining | None = None) -> None:
         super().__init__()
-        self.rule = boxes
-        self.training_crops = training or DetectorTraining()  # nn.Module has a `training` of its own
+        self.box_rule, self.is_trained = boxes, False
+        self.training_settings = training or DetectorTraining()  # nn.Module has a `training` of its own
 
     def gt_boxes(self, batch: PoseBatch) -> Tensor:
-        """What of each labelled animal's box lies in the frame: (B, N, 4), NaN where nothing does or nothing is known."""
-        boxes = self.rule(batch.keypoints_in_crop, batch.boxes_in_crop)
+        """The ground-truth box of each labelled animal, clipped to its frame: (B, N, 4), NaN where there is none in it."""
+        boxes = self.box_rule(batch.keypoints_in_crop, batch.boxes_in_crop)
         return torch.stack([clip_boxes(each, size) for each, size in zip(boxes, batch.own_sizes, strict=True)])
 
     @abstractmethod
     def losses(self, batch: PoseBatch) -> dict[str, Tensor]:
-        """One scalar for each term, already weighted, against `true_boxes`."""
+        """One scalar for each term, already weighted, against `gt_boxes`."""
 
     @abstractmethod
     def detect(self, batch: PoseBatch) -> list[Boxes]:
-        """The boxes in each frame, whatever others are in the batch."""
+        """The boxes in each frame, independent of the other frames in the batch."""
 
     def load(self, checkpoint: str | Path) -> None:
-        """Take over the detector's weights from a checkpoint that holds one of the same make.
+        """Load the weights of the detector in a checkpoint of model=detection or of a top-down model.
 
-        Raises CheckpointError when the file is none, or its detector is of another kind.
+        Raises CheckpointError when the file is no checkpoint, or its detector is of another kind.
         """
         state = _detector_weights(Path(checkpoint))
-        wanted = self.state_dict()
-        unlike = [name for name in wanted if name not in state or state[name].shape != wanted[name].shape]
-        if unlike or len(state) != len(wanted):
+        own = self.state_dict()
+        unlike = [name for name in own if name not in state or state[name].shape != own[name].shape]
+        if unlike or len(state) != len(own):
             raise CheckpointError(
                 f"detector.checkpoint: {checkpoint} holds a detector of another kind: "
-                f"{len(unlike)} of the {len(wanted)} weights of {type(self).__name__} are not there in their shape"
+                f"{len(unlike)} of the {len(own)} weights of {type(self).__name__} are not there in their shape"
                 f"{f' (such as {unlike[0]})' if unlike else ''}. Choose the detector it was trained as, with its settings."
             )
         if not all(bool(value.isfinite().all()) for value in state.values()):
@@ -90,18 +91,19 @@ class Detector(nn.Module, ABC):
                 f"detector.checkpoint: {checkpoint} holds weights that are not finite. Train it anew."
             )
         self.load_state_dict(state)
+        self.is_trained = True
 
 
-def batch_by_size(batch: PoseBatch, find: Callable[[Tensor], list[Boxes]]) -> list[Boxes]:
-    """The boxes in each frame by a network that finds them in frames (B', 3, H, W) of one size: padding is not shown."""
-    found: dict[int, Boxes] = {}
-    for places, frames in of_one_size(batch):
-        found |= dict(zip(places, find(frames), strict=True))
-    return [found[place] for place in range(len(batch))]
+def detect_by_size(batch: PoseBatch, detect: Callable[[Tensor], list[Boxes]]) -> list[Boxes]:
+    """The boxes in each frame, by a `detect` that takes frames (B', 3, H, W) of one size: it never sees padding."""
+    detections: dict[int, Boxes] = {}
+    for places, frames in group_by_size(batch):
+        detections |= dict(zip(places, detect(frames), strict=True))
+    return [detections[place] for place in range(len(batch))]
 
 
-def of_one_size(batch: PoseBatch) -> Iterator[tuple[list[int], Tensor]]:
-    """The frames of each size without what pads them: their places in the batch, and (B', 3, H, W) uint8."""
+def group_by_size(batch: PoseBatch) -> Iterator[tuple[list[int], Tensor]]:
+    """The frames of each size without their padding: their places in the batch, and (B', 3, H, W) uint8."""
     whole = (batch.images.shape[-2], batch.images.shape[-1])
     for size in dict.fromkeys(batch.own_sizes):
         places = [place for place, own in enumerate(batch.own_sizes) if own == size]
@@ -110,10 +112,10 @@ def of_one_size(batch: PoseBatch) -> Iterator[tuple[list[int], Tensor]]:
 
 
 def _detector_weights(path: Path) -> dict[str, Tensor]:
-    """The weights below `detector.` in a checkpoint of pipeline=detection or of a top-down model."""
+    """The weights below `detector.` in a checkpoint of model=detection or of a top-down model."""
     if not path.is_file():
         raise CheckpointError(
-            f"detector.checkpoint: no such file: {path}. A run of pipeline=detection leaves checkpoints/best.ckpt."
+            f"detector.checkpoint: no such file: {path}. A run of model=detection leaves checkpoints/best.ckpt."
         )
     try:
         state: Any = read_checkpoint_file(path).get("state_dict")
@@ -127,6 +129,6 @@ def _detector_weights(path: Path) -> dict[str, Tensor]:
     }
     if not weights:
         raise CheckpointError(
-            f"detector.checkpoint: {path} holds no detector. Give the best.ckpt of a run of pipeline=detection."
+            f"detector.checkpoint: {path} holds no detector. Give the best.ckpt of a run of model=detection."
         )
     return weights

@@ -1,4 +1,4 @@
-"""Which box is an animal's own: the rules that detectors are trained by, and crops of labelled animals are cut by."""
+"""Rules that make the ground-truth boxes by which detectors are trained and crops of labelled animals are cut."""
 
 import torch
 from torch import Tensor
@@ -11,10 +11,9 @@ def around_keypoints(
 ) -> Tensor:
     """The box around the labelled keypoints; the data's own where fewer than two are labelled: (..., K, 2), (..., 4).
 
-    margin: how much wider on each side, as a share of the longer side. smallest: least length of a side, in px.
-    Keypoints come first because the data's boxes grow when an image is turned: only their corners turn with it. An
-    animal with a single keypoint and no box of the data's gets one of the smallest size. Returns (..., 4), NaN where
-    nothing is known.
+    margin: how much wider on each side, as a share of the longer side. min_size: minimum length of a side, px.
+    Keypoints come first because a box grows when an image is rotated, as only its corners rotate with it. An animal with
+    a single keypoint and no box in the data gets a box of min_size. Returns (..., 4), NaN where nothing is labelled.
     """
     return _with_stored(keypoints_in_frame, boxes_in_frame, margin, min_size, min_keypoints=2)
 

@@ -1,4 +1,4 @@
-"""Animals as points on one map: a heatmap of box centres, and at each centre the box (CenterNet, Zhou et al. 2019)."""
+"""CenterNet (Zhou et al. 2019): a heatmap of box centers, and the box at each center."""
 
 import math
 from collections.abc import Callable
@@ -10,30 +10,30 @@ from torch.nn import functional
 from torchvision.ops import generalized_box_iou_loss, nms
 
 from dlcpose.codecs.affine import cells_from_pixels, pixels_from_cells
-from dlcpose.detectors.base import Boxes, BoxRule, Detector, DetectorTraining, batch_by_size, of_one_size
+from dlcpose.detectors.base import Boxes, BoxRule, Detector, DetectorTraining, detect_by_size, group_by_size
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.input import IMAGENET_MEAN, IMAGENET_STD, round_up
 
-FIRST_SIDE = 6.0  # cells: the box that a fresh network finds everywhere
-ASKED = 0.5  # of a centre's Gaussian: cells above it speak of the box
+INITIAL_SIDE = 6.0  # cells: the box that an untrained network predicts everywhere
+BOX_CELLS = 0.5  # of a center's Gaussian: cells where it is higher have the box as target
 
 
 class CenterNetMaps(NamedTuple):
-    """What the detector finds, and is asked to find."""
+    """Output maps of the detector, or their targets."""
 
     centers: Tensor  # (B, 1, h, w) in [0, 1]
-    boxes: Tensor  # (B, 4, h, w) x1 y1 x2 y2 of the box, in cells from the cell itself; NaN where nothing is asked
+    boxes: Tensor  # (B, 4, h, w) x1 y1 x2 y2 of the box minus x y x y of the cell, in cells; NaN where unsupervised
 
 
 class CenterNetDetector(Detector):
-    """A backbone with a pyramid, a heatmap of centres and the box at each: it learns from a few dozen frames.
+    """A backbone with a feature pyramid, a center branch and a box branch; it can be trained on a few dozen frames.
 
-    neck: completed with the backbone's channels and strides. heatmap_loss: of (found, wanted) maps. longest_side: frames
-    are shrunk until no side is longer, px; they are never enlarged. channels: of the two branches. sigma: width of a
-    centre's Gaussian as a share of the box's sides. box_weight: of the boxes' loss beside the heatmap's. threshold: least
-    score of a box. overlap: of two boxes that share more (IoU), the surer is left; close animals' boxes overlap, and the
-    poses tell better than the boxes whether two are one animal. max_animals: most that are found in a frame.
-    checkpoint: of a detector's run, to take the weights from.
+    neck: completed with the backbone's channels and strides. heatmap_loss: of (predicted, target) maps. longest_side:
+    frames are scaled down until no side is longer, px, and never up. channels: of the two branches. sigma: standard
+    deviation of a center's Gaussian as a share of the box's sides. box_weight: of the box loss beside the heatmap's.
+    threshold: minimum score of a box. nms_iou: of two boxes with a larger IoU, the one with the higher score stays; boxes
+    of close animals overlap, and pose NMS tells duplicates better. max_animals: maximum in a frame. checkpoint: of a
+    detector's run, to load the weights from.
     """
 
     max_animals: int
@@ -77,33 +77,33 @@ class CenterNetDetector(Detector):
             self.load(checkpoint)
 
     def forward(self, images: Tensor) -> CenterNetMaps:
-        """The maps of normalised images (B, 3, H, W)."""
+        """The output maps of normalized images (B, 3, H, W)."""
         features = self.neck(self.backbone(images))
-        middle, logs = self.box_layers(features).float().split(2, dim=1)  # of a box: where it is, how large
-        halves = FIRST_SIDE / 2 * logs.clamp(-6, 6).exp()
-        found = torch.cat((middle - halves, middle + halves), dim=1)
-        return CenterNetMaps(self.center_layers(features).float().sigmoid(), found)
+        middle, log_sides = self.box_layers(features).float().split(2, dim=1)
+        halves = INITIAL_SIDE / 2 * log_sides.clamp(-6, 6).exp()
+        boxes = torch.cat((middle - halves, middle + halves), dim=1)
+        return CenterNetMaps(self.center_layers(features).float().sigmoid(), boxes)
 
     def encode(self, boxes_in_map: Tensor, size: tuple[int, int]) -> CenterNetMaps:
-        """The maps wanted for boxes (B, N, 4) in cells, NaN where padded; size: (h, w) of the maps.
+        """The target maps of boxes (B, N, 4) in cells, NaN where padded; size: (h, w) of the maps.
 
-        Where two boxes ask for a cell, the one whose centre is nearer, in units of its size, has it.
+        A cell near the centers of two boxes belongs to the one whose Gaussian is higher there.
         """
         batch, count, _ = boxes_in_map.shape
         if count == 0:
             return CenterNetMaps(
                 boxes_in_map.new_zeros(batch, 1, *size), boxes_in_map.new_full((batch, 4, *size), math.nan)
             )
-        near = self._gaussians(boxes_in_map, size)  # (B, N, h, w)
-        highest, owners = near.max(dim=1)  # (B, h, w)
+        gaussians = self._gaussians(boxes_in_map, size)  # (B, N, h, w)
+        centers, nearest = gaussians.max(dim=1)  # (B, h, w)
         cells = _cells(size, boxes_in_map)  # (4, h, w)
-        owned = boxes_in_map.gather(1, owners.flatten(start_dim=1)[..., None].expand(-1, -1, 4))  # (B, h·w, 4)
-        seen_from_cells = owned.transpose(1, 2).view(batch, 4, *size) - cells
-        return CenterNetMaps(highest[:, None], seen_from_cells.where(highest[:, None] >= ASKED, math.nan))
+        boxes = boxes_in_map.gather(1, nearest.flatten(start_dim=1)[..., None].expand(-1, -1, 4))  # (B, h·w, 4)
+        offsets = boxes.transpose(1, 2).view(batch, 4, *size) - cells
+        return CenterNetMaps(centers[:, None], offsets.where(centers[:, None] >= BOX_CELLS, math.nan))
 
     def _gaussians(self, boxes_in_map: Tensor, size: tuple[int, int]) -> Tensor:
-        """A bump of 1 at the cell of each box's centre, as wide as the box is: (B, N, 4) -> (B, N, h, w)."""
-        # In the cell, not between cells: a centre halfway between two would have two summits.
+        """A Gaussian with its peak of 1 at the cell of each box's center: (B, N, 4) -> (B, N, h, w)."""
+        # At a cell, not between cells: a center halfway between two would have two peaks.
         border = boxes_in_map.new_tensor([size[1] - 1, size[0] - 1])
         middles = ((boxes_in_map[..., :2] + boxes_in_map[..., 2:]) / 2).round().clamp(min=0).minimum(border)
         spreads = (self.sigma * (boxes_in_map[..., 2:] - boxes_in_map[..., :2])).clamp(min=0.6)
@@ -111,52 +111,54 @@ class CenterNetDetector(Detector):
         away = (cells - middles[..., None, None]) / spreads[..., None, None]  # (B, N, 2, h, w)
         return torch.exp(-away.square().sum(dim=2) / 2).nan_to_num(0.0)
 
-    def loss(self, maps: CenterNetMaps, wanted: CenterNetMaps) -> dict[str, Tensor]:
-        """The heatmap's loss, and that of the boxes: 1 − GIoU, which is the same for animals of all sizes."""
-        asked = ~wanted.boxes.isnan().any(dim=1)  # (B, h, w)
-        found, gt = (boxes.movedim(1, -1)[asked] for boxes in (maps.boxes, wanted.boxes))  # (P, 4)
+    def loss(self, maps: CenterNetMaps, targets: CenterNetMaps) -> dict[str, Tensor]:
+        """The loss of the heatmap, and 1 - GIoU of the boxes, which does not depend on the animals' size."""
+        is_box = ~targets.boxes.isnan().any(dim=1)  # (B, h, w)
+        pred, gt = (boxes.movedim(1, -1)[is_box] for boxes in (maps.boxes, targets.boxes))  # (P, 4)
         return {
-            "centres": self.heatmap_loss(maps.centers, wanted.centers),
-            "boxes": self.box_weight * generalized_box_iou_loss(found, gt, reduction="sum") / asked.sum().clamp(min=1),
+            "centers": self.heatmap_loss(maps.centers, targets.centers),
+            "boxes": self.box_weight * generalized_box_iou_loss(pred, gt, reduction="sum") / is_box.sum().clamp(min=1),
         }
 
     def decode(self, maps: CenterNetMaps) -> list[Boxes]:
-        """The boxes at the summits of the heatmaps, in cells."""
+        """The boxes at the peaks of the heatmaps, in cells."""
         centers = maps.centers[:, 0].nan_to_num(0.0)  # (B, h, w)
         highest = functional.max_pool2d(centers[:, None], 3, stride=1, padding=1)[:, 0]
-        summits = centers.where(centers == highest, 0.0).flatten(start_dim=1)
-        scores, places = summits.topk(min(4 * self.max_animals, summits.shape[1]), dim=1)  # (B, P)
-        everywhere = (maps.boxes + _cells((centers.shape[1], centers.shape[2]), centers)).flatten(start_dim=2)
-        boxes = everywhere.gather(2, places[:, None].expand(-1, 4, -1)).transpose(1, 2)  # (B, P, 4)
-        return [self._distinct(boxes[index], scores[index]) for index in range(len(boxes))]
+        peaks = centers.where(centers == highest, 0.0).flatten(start_dim=1)
+        scores, places = peaks.topk(min(4 * self.max_animals, peaks.shape[1]), dim=1)  # (B, P)
+        all_boxes = (maps.boxes + _cells((centers.shape[1], centers.shape[2]), centers)).flatten(start_dim=2)
+        boxes = all_boxes.gather(2, places[:, None].expand(-1, 4, -1)).transpose(1, 2)  # (B, P, 4)
+        return [self._nms(boxes[index], scores[index]) for index in range(len(boxes))]
 
-    def _distinct(self, boxes: Tensor, scores: Tensor) -> Boxes:
-        """One frame's boxes: sure enough, and unlike each other."""
-        sure = (scores >= self.threshold) & ~boxes.isnan().any(dim=-1)
-        boxes, scores = boxes[sure], scores[sure]
-        left = nms(boxes, scores, self.nms_iou)[: self.max_animals]
-        return Boxes(boxes[left], scores[left].clamp(0, 1))
+    def _nms(self, boxes: Tensor, scores: Tensor) -> Boxes:
+        """One frame's boxes above the threshold that NMS keeps."""
+        is_candidate = (scores >= self.threshold) & ~boxes.isnan().any(dim=-1)
+        boxes, scores = boxes[is_candidate], scores[is_candidate]
+        kept = nms(boxes, scores, self.nms_iou)[: self.max_animals]
+        return Boxes(boxes[kept], scores[kept].clamp(0, 1))
 
     def losses(self, batch: PoseBatch) -> dict[str, Tensor]:
         """The losses of one batch."""
-        images, scales = self._shrunk_together(batch)
-        maps = self(self._normalised(images))
+        images, scales = self._scale_batch(batch)
+        maps = self(self._normalize(images))
         size = (maps.centers.shape[-2], maps.centers.shape[-1])
         boxes_in_image = (self.gt_boxes(batch) + 0.5) * scales[:, None] - 0.5
         return self.loss(maps, self.encode(cells_from_pixels(boxes_in_image, self.stride), size))
 
     def detect(self, batch: PoseBatch) -> list[Boxes]:
         """The boxes in each frame."""
-        return batch_by_size(batch, self._find)
+        return detect_by_size(batch, self._detect)
 
-    def _find(self, frames: Tensor) -> list[Boxes]:
-        images, scales = self._shrunk(frames)
-        found = self.decode(self(self._normalised(images)))
-        return [Boxes((pixels_from_cells(boxes, self.stride) + 0.5) / scales - 0.5, scores) for boxes, scores in found]
+    def _detect(self, frames: Tensor) -> list[Boxes]:
+        images, scales = self._scale(frames)
+        detections = self.decode(self(self._normalize(images)))
+        return [
+            Boxes((pixels_from_cells(boxes, self.stride) + 0.5) / scales - 0.5, scores) for boxes, scores in detections
+        ]
 
-    def _shrunk_together(self, batch: PoseBatch) -> tuple[Tensor, Tensor]:
-        """A batch's frames, each shrunk as it would be alone, then padded to the largest: (B, 3, h, w), scales (B, 4)."""
-        each = [(places, *self._shrunk(frames)) for places, frames in of_one_size(batch)]
+    def _scale_batch(self, batch: PoseBatch) -> tuple[Tensor, Tensor]:
+        """A batch's frames, each scaled as it would be alone, then padded to the largest: (B, 3, h, w), scales (B, 4)."""
+        each = [(places, *self._scale(frames)) for places, frames in group_by_size(batch)]
         if len(each) == 1:
             _, images, scales = each[0]
             return images, scales.expand(len(batch), 4)
@@ -168,22 +170,22 @@ class CenterNetDetector(Detector):
             scales_of_each[places] = scales
         return together, scales_of_each
 
-    def _shrunk(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (B, 3, H, W) uint8 with no side too long, float, and the scales of x y x y they were shrunk by: (4,)."""
+    def _scale(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames (B, 3, H, W) uint8 scaled down to longest_side, as float, and their scales of x y x y: (4,)."""
         height, width = images.shape[-2:]
         scale = min(1.0, self.longest_side / max(height, width))
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
-        shrunk = images.float()
+        scaled = images.float()
         if size != (height, width):
-            shrunk = functional.interpolate(shrunk, size, mode="bilinear", antialias=True)
-        return shrunk, torch.tensor([size[1] / width, size[0] / height] * 2, device=images.device)
+            scaled = functional.interpolate(scaled, size, mode="bilinear", antialias=True)
+        return scaled, torch.tensor([size[1] / width, size[0] / height] * 2, device=images.device)
 
-    def _normalised(self, shrunk: Tensor) -> Tensor:
-        """Shrunk frames (B, 3, h, w) as the network reads them."""
-        below, right = (round_up(side, self.multiple_of) - side for side in shrunk.shape[-2:])
-        padded = functional.pad(shrunk, (0, right, 0, below))
-        normalised = (padded / 255 - self.mean) / self.std
-        return normalised.contiguous(memory_format=torch.channels_last)
+    def _normalize(self, scaled: Tensor) -> Tensor:
+        """Scaled frames (B, 3, h, w) padded and normalized for the network."""
+        below, right = (round_up(side, self.multiple_of) - side for side in scaled.shape[-2:])
+        padded = functional.pad(scaled, (0, right, 0, below))
+        normalized = (padded / 255 - self.mean) / self.std
+        return normalized.contiguous(memory_format=torch.channels_last)
 
 
 def _branch(in_channels: int, channels: int, out_channels: int, bias: float) -> nn.Sequential:

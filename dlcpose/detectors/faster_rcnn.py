@@ -18,8 +18,9 @@ class FasterRcnnResnet50(TorchvisionDetector):
     """`fasterrcnn_resnet50_fpn_v2`: the most accurate, and slow without a GPU.
 
     pretrained: COCO's weights. shortest_side, longest_side: frames are scaled until the shorter side is `shortest_side`,
-    unless the longer would pass `longest_side`, px. threshold: least score of a box. overlap: of two boxes that share
-    more (IoU), the surer is left. max_animals: most that are found in a frame. checkpoint: of a detector's run.
+    unless the longer would pass `longest_side`, px. threshold: minimum score of a box. nms_iou: of two
+    boxes with a larger IoU, the one with the higher score stays. max_animals: maximum in a frame. checkpoint: of a
+    detector's run.
     """
 
     def __init__(

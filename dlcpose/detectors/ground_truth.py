@@ -1,4 +1,4 @@
-"""The labelled boxes themselves: how good a pose model is when every animal is found."""
+"""The ground-truth boxes in place of a detector: how good a pose model is when every animal is detected."""
 
 import torch
 from torch import Tensor
@@ -8,9 +8,9 @@ from dlcpose.structures.batch import PoseBatch
 
 
 class GroundTruthDetector(Detector):
-    """Finds just what is labelled, and is sure of it."""
+    """Detects exactly what is labelled."""
 
-    learns = False
+    is_trainable = False
     needs_labels = True
 
     def losses(self, batch: PoseBatch) -> dict[str, Tensor]:
@@ -18,6 +18,6 @@ class GroundTruthDetector(Detector):
         return {}
 
     def detect(self, batch: PoseBatch) -> list[Boxes]:
-        """The true boxes, with a score of 1."""
+        """The ground-truth boxes, with a score of 1."""
         known = [boxes[~boxes.isnan().any(dim=-1)] for boxes in self.gt_boxes(batch)]
         return [Boxes(boxes, torch.ones(len(boxes), device=boxes.device)) for boxes in known]

@@ -1,4 +1,4 @@
-"""Files of predicted poses: COCO results as an evaluation leaves them, or DeepLabCut's poses by image."""
+"""Read files of predicted poses: COCO results as an evaluation writes them, or DeepLabCut's poses by image."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,31 +12,31 @@ import numpy.typing as npt
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.skeleton import Skeleton
 
-Poses = npt.NDArray[np.float64]  # (M, K, 3) x, y in the image's pixels and score; x and y NaN where not found
+Poses = npt.NDArray[np.float64]  # (M, K, 3) x, y in the image's pixels and score; x and y NaN where not detected
 
 
 @dataclass(frozen=True)
 class StoredPoses:
-    """What a file says of frames: their names, and the poses found in each."""
+    """The content of a file: the predicted poses of each frame, by name."""
 
     path: Path
     poses: Mapping[str, Poses]
 
-    def of(self, key: str) -> Poses:
-        """The poses of a frame, by its name or the part of it that both know: folders before that may differ.
+    def poses_of(self, key: str) -> Poses:
+        """The poses of a frame, by its name; leading folders may be missing on either side.
 
-        Raises DataError where the file says nothing of it, or of several that it could be: a frame in which nothing was
-        found is in the file, with no poses.
+        Raises DataError where no frame has that name, or several could be meant. A frame without detections is in the
+        file, with no poses.
         """
         if key in self.poses:
             return self.poses[key]
         alike = [name for name in self.poses if name.endswith(f"/{key}") or key.endswith(f"/{name}")]
         if len(alike) == 1:
             return self.poses[alike[0]]
-        what = f"{len(alike)} frames could be it" if alike else "it says nothing of that frame"
+        what = f"{len(alike)} frames could be meant" if alike else "that frame is not in it"
         known = ", ".join(sorted(self.poses)[:2]) or "none"
         raise DataError(
-            f"{self.path}: expected the poses found in {key}, but {what} (it has {len(self.poses)}, such as {known}). "
+            f"{self.path}: expected the poses of {key}, but {what} (it has {len(self.poses)}, such as {known}). "
             "Predict all frames with the model behind the conditions, or give its checkpoint as detector.checkpoint=."
         )
 
@@ -97,19 +97,19 @@ def _names_in(labels: Mapping[str, Any]) -> list[str]:
 
 def _poses(path: Path, key: str, poses: Any, skeleton: Skeleton) -> Poses:
     try:
-        found = np.array(poses, np.float64)  # None becomes NaN
-        found = found.reshape(0, len(skeleton), 3) if not found.size else found
-        if found.ndim != 3 or found.shape[1:] != (len(skeleton), 3):
-            raise ValueError(f"got {found.shape}")
+        stored = np.array(poses, np.float64)  # None becomes NaN
+        stored = stored.reshape(0, len(skeleton), 3) if not stored.size else stored
+        if stored.ndim != 3 or stored.shape[1:] != (len(skeleton), 3):
+            raise ValueError(f"got {stored.shape}")
     except (ValueError, TypeError) as error:
         raise DataError(
             f"{path}: {key}: expected poses of {len(skeleton)} keypoints with x, y and score each "
             f"({', '.join(skeleton.names)}); {error}."
         ) from error
-    unknown = ~np.isfinite(found).all(axis=-1) | (found[..., 2] <= 0)
-    found[unknown] = (np.nan, np.nan, 0.0)
-    found[..., 2] = found[..., 2].clip(0, 1)
-    return found
+    is_missing = ~np.isfinite(stored).all(axis=-1) | (stored[..., 2] <= 0)
+    stored[is_missing] = (np.nan, np.nan, 0.0)
+    stored[..., 2] = stored[..., 2].clip(0, 1)
+    return stored
 
 
 def _read_json(path: Path) -> Any:

@@ -10,8 +10,8 @@ from dlcpose.detectors.torchvision_base import CLASSES, TorchvisionDetector
 class SsdLite(TorchvisionDetector):
     """`ssdlite320_mobilenet_v3_large`: frames are stretched to 320x320, whatever their shape.
 
-    pretrained: COCO's weights. threshold: least score of a box. overlap: of two boxes that share more (IoU), the surer
-    is left. max_animals: most that are found in a frame. checkpoint: of a detector's run.
+    pretrained: COCO's weights. threshold: minimum score of a box. nms_iou: of two boxes with a larger IoU, the one
+    with the higher score stays. max_animals: maximum in a frame. checkpoint: of a detector's run.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What torchvision's detectors share: they normalise and resize by themselves, and answer differently while training."""
+"""Base class of torchvision's detectors, which normalize and resize by themselves and return losses while training."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dlcpose.detectors.base import Boxes, BoxRule, Detector, DetectorTraining, batch_by_size
+from dlcpose.detectors.base import Boxes, BoxRule, Detector, DetectorTraining, detect_by_size
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import CheckpointError
 
@@ -18,9 +18,9 @@ CLASSES = 2  # background and animal
 class TorchvisionDetector(Detector):
     """One of torchvision's detection networks, for a single class.
 
-    network: as torchvision builds it without any weights, to find max_animals at most. coco_weights: fetches those
-    trained on COCO, None to start at random; what speaks of COCO's classes starts at random in any case. checkpoint: of
-    a detector's run.
+    network: as torchvision builds it without any weights, for max_animals detections at most. coco_weights: fetches the
+    weights trained on COCO, None to start at random; the layers of COCO's classes start at random in any case.
+    checkpoint: of a detector's run.
     Raises CheckpointError where COCO's weights cannot be fetched.
     """
 
@@ -35,8 +35,8 @@ class TorchvisionDetector(Detector):
         checkpoint: str | None,
     ) -> None:
         super().__init__(boxes, training)
-        # Always built without weights and filled afterwards: torchvision builds other layers where it knows of weights,
-        # and what is read from a checkpoint would not be what was trained.
+        # Always built without weights and filled afterwards: torchvision builds other layers where it is given weights,
+        # and a checkpoint would not fit the network that was trained.
         self.network, self.max_animals = network, max_animals
         if checkpoint is not None:
             self.load(checkpoint)
@@ -44,22 +44,22 @@ class TorchvisionDetector(Detector):
             _fill(network, _fetched(coco_weights, type(self).__name__))
 
     def losses(self, batch: PoseBatch) -> dict[str, Tensor]:
-        """torchvision's own losses; batch-norm's statistics only change while training."""
-        with _answering_with_losses(self.network):
+        """torchvision's own losses; the statistics of batch norm change only in training mode."""
+        with _returning_losses(self.network):
             frames = [
                 image[:, :h, :w].float() / 255 for image, (h, w) in zip(batch.images, batch.own_sizes, strict=True)
             ]
-            found: dict[str, Tensor] = self.network(frames, self._targets(batch))
-        return {name.removeprefix("loss_"): value for name, value in found.items()}
+            losses: dict[str, Tensor] = self.network(frames, self._targets(batch))
+        return {name.removeprefix("loss_"): value for name, value in losses.items()}
 
     def detect(self, batch: PoseBatch) -> list[Boxes]:
         """The boxes in each frame."""
-        return batch_by_size(batch, self._find)
+        return detect_by_size(batch, self._detect)
 
-    def _find(self, frames: Tensor) -> list[Boxes]:
+    def _detect(self, frames: Tensor) -> list[Boxes]:
         # torchvision counts pixels from the corner of the first one.
-        each = self.network(list(frames.float() / 255))
-        return [Boxes(found["boxes"].float() - 0.5, found["scores"].float()) for found in each]
+        detections = self.network(list(frames.float() / 255))
+        return [Boxes(each["boxes"].float() - 0.5, each["scores"].float()) for each in detections]
 
     def _targets(self, batch: PoseBatch) -> list[dict[str, Tensor]]:
         known = [boxes[~boxes.isnan().any(dim=-1)] + 0.5 for boxes in self.gt_boxes(batch)]
@@ -70,8 +70,8 @@ class TorchvisionDetector(Detector):
 
 
 @contextlib.contextmanager
-def _answering_with_losses(network: nn.Module) -> Iterator[None]:
-    """Within it the network answers as in training, also where it is in evaluation: but for its batch-norm layers."""
+def _returning_losses(network: nn.Module) -> Iterator[None]:
+    """Within it the network returns losses also in evaluation mode, in which its batch-norm layers stay."""
     if network.training:
         yield
         return
@@ -94,7 +94,7 @@ def _fetched(coco_weights: Callable[[], dict[str, Tensor]], name: str) -> dict[s
 
 
 def _fill(network: nn.Module, state: dict[str, Tensor]) -> None:
-    """Put COCO's weights into a network, but for those of COCO's classes, whose shapes are others."""
+    """Load COCO's weights into a network, except those of COCO's classes, whose shapes differ."""
     own: dict[str, Any] = network.state_dict()
     fitting = {name: value for name, value in state.items() if name in own and value.shape == own[name].shape}
     fresh = [name for name in own if name not in fitting and not name.endswith("num_batches_tracked")]

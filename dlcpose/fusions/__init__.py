@@ -1,1 +1,1 @@
-"""How a condition reaches the network that looks at a crop."""
+"""Fusions: how a pose condition reaches the network that sees a crop."""

@@ -1,4 +1,4 @@
-"""Attention between the stages of a backbone, asked for by the condition (BUCTD's CoAM, Zhou et al. 2023)."""
+"""Conditional attention modules between the stages of a backbone (CoAM of BUCTD, Zhou et al. 2023)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +15,12 @@ from dlcpose.structures.skeleton import Skeleton
 
 
 class Coam(Fusion):
-    """A conditioned attention module on each map that goes into one stage of the backbone.
+    """A conditional attention module on each feature map that goes into one stage of the backbone.
 
-    canvas: (height, width) of a crop, which its layers are made for. backbone: whose maps it stands between.
+    canvas: (height, width) of a crop, for which its layers are made. backbone: the network that it is put into.
     before: name of the stage within the backbone's network: stage3 of HRNet and CSPNeXt, layer3 of ResNet.
-    dropout: of the attention. sigma, coloured: as in Fusion.
-    Weights grow with the square of the number of cells: 17 M for a map of 64x64.
+    dropout: of the attention. sigma, colored: as in Fusion.
+    The number of weights grows with the square of the number of cells: 17 M for a map of 64x64.
     Raises ConfigError where the backbone has no such stage.
     """
 
@@ -42,68 +42,68 @@ class Coam(Fusion):
             for channels, height, width in _shapes_into(backbone, before, canvas)
         )
 
-    def forward(self, backbone: nn.Module, images: Tensor, drawn: Tensor) -> list[Tensor]:
-        """The backbone's maps."""
+    def forward(self, backbone: nn.Module, images: Tensor, rendered: Tensor) -> list[Tensor]:
+        """The backbone's feature maps."""
 
-        def conditioned(stage: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
-            levels = [given[0]] if isinstance(given[0], Tensor) else given[0]
-            found = [attend(level, drawn) for attend, level in zip(self.attention, levels, strict=True)]
-            return (found[0] if isinstance(given[0], Tensor) else found, *given[1:])
+        def attend(stage: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            levels = [inputs[0]] if isinstance(inputs[0], Tensor) else inputs[0]
+            attended = [module(level, rendered) for module, level in zip(self.attention, levels, strict=True)]
+            return (attended[0] if isinstance(inputs[0], Tensor) else attended, *inputs[1:])
 
-        with _in_front_of(_stage(backbone, self.before), conditioned):
+        with _pre_hook(_stage(backbone, self.before), attend):
             features: list[Tensor] = backbone(images)
         return features
 
     def compile_networks(self, backbone: nn.Module, backend: str) -> None:
-        # Not the backbone: what torch has compiled does not see a hook that changes with every batch.
-        for attend in self.attention:
-            attend.compile(backend=backend)
+        """Have torch compile the attention modules; a compiled backbone would not see a hook that changes every batch."""
+        for module in self.attention:
+            module.compile(backend=backend)
 
 
 class ConditionalAttention(nn.Module):
-    """What of a map the condition asks for, over its cells and over its channels, added to the map.
+    """Attention of a feature map over its cells and over its channels, with queries from the condition, as a residual.
 
-    channels, size: of the map (C, (h, w)). asked: channels of the condition's image.
+    channels, size: of the map (C, (h, w)). condition_channels: of the rendered condition.
     Source: Zhou et al. 2023 (BUCTD), section 3.2, with one head as in its program.
     """
 
-    def __init__(self, channels: int, size: tuple[int, int], asked: int, dropout: float) -> None:
+    def __init__(self, channels: int, size: tuple[int, int], condition_channels: int, dropout: float) -> None:
         super().__init__()
         self.size, self.dropout = size, dropout
         cells = size[0] * size[1]
-        self.map_of_cells = nn.Conv2d(channels, channels, 3, padding=1)
-        self.condition_of_cells = nn.Conv2d(asked, asked, 3, padding=1)
-        self.to_queries = nn.Linear(asked, channels)
+        self.spatial_conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.spatial_condition_conv = nn.Conv2d(condition_channels, condition_channels, 3, padding=1)
+        self.to_queries = nn.Linear(condition_channels, channels)
         self.to_keys, self.to_values = nn.Linear(channels, channels), nn.Linear(channels, channels)
-        self.to_cells = nn.Linear(channels, channels)
-        self.map_of_channels = nn.Conv2d(channels, channels, 3, padding=1)
-        self.condition_of_channels = nn.Conv2d(asked, channels, 3, padding=1)
-        self.to_channels = nn.Linear(cells, cells)
+        self.spatial_out = nn.Linear(channels, channels)
+        self.channel_conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.channel_condition_conv = nn.Conv2d(condition_channels, channels, 3, padding=1)
+        self.channel_out = nn.Linear(cells, cells)
 
-    def forward(self, features: Tensor, drawn: Tensor) -> Tensor:
-        """(M, C, h, w), (M, asked, H, W) -> (M, C, h, w)."""
-        # The mean over the pixels of a cell: a bump between two cells reaches both.
-        condition = functional.adaptive_avg_pool2d(PEAK * drawn, self.size)  # (M, asked, h, w)
-        attended = self._over_cells(features, condition) + self._over_channels(features, condition)
+    def forward(self, features: Tensor, rendered: Tensor) -> Tensor:
+        """The map after attention: (M, C, h, w), (M, condition channels, H, W) -> (M, C, h, w)."""
+        # The mean over the pixels of a cell: a Gaussian between two cells reaches both.
+        condition = functional.adaptive_avg_pool2d(PEAK * rendered, self.size)  # (M, condition channels, h, w)
+        attended = self._spatial_attention(features, condition) + self._channel_attention(features, condition)
         return features + attended.view_as(features)
 
-    def _over_cells(self, features: Tensor, condition: Tensor) -> Tensor:
-        """Every cell, by what the condition asks there, looks at all others: (M, C, h·w)."""
-        cells = self.map_of_cells(features).flatten(start_dim=2).mT  # (M, h·w, C)
-        queries = self.to_queries(self.condition_of_cells(condition).flatten(start_dim=2).mT)
+    def _spatial_attention(self, features: Tensor, condition: Tensor) -> Tensor:
+        """Cells attend to cells, with queries from the condition: (M, C, h·w)."""
+        cells = self.spatial_conv(features).flatten(start_dim=2).mT  # (M, h·w, C)
+        queries = self.to_queries(self.spatial_condition_conv(condition).flatten(start_dim=2).mT)
         attended = self._attention(queries, self.to_keys(cells), self.to_values(cells))
-        found: Tensor = self.to_cells(attended)
-        return found.mT
+        projected: Tensor = self.spatial_out(attended)
+        return projected.mT
 
-    def _over_channels(self, features: Tensor, condition: Tensor) -> Tensor:
-        """Every channel, as the condition fills it, looks at all others: (M, C, h·w)."""
-        channels = self.map_of_channels(features).flatten(start_dim=2)  # (M, C, h·w)
-        queries = self.condition_of_channels(condition).flatten(start_dim=2)
-        found: Tensor = self.to_channels(self._attention(queries, channels, channels))
-        return found
+    def _channel_attention(self, features: Tensor, condition: Tensor) -> Tensor:
+        """Channels attend to channels, with queries from the condition: (M, C, h·w)."""
+        channels = self.channel_conv(features).flatten(start_dim=2)  # (M, C, h·w)
+        queries = self.channel_condition_conv(condition).flatten(start_dim=2)
+        projected: Tensor = self.channel_out(self._attention(queries, channels, channels))
+        return projected
 
     def _attention(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """softmax(QKᵀ / √width) V of one head: (M, T, width) each."""
+        """Scaled dot-product attention of one head: (M, T, width) each."""
         dropout = self.dropout if self.training else 0.0
         queries, keys, values = queries[:, None], keys[:, None], values[:, None]
         return functional.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout)[:, 0]
@@ -121,24 +121,24 @@ def _stage(backbone: nn.Module, name: str) -> nn.Module:
 
 
 def _shapes_into(backbone: nn.Module, name: str, canvas: tuple[int, int]) -> list[tuple[int, int, int]]:
-    """(channels, height, width) of each map that goes into a stage when the backbone looks at a crop."""
+    """(channels, height, width) of each feature map that goes into a stage of the backbone for a crop of `canvas`."""
     shapes: list[tuple[int, int, int]] = []
 
-    def look(stage: nn.Module, given: tuple[Any, ...]) -> None:
-        levels = [given[0]] if isinstance(given[0], Tensor) else given[0]
+    def note(stage: nn.Module, inputs: tuple[Any, ...]) -> None:
+        levels = [inputs[0]] if isinstance(inputs[0], Tensor) else inputs[0]
         shapes.extend((level.shape[1], level.shape[2], level.shape[3]) for level in levels)
 
-    # Shapes alone, on copies without numbers: the backbone is left as it is, its running means too.
-    hollow = {key: value.to("meta") for key, value in (*backbone.named_parameters(), *backbone.named_buffers())}
-    with _in_front_of(_stage(backbone, name), look), torch.no_grad():
-        functional_call(backbone, hollow, (torch.zeros(1, 3, *canvas, device="meta"),))
+    # On the meta device, with copies of the weights: the backbone and its running means stay as they are.
+    weights = {key: value.to("meta") for key, value in (*backbone.named_parameters(), *backbone.named_buffers())}
+    with _pre_hook(_stage(backbone, name), note), torch.no_grad():
+        functional_call(backbone, weights, (torch.zeros(1, 3, *canvas, device="meta"),))
     return shapes
 
 
 @contextmanager
-def _in_front_of(stage: nn.Module, act: Any) -> Iterator[None]:
-    """Within it, `act` sees what goes into a stage, and may change it."""
-    handle = stage.register_forward_pre_hook(act)
+def _pre_hook(stage: nn.Module, hook: Any) -> Iterator[None]:
+    """Within it, `hook` sees the inputs of a stage, and may change them."""
+    handle = stage.register_forward_pre_hook(hook)
     try:
         yield
     finally:

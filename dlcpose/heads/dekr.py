@@ -17,7 +17,7 @@ from dlcpose.heads.base import Head
 from dlcpose.layers.adaptive_conv import AdaptiveConvBlock
 from dlcpose.layers.initialization import init_background, init_near_zero
 from dlcpose.structures.batch import PoseBatch
-from dlcpose.structures.instances import PoseInstances, instances_of
+from dlcpose.structures.instances import PoseInstances
 from dlcpose.structures.skeleton import Skeleton
 
 CANDIDATES = 4  # per animal that may be predicted: several cells can hold one animal
@@ -144,7 +144,7 @@ class DekrHead(Head):
         min_area = (2 * self.offset_radius_in_map * self.stride) ** 2
         kept = pose_nms(pairwise_oks(keypoints_in_crop, self.oks_sigmas, min_area), scores, self.nms_oks)
         kept = kept[count[kept] > 0][: self.max_animals]
-        return instances_of(keypoints_in_crop[kept], keypoint_scores[kept], scores[kept])
+        return PoseInstances.from_keypoints(keypoints_in_crop[kept], keypoint_scores[kept], scores[kept])
 
 
 def _offset_loss(pred: Tensor, target: Tensor, min_extent: float) -> Tensor:

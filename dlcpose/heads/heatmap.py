@@ -15,7 +15,7 @@ from dlcpose.layers.deconv import deconvolutions as stacked_deconvolutions
 from dlcpose.layers.initialization import init_background
 from dlcpose.losses.offsets import huber
 from dlcpose.structures.batch import PoseBatch
-from dlcpose.structures.instances import PoseInstances, instances_of
+from dlcpose.structures.instances import PoseInstances
 from dlcpose.structures.skeleton import Skeleton
 
 
@@ -93,7 +93,7 @@ class HeatmapHeadBase(Head):
             points_in_map = cells + values_at(maps.offsets, cells[:, :, None])[:, :, 0]
         keypoints_in_crop = pixels_from_cells(points_in_map, self.stride)
         return [
-            instances_of(points[None], score.clamp(0, 1)[None])
+            PoseInstances.from_keypoints(points[None], score.clamp(0, 1)[None])
             for points, score in zip(keypoints_in_crop, scores, strict=True)
         ]
 

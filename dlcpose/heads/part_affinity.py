@@ -30,7 +30,7 @@ from dlcpose.layers.paf_stages import PafStages, StageOutput
 from dlcpose.losses.fields import paf_loss
 from dlcpose.losses.offsets import huber
 from dlcpose.structures.batch import PoseBatch
-from dlcpose.structures.instances import PoseInstances, instances_of
+from dlcpose.structures.instances import PoseInstances
 from dlcpose.structures.skeleton import Skeleton
 
 Array = npt.NDArray[Any]
@@ -276,7 +276,7 @@ class PartAffinityHead(Head):
         poses = np.where(present[..., None], candidates[keypoints, members], np.nan)
         at = self.kept.device
         arrays = (poses[order], keypoint_scores[order], scores[order])
-        return instances_of(*(torch.from_numpy(array.astype(np.float32)).to(at) for array in arrays))
+        return PoseInstances.from_keypoints(*(torch.from_numpy(array.astype(np.float32)).to(at) for array in arrays))
 
 
 def _activated(stage: StageOutput) -> StageMaps:

@@ -12,7 +12,7 @@ from dlcpose.layers.gated_attention_unit import GatedAttentionUnit, ScaleNorm
 from dlcpose.losses.simcc import bin_divergence
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
-from dlcpose.structures.instances import PoseInstances, instances_of
+from dlcpose.structures.instances import PoseInstances
 from dlcpose.structures.skeleton import Skeleton
 
 
@@ -101,7 +101,7 @@ class RtmccHead(Head):
         y, y_scores = decode_bins(maps.y, self.y_sigma, self.temperature)
         keypoints_in_crop = pixels_from_bins(torch.stack((x, y), dim=-1), self.bins_per_pixel, self.bin_shift)
         return [
-            instances_of(points[None], scores[None])
+            PoseInstances.from_keypoints(points[None], scores[None])
             for points, scores in zip(keypoints_in_crop, x_scores * y_scores, strict=True)
         ]
 

@@ -7,6 +7,8 @@ from typing import Any
 from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.loggers.csv_logs import CSVLogger, ExperimentWriter
 
+from dlcpose.structures.atomic_files import atomic_path
+
 
 class ContinuedCSVLogger(CSVLogger):
     """Lightning's CSVLogger, which deletes what it finds; this one keeps the rows of the steps before its first.
@@ -62,10 +64,8 @@ class _ContinuedWriter(ExperimentWriter):
 
 
 def _write_whole(path: Path, columns: list[str], rows: list[dict[str, str]]) -> None:
-    """Write a table beside its place and rename it: a run killed meanwhile keeps the rows it had."""
-    beside = path.with_suffix(".csv.new")
-    with beside.open("w", newline="") as file:
+    """Write a table atomically: a run killed meanwhile keeps the rows it had."""
+    with atomic_path(path) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=columns)
         writer.writeheader()
         writer.writerows(rows)
-    beside.replace(path)

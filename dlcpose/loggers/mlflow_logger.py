@@ -11,6 +11,7 @@ from pytorch_lightning.loggers import MLFlowLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from dlcpose.loggers.base import ExperimentTracker
+from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.structures.sample import Image
 
 KEPT = (
@@ -54,8 +55,7 @@ class MlflowTracker(ExperimentTracker, MLFlowLogger):
         (parameters,) = pandas.json_normalize(dict(facts["config"]), sep="/").to_dict("records")
         self.log_hyperparams({str(name): value for name, value in parameters.items() if name not in known})
         client, run_id = self.experiment, self.run_id
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / RECORD).write_text(json.dumps({"tracking_uri": self.store, "run_id": run_id}))
+        write_atomic(self.folder / RECORD, json.dumps({"tracking_uri": self.store, "run_id": run_id}))
         for name in ("config", "overrides", "environment"):
             client.log_text(run_id, yaml.safe_dump(facts[name], sort_keys=False), f"{name}.yaml")
         client.set_tag(run_id, "mlflow.source.git.commit", facts["git"])

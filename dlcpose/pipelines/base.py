@@ -1,4 +1,4 @@
-"""What every pipeline shares: one step for training and validation, and the way from a crop back to the source image."""
+"""Base classes of all models as LightningModules: shared training and validation steps, figures and checkpoints."""
 
 import math
 from abc import abstractmethod
@@ -10,12 +10,19 @@ import numpy as np
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from dlcpose.codecs.affine import apply_affine, apply_affine_to_boxes
-from dlcpose.heads.base import Head, Maps
-from dlcpose.metrics.base import EvaluatedFrames, Metric, figures_of
-from dlcpose.pipelines.epoch_means import BatchLosses, RunningMeans, mean_of, of_all_devices
+from dlcpose.detectors.base import Detector
+from dlcpose.heads.base import Maps
+from dlcpose.metrics.base import EvaluatedFrames, figures_of
+from dlcpose.pipelines.components import Components, required
+from dlcpose.pipelines.epoch_means import (
+    BatchLosses,
+    RunningMeans,
+    gather_from_devices,
+    mean_over_batches,
+    mean_over_devices,
+)
 from dlcpose.pipelines.unused_parameters import unused_parameters
 from dlcpose.side_heads.base import SideHead
 from dlcpose.structures.batch import PoseBatch
@@ -23,62 +30,48 @@ from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.instances import PoseInstances, PosePrediction
 from dlcpose.structures.sample import FrameLabels
-from dlcpose.structures.skeleton import Skeleton
 
-SMALLEST = 64  # px of an image where any size will do
+TRACING_SIDE = 64  # px of an image that finds unused parameters where the input has no size of its own
 
 
 class PoseMaps(NamedTuple):
-    """What a pipeline's heads find in a batch."""
+    """The output maps of a model's heads for a batch, or their targets."""
 
     animals: Maps  # of the head
-    beside: tuple[Maps, ...]  # of each side head, in their order
+    side_heads: tuple[Maps, ...]  # in the order of the side heads
 
 
 class PoseModule(LightningModule):
-    """What every pipeline shares, whatever it finds: figures over whole validation sets, the optimizer, what is saved.
+    """What all models share, whatever they predict: losses and figures of an epoch, the optimizer, the checkpoint.
 
-    A subclass names in its constructor what of a config's parts it is made of. optimizer: from parameters to an
-    optimizer. schedule: from (optimizer, steps) to Lightning's description of one. metrics: by name, each from
-    (predictions, labels, skeleton) to figures. labels: of the frames that validation sees, by key. described: what a
-    checkpoint must hold besides the weights.
-    one_animal_each: whether a head is shown each animal alone, so that a head for one serves images with many.
+    groups: the config groups that a subclass is assembled from. one_animal_per_crop: whether the head sees one animal at a
+    time, so that a head for one animal serves images of several. A subclass's constructor takes the components, and its
+    own settings as keyword arguments.
+    detector: of the animals, None where the model needs none. labels: ground truth of the validation frames, by key.
+    description: what a checkpoint holds besides the weights. All three may be set from outside before training.
     """
 
+    groups: ClassVar[frozenset[str]] = frozenset()
     one_animal_per_crop: ClassVar[bool] = False
-    is_detector_only: ClassVar[bool] = False
+    detector: Detector | None
 
-    def __init__(
-        self,
-        *,
-        model_input: Input,
-        skeleton: Skeleton,
-        optimizer: Callable[..., Optimizer] | None = None,
-        scheduler: Callable[..., dict[str, Any]] | None = None,
-        metrics: Mapping[str, Metric] | None = None,
-    ) -> None:
+    def __init__(self, components: Components) -> None:
         super().__init__()
-        self.model_input, self.skeleton = model_input, skeleton
-        self.optimizer, self.scheduler, self.metrics = optimizer, scheduler, dict(metrics or {})
+        self.model_input, self.skeleton = components.model_input, components.skeleton
+        self.optimizer, self.scheduler = components.optimizer, components.scheduler
+        self.metrics = dict(components.metrics)
+        self.detector = components.detector
         self.labels: Mapping[str, FrameLabels] = {}
-        self.described: dict[str, Any] = {}
-        self.validated: list[PosePrediction] = []
-        self.running = RunningMeans()  # of the training losses of this epoch
-        self.validation_losses: list[BatchLosses] = []
-        self.validating: tuple[str, ...] = ()  # the frames of the batch that is being validated
+        self.description: dict[str, Any] = {}
+        self.train_losses = RunningMeans()  # of this epoch
+        self.val_losses: list[BatchLosses] = []
+        self.val_predictions: list[PosePrediction] = []
+        self.val_keys: tuple[str, ...] = ()  # of the batch that is being validated
 
-    def prepare_training(self, labels: Mapping[str, FrameLabels], described: dict[str, Any]) -> None:
-        """Take what training needs beside batches: labels of the validation frames by key, and what checkpoints hold."""
-        self.labels, self.described = labels, described
-
-    @classmethod
-    def head_canvas(cls, model_input: Input, settings: Mapping[str, Any]) -> tuple[int, int] | None:
-        """(height, width) of what the head is shown, None where it differs from image to image."""
-        return model_input.canvas
-
-    def network_input_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) of what the networks of its poses are shown of an image of (height, width)."""
-        return image_size
+    @property
+    def frame_input(self) -> Input:
+        """How whole frames are read: as the pose network sees them, unless it sees crops of them."""
+        return self.model_input
 
     @property
     def needs_labels(self) -> bool:
@@ -86,73 +79,73 @@ class PoseModule(LightningModule):
         return False
 
     @property
-    def finds(self) -> str:
-        """What it finds, for the plan of a run."""
+    def summary(self) -> str:
+        """What the model predicts, in words, for the plan of a run."""
         return f"{len(self.skeleton)} keypoints"
+
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages in which the model is trained, each a run of its own; the last is this module's."""
+        return ("pose",)
 
     @abstractmethod
     def predict_batch(self, batch: PoseBatch) -> list[PosePrediction]:
-        """The animals in each image of a batch of uint8 images, in the source image's pixels."""
+        """The animals in each of a batch's uint8 images, in pixels of the source image."""
 
     def oracles(self) -> dict[str, Callable[[PoseBatch], list[PosePrediction]]]:
-        """Other ways to predict a labelled batch, by name, that are told more: what they gain, a part loses."""
+        """Other ways to predict a labelled batch, by name, that are given more: how much a component costs."""
         return {}
 
     def predictions_in_image(
-        self, batch: PoseBatch, found: Sequence[PoseInstances], boxes_in_crop: Sequence[Tensor] | None = None
+        self, batch: PoseBatch, instances: Sequence[PoseInstances], boxes_in_crop: Sequence[Tensor] | None = None
     ) -> list[PosePrediction]:
-        """Decoded poses, and the boxes (M, 4) they were found in, moved from the crop to the source image, as numpy."""
-        boxes = boxes_in_crop or [instances.scores.new_full((len(instances), 4), torch.nan) for instances in found]
+        """Decoded animals, and the boxes (M, 4) they were detected in, moved from the crop to the source image."""
+        boxes = boxes_in_crop or [each.scores.new_full((len(each), 4), torch.nan) for each in instances]
         return [
-            _prediction(key, instances, box, crop_to_image)
-            for key, instances, box, crop_to_image in zip(batch.keys, found, boxes, batch.crop_to_image, strict=True)
+            _prediction(key, *each)
+            for key, *each in zip(batch.keys, instances, boxes, batch.crop_to_image, strict=True)
         ]
 
     def log_losses(self, losses: Mapping[str, Tensor], split: str, count: int) -> Tensor:
-        """Take each term and their sum over `count` samples into the epoch's means, and return the sum."""
+        """Add the terms of `count` samples, and their sum, to the epoch's means; returns the sum."""
         total = torch.stack(list(losses.values())).sum()
         named = {f"{split}/loss": total, **{f"{split}/loss_{name}": value for name, value in losses.items()}}
         values = {name: value.detach() for name, value in named.items()}
         if split == "train":
-            self.running.add(values, count)
+            self.train_losses.add(values, count)
         else:
-            self.validation_losses.append(BatchLosses(self.validating, values, count))
+            self.val_losses.append(BatchLosses(self.val_keys, values, count))
         return total
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """After an epoch's last batch, its mean losses over all devices."""
+        """After an epoch's last batch, log its mean losses over all devices."""
         if self.trainer.is_last_batch or self.trainer.global_step == self.trainer.max_steps:
-            means = mean_of(of_all_devices(self.running.as_dict()))
+            means = mean_over_devices(gather_from_devices(self.train_losses.sums()))
             self.log_dict(means, on_step=False, on_epoch=True, batch_size=1)
-            self.running = RunningMeans()
+            self.train_losses = RunningMeans()
 
     def on_validation_batch_start(self, batch: PoseBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self.validating = batch.keys
+        """Note whose losses come next."""
+        self.val_keys = batch.keys
 
     def on_validation_epoch_end(self) -> None:
-        """Mean losses and figures over all frames of the validation set, each counted once, the same on every device."""
-        shares = of_all_devices((self.validated, [losses.as_plain() for losses in self.validation_losses]))
-        self.validated, self.validation_losses = [], []
-        # A device that had one batch less has repeated a frame of the first, which comes before it here.
+        """Log mean losses and figures over all validation frames, each counted once and the same on every device."""
+        shares = gather_from_devices((self.val_predictions, [losses.to_plain() for losses in self.val_losses]))
+        self.val_predictions, self.val_losses = [], []
+        # A device that had one batch less has repeated a frame of the first device, which overwrites it here.
         predictions = {prediction.key: prediction for share, _ in reversed(shares) for prediction in share}
-        seen: set[str] = set()
-        means = RunningMeans()
-        for keys, values, count in (batch for _, batches in shares for batch in batches):
-            if not keys or not seen.issuperset(keys):
-                means.add({name: torch.tensor(value) for name, value in values.items()}, count)
-            seen.update(keys)
         in_order = [predictions[key] for key in self.labels if key in predictions]
         labels = [self.labels[prediction.key] for prediction in in_order]
         figures = figures_of(self.metrics, EvaluatedFrames(in_order, labels, self.skeleton))
-        self.log_dict({**mean_of([means.as_dict()]), **{f"val/{name}": float(each) for name, each in figures.items()}})
+        means = mean_over_batches([batch for _, batches in shares for batch in batches])
+        self.log_dict({**means, **{f"val/{name}": float(each) for name, each in figures.items()}})
 
     def configure_optimizers(self) -> Any:
-        """The optimizer over what is not frozen, with its schedule over the whole run.
+        """The optimizer over all parameters that are not frozen, with its schedule over the whole run.
 
         Raises ConfigError for a run without an end.
         """
         if self.optimizer is None or self.scheduler is None:
-            raise ValueError("This pipeline was built to predict: it has no optimizer.")
+            raise ValueError("This model was built to predict: it has no optimizer.")
         steps = self.trainer.estimated_stepping_batches
         if math.isinf(steps):
             raise ConfigError(
@@ -162,106 +155,98 @@ class PoseModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": self.scheduler(optimizer, int(steps))}
 
     def freeze_unused_parameters(self) -> None:
-        """Freeze weights that no answer depends on: devices that train together would wait for their gradients."""
+        """Freeze the parameters that no output depends on, for whose gradients distributed training would wait."""
 
     def compile_networks(self, backend: str) -> None:
-        """Have torch compile what its batches go through; names of weights stay. Raises ConfigError where it cannot."""
+        """Have torch compile the networks; names of weights stay. Raises ConfigError where they cannot be compiled."""
         raise ConfigError(f"compile: the networks of {type(self).__name__} cannot be compiled. Take compile=false.")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What makes a checkpoint self-contained."""
-        checkpoint["dlcpose"] = self.described
-        checkpoint["running_losses"] = self.running.as_dict()  # of an epoch that is stopped in its midst
+        """Add what makes a checkpoint self-contained."""
+        checkpoint["dlcpose"] = self.description
+        checkpoint["running_losses"] = self.train_losses.sums()  # of an epoch that is not over
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the means of an epoch that was stopped in its midst."""
-        self.running = RunningMeans.from_dict(checkpoint.get("running_losses", {}))
+        """Go on with the mean losses of an epoch that was not over."""
+        self.train_losses = RunningMeans(checkpoint.get("running_losses"))
 
 
 class PoseEstimator(PoseModule):
-    """Backbone, neck and head as one LightningModule; subclasses add what stands between a head and the answer.
+    """A model of poses: backbone, neck, head and side heads. Subclasses add what stands between images and head."""
 
-    side_heads: by name, what else is read from the same features.
-    """
+    groups: ClassVar[frozenset[str]] = frozenset({"backbone", "neck", "head", "side_head"})
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        neck: nn.Module,
-        head: Head,
-        *,
-        model_input: Input,
-        skeleton: Skeleton,
-        side_heads: Mapping[str, SideHead] | None = None,
-        optimizer: Callable[..., Optimizer] | None = None,
-        scheduler: Callable[..., dict[str, Any]] | None = None,
-        metrics: Mapping[str, Metric] | None = None,
-    ) -> None:
-        super().__init__(
-            model_input=model_input, skeleton=skeleton, optimizer=optimizer, scheduler=scheduler, metrics=metrics
-        )
-        self.backbone, self.neck, self.head = backbone, neck, head
-        self.side_heads = nn.ModuleDict(dict(side_heads or {}))
+    def __init__(self, components: Components) -> None:
+        super().__init__(components)
+        self.backbone = required(components.backbone, "backbone")
+        self.neck = required(components.neck, "neck")
+        self.head = required(components.head, "head")
+        self.side_heads = nn.ModuleDict(dict(components.side_heads))
         self.mean: Tensor
         self.std: Tensor
-        self.register_buffer("mean", torch.tensor(model_input.mean)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(model_input.std)[:, None, None], persistent=False)
+        self.register_buffer("mean", torch.tensor(self.model_input.mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(self.model_input.std)[:, None, None], persistent=False)
 
     @property
     def channels(self) -> int:
-        """Of what its networks are shown."""
+        """Channels of the images that `forward` takes."""
         return 3
 
     @property
-    def finds(self) -> str:
-        """What it finds, for the plan of a run."""
-        return f"{len(self.skeleton)} keypoints, stride {self.head.stride:g}"
+    def summary(self) -> str:
+        """What the model predicts, in words, for the plan of a run."""
+        return f"{super().summary}, stride {self.head.stride:g}"
 
     def forward(self, images: Tensor) -> PoseMaps:
-        """The heads' maps of normalised images (B, 3, H, W)."""
+        """The heads' output maps of normalized images (B, 3, H, W)."""
         features = self.neck(self.backbone(images))  # (B, C, h, w)
-        return PoseMaps(self.head(features), tuple(beside(features) for beside in self._beside()))
+        return self._head_maps(features)
+
+    def _head_maps(self, features: Tensor) -> PoseMaps:
+        return PoseMaps(self.head(features), tuple(side_head(features) for side_head in self._side_heads()))
 
     def compile_networks(self, backend: str) -> None:
+        """Have torch compile backbone, neck, head and side heads."""
         for network in (self.backbone, self.neck, self.head, *self.side_heads.values()):
             network.compile(backend=backend)
 
     def freeze_unused_parameters(self) -> None:
-        smallest = self.model_input.multiple_of * max(1, SMALLEST // self.model_input.multiple_of)
-        shown = self.network_input_size(self.model_input.canvas or (smallest, smallest))
-        for name in unused_parameters(self, shown):
+        """Freeze the parameters that no output depends on, for whose gradients distributed training would wait."""
+        side = self.model_input.multiple_of * max(1, TRACING_SIDE // self.model_input.multiple_of)
+        for name in unused_parameters(self, self.model_input.canvas or (side, side)):
             self.get_parameter(name).requires_grad_(False)
 
     def encode(self, batch: PoseBatch) -> PoseMaps:
-        """The maps wanted for a batch."""
-        return PoseMaps(self.head.encode(batch), tuple(beside.encode(batch) for beside in self._beside()))
+        """The target maps of a batch."""
+        return PoseMaps(self.head.encode(batch), tuple(side_head.encode(batch) for side_head in self._side_heads()))
 
-    def losses(self, maps: PoseMaps, wanted: PoseMaps) -> dict[str, Tensor]:
-        """One scalar for each term of each head; their sum is what training lowers."""
-        losses = dict(self.head.loss(maps.animals, wanted.animals))
-        each = zip(self.side_heads, self._beside(), maps.beside, wanted.beside, strict=True)
-        for name, beside, found, asked in each:
-            losses |= {f"{name}_{term}": value for term, value in beside.loss(found, asked).items()}
+    def losses(self, maps: PoseMaps, targets: PoseMaps) -> dict[str, Tensor]:
+        """One scalar for each term of each head, named `term` or `side head_term`; training minimizes their sum."""
+        losses = dict(self.head.loss(maps.animals, targets.animals))
+        each = zip(self.side_heads, self._side_heads(), maps.side_heads, targets.side_heads, strict=True)
+        for name, side_head, side_maps, side_targets in each:
+            terms = side_head.loss(side_maps, side_targets)
+            losses |= {f"{name}_{term}": value for term, value in terms.items()}
         return losses
 
     def decode(self, maps: PoseMaps) -> list[PoseInstances]:
-        """The animals in each image, with what the side heads know of them and of the arena."""
-        found = self.head.decode(maps.animals)
-        for beside, its_maps in zip(self._beside(), maps.beside, strict=True):
-            found = beside.complete(found, its_maps)
-        return found
+        """The animals in each image, completed by the side heads."""
+        instances = self.head.decode(maps.animals)
+        for side_head, side_maps in zip(self._side_heads(), maps.side_heads, strict=True):
+            instances = side_head.complete(instances, side_maps)
+        return instances
 
-    def _beside(self) -> list[SideHead]:
+    def _side_heads(self) -> list[SideHead]:
         return cast(list[SideHead], list(self.side_heads.values()))
 
-    def normalised(self, batch: PoseBatch) -> PoseBatch:
-        """The batch with float images: (pixel / 255 − mean) / std, channels last."""
+    def normalized(self, batch: PoseBatch) -> PoseBatch:
+        """The batch with float images, (pixel / 255 - mean) / std, in memory format channels_last."""
         images = (batch.images.float() / 255 - self.mean) / self.std
         return replace(batch, images=images.contiguous(memory_format=torch.channels_last))
 
     def predict_batch(self, batch: PoseBatch) -> list[PosePrediction]:
-        """The animals in each image of a batch of uint8 images, in the source image's pixels."""
-        batch = self.normalised(batch)
+        """The animals in each of a batch's uint8 images, in pixels of the source image."""
+        batch = self.normalized(batch)
         return self.predictions_in_image(batch, self.decode(self(batch.images)))
 
     def _step(self, batch: PoseBatch, split: str) -> tuple[Tensor, PoseMaps]:
@@ -271,13 +256,13 @@ class PoseEstimator(PoseModule):
 
     def training_step(self, batch: PoseBatch, batch_index: int) -> Tensor:
         """The loss of one batch."""
-        return self._step(self.normalised(batch), "train")[0]
+        return self._step(self.normalized(batch), "train")[0]
 
     def validation_step(self, batch: PoseBatch, batch_index: int) -> None:
-        """The loss of one batch, and its predictions for the epoch's figures."""
-        batch = self.normalised(batch)
+        """Keep the losses and predictions of one batch for the epoch's figures."""
+        batch = self.normalized(batch)
         _, maps = self._step(batch, "val")
-        self.validated += self.predictions_in_image(batch, self.decode(maps))
+        self.val_predictions += self.predictions_in_image(batch, self.decode(maps))
 
 
 def _prediction(key: str, instances: PoseInstances, boxes_in_crop: Tensor, crop_to_image: Tensor) -> PosePrediction:

@@ -1,7 +1,7 @@
-"""The whole image at once: what the head decodes is the answer, for one animal or, with a head that can, for several."""
+"""Bottom-up and single-animal models: the whole image at once; the head itself decodes one animal or several."""
 
 from dlcpose.pipelines.base import PoseEstimator
 
 
 class BottomUp(PoseEstimator):
-    """The shared pipeline as it is: nothing stands between the head and the answer."""
+    """Backbone, neck and head on whole images, with nothing in between."""

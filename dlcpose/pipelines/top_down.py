@@ -1,81 +1,44 @@
-"""Each animal alone: a detector's boxes are cut out, and a head for one animal looks at every crop."""
+"""Top-down models: a detector's boxes are cut out of the frames, and a head for one animal sees one crop at a time."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Self, cast
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
-from dlcpose.codecs.affine import apply_affine, apply_affine_to_boxes, compose_affine
-from dlcpose.codecs.boxes import jitter_boxes
-from dlcpose.codecs.crop_images import crop_images, crop_matrices
+from dlcpose.codecs.affine import apply_affine
 from dlcpose.codecs.oks import pairwise_oks, pose_nms
 from dlcpose.detectors.base import Boxes, Detector
-from dlcpose.heads.base import Head
-from dlcpose.metrics.base import Metric
+from dlcpose.pipelines.animal_crops import AnimalCrops, CropSettings, cut_crops
 from dlcpose.pipelines.base import PoseEstimator
-from dlcpose.side_heads.base import SideHead
+from dlcpose.pipelines.components import Components, required
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
-from dlcpose.structures.instances import PoseInstances, PosePrediction, instances_of
-from dlcpose.structures.skeleton import Skeleton
+from dlcpose.structures.instances import PoseInstances, PosePrediction
 
-AT_ONCE = 64  # crops that go through the network together in prediction: memory does not grow with the animals
-
-
-@dataclass(frozen=True)
-class AnimalCrops:
-    """What is cut out of the frames of a batch, one animal each, and where it was."""
-
-    batch: PoseBatch  # of M crops
-    owners: Tensor  # (M,) index of the frame
-    frame_to_crop: Tensor  # (M, 2, 3) float64
-    crop_to_frame: Tensor  # (M, 2, 3) float64
-
-    def __len__(self) -> int:
-        return len(self.owners)
-
-    def split(self, count: int) -> list[Self]:
-        """The crops, `count` at a time."""
-        parts = torch.split(torch.arange(len(self)), count)
-        return [
-            replace(self, **{field.name: _rows(getattr(self, field.name), part) for field in fields(self)})
-            for part in parts
-        ]
+CROPS_PER_PASS = 64  # through the network in prediction, so that memory does not grow with the number of animals
 
 
 class TopDown(PoseEstimator):
-    """A detector's boxes, cut out of the frames on the device; the head is shown one animal at a time.
+    """Detector, then pose: the pose network sees crops of the input's height and width, frames stay at native size.
 
-    Backbone, neck and head learn in the true boxes, moved and resized by chance as a detector would miss; the detector
-    is trained before and stays as it is. Other animals that show in a crop are not asked for.
-    height, width: of a crop, px. margin: how much wider than the box it is on each side, as a share of the box's longer
-    side. smallest: what a crop's longer side shows at least, px of the frame. shift, scale: of the chance, see
-    `codecs.boxes.jitter_boxes`. threshold: least score of a box whose pose is asked for. duplicate: two poses with this OKS
-    or more are one animal. seed: of the chance.
+    Backbone, neck and head are trained in crops around the ground-truth boxes, jittered as a detector would miss; the
+    detector is trained before and stays as it is. Other animals that a crop shows are no targets.
+    margin, min_size, shift, scale, threshold, nms_oks, seed: see CropSettings.
+    Raises ConfigError for an input without a height and a width.
     """
 
+    groups: ClassVar[frozenset[str]] = PoseEstimator.groups | {"detector"}
     one_animal_per_crop: ClassVar[bool] = True
+    detector: Detector
 
     def __init__(
         self,
-        backbone: nn.Module,
-        neck: nn.Module,
-        head: Head,
+        components: Components,
         *,
-        detector: Detector,
-        model_input: Input,
-        skeleton: Skeleton,
-        side_heads: Mapping[str, SideHead] | None = None,
-        optimizer: Callable[..., Optimizer] | None = None,
-        scheduler: Callable[..., dict[str, Any]] | None = None,
-        metrics: Mapping[str, Metric] | None = None,
-        height: int,
-        width: int,
         margin: float = 0.15,
         min_size: float = 32.0,
         shift: float = 0.1,
@@ -84,232 +47,163 @@ class TopDown(PoseEstimator):
         nms_oks: float = 0.7,
         seed: int = 0,
     ) -> None:
-        super().__init__(
-            backbone,
-            neck,
-            head,
-            model_input=model_input,
-            skeleton=skeleton,
-            side_heads=side_heads,
-            optimizer=optimizer,
-            scheduler=scheduler,
-            metrics=metrics,
-        )
-        amounts = {"margin": margin, "shift": shift, "scale": scale, "min_size": min_size - 1}
-        if wrong := [name for name, amount in amounts.items() if amount < 0]:
-            raise ValueError(
-                f"expected 0 or more for margin, shift and scale, 1 or more for smallest; wrong is {wrong[0]}"
+        super().__init__(components)
+        required(components.detector, "detector").requires_grad_(False)
+        if self.model_input.canvas is None:
+            raise ConfigError(
+                f"input: {type(self).__name__} cuts crops of one size, this input has none. "
+                "Take input=resize with input.height= and input.width=."
             )
-        self.detector = detector.requires_grad_(False)
-        self.size, self.margin, self.min_size = (height, width), margin, min_size
-        self.shift, self.scale, self.seed = shift, scale, seed
-        self.threshold, self.nms_oks = threshold, nms_oks
+        self.crop_size = self.model_input.canvas
+        self.settings = CropSettings(margin, min_size, shift, scale, threshold, nms_oks, seed)
         self.train()
 
-    @classmethod
-    def head_canvas(cls, model_input: Input, settings: Mapping[str, Any]) -> tuple[int, int]:
-        """(height, width) of a crop. Raises ConfigError where the backbone cannot read that."""
-        size, multiple = (settings.get("height"), settings.get("width")), model_input.multiple_of
-        if any(type(side) is not int or side <= 0 or side % multiple for side in size):
-            raise ConfigError(
-                f"pipeline.height and pipeline.width: expected multiples of {multiple}, which this backbone needs, "
-                f"got {size[0]} and {size[1]}."
-            )
-        return cast(tuple[int, int], size)
-
-    def network_input_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """That of a crop."""
-        return self.size
+    @property
+    def frame_input(self) -> Input:
+        """Frames at their native size: crops are cut from all the pixels there are."""
+        return self.model_input.at_native_size()
 
     @property
-    def finds(self) -> str:
-        """What it finds, for the plan of a run."""
-        without = ", without the points of the arena" if self.skeleton.unique else ""  # no crop is sure to show them
-        return f"{super().finds}, in crops of {self.size[1]}x{self.size[0]}{without}"
+    def summary(self) -> str:
+        """What the model predicts, in words, for the plan of a run."""
+        without = ", without the unique keypoints" if self.skeleton.unique else ""  # no crop is sure to show them
+        return f"{super().summary}, in crops of {self.crop_size[1]}x{self.crop_size[0]}{without}"
 
     @property
     def needs_labels(self) -> bool:
         """Whether it predicts only in labelled images."""
         return self.detector.needs_labels
 
+    def stages(self) -> tuple[str, ...]:
+        """The detector, unless it has nothing to train or came trained from a checkpoint; then the poses."""
+        return ("detector", "pose") if self.detector.is_trainable and not self.detector.is_trained else ("pose",)
+
     def train(self, mode: bool = True) -> "TopDown":
-        """Training mode, but for the detector."""
+        """Training mode, except for the detector."""
         super().train(mode)
-        if hasattr(self, "detector"):  # the constructor of the base comes before it
-            self.detector.eval()
+        self.detector.eval()
         return self
 
     def oracles(self) -> dict[str, Callable[[PoseBatch], list[PosePrediction]]]:
-        """The true boxes: what is left to gain by a better detector."""
+        """Predictions in the ground-truth boxes: what a better detector could gain."""
         return {} if self.detector.needs_labels else {"true_boxes": self.predict_in_gt_boxes}
 
     def predict_batch(self, batch: PoseBatch) -> list[PosePrediction]:
-        """The animals in each image, the surest first, with the detector's boxes."""
+        """The animals in each image by descending score, with the detector's boxes."""
         boxes = [
-            Boxes(found[scores >= self.threshold], scores[scores >= self.threshold])
+            Boxes(found[scores >= self.settings.threshold], scores[scores >= self.settings.threshold])
             for found, scores in self.detector.detect(batch)
         ]
         crops = self.crops(batch, [each.boxes_in_frame for each in boxes])
         scores = torch.cat([each.scores for each in boxes])
-        animals = self._in_frame(self._found_in(crops), crops, scores, len(batch))
-        chosen = [self._distinct(each) for each in animals]
-        return self.predictions_in_image(
-            batch,
-            [self._left(each, left) for each, left in zip(animals, chosen, strict=True)],
-            [each.boxes_in_frame[left] for each, left in zip(boxes, chosen, strict=True)],
-        )
+        instances = self._instances_in_frame(self._decode_crops(crops), crops, scores, len(batch))
+        return self._nms_predictions(batch, instances, [each.boxes_in_frame for each in boxes])[0]
 
     def predict_in_gt_boxes(self, batch: PoseBatch) -> list[PosePrediction]:
-        """The labelled animals' poses in their true boxes; boxes_in_image stays NaN, for no detector spoke."""
+        """The labelled animals' poses in their ground-truth boxes; boxes_in_image is NaN, as no detector took part."""
         crops = self.gt_crops(batch)
-        return self._answers(batch, self._found_in(crops), crops)
+        return self._predictions_of_crops(batch, self._decode_crops(crops), crops)
 
     def training_step(self, batch: PoseBatch, batch_index: int) -> Tensor:
         """The loss of all crops of one batch."""
-        # By place in the run, not by torch's generator: a resumed run goes on with the same numbers.
-        rng = np.random.default_rng((self.seed, self.current_epoch, batch_index, self.global_rank))
-        crops = self.gt_crops(batch, rng)
-        if not len(crops):
-            return self._nothing_learned()
-        return self._step(self.shown(crops), "train")[0]
+        # Seeded by the place in the run, not by torch's generator: a resumed run goes on with the same numbers.
+        rng = np.random.default_rng((self.settings.seed, self.current_epoch, batch_index, self.global_rank))
+        return self._training_loss(self.gt_crops(batch, rng))
 
-    def _nothing_learned(self) -> Tensor:
-        """The loss where there is nobody to learn from."""
-        # All weights still take part, or several devices would wait for each other.
+    def _training_loss(self, crops: AnimalCrops) -> Tensor:
+        if len(crops):
+            return self._step(self.network_input(crops), "train")[0]
+        # Without a crop every parameter still takes part, or distributed training would wait for its gradient.
         return torch.stack([weight.sum() for weight in self.parameters() if weight.requires_grad]).sum() * 0.0
 
     def validation_step(self, batch: PoseBatch, batch_index: int) -> None:
-        """The loss of all crops of one batch, and the poses in true boxes for the epoch's figures.
+        """Keep the losses of one batch, and its predictions in ground-truth boxes, for the epoch's figures.
 
-        The detector stays as it is while poses are trained, so its boxes would add the same misses to every epoch.
+        The detector does not change while poses are trained: its boxes would add the same misses to every epoch.
         """
-        crops = self.gt_crops(batch)
-        found = self.decode(self._step(self.shown(crops), "val")[1]) if len(crops) else []
-        self.validated += self._answers(batch, found, crops)
+        self._validate_crops(batch, self.gt_crops(batch))
 
-    # ------------------------------------------------------------------------------------------------ to crops
+    def _validate_crops(self, batch: PoseBatch, crops: AnimalCrops) -> None:
+        instances = self.decode(self._step(self.network_input(crops), "val")[1]) if len(crops) else []
+        self.val_predictions += self._predictions_of_crops(batch, instances, crops)
+
+    # ------------------------------------------------------------------------------------------- from frames to crops
 
     def crops(self, batch: PoseBatch, boxes_in_frame: Sequence[Tensor]) -> AnimalCrops:
-        """What is cut out around the boxes (M, 4) of each frame: one batch of all, unlabelled and not yet normalised."""
-        boxes = torch.cat(list(boxes_in_frame))  # (M, 4)
-        counts = torch.tensor([len(each) for each in boxes_in_frame], device=boxes.device)
-        owners = torch.arange(len(counts), device=boxes.device).repeat_interleave(counts)
-        frame_to_crop, crop_to_frame = crop_matrices(boxes, self.size, margin=self.margin, min_size=self.min_size)
-        count, keypoints = len(boxes), len(self.skeleton)
-        crops = PoseBatch(
-            keys=tuple(batch.keys[owner] for owner in owners.tolist()),
-            images=crop_images(batch.images, owners, crop_to_frame, self.size),
-            keypoints_in_crop=boxes.new_full((count, 1, keypoints, 2), torch.nan),
-            visibility=torch.zeros((count, 1, keypoints), dtype=torch.int64, device=boxes.device),
-            boxes_in_crop=apply_affine_to_boxes(frame_to_crop, boxes)[:, None],
-            areas=boxes.new_full((count, 1), torch.nan),
-            identities=torch.full((count, 1), -1, device=boxes.device),
-            unique_in_crop=boxes.new_zeros((count, 0, 2)),
-            crop_to_image=compose_affine(batch.crop_to_image[owners], crop_to_frame),
-        )
-        return AnimalCrops(crops, owners, frame_to_crop, crop_to_frame)
+        """The crops around the boxes (M, 4) of each frame: uint8, without labels."""
+        return cut_crops(batch, boxes_in_frame, self.crop_size, self.settings)
 
     def gt_crops(self, batch: PoseBatch, rng: np.random.Generator | None = None) -> AnimalCrops:
-        """The crops of all animals with a labelled keypoint and a box in the frame, labelled; jittered where by chance."""
+        """The labelled crops of all animals with a labelled keypoint and a box in the frame; jittered where rng is given."""
         all_boxes = self.detector.gt_boxes(batch)  # (B, N, 4)
-        labelled = ~batch.keypoints_in_crop.isnan().any(dim=-1).all(dim=-1) & ~all_boxes.isnan().any(dim=-1)  # (B, N)
-        boxes = all_boxes[labelled]  # (M, 4)
+        has_label = ~batch.keypoints_in_crop.isnan().any(dim=-1).all(dim=-1)  # (B, N)
+        is_shown = has_label & ~all_boxes.isnan().any(dim=-1)  # (B, N)
+        boxes = all_boxes[is_shown]  # (M, 4)
         if rng is not None:
-            draws = torch.from_numpy(rng.uniform(-1, 1, (len(boxes), 3))).to(boxes)
-            boxes = jitter_boxes(boxes, draws, shift=self.shift, scale=self.scale)
-        crops = self.crops(batch, torch.split(boxes, labelled.sum(dim=1).tolist()))
-        return self._labelled(crops, batch, labelled.nonzero(as_tuple=True)[1])
+            boxes = self.settings.jitter(boxes, rng)
+        crops = self.crops(batch, torch.split(boxes, is_shown.sum(dim=1).tolist()))
+        return crops.with_labels(batch, is_shown.nonzero(as_tuple=True)[1])
 
-    def _labelled(self, crops: AnimalCrops, batch: PoseBatch, animals: Tensor) -> AnimalCrops:
-        """Crops with the labels of one animal each: animals (M,) are places in its frame, −1 for none."""
-        owners, background = crops.owners, animals < 0
-        keypoints = batch.keypoints_in_crop[owners, animals].masked_fill(background[:, None, None], torch.nan)
-        areas = batch.areas[owners, animals].masked_fill(background, torch.nan)
-        labels = replace(
-            crops.batch,
-            keypoints_in_crop=apply_affine(crops.frame_to_crop, keypoints)[:, None],
-            visibility=batch.visibility[owners, animals].masked_fill(background[:, None], 0)[:, None],
-            areas=(areas * crops.frame_to_crop[:, 0, 0].float() ** 2)[:, None],
-            identities=batch.identities[owners, animals].masked_fill(background, -1)[:, None],
-        )
-        return replace(crops, batch=labels)
+    def network_input(self, crops: AnimalCrops) -> PoseBatch:
+        """The crops as the network takes them."""
+        return self.normalized(crops.batch)
 
-    def shown(self, crops: AnimalCrops) -> PoseBatch:
-        """What the network is shown of crops."""
-        return self.normalised(crops.batch)
+    # ------------------------------------------------------------------------------------------- from crops to frames
 
-    # ------------------------------------------------------------------------------------------------ and back
+    def _decode_crops(self, crops: AnimalCrops) -> list[PoseInstances]:
+        """The animals in each crop; some networks do not take an empty batch."""
+        parts = crops.split(CROPS_PER_PASS) if len(crops) else []
+        return [instances for part in parts for instances in self.decode(self(self.network_input(part).images))]
 
-    def _found_in(self, crops: AnimalCrops) -> list[PoseInstances]:
-        """What the head finds in each crop."""
-        found: list[PoseInstances] = []
-        if len(crops):
-            for some in crops.split(AT_ONCE):
-                found += self.decode(self(self.shown(some).images))
-        return found
+    def _predictions_of_crops(
+        self, batch: PoseBatch, instances: Sequence[PoseInstances], crops: AnimalCrops
+    ) -> list[PosePrediction]:
+        box_scores = torch.ones(len(crops), device=crops.frame_indices.device)
+        return self.predictions_in_image(batch, self._instances_in_frame(instances, crops, box_scores, len(batch)))
 
-    def _answers(self, batch: PoseBatch, found: Sequence[PoseInstances], crops: AnimalCrops) -> list[PosePrediction]:
-        certain = torch.ones(len(crops), device=crops.owners.device)
-        return self.predictions_in_image(batch, self._in_frame(found, crops, certain, len(batch)))
-
-    def _in_frame(
-        self, found: Sequence[PoseInstances], crops: AnimalCrops, box_scores: Tensor, frames: int
+    def _instances_in_frame(
+        self, instances: Sequence[PoseInstances], crops: AnimalCrops, box_scores: Tensor, frames: int
     ) -> list[PoseInstances]:
-        """The animals of each frame, one for each crop, in its pixels; an animal is as sure as its box and its pose are."""
-        if not found:
-            return [self._nobody(box_scores)] * frames
-        surest = [
-            _part(each, each.scores.argmax()[None]) if len(each) else self._nobody(each.scores, 1) for each in found
-        ]
-        points_in_frame = apply_affine(crops.crop_to_frame, torch.cat([each.keypoints_in_crop for each in surest]))
-        keypoint_scores = torch.cat([each.keypoint_scores for each in surest])
-        scores = torch.cat([each.scores for each in surest]) * box_scores
-        identities = torch.cat([each.identities for each in surest])
-        of_frames = [crops.owners == frame for frame in range(frames)]
-        return [
-            instances_of(points_in_frame[mine], keypoint_scores[mine], scores[mine], identities=identities[mine])
-            for mine in of_frames
-        ]
+        """The animals of each frame in its pixels, one for each crop, scored by the product of box and pose."""
+        if not instances:
+            return [PoseInstances.without_keypoints(box_scores[:0], len(self.skeleton))] * frames
+        best = PoseInstances.concatenate([self._best(each) for each in instances])  # one for each crop
+        animals = PoseInstances.from_keypoints(
+            apply_affine(crops.crop_to_frame, best.keypoints_in_crop),
+            best.keypoint_scores,
+            best.scores * box_scores,
+            identities=best.identities,
+        )
+        return [animals[crops.frame_indices == frame] for frame in range(frames)]
 
-    def _nobody(self, like: Tensor, count: int = 0) -> PoseInstances:
-        """Animals without keypoints, none unless said otherwise."""
-        shape = (count, len(self.skeleton))
-        return instances_of(like.new_full((*shape, 2), torch.nan), like.new_zeros(shape), like.new_zeros(count))
+    def _best(self, instances: PoseInstances) -> PoseInstances:
+        """The animal of a crop with the highest score; one without keypoints where the crop shows none."""
+        if len(instances):
+            return instances[instances.scores.argmax()[None]]
+        return PoseInstances.without_keypoints(instances.scores.new_zeros(1), len(self.skeleton))
 
-    def _distinct(self, animals: PoseInstances) -> Tensor:
-        """Which animals of a frame are left when poses that tell of one are one, the surest first: indices (M,)."""
+    def _nms_predictions(
+        self, batch: PoseBatch, instances: Sequence[PoseInstances], boxes: Sequence[Tensor]
+    ) -> tuple[list[PosePrediction], list[Tensor]]:
+        """The predictions that pose NMS keeps, by descending score, and their places (M,) among each frame's instances."""
+        kept = [self._pose_nms(each) for each in instances]
+        predictions = self.predictions_in_image(
+            batch,
+            [_with_unique_identities(each[indices]) for each, indices in zip(instances, kept, strict=True)],
+            [each[indices] for each, indices in zip(boxes, kept, strict=True)],
+        )
+        return predictions, kept
+
+    def _pose_nms(self, animals: PoseInstances) -> Tensor:
+        """Places (M,) of the animals of a frame that OKS NMS keeps, by descending score; none without a keypoint."""
         similarity = pairwise_oks(animals.keypoints_in_crop, self.skeleton.sigmas)
-        left = pose_nms(similarity, animals.scores, self.nms_oks)
-        is_found = ~animals.keypoints_in_crop.isnan().any(dim=-1).all(dim=-1)
-        return left[is_found[left]]
-
-    def _left(self, animals: PoseInstances, indices: Tensor) -> PoseInstances:
-        """Some of a frame's animals, the surest first."""
-        return _named_once(_part(animals, indices))
+        kept = pose_nms(similarity, animals.scores, self.settings.nms_oks)
+        return kept[animals.has_keypoints[kept]]
 
 
-def _rows(content: Any, indices: Tensor) -> Any:
-    """Some of what belongs to crops one by one: tensors, names, or a batch of them."""
-    if isinstance(content, Tensor):
-        return content[indices.to(content.device)]
-    if isinstance(content, tuple):
-        return tuple(content[index] for index in indices.tolist()) if content else content
-    return replace(content, **{field.name: _rows(getattr(content, field.name), indices) for field in fields(content)})
-
-
-def _part(animals: PoseInstances, indices: Tensor) -> PoseInstances:
-    return replace(
-        animals,
-        keypoints_in_crop=animals.keypoints_in_crop[indices],
-        keypoint_scores=animals.keypoint_scores[indices],
-        scores=animals.scores[indices],
-        identities=animals.identities[indices],
-    )
-
-
-def _named_once(animals: PoseInstances) -> PoseInstances:
-    """No two animals of a frame are one individual: the surest, which come first, keep the name."""
-    names: list[int] = []
-    for name in animals.identities.tolist():
-        names.append(-1 if name in names else name)
-    return replace(animals, identities=animals.identities.new_tensor(names))
+def _with_unique_identities(animals: PoseInstances) -> PoseInstances:
+    """Animals by descending score in which only the first of each individual keeps its identity."""
+    identities: list[int] = []
+    for identity in animals.identities.tolist():
+        identities.append(-1 if identity in identities else identity)
+    return replace(animals, identities=animals.identities.new_tensor(identities))

@@ -1,4 +1,4 @@
-"""Which weights no answer depends on."""
+"""Find parameters that no output depends on (what DDP calls unused parameters)."""
 
 import torch
 from torch import Tensor, nn
@@ -6,10 +6,10 @@ from torch.utils._pytree import tree_leaves
 
 
 def unused_parameters(network: nn.Module, image_size: tuple[int, int]) -> list[str]:
-    """Names of the weights that no output of a network depends on, such as layers that feed branches nobody reads.
+    """Names of the parameters that no output of a network depends on, such as layers of a branch that is not used.
 
-    Nothing is computed: a pass over tensors without content finds what is connected. image_size: (height, width) of an
-    image that it can take. None are named of a network that cannot be followed so.
+    image_size: (height, width) of an image that the network takes. Nothing is computed: the graph is traced on the meta
+    device. Empty for a network that cannot be traced so.
     """
     weights = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
     empty = {name: torch.empty_like(weight, device="meta", requires_grad=True) for name, weight in weights.items()}
@@ -18,7 +18,12 @@ def unused_parameters(network: nn.Module, image_size: tuple[int, int]) -> list[s
     images = torch.empty((2, 3, *image_size), device="meta")
     try:
         outputs = torch.func.functional_call(network, {**empty, **fixed}, (images,))
-    except (TypeError, ValueError, RuntimeError, NotImplementedError):  # it wants more than images, or looks at values
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+        NotImplementedError,
+    ):  # it takes more than images, or branches on values
         return []
     leaves = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.requires_grad]
     whole = torch.stack([leaf.float().sum() for leaf in leaves]).sum()

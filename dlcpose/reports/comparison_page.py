@@ -24,6 +24,7 @@ from dlcpose.reports.comparison_plots import (
     value_label,
 )
 from dlcpose.reports.figure_table import format_figure
+from dlcpose.structures.atomic_files import write_atomic
 
 CURVES = ("train/loss", "val/loss")  # beside the figure that ranks
 MAX_ALSO = 60  # rows of other keys that differ
@@ -38,9 +39,7 @@ def write_comparison(folder: Path, comparison: Comparison, title: str) -> None:
         "comparison.json": json.dumps(as_json(comparison, title), indent=1, allow_nan=False) + "\n",
     }
     for name, text in contents.items():
-        beside = folder / f".{name}.{os.getpid()}"
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(folder / name)
+        write_atomic(folder / name, text)
 
 
 def render_comparison(comparison: Comparison, title: str, folder: Path) -> str:

@@ -5,9 +5,7 @@ import io
 import json
 import logging
 import math
-import os
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,9 +24,10 @@ from dlcpose.metrics.matching import MatchedAnimals, labelled_animals
 from dlcpose.metrics.per_keypoint import Row, per_keypoint
 from dlcpose.reports.evaluation_page import Example, render_report
 from dlcpose.reports.figure_table import figure_rows, format_number
+from dlcpose.structures.atomic_files import atomic_folder, write_atomic
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.sample import Image
-from dlcpose.visualization.pictures import add_legend, contact_sheet, crop_around, draw_poses, write_atomic, write_png
+from dlcpose.visualization.pictures import add_legend, contact_sheet, crop_around, draw_poses, write_png
 from dlcpose.visualization.plots import plot_learning
 from dlcpose.visualization.terminal import plain
 
@@ -65,13 +64,10 @@ def write_evaluation(
             len(matched.sizes),
         )
     rows = per_keypoint(frames)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
+    with atomic_folder(folder, replace=True) as partial:
         _write_json(partial / "metrics.json", {name: _defined(value) for name, value in figures.items()}, indent=2)
         _write_json(partial / "metrics_info.json", {name: asdict(info) for name, info in infos.items()}, indent=2)
-        write_atomic(partial / "per_keypoint.csv", _as_csv(rows).encode())
+        write_atomic(partial / "per_keypoint.csv", _as_csv(rows))
         _write_coco(partial, data, indices, predictions)
         drawn = _write_pictures(partial / "pictures", data, indices, predictions, pictures)
         worst, typical = _examples(data, indices, frames)
@@ -80,10 +76,7 @@ def write_evaluation(
             write_png(partial / "worst.png", add_legend(sheet, data.skeleton))
         drawn_of_all = (drawn, len(indices))
         page = render_report(title, figures, infos, rows, data.skeleton, matched, worst, typical, drawn_of_all)
-        write_atomic(partial / "report.html", page.encode())
-        _replace(folder, partial)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        write_atomic(partial / "report.html", page)
 
 
 def figure_table(figures: Mapping[str, float], infos: Mapping[str, FigureInfo]) -> Table:
@@ -222,22 +215,8 @@ def _as_csv(rows: Sequence[Row]) -> str:
 
 
 def _write_json(path: Path, content: Any, indent: int | None = None) -> None:
-    write_atomic(path, (json.dumps(content, indent=indent, allow_nan=False) + "\n").encode())
+    write_atomic(path, json.dumps(content, indent=indent, allow_nan=False) + "\n")
 
 
 def _defined(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _replace(folder: Path, fresh: Path) -> None:
-    """Replace `folder` by `fresh`; it is missing for no longer than a rename takes."""
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    if folder.exists():
-        folder.rename(old)
-    try:
-        fresh.rename(folder)
-    except OSError:
-        if old.exists():
-            old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -1,19 +1,19 @@
 """Checkpoints that are there whole or not at all."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from dlcpose.structures.atomic_files import atomic_path
 from dlcpose.structures.checkpoint_file import read_checkpoint_file
 from dlcpose.structures.errors import CheckpointError
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Writes a checkpoint beside its place, on the same disk, and renames it once it is whole.
+    """Writes checkpoints atomically.
 
     Lightning's own is written into the folder for temporary files and copied from there where that is another disk: a
     run killed meanwhile, or a disk that is full, leaves half a file in place of the last whole one.
@@ -30,16 +30,10 @@ class WholeFiles(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
     ) -> None:
         place = Path(path)
-        partial = place.with_name(f"{place.name}.partial")
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
+            with atomic_path(place) as partial, partial.open("wb") as file:
                 torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())  # else a power cut could leave the new name on an empty file
-            partial.replace(place)
         except (OSError, RuntimeError) as error:  # torch tells of a full disk by the latter
-            _try(partial.unlink)
             kept = "The checkpoint that was there is kept" if place.is_file() else "No checkpoint was there before"
             raise CheckpointError(
                 f"{place}: cannot be written ({_reason(error)}). {kept}. Check the disk's room and the folder's "
@@ -71,10 +65,3 @@ def _reason(error: BaseException) -> str:
             return seen.strerror or str(seen)
         seen = seen.__cause__ or seen.__context__
     return " ".join(str(error).split())[:200]
-
-
-def _try(action: Callable[[], None]) -> None:
-    try:
-        action()
-    except OSError:
-        return

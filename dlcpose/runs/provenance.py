@@ -10,6 +10,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlcpose.structures.atomic_files import write_atomic
+
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
     from pytorch_lightning.loggers import Logger
@@ -26,9 +28,8 @@ def record_run(run_dir: Path, description: "Description") -> dict[str, Any]:
 
     facts = environment()
     if getattr(rank_zero_only, "rank", 0) == 0:  # Lightning sets it once it knows
-        run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "split.json").write_text(json.dumps(description.split.as_dict(), indent=1))
-        (run_dir / "environment.txt").write_text("".join(f"{name}: {value}\n" for name, value in facts.items()))
+        write_atomic(run_dir / "split.json", json.dumps(description.split.as_dict(), indent=1))
+        write_atomic(run_dir / "environment.txt", "".join(f"{name}: {value}\n" for name, value in facts.items()))
     return {
         "config": dict(description.config),
         "overrides": overrides(),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlcpose.runs.provenance import overrides
+from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.structures.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -211,9 +212,11 @@ def update_run_json(run_dir: Path, **entries: Any) -> None:
 
 
 def _write(run_dir: Path, content: Mapping[str, Any]) -> None:
-    temporary = run_dir / f".{FILE}.{os.getpid()}"
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    temporary.replace(run_dir / FILE)
+    write_atomic(run_dir / FILE, _as_text(content))
+
+
+def _as_text(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=1) + "\n"
 
 
 def _seconds_so_far(run_dir: Path, earlier: Mapping[str, Any]) -> float:

@@ -1,1 +1,1 @@
-"""Dataclasses that only check themselves: what the parts hand to each other."""
+"""Dataclasses that the components hand to each other, and what all of them build on."""

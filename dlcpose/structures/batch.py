@@ -1,4 +1,4 @@
-"""Several crops stacked for a model, as torch."""
+"""A batch of images with their labels, as torch tensors."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -12,9 +12,9 @@ from dlcpose.structures.sample import PoseCrop
 
 @dataclass(frozen=True)
 class PoseBatch:
-    """What a pipeline's step receives. N is the largest number of animals in the batch; the others are padded.
+    """What a step of a PoseModule takes. N is the largest number of animals in an image of the batch; others are padded.
 
-    Images arrive as uint8 (a quarter of the traffic) and are normalised on the device, in place of their uint8 selves.
+    Images come as uint8, a quarter of the bytes of float32, and are normalized on the device.
     """
 
     keys: tuple[str, ...]  # B names of frames
@@ -25,15 +25,15 @@ class PoseBatch:
     areas: Tensor  # (B, N) float32 px² of the crop, NaN where unknown or padded
     identities: Tensor  # (B, N) int64, -1 where unknown or padded
     unique_in_crop: Tensor  # (B, U, 2) float32
-    crop_to_image: Tensor  # (B, 2, 3) float64, the only way back to source pixels
-    sizes: tuple[tuple[int, int], ...] = ()  # B (height, width) of what is no padding, none where there is no padding
+    crop_to_image: Tensor  # (B, 2, 3) float64, to pixels of the source image
+    sizes: tuple[tuple[int, int], ...] = ()  # B (height, width) without padding; empty where there is no padding
 
     def __len__(self) -> int:
         return len(self.keys)
 
     @property
     def own_sizes(self) -> tuple[tuple[int, int], ...]:
-        """(height, width) of each image before others in the batch made it larger, by padding right and below."""
+        """(height, width) of each image without the padding on the right and below that makes it as large as the others."""
         return self.sizes or ((self.images.shape[-2], self.images.shape[-1]),) * len(self)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "PoseBatch":
@@ -41,7 +41,7 @@ class PoseBatch:
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "PoseBatch":
-        """The batch in page-locked memory, as torch's loader asks for."""
+        """The batch in page-locked memory, as torch's DataLoader requests it."""
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "PoseBatch":
@@ -51,7 +51,7 @@ class PoseBatch:
 
 
 def collate(crops: Sequence[PoseCrop]) -> PoseBatch:
-    """Stack crops: animals are padded with NaN, images of unlike size with zeros on the right and below."""
+    """A batch of crops: animals are padded with NaN, images of different size with zeros on the right and below."""
     return PoseBatch(
         keys=tuple(crop.key for crop in crops),
         images=_stack_images([crop.image for crop in crops]),

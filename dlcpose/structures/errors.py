@@ -1,17 +1,17 @@
-"""Mistakes that one line can explain: commands print them without a traceback."""
+"""Errors in a user's input, which commands print as one line without a traceback."""
 
 
 class DlcposeError(Exception):
-    """Something the user can put right. The message says what, where, expected, got, and what to do."""
+    """An error that the user can fix. The message says what, where, expected, got, and what to do."""
 
 
 class ConfigError(DlcposeError):
-    """A config that names something unknown, or parts that cannot work together."""
+    """A config that names something unknown, or components that do not fit each other."""
 
 
 class DataError(DlcposeError):
-    """Labels or images that are missing, broken, or not what was asked for."""
+    """Labels, images or other files that are missing, broken, or not as expected."""
 
 
 class CheckpointError(DlcposeError):
-    """A checkpoint that cannot be read, or is not of the model that should load it."""
+    """A checkpoint that cannot be read or written, or does not fit the model."""

@@ -1,7 +1,7 @@
-"""How an image is brought to what a model reads: one description for training, evaluation, prediction and export."""
+"""The input of a pose network, image size and normalization, shared by training, evaluation, prediction and export."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -10,11 +10,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Input:
-    """Size and normalisation of a model's input.
+    """Size and normalization of what a pose network sees: whole images, or the crops of a top-down model.
 
-    height, width: pixels of the canvas every image is brought to; both None leaves images at their own size.
-    keep_aspect: scale both sides alike and pad right and below (letterbox), or stretch to the canvas.
-    multiple_of: the canvas is padded to multiples of this, which the backbone asks for.
+    height, width: pixels; both None leaves images at their native size.
+    keep_aspect: of whole images, whether both sides are scaled alike and padded on the right and below (letterbox), or
+    stretched. Crops always keep their aspect.
+    multiple_of: height and width are multiples of this, which the backbone needs; native images are padded to them.
     mean, std: per channel of RGB scaled to [0, 1].
     Raises ValueError when only one side is given, or one that is not positive or not a multiple.
     """
@@ -39,8 +40,12 @@ class Input:
 
     @property
     def canvas(self) -> tuple[int, int] | None:
-        """(height, width), or None for images at their own size."""
+        """(height, width), or None for images at their native size."""
         return None if self.height is None or self.width is None else (self.height, self.width)
+
+    def at_native_size(self) -> "Input":
+        """The same without a height and a width: images keep their size."""
+        return replace(self, height=None, width=None, keep_aspect=True)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for a checkpoint."""
@@ -53,14 +58,14 @@ class Input:
 
 
 def native(image_sizes: Sequence[tuple[int, int]], multiple_of: int) -> Input:
-    """Images at their own size, padded to the multiple the backbone needs."""
+    """The input that keeps images at their native size, padded to the multiple that the backbone needs."""
     return Input(multiple_of=multiple_of)
 
 
 def letterbox(image_sizes: Sequence[tuple[int, int]], multiple_of: int, *, longest_side: int = 320) -> Input:
-    """Images scaled to fill a canvas that fits the data set's shapes, none longer than `longest_side`.
+    """The input that scales images until no side is longer than `longest_side` px, padded to a canvas for all of them.
 
-    image_sizes: (height, width) of each image. Where all are smaller than `longest_side` the largest keeps its size.
+    image_sizes: (height, width) of each image of the data. Images are never enlarged to choose the canvas.
     """
     scales = [min(1.0, longest_side / max(size)) for size in image_sizes]
     shapes = {(h * scale, w * scale) for (h, w), scale in zip(image_sizes, scales, strict=True)}
@@ -72,10 +77,10 @@ def letterbox(image_sizes: Sequence[tuple[int, int]], multiple_of: int, *, longe
 
 
 def resize(image_sizes: Sequence[tuple[int, int]], multiple_of: int, *, height: int = 256, width: int = 256) -> Input:
-    """Images stretched to one size, whatever their shape."""
+    """The input of one size for images of any shape: whole images are stretched to it, crops are cut in it."""
     return Input(height=height, width=width, keep_aspect=False, multiple_of=multiple_of)
 
 
 def round_up(length: float, multiple: int) -> int:
-    """The next multiple that is not shorter; a rounding error's width above one does not count."""
+    """The next multiple that is not shorter, but for a rounding error."""
     return -int(-(length - 1e-6) // multiple) * multiple

@@ -1,4 +1,4 @@
-"""One labelled frame, as numpy: its labels, its image, and what of it a model is shown."""
+"""A labelled frame as NumPy arrays: its labels, its image, and the crop of it that a model sees."""
 
 from dataclasses import dataclass, field
 
@@ -17,14 +17,14 @@ def no_boxes() -> Floats:
 
 @dataclass(frozen=True)
 class FrameLabels:
-    """What is known about one frame without opening its image.
+    """The ground truth of one frame, known without opening its image.
 
-    key: the frame's lasting name, the same wherever the data lies (`labeled-data/m4s1/img0000.png`).
-    video and frame_index: where the frame was taken from; frames of one video resemble each other, so splits ask.
+    key: the frame's name, the same wherever the data lies (`labeled-data/m4s1/img0000.png`).
+    video and frame_index: where the frame was taken from; splits need them, as frames of one video resemble each other.
     keypoints_in_image: (N, K, 2) pixels, NaN where missing. visibility: (N, K) 0 missing, 1 hidden, 2 visible.
     boxes_in_image: (N, 4) x1 y1 x2 y2, NaN where the data has none. areas: (N,) px², NaN where the data has none.
-    identities: (N,) index into the data set's individuals, -1 where unknown. unique_in_image: (U, 2), of the arena.
-    ignored_in_image: (R, 4) boxes in which nothing may be counted as wrong (COCO crowds).
+    identities: (N,) index into the dataset's individuals, -1 where unknown. unique_in_image: (U, 2), unique keypoints.
+    ignored_in_image: (R, 4) boxes in which predictions are no false positives (COCO crowds).
     Raises ValueError when the shapes do not agree with each other.
     """
 
@@ -70,10 +70,10 @@ class PoseSample:
 
 @dataclass(frozen=True)
 class PoseCrop:
-    """The part of a frame that a model is shown, after resizing and augmentation.
+    """The part of a frame that a model sees, after resizing and augmentation.
 
-    image: (h, w, 3) uint8 RGB. Coordinates are pixels of this crop; points that left it keep their place outside.
-    crop_to_image: (2, 3) affine back to the source image's pixels.
+    image: (h, w, 3) uint8 RGB. Coordinates are pixels of this crop, also of points outside it.
+    crop_to_image: (2, 3) affine to pixels of the source image.
     """
 
     key: str
@@ -93,7 +93,7 @@ def visibility_of(keypoints: Floats) -> Integers:
 
 
 def boxes_around(keypoints: Floats, margin: float = 0.0) -> Floats:
-    """The box around each animal's known keypoints, widened by margin px: (N, K, 2) -> (N, 4), NaN without any."""
+    """The box around each animal's labelled keypoints, expanded by margin px: (N, K, 2) -> (N, 4), NaN without any."""
     boxes = np.full((len(keypoints), 4), np.nan, np.float32)
     known = np.asarray(~np.isnan(keypoints).any(axis=-1))  # (N, K)
     for box, points, is_known in zip(boxes, keypoints, known, strict=True):
@@ -117,7 +117,7 @@ def labels_of(
     frame_index: int = 0,
     ignored_in_image: Floats | None = None,
 ) -> FrameLabels:
-    """FrameLabels with what is not known filled in: size is (height, width), keypoints_in_image (N, K, 2)."""
+    """FrameLabels with defaults for what is not known; size: (height, width), keypoints_in_image: (N, K, 2)."""
     animals = len(keypoints_in_image)
     return FrameLabels(
         key=key,

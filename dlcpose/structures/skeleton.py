@@ -1,4 +1,4 @@
-"""What an animal's pose consists of: keypoints, the limbs between them, and which are left and right."""
+"""The skeleton of an animal: keypoint names, edges between them, left/right pairs and OKS sigmas."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,10 +10,10 @@ DEFAULT_SIGMA = 0.1  # one value for all keypoints, as DeepLabCut evaluates with
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Names, limbs, left/right pairs and OKS sigmas of one kind of animal.
+    """Keypoint names, edges, left/right pairs and OKS sigmas of one kind of animal.
 
-    names: K keypoint names. limbs and pairs: index pairs into them. sigmas: K values (COCO's definition), or none for
-    0.1 each. unique: names of the points of the arena that belong to no animal; unique_pairs: index pairs into those.
+    names: K keypoint names. edges and pairs: index pairs into them. sigmas: K values (COCO's definition), or none for
+    0.1 each. unique: names of the U unique keypoints, which belong to no animal; unique_pairs: index pairs into those.
     Raises ValueError on a repeated name, an index out of range, or sigmas of another length.
     """
 
@@ -34,7 +34,7 @@ class Skeleton:
         for kind, names in (("keypoint", self.names), ("unique keypoint", self.unique)):
             if repeated := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"Each {kind} needs a name of its own, but {repeated} stand more than once.")
-        _check_indices("limb", self.edges, self.names)
+        _check_indices("edge", self.edges, self.names)
         _check_indices("left/right pair", self.pairs, self.names)
         _check_indices("left/right pair of unique keypoints", self.unique_pairs, self.unique)
 
@@ -43,13 +43,13 @@ class Skeleton:
 
     @property
     def flip_order(self) -> tuple[int, ...]:
-        """Which keypoint stands at place k after a left/right flip: (K,), its own inverse."""
-        return _swapped(len(self.names), self.pairs)
+        """The keypoint at each place after a left/right flip: (K,), its own inverse."""
+        return _flip_order(len(self.names), self.pairs)
 
     @property
     def unique_flip_order(self) -> tuple[int, ...]:
-        """The same for the points of the arena: (U,)."""
-        return _swapped(len(self.unique), self.unique_pairs)
+        """The same for the unique keypoints: (U,)."""
+        return _flip_order(len(self.unique), self.unique_pairs)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain lists and names, for a checkpoint or a json file."""
@@ -76,21 +76,21 @@ class Skeleton:
 
 
 def pairs_from_names(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """Left/right pairs that the names themselves tell: leftear/rightear, eyeL/eyeR, L_Eye/R_Eye, Ear_L/Ear_R.
+    """Left/right pairs inferred from names: leftear/rightear, eyeL/eyeR, L_Eye/R_Eye, Ear_L/Ear_R.
 
-    A name counts as left when replacing its mark of left by that of right gives another name of the list.
+    A name is a left one when replacing its mark for left by the one for right gives another name of the list.
     """
     place = {name: index for index, name in enumerate(names)}
-    found = []
+    pairs = []
     for name, left in place.items():
-        right = next((place[twin] for twin in _mirrored(name) if twin != name and twin in place), None)
+        right = next((place[other] for other in _right_names(name) if other != name and other in place), None)
         if right is not None:
-            found.append((left, right))
-    return tuple(found)
+            pairs.append((left, right))
+    return tuple(pairs)
 
 
-def _mirrored(name: str) -> Iterable[str]:
-    """Candidates for the right-hand twin of a left-hand name, the plainest mark first."""
+def _right_names(name: str) -> Iterable[str]:
+    """Candidates for the right-hand counterpart of a left-hand name, the clearest mark first."""
     for left, right in (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT")):
         if left in name:
             yield name.replace(left, right)
@@ -101,7 +101,7 @@ def _mirrored(name: str) -> Iterable[str]:
     yield re.sub(r"(?<=[_\-. ])l(?=\d*$)", "r", name)
 
 
-def _swapped(count: int, pairs: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
+def _flip_order(count: int, pairs: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
     order = list(range(count))
     for left, right in pairs:
         order[left], order[right] = right, left

@@ -1,4 +1,4 @@
-"""Which frames are for learning, for choosing, and for the final figures."""
+"""The split of the frames into training, validation and test sets."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from dlcpose.structures.errors import DataError
 
 @dataclass(frozen=True)
 class Split:
-    """Keys of the frames of each set, kept by name so that a resumed run uses the very same ones.
+    """Keys of the frames of each set; kept by key so that a resumed run has exactly the same sets.
 
     Raises DataError when a frame stands in two sets or there is none to train on.
     """
@@ -24,7 +24,7 @@ class Split:
             )
         for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
             if shared := set(getattr(self, first)) & set(getattr(self, second)):
-                raise DataError(f"{len(shared)} frames stand in both {first} and {second}, such as {min(shared)}.")
+                raise DataError(f"{len(shared)} frames are in both {first} and {second}, such as {min(shared)}.")
 
     def as_dict(self) -> dict[str, list[str]]:
         """Plain lists, for a checkpoint or a json file."""

@@ -1,4 +1,4 @@
-"""Animals followed through a video: what a conditioned model found in one frame is what it asks for in the next."""
+"""Tracking by conditioning: the poses of one frame are the conditions of the next (DeepLabCut 3's CTD tracking)."""
 
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -10,115 +10,104 @@ from dlcpose.codecs.oks import pairwise_oks
 from dlcpose.detectors.pose_boxes import points_in_frame
 from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
 from dlcpose.structures.batch import PoseBatch
-from dlcpose.structures.instances import Floats, Integers, PoseInstances, PosePrediction, instances_of
+from dlcpose.structures.instances import Floats, Integers, PoseInstances, PosePrediction
 
 
 class TrackedFrame(NamedTuple):
-    """The animals found in one frame, and for each the number of its track: (M,), from 0, never given twice."""
+    """The animals of one frame, and the id of each one's track: (M,), from 0, never used again."""
 
     prediction: PosePrediction
-    tracks: Integers
+    track_ids: Integers
 
 
 @dataclass(frozen=True)
 class Track:
-    """An animal that is followed. lost: frames since it was found last."""
+    """A tracked animal. lost: frames since it was last predicted."""
 
-    number: int
-    keypoints_in_image: Floats  # (K, 2), where it was found last; NaN where it was not sure
+    track_id: int
+    keypoints_in_image: Floats  # (K, 2) of its last prediction; NaN where the score was too low
     lost: int = 0
 
 
 class CtdTracker:
-    """Asks in each frame for the animals of the frame before, and for those of the detector that are none of them.
+    """Predicts each frame conditioned on the tracks' last poses, and on detector poses that match none of them.
 
-    One follower is for one video, whose frames come in order, one at a time. lost_after: a track ends when its animal
-    has not been found in more frames than this, in which it is asked for where it was found last. min_score: an
-    answer below this is nobody. min_keypoint_score: what is less sure is not asked for in the next frame. same: a
-    pose of the detector with this object keypoint similarity to a track's, or more, is that animal. search_every: the
-    detector looks at every so many frames, and wherever nobody is followed.
-    Raises ValueError for numbers that make no sense.
+    One tracker is for one video, whose frames come in order, one at a time. max_lost: a track ends when its animal has not
+    been predicted in more frames than this; until then its last pose stays a condition. min_score: minimum score of a
+    predicted animal. min_keypoint_score: keypoints below it are missing in the next condition. match_oks: a detector pose
+    with this OKS or more to a track's pose is the same animal. detect_every: frames between two runs of the detector, which
+    also runs whenever there are no tracks.
+    Raises ValueError for a max_lost below 0, a detect_every below 1, or a match_oks that is not above 0 and up to 1.
     Source: DeepLabCut 3's tracking by conditional top-down models (after Zhou et al. 2023, BUCTD).
     """
 
     def __init__(
         self,
-        pipeline: ConditionalTopDown,
+        model: ConditionalTopDown,
         *,
-        lost_after: int = 5,
+        max_lost: int = 5,
         min_score: float = 0.1,
         min_keypoint_score: float = 0.05,
-        same: float = 0.25,
-        search_every: int = 1,
+        match_oks: float = 0.25,
+        detect_every: int = 1,
     ) -> None:
-        if lost_after < 0 or search_every < 1 or not 0 < same <= 1:
+        if max_lost < 0 or detect_every < 1 or not 0 < match_oks <= 1:
             raise ValueError(
-                "expected lost_after of 0 or more, search_every of 1 or more and same above 0 and up to 1, got "
-                f"{lost_after}, {search_every} and {same}"
+                "expected max_lost of 0 or more, detect_every of 1 or more and match_oks above 0 and up to 1, got "
+                f"{max_lost}, {detect_every} and {match_oks}"
             )
-        self.pipeline, self.lost_after, self.search_every = pipeline, lost_after, search_every
-        self.min_score, self.min_keypoint_score, self.same = min_score, min_keypoint_score, same
+        self.model, self.max_lost, self.detect_every = model, max_lost, detect_every
+        self.min_score, self.min_keypoint_score, self.match_oks = min_score, min_keypoint_score, match_oks
         self.tracks: list[Track] = []
         self.frames = 0
-        self.begun = 0  # tracks so far
+        self.next_id = 0
 
     def step(self, batch: PoseBatch) -> TrackedFrame:
-        """The animals of the next frame: a batch of one."""
-        known = self._known(batch)
-        searches = not self.tracks or self.frames % self.search_every == 0
-        asked = _joined(known, self._new(known, self.pipeline.find_conditions(batch)[0])) if searches else known
-        (prediction,), (places,) = self.pipeline.predict_conditioned(batch, [asked])
-        sure = np.flatnonzero(prediction.scores >= self.min_score)
-        prediction, asked_by = _some(prediction, sure), places.cpu().numpy()[sure]
-        numbers = self._numbers(asked_by)
-        self._remember(prediction, numbers)
+        """The animals of the next frame, given as a batch of one."""
+        conditions = self._track_conditions(batch)
+        if not self.tracks or self.frames % self.detect_every == 0:
+            (detected,) = self.model.detector.detect_poses(batch)
+            conditions = PoseInstances.concatenate([conditions, self._unmatched(conditions, detected)])
+        (prediction,), (places,) = self.model.predict_with_conditions(batch, [conditions])
+        kept = np.flatnonzero(prediction.scores >= self.min_score)
+        track_ids = self._assign_ids(places.cpu().numpy()[kept])
+        self._update_tracks(prediction[kept], track_ids)
         self.frames += 1
-        return TrackedFrame(prediction, numbers)
+        return TrackedFrame(prediction[kept], track_ids)
 
-    def _known(self, batch: PoseBatch) -> PoseInstances:
-        """Where the tracks' animals were found last, in the frame's pixels."""
+    def _track_conditions(self, batch: PoseBatch) -> PoseInstances:
+        """The last pose of each track, in the frame's pixels."""
         last = np.array([track.keypoints_in_image for track in self.tracks], np.float32)
-        points = points_in_frame(last.reshape(-1, len(self.pipeline.skeleton), 2), batch.crop_to_image[0])
-        # As sure as can be: where a track and a pose of the detector lead to one animal, it is the track's.
-        return instances_of(points, points.new_ones(points.shape[:2]), points.new_ones(len(points)))
+        keypoints = points_in_frame(last.reshape(-1, len(self.model.skeleton), 2), batch.crop_to_image[0])
+        # With the highest score: where a track and a detector pose lead to one animal, NMS keeps the track's.
+        return PoseInstances.from_keypoints(
+            keypoints, keypoints.new_ones(keypoints.shape[:2]), keypoints.new_ones(len(keypoints))
+        )
 
-    def _new(self, known: PoseInstances, found: PoseInstances) -> PoseInstances:
-        """What the detector found that is none of the tracks' animals."""
-        poses = torch.cat([known.keypoints_in_crop, found.keypoints_in_crop])
-        likeness = pairwise_oks(poses, self.pipeline.skeleton.sigmas)[len(known) :, : len(known)]
-        is_new = (likeness < self.same).all(dim=1)
-        return instances_of(found.keypoints_in_crop[is_new], found.keypoint_scores[is_new], found.scores[is_new])
+    def _unmatched(self, conditions: PoseInstances, detected: PoseInstances) -> PoseInstances:
+        """The detector's poses that match no track."""
+        poses = torch.cat([conditions.keypoints_in_crop, detected.keypoints_in_crop])
+        oks = pairwise_oks(poses, self.model.skeleton.sigmas)[len(conditions) :, : len(conditions)]
+        return detected[(oks < self.match_oks).all(dim=1)]
 
-    def _numbers(self, asked_by: Integers) -> Integers:
-        """The track of each animal, by the place of its condition: a new one behind those that are known."""
-        numbers = np.empty(len(asked_by), np.int64)
-        for place, condition in enumerate(asked_by.tolist()):
-            if condition < len(self.tracks):
-                numbers[place] = self.tracks[condition].number
+    def _assign_ids(self, condition_places: Integers) -> Integers:
+        """The track id of each animal by the place of its condition: the tracks come first, then new animals."""
+        track_ids = np.empty(len(condition_places), np.int64)
+        for animal, place in enumerate(condition_places.tolist()):
+            if place < len(self.tracks):
+                track_ids[animal] = self.tracks[place].track_id
             else:
-                numbers[place] = self.begun
-                self.begun += 1
-        return numbers
+                track_ids[animal] = self.next_id
+                self.next_id += 1
+        return track_ids
 
-    def _remember(self, prediction: PosePrediction, numbers: Integers) -> None:
-        """Tracks as they are after this frame."""
-        known = {track.number: replace(track, lost=track.lost + 1) for track in self.tracks}
-        for number, keypoints, scores in zip(
-            numbers.tolist(), prediction.keypoints_in_image, prediction.keypoint_scores, strict=True
+    def _update_tracks(self, prediction: PosePrediction, track_ids: Integers) -> None:
+        tracks = {track.track_id: replace(track, lost=track.lost + 1) for track in self.tracks}
+        for track_id, keypoints, scores in zip(
+            track_ids.tolist(), prediction.keypoints_in_image, prediction.keypoint_scores, strict=True
         ):
-            sure = scores >= min(self.min_keypoint_score, float(scores.max()))
-            known[number] = Track(number, np.where(sure[:, None], keypoints, np.nan).astype(np.float32))
-        self.tracks = [track for track in known.values() if track.lost <= self.lost_after]
-
-
-def _joined(first: PoseInstances, second: PoseInstances) -> PoseInstances:
-    return instances_of(
-        torch.cat([first.keypoints_in_crop, second.keypoints_in_crop]),
-        torch.cat([first.keypoint_scores, second.keypoint_scores]),
-        torch.cat([first.scores, second.scores]),
-    )
-
-
-def _some(prediction: PosePrediction, indices: Integers) -> PosePrediction:
-    each = ("keypoints_in_image", "keypoint_scores", "scores", "identities", "boxes_in_image")
-    return replace(prediction, **{name: getattr(prediction, name)[indices] for name in each})
+            is_known = scores >= min(
+                self.min_keypoint_score, float(scores.max())
+            )  # the best keypoint stays in any case
+            tracks[track_id] = Track(track_id, np.where(is_known[:, None], keypoints, np.nan).astype(np.float32))
+        self.tracks = [track for track in tracks.values() if track.lost <= self.max_lost]

@@ -8,16 +8,16 @@ from dlcpose.config.compose import compose
 from dlcpose.runs.resume import DETECTOR_FOLDER
 
 # What both stages have in common; all else is that of a detection run.
-SHARED = ("seed", "trust", "dataset", "split", "input", "augmentation", "datamodule", "detector", "evaluation")
+SHARED = ("seed", "trust", "dataset", "split", "augmentation", "datamodule", "detector", "evaluation")
 
 
 def detector_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of the detector's own run: that of `pipeline=detection`, on the data and the trainer of another run.
+    """The config of the detector's own run: that of `model=detection`, on the data and the trainer of another run.
 
     Loggers and callbacks are those of the other run that a detector has a use for.
     """
     training, folder = config["detector"]["training"], str(Path(config["run_dir"]) / DETECTOR_FOLDER)
-    alone = compose(["pipeline=detection", f"optimizer.lr={training['lr']}"], run_dir=folder)
+    alone = compose(["model=detection", "input=native", f"optimizer.lr={training['lr']}"], run_dir=folder)
     name = f"{config['name']}_detector"
     return {
         **alone,

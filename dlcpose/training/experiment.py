@@ -13,7 +13,6 @@ from dlcpose.checkpoint import Description, embed_bottom_up_model, read_checkpoi
 from dlcpose.config.models import models_for_several
 from dlcpose.datasets.base import LabelledFrames
 from dlcpose.datasets.datamodule import PoseDataModule
-from dlcpose.detectors.base import Detector
 from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseModule
 from dlcpose.runs.resume import checkpoint_to_resume, detector_to_resume
@@ -52,7 +51,7 @@ class Experiment:
         """Its batches."""
         augmentation = self.instantiate(self.config["augmentation"], "augmentation")
         datamodule: PoseDataModule = self.instantiate(self.config["datamodule"], "datamodule")(
-            self.data, self.split, self.description.model_input, augmentation
+            self.data, self.split, self.model.frame_input, augmentation
         )
         return datamodule
 
@@ -71,7 +70,7 @@ def build_experiment(config: dict[str, Any]) -> Experiment:
     description = Description(
         config, data.skeleton, model_input, split, data.individuals, data.max_animals, data.has_identities
     )
-    model = _build_model(config, instantiate, trunk, description)
+    model = _build_model(config, instantiate, description, trunk)
     validate_monitors(config, model.metrics, data.skeleton)
     init_from(config, model, description, resumed)
     return Experiment(config, instantiate, data, model, description, resumed)
@@ -82,12 +81,9 @@ def stages(experiment: Experiment) -> Iterator[Experiment]:
 
     When the detector's is over, its best epoch is in the model of the next.
     """
-    detector = getattr(experiment.model, "detector", None)
-    is_trained = (
-        experiment.model.is_detector_only or (experiment.config["detector"] or {}).get("checkpoint") is not None
-    )
+    detector = experiment.model.detector
     # A resumed run has the detector's weights in its checkpoint.
-    if isinstance(detector, Detector) and detector.learns and not is_trained and experiment.resumed is None:
+    if detector is not None and "detector" in experiment.model.stages()[:-1] and experiment.resumed is None:
         first = _detector_stage(experiment)
         print_from_rank_zero(f"first the detector, in {first.run_dir}")
         yield first
@@ -105,8 +101,8 @@ def stages(experiment: Experiment) -> Iterator[Experiment]:
 def _detector_stage(experiment: Experiment) -> Experiment:
     """The training of an experiment's detector alone, on the same frames."""
     config = detector_config(experiment.config)
-    description = replace(experiment.description, config=config)
-    model = _build_model(config, experiment.instantiate, Trunk(None, None), description)
+    description = replace(experiment.description, config=config, model_input=experiment.model.frame_input)
+    model = _build_model(config, experiment.instantiate, description)
     if experiment.config["init_from"]["checkpoint"] is not None:  # it starts from the detector of that run
         model.get_submodule("detector").load_state_dict(experiment.model.get_submodule("detector").state_dict())
     resumed = detector_to_resume(experiment.config["resume"], experiment.run_dir)
@@ -114,19 +110,10 @@ def _detector_stage(experiment: Experiment) -> Experiment:
 
 
 def _build_model(
-    config: Mapping[str, Any], instantiate: Instantiator, trunk: Trunk, description: Description
+    config: Mapping[str, Any], instantiate: Instantiator, description: Description, trunk: Trunk | None = None
 ) -> PoseModule:
     try:
-        return build_pipeline(
-            config,
-            instantiate,
-            trunk,
-            skeleton=description.skeleton,
-            model_input=description.model_input,
-            max_animals=description.max_animals,
-            individuals=description.individuals if description.has_identities else (),
-            to_train=True,
-        )
+        return build_pipeline(config, instantiate, description.data, trunk=trunk, to_train=True)
     except SeveralAnimalsError as error:
         raise ConfigError(f"{error} Choose model={', '.join(models_for_several())}.") from error
 

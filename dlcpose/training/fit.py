@@ -32,7 +32,7 @@ def fit_and_evaluate(experiment: Experiment) -> MetricValue:
 def _fit_stage(stage: Experiment) -> MetricValue:
     config, model = stage.config, stage.model
     datamodule = stage.build_datamodule()
-    model.prepare_training(datamodule.labels, stage.description.as_dict())
+    model.labels, model.description = datamodule.labels, stage.description.as_dict()
     trainer = build_trainer(config, stage.instantiate)
     facts = record_run(stage.run_dir, stage.description)
     _print_plan(trainer, stage, datamodule)
@@ -65,7 +65,7 @@ def _print_plan(trainer: Trainer, stage: Experiment, datamodule: PoseDataModule)
     if (entry := read_run_json(stage.run_dir)) is not None:  # a detector's own run has none
         print(f"the same again: {command_again(entry['overrides'], entry['config_dir'])}")
     print(f"frames: {len(split.train)} train, {len(split.val)} val, {len(split.test)} test")
-    print(f"model: {weights / 1e6:.2f} M parameters, {stage.model.finds}")
+    print(f"model: {weights / 1e6:.2f} M parameters, {stage.model.summary}")
     print(f"input: {'native size' if canvas is None else f'{canvas[1]}x{canvas[0]}'}")
     print(
         f"training: {trainer.max_epochs} epochs, effective batch {per_step} ({datamodule.batch_size} x {trainer.world_size} "

@@ -43,9 +43,9 @@ def _advice(config: Mapping[str, Any]) -> str:
             f"datamodule.batch_size={batch // 2} trainer.accumulate_grad_batches={2 * accumulated} (the same effective batch)"
         )
     sizes = {
-        f"{group}.{key}": config[group][key]
-        for group, key in (("input", "longest_side"), ("input", "height"), ("pipeline", "height"))
-        if isinstance((config.get(group) or {}).get(key), int)
+        f"input.{key}": config["input"][key]
+        for key in ("longest_side", "height")
+        if isinstance((config.get("input") or {}).get(key), int)
     }
     displacements += [f"a smaller {name} (now {size})" for name, size in sizes.items()]
     if config["trainer"].get("precision") == "32-true":

@@ -19,6 +19,7 @@ from dlcpose.checkpoint import (
     read_checkpoint,
 )
 from dlcpose.pipelines.base import PoseModule
+from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.structures.errors import CheckpointError, ConfigError
 
 RECORD = "init_from.json"  # in the run folder
@@ -147,8 +148,7 @@ def _report(
             print(f"  loaded: {_by_module(matched.loaded, [*unexpected, *missing], state)}")
             print(f"  not loaded: {_by_module(unexpected, matched.loaded, checkpoint.weights)}")
             print(f"  initialised anew: {_by_module(missing, matched.loaded, state)}")
-        run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / RECORD).write_text(json.dumps(content, indent=1) + "\n")
+        write_atomic(run_dir / RECORD, json.dumps(content, indent=1) + "\n")
         print(f"  each of them: {run_dir / RECORD}", flush=True)
 
     report()

@@ -1,7 +1,6 @@
 """Poses drawn on images: predictions as dots, labels as rings, the error as the line between them; boxes around them."""
 
 import itertools
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from PIL import ImageDraw, ImageFont
 
 from dlcpose.codecs.affine import apply_affine, resize_matrix
 from dlcpose.codecs.matching import MAX_DISTANCE, match_animals
+from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.structures.sample import Image
 from dlcpose.structures.skeleton import Skeleton
 
@@ -159,16 +159,8 @@ def contact_sheet(images: Sequence[Image], captions: Sequence[str], *, columns: 
 
 
 def write_png(path: Path, image: Image) -> None:
-    """Write (H, W, 3) uint8 RGB beside `path` and rename, so that no half picture is ever there under its name."""
+    """Write an image (H, W, 3) uint8 RGB atomically as PNG."""
     write_atomic(path, encoded(image, ".png"))
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write beside `path` and rename; folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
 
 
 def encoded(image: Image, suffix: str) -> bytes:

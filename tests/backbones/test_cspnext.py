@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional
 
 from dlcpose.backbones.cspnext import ChannelAttention, CspLayer, CspNextBackbone, SpatialPyramidPooling
-from dlcpose.build import Instantiator
 from dlcpose.config.compose import compose
+from dlcpose.instantiate import Instantiator
 from dlcpose.structures.errors import ConfigError
 
 # Counted by instantiating DeepLabCut 3's backbones, whose weights ours read as they are.

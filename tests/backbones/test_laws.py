@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dlcpose.build import Instantiator
 from dlcpose.config.compose import compose
+from dlcpose.instantiate import Instantiator
 from dlcpose.structures.errors import CheckpointError, ConfigError
 
 FOLDER = Path(__file__).parents[2] / "conf" / "backbone"

@@ -49,7 +49,7 @@ def fitted(
 def mislead(pipeline: PoseEstimator, length: float) -> None:
     """After training the maps are exact, but for the fields of every second limb."""
     seen: list[PoseBatch] = []
-    normalised, forward = pipeline.normalised, pipeline.forward
+    normalised, forward = pipeline.normalized, pipeline.forward
 
     def noted(batch: PoseBatch) -> PoseBatch:
         seen[:] = [normalised(batch)]
@@ -63,7 +63,7 @@ def mislead(pipeline: PoseEstimator, length: float) -> None:
         maps.fields[:, ::2] = length * torch.randn(maps.fields[:, ::2].shape, generator=rng)
         return PoseMaps(maps, ())
 
-    pipeline.normalised, pipeline.forward = noted, exact  # type: ignore[method-assign]
+    pipeline.normalized, pipeline.forward = noted, exact  # type: ignore[method-assign]
 
 
 def kept_in(path: Path) -> torch.Tensor:

@@ -6,10 +6,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from dlcpose.build import Instantiator, build_pipeline, build_trunk
+from dlcpose.build import build_pipeline
 from dlcpose.cli.app import app
 from dlcpose.config.compose import compose
 from dlcpose.config.models import available_models, describe, models_for_several
+from dlcpose.instantiate import Instantiator
+from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
 
@@ -35,15 +37,7 @@ def test_sizes_are_those_that_others_counted(name: str) -> None:
 def test_what_is_described_is_what_is_built() -> None:
     row, config, instantiate = describe("resnet_18", keypoints=5), compose(["model=resnet_18"]), Instantiator()
     skeleton = Skeleton(tuple("abcde"))
-    pipeline = build_pipeline(
-        config,
-        instantiate,
-        build_trunk(config, instantiate),
-        skeleton=skeleton,
-        model_input=Input(64, 64),
-        max_animals=1,
-        to_train=False,
-    ).eval()
+    pipeline = build_pipeline(config, instantiate, DataDescription(skeleton, Input(64, 64))).eval()
     assert row.parameters == sum(weight.numel() for weight in pipeline.parameters())
     with torch.no_grad():
         maps = pipeline(torch.zeros(1, 3, 64, 64)).animals

@@ -39,7 +39,7 @@ def drawn(source: ConditionSource, found: list[PoseInstances] | None = None) -> 
 
 def test_each_labelled_animal_is_asked_for_once() -> None:
     conditions = drawn(GeneratedConditions(SKELETON, background=0.0))
-    assert conditions.owners.tolist() == [0, 0, 0, 1]
+    assert conditions.frame_indices.tolist() == [0, 0, 0, 1]
     assert conditions.animals.tolist() == [0, 1, 2, 1]
     assert conditions.keypoints_in_frame.shape == (4, 4, 2)
     assert conditions.keypoints_in_frame.dtype == torch.float32
@@ -50,7 +50,7 @@ def test_of_nobody_are_additional_ones() -> None:
     known = conditions.animals[conditions.animals >= 0]
     assert known.tolist() == [0, 1, 2, 1]
     assert (conditions.animals < 0).any()
-    assert (conditions.owners.diff() >= 0).all()
+    assert (conditions.frame_indices.diff() >= 0).all()
 
 
 def test_found_poses_are_asked_for_whom_they_tell_of() -> None:
@@ -61,7 +61,7 @@ def test_found_poses_are_asked_for_whom_they_tell_of() -> None:
         poses(three[:1], [0.5]),  # where nobody is
     ]
     conditions = drawn(PredictedConditions(SKELETON), found)
-    assert conditions.owners.tolist() == [0, 0, 0, 0, 1, 2]
+    assert conditions.frame_indices.tolist() == [0, 0, 0, 0, 1, 2]
     assert conditions.animals.tolist() == [2, 0, -1, 1, 1, -1]
     torch.testing.assert_close(conditions.keypoints_in_frame[:3], found[0].keypoints_in_crop)
     alone = drawn(PredictedConditions(SKELETON, completed=False), found)
@@ -83,4 +83,4 @@ def test_frames_without_conditions_leave_nothing() -> None:
     nothing = np.zeros((0, 4, 2)), np.zeros(0, np.int64)
     conditions = gather_cells([nothing] * 3, scene())
     assert conditions.keypoints_in_frame.shape == (0, 4, 2)
-    assert conditions.owners.shape == conditions.animals.shape == (0,)
+    assert conditions.frame_indices.shape == conditions.animals.shape == (0,)

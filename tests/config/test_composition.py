@@ -10,8 +10,8 @@ import wandb
 import yaml
 from hydra.core.hydra_config import HydraConfig
 
-from dlcpose.build import Instantiator
 from dlcpose.config.compose import compose
+from dlcpose.instantiate import Instantiator
 from tests.shells import REPOSITORY, SMALL, TINY, python, reason, shell
 
 CONF = REPOSITORY / "conf"
@@ -166,7 +166,7 @@ from torch import Tensor, nn
 
 from dlcpose.heads.base import Head
 from dlcpose.structures.batch import PoseBatch
-from dlcpose.structures.instances import PoseInstances, instances_of
+from dlcpose.structures.instances import PoseInstances
 from dlcpose.structures.skeleton import Skeleton
 
 
@@ -196,7 +196,7 @@ class PointHead(Head):
         return {"distance": (maps.points[asked] - wanted.points[asked]).abs().mean()}
 
     def decode(self, maps: Points) -> list[PoseInstances]:
-        return [instances_of(points[None], torch.ones(1, len(points))) for points in maps.points]
+        return [PoseInstances.from_keypoints(points[None], torch.ones(1, len(points))) for points in maps.points]
 '''
 
 

@@ -9,12 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlcpose.build import Instantiator, build_pipeline, build_trunk
+from dlcpose.build import build_pipeline
 from dlcpose.config.compose import compose
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.heads.dekr import DekrHead, DekrMaps
+from dlcpose.instantiate import Instantiator
 from dlcpose.losses.heatmap import binary_cross_entropy
 from dlcpose.pipelines.base import PoseEstimator
+from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.input import Input
 from dlcpose.structures.sample import FrameLabels
 from dlcpose.structures.skeleton import Skeleton
@@ -31,15 +33,8 @@ def head_of(keypoints: int, *, stride: float = 4, in_channels: int = 30, **setti
 
 def pipeline_of(*overrides: str, keypoints: int = 17) -> PoseEstimator:
     config, parts = compose(overrides), Instantiator()
-    return build_pipeline(
-        config,
-        parts,
-        build_trunk(config, parts),
-        skeleton=Skeleton(tuple(f"keypoint_{number}" for number in range(keypoints))),
-        model_input=Input(64, 64),
-        max_animals=3,
-        to_train=False,
-    )
+    skeleton = Skeleton(tuple(f"keypoint_{number}" for number in range(keypoints)))
+    return build_pipeline(config, parts, DataDescription(skeleton, Input(64, 64), max_animals=3))
 
 
 @pytest.mark.parametrize(

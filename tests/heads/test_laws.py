@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dlcpose.build import Instantiator, Trunk, build_pipeline
+from dlcpose.build import Trunk, build_pipeline
 from dlcpose.config.compose import compose
 from dlcpose.heads.base import Head
+from dlcpose.instantiate import Instantiator
 from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
 from tests.heads.made_up_batches import assert_found, batch_of, flipped, single
@@ -54,11 +56,8 @@ def head_of(option: str) -> Head:
     pipeline = build_pipeline(
         config_of(option),
         Instantiator(),
-        Trunk(TinyTrunk(), FirstMap()),
-        skeleton=SKELETON,
-        model_input=Input(*SIZE),
-        max_animals=1,
-        to_train=False,
+        DataDescription(SKELETON, Input(*SIZE)),
+        trunk=Trunk(TinyTrunk(), FirstMap()),
     )
     return pipeline.head.eval()
 

@@ -11,16 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dlcpose.build import Instantiator, build_pipeline, build_trunk
+from dlcpose.build import build_pipeline
 from dlcpose.codecs.paf_graph import Edges, select_edges
 from dlcpose.config.compose import compose
 from dlcpose.datasets.crops import fit_to_canvas
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.heads.paf_graph import all_edges, skeleton_edges
 from dlcpose.heads.part_affinity import PartAffinityHead, PartAffinityMaps
+from dlcpose.instantiate import Instantiator
 from dlcpose.losses.heatmap import binary_cross_entropy
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.batch import collate
+from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.instances import PoseInstances
@@ -48,15 +50,7 @@ def head_of(skeleton: Skeleton | int, *, stride: float = 4, **changes: Any) -> P
 def pipeline_of(*overrides: str, keypoints: int, linked: bool = True) -> PoseEstimator:
     config, parts = compose(overrides), Instantiator()
     skeleton = chain(keypoints) if linked else Skeleton(chain(keypoints).names)
-    return build_pipeline(
-        config,
-        parts,
-        build_trunk(config, parts),
-        skeleton=skeleton,
-        model_input=Input(64, 64),
-        max_animals=3,
-        to_train=False,
-    )
+    return build_pipeline(config, parts, DataDescription(skeleton, Input(64, 64), max_animals=3))
 
 
 def crowd(seed: int, animals: int, keypoints: int, cells_apart: float) -> np.ndarray:
@@ -347,7 +341,7 @@ def test_a_small_network_overfits_crossing_animals() -> None:
         losses.append(loss.item())
     pipeline.eval()
     with torch.no_grad():
-        pred = pipeline.decode(pipeline(pipeline.normalised(batch).images))
+        pred = pipeline.decode(pipeline(pipeline.normalized(batch).images))
     assert losses[-1] < 0.15 * losses[0]
     for animals, gt in zip(pred, batch.keypoints_in_crop, strict=True):
         assert_found(animals, gt, within=4)

@@ -9,10 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlcpose.build import Instantiator, build_pipeline, build_trunk
+from dlcpose.build import build_pipeline, build_trunk
 from dlcpose.config.compose import compose
 from dlcpose.config.models import describe
 from dlcpose.heads.rtmcc import RtmccHead
+from dlcpose.instantiate import Instantiator
+from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
@@ -46,15 +48,7 @@ def built(model_input: Input, *overrides: str) -> Any:
     config, parts = compose(overrides), Instantiator()
     with torch.device("meta"):
         trunk = build_trunk(config, parts)
-        return build_pipeline(
-            config,
-            parts,
-            trunk,
-            skeleton=skeleton_of(5),
-            model_input=model_input,
-            max_animals=1,
-            to_train=False,
-        )
+        return build_pipeline(config, parts, DataDescription(skeleton_of(5), model_input), trunk=trunk)
 
 
 @pytest.mark.parametrize(("name", "size", "parameters", "gmacs"), COUNTED)
@@ -148,8 +142,8 @@ def test_invalid_settings_are_refused(settings: dict[str, int]) -> None:
 def test_models_have_their_input_size_and_take_crops_when_top_down() -> None:
     sizes = {name: compose([f"model={name}"])["input"]["height"] for name in ("rtmpose_s", "rtmpose_m", "rtmpose_x")}
     assert sizes == {"rtmpose_s": 256, "rtmpose_m": 256, "rtmpose_x": 384}
-    several = compose(["model=rtmpose_s", "pipeline=top_down"])
-    assert "height" not in several["input"]
+    several = compose(["model=rtmpose_s", "pipeline=top_down", "detector=centernet"])
+    assert several["input"]["height"] == 256
     assert several["head"]["_target_"] == "dlcpose.heads.rtmcc.RtmccHead"
 
 
@@ -163,7 +157,7 @@ def test_two_images_are_overfitted() -> None:
     )
     pipeline, module = run_of(config, frames_of(4))
     module.setup("fit")
-    batch = pipeline.normalised(next(iter(module.train_dataloader())))
+    batch = pipeline.normalized(next(iter(module.train_dataloader())))
     optimizer = torch.optim.AdamW(pipeline.parameters(), lr=1e-3)
     targets, values = pipeline.encode(batch), []
     for _ in range(100):

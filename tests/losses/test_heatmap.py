@@ -9,7 +9,7 @@ import yaml
 from torch import Tensor
 from torch.nn import functional
 
-from dlcpose.build import Instantiator
+from dlcpose.instantiate import Instantiator
 from dlcpose.losses.heatmap import binary_cross_entropy, mean_squared_error
 
 FOLDER = Path(__file__).parents[2] / "conf" / "loss"

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dlcpose.build import Instantiator
 from dlcpose.config.compose import compose
+from dlcpose.instantiate import Instantiator
 from dlcpose.necks.base import Neck
 from dlcpose.structures.errors import ConfigError
 

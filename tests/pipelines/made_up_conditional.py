@@ -1,4 +1,4 @@
-"""A conditioned pipeline small enough to build in a test, and detectors that say what they are told."""
+"""A conditional top-down model small enough to build in a test, and a detector of given poses."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from dlcpose.detectors.base import Detector
 from dlcpose.detectors.pose_boxes import PoseDetector
 from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
 from dlcpose.structures.batch import PoseBatch
-from dlcpose.structures.instances import PoseInstances, instances_of
+from dlcpose.structures.instances import PoseInstances
 from tests.made_up_runs import option, pipeline_of
 from tests.pipelines.made_up_top_down import RULE, top_down_config
 
@@ -21,10 +21,10 @@ def plain(group: str, name: str) -> dict[str, Any]:
 
 
 DRAWN = {**plain("detector", "perturbed_pose_boxes"), "boxes": RULE}
-PIPELINE = {**option("pipeline", "conditional_top_down")["pipeline"], "height": 64, "width": 96, "seed": 0}
+PIPELINE = {**option("pipeline", "conditional_top_down"), "seed": 0}
 
 
-def conditioned_config(detector: dict[str, Any] = DRAWN, **changes: Any) -> dict[str, Any]:
+def conditional_config(detector: dict[str, Any] = DRAWN, **changes: Any) -> dict[str, Any]:
     return {
         **top_down_config(detector),
         "pipeline": {**PIPELINE, **changes.pop("pipeline", {})},
@@ -34,28 +34,28 @@ def conditioned_config(detector: dict[str, Any] = DRAWN, **changes: Any) -> dict
     }
 
 
-def conditioned_of(data: LabelledFrames, detector: dict[str, Any] = DRAWN, **changes: Any) -> ConditionalTopDown:
-    built = pipeline_of(conditioned_config(detector, **changes), data)
+def conditional_of(data: LabelledFrames, detector: dict[str, Any] = DRAWN, **changes: Any) -> ConditionalTopDown:
+    built = pipeline_of(conditional_config(detector, **changes), data)
     assert isinstance(built, ConditionalTopDown)
     built.log_dict = lambda *arguments, **settings: None  # no trainer to log to
     return built
 
 
-class ToldPoses(PoseDetector):
-    """Finds the poses it is told to, in the frames' pixels."""
+class FixedPoses(PoseDetector):
+    """Detects given poses, in the frames' pixels, whatever the frames show."""
 
-    origin = "poses it is told"
+    origin = "given poses"
 
-    def __init__(self, found: Sequence[PoseInstances], like: Detector) -> None:
-        super().__init__(like.rule)
-        self.found = list(found)
+    def __init__(self, poses: Sequence[PoseInstances], like: Detector) -> None:
+        super().__init__(like.box_rule)
+        self.poses = list(poses)
 
-    def find(self, batch: PoseBatch) -> list[PoseInstances]:
-        return self.found
+    def detect_poses(self, batch: PoseBatch) -> list[PoseInstances]:
+        return self.poses
 
 
 def poses(keypoints: Tensor, scores: Sequence[float]) -> PoseInstances:
-    return instances_of(keypoints, torch.ones(keypoints.shape[:2]), torch.tensor(list(scores)))
+    return PoseInstances.from_keypoints(keypoints, torch.ones(keypoints.shape[:2]), torch.tensor(list(scores)))
 
 
 def labelled(batch: PoseBatch, index: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""A top-down pipeline small enough to build in a test."""
+"""A top-down model small enough to build in a test."""
 
 from typing import Any
 
@@ -18,7 +18,8 @@ CENTERS = {
     "channels": 16,
 }
 GROUND_TRUTH = {"_target_": "dlcpose.detectors.ground_truth.GroundTruthDetector", "boxes": RULE}
-PIPELINE = {**option("pipeline", "top_down")["pipeline"], "height": 64, "width": 96, "seed": 0}
+PIPELINE = {**option("pipeline", "top_down"), "seed": 0}
+INPUT = {**option("input", "resize"), "height": 64, "width": 96}  # of a crop
 
 
 def top_down_config(detector: dict[str, Any] = GROUND_TRUTH, **pipeline: Any) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def top_down_config(detector: dict[str, Any] = GROUND_TRUTH, **pipeline: Any) ->
     return tiny_config(
         pipeline={**PIPELINE, **pipeline},
         detector=detector,
-        input=option("input", "native"),
+        input=INPUT,
         head={**head, "heatmap_loss": option("loss", "binary_cross_entropy")},
     )
 
@@ -38,15 +39,15 @@ def top_down_of(data: LabelledFrames, detector: dict[str, Any] = GROUND_TRUTH, *
     return built
 
 
-class Told(Detector):
-    """Finds what it is told to."""
+class FixedBoxes(Detector):
+    """Detects given boxes, whatever the frames show."""
 
-    def __init__(self, found: list[Boxes], like: Detector) -> None:
-        super().__init__(like.rule)
-        self.found = found
+    def __init__(self, boxes: list[Boxes], like: Detector) -> None:
+        super().__init__(like.box_rule)
+        self.boxes = boxes
 
     def losses(self, batch: PoseBatch) -> dict[str, Any]:
         return {}
 
     def detect(self, batch: PoseBatch) -> list[Boxes]:
-        return self.found
+        return self.boxes

@@ -11,14 +11,14 @@ from dlcpose.datasets.crops import fit_to_canvas
 from dlcpose.pipelines.bottom_up import BottomUp
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.input import Input
-from dlcpose.structures.instances import instances_of
+from dlcpose.structures.instances import PoseInstances
 from tests.made_up_runs import frames_of, option, pipeline_of, run_of, tiny_config, trainer_of
 
 DATA = frames_of(4)
 
 
 def batch_of(pipeline: BottomUp, indices: list[int] | None = None) -> PoseBatch:
-    return collate([fit_to_canvas(DATA[index], pipeline.model_input) for index in indices or [0, 1]])
+    return collate([fit_to_canvas(DATA[index], pipeline.frame_input) for index in indices or [0, 1]])
 
 
 def trainable() -> BottomUp:
@@ -82,7 +82,7 @@ def test_normalising_is_torchvisions() -> None:
     pipeline = trainable()
     pixels = batch_of(pipeline)
     expected = normalize(pixels.images.float() / 255, list(pipeline.model_input.mean), list(pipeline.model_input.std))
-    images = pipeline.normalised(pixels).images
+    images = pipeline.normalized(pixels).images
     torch.testing.assert_close(images, expected)
     assert images.is_contiguous(memory_format=torch.channels_last)
 
@@ -109,7 +109,7 @@ def test_predictions_are_in_the_pixels_of_the_source() -> None:
     frames = [DATA[index] for index in (0, 3)]
     batch = collate([fit_to_canvas(sample, wide) for sample in frames])
     found = [
-        instances_of(
+        PoseInstances.from_keypoints(
             points, torch.ones(points.shape[:2]), unique_in_crop=points[0], unique_scores=torch.ones(len(points[0]))
         )
         for points in batch.keypoints_in_crop
@@ -142,7 +142,7 @@ def test_validation_takes_the_figures_over_all_frames(tmp_path: Path) -> None:
     assert float(logged["val/loss"]) == pytest.approx(
         float(logged["val/loss_heatmap"]) + float(logged["val/loss_offset"]), rel=1e-5
     )
-    assert not pipeline.validated
+    assert not pipeline.val_predictions
 
 
 def test_frozen_weights_stay_as_they_are(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Animals asked for one by one: who is meant, where the crop lies, and what comes back."""
+"""Conditional top-down: which animal is the target, where the crop lies, and what is predicted."""
 
 import math
 from collections.abc import Callable
@@ -18,8 +18,9 @@ from dlcpose.heads.heatmap import HeatmapMaps
 from dlcpose.pipelines.base import PoseMaps
 from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
 from dlcpose.structures.batch import PoseBatch, collate
-from tests.made_up_runs import frames_of, option, run_of, trainer_of
-from tests.pipelines.made_up_conditional import ToldPoses, conditioned_config, conditioned_of, labelled, poses
+from tests.made_up_runs import frames_of, option, pipeline_of, run_of, tiny_config, trainer_of
+from tests.pipelines.made_up_conditional import FixedPoses, conditional_config, conditional_of, labelled, plain, poses
+from tests.pipelines.made_up_top_down import INPUT, RULE
 
 DATA = frames_of(4, animals=3, height=96, width=128)
 
@@ -27,21 +28,20 @@ DATA = frames_of(4, animals=3, height=96, width=128)
 def batch_of(
     pipeline: ConditionalTopDown, indices: tuple[int, ...] = (0, 1), data: SyntheticFrames = DATA
 ) -> PoseBatch:
-    return collate([fit_to_canvas(data[index], pipeline.model_input) for index in indices])
+    return collate([fit_to_canvas(data[index], pipeline.frame_input) for index in indices])
 
 
-def told(pipeline: ConditionalTopDown, batch: PoseBatch, *scores: list[float]) -> None:
+def give_conditions(pipeline: ConditionalTopDown, batch: PoseBatch, *scores: list[float]) -> None:
     """The labelled poses as conditions, with these scores in each frame."""
-    found = [poses(labelled(batch, index)[: len(each)], each) for index, each in enumerate(scores)]
-    pipeline.detector = ToldPoses(found, pipeline.detector)
+    conditions = [poses(labelled(batch, index)[: len(each)], each) for index, each in enumerate(scores)]
+    pipeline.detector = FixedPoses(conditions, pipeline.detector)
 
 
-def obedient(pipeline: ConditionalTopDown, sigma: float = 2.0) -> Callable[[Tensor], PoseMaps]:
-    """A network that says what it was told: the drawn condition itself, at the stride of its head."""
+def copying_network(pipeline: ConditionalTopDown) -> Callable[[Tensor], PoseMaps]:
+    """A network whose heatmaps are the rendered conditions themselves, at the stride of its head."""
 
     def forward(images: Tensor) -> PoseMaps:
-        drawn = images[:, 3:]
-        heatmaps = torch.nn.functional.avg_pool2d(drawn, int(pipeline.head.stride))
+        heatmaps = torch.nn.functional.avg_pool2d(images[:, 3:], int(pipeline.head.stride))
         return PoseMaps(HeatmapMaps((heatmaps / heatmaps.amax(dim=(2, 3), keepdim=True)).nan_to_num(0.0), None), ())
 
     return forward
@@ -50,12 +50,12 @@ def obedient(pipeline: ConditionalTopDown, sigma: float = 2.0) -> Callable[[Tens
 # ------------------------------------------------------------------------------------------------ prediction
 
 
-def test_a_network_that_obeys_gives_the_conditions_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the frame to the crop, onto the drawn image, and all the way back."""
-    pipeline = conditioned_of(DATA)
+def test_a_network_that_copies_gives_the_conditions_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the frame to the crop, into the rendered condition, and all the way back."""
+    pipeline = conditional_of(DATA)
     batch = batch_of(pipeline)
-    told(pipeline, batch, [0.9, 0.8, 0.7], [0.6])
-    monkeypatch.setattr(pipeline, "forward", obedient(pipeline))
+    give_conditions(pipeline, batch, [0.9, 0.8, 0.7], [0.6])
+    monkeypatch.setattr(pipeline, "forward", copying_network(pipeline))
     first, second = pipeline.predict_batch(batch)
     assert (len(first), len(second)) == (3, 1)
     assert (np.diff(first.scores) <= 0).all()
@@ -63,65 +63,67 @@ def test_a_network_that_obeys_gives_the_conditions_back(monkeypatch: pytest.Monk
         gt = DATA.frames[index].keypoints_in_image
         for animal, pose in enumerate(prediction.keypoints_in_image):
             apart = np.linalg.norm(gt - pose, axis=-1)  # (N, K)
-            meant = np.nanmean(apart, axis=1).argmin()
-            assert np.nanmax(apart[meant]) < 1.0
+            nearest = np.nanmean(apart, axis=1).argmin()
+            assert np.nanmax(apart[nearest]) < 1.0
             assert np.isfinite(prediction.boxes_in_image[animal]).all()
     np.testing.assert_array_equal(pipeline.predict_conditions(batch)[0].scores, np.float32([0.9, 0.8, 0.7]))
 
 
 def test_the_crop_lies_around_the_condition_wherever_the_animal_is() -> None:
-    pipeline = conditioned_of(DATA)
+    pipeline = conditional_of(DATA)
     batch = batch_of(pipeline, (0,))
     moved = labelled(batch, 0)[:1] + torch.tensor([20.0, -10.0])
-    (kept,), (boxes,) = zip(pipeline._asked(poses(moved, [1.0]), batch), strict=True)
-    crops = pipeline._around(batch, [boxes], moved[kept])
+    indices, boxes = pipeline._usable(poses(moved, [1.0]), batch)
+    crops = pipeline._crops_around(batch, [boxes], moved[indices])
     known = moved[0][~moved[0].isnan().any(dim=-1)]
     middle = (known.amin(dim=0) + known.amax(dim=0)) / 2
     shown = apply_affine(crops.crop_to_frame, torch.tensor([[[47.5, 31.5]]]))[0, 0]
     inside = (boxes[0, :2] > 0).all() and boxes[0, 2] < 127 and boxes[0, 3] < 95
-    if inside:  # a box that reaches out of the frame is cut
+    if inside:  # a box that reaches out of the frame is clipped
         torch.testing.assert_close(shown, middle, atol=0.01, rtol=0)
     back = apply_affine(crops.crop_to_frame, crops.conditions_in_crop)
     torch.testing.assert_close(back, moved, atol=1e-3, rtol=0, equal_nan=True)
 
 
 def test_an_image_without_conditions_has_no_animals(monkeypatch: pytest.MonkeyPatch) -> None:
-    pipeline = conditioned_of(DATA)
+    pipeline = conditional_of(DATA)
     batch = batch_of(pipeline)
-    monkeypatch.setattr(pipeline, "forward", obedient(pipeline))
-    told(pipeline, batch, [], [0.9, 0.8])
+    monkeypatch.setattr(pipeline, "forward", copying_network(pipeline))
+    give_conditions(pipeline, batch, [], [0.9, 0.8])
     first, second = pipeline.predict_batch(batch)
     assert (len(first), len(second)) == (0, 2)
     assert first.keypoints_in_image.shape == (0, len(DATA.skeleton), 2)
-    told(pipeline, batch, [], [])
+    give_conditions(pipeline, batch, [], [])
     assert [len(each) for each in pipeline.predict_batch(batch)] == [0, 0]
 
 
-def test_conditions_that_cannot_be_asked_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Too unsure, without a keypoint, or beside the frame."""
-    pipeline = conditioned_of(DATA, pipeline={"threshold": 0.5})
+def test_unusable_conditions_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below the threshold, without a keypoint, or outside the frame."""
+    pipeline = conditional_of(DATA, pipeline={"threshold": 0.5})
     batch = batch_of(pipeline, (0,))
-    monkeypatch.setattr(pipeline, "forward", obedient(pipeline))
+    monkeypatch.setattr(pipeline, "forward", copying_network(pipeline))
     gt = labelled(batch, 0)
-    strange = torch.stack([gt[0], gt[1], torch.full_like(gt[0], math.nan), gt[2] + 1000])
-    pipeline.detector = ToldPoses([poses(strange, [0.9, 0.4, 0.9, 0.9])], pipeline.detector)
+    unusable = torch.stack([gt[0], gt[1], torch.full_like(gt[0], math.nan), gt[2] + 1000])
+    pipeline.detector = FixedPoses([poses(unusable, [0.9, 0.4, 0.9, 0.9])], pipeline.detector)
     (prediction,) = pipeline.predict_batch(batch)
     assert len(prediction) == 1
 
 
 def test_two_conditions_of_one_animal_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    pipeline = conditioned_of(DATA)
+    pipeline = conditional_of(DATA)
     batch = batch_of(pipeline, (0,))
-    monkeypatch.setattr(pipeline, "forward", obedient(pipeline))
+    monkeypatch.setattr(pipeline, "forward", copying_network(pipeline))
     gt = labelled(batch, 0)
-    pipeline.detector = ToldPoses([poses(torch.stack([gt[0], gt[0] + 0.5, gt[1]]), [0.8, 0.9, 0.7])], pipeline.detector)
-    (prediction,), (places,) = pipeline.predict_conditioned(batch, pipeline.find_conditions(batch))
+    pipeline.detector = FixedPoses(
+        [poses(torch.stack([gt[0], gt[0] + 0.5, gt[1]]), [0.8, 0.9, 0.7])], pipeline.detector
+    )
+    (prediction,), (places,) = pipeline.predict_with_conditions(batch, pipeline.detector.detect_poses(batch))
     assert len(prediction) == 2
     assert places.tolist() == [1, 2]
 
 
 def test_frames_are_independent_of_their_batch() -> None:
-    pipeline = conditioned_of(DATA).eval()
+    pipeline = conditional_of(DATA).eval()
     with torch.inference_mode():
         together = pipeline.predict_batch(batch_of(pipeline))
         for index, expected in enumerate(together):
@@ -133,7 +135,7 @@ def test_frames_are_independent_of_their_batch() -> None:
 # ------------------------------------------------------------------------------------------------ training
 
 
-def still(**changes: Any) -> dict[str, Any]:
+def unperturbed(**changes: Any) -> dict[str, Any]:
     """Conditions without errors."""
     exact = dict.fromkeys(("jitter", "miss", "inversion", "swap", "absent", "background"), 0.0)
     return {"condition": {**option("condition", "generated"), **exact, **changes}}
@@ -143,17 +145,17 @@ def rngs(count: int) -> list[np.random.Generator]:
     return [np.random.default_rng(seed) for seed in range(count)]
 
 
-def test_each_lesson_asks_for_the_animal_its_condition_tells_of() -> None:
-    pipeline = conditioned_of(DATA, **still())
+def test_the_target_of_a_crop_is_the_animal_of_its_condition() -> None:
+    pipeline = conditional_of(DATA, **unperturbed())
     batch = batch_of(pipeline)
     crops = pipeline.training_crops(batch, rngs(2))
-    assert crops.owners.tolist() == [0, 0, 0, 1, 1, 1]
-    away = (crops.conditions_in_crop - crops.batch.keypoints_in_crop[:, 0]).norm(dim=-1)  # (M, K)
+    assert crops.frame_indices.tolist() == [0, 0, 0, 1, 1, 1]
+    errors = (crops.conditions_in_crop - crops.batch.keypoints_in_crop[:, 0]).norm(dim=-1)  # (M, K)
     scale = crops.frame_to_crop[:, 0, 0]
-    reach = 0.235 * batch.areas.view(-1)[:, None].sqrt() * scale[:, None]  # nearly at the OKS where a jitter ends
-    assert (away.nan_to_num(0.0) <= reach).all()
-    assert crops.batch.keypoints_in_crop.shape[1] == 1  # others in the crop are not asked for
-    shown = pipeline.shown(crops)
+    limit = 0.235 * batch.areas.view(-1)[:, None].sqrt() * scale[:, None]  # nearly at the OKS where a jitter ends
+    assert (errors.nan_to_num(0.0) <= limit).all()
+    assert crops.batch.keypoints_in_crop.shape[1] == 1  # other animals in the crop are no targets
+    shown = pipeline.network_input(crops)
     assert shown.images.shape == (6, 3 + len(DATA.skeleton), 64, 96)
     inside = crops.conditions_in_crop[0].nan_to_num(-1).round().long()
     for keypoint, (x, y) in enumerate(inside.tolist()):
@@ -161,22 +163,22 @@ def test_each_lesson_asks_for_the_animal_its_condition_tells_of() -> None:
             assert shown.images[0, 3 + keypoint, y, x] > 0.9
 
 
-def test_a_condition_of_nobody_wants_empty_maps() -> None:
-    pipeline = conditioned_of(DATA, **still(background=0.99))
+def test_the_targets_of_a_background_condition_are_empty() -> None:
+    pipeline = conditional_of(DATA, **unperturbed(background=0.99))
     batch = batch_of(pipeline)
     crops = pipeline.training_crops(batch, rngs(2))
     empty = crops.batch.keypoints_in_crop.isnan().all(dim=-1).all(dim=-1)[:, 0]
     assert 0 < int(empty.sum()) <= 6
     assert len(empty) == 6 + int(empty.sum())
-    wanted = pipeline.encode(crops.batch).animals.heatmaps
-    assert not wanted[empty].any()
-    assert (wanted[~empty].amax(dim=(1, 2, 3)) > 0.5).all()
+    targets = pipeline.encode(crops.batch).animals.heatmaps
+    assert not targets[empty].any()
+    assert (targets[~empty].amax(dim=(1, 2, 3)) > 0.5).all()
     assert (crops.batch.visibility[empty] == 0).all()
     assert crops.batch.areas[empty].isnan().all()
 
 
-def test_chance_comes_from_the_place_in_the_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    pipeline = conditioned_of(DATA)
+def test_random_numbers_come_from_the_place_in_the_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = conditional_of(DATA)
     batch, seen = batch_of(pipeline), []
     monkeypatch.setattr(pipeline, "_step", lambda crops, split: (seen.append(crops.images), None))
     for seed, index in ((1, 0), (2, 0), (3, 1)):
@@ -186,8 +188,8 @@ def test_chance_comes_from_the_place_in_the_run_alone(monkeypatch: pytest.Monkey
     assert seen[0].shape != seen[2].shape or not torch.equal(seen[0], seen[2])
 
 
-def test_validation_asks_the_same_in_every_epoch_and_in_any_company(monkeypatch: pytest.MonkeyPatch) -> None:
-    pipeline = conditioned_of(DATA).eval()
+def test_validation_conditions_are_the_same_in_every_epoch_and_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = conditional_of(DATA).eval()
     seen: list[Tensor] = []
 
     def note(crops: PoseBatch, split: str) -> tuple[None, PoseMaps]:
@@ -199,12 +201,12 @@ def test_validation_asks_the_same_in_every_epoch_and_in_any_company(monkeypatch:
         pipeline.validation_step(batch_of(pipeline), 0)
         pipeline.validation_step(batch_of(pipeline, (1,)), 7)
     assert torch.equal(seen[0][-len(seen[1]) :], seen[1])
-    assert [each.key for each in pipeline.validated] == [DATA.frames[index].key for index in (0, 1, 1)]
+    assert [each.key for each in pipeline.val_predictions] == [DATA.frames[index].key for index in (0, 1, 1)]
 
 
 @pytest.mark.parametrize("missing", ["some", "all"])
 def test_missing_labels_do_not_poison_gradients(missing: str) -> None:
-    pipeline = conditioned_of(DATA).train()
+    pipeline = conditional_of(DATA).train()
     batch = batch_of(pipeline)
     batch.keypoints_in_crop[:, :, :: 2 if missing == "some" else 1] = math.nan
     loss = pipeline.training_step(batch, 0)
@@ -215,13 +217,13 @@ def test_missing_labels_do_not_poison_gradients(missing: str) -> None:
     if missing == "all":
         assert float(loss) == 0
         pipeline.validation_step(batch, 0)
-        assert [len(each) for each in pipeline.validated] == [0, 0]
+        assert [len(each) for each in pipeline.val_predictions] == [0, 0]
 
 
-def test_the_model_behind_the_conditions_stays_as_it_is(tmp_path: Path) -> None:
+def test_the_model_behind_the_conditions_is_not_trained(tmp_path: Path) -> None:
     bottom_up, described = small_bottom_up()
-    detector = {**found_by(described), "checkpoint": None}
-    pipeline, module = run_of(conditioned_config(detector, condition=option("condition", "predicted")), DATA)
+    detector = {**pose_boxes_of(described), "checkpoint": None}
+    pipeline, module = run_of(conditional_config(detector, condition=option("condition", "predicted")), DATA)
     pipeline.detector.bottom_up.load_state_dict(bottom_up.state_dict())
     trainer = trainer_of(tmp_path)
     trainer.fit(pipeline, datamodule=module)
@@ -234,9 +236,7 @@ def test_the_model_behind_the_conditions_stays_as_it_is(tmp_path: Path) -> None:
 
 
 def small_bottom_up() -> tuple[Any, dict[str, Any]]:
-    """A pipeline for several animals, and what a checkpoint says of it."""
-    from tests.made_up_runs import pipeline_of, tiny_config
-
+    """A model of several animals, and its description as a checkpoint has it."""
     head = {
         **option("head", "part_affinity"),
         "deconvolutions": 0,
@@ -255,19 +255,19 @@ def small_bottom_up() -> tuple[Any, dict[str, Any]]:
     return model, described
 
 
-def found_by(described: dict[str, Any]) -> dict[str, Any]:
-    from tests.pipelines.made_up_conditional import RULE, plain
-
+def pose_boxes_of(described: dict[str, Any]) -> dict[str, Any]:
     return {**plain("detector", "pose_boxes"), "boxes": RULE, "bottom_up": described}
 
 
-def test_the_condition_decides_who_is_meant() -> None:
-    """Two animals that lie over each other, learned by heart: each is found by its own condition, in the same crop."""
+def test_the_condition_decides_which_animal_is_predicted() -> None:
+    """Overfit to two animals on top of each other: each is predicted from its own condition, in the same crop."""
     data = frames_of(1, animals=2, height=64, width=64, animal_length=0.5, seed=3)
-    pipeline = conditioned_of(data, pipeline={"shift": 0.0, "scale": 0.0, "width": 64}, **still()).train()
+    pipeline = conditional_of(
+        data, pipeline={"shift": 0.0, "scale": 0.0}, input={**INPUT, "width": 64}, **unperturbed()
+    ).train()
     batch = batch_of(pipeline, (0,), data)
     gt = labelled(batch, 0)
-    # The second on top of the first, so that place alone tells nothing.
+    # The second is moved onto the first, so that position alone does not tell them apart.
     gt = torch.stack([gt[0], gt[1] - gt[1].nanmean(dim=0) + gt[0].nanmean(dim=0)])
     batch = replace(batch, keypoints_in_crop=gt[None])
     optimizer = torch.optim.AdamW(pipeline.parameters(), lr=3e-3)
@@ -275,9 +275,9 @@ def test_the_condition_decides_who_is_meant() -> None:
         optimizer.zero_grad()
         pipeline.training_step(batch, step).backward()
         optimizer.step()
-    pipeline.eval().nms_oks = 1.1
+    pipeline.eval().settings = replace(pipeline.settings, nms_oks=1.1)
     with torch.inference_mode():
-        (prediction,), (places,) = pipeline.predict_conditioned(batch, [poses(gt, [1.0, 1.0])])
+        (prediction,), (places,) = pipeline.predict_with_conditions(batch, [poses(gt, [1.0, 1.0])])
     for pose, place in zip(prediction.keypoints_in_image, places.tolist(), strict=True):
         apart = np.nanmedian(np.linalg.norm(gt.numpy() - pose, axis=-1), axis=1)  # (2,)
         assert apart[place] < 3

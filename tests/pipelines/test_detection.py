@@ -1,4 +1,4 @@
-"""A detector alone, through the doors of every other run."""
+"""A detector trained alone, through the same steps as every other run."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from dlcpose.structures.batch import collate
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from tests.made_up_runs import checkpoint_of, frames_of, pipeline_of, run_of, tiny_config, trainer_of
-from tests.pipelines.made_up_top_down import CENTERS, GROUND_TRUTH, RULE, Told
+from tests.pipelines.made_up_top_down import CENTERS, GROUND_TRUTH, RULE, FixedBoxes
 
 DATA = frames_of(4, animals=2, height=96, width=128)
 
@@ -28,13 +28,13 @@ def detection_config(detector: dict[str, Any] = CENTERS) -> dict[str, Any]:
     )
 
 
-def test_true_boxes_are_scored_as_perfect_from_any_input() -> None:
+def test_gt_boxes_score_as_perfect_from_any_input() -> None:
     pipeline = pipeline_of(detection_config(), DATA)
     assert isinstance(pipeline, Detection)
     pipeline.model_input = Input(64, 160)
-    batch = collate([fit_to_canvas(DATA[index], pipeline.model_input) for index in range(4)])
+    batch = collate([fit_to_canvas(DATA[index], pipeline.frame_input) for index in range(4)])
     gt_boxes = pipeline.detector.gt_boxes(batch)
-    pipeline.detector = Told([Boxes(boxes, torch.tensor([0.9, 0.8])) for boxes in gt_boxes], pipeline.detector)
+    pipeline.detector = FixedBoxes([Boxes(boxes, torch.tensor([0.9, 0.8])) for boxes in gt_boxes], pipeline.detector)
     predictions = pipeline.predict_batch(batch)
     figures = pipeline.metrics["boxes"](predictions, DATA.frames, DATA.skeleton) if pipeline.metrics else {}
     assert figures["box_ap"] == pytest.approx(1)
@@ -42,12 +42,12 @@ def test_true_boxes_are_scored_as_perfect_from_any_input() -> None:
     np.testing.assert_allclose(predictions[0].scores, [0.9, 0.8])
 
 
-def test_a_run_logs_its_figures_and_what_it_leaves_predicts(tmp_path: Path) -> None:
+def test_a_run_logs_its_figures_and_its_checkpoint_predicts(tmp_path: Path) -> None:
     pipeline, module = run_of(detection_config(), DATA)
     trainer = trainer_of(tmp_path, max_epochs=1)
     trainer.fit(pipeline, datamodule=module)
     logged = trainer.callback_metrics
-    assert {"val/box_ap", "val/box_ap50", "val/loss", "val/loss_centres", "val/loss_boxes", "train/loss"} <= set(logged)
+    assert {"val/box_ap", "val/box_ap50", "val/loss", "val/loss_centers", "val/loss_boxes", "train/loss"} <= set(logged)
     checkpoint = checkpoint_of(tmp_path, detection_config(), DATA)
     predictor = load(checkpoint, device="cpu")
     assert isinstance(predictor.pipeline, Detection)
@@ -59,7 +59,7 @@ def test_a_run_logs_its_figures_and_what_it_leaves_predicts(tmp_path: Path) -> N
 def test_a_step_lowers_the_loss() -> None:
     pipeline = pipeline_of(detection_config(), DATA).train()
     pipeline.log_dict = lambda *arguments, **settings: None
-    batch = collate([fit_to_canvas(DATA[index], pipeline.model_input) for index in range(4)])
+    batch = collate([fit_to_canvas(DATA[index], pipeline.frame_input) for index in range(4)])
     optimizer = torch.optim.AdamW(pipeline.parameters(), lr=2e-3)
     losses = []
     for _ in range(10):
@@ -71,6 +71,6 @@ def test_a_step_lowers_the_loss() -> None:
     assert losses[-1] < 0.7 * losses[0]
 
 
-def test_what_has_nothing_to_learn_is_not_trained() -> None:
-    with pytest.raises(ConfigError, match="detector: GroundTruth has nothing to learn"):
+def test_a_detector_that_is_not_trainable_is_refused() -> None:
+    with pytest.raises(ConfigError, match="detector: GroundTruthDetector"):
         pipeline_of(detection_config(GROUND_TRUTH), DATA)

@@ -29,11 +29,11 @@ def mirrored(batch: PoseBatch) -> PoseBatch:
 
 
 def exactly(pipeline: TopDown, batch: PoseBatch, monkeypatch: pytest.MonkeyPatch) -> list[PosePrediction]:
-    """What is found where the network finds in each crop just what is wanted of its animal."""
-    wanted = pipeline.encode(pipeline.gt_crops(batch).batch).animals.heatmaps
+    """What is found where the network finds in each crop just what is targets of its animal."""
+    targets = pipeline.encode(pipeline.gt_crops(batch).batch).animals.heatmaps
 
     def forward(images: Tensor) -> PoseMaps:
-        return PoseMaps(HeatmapMaps(wanted[: len(images)], None), ())
+        return PoseMaps(HeatmapMaps(targets[: len(images)], None), ())
 
     monkeypatch.setattr(pipeline, "forward", forward)
     return pipeline.predict_batch(batch)
@@ -41,7 +41,7 @@ def exactly(pipeline: TopDown, batch: PoseBatch, monkeypatch: pytest.MonkeyPatch
 
 def test_top_down_answers_the_mirror_image_with_mirrored_animals(monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = top_down_of(DATA)
-    batch = collate([fit_to_canvas(DATA[index], pipeline.model_input) for index in range(2)])
+    batch = collate([fit_to_canvas(DATA[index], pipeline.frame_input) for index in range(2)])
     last, order = batch.images.shape[-1] - 1, list(DATA.skeleton.flip_order)
     plain = exactly(pipeline, batch, monkeypatch)
     for one, other in zip(plain, exactly(pipeline, mirrored(batch), monkeypatch), strict=True):

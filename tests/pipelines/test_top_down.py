@@ -1,4 +1,4 @@
-"""Animals cut out, looked at one by one, and put back where they were."""
+"""Top-down: from frames to crops of single animals, and back to the frames."""
 
 import math
 from collections.abc import Callable
@@ -12,46 +12,47 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from dlcpose.build import Instantiator, build_pipeline, build_trunk
+from dlcpose.build import build_pipeline
 from dlcpose.codecs.affine import apply_affine
 from dlcpose.datasets.crops import fit_to_canvas
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.detectors.base import Boxes
 from dlcpose.heads.heatmap import HeatmapMaps
+from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseMaps
-from dlcpose.pipelines.top_down import TopDown, _named_once
+from dlcpose.pipelines.top_down import TopDown, _with_unique_identities
 from dlcpose.structures.batch import PoseBatch, collate
+from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
-from dlcpose.structures.instances import instances_of
+from dlcpose.structures.instances import PoseInstances
 from dlcpose.structures.sample import PoseSample
 from tests.made_up_runs import frames_of, option, pipeline_of, run_of, tiny_config, trainer_of
-from tests.pipelines.made_up_top_down import CENTERS, Told, top_down_config, top_down_of
+from tests.pipelines.made_up_top_down import CENTERS, INPUT, FixedBoxes, top_down_config, top_down_of
 
 DATA = frames_of(4, animals=3, height=96, width=128)
 
 
 def batch_of(pipeline: TopDown, indices: list[int] | None = None, data: SyntheticFrames = DATA) -> PoseBatch:
-    return collate([fit_to_canvas(data[index], pipeline.model_input) for index in indices or [0, 1]])
+    return collate([fit_to_canvas(data[index], pipeline.frame_input) for index in indices or [0, 1]])
 
 
-def told(pipeline: TopDown, *found: tuple[Tensor, list[float]]) -> None:
-    """Put a detector in that finds this in the frames of the next batch."""
-    each = [Boxes(boxes, torch.tensor(scores)) for boxes, scores in found]
-    pipeline.detector = Told(each, pipeline.detector)
+def give_boxes(pipeline: TopDown, *of_frames: tuple[Tensor, list[float]]) -> None:
+    """Replace the detector by one of these boxes and scores in each frame."""
+    detections = [Boxes(boxes, torch.tensor(scores)) for boxes, scores in of_frames]
+    pipeline.detector = FixedBoxes(detections, pipeline.detector)
 
 
 def exact(pipeline: TopDown, batch: PoseBatch) -> Callable[[Tensor], PoseMaps]:
-    """A network that finds in crops just what is wanted of the animal whose crop it is."""
-    wanted = pipeline.encode(pipeline.gt_crops(batch).batch)
-    return lambda images: PoseMaps(HeatmapMaps(wanted.animals.heatmaps[: len(images)], None), ())
+    """A network whose heatmaps are the targets of the ground-truth crops."""
+    targets = pipeline.encode(pipeline.gt_crops(batch).batch)
+    return lambda images: PoseMaps(HeatmapMaps(targets.animals.heatmaps[: len(images)], None), ())
 
 
-@pytest.mark.parametrize("model_input", [Input(multiple_of=32), Input(192, 320, multiple_of=32)])
-def test_true_boxes_and_exact_maps_give_the_labels(model_input: Input, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("frame_input", [Input(multiple_of=32), Input(192, 320, multiple_of=32)])
+def test_gt_boxes_and_exact_maps_give_the_labels(frame_input: Input, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = top_down_of(DATA)
-    pipeline.model_input = model_input
-    batch = batch_of(pipeline)
+    batch = collate([fit_to_canvas(DATA[index], frame_input) for index in (0, 1)])
     monkeypatch.setattr(pipeline, "forward", exact(pipeline, batch))
     for prediction, frame in zip(pipeline.predict_in_gt_boxes(batch), DATA.frames, strict=False):
         assert prediction.key == frame.key
@@ -61,13 +62,13 @@ def test_true_boxes_and_exact_maps_give_the_labels(model_input: Input, monkeypat
         np.testing.assert_allclose(prediction.scores, np.nanmean(np.where(np.isnan(apart), 0, 1), axis=1), atol=0.15)
 
 
-def test_boxes_and_their_scores_come_along(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predictions_carry_boxes_and_their_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = top_down_of(DATA)
     batch = batch_of(pipeline)
     maps = exact(pipeline, batch)
     boxes = pipeline.gt_crops(batch).batch
     gt = pipeline.detector.gt_boxes(batch)
-    told(pipeline, (gt[0], [0.9, 0.8, 0.7]), (gt[1], [0.6, 0.5, 0.4]))
+    give_boxes(pipeline, (gt[0], [0.9, 0.8, 0.7]), (gt[1], [0.6, 0.5, 0.4]))
     monkeypatch.setattr(pipeline, "forward", maps)
     full = boxes.keypoints_in_crop.isnan().any(dim=-1).sum(dim=-1).view(2, 3)
     for index, prediction in enumerate(pipeline.predict_batch(batch)):
@@ -76,28 +77,28 @@ def test_boxes_and_their_scores_come_along(monkeypatch: pytest.MonkeyPatch) -> N
         apart = np.abs(prediction.boxes_in_image[:, None] - gt[index].numpy()).max(axis=-1)  # (M, N)
         order = apart.argmin(axis=1)
         assert apart.min(axis=1).max() < 1e-3
-        certain = np.array([0.9, 0.8, 0.7] if index == 0 else [0.6, 0.5, 0.4])
-        found = 1 - full[index].numpy() / len(DATA.skeleton)
-        np.testing.assert_allclose(prediction.scores, (certain * found)[order], atol=0.15)
+        box_scores = np.array([0.9, 0.8, 0.7] if index == 0 else [0.6, 0.5, 0.4])
+        share = 1 - full[index].numpy() / len(DATA.skeleton)
+        np.testing.assert_allclose(prediction.scores, (box_scores * share)[order], atol=0.15)
 
 
-def test_boxes_that_are_not_sure_enough_are_not_looked_at() -> None:
+def test_boxes_below_the_threshold_are_left_out() -> None:
     pipeline = top_down_of(DATA, threshold=0.5)
     batch = batch_of(pipeline)
     gt = pipeline.detector.gt_boxes(batch)
-    told(pipeline, (gt[0], [0.9, 0.49, 0.1]), (gt[1][:0], []))
+    give_boxes(pipeline, (gt[0], [0.9, 0.49, 0.1]), (gt[1][:0], []))
     first, second = pipeline.predict_batch(batch)
     assert (len(first), len(second)) == (1, 0)
     assert second.keypoints_in_image.shape == (0, len(DATA.skeleton), 2)
 
 
-def test_no_box_anywhere_is_no_accident() -> None:
+def test_frames_without_boxes_have_no_animals() -> None:
     pipeline = top_down_of(DATA)
-    told(pipeline, (torch.zeros(0, 4), []), (torch.zeros(0, 4), []))
+    give_boxes(pipeline, (torch.zeros(0, 4), []), (torch.zeros(0, 4), []))
     assert [len(prediction) for prediction in pipeline.predict_batch(batch_of(pipeline))] == [0, 0]
 
 
-def test_one_animal_in_two_boxes_is_one_and_close_animals_are_two(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pose_nms_keeps_one_of_duplicates_and_both_of_close_animals(monkeypatch: pytest.MonkeyPatch) -> None:
     data = frames_of(1, animals=1, height=96, width=128)
     pipeline = top_down_of(data)
     batch = batch_of(pipeline, [0], data)
@@ -106,7 +107,7 @@ def test_one_animal_in_two_boxes_is_one_and_close_animals_are_two(monkeypatch: p
     side = float((box[2:] - box[:2]).max())
 
     def predicted(shift: float) -> int:
-        """How many are left of two animals, the second `shift` lengths to the right of the first."""
+        """Predictions for two animals, the second `shift` lengths to the right of the first."""
         displacement = torch.tensor([shift * side, 0.0])
         moved = box + displacement.repeat(2)
         pair = replace(
@@ -118,11 +119,11 @@ def test_one_animal_in_two_boxes_is_one_and_close_animals_are_two(monkeypatch: p
         )
         crops = pipeline.crops(pair, [torch.stack([box, moved])])
         points = torch.stack([keypoints[0, 0], keypoints[0, 0] + displacement])
-        wanted = pipeline.encode(
+        targets = pipeline.encode(
             replace(crops.batch, keypoints_in_crop=apply_affine(crops.frame_to_crop, points)[:, None])
         )
-        told(pipeline, (torch.stack([box, moved]), [0.9, 0.8]))
-        monkeypatch.setattr(pipeline, "forward", lambda images: wanted)
+        give_boxes(pipeline, (torch.stack([box, moved]), [0.9, 0.8]))
+        monkeypatch.setattr(pipeline, "forward", lambda images: targets)
         (prediction,) = pipeline.predict_batch(pair)
         return len(prediction)
 
@@ -134,8 +135,8 @@ def test_one_animal_in_two_boxes_is_one_and_close_animals_are_two(monkeypatch: p
 # ------------------------------------------------------------------------------------------------ training
 
 
-def test_labels_and_pixels_of_a_crop_belong_together() -> None:
-    """The brightest pixel of a frame stands at the keypoint, and at the keypoint's place in the crop."""
+def test_labels_and_pixels_of_a_crop_agree() -> None:
+    """The brightest pixel of a frame lies at the keypoint, and at the keypoint of the crop."""
     pipeline = top_down_of(DATA)
     batch = batch_of(pipeline, [0])
     batch.images[:] = 0
@@ -152,7 +153,7 @@ def test_labels_and_pixels_of_a_crop_belong_together() -> None:
     assert (brightest - place).abs().max() <= 0.5 * magnified + 1  # the label itself is not a whole number
 
 
-def test_crops_are_of_labelled_animals_alone() -> None:
+def test_crops_are_of_labelled_animals_only() -> None:
     pipeline = top_down_of(DATA)
     batch = batch_of(pipeline)
     keypoints, boxes = batch.keypoints_in_crop.clone(), batch.boxes_in_crop.clone()
@@ -161,25 +162,25 @@ def test_crops_are_of_labelled_animals_alone() -> None:
     keypoints[1, 0, 1:] = math.nan  # a single keypoint
     boxes[1, 0] = math.nan
     crops = pipeline.gt_crops(replace(batch, keypoints_in_crop=keypoints, boxes_in_crop=boxes))
-    assert crops.owners.tolist() == [0, 1, 1, 1]
+    assert crops.frame_indices.tolist() == [0, 1, 1, 1]
     assert crops.batch.keys == (batch.keys[0], *[batch.keys[1]] * 3)
     assert (~crops.batch.keypoints_in_crop.isnan().any(dim=-1)).sum(dim=-1)[1] == 1
     shown = 64 / crops.frame_to_crop[1, 1, 1]
-    assert shown == pytest.approx(pipeline.min_size * 64 / 96)  # px of the frame, not a point
+    assert shown == pytest.approx(pipeline.settings.min_size * 64 / 96)  # px of the frame, not a point
 
 
-def test_keypoints_beyond_the_edge_of_a_crop_keep_their_place() -> None:
+def test_keypoints_outside_a_crop_keep_their_position() -> None:
     pipeline = top_down_of(DATA)
     batch = batch_of(pipeline, [0])
     keypoints = batch.keypoints_in_crop.clone()
     keypoints[0, 0, 0, 0] = -60.0  # the animal reaches out of the frame, its box does not
     crops = pipeline.gt_crops(replace(batch, keypoints_in_crop=keypoints))
     assert crops.batch.keypoints_in_crop[0, 0, 0, 0] < 0
-    wanted = pipeline.encode(crops.batch).animals.heatmaps
-    assert wanted[0, 0].max() < 0.5
+    targets = pipeline.encode(crops.batch).animals.heatmaps
+    assert targets[0, 0].max() < 0.5
 
 
-def test_chance_comes_from_the_place_in_the_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_numbers_come_from_the_place_in_the_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = top_down_of(DATA)
     batch, seen = batch_of(pipeline), []
     monkeypatch.setattr(pipeline, "_step", lambda crops, split: (seen.append(crops.keypoints_in_crop), None))
@@ -188,7 +189,7 @@ def test_chance_comes_from_the_place_in_the_run_alone(monkeypatch: pytest.Monkey
         pipeline.training_step(batch, index)
     torch.testing.assert_close(seen[0], seen[1], rtol=0, atol=0, equal_nan=True)
     assert not torch.equal(seen[0].nan_to_num(), seen[2].nan_to_num())
-    pipeline.seed = 5
+    pipeline.settings = replace(pipeline.settings, seed=5)
     pipeline.training_step(batch, 0)
     assert not torch.equal(seen[0].nan_to_num(), seen[3].nan_to_num())
     still = top_down_of(DATA, shift=0.0, scale=0.0)
@@ -213,18 +214,18 @@ def test_missing_labels_do_not_poison_gradients(missing: str) -> None:
     gradients = [weight.grad for weight in pipeline.parameters() if weight.grad is not None]
     assert gradients
     assert all(gradient.isfinite().all() for gradient in gradients)
-    if missing != "some":  # nobody to learn from: nothing is learned
+    if missing != "some":  # no targets, no gradient
         assert float(loss) == 0
         assert not any(gradient.any() for gradient in gradients)
         assert all(torch.equal(value, before[name]) for name, value in pipeline.named_buffers())
         pipeline.validation_step(batch, 0)
-        assert [len(each) for each in pipeline.validated] == [0, 0]
+        assert [len(each) for each in pipeline.val_predictions] == [0, 0]
 
 
 ANIMALS = ("keypoints_in_crop", "visibility", "boxes_in_crop", "areas", "identities")
 
 
-def test_the_detector_stays_as_it_is(tmp_path: Path) -> None:
+def test_the_detector_is_not_trained(tmp_path: Path) -> None:
     config = top_down_config(CENTERS)
     pipeline, module = run_of(config, DATA)
     before = {name: value.clone() for name, value in pipeline.state_dict().items()}
@@ -242,7 +243,7 @@ def test_the_detector_stays_as_it_is(tmp_path: Path) -> None:
 
 def test_frames_are_independent_of_their_batch() -> None:
     pipeline = top_down_of(DATA, CENTERS).eval()
-    pipeline.threshold = 0.0
+    pipeline.settings = replace(pipeline.settings, threshold=0.0)
     batch = batch_of(pipeline)
     with torch.inference_mode():
         together = pipeline.predict_batch(batch)
@@ -256,34 +257,29 @@ def test_frames_are_independent_of_their_batch() -> None:
 # ------------------------------------------------------------------------------------------------ what cannot be
 
 
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        (
-            {"height": 100},
-            "pipeline.height and pipeline.width: expected multiples of 32, which this backbone needs, got 100",
-        ),
-        ({"width": 0}, "expected multiples of 32"),
-        ({"margin": -0.1}, "pipeline: TopDown refuses its settings: expected 0 or more"),
-        ({"min_size": 0.0}, "wrong is smallest"),
-    ],
-)
-def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        top_down_of(DATA, **settings)
+@pytest.mark.parametrize(("name", "value"), [("margin", -0.1), ("shift", -1.0), ("scale", -0.5), ("min_size", 0.0)])
+def test_negative_amounts_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"pipeline: .*{name}"):
+        top_down_of(DATA, **{name: value})
 
 
-def test_a_detector_is_needed_and_only_where_it_is_used() -> None:
-    with pytest.raises(ConfigError, match="detector: TopDown needs one"):
+@pytest.mark.parametrize("node", [option("input", "native"), {**INPUT, "height": 100}, {**INPUT, "width": 0}])
+def test_an_input_that_is_no_size_of_crops_is_refused(node: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="input: "):
+        pipeline_of({**top_down_config(), "input": node}, DATA)
+
+
+def test_a_detector_is_required_by_top_down_models_only() -> None:
+    with pytest.raises(ConfigError, match="detector: TopDown"):
         pipeline_of(top_down_config({}), DATA)
-    with pytest.raises(ConfigError, match="detector: BottomUp looks at whole images"):
+    with pytest.raises(ConfigError, match="detector: BottomUp"):
         pipeline_of(tiny_config(detector=CENTERS), frames_of(2))
-    with pytest.raises(ConfigError, match=r"detector: expected a dlcpose\.detectors\.base\.Detector, got Identity"):
+    with pytest.raises(ConfigError, match=r"detector: .*Identity"):
         pipeline_of(top_down_config({"_target_": "torch.nn.Identity"}), DATA)
 
 
-def test_of_the_side_heads_those_that_need_only_the_animal_serve() -> None:
-    """Who an animal is can be read off its crop; the points of the arena cannot."""
+def test_side_heads_of_the_animal_are_built_and_those_of_the_arena_are_not() -> None:
+    """A crop shows an animal's identity, but not the unique keypoints."""
     data = frames_of(2, animals=2, unique_points=2, identity_marks=True)
     config = top_down_config()
     config["side_head"] = {
@@ -291,48 +287,40 @@ def test_of_the_side_heads_those_that_need_only_the_animal_serve() -> None:
         "identity": option("side_head", "identity")["identity"],
     }
     parts = Instantiator()
-    pipeline = build_pipeline(
-        config,
-        parts,
-        build_trunk(config, parts),
-        skeleton=data.skeleton,
-        model_input=Input(multiple_of=32),
-        max_animals=2,
-        individuals=data.individuals,
-        to_train=False,
-    )
+    described = DataDescription(data.skeleton, Input(64, 96, multiple_of=32), 2, data.individuals)
+    pipeline = build_pipeline(config, parts, described)
     assert isinstance(pipeline, TopDown)
     assert list(pipeline.side_heads) == ["identity"]
-    assert pipeline.finds.endswith("without the points of the arena")
+    assert pipeline.summary.endswith("without the unique keypoints")
     batch = batch_of(pipeline, data=data)
     assert pipeline.gt_crops(batch).batch.unique_in_crop.shape[1] == 0
-    wanted = pipeline.encode(pipeline.gt_crops(batch).batch)
-    pipeline.forward = lambda images: wanted  # type: ignore[method-assign]
+    targets = pipeline.encode(pipeline.gt_crops(batch).batch)
+    pipeline.forward = lambda images: targets  # type: ignore[method-assign]
     for prediction, frame in zip(pipeline.predict_in_gt_boxes(batch), data.frames, strict=True):
         np.testing.assert_array_equal(prediction.identities, frame.identities)
         assert prediction.unique_in_image.shape == (0, 2)
 
 
-def test_no_two_animals_of_a_frame_are_one_individual() -> None:
-    animals = instances_of(
+def test_no_two_animals_of_a_frame_have_one_identity() -> None:
+    animals = PoseInstances.from_keypoints(
         torch.zeros(4, 2, 2),
         torch.ones(4, 2),
         torch.tensor([0.9, 0.8, 0.7, 0.6]),
         identities=torch.tensor([1, 1, 0, -1]),
     )
-    assert _named_once(animals).identities.tolist() == [1, -1, 0, -1]
+    assert _with_unique_identities(animals).identities.tolist() == [1, -1, 0, -1]
 
 
 def test_labels_do_not_help_prediction() -> None:
-    """A detector of one's own looks at pixels alone: labelled frames are predicted as unlabelled ones are."""
+    """A trained detector sees only pixels: labelled frames are predicted as unlabelled ones are."""
     pipeline = top_down_of(DATA, CENTERS).eval()
-    pipeline.threshold = 0.0
+    pipeline.settings = replace(pipeline.settings, threshold=0.0)
     sample = DATA[0]
     bare = replace(sample.labels, **{name: getattr(sample.labels, name)[:0] for name in (*LABELS,)})
     with torch.inference_mode():
-        (one,) = pipeline.predict_batch(collate([fit_to_canvas(sample, pipeline.model_input)]))
+        (one,) = pipeline.predict_batch(collate([fit_to_canvas(sample, pipeline.frame_input)]))
         (other,) = pipeline.predict_batch(
-            collate([fit_to_canvas(PoseSample(bare, sample.image), pipeline.model_input)])
+            collate([fit_to_canvas(PoseSample(bare, sample.image), pipeline.frame_input)])
         )
     np.testing.assert_array_equal(one.keypoints_in_image, other.keypoints_in_image)
 
@@ -340,7 +328,7 @@ def test_labels_do_not_help_prediction() -> None:
 LABELS = ("keypoints_in_image", "visibility", "boxes_in_image", "areas", "identities")
 
 
-def test_it_learns_the_animals_of_two_frames_by_heart() -> None:
+def test_it_overfits_two_frames() -> None:
     pipeline = top_down_of(DATA, shift=0.05, scale=0.1).train()
     batch = batch_of(pipeline)
     optimizer = torch.optim.AdamW(pipeline.parameters(), lr=2e-3)
@@ -369,7 +357,9 @@ def test_a_resumed_run_goes_on_with_the_same_numbers(tmp_path: Path) -> None:
     states = []
     for resumed in (None, tmp_path / "first.ckpt"):
         pipeline, module = run_of(top_down_config(CENTERS), DATA)
-        torch.manual_seed(0 if resumed is None else 1)  # what was drawn before the run was killed does not come back
+        torch.manual_seed(
+            0 if resumed is None else 1
+        )  # random numbers drawn before the run was killed do not come back
         callbacks = [AfterTheFirstEpoch()] if resumed is None else []
         trainer = trainer_of(tmp_path, max_epochs=2, callbacks=callbacks)
         trainer.fit(pipeline, datamodule=module, ckpt_path=resumed, weights_only=True)

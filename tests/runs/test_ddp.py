@@ -46,7 +46,7 @@ from pytorch_lightning import Callback
 
 class Spy(Callback):
     def on_train_start(self, trainer, pl_module):
-        config = yaml.safe_load(pl_module.described["config"])
+        config = yaml.safe_load(pl_module.description["config"])
         run_dir = Path(config["run_dir"])
         (run_dir / f"seen_by_{trainer.global_rank}.json").write_text(json.dumps(config, sort_keys=True))
         logging.getLogger("spying").warning("a word of %d", trainer.global_rank)

@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, MultiStepLR, ReduceLROnPlateau
 
-from dlcpose.build import Instantiator
+from dlcpose.instantiate import Instantiator
 from dlcpose.schedulers.curves import constant, cosine, multistep, plateau
 from dlcpose.structures.errors import ConfigError
 

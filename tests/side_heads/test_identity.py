@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dlcpose.build import Instantiator
 from dlcpose.config.compose import compose
+from dlcpose.instantiate import Instantiator
 from dlcpose.side_heads.identity import IdentityHead, IdentityMaps, identity_head
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
-from dlcpose.structures.instances import PoseInstances, instances_of
+from dlcpose.structures.instances import PoseInstances
 from tests.heads.made_up_batches import batch_of
 
 SIZE, STRIDE, CHANNELS = (64, 96), 4, 8
@@ -39,7 +39,7 @@ def scene(identities: list[int], places: list[tuple[float, float]]) -> PoseBatch
 
 def labeled_in(batch: PoseBatch) -> PoseInstances:
     points = batch.keypoints_in_crop[0]
-    return instances_of(points, torch.ones(points.shape[:2]))
+    return PoseInstances.from_keypoints(points, torch.ones(points.shape[:2]))
 
 
 APART = [(20.0, 20.0), (70.0, 20.0), (48.0, 48.0)]
@@ -71,7 +71,9 @@ def test_the_assignment_is_the_most_likely(seed: int, animals: int, individuals:
         (torch.randint(24, (animals,), generator=generator), torch.randint(16, (animals,), generator=generator)), -1
     )
     points_in_crop = cells[:, None].float() * STRIDE + (STRIDE - 1) / 2
-    (done,) = built.complete([instances_of(points_in_crop, torch.ones(animals, 1))], IdentityMaps(probabilities))
+    (done,) = built.complete(
+        [PoseInstances.from_keypoints(points_in_crop, torch.ones(animals, 1))], IdentityMaps(probabilities)
+    )
     evidence = probabilities[0][:, cells[:, 1], cells[:, 0]].numpy()  # (I, M)
 
     def worth(given_to: tuple[int, ...]) -> float:

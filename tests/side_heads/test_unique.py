@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from dlcpose.build import Instantiator
 from dlcpose.config.compose import compose
+from dlcpose.instantiate import Instantiator
 from dlcpose.side_heads.unique import UniqueHead, unique_head
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
-from dlcpose.structures.instances import instances_of
+from dlcpose.structures.instances import PoseInstances
 from dlcpose.structures.skeleton import Skeleton
 from tests.heads.made_up_batches import batch_of
 
@@ -37,7 +37,7 @@ def test_unique_keypoints_are_added_to_the_animals() -> None:
     unique = torch.tensor(
         [[[3.2, 4.1], [90.7, 8.0], [50.0, 60.3]], [[70.0, 33.3], [torch.nan, torch.nan], [10.5, 10.5]]]
     )
-    animals = [instances_of(torch.rand(3, 2, 2), torch.rand(3, 2)) for _ in range(2)]
+    animals = [PoseInstances.from_keypoints(torch.rand(3, 2, 2), torch.rand(3, 2)) for _ in range(2)]
     completed = head.complete(animals, head.encode(scene(unique)))
     for done, before, arena in zip(completed, animals, unique, strict=True):
         assert torch.equal(done.keypoints_in_crop, before.keypoints_in_crop)

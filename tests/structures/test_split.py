@@ -5,19 +5,19 @@ from dlcpose.structures.split import Split
 
 
 def test_a_split_without_frames_to_train_on_is_refused() -> None:
-    with pytest.raises(DataError, match="no frames to train on \\(1 for validation, 2 to test\\)"):
+    with pytest.raises(DataError, match=r"split.val and split.test"):
         Split((), ("a",), ("b", "c"))
 
 
 @pytest.mark.parametrize(
     ("sets", "names"),
     [
-        ((("a", "b"), ("b",), ()), "train and val, such as b"),
-        ((("a",), ("c",), ("a",)), "train and test, such as a"),
-        ((("a",), ("c", "d"), ("d", "c")), "2 frames stand in both val and test, such as c"),
+        ((("a", "b"), ("b",), ()), "train and val.* b"),
+        ((("a",), ("c",), ("a",)), "train and test.* a"),
+        ((("a",), ("c", "d"), ("d", "c")), "^2 .*val and test.* c"),
     ],
 )
-def test_no_frame_stands_in_two_sets(sets: tuple[tuple[str, ...], ...], names: str) -> None:
+def test_no_frame_is_in_two_sets(sets: tuple[tuple[str, ...], ...], names: str) -> None:
     with pytest.raises(DataError, match=names):
         Split(*sets)
 

@@ -15,10 +15,10 @@ from dlcpose.heads.heatmap import HeatmapMaps
 from dlcpose.pipelines.base import PoseMaps
 from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
 from dlcpose.structures.batch import PoseBatch, collate
-from dlcpose.structures.instances import PoseInstances, instances_of
+from dlcpose.structures.instances import PoseInstances
 from dlcpose.tracking.ctd_tracker import CtdTracker, TrackedFrame
 from tests.made_up_runs import frames_of
-from tests.pipelines.made_up_conditional import conditioned_of, poses
+from tests.pipelines.made_up_conditional import conditional_of, poses
 
 FRAMES = 12
 VIDEO = frames_of(FRAMES, animals=3, height=128, width=160, animal_length=0.3, seconds_between_frames=0.04, seed=2)
@@ -44,7 +44,7 @@ def exact(
     pipeline: ConditionalTopDown, hidden: Callable[[int], Sequence[int]] = lambda frame: ()
 ) -> Callable[..., Any]:
     """A stand-in for a perfect network: the pose of the labelled animal that the condition is nearest to."""
-    predict = pipeline.predict_conditioned
+    predict = pipeline.predict_with_conditions
 
     def told(batch: PoseBatch, found: Sequence[PoseInstances]) -> Any:
         frame = [each.key for each in VIDEO.frames].index(batch.keys[0])
@@ -58,7 +58,7 @@ def exact(
             meant = apart.argmin(dim=1)
             moved = [_moved(gt[each], crops.frame_to_crop[place]) for place, each in enumerate(meant.tolist())]
             return [
-                instances_of(points[None], torch.full((1, points.shape[0]), float(there[each])))
+                PoseInstances.from_keypoints(points[None], torch.full((1, points.shape[0]), float(there[each])))
                 for points, each in zip(moved, meant.tolist(), strict=True)
             ]
 
@@ -78,7 +78,7 @@ def _moved(points: Tensor, matrix: Tensor) -> Tensor:
 def followed_of(
     follower: CtdTracker, pipeline: ConditionalTopDown, frames: Sequence[int] = range(FRAMES)
 ) -> list[TrackedFrame]:
-    batches = [collate([fit_to_canvas(VIDEO[frame], pipeline.model_input)]) for frame in frames]
+    batches = [collate([fit_to_canvas(VIDEO[frame], pipeline.frame_input)]) for frame in frames]
     with torch.inference_mode():
         return [follower.step(batch) for batch in batches]
 
@@ -95,9 +95,9 @@ def who(followed: TrackedFrame, frame: int) -> dict[int, int]:
 def prepared(
     sees: Callable[[int], Sequence[int]], hidden: Callable[[int], Sequence[int]] = lambda frame: (), **settings: Any
 ) -> tuple[CtdTracker, ConditionalTopDown]:
-    pipeline = conditioned_of(VIDEO, pipeline={"nms_oks": 0.9}).eval()
+    pipeline = conditional_of(VIDEO, pipeline={"nms_oks": 0.9}).eval()
     pipeline.detector = Seen(pipeline.detector, sees)
-    pipeline.predict_conditioned = exact(pipeline, hidden)  # type: ignore[method-assign]
+    pipeline.predict_with_conditions = exact(pipeline, hidden)  # type: ignore[method-assign]
     return CtdTracker(pipeline, **settings), pipeline
 
 
@@ -165,7 +165,7 @@ def test_two_tracks_on_one_animal_become_one() -> None:
 def test_what_a_network_sees_is_followed_without_any_label(monkeypatch: pytest.MonkeyPatch) -> None:
     """Through crops and maps: a network that finds the brightest pixel of its crop follows a moving light."""
     data = frames_of(1, animals=1, height=96, width=128)
-    pipeline = conditioned_of(data, pipeline={"margin": 1.0, "threshold": 0.0}).eval()
+    pipeline = conditional_of(data, pipeline={"margin": 1.0, "threshold": 0.0}).eval()
 
     def brightest(images: Tensor) -> PoseMaps:
         light = images[:, :1].flatten(2)
@@ -184,7 +184,7 @@ def test_what_a_network_sees_is_followed_without_any_label(monkeypatch: pytest.M
         image = np.zeros((96, 128, 3), np.uint8)
         image[y - 1 : y + 2, x - 1 : x + 2] = 255
         sample = data[0]
-        batch = collate([fit_to_canvas(type(sample)(sample.labels, image), pipeline.model_input)])
+        batch = collate([fit_to_canvas(type(sample)(sample.labels, image), pipeline.frame_input)])
         seen = poses(torch.tensor([[[x, y]]]).float().expand(1, len(data.skeleton), 2), [1.0])
         pipeline.detector = Seen(pipeline.detector, lambda frame: [])
         pipeline.detector.find = lambda batch, seen=seen, number=number: [

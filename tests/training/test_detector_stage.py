@@ -131,7 +131,7 @@ def test_true_boxes_need_no_detector_and_do_not_predict(here: Path) -> None:
 
 
 def test_a_detector_is_trained_alone(here: Path) -> None:
-    answer = shell("train.py", "pipeline=detection", "detector=centernet", "dataset.animals=2", *SMALL, *TINY_DETECTOR)
+    answer = shell("train.py", "model=detection", "detector=centernet", "dataset.animals=2", *SMALL, *TINY_DETECTOR)
     assert answer.code == 0, answer.err
     run = only_run("detection_centres")
     assert ": box AP " in answer.last_line
@@ -147,13 +147,13 @@ def test_a_detector_is_trained_alone(here: Path) -> None:
     [
         (["model=top_down_resnet_18", "detector=none"], "detector: TopDown needs one. Choose detector=centernet"),
         (["model=resnet_18", "detector=centernet"], "detector: BottomUp looks at whole images"),
-        (["pipeline=detection", "detector=ground_truth"], "detector: GroundTruth has nothing to learn"),
+        (["model=detection", "detector=ground_truth"], "detector: GroundTruth has nothing to learn"),
         (["model=top_down_resnet_18", "detector.checkpoint=gone.ckpt"], "detector.checkpoint: no such file: gone.ckpt"),
         (["model=top_down_resnet_18", "head=dekr"], "head: DekrHead looks for several animals, TopDown shows it one"),
         (["model=top_down_resnet_18", "pipeline.heigth=64"], "Nearest: pipeline.height"),
-        (["model=top_down_resnet_18", "pipeline.height=100"], "expected multiples of 32"),
+        (["model=top_down_resnet_18", "input.height=100"], "expected multiples of 32"),
         (["model=top_down_resnet_18", "detector.training.lr=0.0"], "lr above 0"),
-        (["pipeline=detection", "best.monitor=val/oks_ap"], "no epoch gives 'val/oks_ap'. Nearest: val/box_ap"),
+        (["model=detection", "best.monitor=val/oks_ap"], "no epoch gives 'val/oks_ap'. Nearest: val/box_ap"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_trained(arguments: list[str], said: str, here: Path) -> None:

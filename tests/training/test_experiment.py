@@ -212,7 +212,7 @@ def test_half_precision_on_a_cpu_is_bf16(here: Path) -> None:
 
 
 def test_a_detector_that_cannot_learn_from_one_frame_says_so(here: Path) -> None:
-    one = ("pipeline=detection", "detector=ssdlite", "datamodule.batch_size=1", "trainer.limit_train_batches=1")
+    one = ("model=detection", "detector=ssdlite", "datamodule.batch_size=1", "trainer.limit_train_batches=1")
     said = reason(shell("train.py", *SMALL, *one))
     assert said.startswith("datamodule.batch_size=1: a layer of this model normalises over its batch")
     assert said.endswith("Take datamodule.batch_size=2 or more.")
@@ -276,7 +276,7 @@ def test_single_animal_experiments_on_real_data(experiment: str, project: str, s
 def test_the_top_down_experiment_on_real_animals(shared_data: Path, here: Path) -> None:
     root = shared_data / "flypair24-SLEAP-2024-12-20"
     tiny = ("detector.backbone.name=test_resnet", "detector.longest_side=96", "detector.training.epochs=1")
-    crops = ("pipeline.height=64", "pipeline.width=64", "datamodule.batch_size=2", *TINY)
+    crops = ("input.height=64", "input.width=64", "datamodule.batch_size=2", *TINY)
     overrides = ("experiment=flypair24_top_down", f"dataset.root={root}", *SHORT, "trainer.max_epochs=1", *tiny, *crops)
     answer = shell("train.py", *overrides)
     assert answer.code == 0, answer.err

@@ -255,7 +255,7 @@ def test_what_a_head_knows_of_its_data_is_not_taken_to_other_data(tmp_path: Path
     data = worms(4, animals=2)
     config = {**tiny(composed("model=bottom_up_resnet_18")), "run_dir": str(tmp_path / "run")}
     pipeline = built(config, data)
-    path = saved(tmp_path / "a.ckpt", pipeline, pipeline.described)
+    path = saved(tmp_path / "a.ckpt", pipeline, pipeline.description)
     fresh = built(config, data)
     facts = {name: value.clone() for name, value in fresh.state_dict().items() if name.startswith("head.distance_")}
     description = read_checkpoint(path).description
@@ -273,7 +273,7 @@ def test_a_detector_is_taken_too_unless_another_is_named(tmp_path: Path) -> None
     data = worms(4, animals=2)
     config = {**tiny(composed("model=top_down_resnet_18")), "run_dir": str(tmp_path / "run")}
     pipeline = built(config, data)
-    path = saved(tmp_path / "a.ckpt", pipeline, pipeline.described)
+    path = saved(tmp_path / "a.ckpt", pipeline, pipeline.description)
     given, description = read_checkpoint(path).weights, read_checkpoint(path).description
     for named in (None, "b.ckpt"):
         fresh = built(config, data)
@@ -291,7 +291,7 @@ def test_a_detector_is_taken_too_unless_another_is_named(tmp_path: Path) -> None
 def test_a_run_starts_where_another_ended(here: Path) -> None:
     """With more keypoints, top-down with its detector: all of it in one run folder."""
     quick = (*SMALL, *TINY, "detector.backbone.name=test_resnet", "detector.longest_side=64", "dataset.animals=2")
-    crops = ("model=top_down_resnet_18", "pipeline.height=64", "pipeline.width=64", "detector.training.lr=1e-12")
+    crops = ("model=top_down_resnet_18", "input.height=64", "input.width=64", "detector.training.lr=1e-12")
     first = shell("train.py", *crops, *quick, "dataset.skeleton=mouse", "hydra.run.dir=first")
     assert first.code == 0, first.err
     best = here / "first" / "checkpoints" / "best.ckpt"

@@ -1,0 +1,105 @@
+"""Whatever fails as a file or folder is written, the old content stays and nothing else is left."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlcpose.structures.atomic_files import PARTIAL, atomic_folder, atomic_path, write_atomic
+from dlcpose.structures.errors import DataError
+
+
+def fails(*_: Any, **__: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_content_replaces_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "table.csv"
+    for content in (b"first", "zwölf"):
+        write_atomic(path, content)
+    assert path.read_text(encoding="utf-8") == "zwölf"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("owner", "step"), [(Path, "write_bytes"), (os, "fsync"), (Path, "replace")])
+def test_a_failing_step_leaves_the_old_content(
+    owner: Any, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "table.csv"
+    write_atomic(path, "old")
+    monkeypatch.setattr(owner, step, fails)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_atomic(path, "new")
+    monkeypatch.undo()
+    assert caught.value.filename == str(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_of_the_block_is_handed_on_as_it_is(tmp_path: Path) -> None:
+    def write() -> None:
+        with atomic_path(tmp_path / "a.csv") as partial:
+            partial.write_text("half")
+            (tmp_path / "elsewhere.csv").read_text()
+
+    with pytest.raises(FileNotFoundError) as caught:
+        write()
+    assert Path(caught.value.filename).name == "elsewhere.csv"
+    assert not list(tmp_path.iterdir())
+
+
+def test_temporaries_keep_the_suffix_and_are_never_shared(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "a.h5") as first, atomic_path(tmp_path / "a.h5") as second:
+        assert first != second
+        for partial in (first, second):
+            partial.write_bytes(b"")
+            assert partial.suffix == ".h5"
+        assert set(tmp_path.glob(PARTIAL)) == {first, second}
+
+
+def test_a_folder_appears_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "data"
+    with atomic_folder(folder) as partial:
+        (partial / "a").write_text("1")
+        assert not folder.exists()
+    assert (folder / "a").read_text() == "1"
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_folder_with_content_is_replaced_only_where_that_is_meant(replace: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    write_atomic(folder / "old", "old")
+    if replace:
+        with atomic_folder(folder, replace=True) as partial:
+            (partial / "new").write_text("new")
+        assert [path.name for path in folder.iterdir()] == ["new"]
+    else:
+        with pytest.raises(DataError, match="data"), atomic_folder(folder):
+            pass
+        assert [path.name for path in folder.iterdir()] == ["old"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("step", ["block", "rename"])
+def test_a_folder_that_fails_leaves_the_old_one(step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "data"
+    write_atomic(folder / "old", "old")
+    rename = Path.rename
+
+    def refuse_fresh(self: Path, target: Path) -> Path:
+        return fails() or self if self.is_dir() and (self / "new").exists() else rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_fresh if step == "rename" else rename)
+
+    def write() -> None:
+        with atomic_folder(folder, replace=True) as partial:
+            (partial / "new").write_text("half")
+            if step == "block":
+                fails()
+
+    with pytest.raises(OSError, match="No space"):
+        write()
+    assert [path.name for path in folder.iterdir()] == ["old"]
+    assert list(tmp_path.iterdir()) == [folder]
