@@ -8,8 +8,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from dlcpose.build import Instantiator, Trunk, build_pipeline, build_trunk
-from dlcpose.cli.models import available_models, describe
 from dlcpose.config.compose import compose
+from dlcpose.config.models import available_models, describe
 from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dlcpose.build import Instantiator, SeveralAnimalsError, Trunk, build_pipeline
-from dlcpose.cli.models import available_models
+from dlcpose.config.models import available_models
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dlcpose.datasets.base import LabelledFrames, read_image_file
+from dlcpose.datasets.readers import reader
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import Floats, FrameLabels, Image, Integers, labels_of
 from dlcpose.structures.skeleton import Skeleton, pairs_from_names
@@ -40,6 +41,7 @@ KNOWN_SIGMAS: dict[tuple[str, ...], tuple[float, ...]] = {  # pycocotools' and m
 }
 
 
+@reader("coco")
 class CocoFrames(LabelledFrames):
     """The images and keypoints that one or several COCO files describe.
 
@@ -50,6 +52,20 @@ class CocoFrames(LabelledFrames):
     `unique_keypoints` of images, `individual` of annotations, `sigmas`, `pairs`, `unique` of categories.
     Raises DataError for files that are missing or do not hold together.
     """
+
+    opens = "a COCO json with keypoints or a folder that has one"
+
+    @classmethod
+    def can_open(cls, path: Path) -> bool:
+        """Whether a path is a json, or a folder with a json of COCO keypoints in it or in its `annotations`."""
+        return path.suffix == ".json" or (path.is_dir() and bool(coco_files(path)))
+
+    @classmethod
+    def open(cls, path: Path) -> "CocoFrames":
+        """The data of a json, or of the only one in a folder; images are looked for beside it and above it."""
+        if path.is_dir():
+            path = _annotation_files(path, None)[""]
+        return cls(image_root(path), annotations=str(path.resolve()))
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from dlcpose.datasets.base import LabelledFrames, image_file_size, read_image_file
 from dlcpose.datasets.deeplabcut_config import ProjectConfig, read_project_config
 from dlcpose.datasets.deeplabcut_tables import LabelTable, read_table
+from dlcpose.datasets.readers import reader
 from dlcpose.datasets.restricted_pickle import load_restricted_pickle
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import FrameLabels, Image, labels_of
@@ -22,6 +23,7 @@ LABELS = "CollectedData_"
 UNIQUE_INDIVIDUAL = "single"  # DeepLabCut keeps the points of the arena under this individual
 
 
+@reader("deeplabcut")
 class DeepLabCutFrames(LabelledFrames):
     """The labelled frames of a single-animal or multi-animal project.
 
@@ -32,6 +34,17 @@ class DeepLabCutFrames(LabelledFrames):
     """
 
     empty_is_label = False
+    opens = "a folder with config.yaml (DeepLabCut)"
+
+    @classmethod
+    def can_open(cls, path: Path) -> bool:
+        """Whether a path is a project's folder or its config.yaml."""
+        return path.name == "config.yaml" or (path / "config.yaml").is_file()
+
+    @classmethod
+    def open(cls, path: Path) -> "DeepLabCutFrames":
+        """The labels of the project's own scorer."""
+        return cls(path.parent if path.name == "config.yaml" else path)
 
     def __init__(self, root: str | Path, *, scorer: str | None = None) -> None:
         self.root = Path(root)

@@ -69,7 +69,7 @@ def train_here(config: dict[str, Any]) -> Objective:
 
     from dlcpose.build import Instantiator, SeveralAnimalsError, build_input, build_pipeline, build_trunk
     from dlcpose.checkpoint import Description, embed_bottom_up_model
-    from dlcpose.cli.models import models_for_several
+    from dlcpose.config.models import multi_animal_models
     from dlcpose.structures.errors import ConfigError
 
     quiet_libraries()
@@ -99,7 +99,7 @@ def train_here(config: dict[str, Any]) -> Objective:
             to_train=True,
         )
     except SeveralAnimalsError as error:
-        raise ConfigError(f"{error} Choose model={', '.join(models_for_several())}.") from error
+        raise ConfigError(f"{error} Choose model={', '.join(multi_animal_models())}.") from error
     check_monitors(config, pipeline.metrics, data.skeleton)
     description = Description(
         config, data.skeleton, model_input, split, data.individuals, data.max_animals, data.has_identities

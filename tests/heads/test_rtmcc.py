@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlcpose.build import Instantiator, build_pipeline, build_trunk
-from dlcpose.cli.models import describe
 from dlcpose.config.compose import compose
+from dlcpose.config.models import describe
 from dlcpose.heads.rtmcc import RtmccHead
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
