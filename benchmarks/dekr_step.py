@@ -29,7 +29,8 @@ from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
-from dlcpose.training.experiment import fastest_precision, quiet_libraries
+from dlcpose.training.libraries import quiet_libraries
+from dlcpose.training.trainer import fastest_precision
 
 ANIMALS = 3  # in each image
 CLOSE = 1e-6  # between what the two find, and between their gradients, as a share of the largest

@@ -20,7 +20,8 @@ from dlcpose.build import Instantiator, build_input, build_pipeline, build_trunk
 from dlcpose.config.compose import compose
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.batch import PoseBatch
-from dlcpose.training.experiment import fastest_precision, quiet_libraries
+from dlcpose.training.libraries import quiet_libraries
+from dlcpose.training.trainer import fastest_precision
 
 DEFAULTS = ["model=resnet_50", "dataset.height=256", "dataset.width=256", "dataset.frames=160", "logger=[none]"]
 

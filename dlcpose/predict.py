@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from dlcpose.build import Instantiator
 from dlcpose.checkpoint import Checkpoint, read_checkpoint, restore
 from dlcpose.datasets.base import read_image_file
 from dlcpose.datasets.crops import fit_to_canvas
+from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseModule
 from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
 from dlcpose.structures.batch import PoseBatch, collate

@@ -11,14 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
 
+from dlcpose.callbacks.best import best_of_run
 from dlcpose.codecs.paf_graph import Edges, edge_separability, select_edges
 from dlcpose.datasets.datamodule import EvaluationCrops, PoseDataModule
 from dlcpose.heads.part_affinity import PartAffinityHead
 from dlcpose.metrics.base import EvaluatedFrames, figures_of
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.batch import PoseBatch, collate
+from dlcpose.structures.checkpoint_file import read_checkpoint_file
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.visualization.pictures import write_atomic
@@ -36,19 +37,19 @@ class PafGraphPruning(Callback):
     equally good ones the smallest, as it is the fastest. The checkpoint that is evaluated and loaded has only those.
     monitor, mode: a figure over the validation frames, "max" or "min". count: how many limbs to keep instead (a tree at
     least), null: as validation shows. tries: sets that are compared. frames: training frames at most, evenly chosen.
-    folder: where limbs.csv says what was found, or None.
+    run_dir: the run's folder, where limbs.csv says what was found, or None.
     Raises ConfigError where the model's head has no limbs to choose from. Source: Lauer et al. 2022, data-driven skeleton.
     """
 
     def __init__(
         self,
+        run_dir: str | Path | None = None,
         *,
         monitor: str = "val/oks_ap",
         mode: str = "max",
         count: int | None = None,
         tries: int = 6,
         frames: int = 200,
-        folder: str | None = None,
     ) -> None:
         if mode not in ("min", "max") or tries < 2 or frames < 1 or (count is not None and count < 1):
             raise ValueError(
@@ -56,7 +57,7 @@ class PafGraphPruning(Callback):
                 f"{mode}, {tries}, {frames} and {count}"
             )
         self.monitor, self.mode, self.count = monitor, mode, count
-        self.tries, self.frames, self.folder = tries, frames, folder
+        self.tries, self.frames, self.run_dir = tries, frames, run_dir
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         pipeline, _, _ = _parts(trainer, pl_module)
@@ -72,11 +73,11 @@ class PafGraphPruning(Callback):
         head.keep(np.ones(len(head.edges), bool))  # a run that goes on from a finished one chooses anew
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        path = _checkpoint(trainer)
+        path = best_of_run(trainer, monitored=False)
         if trainer.is_global_zero and path is not None:
             pipeline, head, data = _parts(trainer, pl_module)
             before = {name: value.cpu().clone() for name, value in pipeline.state_dict().items()}
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = read_checkpoint_file(path)
             device = pipeline.device
             try:
                 pipeline.load_state_dict(content["state_dict"])
@@ -103,8 +104,8 @@ class PafGraphPruning(Callback):
             logger.info("%s by the number of limbs: %s.", self.monitor, tried)
         head.keep(sets[_best(figures, self.mode)] if len(sets) > 1 else sets[0])
         logger.info("%d of %d limbs are kept.", head.kept.sum(), len(head.edges))
-        if self.folder is not None:
-            write_atomic(Path(self.folder) / "limbs.csv", _as_csv(pipeline, head, edge_separability(within, between)))
+        if self.run_dir is not None:
+            write_atomic(Path(self.run_dir) / "limbs.csv", _as_csv(pipeline, head, edge_separability(within, between)))
 
     def _affinities(
         self, pipeline: PoseEstimator, head: PartAffinityHead, data: PoseDataModule
@@ -161,13 +162,6 @@ def _parts(trainer: Trainer, pl_module: LightningModule) -> tuple[PoseEstimator,
             "callbacks.paf_graph_pruning: a single keypoint has no limbs to choose from. Leave `limbs` out of callbacks=[...]."
         )
     return pl_module, head, data
-
-
-def _checkpoint(trainer: Trainer) -> Path | None:
-    """The checkpoint that will be evaluated: of the best epoch where one is monitored, else the last."""
-    saved = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint) and one.best_model_path]
-    chosen = sorted(saved, key=lambda one: one.monitor is None)
-    return Path(chosen[0].best_model_path) if chosen else None
 
 
 def _batches(pipeline: PoseEstimator, data: PoseDataModule, indices: Sequence[int]) -> Iterator[PoseBatch]:

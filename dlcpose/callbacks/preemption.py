@@ -10,7 +10,9 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
+from dlcpose.callbacks.best import FOLDER
 from dlcpose.callbacks.requeue import requeue
+from dlcpose.structures.errors import CheckpointError
 
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]  # SLURM's pre-emption
 
@@ -19,23 +21,28 @@ class LastCheckpoint(Callback):
     """Saves a run after every epoch, in one file.
 
     An epoch counts as done once all it says has been logged: a run killed a moment before repeats it, and its tables end
-    as if it had not been killed. It is no ModelCheckpoint, which saves before. path: of the checkpoint.
+    as if it had not been killed. It is no ModelCheckpoint, which saves before. run_dir: of the run, whose
+    checkpoints/last.ckpt it is.
     """
 
-    def __init__(self, path: str) -> None:
-        self.path, self.saved_step = Path(path), 0
+    def __init__(self, run_dir: str | Path) -> None:
+        self.path, self.saved_step = _last_of(run_dir), 0
         self.between_epochs = False  # where the run is as it is saved, or was when it was
 
     def state_dict(self) -> dict[str, bool]:
         return {"between_epochs": self.between_epochs}
 
     def load_state_dict(self, state_dict: dict[str, bool]) -> None:
+        if type(state_dict.get("between_epochs")) is not bool:
+            raise CheckpointError(
+                f"callbacks.last: expected between_epochs in the checkpoint, got {state_dict!s:.100}."
+            )
         self.between_epochs = state_dict["between_epochs"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
-            for partial in self.path.parent.glob("*.partial"):  # a run was killed as it wrote
-                partial.unlink()
+            for name in ("best.ckpt", self.path.name):
+                self.path.with_name(f"{name}.partial").unlink(missing_ok=True)  # a run was killed as it wrote
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.saved_step = trainer.global_step
@@ -61,11 +68,11 @@ class PreemptionCheckpoint(Checkpoint):
     """Saves a run and ends it when it is told to stop by SIGTERM or SIGUSR1; resumed, it goes on within its epoch.
 
     After SIGUSR1, which SLURM sends before time runs out (`--signal=USR1@120`), the job is queued again.
-    path: of the checkpoint. A Checkpoint so that Lightning calls it last, when averages have taken in the step.
+    run_dir: of the run. A Checkpoint so that Lightning calls it last, when averages have taken in the step.
     """
 
-    def __init__(self, path: str) -> None:
-        self.path = Path(path)
+    def __init__(self, run_dir: str | Path) -> None:
+        self.path = _last_of(run_dir)
         self.told: int | None = None  # the signal
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -105,3 +112,7 @@ class PreemptionCheckpoint(Checkpoint):
             if number == getattr(signal, "SIGUSR1", None) and "SLURM_JOB_ID" in os.environ:
                 requeue()
         raise SystemExit(128 + number)
+
+
+def _last_of(run_dir: str | Path) -> Path:
+    return Path(run_dir) / FOLDER / "last.ckpt"

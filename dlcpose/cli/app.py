@@ -4,8 +4,8 @@ import os
 
 import typer
 
-from dlcpose.cli.hydra_main import explained, fail, wants_traceback
 from dlcpose.cli.registry import COMMANDS
+from dlcpose.config.messages import explain, fail, wants_traceback
 
 
 def build_app() -> typer.Typer:
@@ -23,7 +23,7 @@ def main() -> None:
     try:
         build_app()()
     except Exception as error:
-        if in_full or (reason := explained(error, "train")) is None:
+        if in_full or (reason := explain(error, "train")) is None:
             raise
         fail(reason)
 

@@ -13,7 +13,7 @@ import typer
 import yaml
 
 from dlcpose.cli.registry import command
-from dlcpose.runs.run_json import flat, read
+from dlcpose.runs.run_json import flatten_config, read_run_json
 from dlcpose.structures.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def run_folders(folder: Path) -> list[Path]:
     """The runs in a folder: itself, or those anywhere below; what lies within a run belongs to it."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder. Give run folders, or folders that hold them.")
-    if read(folder) is not None or (folder / METRICS).exists():
+    if read_run_json(folder) is not None or (folder / METRICS).exists():
         return [folder]
     below = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     return [run for entry in below for run in run_folders(entry)]
@@ -108,7 +108,7 @@ def read_run(folder: Path, name: str) -> "Run":
     """A run as its folder describes it; without run.json, by the config that Hydra wrote."""
     from dlcpose.reports.comparison import Run
 
-    entry = read(folder) or _entry_from_hydra(folder)
+    entry = read_run_json(folder) or _entry_from_hydra(folder)
     figures = {key: float(value) for key, value in _figures(folder).items() if isinstance(value, int | float)}
     objective = entry.get("optimized_metric") or {}
     figures |= {key: float(value) for key, value in objective.items() if value is not None}
@@ -120,7 +120,7 @@ def read_run(folder: Path, name: str) -> "Run":
         name=name,
         folder=folder,
         status={"running": "unfinished"}.get(entry["status"], entry["status"]),
-        settings=flat(entry["config"]),
+        settings=flatten_config(entry["config"]),
         choices={key: value for key, value in entry.get("choices", {}).items() if isinstance(value, str)},
         overrides=tuple(entry.get("overrides", ())),
         figures=figures,
@@ -198,7 +198,7 @@ def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
 
 def _direction(folders: Sequence[Path], by: str | None) -> bool | None:
     """Whether lower is better by the runs' own config, `best.mode`; None where it does not say."""
-    entries = [entry for folder in folders if (entry := read(folder)) is not None]
+    entries = [entry for folder in folders if (entry := read_run_json(folder)) is not None]
     for entry in entries:
         best = entry["config"].get("best") or {}
         if by in (None, best.get("monitor")) and entry["config"].get("optimized_metric") == best.get("monitor"):

@@ -21,8 +21,9 @@ def preview_command(
     config = compose(overrides or [])  # before the slow imports: a misspelt name is reported at once
     import numpy as np
 
-    from dlcpose.build import Instantiator, build_input, build_trunk
+    from dlcpose.build import build_input, build_trunk
     from dlcpose.datasets.crops import augment, fit_to_canvas, keep_keypoints
+    from dlcpose.instantiate import Instantiator
     from dlcpose.training.validate import KEYS, check_keys
     from dlcpose.visualization.pictures import contact_sheet, draw_poses, write_png
 

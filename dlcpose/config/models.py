@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from dlcpose.cli.hydra_main import CONF, options
 from dlcpose.config.compose import compose
+from dlcpose.config.folders import CONF, option_names
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ModelFacts:
 
 def available_models() -> list[str]:
     """Names that `model=` takes."""
-    return options("model")
+    return option_names("model")
 
 
 def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] = (256, 256)) -> ModelFacts:
@@ -38,7 +38,8 @@ def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] = (256, 25
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from dlcpose.build import Instantiator, build_pipeline, build_trunk
+    from dlcpose.build import build_pipeline, build_trunk
+    from dlcpose.instantiate import Instantiator
     from dlcpose.pipelines.base import PoseEstimator
     from dlcpose.structures.input import Input
     from dlcpose.structures.skeleton import Skeleton
@@ -79,7 +80,7 @@ def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] = (256, 25
 
 def multi_animal_models() -> list[str]:
     """Names of the models that predict several animals."""
-    from dlcpose.build import Instantiator
+    from dlcpose.instantiate import Instantiator
 
     # Composing every model would take ten seconds. The classes of head and pipeline say it, and are named in the files.
     defaults = compose(["~model", "name=any"])

@@ -15,6 +15,7 @@ from dlcpose.codecs.pose_conditions import PoseNoise, perturb_poses, rng_for_fra
 from dlcpose.detectors.base import Boxes, BoxRule, Detector
 from dlcpose.detectors.pose_files import StoredPoses, read_poses
 from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.checkpoint_file import read_checkpoint_file
 from dlcpose.structures.errors import CheckpointError, ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.instances import Floats, PoseInstances, PosePrediction, instances_of
@@ -132,7 +133,10 @@ class ModelPoseDetector(PoseDetector):
         """Take over the weights of the model's own run. Raises CheckpointError where they are not there."""
         path = Path(checkpoint)
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+            state = read_checkpoint_file(path)["state_dict"]
+            learned = [state[name] for name, _ in self.bottom_up.named_parameters() if name in state]
+            if not all(bool(weight.isfinite().all()) for weight in learned):
+                raise ValueError("its weights are not finite")
             self.bottom_up.load_state_dict(state)
         except Exception as error:
             reason = " ".join(str(error).split())[:200]

@@ -47,6 +47,7 @@ class PoseModule(LightningModule):
     """
 
     one_animal_per_crop: ClassVar[bool] = False
+    is_detector_only: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -66,6 +67,10 @@ class PoseModule(LightningModule):
         self.running = RunningMeans()  # of the training losses of this epoch
         self.validation_losses: list[BatchLosses] = []
         self.validating: tuple[str, ...] = ()  # the frames of the batch that is being validated
+
+    def prepare_training(self, labels: Mapping[str, FrameLabels], described: dict[str, Any]) -> None:
+        """Take what training needs beside batches: labels of the validation frames by key, and what checkpoints hold."""
+        self.labels, self.described = labels, described
 
     @classmethod
     def head_canvas(cls, model_input: Input, settings: Mapping[str, Any]) -> tuple[int, int] | None:

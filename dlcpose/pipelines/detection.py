@@ -1,7 +1,7 @@
 """A detector alone: boxes, no poses."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -22,6 +22,8 @@ class Detection(PoseModule):
 
     Raises ConfigError for a detector that has nothing to learn.
     """
+
+    is_detector_only: ClassVar[bool] = True
 
     def __init__(
         self,

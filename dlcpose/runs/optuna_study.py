@@ -32,14 +32,14 @@ def number_trial(config: DictConfig, trial: "optuna.trial.Trial") -> None:
 def prepare_study(config: DictConfig, swept: Mapping[str, str]) -> list[str]:
     """What the command of a sweep needs to go on with its study. swept: the search space, key by key, as it was written.
 
-    Raises ConfigError where the study in the storage had another search space, other objectives or directions.
+    Raises ConfigError where the study in the storage had another search space, other metrics or directions.
     """
     try:
         import optuna
     except ImportError as error:
         raise ConfigError(f"hydra/sweeper: Optuna cannot be imported ({error}). Install dlcpose[sweep].") from error
 
-    sweeper, named = config.hydra.sweeper, config.objective
+    sweeper, named = config.hydra.sweeper, config.optimized_metric
     wanted = [str(name) for name in named] if isinstance(named, ListConfig) else [str(named)]
     directions = _directions(sweeper, wanted)
     optuna.logging.set_verbosity(logging.WARNING)
@@ -81,7 +81,7 @@ def _directions(sweeper: DictConfig, wanted: list[str]) -> list[str]:
     directions = [each.rpartition(".")[2] for each in directions]  # Direction.minimize, or minimize
     if len(directions) != len(wanted):
         raise ConfigError(
-            f"hydra.sweeper.direction: expected one for each objective ({', '.join(wanted)}), got "
+            f"hydra.sweeper.direction: expected one for each optimized_metric ({', '.join(wanted)}), got "
             f"{', '.join(directions)}. Write hydra.sweeper.direction=[{','.join(['minimize'] * len(wanted))}]."
         )
     return directions

@@ -89,20 +89,25 @@ def begin_tracking(trainer: "Trainer", facts: Mapping[str, Any], resumed: Path |
 
 def _step_of(checkpoint: Path) -> int:
     """How many steps a run had made when a checkpoint was written."""
-    import torch
+    from dlcpose.structures.checkpoint_file import read_checkpoint_file
+    from dlcpose.structures.errors import CheckpointError
 
-    content = torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)  # weights stay where they are
-    return int(content["global_step"])
+    step = read_checkpoint_file(checkpoint, memory_map=True).get("global_step")
+    if type(step) is not int or step < 0:
+        raise CheckpointError(
+            f"{checkpoint}: expected a global_step from 0, got {step!r:.80}. Give last.ckpt of a run."
+        )
+    return step
 
 
 def end_tracking(
-    trainer: "Trainer", facts: Mapping[str, Any], figures: Mapping[str, float], objective: Mapping[str, float]
+    trainer: "Trainer", facts: Mapping[str, Any], figures: Mapping[str, float], optimized: Mapping[str, float]
 ) -> None:
     """Tell every tracker what came out: figures on the test frames, and what a sweep would optimise."""
     from dlcpose.loggers.base import ExperimentTracker
 
     outcome = {f"test/{name}": value for name, value in figures.items()}
-    outcome |= {f"objective/{name}": value for name, value in objective.items()}
+    outcome |= {f"optimized_metric/{name}": value for name, value in optimized.items()}
     for logger in trainer.loggers:
         if isinstance(logger, ExperimentTracker):
             logger.end(facts, outcome, Path(facts["config"]["run_dir"]))

@@ -6,35 +6,28 @@ import resource
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dlcpose.cli.hydra_main import run_hydra
+import torch
+from rich.console import Console
 
-if TYPE_CHECKING:
-    from dlcpose.checkpoint import Description
-    from dlcpose.datasets.base import LabelledFrames
-    from dlcpose.metrics.base import Metric
-    from dlcpose.metrics.figure_info import FigureInfo
-    from dlcpose.predict import Predictor
-
-
-def main() -> None:
-    """`evaluate.py` and `dlcpose-evaluate`."""
-    run_hydra("evaluate", evaluate)
-
+from dlcpose.checkpoint import Description, read_checkpoint
+from dlcpose.datasets.base import LabelledFrames
+from dlcpose.instantiate import Instantiator
+from dlcpose.metrics.base import EvaluatedFrames, Metric, figures_of, infos_of
+from dlcpose.metrics.figure_info import RUN_FIGURES, FigureInfo, find_info, headline_names
+from dlcpose.predict import Predictor, load
+from dlcpose.reports.evaluation import figure_table, write_evaluation
+from dlcpose.reports.figure_table import format_figure
+from dlcpose.structures.errors import ConfigError, DataError
+from dlcpose.training.libraries import quiet_libraries
+from dlcpose.training.validate import check_keys
 
 KEYS = ("checkpoint", "frames", "batch_size", "trust", "run_dir", "evaluation", "dataset", "metric", "detector")
 
 
-def evaluate(config: dict[str, Any]) -> dict[str, float]:
+def evaluate_checkpoint(config: dict[str, Any]) -> dict[str, float]:
     """Evaluate config["checkpoint"] and leave everything in config["run_dir"]/evaluation."""
-    from dlcpose.build import Instantiator
-    from dlcpose.checkpoint import read_checkpoint
-    from dlcpose.metrics.base import infos_of
-    from dlcpose.predict import load
-    from dlcpose.structures.errors import ConfigError
-    from dlcpose.training.experiment import quiet_libraries
-    from dlcpose.training.validate import check_keys
 
     quiet_libraries()
     check_keys(config, KEYS)
@@ -43,13 +36,21 @@ def evaluate(config: dict[str, Any]) -> dict[str, float]:
     instantiate = Instantiator(tuple(config["trust"]))
     description = read_checkpoint(config["checkpoint"]).description
     has_other_data = config.get("dataset") is not None
-    data: LabelledFrames = instantiate(
-        config["dataset"] if has_other_data else description.config["dataset"], "dataset"
+    # Unless others are chosen, data and figures are the checkpoint's own: dlcpose's, with plain settings, and only read.
+    own = instantiate.of_file(config["checkpoint"], "dataset", "metric")
+    data: LabelledFrames = (
+        instantiate(config["dataset"], "dataset")
+        if has_other_data
+        else own(description.config.get("dataset"), "dataset")
     )
     check_skeleton(data, description)
     indices = chosen_frames(data, description, config["frames"] or ("all" if has_other_data else "test"))
     run_dir = Path(config["run_dir"])
-    metrics = instantiate(config["metric"] or description.config["metric"], "metric")
+    metrics = (
+        instantiate(config["metric"], "metric")
+        if config["metric"]
+        else own(description.config.get("metric") or {}, "metric")
+    )
     figures = evaluate_frames(
         load(config["checkpoint"], trust=config["trust"], detector=config.get("detector") or None),
         data,
@@ -64,9 +65,8 @@ def evaluate(config: dict[str, Any]) -> dict[str, float]:
     return figures
 
 
-def check_skeleton(data: "LabelledFrames", description: "Description") -> None:
+def check_skeleton(data: LabelledFrames, description: Description) -> None:
     """Raises DataError when the data's keypoints are not those the model was trained on, in their order."""
-    from dlcpose.structures.errors import DataError
 
     expected, got = description.skeleton.names, data.skeleton.names
     if expected != got:
@@ -76,9 +76,8 @@ def check_skeleton(data: "LabelledFrames", description: "Description") -> None:
         )
 
 
-def chosen_frames(data: "LabelledFrames", description: "Description", frames: str) -> list[int]:
+def chosen_frames(data: LabelledFrames, description: Description, frames: str) -> list[int]:
     """Indices of the frames of a set of the checkpoint's split, or of all. Raises when there are none or no such set."""
-    from dlcpose.structures.errors import ConfigError, DataError
 
     sets = {**description.split.as_dict(), "all": [frame.key for frame in data.frames]}
     if frames not in sets:
@@ -91,10 +90,10 @@ def chosen_frames(data: "LabelledFrames", description: "Description", frames: st
 
 
 def evaluate_frames(
-    predictor: "Predictor",
-    data: "LabelledFrames",
+    predictor: Predictor,
+    data: LabelledFrames,
     indices: Sequence[int],
-    metrics: "Mapping[str, Metric]",
+    metrics: Mapping[str, Metric],
     *,
     folder: Path,
     pictures: int,
@@ -102,8 +101,6 @@ def evaluate_frames(
     batch_size: int = 8,
 ) -> dict[str, float]:
     """Predict frames, compute their figures and write the evaluation folder."""
-    from dlcpose.metrics.base import EvaluatedFrames, figures_of, infos_of
-    from dlcpose.reports.evaluation import write_evaluation
 
     samples = functools.partial(map, data.__getitem__, indices)
     predictions = [each for batch in predictor.stream_labelled(samples(), batch_size) for each in batch]
@@ -113,9 +110,9 @@ def evaluate_frames(
     figures["images_per_s"] = predictor.images / predictor.seconds
     figures["peak_memory_mb"] = peak_memory_mb(predictor)
     for name, oracle in predictor.pipeline.oracles().items():
-        told = [each for batch in predictor.stream_labelled(samples(), batch_size, oracle) for each in batch]
-        told_more = figures_of(metrics, EvaluatedFrames(told, labels, data.skeleton))
-        figures |= {f"{name}/{key}": value for key, value in told_more.items() if not math.isnan(value)}
+        predictions = [each for batch in predictor.stream_labelled(samples(), batch_size, oracle) for each in batch]
+        more = figures_of(metrics, EvaluatedFrames(predictions, labels, data.skeleton))
+        figures |= {f"{name}/{key}": value for key, value in more.items() if not math.isnan(value)}
     write_evaluation(
         folder,
         data=data,
@@ -129,24 +126,16 @@ def evaluate_frames(
     return figures
 
 
-def peak_memory_mb(predictor: "Predictor") -> float:
+def peak_memory_mb(predictor: Predictor) -> float:
     """The most memory this process has held, on the GPU where the model is there."""
-    import torch
-
     if predictor.device.type == "cuda":
         return torch.cuda.max_memory_allocated(predictor.device) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kibibytes elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def print_result(figures: Mapping[str, float], infos: "Mapping[str, FigureInfo]", run_dir: Path) -> None:
+def print_result(figures: Mapping[str, float], infos: Mapping[str, FigureInfo], run_dir: Path) -> None:
     """Print the table of figures, then one last line: the run folder and the headline figures."""
-    from rich.console import Console
-
-    from dlcpose.metrics.figure_info import RUN_FIGURES, find_info, headline_names
-    from dlcpose.reports.evaluation import figure_table
-    from dlcpose.reports.figure_table import format_figure
-
     Console().print(figure_table(figures, infos))
     shown = {name: find_info(name, infos) for name in headline_names(figures, infos) if name not in RUN_FIGURES}
     texts = [f"{info.title} {format_figure(figures[name], info)}" for name, info in shown.items() if not info.is_count]

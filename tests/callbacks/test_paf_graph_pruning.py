@@ -41,7 +41,7 @@ def fitted(
     if misled:
         mislead(pipeline, misled)
     saving = ModelCheckpoint(folder, filename="best", monitor="val/loss", enable_version_counter=False)
-    callbacks = [PafGraphPruning(folder=str(folder), **settings), saving]
+    callbacks = [PafGraphPruning(run_dir=folder, **settings), saving]
     trainer_of(folder, enable_checkpointing=True, callbacks=callbacks).fit(pipeline, datamodule=module)
     return pipeline, folder / "best.ckpt"
 

@@ -64,7 +64,7 @@ def test_the_table_and_the_json_list_every_model(monkeypatch: pytest.MonkeyPatch
     rows = {row["name"]: row for row in json.loads(content.stdout)}
     assert list(rows) == available_models()
     few = ["dekr_w18", "dlcrnet_stride16_ms5", "resnet_50"]  # it takes a while to build all of them once more
-    monkeypatch.setattr("dlcpose.config.models.available_models", lambda: few)
+    monkeypatch.setattr("dlcpose.cli.models.available_models", lambda: few)
     table = CliRunner().invoke(build_app(), ["models"], env={"COLUMNS": "80"})
     assert table.exit_code == 0
     for name in few:

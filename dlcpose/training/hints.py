@@ -1,11 +1,11 @@
-"""What a run that ran out of memory should ask for less of."""
+"""What a training that fails for want of memory, or of a larger batch, should set instead."""
 
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from dlcpose.structures.errors import DlcposeError
+from dlcpose.structures.errors import ConfigError, DlcposeError
 
 # As torch says it of a GPU, of its own memory on the CPU, and of a process that prepares batches.
 DEVICE = re.compile(r"out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
@@ -17,7 +17,7 @@ class MemoryRunOutError(DlcposeError):
 
 
 @contextmanager
-def explaining_memory(config: Mapping[str, Any]) -> Iterator[None]:
+def explain_memory(config: Mapping[str, Any]) -> Iterator[None]:
     """Training within which an error for want of memory becomes a MemoryRunOutError that says what to lower."""
     try:
         yield
@@ -52,3 +52,24 @@ def _advice(config: Mapping[str, Any]) -> str:
         displacements.append("trainer.precision=bf16-mixed")
     displacements.append("a smaller backbone")
     return f"Try {', or '.join(displacements)}."
+
+
+# As torch's batch-norm says it, where a layer sees one cell of one frame.
+SINGLE_VALUE = re.compile(r"Expected more than 1 value per channel when training")
+
+
+@contextmanager
+def explain_batch_norm(config: Mapping[str, Any]) -> Iterator[None]:
+    """Training within which batch-norm's refusal of a single value becomes a ConfigError that says what to take."""
+    try:
+        yield
+    except ValueError as error:
+        if not SINGLE_VALUE.search(str(error)):
+            raise
+        size = config["datamodule"]["batch_size"]
+        few = f"datamodule.batch_size={size}" if size == 1 else "a batch of one frame"
+        displacement = "datamodule.batch_size=2 or more" if size == 1 else "more frames to train on"
+        raise ConfigError(
+            f"{few}: a layer of this model normalises over its batch, and sees a single value there, of which there is no "
+            f"spread. Take {displacement}."
+        ) from error
