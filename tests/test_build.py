@@ -17,7 +17,7 @@ import yaml
 
 from dlcpose.build import build_input, build_pipeline, build_trunk
 from dlcpose.config.compose import compose
-from dlcpose.instantiate import Instantiator, parts_in, complete_with_run_folder
+from dlcpose.instantiate import Instantiator, complete_with_run_folder, parts_in
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton

@@ -66,7 +66,7 @@ class LabelledFrames(ABC):
 
 
 def read_image_file(path: Path) -> Image:
-    """An image file as (H, W, 3) uint8 RGB; grey and 16-bit images are converted. Raises DataError with the path."""
+    """An image file as (H, W, 3) uint8 RGB; gray and 16-bit images are converted. Raises DataError with the path."""
     try:
         content = np.fromfile(path, np.uint8)
     except OSError as error:
