@@ -1,4 +1,4 @@
-"""`dlcpose compare`: a sweep, or any runs, beside each other."""
+"""`dlcpose compare`: compare the runs of a sweep, or any others."""
 
 import csv
 import json
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 
+from dlcpose.cli.registry import command
 from dlcpose.runs.run_json import flatten_config, read_run_json
 from dlcpose.structures.errors import ConfigError, DataError
 
@@ -24,41 +25,44 @@ INFOS = Path("evaluation") / "metrics_info.json"
 MIN_TRIALS = 10  # of a study, below which importances mean nothing
 
 
+@command("compare")
 def compare_command(
     runs: Annotated[list[Path], typer.Argument(help="run folders, or folders that hold them, such as a sweep's")],
     out: Annotated[
         Path | None, typer.Option(help="the folder to write; `comparison`, in the sweep's where there is one")
     ] = None,
-    by: Annotated[str | None, typer.Option(help="the figure to rank by; what the runs optimised unless given")] = None,
+    by: Annotated[str | None, typer.Option(help="the figure to rank by; what the runs optimized unless given")] = None,
 ) -> None:
-    """Compare runs: a table here, and one page, a csv and a json file in a folder."""
+    """Compare runs: a table here, and an html page, a csv and a json file in a folder."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from dlcpose.reports.comparison_page import command_of, table_rows, write_comparison
+    from dlcpose.structures.printable import printable
+    from dlcpose.visualization.terminal import plain
 
-    made = comparison_of(runs, by=by)
-    title = f"{runs[0].resolve().name}" if len(runs) == 1 else f"{len(made.runs)} runs"
-    is_of_one_folder = len(runs) == 1 and made.runs[0].folder != runs[0]
+    comparison = comparison_of(runs, by=by)
+    title = f"{runs[0].resolve().name}" if len(runs) == 1 else f"{len(comparison.runs)} runs"
+    is_of_one_folder = len(runs) == 1 and comparison.runs[0].folder != runs[0]
     folder = out or (runs[0] if is_of_one_folder else Path()) / "comparison"
-    write_comparison(folder, made, title)
-    head, rows = table_rows(made)
-    table = Table(*head, header_style="bold")
+    write_comparison(folder, comparison, title)
+    head, rows = table_rows(comparison)
+    table = Table(*(Column(plain(text)) for text in head), header_style="bold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(plain, row))
     Console().print(table)
-    if len(made.settings) > len(rows):
-        print(f"{len(made.settings) - len(rows)} more settings are on the page")
-    for run in made.runs:
+    if len(comparison.settings) > len(rows):
+        typer.echo(f"{len(comparison.settings) - len(rows)} more settings are on the page")
+    for run in comparison.runs:
         if run.status != "finished":
-            print(f"not finished: {run.name}: {run.error or 'killed, or still running'}")
-    best = made.settings[0].runs[0]
-    print(f"{best.name} again: {command_of(best)}")
-    print(folder / "comparison.html")
+            typer.echo(printable(f"not finished: {run.name}: {run.error or 'killed, or still running'}"))
+    best = comparison.settings[0].runs[0]
+    typer.echo(f"{printable(best.name)} again: {command_of(best)}")
+    typer.echo(folder / "comparison.html")
 
 
 def comparison_of(folders: Sequence[Path], *, by: str | None = None) -> "Comparison":
-    """The comparison of all runs in some folders. Raises DataError where there are none, ConfigError for no such figure."""
+    """The comparison of all runs in some folders. Raises DataError where there are none, ConfigError for an unknown `by`."""
     from dlcpose.reports.comparison import compare
 
     found = [run for folder in folders for run in run_folders(folder)]
@@ -72,11 +76,11 @@ def comparison_of(folders: Sequence[Path], *, by: str | None = None) -> "Compari
     known = sorted({name for run in runs for name in run.figures})
     if by is not None and by not in known:
         raise ConfigError(f"--by {by}: no run has this figure. There are: {', '.join(known) or 'none'}.")
-    made = compare(runs, by=by, lower_is_better=_direction(found, by))
+    comparison = compare(runs, by=by, lower_is_better=_direction(found, by))
     for study in sorted({folder.parent / "study.db" for folder in found}):
         if study.exists() and by is None:
-            made = _with_importance(made, study)
-    return made
+            comparison = _with_importance(comparison, study)
+    return comparison
 
 
 def run_folders(folder: Path) -> list[Path]:
@@ -90,7 +94,7 @@ def run_folders(folder: Path) -> list[Path]:
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:
-    """What tells folders apart: their paths without what all have in common."""
+    """The paths of folders without the part that all have in common."""
     parts = [folder.resolve().parts for folder in folders]
     if len(parts) == 1:
         return [parts[0][-1]]
@@ -101,10 +105,10 @@ def short_names(folders: Sequence[Path]) -> list[str]:
 
 
 def read_run(folder: Path, name: str) -> "Run":
-    """What a run folder says of its run; one without run.json by the config that Hydra left."""
+    """A run as its folder describes it; without run.json, by the config that Hydra wrote."""
     from dlcpose.reports.comparison import Run
 
-    entry = read_run_json(folder) or _entry_without_record(folder)
+    entry = read_run_json(folder) or _entry_from_hydra(folder)
     figures = {key: float(value) for key, value in _figures(folder).items() if isinstance(value, int | float)}
     objective = entry.get("optimized_metric") or {}
     figures |= {key: float(value) for key, value in objective.items() if value is not None}
@@ -132,8 +136,8 @@ def read_run(folder: Path, name: str) -> "Run":
     )
 
 
-def _entry_without_record(folder: Path) -> dict[str, Any]:
-    """What Hydra's own files say of a run; interpolations stay as they are written."""
+def _entry_from_hydra(folder: Path) -> dict[str, Any]:
+    """What Hydra's own files say of a run; interpolations are not resolved."""
 
     def content(name: str) -> Any:
         try:
@@ -151,7 +155,7 @@ def _entry_without_record(folder: Path) -> dict[str, Any]:
 
 
 def _own_options(hydra: Any) -> str | None:
-    """The folder that `--config-dir` named, by Hydra's own record."""
+    """The folder of `--config-dir`, from Hydra's own files."""
     try:
         sources = hydra["hydra"]["runtime"]["config_sources"]
         return next((str(source["path"]) for source in sources if source["provider"] == "command-line"), None)
@@ -179,7 +183,7 @@ def _infos(folder: Path) -> "dict[str, FigureInfo]":
 
 
 def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
-    """The series of a metrics.csv over its epochs; of several values in an epoch the last."""
+    """The series of a metrics.csv over its epochs: of several values in an epoch, the last."""
     series: dict[str, dict[float, float]] = {}
     try:
         with path.open(newline="") as file:
@@ -193,7 +197,7 @@ def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
 
 
 def _direction(folders: Sequence[Path], by: str | None) -> bool | None:
-    """Whether the runs say that less of what they optimised is better; None where they do not say."""
+    """Whether lower is better by the runs' own config, `best.mode`; None where it does not say."""
     entries = [entry for folder in folders if (entry := read_run_json(folder)) is not None]
     for entry in entries:
         best = entry["config"].get("best") or {}
@@ -202,10 +206,10 @@ def _direction(folders: Sequence[Path], by: str | None) -> bool | None:
     return None
 
 
-def _with_importance(made: "Comparison", study_file: Path) -> "Comparison":
-    """What Optuna makes of a study with one objective, where Optuna and scikit-learn are installed.
+def _with_importance(comparison: "Comparison", study_file: Path) -> "Comparison":
+    """The comparison with Optuna's importances of a study with one objective, where it and scikit-learn are installed.
 
-    Its fANOVA, which it would take by itself, cannot be computed with the numpy of today.
+    Its default, fANOVA, does not work with numpy 2.
     """
     try:
         import optuna
@@ -217,11 +221,11 @@ def _with_importance(made: "Comparison", study_file: Path) -> "Comparison":
         study = optuna.load_study(study_name=summary.study_name, storage=storage)
         finished = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
         if len(finished) < MIN_TRIALS or len(study.directions) > 1:
-            return made
-        names = [key for key in finished[0].params if key in made.columns]
+            return comparison
+        names = [key for key in finished[0].params if key in comparison.columns]
         shares = get_param_importances(study, evaluator=MeanDecreaseImpurityImportanceEvaluator(seed=0), params=names)
     except (ImportError, ValueError, RuntimeError):
-        return made
-    note = f"Importance for {made.ranked_by}, by Optuna from a random forest over {len(finished)} trials."
+        return comparison
+    note = f"Importance for {comparison.ranked_by}, by Optuna from a random forest over {len(finished)} trials."
     shares = {name: float(share) for name, share in shares.items() if math.isfinite(share)}
-    return replace(made, importance=shares, importance_note=note) if shares else made
+    return replace(comparison, importance=shares, importance_note=note) if shares else comparison

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dlcpose.cli.registry import command
+
 if TYPE_CHECKING:
     from dlcpose.tracking.ctd_tracker import TrackedFrame
 
 
+@command("follow")
 def follow_command(
     checkpoint: Annotated[Path, typer.Argument(help="Of a conditional model: ctd_*.")],
     video: Annotated[Path, typer.Argument(help="A video file.")],

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dlcpose.config.folders import CONF, group_names, option_names, user_config_folders
 from dlcpose.config.sources import checked_loading
 from dlcpose.structures.errors import DlcposeError
+from dlcpose.structures.printable import printable
 
 # The extra that installs a plugin of Hydra's.
 PLUGINS = {"tpe": "sweep", "joblib": "sweep", **dict.fromkeys(("ray", "submitit_slurm", "submitit_local"), "cluster")}
@@ -44,7 +45,7 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] | None 
 
 def fail(reason: str, code: int = 1) -> NoReturn:
     """End the program with one line on standard error."""
-    print(f"dlcpose: {reason}", file=sys.stderr)
+    print(f"dlcpose: {printable(reason)}", file=sys.stderr)
     raise SystemExit(code)
 
 

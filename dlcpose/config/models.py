@@ -1,4 +1,4 @@
-"""The named models, and what each is: computed by building it, never typed in."""
+"""Facts about the named models (parameters, multiply-accumulates, stride), computed by building them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +10,11 @@ from dlcpose.config.folders import CONF, option_names
 
 
 @dataclass(frozen=True)
-class ModelRow:
-    """A model's facts. parameters: count. gmacs: multiply-accumulates in 10⁹ for one image of `input` (height, width).
+class ModelFacts:
+    """Facts about one model, for a number of keypoints and one image of `input` (height, width).
 
-    Of a top-down model both are those of the pose part, for one crop; detector_parameters has the rest.
+    animals: "one" or "several". parameters: their number. gmacs: multiply-accumulates in 10⁹. Of a top-down model both
+    are those of the pose network for one crop; detector_parameters counts the detector's.
     """
 
     name: str
@@ -32,8 +33,8 @@ def available_models() -> list[str]:
     return [name for name in option_names("model") if name != "detection"]  # a detector alone has no poses
 
 
-def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] | None = None) -> ModelRow:
-    """Facts of one model for this many keypoints; no weights are made.
+def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] | None = None) -> ModelFacts:
+    """Facts about a model for this many keypoints, without allocating weights.
 
     size: (height, width) that the pose network sees; what the model's input makes of 256x256 images unless given.
     """
@@ -52,17 +53,17 @@ def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] | None = N
         tuple(f"keypoint_{number}" for number in range(keypoints)),
         edges=tuple((number, number + 1) for number in range(keypoints - 1)),
     )
-    with torch.device("meta"):  # shapes without numbers: nothing is allocated or multiplied
+    with torch.device("meta"):  # shapes without values: nothing is allocated or computed
         trunk = build_trunk(config, instantiate)
         model_input = build_input(config, instantiate, trunk, [(256, 256)]) if size is None else Input(*size)
         pipeline = build_pipeline(config, instantiate, DataDescription(skeleton, model_input), trunk=trunk).eval()
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             assert isinstance(pipeline, PoseEstimator)
-            shown = model_input.canvas or (256, 256)
-            pipeline(torch.zeros(1, pipeline.channels, *shown))
+            input_size = model_input.canvas or (256, 256)
+            pipeline(torch.zeros(1, pipeline.channels, *input_size))
     detector = pipeline.detector
     of_detector = 0 if detector is None else sum(weight.numel() for weight in detector.parameters())
-    return ModelRow(
+    return ModelFacts(
         name=name,
         pipeline=str(config["pipeline"]["_target_"]).rsplit(".", 2)[1],
         animals="several" if pipeline.one_animal_per_crop or pipeline.head.multi_animal else "one",
@@ -70,21 +71,21 @@ def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] | None = N
         detector_parameters=of_detector,
         gmacs=counter.get_total_flops() / 2e9,
         stride=pipeline.head.stride,
-        input=shown,
+        input=input_size,
         keypoints=keypoints,
     )
 
 
-def models_for_several() -> list[str]:
-    """Names of the models that tell several animals apart."""
+def multi_animal_models() -> list[str]:
+    """Names of the models that predict several animals."""
     from dlcpose.instantiate import Instantiator
 
-    # Composing every model would take ten seconds. The classes of head and pipeline say it, and stand in their files.
-    unless_chosen = compose(["~model", "name=any"])
+    # Composing every model would take ten seconds. The classes of head and pipeline say it, and are named in the files.
+    defaults = compose(["~model", "name=any"])
 
     def chosen(model: str, group: str) -> Any:
         option = _choices("model", model).get(group)
-        target = unless_chosen[group]["_target_"] if option is None else _target_of(group, option)
+        target = defaults[group]["_target_"] if option is None else _target_of(group, option)
         return Instantiator()({"_target_": target, "_partial_": True}, group).func
 
     return [
@@ -95,14 +96,14 @@ def models_for_several() -> list[str]:
 
 
 def _choices(group: str, option: str) -> dict[str, str]:
-    """The options of other groups that an option's file chooses."""
+    """The options of other groups that an option's file overrides."""
     entries = _content(group, option).get("defaults", [])
     named = [entry for entry in entries if isinstance(entry, dict)]
     return {key.removeprefix("override /"): choice for entry in named for key, choice in entry.items()}
 
 
 def _target_of(group: str, option: str) -> str:
-    """The class an option names, itself or by the option of its group that it begins with."""
+    """The class that an option's file names, or the first option of its defaults list."""
     content = _content(group, option)
     node = content.get(group, content)  # options of the whole config name their group
     if "_target_" in node:

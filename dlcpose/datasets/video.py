@@ -1,4 +1,4 @@
-"""Frames of a video file, one after the other."""
+"""Read the frames of a video file."""
 
 from collections.abc import Iterator
 from pathlib import Path

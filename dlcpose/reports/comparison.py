@@ -143,7 +143,9 @@ def _infos_of(runs: Sequence[Run]) -> dict[str, FigureInfo]:
     """The facts about all figures of some runs; from this package's metrics where a run does not state its own."""
     infos = {key: info for run in runs for key, info in run.infos.items()}
     names = {name for run in runs for name in (*run.figures, *run.objectives)}
-    return infos if infos and all(is_described(name, infos) for name in names) else builtin_infos() | infos
+    if infos and all(is_described(name, infos) for name in names):
+        return infos
+    return infos | {key: info for key, info in builtin_infos().items() if key not in infos}
 
 
 def _headlines(runs: Sequence[Run], infos: Mapping[str, FigureInfo]) -> list[str]:

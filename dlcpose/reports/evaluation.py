@@ -17,7 +17,7 @@ import pandas as pd
 from rich.table import Table
 
 from dlcpose.datasets.base import LabelledFrames
-from dlcpose.exporters.coco import arena_results, coco_labels, coco_results, image_ids
+from dlcpose.exporters.coco import coco_labels, coco_results, image_ids, unique_results
 from dlcpose.metrics.base import EvaluatedFrames
 from dlcpose.metrics.figure_info import FigureInfo
 from dlcpose.metrics.matching import MatchedAnimals, labelled_animals
@@ -127,7 +127,7 @@ def _write_coco(
     _write_json(folder / "labels.json", labels)
     _write_json(folder / "predictions.json", coco_results(predictions, ids))
     if data.skeleton.unique:
-        _write_json(folder / "unique_predictions.json", arena_results(predictions, ids))
+        _write_json(folder / "unique_predictions.json", unique_results(predictions, ids))
 
 
 def _write_pictures(

@@ -10,7 +10,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from dlcpose.build import SeveralAnimalsError, Trunk, build_input, build_pipeline, build_trunk
 from dlcpose.checkpoint import Description, embed_bottom_up_model, read_checkpoint
-from dlcpose.config.models import models_for_several
+from dlcpose.config.models import multi_animal_models
 from dlcpose.datasets.base import LabelledFrames
 from dlcpose.datasets.datamodule import PoseDataModule
 from dlcpose.instantiate import Instantiator
@@ -115,7 +115,7 @@ def _build_model(
     try:
         return build_pipeline(config, instantiate, description.data, trunk=trunk, to_train=True)
     except SeveralAnimalsError as error:
-        raise ConfigError(f"{error} Choose model={', '.join(models_for_several())}.") from error
+        raise ConfigError(f"{error} Choose model={', '.join(multi_animal_models())}.") from error
 
 
 def _split(config: Mapping[str, Any], instantiate: Instantiator, data: LabelledFrames, resumed: Path | None) -> Split:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlcpose.config.models import models_for_several
+from dlcpose.config.models import multi_animal_models
 from tests.datasets.dlc_projects import labels, ten_frames, write_project
 from tests.shells import REPOSITORY, SHORT, SMALL, TINY, python, reason, shell
 
@@ -177,9 +177,9 @@ def test_a_model_of_one_animal_names_those_of_several(here: Path) -> None:
     said = reason(shell("train.py", "model=resnet_50", "dataset.animals=2", *SMALL))
     assert said == (
         "head: HeatmapHead finds one animal, the data has up to 2 in an image. "
-        f"Choose model={', '.join(models_for_several())}."
+        f"Choose model={', '.join(multi_animal_models())}."
     )
-    assert {"dekr_w32", "top_down_resnet_18"} <= set(models_for_several())
+    assert {"dekr_w32", "top_down_resnet_18"} <= set(multi_animal_models())
     assert not list(here.rglob("checkpoints"))
 
 

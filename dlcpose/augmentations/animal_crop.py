@@ -1,4 +1,4 @@
-"""Windows around animals: a closer look, enlarged to the whole canvas, or a small cut that costs less to compute."""
+"""Random crops around animals: enlarged to the canvas, or of a fixed size that costs less to compute."""
 
 from typing import Any
 
@@ -9,19 +9,19 @@ import numpy.typing as npt
 
 from dlcpose.codecs.affine import Matrix, apply_affine, compose_affine, crop_matrix, resize_matrix
 
-Place = npt.NDArray[np.float64]  # (2,) as x, y
+Point = npt.NDArray[np.float64]  # (2,) as x, y
 
 
-class _Window(albumentations.DualTransform):
-    """What both windows share: a matrix into the output, and where the animals are after the transforms before."""
+class _CropAroundAnimal(albumentations.DualTransform):
+    """What both crops share: an affine matrix, and where the animals are after the transforms before."""
 
     @property
     def targets_as_params(self) -> list[str]:
-        """What is handed over besides the image: the points as they are now, and which animal each belongs to."""
+        """Further inputs of `get_params_dependent_on_data`: the keypoints so far, and the animal of each."""
         return ["keypoints", "owners"]
 
-    def _center_of_one(self, data: dict[str, Any], height: int, width: int) -> Place:
-        """The middle of one of the animals, or any place where there is none."""
+    def _center_of_one(self, data: dict[str, Any], height: int, width: int) -> Point:
+        """The center of a random animal, or a random place where there is none."""
         owners = data["owners"]
         points = np.asarray(data["keypoints"], np.float64)[: len(owners), :2]
         within = ((points >= 0) & (points < (width, height))).all(axis=1)
@@ -34,21 +34,21 @@ class _Window(albumentations.DualTransform):
     def apply_to_keypoints(
         self, keypoints: npt.NDArray[np.float32], matrix: Matrix, **params: Any
     ) -> npt.NDArray[np.float32]:
-        """The points, with what albumentations keeps in further columns."""
+        """The keypoints through the matrix; further columns of albumentations stay."""
         moved = keypoints.copy()
         moved[:, :2] = apply_affine(matrix, keypoints[:, :2])
         return moved
 
 
-class AnimalWindow(_Window):
-    """Cuts a window of the canvas's shape around one animal and enlarges it to the canvas.
+class AnimalResizedCrop(_CropAroundAnimal):
+    """Crops a window of the canvas's shape around one animal and enlarges it to the canvas.
 
-    share: smallest and largest side of the window, as a share of the canvas's side. p: how often.
-    The animal's centre lies anywhere in the middle half of the window; the window stays within the canvas.
+    share: range of the window's side, as a share of the canvas's. p: probability.
+    The animal's center lies anywhere in the middle half of the window; the window stays within the canvas.
     """
 
     class InitSchema(albumentations.DualTransform.InitSchema):
-        """What albumentations checks of the arguments."""
+        """Types of the arguments, for albumentations."""
 
         share: tuple[float, float]
 
@@ -57,31 +57,31 @@ class AnimalWindow(_Window):
         self.share = share
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Choose the window: its matrix from canvas to canvas."""
+        """A random window, as a matrix from canvas to canvas."""
         height, width = params["shape"][:2]
         share = self.random_generator.uniform(*self.share)
         center = self._center_of_one(data, height, width)
-        within = self.random_generator.uniform(0.25, 0.75, size=2)  # where in the window the centre comes to lie
+        within = self.random_generator.uniform(0.25, 0.75, size=2)  # place of the center in the window
         corner = center - within * share * (width, height)
-        corner = np.clip(corner, -0.5, (1 - share) * np.array([width, height]) - 0.5)  # edges of pixels, not centres
-        cut = crop_matrix(corner[0] + 0.5, corner[1] + 0.5)
-        return {"matrix": compose_affine(resize_matrix(1 / share, 1 / share), cut)}
+        corner = np.clip(corner, -0.5, (1 - share) * np.array([width, height]) - 0.5)  # edges of pixels, not centers
+        crop = crop_matrix(corner[0] + 0.5, corner[1] + 0.5)
+        return {"matrix": compose_affine(resize_matrix(1 / share, 1 / share), crop)}
 
     def apply(self, img: npt.NDArray[np.uint8], matrix: Matrix, **params: Any) -> npt.NDArray[np.uint8]:
-        """The window of the image."""
+        """The enlarged window of the image."""
         height, width = img.shape[:2]
         return np.asarray(cv2.warpAffine(img, matrix, (width, height), flags=cv2.INTER_LINEAR), np.uint8)
 
 
-class AnimalCut(_Window):
-    """Cuts a part of fixed size out of the canvas, at its own scale: training sees fewer pixels, prediction all.
+class AnimalCrop(_CropAroundAnimal):
+    """Crops a part of fixed size at the canvas's scale: training sees fewer pixels, prediction the whole image.
 
-    height, width: of the part, or the canvas's where that is smaller. around: how often it lies around an animal; else
-    it lies anywhere, so that the background is learned too. An animal's centre lies anywhere in the part's middle half.
+    height, width: of the crop, or the canvas's where that is smaller. around: probability that it lies around an animal;
+    else it lies anywhere, so that background is learned too. The animal's center lies in the crop's middle half.
     """
 
     class InitSchema(albumentations.DualTransform.InitSchema):
-        """What albumentations checks of the arguments."""
+        """Types of the arguments, for albumentations."""
 
         height: int
         width: int
@@ -92,21 +92,21 @@ class AnimalCut(_Window):
         self.height, self.width, self.around = height, width, around
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Choose the part: its first pixel and its size."""
+        """A random crop: its matrix, and its rows and columns."""
         height, width = params["shape"][:2]
         size = np.minimum((self.width, self.height), (width, height))
-        most = np.array([width, height]) - size
+        max_first = np.array([width, height]) - size
         if self.random_generator.uniform() < self.around:
             within = self.random_generator.uniform(0.25, 0.75, size=2)
-            first = np.clip(self._center_of_one(data, height, width) - within * size, 0, most)
+            first = np.clip(self._center_of_one(data, height, width) - within * size, 0, max_first)
         else:
-            first = self.random_generator.uniform((0, 0), most + 1)
-        left, top = np.minimum(first.astype(int), most)
-        return {"matrix": crop_matrix(left, top), "part": (top, top + size[1], left, left + size[0])}
+            first = self.random_generator.uniform((0, 0), max_first + 1)
+        left, top = np.minimum(first.astype(int), max_first)
+        return {"matrix": crop_matrix(left, top), "crop": (top, top + size[1], left, left + size[0])}
 
     def apply(
-        self, img: npt.NDArray[np.uint8], part: tuple[int, int, int, int], **params: Any
+        self, img: npt.NDArray[np.uint8], crop: tuple[int, int, int, int], **params: Any
     ) -> npt.NDArray[np.uint8]:
-        """The part of the image."""
-        top, bottom, left, right = part
+        """The crop of the image."""
+        top, bottom, left, right = crop
         return np.ascontiguousarray(img[top:bottom, left:right])

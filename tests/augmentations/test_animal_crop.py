@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlcpose.augmentations.window import AnimalCut, AnimalWindow
+from dlcpose.augmentations.animal_crop import AnimalCrop, AnimalResizedCrop
 from dlcpose.codecs.affine import apply_affine
 from dlcpose.datasets.crops import augment, keep_keypoints, whole
 from dlcpose.structures.sample import PoseCrop
@@ -15,8 +15,8 @@ HEIGHT, WIDTH = 120, 160
 SKELETON = Skeleton(("a", "b"))
 XY = A.KeypointParams(format="xy")
 WINDOWS = {
-    "window": AnimalWindow(share=(0.4, 0.8), p=1.0),
-    "cut": AnimalCut(height=60, width=70, around=1.0),
+    "window": AnimalResizedCrop(share=(0.4, 0.8), p=1.0),
+    "cut": AnimalCrop(height=60, width=70, around=1.0),
 }
 
 
@@ -67,7 +67,7 @@ def test_a_cut_keeps_the_scale_and_the_pixels(seed: int) -> None:
 
 
 def test_a_cut_larger_than_the_canvas_is_the_canvas() -> None:
-    assert through(AnimalCut(height=999, width=50), np.zeros((1, 2, 2)), 0).image.shape == (HEIGHT, 50, 3)
+    assert through(AnimalCrop(height=999, width=50), np.zeros((1, 2, 2)), 0).image.shape == (HEIGHT, 50, 3)
 
 
 @pytest.mark.parametrize("name", WINDOWS)
