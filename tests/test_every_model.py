@@ -130,7 +130,7 @@ def test_two_images_are_learned_by_heart(family: str, tmp_path: Path) -> None:
     config = tiny(composed(*BY_HEART[family]))
     data = worms(4, animals=1 if family == "one animal" else 2, unique_points=0)
     pipeline = built(config, data)
-    detector = getattr(pipeline, "detector", None)
+    detector = pipeline.detector
     if detector is not None:
         alone = built(tiny(composed("model=detection")), data)
         learn(alone, data, tmp_path)

@@ -101,9 +101,9 @@ def test_errors_say_what_to_do(openfield: Project, tmp_path: Path) -> None:
         ConfigError, match=r"Expected a split by one of \['block', 'video', 'random', 'stored'\], got 'frame'"
     ):
         openfield.train_test_split(by="frame")
-    with pytest.raises(ConfigError, match=r"Expected one of \['train', 'val', 'test'\], got 'trian'"):
+    with pytest.raises(ConfigError, match="trian"):
         PoseDataset(openfield, mode="trian")
-    with pytest.raises(DataError, match=r"the val set is empty\. Call train_test_split"):
+    with pytest.raises(DataError, match="val set.*train_test_split"):
         PoseDataset(openfield, mode="val")
     with pytest.raises(ConfigError, match="The transform moves no keypoints"):
         PoseDataset(openfield, albumentations.Compose([albumentations.HorizontalFlip()]))

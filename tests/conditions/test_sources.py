@@ -1,10 +1,10 @@
-"""Where conditions to learn from come from: each labelled animal has one, and each found pose says whose it is."""
+"""Condition sources: each labelled animal has a condition, and each predicted pose is matched to an animal."""
 
 import numpy as np
 import pytest
 import torch
 
-from dlcpose.conditions.base import ConditionSource, PoseConditions, gather_cells
+from dlcpose.conditions.base import ConditionSource, PoseConditions, join_frames
 from dlcpose.conditions.generated import GeneratedConditions
 from dlcpose.conditions.predicted import PredictedConditions
 from dlcpose.structures.batch import PoseBatch
@@ -29,58 +29,63 @@ def rngs(count: int = 3) -> list[np.random.Generator]:
     return [np.random.default_rng(seed) for seed in range(count)]
 
 
-def drawn(source: ConditionSource, found: list[PoseInstances] | None = None) -> PoseConditions:
-    def find(batch: PoseBatch) -> list[PoseInstances]:
-        assert found is not None, "a source that needs no poses has asked for them"
-        return found
+def conditions_of(source: ConditionSource, predicted: list[PoseInstances] | None = None) -> PoseConditions:
+    def detect_poses(batch: PoseBatch) -> list[PoseInstances]:
+        assert predicted is not None, "a source that needs no poses has called the detector"
+        return predicted
 
-    return source.conditions(scene(), find, rngs())
+    return source.conditions(scene(), detect_poses, rngs())
 
 
-def test_each_labelled_animal_is_asked_for_once() -> None:
-    conditions = drawn(GeneratedConditions(SKELETON, background=0.0))
+def test_each_labelled_animal_has_one_condition() -> None:
+    conditions = conditions_of(GeneratedConditions(SKELETON, background=0.0))
     assert conditions.frame_indices.tolist() == [0, 0, 0, 1]
-    assert conditions.animals.tolist() == [0, 1, 2, 1]
+    assert conditions.animal_indices.tolist() == [0, 1, 2, 1]
     assert conditions.keypoints_in_frame.shape == (4, 4, 2)
     assert conditions.keypoints_in_frame.dtype == torch.float32
 
 
-def test_of_nobody_are_additional_ones() -> None:
-    conditions = drawn(GeneratedConditions(SKELETON, background=0.99))
-    known = conditions.animals[conditions.animals >= 0]
+def test_background_conditions_are_additional() -> None:
+    conditions = conditions_of(GeneratedConditions(SKELETON, background=0.99))
+    known = conditions.animal_indices[conditions.animal_indices >= 0]
     assert known.tolist() == [0, 1, 2, 1]
-    assert (conditions.animals < 0).any()
+    assert (conditions.animal_indices < 0).any()
     assert (conditions.frame_indices.diff() >= 0).all()
 
 
-def test_found_poses_are_asked_for_whom_they_tell_of() -> None:
+def test_predicted_poses_are_matched_to_the_animals_they_lie_on() -> None:
     three = torch.tensor(PLACES[:, None] + BODY, dtype=torch.float32)
-    found = [
-        poses(torch.stack([three[2] + 2, three[0] - 2, three[0] + 60.0]), [0.9, 0.8, 0.7]),  # the second is missed
+    predicted = [
+        poses(
+            torch.stack([three[2] + 2, three[0] - 2, three[0] + 60.0]), [0.9, 0.8, 0.7]
+        ),  # the second animal is missing
         poses(three[:0], []),
-        poses(three[:1], [0.5]),  # where nobody is
+        poses(three[:1], [0.5]),  # where no animal is
     ]
-    conditions = drawn(PredictedConditions(SKELETON), found)
+    conditions = conditions_of(PredictedConditions(SKELETON), predicted)
     assert conditions.frame_indices.tolist() == [0, 0, 0, 0, 1, 2]
-    assert conditions.animals.tolist() == [2, 0, -1, 1, 1, -1]
-    torch.testing.assert_close(conditions.keypoints_in_frame[:3], found[0].keypoints_in_crop)
-    alone = drawn(PredictedConditions(SKELETON, completed=False), found)
-    assert alone.animals.tolist() == [2, 0, -1, -1]
+    assert conditions.animal_indices.tolist() == [2, 0, -1, 1, 1, -1]
+    torch.testing.assert_close(conditions.keypoints_in_frame[:3], predicted[0].keypoints_in_crop)
+    alone = conditions_of(PredictedConditions(SKELETON, generate_missing=False), predicted)
+    assert alone.animal_indices.tolist() == [2, 0, -1, -1]
 
 
-def test_of_two_poses_of_an_animal_the_better_is_its_own() -> None:
+def test_of_two_poses_on_an_animal_the_better_is_matched() -> None:
     first = torch.tensor(PLACES[:1, None] + BODY, dtype=torch.float32)
-    found = [poses(torch.cat([first + 6, first + 1]), [0.9, 0.8]), poses(first[:0], []), poses(first[:0], [])]
-    assert drawn(PredictedConditions(SKELETON, completed=False), found).animals.tolist() == [-1, 0]
+    predicted = [poses(torch.cat([first + 6, first + 1]), [0.9, 0.8]), poses(first[:0], []), poses(first[:0], [])]
+    assert conditions_of(PredictedConditions(SKELETON, generate_missing=False), predicted).animal_indices.tolist() == [
+        -1,
+        0,
+    ]
 
 
-def test_what_is_like_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="min_similarity between 0 and 1"):
-        PredictedConditions(SKELETON, min_similarity=0.0)
+def test_a_min_oks_of_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match="min_oks"):
+        PredictedConditions(SKELETON, min_oks=0.0)
 
 
-def test_frames_without_conditions_leave_nothing() -> None:
+def test_frames_without_conditions_give_none() -> None:
     nothing = np.zeros((0, 4, 2)), np.zeros(0, np.int64)
-    conditions = gather_cells([nothing] * 3, scene())
+    conditions = join_frames([nothing] * 3, scene())
     assert conditions.keypoints_in_frame.shape == (0, 4, 2)
-    assert conditions.frame_indices.shape == conditions.animals.shape == (0,)
+    assert conditions.frame_indices.shape == conditions.animal_indices.shape == (0,)

@@ -43,10 +43,10 @@ def test_decoding_what_was_encoded_gives_the_boxes(boxes: Tensor) -> None:
 
 @given(boxes=apart())
 @settings(max_examples=20, deadline=None)
-def test_what_is_wanted_costs_nothing(boxes: Tensor) -> None:
-    wanted = DETECTOR.encode(boxes, MAP)
-    found = CenterNetMaps(wanted.centers, wanted.boxes.nan_to_num(0.0))
-    for value in DETECTOR.loss(found, wanted).values():
+def test_what_is_targets_costs_nothing(boxes: Tensor) -> None:
+    targets = DETECTOR.encode(boxes, MAP)
+    found = CenterNetMaps(targets.centers, targets.boxes.nan_to_num(0.0))
+    for value in DETECTOR.loss(found, targets).values():
         assert 0 <= float(value) < 1e-5
     assert type(DETECTOR(torch.zeros(1, 3, 96, 128))) is CenterNetMaps
 
@@ -66,33 +66,33 @@ def test_close_animals_are_two() -> None:
 
 @pytest.mark.parametrize("size", [SIZE, (97, 130), (300, 400), (700, 500)])
 def test_boxes_come_back_in_the_pixels_of_the_frame(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through shrinking and padding: the maps that are wanted of a frame are decoded to its true boxes."""
+    """Through shrinking and padding: the maps that are targets of a frame are decoded to its true boxes."""
     detector = detector_of("centernet")
     height, width = size
     batch = scene(
         [[[0.2 * width, 0.3 * height, 0.5 * width, 0.7 * height], [0.6 * width, 10.0, 0.9 * width, 60.0]]], size
     )
-    images, _ = detector._shrunk(batch.images)
+    images, _ = detector._scale(batch.images)
     assert max(images.shape[-2:]) <= 320
-    wanted: list[CenterNetMaps] = []
+    targets: list[CenterNetMaps] = []
     encode = detector.encode
-    monkeypatch.setattr(detector, "encode", lambda *given: wanted.append(encode(*given)) or wanted[0])
+    monkeypatch.setattr(detector, "encode", lambda *given: targets.append(encode(*given)) or targets[0])
     detector.losses(batch)
-    monkeypatch.setattr(detector, "forward", lambda images: wanted[0])
+    monkeypatch.setattr(detector, "forward", lambda images: targets[0])
     (found,) = detector.detect(batch)
     gt = detector.gt_boxes(batch)[0]
     assert len(found.scores) == 2
     torch.testing.assert_close(box_iou(found.boxes_in_frame, gt).amax(dim=1), torch.ones(2), atol=1e-3, rtol=0)
 
 
-def test_only_what_is_too_large_is_shrunk() -> None:
+def test_only_what_is_too_large_is_scaled_down() -> None:
     small, large = scene([[]], (96, 128)).images, scene([[]], (96, 1280)).images
-    shrunk, scales = DETECTOR._shrunk(small)
-    assert shrunk.shape[-2:] == (96, 128)
+    scaled, scales = DETECTOR._scale(small)
+    assert scaled.shape[-2:] == (96, 128)
     assert scales.tolist() == [1.0] * 4
-    shrunk, scales = DETECTOR._shrunk(large)
-    assert shrunk.shape[-2:] == (24, 320)
-    assert DETECTOR._normalised(shrunk).shape[-2:] == (32, 320)
+    scaled, scales = DETECTOR._scale(large)
+    assert scaled.shape[-2:] == (24, 320)
+    assert DETECTOR._normalised(scaled).shape[-2:] == (32, 320)
     assert scales.tolist() == pytest.approx([0.25] * 4)
 
 
@@ -118,20 +118,20 @@ def test_it_learns_two_frames_by_heart() -> None:
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(ConfigError, match="detector: CentreDetector refuses its settings: expected a longest_side"):
+    with pytest.raises(ConfigError, match="detector: .*longest_side"):
         detector_of("centernet", "detector.longest_side=8")
-    with pytest.raises(ConfigError, match=r"detector\.training: Training refuses its settings: expected epochs"):
+    with pytest.raises(ConfigError, match=r"detector\.training: .*epochs"):
         detector_of("centernet", "detector.training.epochs=0")
-    with pytest.raises(ConfigError, match="lr above 0"):
+    with pytest.raises(ConfigError, match="lr"):
         detector_of("centernet", "detector.training.lr=0.0")
 
 
 def test_cells_are_those_of_the_codec() -> None:
-    """A box about the centre of a cell is wanted there, as far to the left as to the right."""
+    """A box about the centre of a cell is targets there, as far to the left as to the right."""
     assert isinstance(DETECTOR, CenterNetDetector)
     stride = DETECTOR.stride
     middle = torch.tensor([3 * stride + (stride - 1) / 2, 5 * stride + (stride - 1) / 2] * 2)
     boxes = cells_from_pixels(middle + torch.tensor([-20.0, -12.0, 20.0, 12.0]), stride)[None, None]
-    wanted = DETECTOR.encode(boxes, MAP)
-    assert wanted.centers[0, 0].argmax() == 5 * MAP[1] + 3
-    torch.testing.assert_close(wanted.boxes[0, :, 5, 3] * stride, torch.tensor([-20.0, -12.0, 20.0, 12.0]))
+    targets = DETECTOR.encode(boxes, MAP)
+    assert targets.centers[0, 0].argmax() == 5 * MAP[1] + 3
+    torch.testing.assert_close(targets.boxes[0, :, 5, 3] * stride, torch.tensor([-20.0, -12.0, 20.0, 12.0]))

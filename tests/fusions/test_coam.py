@@ -13,10 +13,12 @@ from dlcpose.structures.skeleton import Skeleton
 from tests.fusions.test_laws import parts_of
 
 
-@pytest.mark.parametrize(("channels", "size", "asked"), [(8, (6, 4), 5), (16, (4, 4), 3)])
-def test_weights_are_as_many_as_the_paper_s_formula_has(channels: int, size: tuple[int, int], asked: int) -> None:
-    module = ConditionalAttention(channels, size, asked, dropout=0.1)
-    cells, c = size[0] * size[1], asked
+@pytest.mark.parametrize(("channels", "size", "condition_channels"), [(8, (6, 4), 5), (16, (4, 4), 3)])
+def test_weights_are_as_many_as_the_paper_s_formula_has(
+    channels: int, size: tuple[int, int], condition_channels: int
+) -> None:
+    module = ConditionalAttention(channels, size, condition_channels, dropout=0.1)
+    cells, c = size[0] * size[1], condition_channels
     expected = cells**2 + cells + 21 * channels**2 + 10 * c * channels + 7 * channels + 9 * c**2 + c
     assert sum(weight.numel() for weight in module.parameters()) == expected
 
@@ -24,12 +26,12 @@ def test_weights_are_as_many_as_the_paper_s_formula_has(channels: int, size: tup
 def test_it_is_the_two_attentions_written_out() -> None:
     """Softmax, products and sums by hand, cell by cell and channel by channel."""
     torch.manual_seed(0)
-    channels, (h, w), asked = 4, (3, 2), 2
-    module = ConditionalAttention(channels, (h, w), asked, dropout=0.5).eval()
-    features, drawn = torch.randn(1, channels, h, w), torch.rand(1, asked, 4 * h, 4 * w) / PEAK
+    channels, (h, w), condition_channels = 4, (3, 2), 2
+    module = ConditionalAttention(channels, (h, w), condition_channels, dropout=0.5).eval()
+    features, rendered = torch.randn(1, channels, h, w), torch.rand(1, condition_channels, 4 * h, 4 * w) / PEAK
     with torch.no_grad():
-        found = module(features, drawn)[0]
-        condition = PEAK * drawn.view(1, asked, h, 4, w, 4).mean(dim=(3, 5))
+        attended_map = module(features, rendered)[0]
+        condition = PEAK * rendered.view(1, condition_channels, h, 4, w, 4).mean(dim=(3, 5))
 
         def attended(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
             rows = []
@@ -38,14 +40,16 @@ def test_it_is_the_two_attentions_written_out() -> None:
                 rows.append((weights[:, None] * values).sum(dim=0))
             return torch.stack(rows)
 
-        cells = module.map_of_cells(features)[0].reshape(channels, h * w).T
-        asks = module.to_queries(module.condition_of_cells(condition)[0].reshape(asked, h * w).T)
-        over_cells = module.to_cells(attended(asks, module.to_keys(cells), module.to_values(cells))).T
-        planes = module.map_of_channels(features)[0].reshape(channels, h * w)
-        asks = module.condition_of_channels(condition)[0].reshape(channels, h * w)
-        over_channels = module.to_channels(attended(asks, planes, planes))
-    expected = features[0] + (over_cells + over_channels).reshape(channels, h, w)
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        cells = module.spatial_conv(features)[0].reshape(channels, h * w).T
+        queries_of_cells = module.to_queries(
+            module.spatial_condition_conv(condition)[0].reshape(condition_channels, h * w).T
+        )
+        spatial = module.spatial_out(attended(queries_of_cells, module.to_keys(cells), module.to_values(cells))).T
+        planes = module.channel_conv(features)[0].reshape(channels, h * w)
+        queries_of_cells = module.channel_condition_conv(condition)[0].reshape(channels, h * w)
+        channelwise = module.channel_out(attended(queries_of_cells, planes, planes))
+    expected = features[0] + (spatial + channelwise).reshape(channels, h, w)
+    torch.testing.assert_close(attended_map, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_it_stands_on_the_maps_that_go_into_the_stage() -> None:

@@ -39,8 +39,8 @@ def parts_of(fusion: str, case: tuple[str, str | None, str], **settings: Any) ->
     node = {**config["fusion"], **({"before": stage} if "before" in config["fusion"] else {}), **settings}
     late = Instantiator()(node, "fusion")
     known = {"skeleton": SKELETON, "canvas": CANVAS, "backbone": built}
-    asked = {name: value for name, value in known.items() if name in late.func.__init__.__code__.co_varnames}
-    return built.eval(), late(**asked).eval()
+    requested = {name: value for name, value in known.items() if name in late.func.__init__.__code__.co_varnames}
+    return built.eval(), late(**requested).eval()
 
 
 @pytest.fixture(scope="module", params=[(option, case) for option in OPTIONS for case in BACKBONES], ids=str)
@@ -63,9 +63,9 @@ def poses_of(count: int) -> torch.Tensor:
 @torch.no_grad()
 def test_maps_are_those_of_the_backbone_in_shape(fused: tuple[Any, Fusion]) -> None:
     backbone, fusion = fused
-    drawn = fusion.drawn(poses_of(2), CANVAS)
-    assert drawn.shape == (2, fusion.channels, *CANVAS)
-    maps = fusion(backbone, images_of(2), drawn)
+    rendered = fusion.render(poses_of(2), CANVAS)
+    assert rendered.shape == (2, fusion.channels, *CANVAS)
+    maps = fusion(backbone, images_of(2), rendered)
     assert [level.shape for level in maps] == [level.shape for level in backbone(images_of(2))]
 
 
@@ -74,11 +74,11 @@ def test_the_condition_is_heard_and_nobody_elses(fused: tuple[Any, Fusion]) -> N
     backbone, fusion = fused
     images = images_of(1).expand(2, -1, -1, -1)
     poses = poses_of(2)
-    together = fusion(backbone, images, fusion.drawn(poses, CANVAS))
+    together = fusion(backbone, images, fusion.render(poses, CANVAS))
     heard = (together[-1][0] - together[-1][1]).abs().max() / together[-1].abs().max()  # one image, two conditions
     assert heard > 1e-4
     for index in range(2):
-        alone = fusion(backbone, images[:1], fusion.drawn(poses[index : index + 1], CANVAS))
+        alone = fusion(backbone, images[:1], fusion.render(poses[index : index + 1], CANVAS))
         for many, one in zip(together, alone, strict=True):
             torch.testing.assert_close(many[index : index + 1], one, atol=1e-3 * float(one.abs().max()), rtol=1e-3)
 
@@ -87,7 +87,7 @@ def test_the_condition_is_heard_and_nobody_elses(fused: tuple[Any, Fusion]) -> N
 def test_the_backbone_is_left_as_it_was(fused: tuple[Any, Fusion]) -> None:
     backbone, fusion = fused
     before, state = backbone(images_of(1)), {name: value.clone() for name, value in backbone.state_dict().items()}
-    fusion(backbone, images_of(1), fusion.drawn(poses_of(1), CANVAS))
+    fusion(backbone, images_of(1), fusion.render(poses_of(1), CANVAS))
     for one, other in zip(before, backbone(images_of(1)), strict=True):
         torch.testing.assert_close(one, other, atol=0, rtol=0)
     assert list(backbone.state_dict()) == list(state)
@@ -98,7 +98,7 @@ def test_the_backbone_is_left_as_it_was(fused: tuple[Any, Fusion]) -> None:
 def test_gradients_reach_every_weight_of_the_fusion(fused: tuple[Any, Fusion]) -> None:
     backbone, fusion = fused
     fusion.train()
-    fusion(backbone, images_of(2), fusion.drawn(poses_of(2), CANVAS))[-1].square().sum().backward()
+    fusion(backbone, images_of(2), fusion.render(poses_of(2), CANVAS))[-1].square().sum().backward()
     fusion.eval()
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in fusion.parameters())
 
@@ -108,10 +108,10 @@ def test_gradients_reach_every_weight_of_the_fusion(fused: tuple[Any, Fusion]) -
 def test_a_condition_can_be_one_colored_picture(option: str) -> None:
     backbone, fusion = parts_of(option, BACKBONES[0], colored=True)
     assert fusion.channels == 3
-    assert len(fusion(backbone, images_of(2), fusion.drawn(poses_of(2), CANVAS))) == len(backbone.strides)
+    assert len(fusion(backbone, images_of(2), fusion.render(poses_of(2), CANVAS))) == len(backbone.strides)
 
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_a_bump_without_width_is_refused(option: str) -> None:
-    with pytest.raises(ValueError, match="sigma above 0"):
+    with pytest.raises(ValueError, match="sigma"):
         parts_of(option, BACKBONES[0], sigma=0.0)

@@ -1,6 +1,7 @@
-"""Animals followed through rendered frames, by a network that is told where they are or learns nothing at all."""
+"""Tracking by conditioning through rendered frames, with stand-ins for a perfect network."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,146 +25,144 @@ FRAMES = 12
 VIDEO = frames_of(FRAMES, animals=3, height=128, width=160, animal_length=0.3, seconds_between_frames=0.04, seed=2)
 
 
-class Seen(PoseDetector):
-    """A bottom-up model that sees some of the labelled animals in some frames."""
+class PartialDetector(PoseDetector):
+    """A bottom-up model that detects some of the labelled animals in some frames."""
 
     origin = "labels"
 
-    def __init__(self, like: PoseDetector, sees: Callable[[int], Sequence[int]]) -> None:
-        super().__init__(like.rule)
-        self.sees, self.looked = sees, 0
+    def __init__(self, like: PoseDetector, detects: Callable[[int], Sequence[int]]) -> None:
+        super().__init__(like.box_rule)
+        self.detects, self.calls = detects, 0
 
-    def find(self, batch: PoseBatch) -> list[PoseInstances]:
+    def detect_poses(self, batch: PoseBatch) -> list[PoseInstances]:
         frame = [each.key for each in VIDEO.frames].index(batch.keys[0])
-        self.looked += 1
-        chosen = batch.keypoints_in_crop[0][list(self.sees(frame))]
+        self.calls += 1
+        chosen = batch.keypoints_in_crop[0][list(self.detects(frame))]
         return [poses(chosen, [0.9] * len(chosen))]
 
 
-def exact(
+def perfect(
     pipeline: ConditionalTopDown, hidden: Callable[[int], Sequence[int]] = lambda frame: ()
 ) -> Callable[..., Any]:
     """A stand-in for a perfect network: the pose of the labelled animal that the condition is nearest to."""
     predict = pipeline.predict_with_conditions
 
-    def told(batch: PoseBatch, found: Sequence[PoseInstances]) -> Any:
+    def predict_nearest(batch: PoseBatch, given: Sequence[PoseInstances]) -> Any:
         frame = [each.key for each in VIDEO.frames].index(batch.keys[0])
         gt = batch.keypoints_in_crop[0].clone()
-        there = torch.ones(len(gt))
-        there[list(hidden(frame))] = 0.02
+        scores = torch.ones(len(gt))
+        scores[list(hidden(frame))] = 0.02
 
-        def answer(crops: Any) -> list[PoseInstances]:
-            conditions = torch.stack([each.keypoints_in_crop for each in found])[0][pipeline_kept(crops)]
-            apart = (conditions[:, None] - gt).norm(dim=-1).nanmean(dim=-1)  # (M, N)
-            meant = apart.argmin(dim=1)
-            moved = [_moved(gt[each], crops.frame_to_crop[place]) for place, each in enumerate(meant.tolist())]
+        def decode_crops(crops: Any) -> list[PoseInstances]:
+            indices, _ = pipeline._usable(given[0], batch)
+            apart = (given[0].keypoints_in_crop[indices][:, None] - gt).norm(dim=-1).nanmean(dim=-1)  # (M, N)
+            nearest = apart.argmin(dim=1).tolist()
+            moved = [_moved(gt[animal], crops.frame_to_crop[place]) for place, animal in enumerate(nearest)]
             return [
-                PoseInstances.from_keypoints(points[None], torch.full((1, points.shape[0]), float(there[each])))
-                for points, each in zip(moved, meant.tolist(), strict=True)
+                PoseInstances.from_keypoints(points[None], torch.full((1, points.shape[0]), float(scores[animal])))
+                for points, animal in zip(moved, nearest, strict=True)
             ]
 
-        def pipeline_kept(crops: Any) -> Tensor:
-            return pipeline._asked(found[0], batch)[0]
+        pipeline._decode_crops = decode_crops  # type: ignore[method-assign]
+        return predict(batch, given)
 
-        pipeline._found_in = answer  # type: ignore[method-assign]
-        return predict(batch, found)
-
-    return told
+    return predict_nearest
 
 
 def _moved(points: Tensor, matrix: Tensor) -> Tensor:
     return (points.double() @ matrix[:, :2].T + matrix[:, 2]).float()
 
 
-def followed_of(
-    follower: CtdTracker, pipeline: ConditionalTopDown, frames: Sequence[int] = range(FRAMES)
+def track(
+    tracker: CtdTracker, pipeline: ConditionalTopDown, frames: Sequence[int] = range(FRAMES)
 ) -> list[TrackedFrame]:
     batches = [collate([fit_to_canvas(VIDEO[frame], pipeline.frame_input)]) for frame in frames]
     with torch.inference_mode():
-        return [follower.step(batch) for batch in batches]
+        return [tracker.step(batch) for batch in batches]
 
 
-def who(followed: TrackedFrame, frame: int) -> dict[int, int]:
+def animals_of(tracked: TrackedFrame, frame: int) -> dict[int, int]:
     """The labelled animal that each track lies on."""
     gt = VIDEO.frames[frame].keypoints_in_image
-    apart = np.linalg.norm(followed.prediction.keypoints_in_image[:, None] - gt, axis=-1)  # (M, N, K)
+    apart = np.linalg.norm(tracked.prediction.keypoints_in_image[:, None] - gt, axis=-1)  # (M, N, K)
     mean = np.nanmean(apart, axis=-1)
     assert (mean.min(axis=1) < 1).all()
-    return dict(zip(followed.tracks.tolist(), mean.argmin(axis=1).tolist(), strict=True))
+    return dict(zip(tracked.track_ids.tolist(), mean.argmin(axis=1).tolist(), strict=True))
 
 
 def prepared(
-    sees: Callable[[int], Sequence[int]], hidden: Callable[[int], Sequence[int]] = lambda frame: (), **settings: Any
+    detects: Callable[[int], Sequence[int]], hidden: Callable[[int], Sequence[int]] = lambda frame: (), **settings: Any
 ) -> tuple[CtdTracker, ConditionalTopDown]:
     pipeline = conditional_of(VIDEO, pipeline={"nms_oks": 0.9}).eval()
-    pipeline.detector = Seen(pipeline.detector, sees)
-    pipeline.predict_with_conditions = exact(pipeline, hidden)  # type: ignore[method-assign]
+    pipeline.detector = PartialDetector(pipeline.detector, detects)
+    pipeline.predict_with_conditions = perfect(pipeline, hidden)  # type: ignore[method-assign]
     return CtdTracker(pipeline, **settings), pipeline
 
 
 def test_the_video_holds_moving_animals() -> None:
-    """The law below would be empty for animals that stand still, or are never near each other."""
+    """The tests below would show nothing for animals that stand still."""
     first, last = VIDEO.frames[0].keypoints_in_image, VIDEO.frames[-1].keypoints_in_image
     assert len(first) == len(last) == 3
     assert np.nanmean(np.linalg.norm(last - first, axis=-1)) > 3
 
 
-def test_each_animal_keeps_its_track_though_it_was_seen_only_once() -> None:
-    follower, pipeline = prepared(lambda frame: [0, 1, 2] if frame == 0 else [])
-    named = [who(each, frame) for frame, each in enumerate(followed_of(follower, pipeline))]
+def test_each_animal_keeps_its_track_though_it_was_detected_only_once() -> None:
+    tracker, pipeline = prepared(lambda frame: [0, 1, 2] if frame == 0 else [])
+    named = [animals_of(each, frame) for frame, each in enumerate(track(tracker, pipeline))]
     assert sorted(named[0].values()) == [0, 1, 2]
     assert all(each == named[0] for each in named)
 
 
 def test_a_new_animal_gets_a_track_of_its_own_and_a_known_one_no_second() -> None:
-    follower, pipeline = prepared(lambda frame: [0, 1, 2] if frame >= 4 else [0, 1])
-    followed = followed_of(follower, pipeline)
-    assert [len(each.tracks) for each in followed] == [2] * 4 + [3] * (FRAMES - 4)
-    assert set(np.concatenate([each.tracks for each in followed]).tolist()) == {0, 1, 2}
-    assert who(followed[4], 4)[2] == 2
+    tracker, pipeline = prepared(lambda frame: [0, 1, 2] if frame >= 4 else [0, 1])
+    tracked = track(tracker, pipeline)
+    assert [len(each.track_ids) for each in tracked] == [2] * 4 + [3] * (FRAMES - 4)
+    assert set(np.concatenate([each.track_ids for each in tracked]).tolist()) == {0, 1, 2}
+    assert animals_of(tracked[4], 4)[2] == 2
 
 
 @pytest.mark.parametrize(("away", "comes_back_as"), [(3, 2), (5, 3)])
 def test_a_track_outlives_a_short_absence_and_ends_in_a_long_one(away: int, comes_back_as: int) -> None:
     gone = range(3, 3 + away)
-    follower, pipeline = prepared(
+    tracker, pipeline = prepared(
         lambda frame: [] if frame in gone or frame == 1 else [0, 1, 2],
         lambda frame: [2] if frame in gone else [],
-        lost_after=3,
+        max_lost=3,
     )
-    followed = followed_of(follower, pipeline)
-    assert [len(each.tracks) for each in followed] == [2 if frame in gone else 3 for frame in range(FRAMES)]
-    before, after = who(followed[2], 2), who(followed[-1], FRAMES - 1)
-    (track,) = [track for track, animal in after.items() if animal == 2]
-    (known,) = [track for track, animal in before.items() if animal == 2]
-    assert track == (known if comes_back_as == 2 else 3)
-    assert {track: animal for track, animal in after.items() if animal != 2} == {
-        track: animal for track, animal in before.items() if animal != 2
+    tracked = track(tracker, pipeline)
+    assert [len(each.track_ids) for each in tracked] == [2 if frame in gone else 3 for frame in range(FRAMES)]
+    before, after = animals_of(tracked[2], 2), animals_of(tracked[-1], FRAMES - 1)
+    (track_id,) = [each for each, animal in after.items() if animal == 2]
+    (earlier_id,) = [each for each, animal in before.items() if animal == 2]
+    assert track_id == (earlier_id if comes_back_as == 2 else 3)
+    assert {each: animal for each, animal in after.items() if animal != 2} == {
+        each: animal for each, animal in before.items() if animal != 2
     }
 
 
-def test_the_detector_looks_as_often_as_asked_and_wherever_nobody_is_known() -> None:
-    follower, pipeline = prepared(lambda frame: [] if frame < 3 else [0, 1, 2], search_every=6)
-    followed = followed_of(follower, pipeline)
-    assert [len(each.tracks) for each in followed] == [0] * 3 + [3] * (FRAMES - 3)
-    assert pipeline.detector.looked == 4 + 1  # frames 0 to 3, then 6
+def test_the_detector_runs_every_nth_frame_and_whenever_there_are_no_tracks() -> None:
+    tracker, pipeline = prepared(lambda frame: [] if frame < 3 else [0, 1, 2], detect_every=6)
+    tracked = track(tracker, pipeline)
+    assert [len(each.track_ids) for each in tracked] == [0] * 3 + [3] * (FRAMES - 3)
+    assert pipeline.detector.calls == 4 + 1  # frames 0 to 3, then 6
 
 
 def test_two_tracks_on_one_animal_become_one() -> None:
-    """What lost its animal to another's does not go on beside it."""
-    follower, pipeline = prepared(lambda frame: [0, 1] if frame == 0 else [], lost_after=2)
-    (first,) = followed_of(follower, pipeline, [0])
-    follower.tracks = [
-        type(each)(each.number, VIDEO.frames[0].keypoints_in_image[0] + 0.1 * each.number) for each in follower.tracks
+    """A track whose animal another track has taken ends."""
+    tracker, pipeline = prepared(lambda frame: [0, 1] if frame == 0 else [], max_lost=2)
+    (first,) = track(tracker, pipeline, [0])
+    tracker.tracks = [
+        replace(each, keypoints_in_image=VIDEO.frames[0].keypoints_in_image[0] + 0.1 * each.track_id)
+        for each in tracker.tracks
     ]
-    rest = followed_of(follower, pipeline, range(1, 6))
-    assert len(first.tracks) == 2
-    assert [len(each.tracks) for each in rest] == [1] * 5
-    assert len(follower.tracks) == 1
+    rest = track(tracker, pipeline, range(1, 6))
+    assert len(first.track_ids) == 2
+    assert [len(each.track_ids) for each in rest] == [1] * 5
+    assert len(tracker.tracks) == 1
 
 
-def test_what_a_network_sees_is_followed_without_any_label(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through crops and maps: a network that finds the brightest pixel of its crop follows a moving light."""
+def test_tracking_needs_no_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through crops and maps: a network that predicts the brightest pixel of its crop tracks a moving light."""
     data = frames_of(1, animals=1, height=96, width=128)
     pipeline = conditional_of(data, pipeline={"margin": 1.0, "threshold": 0.0}).eval()
 
@@ -177,27 +176,27 @@ def test_what_a_network_sees_is_followed_without_any_label(monkeypatch: pytest.M
         return PoseMaps(HeatmapMaps(draw_gaussians(everywhere, 1.0, size), None), ())
 
     monkeypatch.setattr(pipeline, "forward", brightest)
-    track = [(40 + 3 * step, 50 + step) for step in range(8)]
-    follower = CtdTracker(pipeline)
+    path = [(40 + 3 * step, 50 + step) for step in range(8)]
+    tracker = CtdTracker(pipeline)
     found = []
-    for number, (x, y) in enumerate(track):
+    for number, (x, y) in enumerate(path):
         image = np.zeros((96, 128, 3), np.uint8)
         image[y - 1 : y + 2, x - 1 : x + 2] = 255
         sample = data[0]
         batch = collate([fit_to_canvas(type(sample)(sample.labels, image), pipeline.frame_input)])
         seen = poses(torch.tensor([[[x, y]]]).float().expand(1, len(data.skeleton), 2), [1.0])
-        pipeline.detector = Seen(pipeline.detector, lambda frame: [])
-        pipeline.detector.find = lambda batch, seen=seen, number=number: [
+        pipeline.detector = PartialDetector(pipeline.detector, lambda frame: [])
+        pipeline.detector.detect_poses = lambda batch, seen=seen, number=number: [
             seen if number == 0 else poses(seen.keypoints_in_crop[:0], [])
         ]
         with torch.inference_mode():
-            found.append(follower.step(batch))
-    assert all(each.tracks.tolist() == [0] for each in found)
+            found.append(tracker.step(batch))
+    assert all(each.track_ids.tolist() == [0] for each in found)
     places = np.stack([each.prediction.keypoints_in_image[0, 0] for each in found])
-    assert np.abs(places - np.array(track)).max() < 1.5
+    assert np.abs(places - np.array(path)).max() < 1.5
 
 
-@pytest.mark.parametrize("wrong", [{"lost_after": -1}, {"search_every": 0}, {"same": 0.0}])
-def test_numbers_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="expected lost_after of 0 or more"):
+@pytest.mark.parametrize("wrong", [{"max_lost": -1}, {"detect_every": 0}, {"match_oks": 0.0}])
+def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
         prepared(lambda frame: [], **wrong)

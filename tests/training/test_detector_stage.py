@@ -126,14 +126,14 @@ def test_true_boxes_need_no_detector_and_do_not_predict(here: Path) -> None:
     assert figures["box_ap"] == pytest.approx(1)
     assert not any(name.startswith("true_boxes/") for name in figures)
     predictor = dlcpose.load(run / "checkpoints" / "best.ckpt", device="cpu")
-    with pytest.raises(ConfigError, match="it looks where animals are labelled"):
+    with pytest.raises(ConfigError, match="detector=ground_truth"):
         predictor.predict([np.zeros((64, 64, 3), np.uint8)])
 
 
 def test_a_detector_is_trained_alone(here: Path) -> None:
     answer = shell("train.py", "model=detection", "detector=centernet", "dataset.animals=2", *SMALL, *TINY_DETECTOR)
     assert answer.code == 0, answer.err
-    run = only_run("detection_centres")
+    run = only_run("detection")
     assert ": box AP " in answer.last_line
     assert set(weights_in(run))
     assert all(name.startswith("detector.") for name in weights_in(run))
@@ -145,13 +145,13 @@ def test_a_detector_is_trained_alone(here: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["model=top_down_resnet_18", "detector=none"], "detector: TopDown needs one. Choose detector=centernet"),
-        (["model=resnet_18", "detector=centernet"], "detector: BottomUp looks at whole images"),
-        (["model=detection", "detector=ground_truth"], "detector: GroundTruth has nothing to learn"),
+        (["model=top_down_resnet_18", "detector=none"], "detector: TopDown"),
+        (["model=resnet_18", "detector=centernet"], "detector: BottomUp"),
+        (["model=detection", "detector=ground_truth"], "detector: GroundTruthDetector"),
         (["model=top_down_resnet_18", "detector.checkpoint=gone.ckpt"], "detector.checkpoint: no such file: gone.ckpt"),
-        (["model=top_down_resnet_18", "head=dekr"], "head: DekrHead looks for several animals, TopDown shows it one"),
-        (["model=top_down_resnet_18", "pipeline.heigth=64"], "Nearest: pipeline.height"),
-        (["model=top_down_resnet_18", "input.height=100"], "expected multiples of 32"),
+        (["model=top_down_resnet_18", "head=dekr"], "head: DekrHead"),
+        (["model=top_down_resnet_18", "pipeline.margn=0.1"], "Nearest: pipeline.margin"),
+        (["model=top_down_resnet_18", "input.height=100"], "multiple of 32"),
         (["model=top_down_resnet_18", "detector.training.lr=0.0"], "lr above 0"),
         (["model=detection", "best.monitor=val/oks_ap"], "no epoch gives 'val/oks_ap'. Nearest: val/box_ap"),
     ],
