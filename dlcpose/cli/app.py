@@ -9,12 +9,20 @@ import typer
 
 from dlcpose.cli.attention import attention_command
 from dlcpose.cli.compare import compare_command
+from dlcpose.cli.draw import draw_command
+from dlcpose.cli.ensemble import ensemble_command
+from dlcpose.cli.filter import filter_command
 from dlcpose.cli.follow import follow_command
 from dlcpose.cli.hydra_main import explained, fail, wants_traceback
 from dlcpose.cli.inspect_data import inspect_command
 from dlcpose.cli.models import models_command
+from dlcpose.cli.predict import predict_command
+from dlcpose.cli.predict_camera import predict_camera_command
 from dlcpose.cli.preview import preview_command
+from dlcpose.cli.propose import propose_command
 from dlcpose.cli.render import render_command
+from dlcpose.cli.track import track_command
+from dlcpose.cli.write_tables import tables_command
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -41,7 +49,15 @@ app.command("attention")(attention_command)
 app.command("follow")(follow_command)
 app.command("compare")(compare_command)
 app.command("inspect")(inspect_command)
+app.command("predict")(predict_command)
+app.command("predict-camera")(predict_camera_command)
 app.command("render")(render_command)
+app.command("filter")(filter_command)
+app.command("ensemble")(ensemble_command)
+app.command("draw")(draw_command)
+app.command("propose")(propose_command)
+app.command("tables")(tables_command)
+app.command("track")(track_command)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
@@ -90,6 +90,16 @@ class PoseModule(LightningModule):
     def predict_batch(self, batch: PoseBatch) -> list[PosePrediction]:
         """The animals in each image of a batch of uint8 images, in the source image's pixels."""
 
+    def compute_maps(self, batch: PoseBatch) -> Any:
+        """The first half of `predict_batch`, up to the networks' maps: while the second half works on these, the device can
+        begin with the next batch."""
+        return self.predict_batch(batch)
+
+    def decode_maps(self, batch: PoseBatch, maps: Any) -> list[PosePrediction]:
+        """The second half of `predict_batch`: the animals that the maps of `compute_maps` show."""
+        predictions: list[PosePrediction] = maps
+        return predictions
+
     def oracles(self) -> dict[str, Callable[[PoseBatch], list[PosePrediction]]]:
         """Other ways to predict a labelled batch, by name, that are told more: what they gain, a part loses."""
         return {}
@@ -99,9 +109,14 @@ class PoseModule(LightningModule):
     ) -> list[PosePrediction]:
         """Decoded poses, and the boxes (M, 4) they were found in, moved from the crop to the source image, as numpy."""
         boxes = boxes_in_crop or [instances.scores.new_full((len(instances), 4), torch.nan) for instances in found]
+        # All of a batch in one go: from a GPU each copy of its own waits for everything before it.
+        of_found = [getattr(each, name) for each in found for name in _FIELDS]
+        copied = iter(_on_cpu([*of_found, *boxes, *batch.crop_to_image]))
+        instances = [PoseInstances(**{name: next(copied) for name in _FIELDS}) for _ in found]
+        boxes = [next(copied) for _ in found]
         return [
-            _prediction(key, instances, box, crop_to_image)
-            for key, instances, box, crop_to_image in zip(batch.keys, found, boxes, batch.crop_to_image, strict=True)
+            _prediction(key, each, box, crop_to_image)
+            for key, each, box, crop_to_image in zip(batch.keys, instances, boxes, copied, strict=True)
         ]
 
     def log_losses(self, losses: Mapping[str, Tensor], split: str, count: int) -> Tensor:
@@ -257,8 +272,13 @@ class PoseEstimator(PoseModule):
 
     def predict_batch(self, batch: PoseBatch) -> list[PosePrediction]:
         """The animals in each image of a batch of uint8 images, in the source image's pixels."""
-        batch = self.normalised(batch)
-        return self.predictions_in_image(batch, self.decode(self(batch.images)))
+        return self.decode_maps(batch, self.compute_maps(batch))
+
+    def compute_maps(self, batch: PoseBatch) -> Any:
+        return self(self.normalised(batch).images)
+
+    def decode_maps(self, batch: PoseBatch, maps: Any) -> list[PosePrediction]:
+        return self.predictions_in_image(batch, self.decode(maps))
 
     def _step(self, batch: PoseBatch, split: str) -> tuple[Tensor, PoseMaps]:
         maps = self(batch.images)
@@ -274,6 +294,22 @@ class PoseEstimator(PoseModule):
         batch = self.normalised(batch)
         _, maps = self._step(batch, "val")
         self.validated += self.predictions_in_image(batch, self.decode(maps))
+
+
+_FIELDS = tuple(field.name for field in fields(PoseInstances))
+
+
+def _on_cpu(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors as they are, on the CPU: those of one kind are copied there together."""
+    if all(tensor.device.type == "cpu" for tensor in tensors):
+        return list(tensors)
+    copied: dict[int, Tensor] = {}
+    for dtype in {tensor.dtype for tensor in tensors}:
+        places = [place for place, tensor in enumerate(tensors) if tensor.dtype == dtype]
+        flat = torch.cat([tensors[place].detach().flatten() for place in places]).cpu()
+        parts = torch.split(flat, [tensors[place].numel() for place in places])
+        copied |= {place: part.view(tensors[place].shape) for place, part in zip(places, parts, strict=True)}
+    return [copied[place] for place in range(len(tensors))]
 
 
 def _prediction(key: str, instances: PoseInstances, boxes_in_crop: Tensor, crop_to_image: Tensor) -> PosePrediction:

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from dlcpose.codecs.boxes import clip_boxes, jitter_boxes, transform_points
 from dlcpose.codecs.pose_conditions import rng_for_frame
 from dlcpose.conditions.base import ConditionSource, PoseConditions
-from dlcpose.detectors.base import Detector
+from dlcpose.detectors.base import Boxes, Detector
 from dlcpose.detectors.pose_boxes import PoseDetector
 from dlcpose.fusions.base import Fusion
 from dlcpose.heads.base import Head
@@ -135,6 +135,14 @@ class ConditionalTopDown(TopDown):
     def predict_batch(self, batch: PoseBatch) -> list[PosePrediction]:
         """The animals in each image, the surest first, asked for by the detector's poses."""
         return self.predict_conditioned(batch, self.find_conditions(batch))[0]
+
+    def compute_maps(self, batch: PoseBatch, boxes: Sequence[Boxes] | None = None) -> Any:
+        """The predictions themselves: the model behind the conditions has to decode its own maps in between."""
+        return self.predict_batch(batch)
+
+    def decode_maps(self, batch: PoseBatch, maps: Any) -> list[PosePrediction]:
+        predictions: list[PosePrediction] = maps
+        return predictions
 
     def find_conditions(self, batch: PoseBatch) -> list[PoseInstances]:
         """The detector's poses in each frame, in its pixels."""

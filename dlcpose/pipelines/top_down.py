@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from dlcpose.codecs.pose_nms import pose_nms, pose_similarity
 from dlcpose.detectors.base import Boxes, Detector
 from dlcpose.heads.base import Head
 from dlcpose.metrics.base import Metric
-from dlcpose.pipelines.base import PoseEstimator
+from dlcpose.pipelines.base import PoseEstimator, PoseMaps
 from dlcpose.side_heads.base import SideHead
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
@@ -45,6 +45,14 @@ class AnimalCrops:
             replace(self, **{field.name: _rows(getattr(self, field.name), part) for field in fields(self)})
             for part in parts
         ]
+
+
+class CropMaps(NamedTuple):
+    """What the networks of a top-down model make of a batch."""
+
+    boxes: tuple[Boxes, ...]  # of each frame
+    crops: AnimalCrops
+    maps: tuple[PoseMaps, ...]  # of AT_ONCE crops each
 
 
 class TopDown(PoseEstimator):
@@ -144,13 +152,24 @@ class TopDown(PoseEstimator):
 
     def predict_batch(self, batch: PoseBatch) -> list[PosePrediction]:
         """The animals in each image, the surest first, with the detector's boxes."""
-        boxes = [
-            Boxes(found[scores >= self.threshold], scores[scores >= self.threshold])
-            for found, scores in self.detector.detect(batch)
-        ]
+        return self.decode_maps(batch, self.compute_maps(batch))
+
+    def compute_maps(self, batch: PoseBatch, boxes: Sequence[Boxes] | None = None) -> Any:
+        """The maps of all animals' crops; boxes: those of each frame, where the detector is not to be asked."""
+        if boxes is None:
+            boxes = [
+                Boxes(found[scores >= self.threshold], scores[scores >= self.threshold])
+                for found, scores in self.detector.detect(batch)
+            ]
         crops = self.crops(batch, [each.boxes_in_frame for each in boxes])
+        maps = [self(self.shown(some).images) for some in crops.split(AT_ONCE)] if len(crops) else []
+        return CropMaps(tuple(boxes), crops, tuple(maps))
+
+    def decode_maps(self, batch: PoseBatch, maps: Any) -> list[PosePrediction]:
+        boxes, crops, _ = maps
         scores = torch.cat([each.scores for each in boxes])
-        animals = self._in_frame(self._found_in(crops), crops, scores, len(batch))
+        found = [each for some in maps.maps for each in self.decode(some)]
+        animals = self._in_frame(found, crops, scores, len(batch))
         chosen = [self._distinct(each) for each in animals]
         return self.predictions_in_image(
             batch,

@@ -51,6 +51,11 @@ TEXTS: dict[str, tuple[str, int, str, str]] = {  # title, digits, unit, note
         "",
         "of found animals whose individual is known, those named rightly",
     ),
+    "hota": ("HOTA", 3, "", "of tracks: detection and association, over OKS 0.05 to 0.95"),
+    "idf1": ("IDF1", 3, "", "of tracks: share of animals, labelled and found, with one lasting name"),
+    "mota": ("MOTA", 3, "", "of tracks: 1 − (missed + invented + switches) / labelled"),
+    "switches": ("Identity switches", 0, "", "of tracks: an animal goes on under another name"),
+    "clip_frames": ("Length of a clip", 0, "frames", "of those that figures of tracks are taken over; the mean"),
     "images_per_s": ("Speed", 1, "images/s", "of this evaluation, model and decoding"),
     "peak_memory_mb": ("Peak memory", 0, "MB", "of this evaluation"),
     "box_ap": ("Box AP", 3, "", "average precision of boxes over IoU 0.50 to 0.95, by pycocotools"),
@@ -67,7 +72,15 @@ def in_words(figures: Mapping[str, float]) -> list[FigureText]:
         group, _, rest = name.rpartition("/")
         return group, order.get(rest.partition("@")[0], len(order))
 
-    return [figure_text(name, figures[name]) for name in sorted(figures, key=rank)]
+    texts = [figure_text(name, figures[name]) for name in sorted(figures, key=rank)]
+    length = figures.get("clip_frames", math.nan)
+    # A figure of tracks says nothing without the clips' length: the longer they are, the more there is to be mixed up.
+    return [
+        text._replace(note=f"{text.note}; clips of {length:.0f} frames")
+        if text.note.startswith("of tracks") and not math.isnan(length)
+        else text
+        for text in texts
+    ]
 
 
 def figure_text(name: str, value: float) -> FigureText:

@@ -9,14 +9,19 @@ from pathlib import Path
 from dlcpose.structures.errors import DataError
 
 
+def check_new_folder(folder: Path) -> None:
+    """Raises DataError when `folder` is there already and is not empty."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise DataError(f"{folder}: expected a new or empty folder to write into. Name another or empty it first.")
+
+
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """A folder beside `folder` to write into; it takes that name once the block ends, and is removed if it fails.
 
     Raises DataError when `folder` is there already and is not empty.
     """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise DataError(f"{folder}: expected a new or empty folder to write into. Name another or empty it first.")
+    check_new_folder(folder)
     folder = folder.absolute()
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)

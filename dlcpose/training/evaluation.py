@@ -101,11 +101,15 @@ def evaluate_frames(
     """Predict frames, compute their figures and write the evaluation folder."""
     from dlcpose.metrics.base import figures_of
     from dlcpose.reports.evaluation import write_evaluation
+    from dlcpose.tracking.evaluation import TrackingFigures
 
     samples = functools.partial(map, data.__getitem__, indices)
     predictions = [each for batch in predictor.stream_labelled(samples(), batch_size) for each in batch]
     labels = [data.frames[index] for index in indices]
     figures = figures_of(metrics, predictions, labels, data.skeleton)
+    if "hota" not in figures:
+        of_tracks = TrackingFigures()(predictions, labels, data.skeleton)
+        figures |= {name: value for name, value in of_tracks.items() if not math.isnan(value)}
     figures["images_per_s"] = predictor.images / predictor.seconds
     figures["peak_memory_mb"] = peak_memory_mb(predictor)
     for name, oracle in predictor.pipeline.oracles().items():

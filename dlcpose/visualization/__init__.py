@@ -1,1 +1,1 @@
-"""Pictures, plots and videos of poses."""
+"""Pictures and videos to look at."""
