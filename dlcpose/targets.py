@@ -74,7 +74,7 @@ OPTIMIZERS = _of(
 PLACES: dict[str, Place] = {
     # ---- what a model is made of
     "pipeline": Place("dlcpose.pipelines", base="dlcpose.pipelines.base.PoseModule"),
-    "backbone": Place("dlcpose.backbones", base="dlcpose.backbones.timm_backbone.NetworkBackbone"),
+    "backbone": Place("dlcpose.backbones", base="dlcpose.backbones.base.Backbone"),
     "neck": Place("dlcpose.necks", base="torch.nn.Module"),
     "head": Place("dlcpose.heads", base="dlcpose.heads.base.Head", inner={"heatmap_loss": "loss", "edges": "edges"}),
     "edges": Place("dlcpose.heads.paf_graph"),
@@ -82,7 +82,7 @@ PLACES: dict[str, Place] = {
     "loss": Place("dlcpose.losses"),
     "detector": Place(
         "dlcpose.detectors",
-        names=("dlcpose.detectors.pose_boxes.conditions",),
+        names=("dlcpose.detectors.pose_boxes.pose_detector",),
         base="dlcpose.detectors.base.Detector",
         inner={
             **{"backbone": "backbone", "neck": "neck", "heatmap_loss": "loss"},

@@ -13,7 +13,7 @@ import sleap_io
 from click.testing import Result
 from typer.testing import CliRunner
 
-from dlcpose.cli.app import app
+from dlcpose.cli.app import build_app
 from dlcpose.datasets.video import video_info
 from dlcpose.exporters.pose_file import Provenance, read_pose_tracks, read_provenance, write_pose_tracks
 from dlcpose.postprocessing.ensemble import combine_members
@@ -44,7 +44,7 @@ def poses_of(video: Path, **options: Any) -> PoseTracks:
 
 
 def run(*arguments: object) -> Result:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    result = CliRunner().invoke(build_app(), [str(argument) for argument in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result
 

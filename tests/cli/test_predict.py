@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import dlcpose
-from dlcpose.cli.app import app
+from dlcpose.cli.app import build_app
 from dlcpose.cli.prediction_inputs import find_inputs
 from dlcpose.detectors.pose_files import read_poses
 from dlcpose.exporters.pose_file import read_pose_tracks, read_provenance
@@ -215,4 +215,4 @@ def test_a_stream_is_predicted_frame_by_frame(
 
 
 def test_the_commands_are_listed() -> None:
-    assert {"predict", "predict-camera"} <= {command.name for command in app.registered_commands}
+    assert {"predict", "predict-camera"} <= {command.name for command in build_app().registered_commands}
