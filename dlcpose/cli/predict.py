@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -82,6 +83,7 @@ def predict_videos(
         check_writable(folder)
     outcomes, failures = [], []
     for video, result in videos.items():
+        began = time.perf_counter()
         try:
             outcome = _predict_video(predictor, video, result, settings, overwrite)
         except DlcposeError as error:
@@ -91,7 +93,7 @@ def predict_videos(
             typer.echo(f"dlcpose: {error}", err=True)
             continue
         outcomes.append(outcome)
-        _say(outcome)
+        _say(outcome, time.perf_counter() - began)
     if failures:
         raise DataError(f"{len(failures)} of {len(videos)} videos failed, which stand above. The others are done.")
     return outcomes
@@ -119,16 +121,17 @@ def _predict_video(
         return write_video_poses(predictor.model, video, result, settings, overwrite=overwrite, progress=shown)
 
 
-def _say(outcome: Outcome) -> None:
+def _say(outcome: Outcome, elapsed: float) -> None:
     """What became of a video, with a table of the seconds by stage."""
     if outcome.was_there:
         typer.echo(f"{outcome.path}: there already, of the same video, checkpoint and settings")
         return
     if outcome.problem:
         typer.echo(f"dlcpose: warning: {outcome.problem}", err=True)
-    typer.echo(f"{outcome.path}: {outcome.frames} frames")
-    stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in outcome.seconds.items())
-    typer.echo(f"  seconds, of stages that overlap: {stages}")
+    typer.echo(f"{outcome.path}: {outcome.frames} frames in {elapsed:.1f} s")
+    typer.echo("  stages overlap    seconds  ms a frame")
+    for stage, seconds in outcome.seconds.items():
+        typer.echo(f"  {stage:<14} {seconds:10.1f} {1000 * seconds / max(1, outcome.frames):11.2f}")
 
 
 def parse_crop(text: str | Sequence[int] | None) -> tuple[int, int, int, int] | None:

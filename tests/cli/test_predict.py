@@ -54,7 +54,8 @@ def test_each_video_gets_a_file_beside_it(predict, here: Path, checkpoint: Path)
     answer = predict("a.mp4", "more", "--batch-size", "4", "--precision", "32")
     assert answer.code == 0, answer.err
     assert "a.poses.h5: 10 frames" in answer.out
-    assert re.search(r"decode \d+\.\d, prepare \d+\.\d, forward", answer.out)
+    for stage in ("decode", "prepare", "forward", "postprocess", "track", "write"):
+        assert re.search(rf"^  {stage} +\d+\.\d +\d+\.\d\d$", answer.out, re.MULTILINE)
     predictor = dlcpose.load(checkpoint, device="cpu")
     for name in ("a.mp4", "more/b.avi"):
         tracks = read_pose_tracks((here / name).with_suffix(".poses.h5"))
