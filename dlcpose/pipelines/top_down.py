@@ -66,7 +66,7 @@ class TopDown(PoseEstimator):
     @property
     def summary(self) -> str:
         """What the model predicts, in words, for the plan of a run."""
-        without = ", without the unique keypoints" if self.skeleton.unique else ""  # no crop is sure to show them
+        without = ", without the unique keypoints" if self.skeleton.unique else ""  # a crop may not show them
         return f"{super().summary}, in crops of {self.crop_size[1]}x{self.crop_size[0]}{without}"
 
     @property
@@ -91,8 +91,8 @@ class TopDown(PoseEstimator):
     def predict_batch(self, batch: PoseBatch) -> list[PosePrediction]:
         """The animals in each image by descending score, with the detector's boxes."""
         boxes = [
-            Boxes(found[scores >= self.settings.threshold], scores[scores >= self.settings.threshold])
-            for found, scores in self.detector.detect(batch)
+            Boxes(each[scores >= self.settings.threshold], scores[scores >= self.settings.threshold])
+            for each, scores in self.detector.detect(batch)
         ]
         crops = self.crops(batch, [each.boxes_in_frame for each in boxes])
         scores = torch.cat([each.scores for each in boxes])

@@ -1,4 +1,4 @@
-"""The detector of a top-down model, trained before its poses as `model=detection` would train it."""
+"""The first stage of a top-down model: its detector, trained as `model=detection` trains it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +23,9 @@ def train_detector(
     description: "Description",
     resumed: Path | None = None,
 ) -> None:
-    """Train the detector that a pipeline's poses stand on, and put its weights there; nothing where it has them already.
+    """Train a model's detector where that is one of its stages, and load the weights of its best epoch into the model.
 
-    Its run lies in the folder `detector` of the run's own. What is kept is its best epoch, where checkpoints are.
-    resumed: a checkpoint of the detector's run to go on from.
+    The detector's run lies in the folder `detector` of the run. resumed: a checkpoint of the detector's run to go on from.
     """
     from dataclasses import replace
 

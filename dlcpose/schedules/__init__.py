@@ -1,1 +1,0 @@
-"""Learning rates over the course of a run."""
