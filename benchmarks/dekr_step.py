@@ -22,14 +22,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import deform_conv2d
 
-from dlcpose.build import Instantiator, build_pipeline, build_trunk
+from dlcpose.build import build_pipeline
 from dlcpose.config.compose import compose
+from dlcpose.instantiate import Instantiator
 from dlcpose.layers.adaptive_conv import TAPS, AdaptiveConvBlock
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
-from dlcpose.training.experiment import fastest_precision, quiet_libraries
+from dlcpose.training.libraries import quiet_libraries
+from dlcpose.training.trainer import fastest_precision
 
 ANIMALS = 3  # in each image
 CLOSE = 1e-6  # between what the two find, and between their gradients, as a share of the largest
@@ -71,15 +74,8 @@ def pipeline_of(model: str, keypoints: int, size: int) -> PoseEstimator:
     """A fresh model whose taps have begun to move, as after some training."""
     config, instantiate = compose([f"model={model}"]), Instantiator()
     torch.manual_seed(0)
-    pipeline = build_pipeline(
-        config,
-        instantiate,
-        build_trunk(config, instantiate),
-        skeleton=Skeleton(tuple(f"keypoint_{number}" for number in range(keypoints))),
-        model_input=Input(size, size),
-        max_animals=ANIMALS,
-        to_train=False,
-    )
+    skeleton = Skeleton(tuple(f"keypoint_{number}" for number in range(keypoints)))
+    pipeline = build_pipeline(config, instantiate, DataDescription(skeleton, Input(size, size), ANIMALS))
     for block in pipeline.head.modules():
         if isinstance(block, AdaptiveConvBlock):
             nn.init.normal_(block.affine.weight, std=0.01)
@@ -115,11 +111,11 @@ def batch_of(images: int, keypoints: int, size: int) -> PoseBatch:
 
 
 def lost(pipeline: PoseEstimator, batch: PoseBatch) -> tuple[Tensor, Tensor]:
-    """The loss of a batch, and the predicted offsets."""
-    batch = pipeline.normalised(batch)
+    """The loss of a batch, and the ways that were found."""
+    batch = pipeline.normalized(batch)
     maps = pipeline(batch.images)
     losses = pipeline.losses(maps, pipeline.encode(batch))
-    return torch.stack(list(losses.values())).sum(), maps.animals.offsets
+    return torch.stack(list(losses.values())).sum(), maps.animals.displacements
 
 
 def check_alike(ours: PoseEstimator, theirs: PoseEstimator, batch: PoseBatch) -> None:
@@ -127,10 +123,10 @@ def check_alike(ours: PoseEstimator, theirs: PoseEstimator, batch: PoseBatch) ->
     results = []
     for pipeline in (ours, theirs):
         exact = copy.deepcopy(pipeline).double()
-        loss, offsets = lost(exact, batch)
+        loss, displacements = lost(exact, batch)
         loss.backward()
-        results.append((offsets.detach(), exact.head.offset_layers[0].weight.grad))
-    for what, one, other in zip(("offsets", "gradients"), *results, strict=True):
+        results.append((displacements.detach(), exact.head.way_layers[0].weight.grad))
+    for what, one, other in zip(("ways", "gradients"), *results, strict=True):
         apart = float((one - other).abs().max() / other.abs().max())
         print(f"{what}: apart by {apart:.1e} of the largest")
         assert apart < CLOSE, f"{what} differ"

@@ -74,7 +74,7 @@ class TopDown(PoseEstimator):
     @property
     def summary(self) -> str:
         """What the model predicts, in words, for the plan of a run."""
-        without = ", without the unique keypoints" if self.skeleton.unique else ""  # no crop is sure to show them
+        without = ", without the unique keypoints" if self.skeleton.unique else ""  # a crop may not show them
         return f"{super().summary}, in crops of {self.crop_size[1]}x{self.crop_size[0]}{without}"
 
     @property
@@ -104,8 +104,8 @@ class TopDown(PoseEstimator):
         """The maps of all animals' crops. boxes: those of each frame, in place of the detector's."""
         if boxes is None:
             boxes = [
-                Boxes(detected[scores >= self.settings.threshold], scores[scores >= self.settings.threshold])
-                for detected, scores in self.detector.detect(batch)
+                Boxes(each[scores >= self.settings.threshold], scores[scores >= self.settings.threshold])
+                for each, scores in self.detector.detect(batch)
             ]
         crops = self.crops(batch, [each.boxes_in_frame for each in boxes])
         maps = [self(self.network_input(some).images) for some in crops.split(CROPS_PER_PASS)] if len(crops) else []
