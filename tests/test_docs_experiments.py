@@ -127,7 +127,7 @@ def test_the_printed_command_makes_a_run_again(
     which: str, walked: tuple[Path, dict[str, Answer]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (run,) = walked[0].glob(which)
-    assert in_this_process(["compare", str(run), "--out", str(tmp_path / "compared")]).code == 0
+    assert in_this_process(["compare", str(run), "--output", str(tmp_path / "compared")]).code == 0
     (entry,) = json.loads((tmp_path / "compared" / "comparison.json").read_text())["runs"]
     again = str(entry["again"])
     assert escape(again) in (tmp_path / "compared" / "comparison.html").read_text()

@@ -35,7 +35,7 @@ def attention_command(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     keypoint: Annotated[list[str] | None, typer.Option(help="One to draw, again for more; all if left out.")] = None,
     layer: Annotated[int, typer.Option(help="Of the attention, from 0; -1 is the last.")] = -1,
-    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("attention.png"),
+    output: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("attention.png"),
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; found if left out.")] = None,
 ) -> None:
     """Draw the attention map of each keypoint: warm colors are high weights, the dot is the prediction."""
@@ -62,8 +62,8 @@ def attention_command(
         np.pad(sheet, ((0, 0), (0, max_width - sheet.shape[1]), (0, 0)), constant_values=sheet[0, 0, 0])
         for sheet in sheets
     ]
-    write_png(out, np.concatenate(padded))
-    typer.echo(f"{out}: attention maps of {len(chosen)} keypoints in {len(images)} images")
+    write_png(output, np.concatenate(padded))
+    typer.echo(f"{output}: attention maps of {len(chosen)} keypoints in {len(images)} images")
 
 
 def attention_maps(pipeline: PoseEstimator, key: str, image: Image, layer: int) -> tuple[PoseCrop, Floats, Floats]:

@@ -28,7 +28,7 @@ MIN_TRIALS = 10  # of a study, below which importances mean nothing
 @command("compare")
 def compare_command(
     runs: Annotated[list[Path], typer.Argument(help="run folders, or folders that hold them, such as a sweep's")],
-    out: Annotated[
+    output: Annotated[
         Path | None, typer.Option(help="the folder to write; `comparison`, in the sweep's where there is one")
     ] = None,
     by: Annotated[str | None, typer.Option(help="the figure to rank by; what the runs optimized unless given")] = None,
@@ -44,7 +44,7 @@ def compare_command(
     comparison = comparison_of(runs, by=by)
     title = f"{runs[0].resolve().name}" if len(runs) == 1 else f"{len(comparison.runs)} runs"
     is_of_one_folder = len(runs) == 1 and comparison.runs[0].folder != runs[0]
-    folder = out or (runs[0] if is_of_one_folder else Path()) / "comparison"
+    folder = output or (runs[0] if is_of_one_folder else Path()) / "comparison"
     write_comparison(folder, comparison, title)
     head, rows = table_rows(comparison)
     table = Table(*(Column(plain(text)) for text in head), header_style="bold")

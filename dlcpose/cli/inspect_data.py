@@ -11,7 +11,7 @@ from dlcpose.cli.registry import command
 @command("inspect")
 def inspect_command(
     data: Annotated[Path, typer.Argument(help="A DeepLabCut project, a COCO json, or a folder with one.")],
-    out: Annotated[Path, typer.Option(help="The contact sheet of frames to write, a PNG.")] = Path("inspection.png"),
+    output: Annotated[Path, typer.Option(help="The contact sheet of frames to write, a PNG.")] = Path("inspection.png"),
 ) -> None:
     """Count what a data set holds, list what looks wrong in it, and draw some of its frames."""
     from rich.console import Console
@@ -25,5 +25,5 @@ def inspect_command(
     Console().print(inspection_table(inspection))
     for finding in inspection.findings:
         typer.echo(f"- {printable(finding)}")
-    if write_contact_sheet(frames, inspection, out):
-        typer.echo(f"Pictures: {out}")
+    if write_contact_sheet(frames, inspection, output):
+        typer.echo(f"Pictures: {output}")

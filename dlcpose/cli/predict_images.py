@@ -31,7 +31,7 @@ def predict_images(
     from dlcpose.prediction.frame_predictor import FramePredictor
     from dlcpose.prediction.settings import PredictionSettings
     from dlcpose.prediction.video import check_writable
-    from dlcpose.structures.atomic_files import write_atomic
+    from dlcpose.structures.atomic_files import write_output
 
     usual = PredictionSettings().of_result()
     for name, value in settings.of_result().items():
@@ -46,7 +46,7 @@ def predict_images(
         predictor.pipeline, predictor.device, batch_size=size, precision=precision, flip_test=settings.flip_test
     )
     found = {each.key: _as_lists(each) for some in frames.predict(_read(images)) for each in some}
-    write_atomic(result, json.dumps(found, indent=1).encode())
+    write_output(result, json.dumps(found, indent=1).encode())
     typer.echo(f"{result}: {len(found)} images")
 
 

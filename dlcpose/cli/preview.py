@@ -14,7 +14,7 @@ def preview_command(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="as for train.py: augmentation=strong dataset=...")
     ] = None,
-    out: Annotated[Path, typer.Option(help="the PNG to write")] = Path("preview.png"),
+    output: Annotated[Path, typer.Option(help="the PNG to write")] = Path("preview.png"),
     frames: Annotated[int, typer.Option(min=1, help="how many")] = 16,
 ) -> None:
     """Draw what the model sees: training frames as the chosen augmentation makes them."""
@@ -41,5 +41,5 @@ def preview_command(
         crop = augment(fit_to_canvas(data[int(index)], model_input), transform, data.skeleton, config["seed"] + number)
         drawn.append(draw_poses(crop.image, crop.keypoints_in_crop, data.skeleton))
         captions.append(crop.key)
-    write_png(out, contact_sheet(drawn, captions, columns=4, tile=320))
-    typer.echo(f"{out}: {frames} training frames as the model sees them")
+    write_png(output, contact_sheet(drawn, captions, columns=4, tile=320))
+    typer.echo(f"{output}: {frames} training frames as the model sees them")

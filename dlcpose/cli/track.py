@@ -24,7 +24,7 @@ def track_command(
     animals: Annotated[
         int | None, typer.Option(min=1, help="How many there are: never more tracks. As the model, unless given.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The file to write; NAME.tracks.poses.h5 unless given.")] = None,
+    output: Annotated[Path | None, typer.Option(help="The file to write; NAME.tracks.poses.h5 unless given.")] = None,
     video: Annotated[Path | None, typer.Option(help="The video, if it is not where it was.")] = None,
     appearance: Annotated[
         bool | None,
@@ -47,7 +47,7 @@ def track_command(
     decided = read_corrections(corrections) if corrections is not None else None
     result = _tracked(untracked, settings, source if video is not None or appearance else None)
     tracks = result.tracks if decided is None else apply_corrections(result.tracks, decided)
-    out = out or poses.with_name(f"{poses.name.removesuffix('.h5').removesuffix('.poses')}.tracks.poses.h5")
+    out = output or poses.with_name(f"{poses.name.removesuffix('.h5').removesuffix('.poses')}.tracks.poses.h5")
     _write(out, poses, tracks, settings, result)
     likely = swap_candidates(result, settings.review_margin)
     typer.echo(_summary(out, result, likely))
@@ -96,7 +96,7 @@ def _write(out: Path, source: Path, tracks: PoseTracks, settings: TrackingSettin
     from dlcpose.structures.errors import ConfigError
 
     if out.resolve() == source.resolve():
-        raise ConfigError(f"--out: expected another file than the poses that are read, got {out}. Name a new one.")
+        raise ConfigError(f"--output: expected another file than the poses that are read, got {out}. Name a new one.")
     provenance = read_provenance(source)[1]
     seconds = {**provenance.seconds, "track": sum(result.seconds.values())}
     write_pose_tracks(

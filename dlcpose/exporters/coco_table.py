@@ -8,7 +8,8 @@ import numpy as np
 
 from dlcpose.codecs.coco import ground_truth, results
 from dlcpose.exporters.coco import unique_results
-from dlcpose.exporters.formats import TableTarget, provenance, table_format, written_whole
+from dlcpose.exporters.formats import TableTarget, provenance, table_format
+from dlcpose.structures.atomic_files import atomic_output
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.sample import labels_of
@@ -58,6 +59,6 @@ def _frame(tracks: PoseTracks, index: int, stem: str) -> tuple[Any, PosePredicti
 
 
 def _write(path: Path, content: Any) -> Path:
-    with written_whole(path) as partial:
+    with atomic_output(path) as partial:
         partial.write_text(json.dumps(content), encoding="utf-8")
     return path

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from dlcpose.exporters.formats import TableTarget, table_format, written_whole
+from dlcpose.exporters.formats import TableTarget, table_format
 from dlcpose.exporters.tidy import tidy_columns
+from dlcpose.structures.atomic_files import atomic_output
 from dlcpose.structures.pose_tracks import PoseTracks
 
 
@@ -16,6 +17,6 @@ def write_csv(tracks: PoseTracks, target: TableTarget) -> list[Path]:
     Coordinates have the digits that float32 has. A unique keypoint's individual is empty.
     """
     path = target.path(".csv")
-    with written_whole(path) as partial:
+    with atomic_output(path) as partial:
         pd.DataFrame(tidy_columns(tracks)).to_csv(partial, index=False)
     return [path]

@@ -12,9 +12,8 @@ from dlcpose.exporters.formats import (
     TableTarget,
     provenance,
     table_format,
-    write_whole,
-    written_whole,
 )
+from dlcpose.structures.atomic_files import atomic_output, write_output
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 
@@ -35,7 +34,7 @@ def write_deeplabcut(tracks: PoseTracks, target: TableTarget) -> list[Path]:
 def write_deeplabcut_csv(tracks: PoseTracks, target: TableTarget) -> list[Path]:
     """Write `{video}{scorer}[_el].csv`, coordinates with the digits that float32 has."""
     path = target.path(f"{target.scorer}{track_mark(tracks)}.csv")
-    with written_whole(path) as partial:
+    with atomic_output(path) as partial:
         deeplabcut_frame(tracks, target.scorer).astype(np.float32).to_csv(partial)
     return [path]
 
@@ -60,7 +59,7 @@ def write_deeplabcut_h5(path: Path, tracks: PoseTracks, scorer: str) -> None:
             setattr(attributes, f"dlcpose_{name}", "" if value is None else str(value))
         store.flush()
         content = store._handle.get_file_image()
-    write_whole(path, content)
+    write_output(path, content)
 
 
 def deeplabcut_frame(tracks: PoseTracks, scorer: str) -> pd.DataFrame:

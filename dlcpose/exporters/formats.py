@@ -3,10 +3,8 @@
 import functools
 import importlib
 import importlib.util
-import os
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -131,34 +129,3 @@ def provenance(tracks: PoseTracks) -> dict[str, Any]:
         "video_width": video.width,
         "is_tracked": tracks.is_tracked,
     }
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A path beside `path`, with its ending, to write to; it takes the name once the block ends, else it is removed.
-
-    Raises DataError where it cannot be written; what was there before stays.
-    HDF5 does not always say that a disk is full, and may crash when it closes such a file: libraries that build HDF5
-    files write to memory where they can, and the bytes are written by `write_whole`.
-    """
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())  # else a power cut could leave the new name on an empty file
-        partial.replace(path)
-    except OSError as error:
-        reason = error.strerror or str(error).partition("\n")[0]
-        raise DataError(
-            f"{path}: cannot be written ({reason}). Check the disk's room and the folder's permissions."
-        ) from error
-    finally:
-        with suppress(OSError):  # where the folder is none
-            partial.unlink()
-
-
-def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write bytes beside `path` and rename; folders are made."""
-    with written_whole(path) as partial:
-        partial.write_bytes(content)

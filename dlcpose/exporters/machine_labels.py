@@ -5,7 +5,6 @@ corrected, DeepLabCut merges them into the project's labels (refine_training_dat
 """
 
 import logging
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import pandas as pd
 
 from dlcpose.datasets.deeplabcut_config import ProjectConfig
 from dlcpose.datasets.deeplabcut_tables import read_table
-from dlcpose.structures.atomic_files import write_atomic
+from dlcpose.structures.atomic_files import atomic_output, write_output
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.sample import Image
@@ -123,19 +122,18 @@ def write_machine_labels(
     if most > room:
         logger.warning("%s: frames with up to %d animals, labels for %d: the best are written.", folder, most, room)
     for name, row in zip(names, rows, strict=True):
-        write_atomic(folder / name, encoded(images[row], ".png"))
+        write_output(folder / name, encoded(images[row], ".png"))
     index = pd.MultiIndex.from_tuples([("labeled-data", folder.name, name) for name in names])
     values = np.stack([_row_of_table(tracks, row, columns) for row in rows])
     frame = pd.DataFrame(values, index=index, columns=columns.index())
-    write_atomic(folder / "machinelabels.csv", str(frame.to_csv()).encode())
+    write_output(folder / "machinelabels.csv", str(frame.to_csv()).encode())
     table = folder / f"machinelabels-iter{iteration}.h5"
-    partial = table.with_name(f".{table.name}.{os.getpid()}.partial")
-    file: Any = pd.HDFStore(str(partial), mode="w")
-    with file as store:
-        store.put(KEY, frame, track_times=False)
-        # pandas 3 leaves out the mark by which earlier ones, DeepLabCut's among them, know the layout's age.
-        store.get_storer(KEY).attrs.pandas_version = "0.15.2"
-    partial.replace(table)
+    with atomic_output(table) as partial:
+        file: Any = pd.HDFStore(str(partial), mode="w")
+        with file as store:
+            store.put(KEY, frame, track_times=False)
+            # pandas 3 leaves out the mark by which earlier ones, DeepLabCut's among them, know the layout's age.
+            store.get_storer(KEY).attrs.pandas_version = "0.15.2"
     return names
 
 
@@ -170,9 +168,8 @@ def write_sleap_suggestions(path: Path, tracks: PoseTracks, rows: Sequence[int],
         frames.append(sleap_io.LabeledFrame(video=file, frame_idx=number, instances=instances))
     suggestions = [sleap_io.SuggestionFrame(video=file, frame_idx=int(tracks.frame_indices[row])) for row in rows]
     labels = sleap_io.Labels(frames, videos=[file], skeletons=[skeleton], tracks=of_column, suggestions=suggestions)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial.slp")
-    sleap_io.save_slp(labels, str(partial), embed=False, verbose=False)
-    partial.replace(path)
+    with atomic_output(path) as partial:
+        sleap_io.save_slp(labels, str(partial), embed=False, verbose=False)
 
 
 def _digits(folder: Path, tracks: PoseTracks) -> int:

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from dlcpose.exporters.formats import TableTarget, check_individuals, provenance, table_format, write_whole
+from dlcpose.exporters.formats import TableTarget, check_individuals, provenance, table_format
+from dlcpose.structures.atomic_files import write_output
 from dlcpose.structures.pose_tracks import PoseTracks
 
 NEEDS: dict[str, Any] = {
@@ -62,5 +63,5 @@ def _write(path: Path, tracks: PoseTracks, keypoints: str, individuals: str) -> 
         },
     )
     encoding = {name: {"zlib": True} for name in dataset.data_vars}
-    write_whole(path, dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
+    write_output(path, dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
     return path

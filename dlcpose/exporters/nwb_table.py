@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dlcpose.exporters.formats import TableTarget, check_individuals, provenance, table_format, write_whole
+from dlcpose.exporters.formats import TableTarget, check_individuals, provenance, table_format
 from dlcpose.exporters.individual_files import individual_parts, one_individual
+from dlcpose.structures.atomic_files import write_output
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 
@@ -49,7 +50,7 @@ def write_nwb(tracks: PoseTracks, target: TableTarget) -> list[Path]:
     for place, part in enumerate(individual_parts(tracks)):
         path = target.path(f"{'_' if part else ''}{part}.nwb")
         file = nwb_file(one_individual(tracks, place), path.stem, target.scorer)
-        write_whole(path, _in_memory(file))
+        write_output(path, _in_memory(file))
         written.append(path)
     return written
 

@@ -4,8 +4,9 @@ import io
 import json
 from pathlib import Path
 
-from dlcpose.exporters.formats import TableTarget, provenance, table_format, write_whole
+from dlcpose.exporters.formats import TableTarget, provenance, table_format
 from dlcpose.exporters.tidy import tidy_columns
+from dlcpose.structures.atomic_files import write_output
 from dlcpose.structures.pose_tracks import PoseTracks
 
 METADATA = b"dlcpose"
@@ -39,5 +40,5 @@ def write_parquet(tracks: PoseTracks, target: TableTarget) -> list[Path]:
     table = pa.table(columns).replace_schema_metadata({METADATA: json.dumps(about).encode()})
     path, content = target.path(".parquet"), io.BytesIO()
     pq.write_table(table, content)
-    write_whole(path, content.getbuffer())
+    write_output(path, content.getbuffer())
     return [path]

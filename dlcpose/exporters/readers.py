@@ -13,9 +13,9 @@ from dlcpose.exporters.formats import (
     check_individuals,
     check_tracked,
     table_formats,
-    written_whole,
 )
 from dlcpose.exporters.individual_files import individual_parts, one_individual
+from dlcpose.structures.atomic_files import atomic_output
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 
@@ -96,7 +96,7 @@ def _for_simba(tracks: PoseTracks, target: TableTarget) -> list[Path]:
         write_deeplabcut_h5(path, tracks, target.scorer)
     else:
         path = target.folder / f"{name}.csv"
-        with written_whole(path) as partial:
+        with atomic_output(path) as partial:
             deeplabcut_frame(tracks, target.scorer).astype(np.float32).to_csv(partial)
     return [path]
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from dlcpose.exporters.formats import TableTarget, check_individuals, provenance, table_format, written_whole
+from dlcpose.exporters.formats import TableTarget, check_individuals, provenance, table_format
+from dlcpose.structures.atomic_files import atomic_output
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 
@@ -17,7 +18,7 @@ def write_sleap(tracks: PoseTracks, target: TableTarget) -> list[Path]:
 
     check_individuals(tracks, "sleap")
     path = target.path(".predictions.slp")
-    with written_whole(path) as partial:
+    with atomic_output(path) as partial:
         sleap_io.save_slp(sleap_labels(tracks), str(partial), embed=False, verbose=False)
     return [path]
 
@@ -38,7 +39,7 @@ def write_sleap_analysis(tracks: PoseTracks, target: TableTarget) -> list[Path]:
             "Write sleap or csv instead."
         )
     path = target.path(".analysis.h5")
-    with written_whole(path) as partial:
+    with atomic_output(path) as partial:
         sleap_io.save_analysis_h5(sleap_labels(tracks), str(partial))
     return [path]
 

@@ -12,10 +12,33 @@ from dlcpose.structures.errors import DataError
 PARTIAL = ".*.partial*"  # glob of the temporaries that a killed process leaves behind
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
+def write_atomic(path: Path, content: bytes | memoryview | str) -> None:
     """Write `content` (text as UTF-8) to `path` atomically. Raises OSError, naming `path`, where that fails."""
     with atomic_path(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_output(path: Path, content: bytes | memoryview | str) -> None:
+    """The same for a file that the user asked for: raises DataError where it cannot be written.
+
+    HDF5 does not always report a full disk, and may crash when it closes such a file: libraries that build HDF5 files
+    build them in memory where they can, and the bytes are written here.
+    """
+    with atomic_output(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def atomic_output(path: Path) -> Iterator[Path]:
+    """`atomic_path` for a file that the user asked for: raises DataError, in one line, where it cannot be written."""
+    try:
+        with atomic_path(path) as partial:
+            yield partial
+    except OSError as error:
+        reason = error.strerror or str(error).partition("\n")[0]
+        raise DataError(
+            f"{path}: cannot be written ({reason}). Check the disk's room and the folder's permissions."
+        ) from error
 
 
 def check_new_folder(folder: Path) -> None:

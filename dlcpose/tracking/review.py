@@ -14,7 +14,7 @@ import numpy.typing as npt
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from dlcpose.structures.atomic_files import write_atomic
+from dlcpose.structures.atomic_files import write_output
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.sample import Image
@@ -64,7 +64,7 @@ def write_review(
         candidates=len(candidates),
         data=Markup(_for_script(_content(tracks, clips))),
     )
-    write_atomic(path, page.encode())
+    write_output(path, page.encode())
     return len(clips)
 
 

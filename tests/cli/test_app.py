@@ -37,7 +37,7 @@ def test_rendered_data_is_inspected_and_previewed(
     size = ("--height", "64", "--width", "64", "--frames", "12", "--videos", "1")
     assert dlcpose(capsys, monkeypatch, "render", "project", *size).code == 0
     assert (here / "project" / "config.yaml").is_file()
-    answer = dlcpose(capsys, monkeypatch, "inspect", "project", "--out", "sheet.png")
+    answer = dlcpose(capsys, monkeypatch, "inspect", "project", "--output", "sheet.png")
     assert answer.code == 0, answer.err
     assert "64x64 (12)" in answer.out
     assert (here / "sheet.png").stat().st_size > 0
@@ -49,7 +49,7 @@ def test_rendered_data_is_inspected_and_previewed(
         "dataset.root=project",
         "--frames",
         "4",
-        "--out",
+        "--output",
         "seen.png",
     )
     assert answer.code == 0, answer.err

@@ -92,11 +92,11 @@ def test_a_picture_of_each_image_and_keypoint_is_written(
     out = tmp_path / "there" / "looked.png"
     names = load(checkpoints["token"], device="cpu").skeleton.names[:2]
     options = [word for name in names for word in ("--keypoint", name)]
-    done = answer(checkpoints["token"], *pictures, *options, "--out", out)
+    done = answer(checkpoints["token"], *pictures, *options, "--output", out)
     assert done.exit_code == 0, done.output
     assert f"{out}: " in done.output
     both, alone = cv2.imread(str(out)), tmp_path / "alone.png"
-    assert answer(checkpoints["token"], pictures[0], *options, "--out", alone).exit_code == 0
+    assert answer(checkpoints["token"], pictures[0], *options, "--output", alone).exit_code == 0
     one = cv2.imread(str(alone))
     assert both.shape == (2 * one.shape[0], *one.shape[1:])
     np.testing.assert_array_equal(both[: len(one)], one)
@@ -115,7 +115,7 @@ def test_what_cannot_be_drawn_is_refused(
     name: str, arguments: list[str], said: str, checkpoints: dict[str, Path], pictures: list[Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "nothing.png"
-    done = answer(checkpoints[name], pictures[0], *arguments, "--out", out)
+    done = answer(checkpoints[name], pictures[0], *arguments, "--output", out)
     assert isinstance(done.exception, ConfigError)
     assert said in str(done.exception)
     assert not out.exists()

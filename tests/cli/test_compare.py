@@ -36,7 +36,7 @@ def test_a_sweep_is_compared(here: Path, capsys: Capture, monkeypatch: Patch) ->
 def test_runs_of_anywhere_are_compared(here: Path, capsys: Capture, monkeypatch: Patch) -> None:
     made_up_run(here / "a" / "x", "resnet_18", 0.001, 0)
     made_up_run(here / "b" / "x", "dekr_w18", 0.001, 0)
-    answer = dlcpose(capsys, monkeypatch, "compare", "a/x", "b", "a", "--out", "both", "--by", "pck@0.1")
+    answer = dlcpose(capsys, monkeypatch, "compare", "a/x", "b", "a", "--output", "both", "--by", "pck@0.1")
     assert answer.code == 0, answer.err
     content = json.loads((here / "both" / "comparison.json").read_text())
     assert [run["folder"] for run in content["runs"]] == ["b/x", "a/x"]

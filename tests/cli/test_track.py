@@ -87,7 +87,7 @@ def test_mistakes_are_one_line_each(cage: Path, capsys: Capture, monkeypatch: Pa
         ((poses, "--video", str(cage / "none.mp4")), "none.mp4"),
         ((poses, "--corrections", str(cage / "foreign.json")), "0" * 32),
         ((poses, "--corrections", str(cage / "none.json")), "none.json"),
-        ((poses, "--out", poses), "--out"),
+        ((poses, "--output", poses), "--output"),
         ((str(cage / "cage.mp4"),), "cage.mp4"),
         ((poses, "--min-score", "1"), "min_score"),
     ):

@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlcpose.exporters import formats as format_registry
-from dlcpose.exporters.formats import TableFormat, TableTarget, table_format, table_formats, written_whole
+from dlcpose.exporters.formats import TableFormat, TableTarget, table_format, table_formats
 from dlcpose.exporters.pose_tables import whole_poses, write_tables
 from dlcpose.exporters.readers import table_readers
+from dlcpose.structures.atomic_files import atomic_output
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 from tests.exporters.table_readers import READ
@@ -182,12 +183,12 @@ def test_what_fits_into_no_place_is_told_of_every_format(tmp_path: Path, caplog:
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.b.csv"
-    with written_whole(path) as partial:
+    with atomic_output(path) as partial:
         assert partial.suffix == ".csv"
         partial.write_text("old")
 
     def fail() -> None:
-        with written_whole(path) as partial:
+        with atomic_output(path) as partial:
             partial.write_text("half")
             raise RuntimeError
 

@@ -59,7 +59,9 @@ def assert_same(points: Any, scores: Any, tracks: PoseTracks, column: int | None
 
 def reader_of_this_movement() -> str:
     """Which netCDF the movement that is installed takes: its dimensions' names changed with 0.17."""
-    valid = pytest.importorskip("movement.validators.datasets").ValidPosesInputs
+    valid = pytest.importorskip(
+        "movement.validators.datasets", reason="pip install dlcpose[readers] brings movement"
+    ).ValidPosesInputs
     return "movement" if "keypoints" in valid.DIM_NAMES else "movement_0.17"
 
 
@@ -69,7 +71,9 @@ def test_movement_opens_its_netcdf(two_animals: PoseTracks, tmp_path: Path) -> N
     (path,) = written_for(reader_of_this_movement(), two_animals, tmp_path)
     with xr.open_dataset(path) as opened:
         dataset = opened.load()
-    pytest.importorskip("movement.validators.datasets").ValidPosesInputs.validate(dataset)
+    pytest.importorskip(
+        "movement.validators.datasets", reason="pip install dlcpose[readers] brings movement"
+    ).ValidPosesInputs.validate(dataset)
     keypoints, individuals = dataset["confidence"].dims[1:]
     position = dataset["position"].transpose("time", individuals, keypoints, "space")
     assert_same(position, dataset["confidence"].transpose("time", individuals, keypoints), two_animals)
