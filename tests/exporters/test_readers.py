@@ -57,6 +57,10 @@ def assert_same(points: Any, scores: Any, tracks: PoseTracks, column: int | None
     np.testing.assert_array_equal(np.nan_to_num(np.asarray(scores, np.float32)), expected[1])
 
 
+def movement_validators() -> Any:
+    return pytest.importorskip("movement.validators.datasets", reason="movement comes with dlcpose[readers]")
+
+
 def reader_of_this_movement() -> str:
     """Which netCDF the movement that is installed takes: its dimensions' names changed with 0.17."""
     valid = pytest.importorskip(

@@ -1,4 +1,4 @@
-"""What trackers hold after a run, read by their own readers; a tracker that fails; and docs/experiment_trackers.md word for word."""
+"""What trackers hold after a run, read by their own readers; one that fails; docs/experiment_trackers.md word for word."""
 
 import json
 import re
