@@ -39,18 +39,18 @@ def write_tables(
     written then.
     """
     chosen = [_chosen(name, table_formats(), "format") for name in dict.fromkeys(formats)]
-    wanted = [_chosen(name, table_readers(), "reader") for name in dict.fromkeys(readers)]
+    for_readers = [_chosen(name, table_readers(), "reader") for name in dict.fromkeys(readers)]
     whole = whole_poses(tracks)
     target = TableTarget(folder, stem or Path(tracks.video.path).stem, scorer)
     for each in chosen:
         each.check(whole)
-    for reader in wanted:
+    for reader in for_readers:
         reader.check(whole)
     written = []
     for each in chosen:
         _tell_left_out(each.name, each.leaves_out, whole)
         written += each.write(whole, target)
-    for reader in wanted:
+    for reader in for_readers:
         written += _write_for(reader, whole, target)
     return written
 

@@ -78,7 +78,7 @@ def _first(poses: Floats) -> Floats:
 
 def _span(low: float, high: float, length: int, multiple_of: int) -> tuple[int, int]:
     """Whole pixels around low to high within a side of the canvas, a multiple long."""
-    wanted = min(round_up(max(high - low + 1, MIN_SIDE), multiple_of), length)
-    first = round((low + high - wanted + 1) / 2)
-    first = max(0, min(first, length - wanted))
-    return first, first + wanted
+    side = min(round_up(max(high - low + 1, MIN_SIDE), multiple_of), length)
+    first = round((low + high - side + 1) / 2)
+    first = max(0, min(first, length - side))
+    return first, first + side

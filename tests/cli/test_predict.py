@@ -191,7 +191,7 @@ def test_many_videos_by_a_launcher(checkpoint: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_in_the_config_is_one_line(overrides: tuple[str, ...], expected: str, here: Path) -> None:
-    assert reason(shell("dlcpose/commands/predict_sweep.py", *overrides)).startswith(expected)
+    assert reason(shell("dlcpose/cli/predict_sweep.py", *overrides)).startswith(expected)
 
 
 # ------------------------------------------------------------------------------------------------------------------- camera
