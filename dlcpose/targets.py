@@ -74,7 +74,7 @@ OPTIMIZERS = _of(
 PLACES: dict[str, Place] = {
     # ---- what a model is made of
     "pipeline": Place("dlcpose.pipelines", base="dlcpose.pipelines.base.PoseModule"),
-    "backbone": Place("dlcpose.backbones", base="dlcpose.backbones.timm_backbone.NetworkBackbone"),
+    "backbone": Place("dlcpose.backbones", base="dlcpose.backbones.base.Backbone"),
     "neck": Place("dlcpose.necks", base="torch.nn.Module"),
     "head": Place("dlcpose.heads", base="dlcpose.heads.base.Head", inner={"heatmap_loss": "loss", "edges": "edges"}),
     "edges": Place("dlcpose.heads.paf_graph"),

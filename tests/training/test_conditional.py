@@ -139,7 +139,9 @@ def test_mistakes_are_told_in_a_line(alone: Path, bottom_up: Path, here: Path) -
 def test_a_video_is_followed_and_left_as_a_table(both: tuple[Path, Answer], tmp_path: Path) -> None:
     video = tmp_path / "animals.mp4"
     write_video(video, [image(0)] * 3, fps=10)
-    done = CliRunner().invoke(build_app(), ["follow", str(best(both[0])), str(video), "--device", "cpu", "--max-lost", "1"])
+    done = CliRunner().invoke(
+        build_app(), ["follow", str(best(both[0])), str(video), "--device", "cpu", "--max-lost", "1"]
+    )
     assert done.exit_code == 0, done.output
     (table,) = tmp_path.glob("*.csv")
     assert table.name == "animals.tracks.csv"
