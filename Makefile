@@ -19,7 +19,7 @@ help:
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e ".[dev,mlflow,sweep]"
+	$(BIN)/python -m pip install --quiet -e ".[dev,mlflow,sweep,tables,nwb]"
 	touch $@
 
 install: $(INSTALLED)

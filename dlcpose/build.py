@@ -114,7 +114,7 @@ def _build_heads(
     config: Mapping[str, Any], instantiate: Instantiator, kind: type[PoseModule], trunk: Trunk, data: DataDescription
 ) -> dict[str, Any]:
     """Backbone, neck, head and side heads."""
-    # No crop of one animal is sure to show the unique keypoints.
+    # A crop of one animal may not show the unique keypoints.
     skeleton = replace(data.skeleton, unique=(), unique_pairs=()) if kind.one_animal_per_crop else data.skeleton
     facts = {
         "in_channels": trunk.neck.out_channels,

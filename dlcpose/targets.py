@@ -82,7 +82,7 @@ PLACES: dict[str, Place] = {
     "loss": Place("dlcpose.losses"),
     "detector": Place(
         "dlcpose.detectors",
-        names=("dlcpose.detectors.pose_boxes.conditions",),
+        names=("dlcpose.detectors.pose_boxes.pose_detector",),
         base="dlcpose.detectors.base.Detector",
         inner={
             **{"backbone": "backbone", "neck": "neck", "heatmap_loss": "loss"},
@@ -111,7 +111,13 @@ PLACES: dict[str, Place] = {
     # ---- how it is trained, and where that is reported
     "optimizer": Place("dlcpose.optimizers", names=OPTIMIZERS, inner={"kind": "optimizer"}),
     "scheduler": Place("dlcpose.schedulers"),
-    "metric": Place("dlcpose.metrics", base="dlcpose.metrics.base.Metric", inner={"boxes": "box_rule"}, several=True),
+    "metric": Place(
+        "dlcpose.metrics",
+        names=("dlcpose.tracking.evaluation.TrackingFigures",),
+        base="dlcpose.metrics.base.Metric",
+        inner={"boxes": "box_rule"},
+        several=True,
+    ),
     "callbacks": Place(
         "dlcpose.callbacks",
         # Of Lightning's, those that write no files: our own get the run folder from the run.

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+import pydoc
 import re
 import sys
 from pathlib import Path
@@ -424,3 +425,9 @@ def test_inputs_suit_the_backbone(name: str) -> None:
     made = build_input(config, Instantiator(), trunk, [(50, 70), (90, 30)])
     assert made.multiple_of == 32
     assert made.canvas is None or all(side % 32 == 0 for side in made.canvas)
+
+
+def test_every_place_names_what_exists() -> None:
+    for place in PLACES.values():
+        for path in filter(None, (place.own, place.base, *place.names)):
+            assert pydoc.locate(path) is not None, path

@@ -30,7 +30,7 @@ from omegaconf.grammar_parser import parse
 from dlcpose.config.folders import CONF
 from dlcpose.structures.errors import ConfigError
 
-COMMANDS = ("train", "evaluate")  # the configs that everything begins with
+COMMANDS = ("train", "evaluate", "predict")  # the configs that everything begins with
 # Of the hydra node, what a file may set. Folders only below the working folder.
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 HARMLESS = (*FOLDERS, "hydra.sweeper.params", "hydra.job.name", "hydra.sweeper.n_trials", "hydra.sweeper.direction")

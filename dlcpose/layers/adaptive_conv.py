@@ -21,22 +21,22 @@ class AdaptiveConvBlock(nn.Module):
         super().__init__()
         self.groups = groups
         # Per group, the four entries of the matrix in reading order, then the shift; y before x in both.
-        self.motion = nn.Conv2d(groups * channels, groups * 6, 3, padding=1, groups=groups)
+        self.affine = nn.Conv2d(groups * channels, groups * 6, 3, padding=1, groups=groups)
         self.weight = nn.Parameter(torch.empty(groups, channels, channels, TAPS))
         self.norm = nn.BatchNorm2d(groups * channels)
-        self.taps_from_motion: Tensor
-        self.register_buffer("taps_from_motion", _taps_from_motion(), persistent=False)
-        nn.init.zeros_(self.motion.weight)
-        if self.motion.bias is not None:
-            self.motion.bias.data = torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0, 0.0]).repeat(groups)
+        self.taps_from_affine: Tensor
+        self.register_buffer("taps_from_affine", _taps_from_affine(), persistent=False)
+        nn.init.zeros_(self.affine.weight)
+        if self.affine.bias is not None:
+            self.affine.bias.data = torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0, 0.0]).repeat(groups)
         nn.init.normal_(self.weight, std=math.sqrt(2 / (TAPS * channels)))
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, G·C, h, w) -> the same."""
         batch, _, height, width = features.shape
-        motion = _in_float32(self.motion(features)).view(batch, self.groups, 6, height * width)
+        affine = _in_float32(self.affine(features)).view(batch, self.groups, 6, height * width)
         with _without_autocast(features.device):  # positions need more digits than bfloat16 has
-            taps = torch.matmul(self.taps_from_motion, motion).view(batch, self.groups, TAPS, 2, height, width)
+            taps = torch.matmul(self.taps_from_affine, affine).view(batch, self.groups, TAPS, 2, height, width)
         adapted: Tensor = self.norm(adaptive_conv(features, taps, self.weight))
         return functional.relu(adapted + features)
 
@@ -76,7 +76,7 @@ def _without_autocast(device: torch.device) -> AbstractContextManager[None]:
     return torch.autocast(device.type, enabled=False) if available else nullcontext()
 
 
-def _taps_from_motion() -> Tensor:
+def _taps_from_affine() -> Tensor:
     """(9·2, 6): maps a group's six values to x and y of each tap of a 3x3 convolution, in reading order."""
     steps = torch.arange(-1.0, 2.0)
     y, x = (side.flatten() for side in torch.meshgrid(steps, steps, indexing="ij"))  # (9,) each

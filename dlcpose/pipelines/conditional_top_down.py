@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from dlcpose.codecs.affine import apply_affine
 from dlcpose.codecs.boxes import clip_boxes
 from dlcpose.codecs.pose_conditions import rng_for_frame
 from dlcpose.conditions.base import PoseConditions
+from dlcpose.detectors.base import Boxes
 from dlcpose.detectors.pose_boxes import PoseDetector
 from dlcpose.pipelines.animal_crops import AnimalCrops
 from dlcpose.pipelines.base import PoseMaps
@@ -96,6 +97,14 @@ class ConditionalTopDown(TopDown):
     def predict_batch(self, batch: PoseBatch) -> list[PosePrediction]:
         """The animals in each image by descending score, conditioned on the detector's poses."""
         return self.predict_with_conditions(batch, self.detector.detect_poses(batch))[0]
+
+    def compute_maps(self, batch: PoseBatch, boxes: Sequence[Boxes] | None = None) -> Any:
+        """The predictions themselves: the model that makes the conditions has to decode its own maps in between."""
+        return self.predict_batch(batch)
+
+    def decode_maps(self, batch: PoseBatch, maps: Any) -> list[PosePrediction]:
+        predictions: list[PosePrediction] = maps
+        return predictions
 
     def predict_conditions(self, batch: PoseBatch) -> list[PosePrediction]:
         """The detector's poses."""

@@ -18,6 +18,12 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def check_new_folder(folder: Path) -> None:
+    """Raises DataError when `folder` is there already and is not empty."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise DataError(f"{folder}: expected a new or empty folder to write into. Name another or empty it first.")
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path to write to, which takes the name `path` once the block ends and is removed if it fails.
@@ -47,8 +53,8 @@ def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     replace: put it in the place of a folder that is there, which is away for no longer than a rename takes.
     Raises DataError where `folder` is there, is not empty and is not to be replaced.
     """
-    if not replace and folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise DataError(f"{folder}: expected a new or empty folder to write into. Name another or empty it first.")
+    if not replace:
+        check_new_folder(folder)
     folder = folder.absolute()
     partial = _beside(folder)
     try:

@@ -1,4 +1,4 @@
-"""The config of a detector's own training, the first stage of a top-down model."""
+"""The config of the first stage of a top-down model: its detector, trained as `model=detection` trains it."""
 
 from collections.abc import Mapping
 from pathlib import Path

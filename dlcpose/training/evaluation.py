@@ -20,6 +20,7 @@ from dlcpose.predict import Predictor, load
 from dlcpose.reports.evaluation import figure_table, write_evaluation
 from dlcpose.reports.figure_table import format_figure
 from dlcpose.structures.errors import ConfigError, DataError
+from dlcpose.tracking.evaluation import TrackingFigures
 from dlcpose.training.libraries import quiet_libraries
 from dlcpose.training.validate import check_keys
 
@@ -106,7 +107,10 @@ def evaluate_frames(
     predictions = [each for batch in predictor.stream_labelled(samples(), batch_size) for each in batch]
     labels = [data.frames[index] for index in indices]
     frames = EvaluatedFrames(predictions, labels, data.skeleton)
+    metrics = {**metrics, **({} if "tracking" in metrics else {"tracking": TrackingFigures()})}
     figures = figures_of(metrics, frames)
+    if math.isnan(figures["clip_frames"]):  # the frames have no tracks
+        figures = {name: value for name, value in figures.items() if name not in TrackingFigures.figures}
     figures["images_per_s"] = predictor.images / predictor.seconds
     figures["peak_memory_mb"] = peak_memory_mb(predictor)
     for name, oracle in predictor.pipeline.oracles().items():

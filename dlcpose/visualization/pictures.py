@@ -38,6 +38,8 @@ def draw_poses(
     boxes_in_image: Array | None = None,
     box_scores: Array | None = None,
     scale: float | None = None,
+    animal_colors: Sequence[Color] | None = None,
+    radius: float | None = None,
 ) -> Image:
     """A copy of the image with predicted poses and boxes, and labels where given.
 
@@ -45,7 +47,9 @@ def draw_poses(
     labels_in_image: (N, K, 2), rings of the same colors; a line joins each to its matched prediction.
     unique_in_image, unique_labels_in_image: (U, 2), unique keypoints, as squares.
     boxes_in_image: (M, 4) x1 y1 x2 y2 of the predicted animals, NaN draws nothing. box_scores: (M,) in [0, 1], as opacity.
-    scale: of the image; by default small images are enlarged. Returns (H·s, W·s, 3) uint8.
+    scale: of the image; by default small images are enlarged. animal_colors: M, for dots and lines of one color for each
+    animal. radius: of a dot, in pixels of the picture; by default what suits the animals' size.
+    Returns (H·s, W·s, 3) uint8.
     """
     longest = max(image.shape[:2])
     scale = max(1.0, MIN_SIDE / longest) if scale is None else scale
@@ -59,9 +63,9 @@ def draw_poses(
     pred = place(keypoints_in_image, len(skeleton))  # (M, K, 2)
     gt = place(labels_in_image, len(skeleton))  # (N, K, 2)
     opacity = np.ones(pred.shape[:2]) if scores is None else np.clip(np.nan_to_num(scores), 0, 1)
-    pen = _Pen(picture, radius=_radius(picture, gt if len(gt) else pred))
+    pen = _Pen(picture, radius=radius or dot_radius(picture, gt if len(gt) else pred))
     colors = keypoint_colors(len(skeleton))
-    for animal, color in zip(pred, _animal_colors(len(pred)), strict=True):
+    for animal, color in zip(pred, animal_colors or _animal_colors(len(pred)), strict=True):
         pen.edges(animal, skeleton.edges, color)
     corners = None if boxes_in_image is None else np.asarray(boxes_in_image).reshape(-1, 2, 2)  # (M, 2, 2)
     pen.boxes(place(corners, 2), box_scores)
@@ -69,8 +73,8 @@ def draw_poses(
         pen.errors(pred[m], gt[n], colors)
     for animal in gt:
         pen.rings(animal, colors)
-    for animal, visible in zip(pred, opacity, strict=True):
-        pen.dots(animal, colors, visible)
+    for m, (animal, visible) in enumerate(zip(pred, opacity, strict=True)):
+        pen.dots(animal, [animal_colors[m]] * len(skeleton) if animal_colors else colors, visible)
     pen.squares(place(unique_labels_in_image, 0), place(unique_in_image, 0))
     return picture
 
@@ -254,7 +258,7 @@ def _match(pred: Array, gt: Array) -> list[tuple[int, int]]:
     return match_animals(pred, gt, max_distance=None if len(pred) <= 1 and len(gt) <= 1 else MAX_DISTANCE)
 
 
-def _radius(picture: Image, animals: Array) -> float:
+def dot_radius(picture: Image, animals: Array) -> float:
     """The radius of dots: visible in the picture without covering a small animal."""
     radius = max(picture.shape[:2]) / 130
     known = animals[~np.isnan(animals).any(axis=(1, 2))]

@@ -92,7 +92,7 @@ def test_only_what_is_too_large_is_scaled_down() -> None:
     assert scales.tolist() == [1.0] * 4
     scaled, scales = DETECTOR._scale(large)
     assert scaled.shape[-2:] == (24, 320)
-    assert DETECTOR._normalised(scaled).shape[-2:] == (32, 320)
+    assert DETECTOR._normalize(scaled).shape[-2:] == (32, 320)
     assert scales.tolist() == pytest.approx([0.25] * 4)
 
 
