@@ -255,13 +255,13 @@ def test_a_checkpoint_names_parts_of_a_model_and_nothing_else(
 
 @pytest.mark.parametrize("group", ["dataset", "callbacks", "logger", "trainer", "optimizer", "metric", "datamodule"])
 def test_a_checkpoint_brings_nothing_but_a_model_along(checkpoint: Path, group: str) -> None:
-    node = {"x": {"_target_": next(iter(PLACES[group].names))}} if PLACES[group].several else option_of(group)
+    node = {"x": option_of(group)} if PLACES[group].several else option_of(group)
     with pytest.raises(ConfigError, match=f"may not bring a {group} along"):
         Instantiator().of_file(checkpoint)(node, group)
 
 
 def option_of(group: str) -> dict[str, Any]:
-    return {"_target_": next(iter(PLACES[group].names)), "_partial_": True}
+    return {"_target_": next(iter(PLACES[group].names), f"{PLACES[group].own}.Any"), "_partial_": True}
 
 
 def test_what_evaluate_takes_of_a_checkpoint_is_our_data_with_plain_settings(checkpoint: Path) -> None:

@@ -54,12 +54,12 @@ import sys
 from pathlib import Path
 import numpy as np
 import dlcpose
-from dlcpose.build import Parts
+from dlcpose.instantiate import Instantiator
 from dlcpose.checkpoint import read_checkpoint
 
 {inspect.getsource(answers_of)}
 for checkpoint in sorted(Path(sys.argv[1]).glob("*.ckpt")):
-    data = Parts()(read_checkpoint(checkpoint).description.config["dataset"], "dataset")
+    data = Instantiator()(read_checkpoint(checkpoint).description.config["dataset"], "dataset")
     samples = [data[index] for index in range(len(data))]
     for number, found in enumerate(answers_of(dlcpose.load(checkpoint, device="cpu"), samples)):
         np.savez(checkpoint.with_suffix(f".again{{number}}.npz"), **vars(found))

@@ -105,7 +105,7 @@ def test_errors_say_what_to_do(openfield: Project, tmp_path: Path) -> None:
         PoseDataset(openfield, mode="trian")
     with pytest.raises(DataError, match=r"val set.*train_test_split"):
         PoseDataset(openfield, mode="val")
-    with pytest.raises(ConfigError, match="The transform moves no keypoints"):
+    with pytest.raises(ConfigError, match="The transform has no keypoints"):
         PoseDataset(openfield, albumentations.Compose([albumentations.HorizontalFlip()]))
     with pytest.raises(ConfigError, match="to leave frames to train on"):
         openfield.train_test_split(0.5, val_fraction=0.5)

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from dlcpose.callbacks.best import FOLDER
 from dlcpose.callbacks.requeue import requeue
-from dlcpose.structures.atomic_files import PARTIAL
+from dlcpose.structures.atomic_files import leftovers
 from dlcpose.structures.errors import CheckpointError
 
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]  # SLURM's pre-emption
@@ -42,8 +42,9 @@ class LastCheckpoint(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
-            for partial in self.path.parent.glob(PARTIAL):  # a run was killed as it wrote
-                partial.unlink()
+            for name in ("best.ckpt", "last.ckpt"):
+                for partial in leftovers(self.path.with_name(name)):  # a run was killed as it wrote
+                    partial.unlink()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.saved_step = trainer.global_step

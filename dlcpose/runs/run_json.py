@@ -66,18 +66,30 @@ def begin_run(config: Mapping[str, Any]) -> None:
 def _claim(run_dir: Path, content: Mapping[str, Any]) -> None:
     """Write the first run.json of a folder; of two runs that begin there at once, the second gets TakenError."""
     path = run_dir / FILE
-    with suppress(OSError):
-        if time.time() - path.stat().st_mtime > TORN_AFTER and _is_torn(path):
-            torn = path.rename(path.with_name(f".{FILE}.{os.getpid()}"))  # of two that do so, one has it
-            torn.unlink()
     try:
-        with path.open("x", encoding="utf-8") as file:
-            json.dump(content, file, indent=1)
+        if path.exists() and time.time() - path.stat().st_mtime > TORN_AFTER and _is_torn(path):
+            _replace_torn(path, content)
+        else:
+            with path.open("x", encoding="utf-8") as file:
+                json.dump(content, file, indent=1)
     except FileExistsError:
         raise TakenError(
             f"{run_dir}: another run has just started in this folder, or the {FILE} in it is of something else. Start "
             "again, or give a folder with hydra.run.dir=..."
         ) from None
+
+
+def _replace_torn(path: Path, content: Mapping[str, Any]) -> None:
+    """Write run.json in place of what a kill has left. Raises FileExistsError for all but one of those that try at once."""
+    age = path.stat().st_mtime_ns
+    claim = path.with_name(f".{path.name}.{age}")
+    claim.touch(exist_ok=False)
+    try:
+        if path.stat().st_mtime_ns != age:  # another was quicker, and is done
+            raise FileExistsError(path)
+        _write(path.parent, content)
+    finally:
+        claim.unlink()
 
 
 def _is_torn(path: Path) -> bool:

@@ -1,5 +1,6 @@
 """Write files and folders atomically: under their name lies the old content or the whole new one, never a part."""
 
+import glob
 import os
 import secrets
 import shutil
@@ -8,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dlcpose.structures.errors import DataError
-
-PARTIAL = ".*.partial*"  # glob of the temporaries that a killed process leaves behind
 
 
 def write_atomic(path: Path, content: bytes | memoryview | str) -> None:
@@ -69,6 +68,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise
 
 
+def leftovers(path: Path) -> list[Path]:
+    """The temporaries of a file that killed processes have left beside it."""
+    return sorted(path.parent.glob(f".{glob.escape(path.stem)}.*.partial{glob.escape(path.suffix)}"))
+
+
 @contextmanager
 def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     """A temporary folder to write into, which takes the name `folder` once the block ends and is removed if it fails.
@@ -78,12 +82,14 @@ def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     """
     if not replace:
         check_new_folder(folder)
-    folder = folder.absolute()
-    partial = _beside(folder)
+    partial = _beside(folder.absolute())
     try:
-        partial.mkdir(parents=True)
+        try:
+            partial.mkdir(parents=True)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(folder)) from error
         yield partial
-        _take_name(partial, folder)
+        _take_name(partial, folder.absolute())
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

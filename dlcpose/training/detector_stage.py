@@ -5,26 +5,27 @@ from pathlib import Path
 from typing import Any
 
 from dlcpose.config.compose import compose
+from dlcpose.detectors.base import DetectorTraining
 from dlcpose.runs.resume import DETECTOR_FOLDER
 
 # What both stages have in common; all else is that of a detection run.
 SHARED = ("seed", "trust", "dataset", "split", "augmentation", "datamodule", "detector", "evaluation")
 
 
-def detector_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def detector_config(config: Mapping[str, Any], training: DetectorTraining) -> dict[str, Any]:
     """The config of the detector's own run: that of `model=detection`, on the data and the trainer of another run.
 
-    Loggers and callbacks are those of the other run that a detector has a use for.
+    training: as the detector states it. Loggers and callbacks are those of the other run that a detector has a use for.
     """
-    training, folder = config["detector"]["training"], str(Path(config["run_dir"]) / DETECTOR_FOLDER)
-    alone = compose(["model=detection", "input=native", f"optimizer.lr={training['lr']}"], run_dir=folder)
-    name = f"{config['name']}_detector"
+    folder = str(Path(config["run_dir"]) / DETECTOR_FOLDER)
+    alone = compose(["model=detection", "input=native", f"optimizer.lr={training.lr}"], run_dir=folder)
+    boxes, name = alone["metric"]["boxes"], f"{config['name']}_detector"
     return {
         **alone,
         **{key: config[key] for key in SHARED},
         "name": name,
-        "trainer": {**config["trainer"], "max_epochs": training["epochs"] or config["trainer"]["max_epochs"]},
-        "metric": {"boxes": {**alone["metric"]["boxes"], "boxes": config["detector"]["boxes"]}},
+        "trainer": {**config["trainer"], "max_epochs": training.epochs or config["trainer"]["max_epochs"]},
+        "metric": {"boxes": {**boxes, "boxes": config["detector"].get("boxes", boxes["boxes"])}},
         "callbacks": {key: node for key, node in alone["callbacks"].items() if key in config["callbacks"]},
         "logger": _renamed(config["logger"], config["name"], name),
     }

@@ -100,7 +100,9 @@ def stages(experiment: Experiment) -> Iterator[Experiment]:
 
 def _detector_stage(experiment: Experiment) -> Experiment:
     """The training of an experiment's detector alone, on the same frames."""
-    config = detector_config(experiment.config)
+    detector = experiment.model.detector
+    assert detector is not None
+    config = detector_config(experiment.config, detector.training_settings)
     description = replace(experiment.description, config=config, model_input=experiment.model.frame_input)
     model = _build_model(config, experiment.instantiate, description)
     if experiment.config["init_from"]["checkpoint"] is not None:  # it starts from the detector of that run

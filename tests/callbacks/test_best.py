@@ -130,7 +130,7 @@ def test_only_a_checkpoint_of_the_runs_own_folder_is_read(tmp_path: Path) -> Non
 def test_only_what_this_callback_left_half_written_is_removed(tmp_path: Path) -> None:
     folder = tmp_path / "checkpoints"
     folder.mkdir()
-    for name in ("last.ckpt.partial", "best.ckpt.partial", "thesis.partial"):
+    for name in (".last.7.ab.partial.ckpt", ".best.7.cd.partial.ckpt", "thesis.partial", ".thesis.7.ef.partial.ckpt"):
         (folder / name).touch()
     LastCheckpoint(tmp_path).on_fit_start(trainer_of(tmp_path), Dictated([]))
-    assert [path.name for path in folder.iterdir()] == ["thesis.partial"]
+    assert {path.name for path in folder.iterdir()} == {"thesis.partial", ".thesis.7.ef.partial.ckpt"}

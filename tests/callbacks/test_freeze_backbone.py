@@ -96,5 +96,5 @@ def test_a_pipeline_without_a_backbone_is_refused() -> None:
     trainer: Any = SimpleNamespace()
     with pytest.raises(ConfigError, match="has no backbone"):
         frozen.setup(trainer, lightning.LightningModule(), "fit")
-    with pytest.raises(ConfigError, match=r"callback\.freeze\.epochs"):
+    with pytest.raises(ConfigError, match=r"callbacks\.freeze\.epochs"):
         FreezeBackbone(epochs=-1)

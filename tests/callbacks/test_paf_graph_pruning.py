@@ -118,7 +118,10 @@ def test_of_animals_that_are_alone_nothing_can_be_learnt(tmp_path: Path, caplog:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"monitor": "val/loss"}, r"expected a figure of poses, got 'val/loss', which does not depend on limbs\. Take"),
+        (
+            {"monitor": "val/loss"},
+            r"expected a figure of poses, got 'val/loss', which does not depend on the PAF graph\. Take",
+        ),
         ({"mode": "most"}, "mode min or max"),
         ({"tries": 1}, "tries of 2 or more"),
         ({"count": 0}, "count of 1 or more"),

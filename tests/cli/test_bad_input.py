@@ -136,7 +136,7 @@ def test_an_image_that_breaks_after_training_leaves_no_evaluation(here: Path) ->
         (("head._target_=timm.models.os.system",), "head._target_: a config may not name timm.models.os.system here."),
         (
             ("head._target_=dlcpose.heads.heatmap.HeatmapHaed",),
-            "head._target_: a config may not name dlcpose.heads.heatmap.HeatmapHaed here. Nearest: dlcpose.heads",
+            "head._target_: dlcpose.heads.heatmap has no HeatmapHaed. Nearest: HeatmapHead",
         ),
         (("backbone=timm", "backbone.name=convnext_tinny"), "backbone.name: timm "),
         (("backbone.checkpoint_path=none.pth",), "backbone.checkpoint_path: no such file: none.pth."),
@@ -145,7 +145,7 @@ def test_an_image_that_breaks_after_training_leaves_no_evaluation(here: Path) ->
             ("best.monitor=val/mean_eror_px",),
             "best.monitor: no epoch gives 'val/mean_eror_px'. Nearest: val/mean_error_px",
         ),
-        (("optimized_metric=val/speed",), "objective: no epoch gives 'val/speed'."),
+        (("optimized_metric=val/speed",), "optimized_metric: no epoch gives 'val/speed'."),
         (
             ("scheduler=plateau", "scheduler.monitor=val/los"),
             "scheduler.monitor: no epoch gives 'val/los'. Nearest: val/loss",

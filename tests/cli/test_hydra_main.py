@@ -93,7 +93,7 @@ def test_importing_the_package_imports_nothing_heavy(tmp_path: Path) -> None:
             ["callbacks=[default,ema]", "callbacks.ema.decai=0.9"],
             "callbacks.ema.decai: no such key in this config. Nearest: callbacks.ema.decay",
         ),
-        (["detector=null"], "detector: expected the name of an option. There are: centres, "),
+        (["detector=null"], "detector: expected the name of an option. There are: centernet, "),
         (["backbone=timm"], "backbone.name must be given: add backbone.name=... to the command."),
         (["dataset=deeplabcut"], "dataset.root must be given: add dataset.root=... to the command."),
         (["-m", "model=resnet_18,resnet_19"], "model=resnet_19: no such option. Nearest: resnet_18"),

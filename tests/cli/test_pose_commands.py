@@ -72,7 +72,7 @@ def test_filter_writes_a_new_file_and_what_was_done(cage: Path) -> None:
     np.testing.assert_array_equal(read_pose_tracks(out).keypoints_in_image, expected.keypoints_in_image)
     assert poses.read_bytes() == before
     run("filter", out, "--median", 3)
-    again = read_provenance(cage.with_name("smooth_filtered.poses.h5"))
+    _, again = read_provenance(cage.with_name("smooth_filtered.poses.h5"))
     assert again.checkpoint == "best.ckpt"
     assert [step["of"] for step in again.settings["postprocessing"]] == ["cage.poses.h5", "smooth.poses.h5"]
     assert again.settings["postprocessing"][0]["settings"] == {
@@ -120,7 +120,7 @@ def test_ensemble_keeps_spread_and_members(cage: Path) -> None:
     np.testing.assert_array_equal(combined.keypoints_in_image, expected.keypoints_in_image)
     assert combined.keypoint_spreads is not None
     np.testing.assert_array_equal(combined.keypoint_spreads, expected.keypoint_spreads)
-    (step,) = read_provenance(out).settings["postprocessing"]
+    (step,) = read_provenance(out)[1].settings["postprocessing"]
     assert [member["checkpoint"] for member in step["settings"]["members"]] == ["0.ckpt", "1.ckpt"]
     run("filter", out, "--kalman", "--output", cage.with_name("eks.poses.h5"))
     assert read_pose_tracks(cage.with_name("eks.poses.h5")).keypoint_spreads is not None

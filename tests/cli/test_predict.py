@@ -122,7 +122,7 @@ def test_images_of_a_folder_are_one_file(predict, here: Path, checkpoint: Path) 
     predictor = dlcpose.load(checkpoint, device="cpu")
     stored = read_poses(path, predictor.skeleton)
     for number, alone in enumerate(predictor.predict(IMAGES[:3])):
-        poses = stored.of(f"{number}.png")
+        poses = stored.poses_of(f"{number}.png")
         np.testing.assert_allclose(poses[..., :2], alone.keypoints_in_image, atol=2e-3)
         np.testing.assert_allclose(poses[..., 2], alone.keypoint_scores, atol=2e-3)
     assert reason(predict("photos")).startswith("photos/images.poses.json: it is there already")
@@ -149,7 +149,7 @@ def test_inputs_are_found_once_and_each_has_its_own_result(here: Path) -> None:
 
 def killed(checkpoint: Path, folder: Path, kills: int, frames: int) -> Answer:
     video(folder / "long.mp4", frames)
-    script = REPOSITORY / "tests" / "commands" / "killed_prediction.py"
+    script = REPOSITORY / "tests" / "cli" / "killed_prediction.py"
     given = ("long.mp4", "--checkpoint", checkpoint, "--device", "cpu", "--batch-size", "4", "--step", "2")
     answer = python(script, str(kills), "straight", "stopped", *given, cwd=folder)
     assert answer.code == 0, answer.out[-2000:] + answer.err[-4000:]

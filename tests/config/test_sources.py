@@ -35,7 +35,7 @@ def unharmed(lab: Path) -> None:
 
 COMMAND = ("--config-dir", "lab", "experiment=x", *SMALL, *TINY)
 ACTS = {
-    "trust in the file": ("trust: [canary]\ncallback: {x: {_target_: canary.run}}\n", "trust"),
+    "trust in the file": ("trust: [canary]\ncallbacks: {x: {_target_: canary.run}}\n", "trust"),
     "trust as a text": ("trust: canary\n", "trust"),
     "callbacks of Hydra's": ("hydra: {callbacks: {x: {_target_: canary.run}}}\n", "hydra.callbacks"),
     "a formatter": ("hydra: {job_logging: {formatters: {x: {(): canary.run}}}}\n", "hydra.job_logging"),
@@ -59,12 +59,12 @@ ACTS = {
     "a name with folders": ("name: ../../victim\n", "name"),
     "a name above": ("name: '..'\n", "name"),
     "a name with a line": ('name: "a\\nb"\n', "name"),
-    "where checkpoints go": ("callback: {last: {path: HERE/victim/thesis.tex}}\n", "callbacks.last.path"),
-    "where the best goes": ("callback: {best: {dirpath: HERE/victim}}\n", "callbacks.best.dirpath"),
-    "a folder of the run's": ("callback: {last: {run_dir: HERE/victim}}\n", "callbacks.last.run_dir"),
+    "where checkpoints go": ("callbacks: {last: {path: HERE/victim/thesis.tex}}\n", "callbacks.last.path"),
+    "where the best goes": ("callbacks: {best: {dirpath: HERE/victim}}\n", "callbacks.best.dirpath"),
+    "a folder of the run's": ("callbacks: {last: {run_dir: HERE/victim}}\n", "callbacks.last.run_dir"),
     "where figures go": ("logger: {csv: {save_dir: HERE/victim}}\n", "logger.csv.save_dir"),
     "where Lightning writes": (
-        "callback: {x: {_target_: pytorch_lightning.callbacks.ModelCheckpoint, dirpath: HERE/victim}}\n",
+        "callbacks: {x: {_target_: pytorch_lightning.callbacks.ModelCheckpoint, dirpath: HERE/victim}}\n",
         "callbacks.x",
     ),
     "a server": (
@@ -73,7 +73,7 @@ ACTS = {
         "logger.x.tracking_uri",
     ),
     "a database": (
-        "callback: {x: {_target_: dlcpose.callbacks.trial_pruning.TrialPruning, monitor: val/loss, "
+        "callbacks: {x: {_target_: dlcpose.callbacks.trial_pruning.TrialPruning, monitor: val/loss, "
         "storage: 'sqlite:///HERE/victim/a.db', study: a, trial: 0}}\n",
         "callbacks.x.storage",
     ),

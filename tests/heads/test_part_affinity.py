@@ -220,7 +220,7 @@ def test_a_skeleton_in_pieces_is_refused_unless_all_pairs_are_edges() -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("head.edges=all", "head/edges=all"),
+        ("head.edges=all", "head.edges"),
         ("head.max_animals=0", "max_animals"),
         ("head.last_deconvolutions=1", "last_deconvolutions"),
         ("head.stages=-1", "stages"),

@@ -20,11 +20,11 @@ def made_up_clip(seed: int, frames: int = 60, animals: int = 4) -> Clip:
     for _ in range(frames):
         if rng.random() < 0.1:
             names = rng.permutation(animals + 2)
-        gt = np.flatnonzero(rng.random(animals) < 0.9)
+        shown = np.flatnonzero(rng.random(animals) < 0.9)
         found = np.flatnonzero(rng.random(animals + 2) < 0.8)
-        sim = rng.uniform(0, 0.45, (len(gt), len(found)))
-        sim[gt[:, None] == found[None]] = rng.uniform(0.3, 1, int((gt[:, None] == found[None]).sum()))
-        gt.append(gt * 7 + 3)
+        sim = rng.uniform(0, 0.45, (len(shown), len(found)))
+        sim[shown[:, None] == found[None]] = rng.uniform(0.3, 1, int((shown[:, None] == found[None]).sum()))
+        gt.append(shown * 7 + 3)
         pred.append(names[found])
         similarity.append(sim)
     return gt, pred, similarity

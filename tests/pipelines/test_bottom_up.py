@@ -8,6 +8,7 @@ import torch
 
 from dlcpose.codecs.affine import apply_affine, invert_affine
 from dlcpose.datasets.crops import fit_to_canvas
+from dlcpose.metrics.base import EvaluatedFrames
 from dlcpose.pipelines.bottom_up import BottomUp
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.input import Input
@@ -136,7 +137,7 @@ def test_validation_takes_the_figures_over_all_frames(tmp_path: Path) -> None:
     assert len(predictions) == 4
     labels = [module.labels[prediction.key] for prediction in predictions]
     (metric,) = pipeline.metrics.values()
-    for name, value in metric(predictions, labels, pipeline.skeleton).items():
+    for name, value in metric(EvaluatedFrames(predictions, labels, pipeline.skeleton)).items():
         if np.isfinite(value):
             assert float(logged[f"val/{name}"]) == pytest.approx(value, rel=1e-4)
     assert float(logged["val/loss"]) == pytest.approx(

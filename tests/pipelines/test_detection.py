@@ -9,6 +9,7 @@ import torch
 
 from dlcpose.datasets.crops import fit_to_canvas
 from dlcpose.detectors.base import Boxes
+from dlcpose.metrics.base import EvaluatedFrames
 from dlcpose.pipelines.detection import Detection
 from dlcpose.predict import load
 from dlcpose.structures.batch import collate
@@ -36,7 +37,9 @@ def test_gt_boxes_score_as_perfect_from_any_input() -> None:
     gt_boxes = pipeline.detector.gt_boxes(batch)
     pipeline.detector = FixedBoxes([Boxes(boxes, torch.tensor([0.9, 0.8])) for boxes in gt_boxes], pipeline.detector)
     predictions = pipeline.predict_batch(batch)
-    figures = pipeline.metrics["boxes"](predictions, DATA.frames, DATA.skeleton) if pipeline.metrics else {}
+    figures = (
+        pipeline.metrics["boxes"](EvaluatedFrames(predictions, DATA.frames, DATA.skeleton)) if pipeline.metrics else {}
+    )
     assert figures["box_ap"] == pytest.approx(1)
     assert all(np.isnan(each.keypoints_in_image).all() for each in predictions)
     np.testing.assert_allclose(predictions[0].scores, [0.9, 0.8])

@@ -52,7 +52,7 @@ def bottom_up() -> Model:
         "threshold": 0.0,
         "min_affinity": -1.0,
         "max_animals": 3,
-        "edges": option("head/limbs", "all"),
+        "edges": option("head/edges", "all"),
         "heatmap_loss": option("loss", "binary_cross_entropy"),
     }
     head.pop("defaults", None)

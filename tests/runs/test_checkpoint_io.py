@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dlcpose.runs.checkpoint_io import WholeFiles
-from dlcpose.structures.atomic_files import PARTIAL
+from dlcpose.structures.atomic_files import leftovers
 from dlcpose.structures.errors import CheckpointError
 
 FIRST, SECOND = {"weights": torch.zeros(10_000)}, {"weights": torch.ones(10_000)}
@@ -62,7 +62,7 @@ def test_killed_as_it_writes_it_leaves_the_last_one(written: float, tmp_path: Pa
     assert held(path) == 0
     WholeFiles(tmp_path).save_checkpoint(SECOND, path)
     assert held(path) == 1
-    assert {*tmp_path.iterdir()} - {*tmp_path.glob(PARTIAL)} == {path}
+    assert {*tmp_path.iterdir()} - {*leftovers(path)} == {path}
 
 
 def test_a_full_disk_leaves_the_last_one_and_says_so(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_a_study_survives_a_kill_and_a_failure(trained: list[Any], here: Path) -
         ),
         (
             "optimized_metric=val/loss",
-            "its objective is val/mean_error_px, this command's is val/loss. Give another sweep.name",
+            "its optimized_metric is val/mean_error_px, this command's is val/loss. Give another sweep.name",
         ),
         ("hydra.sweeper.direction=maximize", "its direction is minimize, this command's is maximize."),
         (

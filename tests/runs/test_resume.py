@@ -39,7 +39,7 @@ def test_the_last_run_is_the_one_that_did_something_last(tmp_path: Path) -> None
     run_at(tmp_path / "other" / "day" / "c", 3000)
     fresh = tmp_path / "mine" / "day" / "z"
     assert run_folder(str(fresh), "last") == str(younger)
-    os.utime(older / (4000, 4000))
+    os.utime(older / LAST_CHECKPOINT, (4000, 4000))
     assert run_folder(str(fresh), "last") == str(older)
     assert resolve_last(config_of(older))["resume"] == str(older / LAST_CHECKPOINT)
     # A folder that was given goes on from there, in its own files.

@@ -79,7 +79,7 @@ def test_a_run_that_is_stopped_stays_running_and_counts_its_time(tmp_path: Path)
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, "the folder holds a run of this config. Go on with it by resume=last, give another folder"),
+        ({}, "the folder holds a run of this config. Resume it with resume=last, give another folder"),
         (
             {"seed": 1, "optimized_metric": "val/f"},
             "another config (optimized_metric: 'val/e' there, 'val/f' here and 1 more)",

@@ -134,7 +134,7 @@ def test_a_failed_job_ends_no_sweep_and_is_told_at_the_end(trained: list[Any], h
 def test_two_runs_into_the_same_folder(trained: list[Any], here: Path) -> None:
     assert shell("train.py", "hydra.run.dir=mine").code == 0
     assert reason(shell("train.py", "hydra.run.dir=mine")).endswith(
-        "mine: the folder holds a run of this config. Go on with it by resume=last, give another folder, "
+        "mine: the folder holds a run of this config. Resume it with resume=last, give another folder, "
         "or remove that folder."
     )
     assert len(trained) == 1
@@ -169,7 +169,7 @@ def test_mistakes_before_the_first_job(
 def test_an_unknown_objective_is_told_once(here: Path) -> None:
     said = reason(shell("train.py", "-m", "seed=0,1", "optimized_metric=val/mean_eror_px", *SMALL, *TINY))
     assert said.startswith(
-        "2 of 2 jobs failed: objective: no epoch gives 'val/mean_eror_px'. Nearest: val/mean_error_px"
+        "2 of 2 jobs failed: optimized_metric: no epoch gives 'val/mean_eror_px'. Nearest: val/mean_error_px"
     )
 
 

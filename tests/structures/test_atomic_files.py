@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dlcpose.structures.atomic_files import PARTIAL, atomic_folder, atomic_path, write_atomic
+from dlcpose.structures.atomic_files import atomic_folder, atomic_path, leftovers, write_atomic
 from dlcpose.structures.errors import DataError
 
 
@@ -55,7 +55,7 @@ def test_temporaries_keep_the_suffix_and_are_never_shared(tmp_path: Path) -> Non
         for partial in (first, second):
             partial.write_bytes(b"")
             assert partial.suffix == ".h5"
-        assert set(tmp_path.glob(PARTIAL)) == {first, second}
+        assert set(leftovers(tmp_path / "a.h5")) == {first, second}
 
 
 def test_a_folder_appears_whole(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def test_a_run_folder_holds_all_it_should_and_no_more(trained: Trained) -> None:
     assert {path.name for path in (run / "evaluation").iterdir()} == {
         *(
             "metrics.json",
+            "metrics_info.json",
             "per_keypoint.csv",
             "predictions.json",
             "labels.json",

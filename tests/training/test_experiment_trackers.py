@@ -120,7 +120,7 @@ def test_wandb_offline_holds_all_of_the_run(tracked: Path, logged: pd.DataFrame,
     assert len(shown) == EPOCHS
     assert all((folder / "files" / name).stat().st_size > 0 for names in shown for name in names)
     assert summary["test/mean_error_px"] == pytest.approx(outcome["mean_error_px"])
-    assert summary["objective/val/mean_error_px"] == pytest.approx(logged["val/mean_error_px"].min(), rel=1e-5)
+    assert summary["optimized_metric/val/mean_error_px"] == pytest.approx(logged["val/mean_error_px"].min(), rel=1e-5)
     (artifact,) = [record.artifact for record in records if record.HasField("artifact")]
     held = {entry.path: Path(entry.local_path) for entry in artifact.manifest.contents}
     assert {"best.ckpt", "environment.txt", "split.json", "metrics.json", "report.html"} == set(held)
@@ -146,7 +146,7 @@ def test_tensorboard_holds_all_of_the_run(tracked: Path, logged: pd.DataFrame, o
     assert b"optimizer/lr" in hyperparameters
     metrics = events.SummaryMetadata("_hparams_/experiment").plugin_data.content
     assert b"test/mean_error_px" in metrics
-    assert b"objective/val/mean_error_px" in metrics
+    assert b"optimized_metric/val/mean_error_px" in metrics
 
 
 def assert_in_mlflow(
