@@ -21,8 +21,12 @@ CONF = Path(__file__).parents[1] / "conf"
 
 
 def option(group: str, name: str) -> dict[str, Any]:
-    """A config file as plain values; those of other places must not be in it."""
-    return yaml.safe_load((CONF / group / f"{name}.yaml").read_text())
+    """A config file as plain values, with those that it is based on; those of other groups must not be in it."""
+    node: dict[str, Any] = yaml.safe_load((CONF / group / f"{name}.yaml").read_text())
+    for base in node.pop("defaults", []):
+        if base != "_self_":
+            node = {**option(group, base), **node}
+    return node
 
 
 def tiny_config(**changes: Any) -> dict[str, Any]:

@@ -37,7 +37,11 @@ LAUNCHED = [command for command in COMMANDS if "hydra/launcher=" in command]
 WALKED = [command for command in COMMANDS if command not in LAUNCHED]
 # The backbone alone is replaced: the models of the page differ in their necks and heads too.
 QUICK = (*SMALL[:-1], "evaluation.pictures=0", *TINY[:2])
-FEWER = {"hydra/sweeper=": "hydra.sweeper.n_trials=2", "experiment=sweep_rates": "hydra.sweeper.params.seed=0"}
+FEWER = {
+    "hydra/sweeper=": "hydra.sweeper.n_trials=2",
+    "hparams_search=": "hydra.sweeper.n_trials=2",
+    "experiment=sweep_rates": "hydra.sweeper.params.seed=0",
+}
 OF_THE_SITTING = {"images_per_s", "peak_memory_mb"}
 
 
@@ -84,13 +88,17 @@ def test_the_page_can_be_followed(command: str, walked: tuple[Path, dict[str, An
     if command.startswith("dlcpose"):
         assert (folder / answer.last_line).is_file()
     elif name is not None:
-        jobs = 2 if "hydra/sweeper=" in command else 4
+        jobs = 2 if re.search("hydra/sweeper=|hparams_search=", command) else 4
         assert f"sweep multirun/{name[1]}: {jobs} done" in answer.out
         assert len(list((folder / "multirun" / name[1]).glob("*/checkpoints/best.ckpt"))) == jobs
 
 
 def test_a_search_leaves_its_study_where_the_page_says(walked: tuple[Path, dict[str, Answer]]) -> None:
-    searches = [re.findall(r"sweep\.name=(\S+)", command)[0] for command in WALKED if "hydra/sweeper=" in command]
+    searches = [
+        re.findall(r"sweep\.name=(\S+)", command)[0]
+        for command in WALKED
+        if re.search("hydra/sweeper=|hparams_search=", command)
+    ]
     assert len(searches) == 3
     assert all((walked[0] / "multirun" / name / "study.db").is_file() for name in searches)
 

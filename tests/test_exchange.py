@@ -29,7 +29,7 @@ NEEDED = {"timm": ("backbone.name=convnext_atto",)}  # settings that an option a
 
 
 def options(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    return sorted(path.stem for path in (CONF / group).glob("[!_]*.yaml"))
 
 
 def node(group: str, option: str) -> Any:

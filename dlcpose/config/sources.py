@@ -18,6 +18,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -78,6 +79,17 @@ class CheckedLoader(ConfigLoaderImpl):
         # Options of the shell have no equals sign before their value; what is no override is of no use below.
         texts = sys.argv[1:] if _given is None else _given
         self.given = tuple(text for text in texts if re.match(r"[^-][^=]*=|~", text))
+
+    def get_group_options(
+        self,
+        group_name: str,
+        results_filter: ObjectType | None = ObjectType.CONFIG,
+        config_name: str | None = None,
+        overrides: list[str] | None = None,
+    ) -> list[str]:
+        """The options of a group to choose from, without those that others are only based on (`_base_*`)."""
+        options: list[str] = super().get_group_options(group_name, results_filter, config_name, overrides)
+        return [option for option in options if not option.startswith("_")]
 
     def load_configuration(
         self,

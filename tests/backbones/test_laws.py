@@ -16,7 +16,7 @@ from dlcpose.structures.errors import CheckpointError, ConfigError
 
 FOLDER = Path(__file__).parents[2] / "conf" / "backbone"
 NAMED = {"timm": ("convnext_tiny", "efficientnet_b0")}  # options that ask for a name
-CASES = sorted((path.stem, name) for path in FOLDER.glob("*.yaml") for name in NAMED.get(path.stem, (None,)))
+CASES = sorted((path.stem, name) for path in FOLDER.glob("[!_]*.yaml") for name in NAMED.get(path.stem, (None,)))
 SMALL = ("resnet_18", None)
 KINDS = (SMALL, ("cspnext_s", None))  # one option of timm's, one of our own
 

@@ -15,7 +15,7 @@ from dlcpose.instantiate import Instantiator
 from tests.shells import REPOSITORY, SMALL, TINY, python, reason, shell
 
 CONF = REPOSITORY / "conf"
-OPTIONS = sorted((file.parent.name, file.stem) for file in CONF.glob("*/*.yaml"))
+OPTIONS = sorted((file.parent.name, file.stem) for file in CONF.glob("*/[!_]*.yaml"))
 MODELS = [option for group, option in OPTIONS if group == "model"]
 LISTS = ("callbacks", "logger", "side_head")  # groups of which several options may be taken
 NEEDED = {
@@ -47,7 +47,7 @@ def test_every_option_composes(group: str, option: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "group", sorted({group for group, _ in OPTIONS} - {"model", "experiment", "debug", "backbone", "dataset"})
+    "group", sorted({group for group, _ in OPTIONS} - {"model", "experiment", "hparams_search", "debug", "backbone", "dataset"})
 )
 def test_every_option_is_of_settings_that_its_part_takes(group: str) -> None:
     for option in (option for of, option in OPTIONS if of == group):
@@ -57,7 +57,7 @@ def test_every_option_is_of_settings_that_its_part_takes(group: str) -> None:
 
 
 def test_launchers_and_sweepers_compose(here: Path) -> None:
-    answer = shell("train.py", "--cfg", "hydra", "hydra/launcher=parallel", "hydra/sweeper=rates")
+    answer = shell("train.py", "--cfg", "hydra", "hydra/launcher=parallel", "hparams_search=rates")
     assert answer.code == 0, answer.err
     content = yaml.safe_load(answer.out)["hydra"]
     assert content["launcher"]["n_jobs"] == 2

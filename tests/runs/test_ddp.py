@@ -110,7 +110,7 @@ def test_two_processes_give_what_one_gives_with_twice_the_batch(here: Path, spie
 
 def test_each_trial_of_a_search_is_one_run_of_two_processes(here: Path, spied: tuple[str, ...]) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="the sweep extra is not installed")
-    search = ("-m", "hydra/sweeper=rates", "hydra.sweeper.n_trials=2", "trainer.max_epochs=1")
+    search = ("-m", "hparams_search=rates", "hydra.sweeper.n_trials=2", "trainer.max_epochs=1")
     trained(REPOSITORY / "train.py", *TINY_DATA, *TWO, *search, *spied, "datamodule.batch_size=2", cwd=here)
     (sweep,) = (here / "multirun").glob("*/*")
     jobs = sorted(path for path in sweep.iterdir() if path.is_dir())
