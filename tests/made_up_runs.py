@@ -24,7 +24,7 @@ def option(group: str, name: str) -> dict[str, Any]:
     """A config file as plain values, with those that it is based on; those of other groups must not be in it."""
     node: dict[str, Any] = yaml.safe_load((CONF / group / f"{name}.yaml").read_text())
     for base in node.pop("defaults", []):
-        if base != "_self_":
+        if isinstance(base, str) and base != "_self_":
             node = {**option(group, base), **node}
     return node
 
