@@ -103,7 +103,7 @@ def test_errors_say_what_to_do(openfield: Project, tmp_path: Path) -> None:
         openfield.train_test_split(by="frame")
     with pytest.raises(ConfigError, match="trian"):
         PoseDataset(openfield, mode="trian")
-    with pytest.raises(DataError, match="val set.*train_test_split"):
+    with pytest.raises(DataError, match=r"val set.*train_test_split"):
         PoseDataset(openfield, mode="val")
     with pytest.raises(ConfigError, match="The transform moves no keypoints"):
         PoseDataset(openfield, albumentations.Compose([albumentations.HorizontalFlip()]))

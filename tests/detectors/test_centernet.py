@@ -118,7 +118,7 @@ def test_it_learns_two_frames_by_heart() -> None:
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(ConfigError, match="detector: .*longest_side"):
+    with pytest.raises(ConfigError, match=r"detector: .*longest_side"):
         detector_of("centernet", "detector.longest_side=8")
     with pytest.raises(ConfigError, match=r"detector\.training: .*epochs"):
         detector_of("centernet", "detector.training.epochs=0")

@@ -139,7 +139,7 @@ def test_folders_before_a_name_may_differ(tmp_path: Path) -> None:
 
 
 def test_a_frame_that_the_file_does_not_know_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="frame_1.*frame_0"):
+    with pytest.raises(DataError, match=r"frame_1.*frame_0"):
         stored(tmp_path, {"frame_0": []}).detect_poses(scene(0, 0))
 
 
@@ -161,7 +161,7 @@ def test_what_is_no_file_of_poses_is_refused(tmp_path: Path, content: str, said:
 
 def test_results_of_other_keypoints_are_refused(tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text(json.dumps({"images": [], "categories": [{"keypoints": ["paw"]}]}))
-    with pytest.raises(DataError, match="paw.* nose"):
+    with pytest.raises(DataError, match=r"paw.* nose"):
         stored(tmp_path, []).detect_poses(scene(0))
     (tmp_path / "labels.json").write_text(json.dumps({"images": [{"id": 1, "file_name": "0"}]}))
     with pytest.raises(DataError, match=r"labels\.json.*KeyError"):
@@ -215,9 +215,9 @@ def test_a_model_of_another_skeleton_is_refused() -> None:
 
 
 def test_one_source_is_needed_and_no_more() -> None:
-    with pytest.raises(ConfigError, match="detector: .*neither"):
+    with pytest.raises(ConfigError, match=r"detector: .*neither"):
         pose_detector(around_keypoints, SKELETON)
-    with pytest.raises(ConfigError, match="detector: .*both"):
+    with pytest.raises(ConfigError, match=r"detector: .*both"):
         pose_detector(around_keypoints, SKELETON, model(), predictions="x.json")
 
 
