@@ -1,6 +1,6 @@
 """Evaluate a checkpoint: `python evaluate.py checkpoint=outputs/.../checkpoints/best.ckpt`."""
 
-from dlcpose.training.evaluation import main
+from dlcpose.cli.evaluate import main
 
 if __name__ == "__main__":
     main()

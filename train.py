@@ -1,6 +1,6 @@
 """Compose an experiment and train it: `python train.py model=resnet_50 dataset=deeplabcut dataset.root=...`."""
 
-from dlcpose.training.experiment import main
+from dlcpose.cli.train import main
 
 if __name__ == "__main__":
     main()

@@ -53,9 +53,9 @@ def frame_of(animals: int, keypoints: int, seed: int) -> PoseBatch:
 
 
 def maps_of(head: PartAffinityHead, batch: PoseBatch) -> PartAffinityMaps:
-    wanted = head.encode(batch)
-    heatmaps = (wanted.heatmaps + NOISE * torch.randn_like(wanted.heatmaps)).clamp(0, 1)
-    return wanted._replace(heatmaps=heatmaps, fields=wanted.fields + NOISE * torch.randn_like(wanted.fields))
+    targets = head.encode(batch)
+    heatmaps = (targets.heatmaps + NOISE * torch.randn_like(targets.heatmaps)).clamp(0, 1)
+    return targets._replace(heatmaps=heatmaps, fields=targets.fields + NOISE * torch.randn_like(targets.fields))
 
 
 def learn_distances(head: PartAffinityHead, keypoints: int, device: str) -> None:

@@ -22,15 +22,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import deform_conv2d
 
-from dlcpose.build import Instantiator, build_pipeline
+from dlcpose.build import build_pipeline
 from dlcpose.config.compose import compose
+from dlcpose.instantiate import Instantiator
 from dlcpose.layers.adaptive_conv import TAPS, AdaptiveConvBlock
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
-from dlcpose.training.experiment import fastest_precision, quiet_libraries
+from dlcpose.training.libraries import quiet_libraries
+from dlcpose.training.trainer import fastest_precision
 
 ANIMALS = 3  # in each image
 CLOSE = 1e-6  # between what the two find, and between their gradients, as a share of the largest
@@ -46,20 +48,20 @@ class OneByOne(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(B, G·C, h, w) -> the same."""
         groups = self.block.groups
-        motion_weights = self.block.motion.weight.chunk(groups)
-        motion_biases = self.block.motion.bias.chunk(groups)
+        affine_weights = self.block.affine.weight.chunk(groups)
+        affine_biases = self.block.affine.bias.chunk(groups)
         adapted = [
             self._adapted(*each)
             for each in zip(
-                features.chunk(groups, dim=1), motion_weights, motion_biases, self.block.weight, strict=True
+                features.chunk(groups, dim=1), affine_weights, affine_biases, self.block.weight, strict=True
             )
         ]
         return functional.relu(self.block.norm(torch.cat(adapted, dim=1)) + features)
 
-    def _adapted(self, features: Tensor, motion_weight: Tensor, motion_bias: Tensor, weight: Tensor) -> Tensor:
-        motion = functional.conv2d(features, motion_weight, motion_bias, padding=1)  # (B, 6, h, w)
-        matrix, shift = motion[:, :4].unflatten(1, (2, 2)), motion[:, 4:, None]
-        steps = torch.arange(-1.0, 2.0, device=features.device, dtype=motion.dtype)
+    def _adapted(self, features: Tensor, affine_weight: Tensor, affine_bias: Tensor, weight: Tensor) -> Tensor:
+        affine = functional.conv2d(features, affine_weight, affine_bias, padding=1)  # (B, 6, h, w)
+        matrix, shift = affine[:, :4].unflatten(1, (2, 2)), affine[:, 4:, None]
+        steps = torch.arange(-1.0, 2.0, device=features.device, dtype=affine.dtype)
         grid = torch.stack(torch.meshgrid(steps, steps, indexing="ij")).view(2, TAPS, 1, 1)  # y before x
         moved = (matrix[:, :, :, None] * grid).sum(dim=2) + shift  # (B, 2, 9, h, w), y before x
         from_grid = (moved - grid).transpose(1, 2).flatten(start_dim=1, end_dim=2)  # (B, 18, h, w)
@@ -76,7 +78,7 @@ def pipeline_of(model: str, keypoints: int, size: int) -> PoseEstimator:
     pipeline = build_pipeline(config, instantiate, DataDescription(skeleton, Input(size, size), ANIMALS))
     for block in pipeline.head.modules():
         if isinstance(block, AdaptiveConvBlock):
-            nn.init.normal_(block.motion.weight, std=0.01)
+            nn.init.normal_(block.affine.weight, std=0.01)
     return pipeline.train().to(memory_format=torch.channels_last)
 
 

@@ -16,12 +16,14 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, Trainer
 
-from dlcpose.build import Instantiator, build_input, build_pipeline, build_trunk
+from dlcpose.build import build_input, build_pipeline, build_trunk
 from dlcpose.config.compose import compose
+from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.data_description import DataDescription
-from dlcpose.training.experiment import fastest_precision, quiet_libraries
+from dlcpose.training.libraries import quiet_libraries
+from dlcpose.training.trainer import fastest_precision
 
 DEFAULTS = ["model=resnet_50", "dataset.height=256", "dataset.width=256", "dataset.frames=160", "logger=[none]"]
 

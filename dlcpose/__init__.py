@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dlcpose.api import evaluate, train
-    from dlcpose.cli.models import available_models
+    from dlcpose.config.models import available_models
     from dlcpose.predict import load
     from dlcpose.project import PoseDataset, Project
 
 _HOMES = {
-    "available_models": "dlcpose.cli.models",
+    "available_models": "dlcpose.config.models",
     "train": "dlcpose.api",
     "evaluate": "dlcpose.api",
     "load": "dlcpose.predict",

@@ -3,11 +3,9 @@
 from datetime import datetime
 from pathlib import Path
 
-from dlcpose.config.compose import compose
+from dlcpose.config.compose import compose, value_in
+from dlcpose.config.folders import run_folder
 from dlcpose.runs.provenance import OVERRIDES
-from dlcpose.runs.resume import run_folder
-from dlcpose.training import evaluation
-from dlcpose.training import experiment as training
 
 
 def train(*overrides: str, run_dir: str | Path | None = None) -> Path:
@@ -16,22 +14,26 @@ def train(*overrides: str, run_dir: str | Path | None = None) -> Path:
     run_dir: where everything goes; outputs/python/<date and time> unless given, or with `resume=PATH` where that run is.
     Raises DlcposeError as the shell would.
     """
-    resume = next((override.partition("=")[2] for override in overrides if override.startswith("resume=")), None)
+    from dlcpose.training.train import train as train_config
+
+    resume = value_in(overrides, "resume")
     folder = _folder(run_dir) if run_dir or not resume else _folder(run_folder(str(_folder(None)), resume))
-    asked = OVERRIDES.set(overrides)
+    given = OVERRIDES.set(overrides)
     try:
-        training.train(compose(overrides, run_dir=str(folder)))
+        train_config(compose(overrides, run_dir=str(folder)))
     finally:
-        OVERRIDES.reset(asked)
+        OVERRIDES.reset(given)
     return folder
 
 
 def evaluate(checkpoint: str | Path, *overrides: str, run_dir: str | Path | None = None) -> dict[str, float]:
     """Figures of a checkpoint on its test frames, or on the data that the overrides name."""
+    from dlcpose.training.evaluation import evaluate_checkpoint
+
     folder = _folder(run_dir)
     config = compose(["checkpoint=given", *overrides], config_name="evaluate", run_dir=str(folder))
     # Put in afterwards: in Hydra's grammar, quotes and braces of a path would have a meaning.
-    return evaluation.evaluate({**config, "checkpoint": str(checkpoint)})
+    return evaluate_checkpoint({**config, "checkpoint": str(checkpoint)})
 
 
 def _folder(run_dir: str | Path | None) -> Path:

@@ -11,15 +11,18 @@ import torch
 import yaml
 from torch import Tensor
 
-from dlcpose.build import Instantiator, build_pipeline
+from dlcpose.build import build_pipeline
 from dlcpose.heads.base import Head
+from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseModule
 from dlcpose.side_heads.base import SideHead
+from dlcpose.structures.checkpoint_file import read_checkpoint_file
 from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.errors import CheckpointError, DlcposeError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.structures.split import Split
+from dlcpose.targets import MODEL_GROUPS
 
 FORMAT = 1
 
@@ -79,18 +82,8 @@ def versions() -> dict[str, str]:
 def read_checkpoint(path: Path | str) -> Checkpoint:
     """A checkpoint of a dlcpose run. Raises CheckpointError when the file is missing, broken, or of something else."""
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(
-            f"{path}: no such checkpoint. A run leaves checkpoints/best.ckpt and last.ckpt in its folder."
-        )
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(
-            f"{path}: cannot be read as a checkpoint without running code ({type(error).__name__}). "
-            "Expected a .ckpt of a dlcpose run."
-        ) from error
-    described = content.get("dlcpose") if isinstance(content, dict) else None
+    content = read_checkpoint_file(path)
+    described = content.get("dlcpose")
     if not isinstance(described, dict):
         raise CheckpointError(f"{path}: expected a .ckpt of a dlcpose run, got a checkpoint of something else.")
     if described.get("format") != FORMAT:
@@ -99,20 +92,44 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
             f"it was written by dlcpose {described.get('versions', {}).get('dlcpose', '?')}. Install that version."
         )
     try:
-        return Checkpoint(path, _description(described), dict(content["state_dict"]))
+        return Checkpoint(path, _description(described), _weights(content["state_dict"]))
     except (KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError, DlcposeError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise CheckpointError(f"{path}: what it says of its model is incomplete ({reason}). Train it anew.") from error
 
 
+def _weights(state: Any) -> dict[str, Tensor]:
+    """The weights by name. Raises TypeError for anything else."""
+    weights = dict(state)
+    for name, value in weights.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise TypeError(f"expected weights by name, got {type(value).__name__} for {str(name)[:80]!r}")
+    return weights
+
+
+# Larger is no model of animals: such numbers would only take memory.
+MAX_CONFIG, MAX_KEYPOINTS, MAX_SIDE, MAX_INDIVIDUALS = 10_000_000, 1_024, 16_384, 10_000
+
+
 def _description(described: Mapping[str, Any]) -> Description:
+    """What a checkpoint says of its model. Raises ValueError for what is larger than any model, and for other types."""
+    config, max_animals = described["config"], described["max_animals"]
+    if not isinstance(config, str) or len(config) > MAX_CONFIG:
+        raise ValueError(f"expected a config as text of at most {MAX_CONFIG} characters")
+    if type(max_animals) is not int or not 0 <= max_animals <= MAX_INDIVIDUALS:
+        raise ValueError(f"expected max_animals from 0 to {MAX_INDIVIDUALS}, got {max_animals!r:.50}")
+    if len(described["skeleton"]["names"]) > MAX_KEYPOINTS or len(described["individuals"]) > MAX_INDIVIDUALS:
+        raise ValueError(f"expected at most {MAX_KEYPOINTS} keypoints and {MAX_INDIVIDUALS} individuals")
+    model_input = Input.from_dict(described["input"])
+    if any(side > MAX_SIDE for side in (*(model_input.canvas or ()), model_input.multiple_of)):
+        raise ValueError(f"expected an input of at most {MAX_SIDE} px, got {model_input.canvas}")
     return Description(
-        config=yaml.safe_load(described["config"]),
+        config=yaml.safe_load(config),
         skeleton=Skeleton.from_dict(described["skeleton"]),
-        model_input=Input.from_dict(described["input"]),
+        model_input=model_input,
         split=Split(**{name: tuple(keys) for name, keys in described["split"].items()}),
         individuals=tuple(described["individuals"]),
-        max_animals=described["max_animals"],
+        max_animals=max_animals,
         has_identities=described["identified"],
     )
 
@@ -120,13 +137,19 @@ def _description(described: Mapping[str, Any]) -> Description:
 def restore(checkpoint: Checkpoint, instantiate: Instantiator, detector: Mapping[str, Any] | None = None) -> PoseModule:
     """The pipeline a checkpoint describes, with its weights, ready to predict.
 
-    detector: the config of another one, which brings its own weights. Raises ConfigError where the pipeline has none.
+    detector: the config of another one, which brings its own weights. Raises ConfigError where the pipeline has none, and
+    for a model that a checkpoint may not describe; CheckpointError for weights that do not fit, or are not finite.
     """
-    description = checkpoint.description
-    config = without_pretrained_weights(description.config)
+    config = without_pretrained_weights(checkpoint.description.config)
+    if detector is None and not instantiate.trust:  # a part of the user's own need not know such a device
+        # First without memory: somebody else's file may describe a model larger than it has weights for.
+        with torch.device("meta"):
+            _check_fit(_built(checkpoint, config, instantiate.of_file(checkpoint.path)), checkpoint)
     if detector is not None:
         config["detector"] = embed_bottom_up_model(detector)
-    pipeline = build_pipeline(config, instantiate, description.data)
+    instantiate = instantiate.of_file(checkpoint.path, own=() if detector is None else ("detector",))
+    pipeline = _built(checkpoint, config, instantiate)
+    check_finite(pipeline, checkpoint)
     try:
         pipeline.load_state_dict(_beside(pipeline, checkpoint.weights) if detector is not None else checkpoint.weights)
     except RuntimeError as error:
@@ -138,9 +161,50 @@ def restore(checkpoint: Checkpoint, instantiate: Instantiator, detector: Mapping
     return pipeline.eval()
 
 
+def _built(checkpoint: Checkpoint, config: Mapping[str, Any], instantiate: Instantiator) -> PoseModule:
+    """The pipeline that a checkpoint describes. Raises CheckpointError where that cannot be built at all."""
+    try:
+        return build_pipeline(config, instantiate, checkpoint.description.data)
+    except DlcposeError:
+        raise
+    except Exception as error:  # a part is missing, or of no use to the others: a constructor says so in its own way
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise CheckpointError(f"{checkpoint.path}: the model it describes cannot be built ({reason}).") from error
+
+
+def _check_fit(pipeline: PoseModule, checkpoint: Checkpoint) -> None:
+    """Raises CheckpointError where a model has other weights than a checkpoint holds, or of another kind of number."""
+    model = pipeline.state_dict()
+    found = match_weights(model, checkpoint.weights)
+    unlike = found.missing | found.unexpected
+    for name in found.loaded:
+        if model[name].dtype.is_floating_point != checkpoint.weights[name].dtype.is_floating_point:
+            unlike[name] = f"{checkpoint.weights[name].dtype} in the file, {model[name].dtype} in the model"
+    if unlike:
+        name, reason = next(iter(unlike.items()))
+        raise CheckpointError(
+            f"{checkpoint.path}: the weights do not fit the model it describes: {name} ({reason}). "
+            "Load it with the versions of dlcpose and timm that it was written with."
+        )
+
+
+def check_finite(pipeline: PoseModule, checkpoint: Checkpoint) -> None:
+    """Raises CheckpointError for weights that are not finite; what heads keep of their data may be."""
+    kept = {
+        f"{place}.{name}"
+        for place, module in pipeline.named_modules()
+        if isinstance(module, (Head, SideHead))
+        for name, _ in module.named_buffers(recurse=False)
+    }
+    for name, value in checkpoint.weights.items():
+        if value.is_floating_point() and name not in kept and not bool(value.isfinite().all()):
+            raise CheckpointError(
+                f"{checkpoint.path}: {name} has values that are not finite: its training has diverged, or the file is "
+                "damaged. Take the checkpoint of an earlier epoch, or train anew with a lower optimizer.lr."
+            )
+
+
 DETECTOR = "detector."  # what the names of its weights begin with
-# Of a config, what a model is built from.
-MODEL_GROUPS = ("pipeline", "backbone", "neck", "head", "side_head", "detector", "condition", "fusion")
 NO_WEIGHTS = {"pretrained": False, "checkpoint_path": None, "checkpoint": None}  # settings that fetch weights, and none
 
 
@@ -181,25 +245,25 @@ def embed_bottom_up_model(detector: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class WeightMatch:
-    """Which tensors of a state another model can take, by name; of what it cannot, why.
+    """Names of the tensors that a model can load from a state; of the others, why not.
 
-    left_out: of the state. anew: of the model, which keeps them as they were made.
+    unexpected: tensors of the state that do not fit. missing: tensors of the model that the state does not give.
     """
 
-    taken: tuple[str, ...]
-    left_out: dict[str, str]
-    anew: dict[str, str]
+    loaded: tuple[str, ...]
+    unexpected: dict[str, str]
+    missing: dict[str, str]
 
 
-def match_weights(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> WeightMatch:
-    """What of a given state a model with the wanted one can take: layers that have the same tensors, of the same shapes.
+def match_weights(target: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> WeightMatch:
+    """Match a given state to a model's: layers that have the same tensors, of the same shapes, are loaded.
 
-    A layer is taken whole or not at all: a bias means nothing without the weight that it was learned with.
+    A layer is loaded whole or not at all: a bias means nothing without the weight that it was learned with.
     """
-    unlike = {_layer(name) for name in {*wanted, *given} if _shape(wanted, name) != _shape(given, name)}
+    differing = {_layer(name) for name in {*target, *given} if _shape(target, name) != _shape(given, name)}
 
     def reason(name: str) -> str:
-        there, here = _shape(given, name), _shape(wanted, name)
+        there, here = _shape(given, name), _shape(target, name)
         if there == here:
             return "its layer does not fit"
         if there is None or here is None:
@@ -207,9 +271,9 @@ def match_weights(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> 
         return f"{_sides(there)} in the file, {_sides(here)} in the model"
 
     return WeightMatch(
-        taken=tuple(name for name in wanted if _layer(name) not in unlike),
-        left_out={name: reason(name) for name in given if _layer(name) in unlike},
-        anew={name: reason(name) for name in wanted if _layer(name) in unlike},
+        loaded=tuple(name for name in target if _layer(name) not in differing),
+        unexpected={name: reason(name) for name in given if _layer(name) in differing},
+        missing={name: reason(name) for name in target if _layer(name) in differing},
     )
 
 

@@ -1,5 +1,6 @@
 """From a checkpoint to poses, without the data set it was trained on and without Hydra."""
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,15 +10,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from dlcpose.build import Instantiator
-from dlcpose.checkpoint import Checkpoint, read_checkpoint, restore
+from dlcpose.checkpoint import Checkpoint, read_checkpoint, restore, versions
 from dlcpose.datasets.base import read_image_file
 from dlcpose.datasets.crops import fit_to_canvas
+from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseModule
 from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
+from dlcpose.prediction.frame_predictor import Frame, FramePredictor
+from dlcpose.prediction.model import Model, check_settings
+from dlcpose.prediction.settings import PredictionSettings
+from dlcpose.prediction.video import predict_video
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.instances import PosePrediction
+from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.sample import Floats, FrameLabels, Image, PoseSample, labels_of
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.tracking.ctd_tracker import CtdTracker, TrackedFrame
@@ -25,12 +31,17 @@ from dlcpose.tracking.ctd_tracker import CtdTracker, TrackedFrame
 
 @dataclass
 class Predictor:
-    """A trained pipeline on a device. images and seconds: predicted so far, decoding of files left out."""
+    """A trained pipeline on a device. images and seconds: predicted so far, decoding of files left out.
+
+    checkpoint: where it came from. individuals: names of the animals, as its data has them.
+    """
 
     pipeline: PoseModule
     device: torch.device
     images: int = 0
     seconds: float = 0.0
+    checkpoint: Path | None = None
+    individuals: tuple[str, ...] = ()
 
     @property
     def skeleton(self) -> Skeleton:
@@ -65,6 +76,40 @@ class Predictor:
                 "plain images have no labels. Evaluate it with evaluate.py, or train with detector=centernet. A conditional "
                 "model (detector=perturbed_pose_boxes) needs another's poses: load(..., conditions=best.ckpt of that)."
             )
+
+    @functools.cached_property
+    def model(self) -> Model:
+        """The same, as videos are predicted with it."""
+        return Model(self.pipeline, self.device, self.checkpoint, self.individuals, versions())
+
+    def predict_video(
+        self, path: str | Path, *, progress: Callable[[int, int | None], None] | None = None, **settings: Any
+    ) -> PoseTracks:
+        """The poses in a video, or in a part of it; each frame's are those that `predict([frame])` gives.
+
+        settings: of `prediction.settings.PredictionSettings`: start, stop, step, batch_size, precision, crop, ...
+        progress: called with the frames done and, where the file tells, how many there are.
+        Raises DataError for what is no video, ConfigError for settings that make no sense or do not fit.
+        """
+        return predict_video(self.model, Path(path), PredictionSettings(**settings), progress)[0]
+
+    def predict_stream(
+        self, frames: Iterable[Image], *, batch_size: int = 8, precision: str = "32"
+    ) -> Iterator[PosePrediction]:
+        """Poses of each array (H, W, 3) uint8 RGB of a stream, in order; the key is the number.
+
+        Frames are taken as they are needed. With batch_size=1 every prediction comes before the next frame is taken, as a
+        camera wants it; with more, it comes a batch or two later, and decoding goes on beside the forward pass.
+        precision: "32", "bf16" or "fp16".
+        Raises ConfigError for a model that predicts only in labelled images, ValueError for an array of another kind.
+        """
+        settings = PredictionSettings(batch_size=batch_size, precision=precision)
+        check_settings(settings, self.pipeline)
+        predictor = FramePredictor(
+            self.pipeline, self.device, batch_size=batch_size, precision=precision, is_live=batch_size == 1
+        )
+        named = (Frame(str(number), image) for number, image in enumerate(frames))
+        return (prediction for some in predictor.predict(named) for prediction in some)
 
     def follow(self, images: Iterable[Image | str | Path], **settings: Any) -> Iterator[TrackedFrame]:
         """Poses in the frames of one video, in order, each animal with the id of its track.
@@ -144,7 +189,12 @@ def load(
     if conditions is not None:
         detector = _conditions_from(Path(conditions), read)
     pipeline = restore(read, Instantiator(tuple(trust)), detector)
-    return Predictor(pipeline.to(chosen, memory_format=torch.channels_last), chosen)
+    return Predictor(
+        pipeline.to(chosen, memory_format=torch.channels_last),
+        chosen,
+        checkpoint=read.path,
+        individuals=read.description.individuals,
+    )
 
 
 def _conditions_from(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:

@@ -7,11 +7,12 @@ import pytorch_lightning as lightning
 import torch
 import yaml
 
-from dlcpose.build import Instantiator, build_input, build_pipeline, build_trunk
+from dlcpose.build import build_input, build_pipeline, build_trunk
 from dlcpose.checkpoint import Description
 from dlcpose.datasets.base import LabelledFrames
 from dlcpose.datasets.datamodule import PoseDataModule
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
+from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.split import Split

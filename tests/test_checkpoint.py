@@ -2,16 +2,18 @@
 
 import io
 import pickle
-from dataclasses import replace
+import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlcpose.build import Instantiator
+from dlcpose.build import build_from_description
 from dlcpose.checkpoint import (
     FORMAT,
     Description,
@@ -21,11 +23,16 @@ from dlcpose.checkpoint import (
     versions,
     without_pretrained_weights,
 )
+from dlcpose.instantiate import Instantiator
+from dlcpose.predict import load
 from dlcpose.structures.errors import CheckpointError, ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.structures.split import Split
+from dlcpose.targets import PLACES
 from tests.made_up_runs import checkpoint_of, frames_of, tiny_config
+
+INPUT = Input(64, 64).as_dict()
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +178,11 @@ def test_a_checkpoint_of_another_format_says_which_version_wrote_it(tmp_path: Pa
         ("split", {"train": []}),
         ("individuals", 3),
         ("max_animals", ...),
+        *(("max_animals", value) for value in ("2", 2.0, -1, 10**9, None)),
+        ("config", "a" * 10_000_001),
+        ("individuals", ["a"] * 10_001),
+        *(("input", {**INPUT, side: 2**31}) for side in ("height", "width", "multiple_of")),
+        ("skeleton", {**Skeleton(("a",)).as_dict(), "names": [f"k{number}" for number in range(1_025)]}),
     ],
 )
 def test_a_broken_description_is_named(tmp_path: Path, content: dict[str, Any], key: str, value: Any) -> None:
@@ -192,12 +204,199 @@ def test_weights_that_do_not_fit_are_named_in_one_line(tmp_path: Path, content: 
     assert "incomplete" in said_of(tmp_path / "a.ckpt")
 
 
-def test_a_foreign_target_in_a_checkpoint_is_refused(checkpoint: Path) -> None:
-    read = read_checkpoint(checkpoint)
-    config = {**read.description.config, "head": {"_target_": "os.system", "command": "true"}}
-    hostile = replace(read, description=replace(read.description, config=config))
-    with pytest.raises(ConfigError, match=r"os\.system is outside the packages"):
-        restore(hostile, Instantiator())
+def hostile(checkpoint: Path, folder: Path, **changes: Any) -> Path:
+    """A checkpoint with another config, as a stranger would hand it over."""
+    content = torch.load(checkpoint, weights_only=True)
+    config = {**yaml.safe_load(content["dlcpose"]["config"]), **changes}
+    content["dlcpose"]["config"] = yaml.safe_dump(config)
+    torch.save(content, folder / "gift.ckpt")
+    return folder / "gift.ckpt"
+
+
+def attacks(folder: Path) -> dict[str, dict[str, Any]]:
+    """What was tried: the node, and what it would have done."""
+    canary = folder / "canary"
+    reader = {"_target_": "timm.data.readers.reader_wds.ReaderWds", "root": f"pipe:touch {canary}"}
+    return {
+        "shell": {"_target_": "subprocess.Popen", "args": ["touch", str(canary)]},
+        "archive": {"_target_": "torchvision.datasets.Kinetics", "root": str(folder), "download": True},
+        "web dataset": reader,
+        "any module": {"_target_": "pytorch_lightning.cli.LightningCLI", "args": ["--model=gift.Model"]},
+        "logger": {"_target_": "pytorch_lightning.loggers.csv_logs.CSVLogger", "save_dir": str(canary)},
+        "deletes": {"_target_": "pytorch_lightning.loggers.csv_logs.ExperimentWriter", "log_dir": str(folder)},
+        "walks": {"_target_": "torchvision.datasets.ImageFolder", "root": "/"},
+        "ends the process": {"_target_": "dlcpose.datasets.datamodule.end_with", "parent": 0},
+        "queues a job": {"_target_": "dlcpose.callbacks.requeue.queue_again"},
+        "memory": {"_target_": "torch.nn.Linear", "in_features": 100_000, "out_features": 10_000_000},
+        "our logger": {"_target_": "dlcpose.loggers.csv_logger.ContinuedCSVLogger", "run_dir": str(canary)},
+        "our data": {"_target_": "dlcpose.datasets.synthetic.frames.SyntheticFrames", "frames": 10},
+        "our callback": {"_target_": "dlcpose.callbacks.preemption.LastCheckpoint", "run_dir": str(canary)},
+    }
+
+
+@pytest.mark.parametrize("attack", sorted(attacks(Path("x"))))
+@pytest.mark.parametrize("group", ["pipeline", "backbone", "neck", "head", "side_head", "detector"])
+def test_a_checkpoint_names_parts_of_a_model_and_nothing_else(
+    checkpoint: Path, tmp_path: Path, attack: str, group: str
+) -> None:
+    (tmp_path / "metrics.csv").write_text("mine")
+    before, node = sorted(tmp_path.iterdir()), attacks(tmp_path)[attack]
+    config = {**tiny_config(), "side_head": {}}
+    nested = {**config[group], "inner": node} if config.get(group) else {"x": node}
+    for change in (node, nested, {**nested, "_target_": "dlcpose.heads.heatmap.HeatmapHead"}):
+        gift = hostile(checkpoint, tmp_path, **{group: {"x": change} if group == "side_head" else change})
+        with pytest.raises((ConfigError, CheckpointError)) as caught:
+            load(gift)
+        assert "\n" not in str(caught.value)
+        gift.unlink()
+    assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / "metrics.csv").read_text() == "mine"
+
+
+@pytest.mark.parametrize("group", ["dataset", "callbacks", "logger", "trainer", "optimizer", "metric", "datamodule"])
+def test_a_checkpoint_brings_nothing_but_a_model_along(checkpoint: Path, group: str) -> None:
+    node = {"x": {"_target_": next(iter(PLACES[group].names))}} if PLACES[group].several else option_of(group)
+    with pytest.raises(ConfigError, match=f"may not bring a {group} along"):
+        Instantiator().of_file(checkpoint)(node, group)
+
+
+def option_of(group: str) -> dict[str, Any]:
+    return {"_target_": next(iter(PLACES[group].names)), "_partial_": True}
+
+
+def test_what_evaluate_takes_of_a_checkpoint_is_our_data_with_plain_settings(checkpoint: Path) -> None:
+    instantiate = Instantiator().of_file(checkpoint, "dataset", "metric")
+    node = {"_target_": "dlcpose.datasets.synthetic.frames.SyntheticFrames", "frames": 2}
+    assert len(instantiate(node, "dataset").frames) == 2
+    for bad in ({"frames": 10**12}, {"frames": "many"}, {"skeleton": {"names": [node]}}, {"width": {"a": 1}}):
+        with pytest.raises(ConfigError, match=r"^dataset\."):
+            instantiate({**node, **bad}, "dataset")
+
+
+@pytest.mark.parametrize(
+    ("group", "setting", "value"),
+    [
+        *(("head", "channels", value) for value in (10**6, 10**30, -(10**6), "32", [32], 32.5, None, {"a": 1})),
+        *(("neck", "channels", value) for value in (10**9, True)),
+        *(("backbone", "options", value) for value in ({"a": 10**9}, {"pretrained_cfg": {"url": "http://x"}}, [1])),
+        ("backbone", "name", "hf-hub:stranger/model"),
+        ("backbone", "name", "local-dir:/tmp"),
+    ],
+)
+def test_settings_of_a_checkpoint_are_bounded_and_of_their_type(
+    checkpoint: Path, tmp_path: Path, group: str, setting: str, value: Any
+) -> None:
+    node = {**tiny_config()[group], setting: value}
+    with pytest.raises(ConfigError, match=rf"^{group}\.{setting}"):
+        load(hostile(checkpoint, tmp_path, **{group: node}))
+
+
+def test_a_model_larger_than_its_weights_is_refused_before_it_is_made(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices: list[str] = []
+    real = torch.nn.Conv2d.__init__
+
+    def watched(self: Any, *args: Any, **settings: Any) -> None:
+        devices.append(torch.get_default_device().type)
+        real(self, *args, **settings)
+
+    monkeypatch.setattr(torch.nn.Conv2d, "__init__", watched)
+    gift = hostile(checkpoint, tmp_path, neck={**tiny_config()["neck"], "channels": 16_000})
+    with pytest.raises(CheckpointError, match="do not fit the model"):
+        load(gift)
+    assert set(devices) == {"meta"}
+
+
+def test_a_part_that_is_missing_is_told_in_one_line(checkpoint: Path, tmp_path: Path) -> None:
+    for group in ("pipeline", "backbone", "neck", "head"):
+        content = torch.load(checkpoint, weights_only=True)
+        config = yaml.safe_load(content["dlcpose"]["config"])
+        del config[group]
+        content["dlcpose"]["config"] = yaml.safe_dump(config)
+        torch.save(content, tmp_path / "a.ckpt")
+        assert "cannot be built" in said_of(tmp_path / "a.ckpt")
+
+
+def test_the_model_within_a_detector_is_a_strangers_too(checkpoint: Path, tmp_path: Path) -> None:
+    described = torch.load(checkpoint, weights_only=True)["dlcpose"]
+    config = {**yaml.safe_load(described["config"]), "head": {"_target_": "dlcpose.callbacks.requeue.queue_again"}}
+    with pytest.raises(ConfigError, match=r"^head\._target_: a config may not name"):
+        build_from_description({**described, "config": config}, Instantiator())
+
+
+# ------------------------------------------------------------------------------------------------ what unfolds
+
+
+def repacked(path: Path, source: Path, compression: int, more: bytes = b"") -> None:
+    with zipfile.ZipFile(source) as read, zipfile.ZipFile(path, "w", compression) as written:
+        for name in read.namelist():
+            written.writestr(name, read.read(name) + (more if name.endswith("/data/0") else b""))
+
+
+def test_a_compressed_checkpoint_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    repacked(tmp_path / "bomb.ckpt", checkpoint, zipfile.ZIP_DEFLATED, bytes(10**7))
+    assert "is compressed" in said_of(tmp_path / "bomb.ckpt")
+    repacked(tmp_path / "plain.ckpt", checkpoint, zipfile.ZIP_STORED)
+    read_checkpoint(tmp_path / "plain.ckpt")
+
+
+def test_entries_that_lie_over_each_other_are_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(10**5)}, tmp_path / "one.ckpt")
+    content = (tmp_path / "one.ckpt").read_bytes()
+    end = content.rindex(b"PK\x05\x06")
+    count, size, start = struct.unpack_from("<HII", content, end + 10)
+    if start == 0xFFFFFFFF:
+        pytest.skip("written as zip64")
+    directory = content[start : start + size]
+    many = (
+        content[:start]
+        + directory * 50
+        + struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, count * 50, count * 50, size * 50, start, 0)
+    )
+    (tmp_path / "many.ckpt").write_bytes(many)
+    assert "holds" in said_of(tmp_path / "many.ckpt")
+
+
+def test_one_number_repeated_without_end_is_refused(tmp_path: Path, content: dict[str, Any]) -> None:
+    content["state_dict"]["head.huge"] = torch.zeros(1).expand(10**12)
+    torch.save(content, tmp_path / "a.ckpt")
+    assert "larger than its values" in said_of(tmp_path / "a.ckpt")
+
+
+def test_lists_that_hold_each_other_are_looked_at_once(tmp_path: Path, content: dict[str, Any]) -> None:
+    nested: list[Any] = [torch.zeros(1)]
+    for _ in range(30):
+        nested = [nested] * 10
+    content["more"] = nested
+    torch.save(content, tmp_path / "a.ckpt")
+    read_checkpoint(tmp_path / "a.ckpt")
+    for _ in range(60):
+        nested = [nested]
+    content["more"] = nested
+    torch.save(content, tmp_path / "a.ckpt")
+    assert "nested deeper" in said_of(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, content: dict[str, Any], value: float) -> None:
+    name = next(name for name in content["state_dict"] if name.startswith("head") and name.endswith("weight"))
+    content["state_dict"][name].view(-1)[0] = value
+    torch.save(content, tmp_path / "a.ckpt")
+    assert "not finite" in said_of(tmp_path / "a.ckpt")
+
+
+def test_weights_of_another_kind_of_number_are_refused(tmp_path: Path, content: dict[str, Any]) -> None:
+    name = next(iter(content["state_dict"]))
+    content["state_dict"][name] = content["state_dict"][name].int()
+    torch.save(content, tmp_path / "a.ckpt")
+    assert f"{name} (torch.int32 in the file" in said_of(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize("state", [[1], {"a": 1}, {3: torch.ones(1)}, None, "text"])
+def test_weights_that_are_none_are_refused(tmp_path: Path, content: dict[str, Any], state: Any) -> None:
+    torch.save({**content, "state_dict": state}, tmp_path / "a.ckpt")
+    assert "incomplete" in said_of(tmp_path / "a.ckpt")
 
 
 def test_a_checkpoint_is_written_without_objects(checkpoint: Path) -> None:
@@ -216,27 +415,27 @@ def test_each_tensor_is_taken_with_its_whole_layer_or_named_with_a_reason(
     wanted: dict[str, torch.Tensor], given: dict[str, torch.Tensor]
 ) -> None:
     found = match_weights(wanted, given)
-    taken = set(found.taken)
-    assert (taken | found.anew.keys(), taken | found.left_out.keys()) == (wanted.keys(), given.keys())
-    assert not taken & (found.anew.keys() | found.left_out.keys())
+    taken = set(found.loaded)
+    assert (taken | found.missing.keys(), taken | found.unexpected.keys()) == (wanted.keys(), given.keys())
+    assert not taken & (found.missing.keys() | found.unexpected.keys())
     for name in {*wanted, *given}:
         layer = [other for other in {*wanted, *given} if other.rpartition(".")[0] == name.rpartition(".")[0]]
         fits = all(other in wanted and other in given for other in layer)
         fits = fits and all(wanted[other].shape == given[other].shape for other in layer)
         assert (name in taken) == fits
-    assert match_weights(wanted, wanted).taken == tuple(wanted)
+    assert match_weights(wanted, wanted).loaded == tuple(wanted)
 
 
 def test_the_reason_is_the_tensors_own() -> None:
     wanted = {"a.weight": torch.zeros(3, 2), "a.bias": torch.zeros(2), "b.weight": torch.zeros(())}
     found = match_weights(wanted, {"a.weight": torch.zeros(4, 2), "a.bias": torch.zeros(2), "c.weight": torch.zeros(1)})
     there_and_here = "4x2 in the file, 3x2 in the model"
-    assert found.anew == {
+    assert found.missing == {
         "a.weight": there_and_here,
         "a.bias": "its layer does not fit",
         "b.weight": "not in the file",
     }
-    assert found.left_out == {
+    assert found.unexpected == {
         "a.weight": there_and_here,
         "a.bias": "its layer does not fit",
         "c.weight": "not in the model",

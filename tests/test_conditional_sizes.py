@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dlcpose.build import Instantiator, Trunk, build_input, build_pipeline, build_trunk
-from dlcpose.cli.models import available_models, describe
+from dlcpose.build import Trunk, build_input, build_pipeline, build_trunk
 from dlcpose.config.compose import compose
+from dlcpose.config.models import available_models, describe
+from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
 from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.errors import ConfigError

@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 
 from dlcpose.cli.app import main
 from dlcpose.cli.compare import read_run
-from dlcpose.cli.hydra_main import CONF
+from dlcpose.config.folders import CONF
 from dlcpose.reports.comparison_page import command_of
 from dlcpose.runs.sweep import sweep_of
 from tests.shells import REPOSITORY, SMALL, TINY, Answer, shell
@@ -109,7 +109,7 @@ def test_what_wants_other_machines_is_composed(command: str) -> None:
     pytest.importorskip(plugin, reason="an extra: pip install 'dlcpose[sweep,cluster]'")
     program, script, *arguments = shlex.split(command)
     assert (program, script) == ("python", "train.py")
-    sweep = sweep_of(arguments, "train", CONF)
+    sweep = sweep_of(arguments, "train")
     assert sweep is not None
     assert [str(sweep.folder)] == [f"multirun/{name}" for name in re.findall(r"sweep\.name=(\S+)", command)]
 
@@ -127,7 +127,7 @@ def test_the_printed_command_makes_a_run_again(
     which: str, walked: tuple[Path, dict[str, Answer]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (run,) = walked[0].glob(which)
-    assert in_this_process(["compare", str(run), "--out", str(tmp_path / "compared")]).code == 0
+    assert in_this_process(["compare", str(run), "--output", str(tmp_path / "compared")]).code == 0
     (entry,) = json.loads((tmp_path / "compared" / "comparison.json").read_text())["runs"]
     again = str(entry["again"])
     assert escape(again) in (tmp_path / "compared" / "comparison.html").read_text()

@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from torch.utils.data import DataLoader
 
 from dlcpose.build import SeveralAnimalsError
-from dlcpose.cli.models import available_models, models_for_several
+from dlcpose.config.models import available_models, multi_animal_models
 from dlcpose.datasets.base import LabelledFrames
 from dlcpose.pipelines.base import PoseModule
 from dlcpose.predict import Predictor
@@ -75,7 +75,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("model", available_models())
 @pytest.mark.parametrize("keypoints", KEYPOINTS)
 def test_it_learns_and_answers(model: str, keypoints: int, folder: Path) -> None:
-    animals = 2 if model in models_for_several() else 1
+    animals = 2 if model in multi_animal_models() else 1
     config = tiny(composed(f"model={model}"), **FINDING_ANYTHING, **WITHOUT_CHANCE)
     data = worms(keypoints, animals)
     pipeline = built({**config, "dataset": worms_node(keypoints, animals)}, data)
@@ -105,7 +105,7 @@ def test_a_fresh_process_predicts_the_same(folder: Path, tmp_path: Path) -> None
                 np.testing.assert_array_equal(after[name], before[name], err_msg=f"{path.stem}: {name}")
 
 
-@pytest.mark.parametrize("model", sorted(set(available_models()) - set(models_for_several())))
+@pytest.mark.parametrize("model", sorted(set(available_models()) - set(multi_animal_models())))
 def test_a_model_for_one_animal_is_refused_for_two(model: str) -> None:
     with pytest.raises(SeveralAnimalsError, match="the data has up to 2 in an image"):
         built(tiny(composed(f"model={model}")), worms(4, animals=2))

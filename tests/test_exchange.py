@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dlcpose.build import Instantiator, SeveralAnimalsError, Trunk, build_pipeline
-from dlcpose.cli.models import available_models
+from dlcpose.build import SeveralAnimalsError, Trunk, build_pipeline
+from dlcpose.config.models import available_models
+from dlcpose.instantiate import Instantiator
 from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input

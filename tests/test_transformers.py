@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dlcpose.build import Instantiator, build_pipeline
+from dlcpose.build import build_pipeline
 from dlcpose.config.compose import compose
 from dlcpose.datasets.crops import fit_to_canvas
+from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.data_description import DataDescription
@@ -102,7 +103,7 @@ LOSS = option("loss", "located_cross_entropy")
 DECONVOLUTION = {**option("head", "deconvolution"), "heatmap_loss": LOSS, "channels": 32}
 LEARNERS: dict[str, dict[str, Any]] = {
     "tokenpose": {
-        "neck": option("neck", "finest"),
+        "neck": {**option("neck", "identity"), "level": 0},
         "head": {
             **option("head", "tokenpose"),
             **{"heatmap_loss": LOSS, "width": 48, "layers": 2, "heads": 4, "feed_forward": 96, "hidden": 64},

@@ -9,12 +9,13 @@ import pytorch_lightning as lightning
 import torch
 from torch.utils.data import DataLoader
 
-from dlcpose.build import Instantiator, build_input, build_pipeline, build_trunk
+from dlcpose.build import build_input, build_pipeline, build_trunk
 from dlcpose.checkpoint import Description
 from dlcpose.config.compose import compose
 from dlcpose.datasets.base import LabelledFrames
 from dlcpose.datasets.crops import fit_to_canvas
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
+from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseModule
 from dlcpose.structures.batch import PoseBatch, collate
 from tests.made_up_runs import halves, trainer_of

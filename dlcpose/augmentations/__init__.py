@@ -1,1 +1,1 @@
-"""What is random about the input, as albumentations."""
+"""Augmentations of our own, as albumentations transforms."""

@@ -1,1 +1,1 @@
-"""From an image to a list of feature maps."""
+"""Backbones: from an image to a list of feature maps."""

@@ -1,20 +1,20 @@
-"""CSPNeXt (Lyu et al. 2022, RTMDet), which timm does not have: cross-stage partial layers with wide depthwise kernels."""
+"""CSPNeXt, which timm does not have: cross-stage partial layers with 5x5 depthwise kernels (RTMDet, Lyu et al. 2022)."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dlcpose.backbones.timm_backbone import NetworkBackbone
+from dlcpose.backbones.base import Backbone
 
 STEM = 64  # channels after the stem, before widening
 STAGES = ((128, 3), (256, 6), (512, 6), (1024, 3))  # channels before widening, blocks before deepening
 STRIDES = (4, 8, 16, 32)
 
 
-class CspNextBackbone(NetworkBackbone):
-    """CSPNeXt of any width and depth: maps of strides 4, 8, 16 and 32.
+class CspNextBackbone(Backbone):
+    """CSPNeXt of any width and depth, with maps of strides 4, 8, 16 and 32.
 
-    widen, deepen: factors of the channels and of the blocks in each stage. The rest as in NetworkBackbone.
+    widen, deepen: factors of the channels and of the number of blocks in each stage. The rest as in Backbone.
     Raises CheckpointError when the file does not hold these weights.
     """
 
@@ -43,9 +43,9 @@ class CspNextBackbone(NetworkBackbone):
 
 
 class CspNext(nn.Module):
-    """A stem of three convolutions and four stages that each halve the sides.
+    """A stem of three convolutions and four stages that each halve height and width.
 
-    Layers are named as in the published weights (MMDetection, MMPose, DeepLabCut), so these load as they are.
+    Layers are named as in the published weights (MMDetection, MMPose, DeepLabCut), which therefore load unchanged.
     Source: Lyu et al. 2022 (RTMDet), section 3; its sizes from Jiang et al. 2023 (RTMPose).
     """
 
@@ -67,7 +67,7 @@ class CspNext(nn.Module):
         self.stage4 = _last_stage(self.channels[2], self.channels[3], blocks[3])
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) -> the four stages' maps, (B, C, H/4, W/4) first."""
+        """The four stages' maps, finest first: (B, 3, H, W) -> (B, C, H/4, W/4), ..., (B, C, H/32, W/32)."""
         maps = [self.stage1(self.stem(images))]
         for stage in (self.stage2, self.stage3, self.stage4):
             maps.append(stage(maps[-1]))
@@ -75,7 +75,7 @@ class CspNext(nn.Module):
 
 
 class ConvNormAct(nn.Module):
-    """A convolution that keeps the size but for its stride, batch norm, SiLU."""
+    """A padded convolution, batch norm and SiLU."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, groups: int = 1) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class ConvNormAct(nn.Module):
 
 
 class DepthwiseSeparable(nn.Module):
-    """A convolution of each channel by itself, then one across channels."""
+    """A depthwise convolution, then a pointwise one."""
 
     def __init__(self, channels: int, kernel: int) -> None:
         super().__init__()
@@ -97,12 +97,12 @@ class DepthwiseSeparable(nn.Module):
         self.pointwise_conv = ConvNormAct(channels, channels, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        spread: Tensor = self.pointwise_conv(self.depthwise_conv(features))
-        return spread
+        mixed: Tensor = self.pointwise_conv(self.depthwise_conv(features))
+        return mixed
 
 
 class Block(nn.Module):
-    """A 3x3 convolution and a separable 5x5 one, added to the input where `residual`."""
+    """A 3x3 convolution and a depthwise separable 5x5 one, added to the input where `residual`."""
 
     def __init__(self, channels: int, *, residual: bool) -> None:
         super().__init__()
@@ -111,12 +111,12 @@ class Block(nn.Module):
         self.residual = residual
 
     def forward(self, features: Tensor) -> Tensor:
-        changed: Tensor = self.conv2(self.conv1(features))
-        return changed + features if self.residual else changed
+        output: Tensor = self.conv2(self.conv1(features))
+        return output + features if self.residual else output
 
 
 class ChannelAttention(nn.Module):
-    """Each channel weighed by what the means of all channels say."""
+    """Channels scaled by weights predicted from the means of all channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -126,8 +126,8 @@ class ChannelAttention(nn.Module):
         return features * functional.hardsigmoid(self.fc(features.mean(dim=(2, 3), keepdim=True)))
 
 
-class PartialLayer(nn.Module):
-    """Half of the channels through blocks, half past them, joined, weighed and mixed."""
+class CspLayer(nn.Module):
+    """A cross-stage partial layer: half of the channels pass through blocks, then both halves are merged with attention."""
 
     def __init__(self, channels: int, blocks: int, *, residual: bool) -> None:
         super().__init__()
@@ -144,8 +144,8 @@ class PartialLayer(nn.Module):
         return mixed
 
 
-class PoolingPyramid(nn.Module):
-    """What is largest within 5, 9 and 13 cells, beside the cell itself (spatial pyramid pooling, He et al. 2015)."""
+class SpatialPyramidPooling(nn.Module):
+    """Maximum pooling over 5, 9 and 13 cells beside the map itself (He et al. 2015)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -154,19 +154,19 @@ class PoolingPyramid(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         levels = [self.conv1(features)]
-        for _ in range(3):  # the largest of 5 among the largest of 5 is the largest of 9, and so on
+        for _ in range(3):  # pooling 5 over 5 is pooling 9, and so on
             levels.append(functional.max_pool2d(levels[-1], 5, stride=1, padding=2))
         mixed: Tensor = self.conv2(torch.cat(levels, dim=1))
         return mixed
 
 
 def _stage(in_channels: int, channels: int, blocks: int) -> nn.Sequential:
-    return nn.Sequential(ConvNormAct(in_channels, channels, 3, stride=2), PartialLayer(channels, blocks, residual=True))
+    return nn.Sequential(ConvNormAct(in_channels, channels, 3, stride=2), CspLayer(channels, blocks, residual=True))
 
 
 def _last_stage(in_channels: int, channels: int, blocks: int) -> nn.Sequential:
     return nn.Sequential(
         ConvNormAct(in_channels, channels, 3, stride=2),
-        PoolingPyramid(channels),
-        PartialLayer(channels, blocks, residual=False),
+        SpatialPyramidPooling(channels),
+        CspLayer(channels, blocks, residual=False),
     )

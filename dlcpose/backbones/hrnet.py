@@ -1,22 +1,23 @@
-"""HRNet with as many of its stages and branches as are read, without the weights of the rest."""
+"""HRNet cut after a stage, without the weights of the stages and branches that are not used."""
 
 from typing import Any
 
 from torch import nn
 
-from dlcpose.backbones.timm_backbone import NetworkBackbone, create_network
+from dlcpose.backbones.base import Backbone
+from dlcpose.backbones.timm_backbone import create_network
 from dlcpose.structures.errors import ConfigError
 
 STAGES = 4  # of a whole HRNet; stage s works on s branches, each half as fine as the one before it
 
 
-class HrnetBackbone(NetworkBackbone):
-    """timm's HRNet up to one of its four stages: the branches that the last module of that stage fuses, finest first.
+class HrnetBackbone(Backbone):
+    """timm's HRNet up to one of its four stages, with that stage's fused branches as maps, finest first.
 
-    name: timm's. stages: how many; 1 is the stem and its bottlenecks. branches: how many of the last stage's are given,
-    finest first; the layers that fuse into the others are left out; None is all of them.
-    pretrained, checkpoint_path: weights of the whole network or of a cut one; what is not read is left out.
-    Sources: Sun et al. 2019, section 3; one branch of three stages is what TokenPose and TransPose-H read.
+    name: timm's. stages: number of stages; 1 is the stem and its bottlenecks. branches: number of the last stage's branches
+    that are returned, finest first, without the layers that fuse into the others; None for all.
+    pretrained, checkpoint_path: weights of the whole network or of a cut one; surplus weights are ignored.
+    Sources: Sun et al. 2019, section 3. TokenPose and TransPose-H use one branch of three stages.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class HrnetBackbone(NetworkBackbone):
             channels,
             [2 ** (level + 1) for level in range(len(channels))],
             name=name,
-            size_divisor=2 ** (stages + 1),  # of the coarsest branch, also where it is not given
+            size_divisor=2 ** (stages + 1),  # of the coarsest branch, even if it is not returned
             checkpoint_path=checkpoint_path,
             finest_stride=finest_stride,
             frozen=frozen,
@@ -65,11 +66,11 @@ def _branch_channels(network: Any, stages: int) -> list[int]:
 
 
 def _cut(network: Any, stages: int, branches: int) -> None:
-    """Leave out what lies behind the last stage, and of its last module what fuses into branches that are not read."""
+    """Remove the stages after the last one, and in its last module the layers that fuse into unused branches."""
     if stages > 1:
         last = getattr(network, f"stage{stages}")[-1]
         last.fuse_layers = last.fuse_layers[:branches]
     for stage in range(stages + 1, STAGES + 1):
-        # timm's forward goes through all stages: the branches pass the missing ones as they are.
+        # timm's forward calls all stages: the removed ones become identities.
         setattr(network, f"transition{stage - 1}", nn.ModuleList(nn.Identity() for _ in range(branches)))
         setattr(network, f"stage{stage}", nn.Identity())

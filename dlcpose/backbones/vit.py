@@ -1,4 +1,4 @@
-"""A plain vision transformer whose patches' tokens are one coarse feature map, as ViTPose reads it."""
+"""A plain vision transformer whose patch tokens form one coarse feature map, as in ViTPose (Xu et al. 2022)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,22 +8,23 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dlcpose.backbones.timm_backbone import NetworkBackbone, create_network
+from dlcpose.backbones.base import Backbone
+from dlcpose.backbones.timm_backbone import create_network
 from dlcpose.codecs.affine import cells_from_pixels
 from dlcpose.codecs.attention import attention_weights, rows_at
 from dlcpose.structures.errors import ConfigError
 
 
-class VitBackbone(NetworkBackbone):
+class VitBackbone(Backbone):
     """timm's vision transformer without class token and classifier: one map at the stride of its patches.
 
-    name: timm's. table: height and width of the images that the learned table of positions is made for; for others it is
-    interpolated. padding: pixels around the image before it is cut into patches; the paper's 2 lets patches begin 2 pixels
-    earlier. drop_path: share of layers that are skipped in training, rising from 0 to this.
+    name: timm's. table: height and width of the images that the learned position embedding is made for; it is interpolated
+    for others. padding: pixels around the image before it is cut into patches; with the paper's 2, patches begin 2 pixels
+    earlier. drop_path: rate of stochastic depth at the last layer, rising linearly from 0.
     options: further arguments of timm.create_model.
-    pretrained, checkpoint_path: weights of the whole transformer, of ViTPose's encoder too; a table for another size is
-    interpolated, what is not read is left out.
-    Raises ConfigError where timm's network is no plain vision transformer, CheckpointError where weights cannot be had.
+    pretrained, checkpoint_path: weights of the whole transformer, of ViTPose's encoder too; a position embedding for
+    another size is interpolated, surplus weights are ignored.
+    Raises ConfigError where timm's network is no plain vision transformer, CheckpointError where weights are unavailable.
     Source: Xu et al. 2022 (ViTPose), section 3.1.
     """
 
@@ -65,17 +66,17 @@ class VitBackbone(NetworkBackbone):
             frozen_statistics=frozen_statistics,
         )
 
-    def fitted(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """ViTPose's last norm under timm's name, and a table of positions interpolated to the size of ours."""
+    def adapted_weights(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The weights with ViTPose's last norm under timm's name and the position embedding interpolated to this size."""
         state = {key.replace("last_norm.", "norm."): value for key, value in state.items()}
         table = state.get("pos_embed")
         if table is not None and table.shape[1:2] != self.network.pos_embed.shape[1:2]:
-            # A table of another length is that of square images, with the class token's row first: MAE's and timm's.
+            # An embedding of another length is for square images, with the class token's row first: MAE's and timm's.
             state["pos_embed"] = resample_abs_pos_embed(table, list(self.network.grid))
         return state
 
     def attention(self, images: Tensor, points_in_crop: Tensor, layer: int) -> Tensor:
-        """Where the patches at the keypoints look in a layer: (B, 3, H, W), (B, K, 2) -> (B, K, h, w) shares."""
+        """Attention weights of the patches at the keypoints in a layer: (B, 3, H, W), (B, K, 2) -> (B, K, h, w), sum 1."""
         tokens, size = self.network.tokens(images)
         blocks: list[Any] = list(self.network.blocks)
         for block in blocks[: blocks.index(blocks[layer])]:
@@ -88,7 +89,7 @@ class VitBackbone(NetworkBackbone):
 
 
 def _is_plain(whole: Any) -> bool:
-    """Whether positions are a learned table with a row for the class token, and nothing else stands before the layers."""
+    """Whether positions are learned, with a row for the class token, and nothing else precedes the layers."""
     if not isinstance(whole, VisionTransformer) or whole.pos_embed is None:
         return False
     has_row_for_class = whole.pos_embed.shape[1] == whole.patch_embed.num_patches + 1
@@ -96,7 +97,7 @@ def _is_plain(whole: Any) -> bool:
 
 
 class PlainVit(nn.Module):
-    """The parts of a timm vision transformer that make a map of its patches."""
+    """The parts of a timm vision transformer that turn images into a map of patches."""
 
     def __init__(self, whole: Any, padding: int) -> None:
         super().__init__()
@@ -114,15 +115,15 @@ class PlainVit(nn.Module):
         return [_as_map(self.norm(self.blocks(tokens)), size)]
 
     def tokens(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """What the first layer reads, (B, h·w, width), and (h, w)."""
+        """The first layer's input, (B, h·w, width), and (h, w)."""
         patches = self.patch_embed.proj(images)  # (B, width, h, w)
         size = patches.shape[-2], patches.shape[-1]
-        # ViTPose has no class token, but adds the row that was its position to all the others.
-        positions = self._table(size) + self.pos_embed[:, :1]
+        # ViTPose has no class token, but adds the class token's position to all others.
+        positions = self._positions(size) + self.pos_embed[:, :1]
         return patches.flatten(2).mT + positions, size
 
-    def _table(self, size: tuple[int, int]) -> Tensor:
-        """Positions for a map of this size: (1, h·w, width)."""
+    def _positions(self, size: tuple[int, int]) -> Tensor:
+        """The position embedding for a map of this size: (1, h·w, width)."""
         learned: Tensor = self.pos_embed[:, 1:]
         if size == self.grid:
             return learned

@@ -2,11 +2,15 @@
 
 import logging
 import math
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
-import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint, WeightAveraging
+from pytorch_lightning.callbacks import WeightAveraging
+
+from dlcpose.callbacks.best import best_of_run
+from dlcpose.structures.checkpoint_file import read_checkpoint_file
+from dlcpose.structures.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +32,12 @@ class CollapseWatch(Callback):
         return {"best": self.best, "collapsed": self.collapsed, "rolled_back": self.rolled_back}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        self.best = state_dict["best"]
-        self.collapsed, self.rolled_back = int(state_dict["collapsed"]), int(state_dict["rolled_back"])
+        state: Mapping[str, Any] = state_dict
+        best, counts = state.get("best"), [state.get(name) for name in ("collapsed", "rolled_back")]
+        if type(best) not in (int, float) or not all(type(count) is int and count >= 0 for count in counts):
+            raise CheckpointError(f"callbacks.collapse: expected numbers in the checkpoint, got {state_dict!s:.100}.")
+        self.best = float(state["best"])
+        self.collapsed, self.rolled_back = int(state["collapsed"]), int(state["rolled_back"])
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or self.monitor not in trainer.callback_metrics:
@@ -46,13 +54,13 @@ class CollapseWatch(Callback):
             f"{self.monitor} has been above {self.factor:g} times its best of {self.best:.4g} for {self.patience} "
             f"validations (now {value:.4g}): the run has collapsed."
         )
-        path = self._best_checkpoint(trainer)
+        path = best_of_run(trainer)
         if path is None or self.rolled_back >= self.roll_back:
             trainer.should_stop = True
             logger.warning("%s It ends here. Lower optimizer.lr, or look at what the model sees.", what)
             return
         self.rolled_back, self.collapsed = self.rolled_back + 1, 0
-        checkpoint = torch.load(path, map_location=pl_module.device, weights_only=True)
+        checkpoint = read_checkpoint_file(path, pl_module.device)
         pl_module.load_state_dict(checkpoint["state_dict"])
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, WeightAveraging):  # the average goes back too, or it would bring the collapse again
@@ -60,9 +68,3 @@ class CollapseWatch(Callback):
         for optimizer in trainer.optimizers:
             optimizer.state.clear()  # moments gathered on the way down would lead there again
         logger.warning("%s It goes back to the weights of its best epoch.", what)
-
-    def _best_checkpoint(self, trainer: Trainer) -> Path | None:
-        for callback in trainer.checkpoint_callbacks:
-            if isinstance(callback, ModelCheckpoint) and callback.monitor is not None and callback.best_model_path:
-                return Path(callback.best_model_path)
-        return None

@@ -1,4 +1,4 @@
-"""Which limbs a trained part affinity head puts animals together by: those that the data show to tell them apart."""
+"""Prune the PAF graph of a trained model to the edges that separate animals on the data (Lauer et al. 2022)."""
 
 import csv
 import io
@@ -11,15 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
 
+from dlcpose.callbacks.best import best_of_run
 from dlcpose.codecs.paf_graph import Edges, edge_separability, select_edges
 from dlcpose.datasets.datamodule import EvaluationCrops, PoseDataModule
 from dlcpose.heads.part_affinity import PartAffinityHead
-from dlcpose.metrics.base import figures_of
+from dlcpose.metrics.base import EvaluatedFrames, figures_of
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.atomic_files import atomic_path, write_atomic
 from dlcpose.structures.batch import PoseBatch, collate
+from dlcpose.structures.checkpoint_file import read_checkpoint_file
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.instances import PosePrediction
 
@@ -36,19 +37,19 @@ class PafGraphPruning(Callback):
     equally good ones the smallest, as it is the fastest. The checkpoint that is evaluated and loaded has only those.
     monitor, mode: a figure over the validation frames, "max" or "min". count: how many limbs to keep instead (a tree at
     least), null: as validation shows. tries: sets that are compared. frames: training frames at most, evenly chosen.
-    folder: where limbs.csv says what was found, or None.
+    run_dir: the run's folder, where limbs.csv says what was found, or None.
     Raises ConfigError where the model's head has no limbs to choose from. Source: Lauer et al. 2022, data-driven skeleton.
     """
 
     def __init__(
         self,
+        run_dir: str | Path | None = None,
         *,
         monitor: str = "val/oks_ap",
         mode: str = "max",
         count: int | None = None,
         tries: int = 6,
         frames: int = 200,
-        folder: str | None = None,
     ) -> None:
         if mode not in ("min", "max") or tries < 2 or frames < 1 or (count is not None and count < 1):
             raise ValueError(
@@ -56,15 +57,16 @@ class PafGraphPruning(Callback):
                 f"{mode}, {tries}, {frames} and {count}"
             )
         self.monitor, self.mode, self.count = monitor, mode, count
-        self.tries, self.frames, self.folder = tries, frames, folder
+        self.tries, self.frames, self.run_dir = tries, frames, run_dir
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         pipeline, _, _ = _parts(trainer, pl_module)
-        given = [f"val/{name}" for name in figures_of(pipeline.metrics, [], [], pipeline.skeleton)]
+        given = [f"val/{name}" for name in figures_of(pipeline.metrics, EvaluatedFrames([], [], pipeline.skeleton))]
         if self.count is None and self.monitor not in given:
             raise ConfigError(
-                f"callbacks.paf_graph_pruning.monitor: expected a figure of poses, got {self.monitor!r}, which does not depend on limbs. "
-                f"Take one of {', '.join(given)}, or say how many to keep with callbacks.paf_graph_pruning.count."
+                f"callbacks.paf_graph_pruning.monitor: expected a figure of poses, got {self.monitor!r}, "
+                f"which does not depend on the PAF graph. Take one of {', '.join(given)}, or say "
+                "how many to keep with callbacks.paf_graph_pruning.count."
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -72,11 +74,11 @@ class PafGraphPruning(Callback):
         head.keep(np.ones(len(head.edges), bool))  # a run that goes on from a finished one chooses anew
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        path = _checkpoint(trainer)
+        path = best_of_run(trainer, monitored=False)
         if trainer.is_global_zero and path is not None:
             pipeline, head, data = _parts(trainer, pl_module)
             before = {name: value.cpu().clone() for name, value in pipeline.state_dict().items()}
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = read_checkpoint_file(path)
             device = pipeline.device
             try:
                 pipeline.load_state_dict(content["state_dict"])
@@ -104,8 +106,8 @@ class PafGraphPruning(Callback):
             logger.info("%s by the number of limbs: %s.", self.monitor, tried)
         head.keep(sets[_best(figures, self.mode)] if len(sets) > 1 else sets[0])
         logger.info("%d of %d limbs are kept.", head.kept.sum(), len(head.edges))
-        if self.folder is not None:
-            write_atomic(Path(self.folder) / "limbs.csv", _as_csv(pipeline, head, edge_separability(within, between)))
+        if self.run_dir is not None:
+            write_atomic(Path(self.run_dir) / "limbs.csv", _as_csv(pipeline, head, edge_separability(within, between)))
 
     def _affinities(
         self, pipeline: PoseEstimator, head: PartAffinityHead, data: PoseDataModule
@@ -140,7 +142,8 @@ class PafGraphPruning(Callback):
                 head.keep(kept)
                 found += pipeline.predictions_in_image(batch, pipeline.decode(maps))
         labels = [data.data.frames[index] for index in data.val_indices]
-        each = [figures_of(pipeline.metrics, found, labels, pipeline.skeleton) for found in predictions]
+        evaluated = [EvaluatedFrames(found, labels, pipeline.skeleton) for found in predictions]
+        each = [figures_of(pipeline.metrics, frames) for frames in evaluated]
         return [figures.get(self.monitor.removeprefix("val/"), float("nan")) for figures in each]
 
 
@@ -153,21 +156,16 @@ def _parts(trainer: Trainer, pl_module: LightningModule) -> tuple[PoseEstimator,
         or not isinstance(data, PoseDataModule)
     ):
         raise ConfigError(
-            f"callbacks.paf_graph_pruning: {type(head or pl_module).__name__} has no limbs to choose from. Leave `limbs` out of "
-            "callbacks=[...], or take a model of part affinity fields such as model=bottom_up_resnet_18."
+            f"callbacks.paf_graph_pruning: {type(head or pl_module).__name__} has no PAF graph to prune. Leave "
+            "`paf_graph_pruning` out of callbacks=[...], or take a model of part affinity fields such as "
+            "model=bottom_up_resnet_18."
         )
     if not head.edges:
         raise ConfigError(
-            "callbacks.paf_graph_pruning: a single keypoint has no limbs to choose from. Leave `limbs` out of callbacks=[...]."
+            "callbacks.paf_graph_pruning: a single keypoint has no edges to choose from. Leave `paf_graph_pruning` "
+            "out of callbacks=[...]."
         )
     return pl_module, head, data
-
-
-def _checkpoint(trainer: Trainer) -> Path | None:
-    """The checkpoint that will be evaluated: of the best epoch where one is monitored, else the last."""
-    saved = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint) and one.best_model_path]
-    chosen = sorted(saved, key=lambda one: one.monitor is None)
-    return Path(chosen[0].best_model_path) if chosen else None
 
 
 def _batches(pipeline: PoseEstimator, data: PoseDataModule, indices: Sequence[int]) -> Iterator[PoseBatch]:

@@ -14,10 +14,14 @@ from dlcpose.visualization.pictures import contact_sheet, draw_poses, write_png
 
 
 class PosePictures(Callback):
-    """Draws the same validation frames every `every_n_epochs`: labels as rings, predictions as dots."""
+    """Draws the same validation frames every `every_n_epochs`: labels as rings, predictions as dots.
 
-    def __init__(self, *, every_n_epochs: int = 10, frames: int = 4, folder: str | None = None) -> None:
-        self.every_n_epochs, self.frames, self.folder = every_n_epochs, frames, folder
+    run_dir: of the run, whose folder `pictures` gets them, or None.
+    """
+
+    def __init__(self, run_dir: str | Path | None = None, *, every_n_epochs: int = 10, frames: int = 4) -> None:
+        self.every_n_epochs, self.frames = every_n_epochs, frames
+        self.folder = None if run_dir is None else Path(run_dir) / "pictures"
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch = trainer.current_epoch + 1
@@ -31,7 +35,7 @@ class PosePictures(Callback):
                     # The step that was the last, as with the figures beside it; the next belongs to the epoch to come.
                     logger.show("val/predictions", sheet, trainer.global_step - 1)
             if self.folder is not None:
-                write_png(Path(self.folder) / f"epoch_{epoch:04d}.png", sheet)
+                write_png(self.folder / f"epoch_{epoch:04d}.png", sheet)
 
     def _sheet(self, trainer: Trainer, pl_module: LightningModule) -> Image | None:
         data = getattr(trainer, "datamodule", None)

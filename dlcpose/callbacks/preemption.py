@@ -1,4 +1,4 @@
-"""The checkpoint from which a killed run goes on, and what a run does when it is told to stop."""
+"""The checkpoint that a killed run resumes from, and how a run saves itself when it is preempted."""
 
 import os
 import signal
@@ -10,8 +10,10 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
+from dlcpose.callbacks.best import FOLDER
 from dlcpose.callbacks.requeue import requeue
 from dlcpose.structures.atomic_files import PARTIAL
+from dlcpose.structures.errors import CheckpointError
 
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]  # SLURM's pre-emption
 
@@ -20,17 +22,22 @@ class LastCheckpoint(Callback):
     """Saves a run after every epoch, in one file.
 
     An epoch counts as done once all it says has been logged: a run killed a moment before repeats it, and its tables end
-    as if it had not been killed. It is no ModelCheckpoint, which saves before. path: of the checkpoint.
+    as if it had not been killed. It is no ModelCheckpoint, which saves before. run_dir: of the run, whose
+    checkpoints/last.ckpt it is.
     """
 
-    def __init__(self, path: str) -> None:
-        self.path, self.saved_step = Path(path), 0
+    def __init__(self, run_dir: str | Path) -> None:
+        self.path, self.saved_step = _last_of(run_dir), 0
         self.between_epochs = False  # where the run is as it is saved, or was when it was
 
     def state_dict(self) -> dict[str, bool]:
         return {"between_epochs": self.between_epochs}
 
     def load_state_dict(self, state_dict: dict[str, bool]) -> None:
+        if type(state_dict.get("between_epochs")) is not bool:
+            raise CheckpointError(
+                f"callbacks.last: expected between_epochs in the checkpoint, got {state_dict!s:.100}."
+            )
         self.between_epochs = state_dict["between_epochs"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -59,29 +66,29 @@ class LastCheckpoint(Callback):
 
 
 class PreemptionCheckpoint(Checkpoint):
-    """Saves a run and ends it when it is told to stop by SIGTERM or SIGUSR1; resumed, it goes on within its epoch.
+    """Saves a run and ends it at SIGTERM or SIGUSR1; resumed, it continues within its epoch.
 
     After SIGUSR1, which SLURM sends before time runs out (`--signal=USR1@120`), the job is queued again.
-    path: of the checkpoint. A Checkpoint so that Lightning calls it last, when averages have taken in the step.
+    run_dir: of the run. A Checkpoint so that Lightning calls it last, when averages have taken in the step.
     """
 
-    def __init__(self, path: str) -> None:
-        self.path = Path(path)
-        self.told: int | None = None  # the signal
+    def __init__(self, run_dir: str | Path) -> None:
+        self.path = _last_of(run_dir)
+        self.received: int | None = None  # the signal
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.told = None
+        self.received = None
         if threading.current_thread() is threading.main_thread():
             # In place of Lightning's, which exchange messages between devices in the midst of a step. It puts back what
             # was there before when training ends.
             for number in SIGNALS:
-                signal.signal(number, self._tell)
+                signal.signal(number, self._receive)
 
-    def _tell(self, number: int, frame: Any) -> None:
-        self.told = number
+    def _receive(self, number: int, frame: Any) -> None:
+        self.received = number
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._is_told(trainer):  # LastCheckpoint has just saved it
+        if self._is_preempted(trainer):  # LastCheckpoint has just saved it
             self._stop(trainer)
 
     def on_train_batch_end(
@@ -89,20 +96,24 @@ class PreemptionCheckpoint(Checkpoint):
     ) -> None:
         is_whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         # After an epoch's last batch it is saved in a moment anyway, when it has been validated.
-        if is_whole_step and not trainer.is_last_batch and self._is_told(trainer):
+        if is_whole_step and not trainer.is_last_batch and self._is_preempted(trainer):
             trainer.save_checkpoint(self.path)
             self._stop(trainer)
 
-    def _is_told(self, trainer: Trainer) -> bool:
-        """Whether any device was told to stop: all of them do so after the same step."""
-        told = self.told is not None
-        return trainer.strategy.reduce_boolean_decision(told, all=False) if trainer.world_size > 1 else told
+    def _is_preempted(self, trainer: Trainer) -> bool:
+        """Whether any process was preempted: all of them stop after the same step."""
+        is_told = self.received is not None
+        return trainer.strategy.reduce_boolean_decision(is_told, all=False) if trainer.world_size > 1 else is_told
 
     def _stop(self, trainer: Trainer) -> None:
-        number = signal.Signals(self.told or signal.SIGTERM)
+        number = signal.Signals(self.received or signal.SIGTERM)
         if trainer.is_global_zero:
             saved = f"saved {self.path}. Go on with resume=last" if trainer.global_step else "before its first step"
             print(f"dlcpose: stopped by {number.name}, {saved}.", file=sys.stderr, flush=True)
             if number == getattr(signal, "SIGUSR1", None) and "SLURM_JOB_ID" in os.environ:
                 requeue()
         raise SystemExit(128 + number)
+
+
+def _last_of(run_dir: str | Path) -> Path:
+    return Path(run_dir) / FOLDER / "last.ckpt"

@@ -1,4 +1,4 @@
-"""Asking SLURM to start a job anew, when it says that it will soon be stopped."""
+"""Requeue a SLURM job when SLURM signals that it will soon be stopped."""
 
 import os
 import signal
@@ -13,11 +13,11 @@ PATIENCE = 20  # seconds that another process of the job waits for the first one
 
 
 @contextmanager
-def requeue_on_signal(*, asks: bool) -> Iterator[None]:
-    """A command within a job of SLURM that ends at SIGUSR1 and has the job queued again, whatever it is just doing.
+def requeue_on_signal(*, is_first: bool) -> Iterator[None]:
+    """Within it, SIGUSR1 ends a command that runs as a SLURM job and has the job requeued, whatever it is doing.
 
-    While it trains, StopWhenTold takes the signal instead: then it also saves. asks: whether this process is the first
-    of those that share a run; the others do not ask, and end after it. Outside of SLURM nothing is changed.
+    While it trains, PreemptionCheckpoint takes the signal instead, and saves first. is_first: whether this process is the
+    first of those that share a run; the others do not requeue, and end after it. Outside of SLURM nothing is changed.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if "SLURM_JOB_ID" not in os.environ or not hasattr(signal, "SIGUSR1") or not is_main:
@@ -25,7 +25,7 @@ def requeue_on_signal(*, asks: bool) -> Iterator[None]:
         return
 
     def end(number: int, frame: Any) -> None:
-        if not asks:
+        if not is_first:
             signal.alarm(PATIENCE)  # srun ends all processes with the first that ends: not this one
             return
         signal.signal(number, signal.SIG_IGN)
@@ -41,7 +41,7 @@ def requeue_on_signal(*, asks: bool) -> Iterator[None]:
 
 
 def requeue() -> None:
-    """Ask SLURM to start this job anew; says so where it cannot be asked."""
+    """Ask SLURM to requeue this job; a failure is printed."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     job = f"{array}_{task}" if array and task else os.environ["SLURM_JOB_ID"]
     try:

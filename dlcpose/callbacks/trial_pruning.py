@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     import optuna
@@ -43,7 +43,10 @@ class TrialPruning(Callback):
         return {"stopped": self.stopped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.stopped = state_dict["stopped"]
+        stopped = state_dict.get("stopped")
+        if stopped is not None and type(stopped) is not int:
+            raise CheckpointError(f"callbacks.pruning: expected an epoch in the checkpoint, got {stopped!s:.100}.")
+        self.stopped = stopped
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if not trainer.is_global_zero:

@@ -1,58 +1,29 @@
 """The `dlcpose` command: everything but training and evaluating, which are Hydra's."""
 
 import os
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from dlcpose.cli.attention import attention_command
-from dlcpose.cli.compare import compare_command
-from dlcpose.cli.follow import follow_command
-from dlcpose.cli.hydra_main import explained, fail, wants_traceback
-from dlcpose.cli.inspect_data import inspect_command
-from dlcpose.cli.models import models_command
-from dlcpose.cli.preview import preview_command
-from dlcpose.cli.render import render_command
-
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+from dlcpose.cli.registry import COMMANDS
+from dlcpose.config.messages import explain, fail, wants_traceback
 
 
-@app.command()
-def models(as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False) -> None:
-    """List the models: pipeline, parameters, multiply-accumulates, stride."""
-    models_command(as_json)
-
-
-@app.command()
-def preview(
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="as for train.py: augmentation=strong dataset=...")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="the PNG to write")] = Path("preview.png"),
-    frames: Annotated[int, typer.Option(min=1, help="how many")] = 16,
-) -> None:
-    """Draw what the model sees: training frames as the chosen augmentation makes them."""
-    preview_command(list(overrides or []), out, frames)
-
-
-app.command("attention")(attention_command)
-app.command("follow")(follow_command)
-app.command("compare")(compare_command)
-app.command("inspect")(inspect_command)
-app.command("render")(render_command)
+def build_app() -> typer.Typer:
+    """The program with every registered command, in the order of their names."""
+    app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+    for name, function in sorted(COMMANDS.load().items()):
+        app.command(name)(function)
+    return app
 
 
 def main() -> None:
     """`dlcpose`: one line for a mistake of the user's; `--debug` shows the traceback."""
     in_full = wants_traceback()
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    run: Callable[[], None] = app
     try:
-        run()
+        build_app()()
     except Exception as error:
-        if in_full or (reason := explained(error, "train")) is None:
+        if in_full or (reason := explain(error, "train")) is None:
             raise
         fail(reason)
 

@@ -1,4 +1,4 @@
-"""`dlcpose attention`: where a model looks for each keypoint, as a picture."""
+"""`dlcpose attention`: attention maps of each keypoint, drawn over images."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
 import typer
 
+from dlcpose.cli.registry import command
 from dlcpose.structures.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,21 +23,22 @@ COLUMNS = 6
 
 @runtime_checkable
 class HasAttention(Protocol):
-    """A part that can say what it attends to: a backbone, a neck or a head."""
+    """A backbone, neck or head with attention maps."""
 
     def attention(self, given: Any, points_in_crop: Tensor, layer: int) -> Tensor:
-        """Shares of a layer's attention for each keypoint: what `forward` is given, (B, K, 2) pixels -> (B, K, h, w)."""
+        """A layer's attention weights of each keypoint: the input of `forward`, (B, K, 2) pixels -> (B, K, h, w)."""
 
 
+@command("attention")
 def attention_command(
     checkpoint: Annotated[Path, typer.Argument(help="Of a model with attention: TokenPose, TransPose, ViTPose.")],
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
-    keypoint: Annotated[list[str] | None, typer.Option(help="One to draw, again for more; all unless given.")] = None,
+    keypoint: Annotated[list[str] | None, typer.Option(help="One to draw, again for more; all if left out.")] = None,
     layer: Annotated[int, typer.Option(help="Of the attention, from 0; -1 is the last.")] = -1,
-    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("attention.png"),
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; what there is unless given.")] = None,
+    output: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("attention.png"),
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; found if left out.")] = None,
 ) -> None:
-    """Draw where the model looks for each keypoint: warm is where its attention goes, the dot is the answer."""
+    """Draw the attention map of each keypoint: warm colors are high weights, the dot is the prediction."""
     import numpy as np
 
     from dlcpose.datasets.base import read_image_file
@@ -48,26 +50,27 @@ def attention_command(
     chosen = _chosen(keypoint, pipeline.skeleton)
     if not isinstance(pipeline, PoseEstimator) or pipeline.one_animal_per_crop:
         raise ConfigError(
-            f"{checkpoint}: {type(pipeline).__name__} looks at crops of animals, `dlcpose attention` at whole images. "
-            "Give it a checkpoint of pipeline=bottom_up."
+            f"{checkpoint}: {type(pipeline).__name__} predicts crops of animals, `dlcpose attention` draws whole images. "
+            "Expected a checkpoint of pipeline=bottom_up."
         )
     sheets = []
     for path in images:
-        crop, keypoints_in_crop, shares = look(pipeline, str(path), read_image_file(path), layer)
-        sheets.append(_sheet(crop, keypoints_in_crop, shares, chosen, pipeline.skeleton))
-    widest = max(sheet.shape[1] for sheet in sheets)
+        crop, keypoints_in_crop, weights = attention_maps(pipeline, str(path), read_image_file(path), layer)
+        sheets.append(_sheet(crop, keypoints_in_crop, weights, chosen, pipeline.skeleton))
+    max_width = max(sheet.shape[1] for sheet in sheets)
     padded = [
-        np.pad(sheet, ((0, 0), (0, widest - sheet.shape[1]), (0, 0)), constant_values=sheet[0, 0, 0])
+        np.pad(sheet, ((0, 0), (0, max_width - sheet.shape[1]), (0, 0)), constant_values=sheet[0, 0, 0])
         for sheet in sheets
     ]
-    write_png(out, np.concatenate(padded))
-    typer.echo(f"{out}: where the model looks for {len(chosen)} keypoints in {len(images)} images")
+    write_png(output, np.concatenate(padded))
+    typer.echo(f"{output}: attention maps of {len(chosen)} keypoints in {len(images)} images")
 
 
-def look(pipeline: PoseEstimator, key: str, image: Image, layer: int) -> tuple[PoseCrop, Floats, Floats]:
-    """What the model sees of an image, the surest animal it finds there (K, 2), and where it looks (K, h, w).
+def attention_maps(pipeline: PoseEstimator, key: str, image: Image, layer: int) -> tuple[PoseCrop, Floats, Floats]:
+    """The crop of an image, its highest-scoring animal (K, 2) in crop pixels, and its attention maps (K, h, w).
 
-    The part nearest to the answer that has attention is asked. Raises ConfigError where none has, or not this layer.
+    Of head, neck and backbone, the first that has attention gives the maps. Raises ConfigError where none has, or for a
+    layer that it lacks.
     """
     import numpy as np
     import torch
@@ -76,58 +79,58 @@ def look(pipeline: PoseEstimator, key: str, image: Image, layer: int) -> tuple[P
     from dlcpose.structures.batch import collate
     from dlcpose.structures.sample import PoseSample, labels_of
 
-    nothing = np.zeros((0, len(pipeline.skeleton), 2), np.float32)
-    crop = fit_to_canvas(PoseSample(labels_of(key, image.shape[:2], nothing), image), pipeline.model_input)
+    no_labels = np.zeros((0, len(pipeline.skeleton), 2), np.float32)
+    crop = fit_to_canvas(PoseSample(labels_of(key, image.shape[:2], no_labels), image), pipeline.model_input)
     batch = pipeline.normalized(collate([crop]).to(pipeline.device))
     with torch.inference_mode():
-        (found,) = pipeline.decode(pipeline(batch.images))
+        (instances,) = pipeline.decode(pipeline(batch.images))
         points = batch.images.new_full((1, len(pipeline.skeleton), 2), torch.nan)
-        if len(found):
-            points[0] = found.keypoints_in_crop[found.scores.argmax()]
+        if len(instances):
+            points[0] = instances.keypoints_in_crop[instances.scores.argmax()]
         levels = pipeline.backbone(batch.images)
         parts: tuple[tuple[Any, Any], ...] = (
             (pipeline.head, pipeline.neck(levels)),
             (pipeline.neck, levels),
             (pipeline.backbone, batch.images),
         )
-        attentive = [(part, given) for part, given in parts if isinstance(part, HasAttention)]
-        if not attentive:
+        candidates = [(part, given) for part, given in parts if isinstance(part, HasAttention)]
+        if not candidates:
             raise ConfigError(
                 "attention: neither the head nor the neck nor the backbone of this model has any. "
                 "Train one of model=tokenpose_base, transpose_r_a4, vitpose_s, or with neck=attention."
             )
-        part, given = attentive[0]
+        part, given = candidates[0]
         try:
-            shares = part.attention(given, points, layer)[0]  # (K, h, w)
+            weights = part.attention(given, points, layer)[0]  # (K, h, w)
         except IndexError as error:
             raise ConfigError(
                 f"--layer {layer}: {type(part).__name__} has fewer layers. Leave it out for the last, or take 0 for the "
                 "first."
             ) from error
-    return crop, points[0].float().cpu().numpy(), shares.float().cpu().numpy()
+    return crop, points[0].float().cpu().numpy(), weights.float().cpu().numpy()
 
 
 def _chosen(names: Sequence[str] | None, skeleton: Skeleton) -> list[int]:
-    """Places of the keypoints that were asked for, in the order given."""
+    """Indices of the named keypoints, in the order given; of all without names."""
     if unknown := [name for name in names or () if name not in skeleton.names]:
         raise ConfigError(f"--keypoint: this model knows no {unknown[0]!r}. It knows {', '.join(skeleton.names)}.")
     return [skeleton.names.index(name) for name in names or skeleton.names]
 
 
 def _sheet(
-    crop: PoseCrop, keypoints_in_crop: Floats, shares: Floats, chosen: Sequence[int], skeleton: Skeleton
+    crop: PoseCrop, keypoints_in_crop: Floats, weights: Floats, chosen: Sequence[int], skeleton: Skeleton
 ) -> Image:
-    """One image: the pose, then a tile for each keypoint."""
+    """One image: a tile of the pose, then a tile for each keypoint."""
     import numpy as np
 
-    from dlcpose.visualization.heatmap_overlay import draw_heat
+    from dlcpose.visualization.heatmap_overlay import draw_heatmap
     from dlcpose.visualization.pictures import contact_sheet, draw_poses
 
     tiles, captions = [draw_poses(crop.image, keypoints_in_crop[None], skeleton)], [crop.key]
     for index in chosen:
-        alone = np.full_like(keypoints_in_crop, np.nan)
-        alone[index] = keypoints_in_crop[index]
-        tiles.append(draw_poses(draw_heat(crop.image, shares[index]), alone[None], skeleton))
-        highest = float(np.nan_to_num(shares[index]).max(initial=0.0))
+        only = np.full_like(keypoints_in_crop, np.nan)
+        only[index] = keypoints_in_crop[index]
+        tiles.append(draw_poses(draw_heatmap(crop.image, weights[index]), only[None], skeleton))
+        highest = float(np.nan_to_num(weights[index]).max(initial=0.0))
         captions.append(f"{skeleton.names[index]}: up to {highest:.1%} in a cell")
     return contact_sheet(tiles, captions, columns=min(COLUMNS, len(tiles)))

@@ -1,4 +1,4 @@
-"""`dlcpose compare`: a sweep, or any runs, beside each other."""
+"""`dlcpose compare`: compare the runs of a sweep, or any others."""
 
 import csv
 import json
@@ -12,51 +12,57 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 
-from dlcpose.runs.run_json import flat, read
+from dlcpose.cli.registry import command
+from dlcpose.runs.run_json import flatten_config, read_run_json
 from dlcpose.structures.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from dlcpose.metrics.figure_info import FigureInfo
     from dlcpose.reports.comparison import Comparison, Run
 
 METRICS = Path("evaluation") / "metrics.json"
-LEAST_TRIALS = 10  # of a study, before anything can be said of what matters
+INFOS = Path("evaluation") / "metrics_info.json"
+MIN_TRIALS = 10  # of a study, below which importances mean nothing
 
 
+@command("compare")
 def compare_command(
     runs: Annotated[list[Path], typer.Argument(help="run folders, or folders that hold them, such as a sweep's")],
-    out: Annotated[
+    output: Annotated[
         Path | None, typer.Option(help="the folder to write; `comparison`, in the sweep's where there is one")
     ] = None,
-    by: Annotated[str | None, typer.Option(help="the figure to rank by; what the runs optimised unless given")] = None,
+    by: Annotated[str | None, typer.Option(help="the figure to rank by; what the runs optimized unless given")] = None,
 ) -> None:
-    """Compare runs: a table here, and one page, a csv and a json file in a folder."""
+    """Compare runs: a table here, and an html page, a csv and a json file in a folder."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from dlcpose.reports.comparison_page import command_of, table_rows, write_comparison
+    from dlcpose.structures.printable import printable
+    from dlcpose.visualization.terminal import plain
 
-    made = comparison_of(runs, by=by)
-    title = f"{runs[0].resolve().name}" if len(runs) == 1 else f"{len(made.runs)} runs"
-    is_of_one_folder = len(runs) == 1 and made.runs[0].folder != runs[0]
-    folder = out or (runs[0] if is_of_one_folder else Path()) / "comparison"
-    write_comparison(folder, made, title)
-    head, rows = table_rows(made)
-    table = Table(*head, header_style="bold")
+    comparison = comparison_of(runs, by=by)
+    title = f"{runs[0].resolve().name}" if len(runs) == 1 else f"{len(comparison.runs)} runs"
+    is_of_one_folder = len(runs) == 1 and comparison.runs[0].folder != runs[0]
+    folder = output or (runs[0] if is_of_one_folder else Path()) / "comparison"
+    write_comparison(folder, comparison, title)
+    head, rows = table_rows(comparison)
+    table = Table(*(Column(plain(text)) for text in head), header_style="bold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(plain, row))
     Console().print(table)
-    if len(made.settings) > len(rows):
-        print(f"{len(made.settings) - len(rows)} more settings are on the page")
-    for run in made.runs:
+    if len(comparison.settings) > len(rows):
+        typer.echo(f"{len(comparison.settings) - len(rows)} more settings are on the page")
+    for run in comparison.runs:
         if run.status != "finished":
-            print(f"not finished: {run.name}: {run.error or 'killed, or still running'}")
-    best = made.settings[0].runs[0]
-    print(f"{best.name} again: {command_of(best)}")
-    print(folder / "comparison.html")
+            typer.echo(printable(f"not finished: {run.name}: {run.error or 'killed, or still running'}"))
+    best = comparison.settings[0].runs[0]
+    typer.echo(f"{printable(best.name)} again: {command_of(best)}")
+    typer.echo(folder / "comparison.html")
 
 
 def comparison_of(folders: Sequence[Path], *, by: str | None = None) -> "Comparison":
-    """The comparison of all runs in some folders. Raises DataError where there are none, ConfigError for no such figure."""
+    """The comparison of all runs in some folders. Raises DataError where there are none, ConfigError for an unknown `by`."""
     from dlcpose.reports.comparison import compare
 
     found = [run for folder in folders for run in run_folders(folder)]
@@ -70,25 +76,25 @@ def comparison_of(folders: Sequence[Path], *, by: str | None = None) -> "Compari
     known = sorted({name for run in runs for name in run.figures})
     if by is not None and by not in known:
         raise ConfigError(f"--by {by}: no run has this figure. There are: {', '.join(known) or 'none'}.")
-    made = compare(runs, by=by, falls=_direction(found, by))
+    comparison = compare(runs, by=by, lower_is_better=_direction(found, by))
     for study in sorted({folder.parent / "study.db" for folder in found}):
         if study.exists() and by is None:
-            made = _with_importance(made, study)
-    return made
+            comparison = _with_importance(comparison, study)
+    return comparison
 
 
 def run_folders(folder: Path) -> list[Path]:
     """The runs in a folder: itself, or those anywhere below; what lies within a run belongs to it."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder. Give run folders, or folders that hold them.")
-    if read(folder) is not None or (folder / METRICS).exists():
+    if read_run_json(folder) is not None or (folder / METRICS).exists():
         return [folder]
     below = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     return [run for entry in below for run in run_folders(entry)]
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:
-    """What tells folders apart: their paths without what all have in common."""
+    """The paths of folders without the part that all have in common."""
     parts = [folder.resolve().parts for folder in folders]
     if len(parts) == 1:
         return [parts[0][-1]]
@@ -99,10 +105,10 @@ def short_names(folders: Sequence[Path]) -> list[str]:
 
 
 def read_run(folder: Path, name: str) -> "Run":
-    """What a run folder says of its run; one without run.json by the config that Hydra left."""
+    """A run as its folder describes it; without run.json, by the config that Hydra wrote."""
     from dlcpose.reports.comparison import Run
 
-    entry = read(folder) or _entry_without_record(folder)
+    entry = read_run_json(folder) or _entry_from_hydra(folder)
     figures = {key: float(value) for key, value in _figures(folder).items() if isinstance(value, int | float)}
     objective = entry.get("optimized_metric") or {}
     figures |= {key: float(value) for key, value in objective.items() if value is not None}
@@ -114,7 +120,7 @@ def read_run(folder: Path, name: str) -> "Run":
         name=name,
         folder=folder,
         status={"running": "unfinished"}.get(entry["status"], entry["status"]),
-        settings=flat(entry["config"]),
+        settings=flatten_config(entry["config"]),
         choices={key: value for key, value in entry.get("choices", {}).items() if isinstance(value, str)},
         overrides=tuple(entry.get("overrides", ())),
         figures=figures,
@@ -126,11 +132,12 @@ def read_run(folder: Path, name: str) -> "Run":
         device=entry.get("device", ""),
         error=entry.get("error", ""),
         config_dir=entry.get("config_dir"),
+        infos=_infos(folder),
     )
 
 
-def _entry_without_record(folder: Path) -> dict[str, Any]:
-    """What Hydra's own files say of a run; interpolations stay as they are written."""
+def _entry_from_hydra(folder: Path) -> dict[str, Any]:
+    """What Hydra's own files say of a run; interpolations are not resolved."""
 
     def content(name: str) -> Any:
         try:
@@ -148,7 +155,7 @@ def _entry_without_record(folder: Path) -> dict[str, Any]:
 
 
 def _own_options(hydra: Any) -> str | None:
-    """The folder that `--config-dir` named, by Hydra's own record."""
+    """The folder of `--config-dir`, from Hydra's own files."""
     try:
         sources = hydra["hydra"]["runtime"]["config_sources"]
         return next((str(source["path"]) for source in sources if source["provider"] == "command-line"), None)
@@ -164,8 +171,19 @@ def _figures(folder: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def _infos(folder: Path) -> "dict[str, FigureInfo]":
+    """The facts that a run's metrics stated about their figures; none where there is no such file, or it is torn."""
+    from dlcpose.metrics.figure_info import FigureInfo
+
+    try:
+        content = json.loads((folder / INFOS).read_text())
+        return {str(name): FigureInfo.from_dict(info) for name, info in content.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
 def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
-    """The series of a metrics.csv over its epochs; of several values in an epoch the last."""
+    """The series of a metrics.csv over its epochs: of several values in an epoch, the last."""
     series: dict[str, dict[float, float]] = {}
     try:
         with path.open(newline="") as file:
@@ -179,8 +197,8 @@ def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
 
 
 def _direction(folders: Sequence[Path], by: str | None) -> bool | None:
-    """Whether the runs say that less of what they optimised is better; None where they do not say."""
-    entries = [entry for folder in folders if (entry := read(folder)) is not None]
+    """Whether lower is better by the runs' own config, `best.mode`; None where it does not say."""
+    entries = [entry for folder in folders if (entry := read_run_json(folder)) is not None]
     for entry in entries:
         best = entry["config"].get("best") or {}
         if by in (None, best.get("monitor")) and entry["config"].get("optimized_metric") == best.get("monitor"):
@@ -188,10 +206,10 @@ def _direction(folders: Sequence[Path], by: str | None) -> bool | None:
     return None
 
 
-def _with_importance(made: "Comparison", study_file: Path) -> "Comparison":
-    """What Optuna makes of a study with one objective, where Optuna and scikit-learn are installed.
+def _with_importance(comparison: "Comparison", study_file: Path) -> "Comparison":
+    """The comparison with Optuna's importances of a study with one objective, where it and scikit-learn are installed.
 
-    Its fANOVA, which it would take by itself, cannot be computed with the numpy of today.
+    Its default, fANOVA, does not work with numpy 2.
     """
     try:
         import optuna
@@ -202,12 +220,12 @@ def _with_importance(made: "Comparison", study_file: Path) -> "Comparison":
         (summary,) = optuna.get_all_study_summaries(storage)
         study = optuna.load_study(study_name=summary.study_name, storage=storage)
         finished = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
-        if len(finished) < LEAST_TRIALS or len(study.directions) > 1:
-            return made
-        names = [key for key in finished[0].params if key in made.columns]
+        if len(finished) < MIN_TRIALS or len(study.directions) > 1:
+            return comparison
+        names = [key for key in finished[0].params if key in comparison.columns]
         shares = get_param_importances(study, evaluator=MeanDecreaseImpurityImportanceEvaluator(seed=0), params=names)
     except (ImportError, ValueError, RuntimeError):
-        return made
-    note = f"Importance for {made.ranked_by}, by Optuna from a random forest over {len(finished)} trials."
+        return comparison
+    note = f"Importance for {comparison.ranked_by}, by Optuna from a random forest over {len(finished)} trials."
     shares = {name: float(share) for name, share in shares.items() if math.isfinite(share)}
-    return replace(made, importance=shares, importance_note=note) if shares else made
+    return replace(comparison, importance=shares, importance_note=note) if shares else comparison

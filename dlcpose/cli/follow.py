@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dlcpose.cli.registry import command
+
 if TYPE_CHECKING:
     from dlcpose.tracking.ctd_tracker import TrackedFrame
 
 
+@command("follow")
 def follow_command(
     checkpoint: Annotated[Path, typer.Argument(help="Of a conditional model: ctd_*.")],
     video: Annotated[Path, typer.Argument(help="A video file.")],
-    out: Annotated[Path | None, typer.Option(help="The CSV to write; beside the video unless given.")] = None,
+    output: Annotated[Path | None, typer.Option(help="The CSV to write; beside the video unless given.")] = None,
     conditions: Annotated[
         Path | None, typer.Option(help="The checkpoint, or json of predictions, that new animals come from.")
     ] = None,
@@ -28,7 +31,7 @@ def follow_command(
     """Track animals through a video: the poses of each frame are the conditions of the next."""
     from dlcpose.datasets.video import read_video
     from dlcpose.predict import load
-    from dlcpose.structures.atomic_files import write_atomic
+    from dlcpose.structures.atomic_files import write_output
 
     predictor = load(checkpoint, device=device, conditions=conditions)
     table, tracks = io.StringIO(), set()
@@ -39,8 +42,8 @@ def follow_command(
     for frame, each in enumerate(followed):
         tracks.update(each.track_ids.tolist())
         writer.writerows([frame, *row] for row in _rows(each))
-    out = out or video.with_suffix(".tracks.csv")
-    write_atomic(out, table.getvalue())
+    out = output or video.with_suffix(".tracks.csv")
+    write_output(out, table.getvalue())
     typer.echo(f"{out}: {len(tracks)} tracks")
 
 

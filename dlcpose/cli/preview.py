@@ -1,17 +1,29 @@
-"""What the model sees: a contact sheet of augmented frames with their labels."""
+"""`dlcpose preview`: a contact sheet of augmented training frames with their labels."""
 
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from dlcpose.cli.registry import command
 from dlcpose.config.compose import compose
 
 
-def preview_command(overrides: list[str], out: Path, frames: int) -> None:
-    """Draw augmented training frames of the config that the overrides compose."""
-    config = compose(overrides)  # before what takes seconds to import: a misspelt name is told at once
+@command("preview")
+def preview_command(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="as for train.py: augmentation=strong dataset=...")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="the PNG to write")] = Path("preview.png"),
+    frames: Annotated[int, typer.Option(min=1, help="how many")] = 16,
+) -> None:
+    """Draw what the model sees: training frames as the chosen augmentation makes them."""
+    config = compose(overrides or [])  # before the slow imports: a misspelt name is reported at once
     import numpy as np
 
-    from dlcpose.build import Instantiator, build_input, build_trunk
+    from dlcpose.build import build_input, build_trunk
     from dlcpose.datasets.crops import augment, fit_to_canvas, keep_keypoints
+    from dlcpose.instantiate import Instantiator
     from dlcpose.training.validate import KEYS, check_keys
     from dlcpose.visualization.pictures import contact_sheet, draw_poses, write_png
 
@@ -29,5 +41,5 @@ def preview_command(overrides: list[str], out: Path, frames: int) -> None:
         crop = augment(fit_to_canvas(data[int(index)], model_input), transform, data.skeleton, config["seed"] + number)
         drawn.append(draw_poses(crop.image, crop.keypoints_in_crop, data.skeleton))
         captions.append(crop.key)
-    write_png(out, contact_sheet(drawn, captions, columns=4, tile=320))
-    print(f"{out}: {frames} training frames as the model sees them")
+    write_png(output, contact_sheet(drawn, captions, columns=4, tile=320))
+    typer.echo(f"{output}: {frames} training frames as the model sees them")

@@ -1,1 +1,1 @@
-"""Pure arithmetic between points, maps and matrices."""
+"""Pure functions between keypoints, maps and matrices: targets are encoded and predictions decoded by them."""

@@ -1,4 +1,4 @@
-"""Labels and predictions in the numbers of COCO's keypoint files, coordinates as they are."""
+"""Labels and predictions as COCO keypoint annotations and results, with coordinates unchanged."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -15,11 +15,11 @@ CATEGORY = 1
 
 
 def ground_truth(frames: Sequence[FrameLabels], skeleton: Skeleton, individuals: Sequence[str] = ()) -> dict[str, Any]:
-    """A COCO ground truth: images numbered from 1 by the order of their names, their animals, and the skeleton.
+    """COCO ground truth of frames: images numbered from 1 in the order of their names, annotations, and the category.
 
     Beyond COCO: an image's `video`, `frame_index` and `unique_keypoints`, an animal's `individual`, the category's
-    `sigmas`, `pairs`, `unique` and `unique_pairs`. An animal without a label and without a box is not written.
-    The order of `frames` does not matter, so that equal scores are counted in the same order whoever counts.
+    `sigmas`, `pairs`, `unique` and `unique_pairs`. An animal without labels and without a box is left out.
+    The order of `frames` does not matter: equal scores are counted in the same order by every evaluation.
     """
     in_order = sorted(frames, key=lambda frame: frame.key)
     annotations: list[dict[str, Any]] = []
@@ -35,22 +35,22 @@ def ground_truth(frames: Sequence[FrameLabels], skeleton: Skeleton, individuals:
 
 
 def results(predictions: Iterable[PosePrediction], image_ids: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Predictions as COCO results, one entry for each animal found.
+    """Predictions as COCO results, one entry per animal.
 
-    Every third value is 2 for a found keypoint; one that was not found is 0, 0, 0 and so scored as if it lay at the
-    image's corner, as COCO does. The keypoints' own scores stand in `keypoint_scores`, apart from the animal's `score`.
+    Every third value is 2 for a predicted keypoint; a missing one is 0, 0, 0 and is scored as if it lay at the image's
+    corner, as COCO does. The keypoints' own scores are in `keypoint_scores`, apart from the animal's `score`.
     Raises KeyError when a prediction's frame is not among `image_ids`.
     """
     entries = []
     for prediction in predictions:
         image_id = image_ids[prediction.key]
-        found = np.asarray(~np.isnan(prediction.keypoints_in_image).any(axis=-1))  # (M, K)
-        for i in np.flatnonzero(found.any(axis=-1)):
+        present = np.asarray(~np.isnan(prediction.keypoints_in_image).any(axis=-1))  # (M, K)
+        for i in np.flatnonzero(present.any(axis=-1)):
             entries.append(
                 {
                     "image_id": image_id,
                     "category_id": CATEGORY,
-                    "keypoints": triplets(prediction.keypoints_in_image[i], 2 * found[i]),
+                    "keypoints": triplets(prediction.keypoints_in_image[i], 2 * present[i]),
                     "score": plain(prediction.scores[i]),
                     "keypoint_scores": [plain(score) for score in prediction.keypoint_scores[i]],
                 }
@@ -68,7 +68,7 @@ def triplets(keypoints_in_image: npt.NDArray[Any], visibility: Iterable[Any]) ->
 
 
 def plain(value: Any) -> float | None:
-    """A number for json, with no more digits than its float32 has; None for what is not a number."""
+    """A number for JSON, with no more digits than its float32 has; None for NaN."""
     return None if np.isnan(value) else _short(value)
 
 
@@ -91,18 +91,18 @@ def _image(image_id: int, frame: FrameLabels) -> dict[str, Any]:
 
 
 def _animals(frame: FrameLabels, individuals: Sequence[str]) -> Iterable[dict[str, Any]]:
-    labelled = (frame.visibility > 0) & ~np.isnan(frame.keypoints_in_image).any(axis=-1)  # (N, K)
-    points = np.where(labelled[..., None], frame.keypoints_in_image, np.nan)
+    labeled = (frame.visibility > 0) & ~np.isnan(frame.keypoints_in_image).any(axis=-1)  # (N, K)
+    points = np.where(labeled[..., None], frame.keypoints_in_image, np.nan)
     stored = ~np.isnan(frame.boxes_in_image).any(axis=-1, keepdims=True)  # (N, 1)
     boxes = np.where(stored, frame.boxes_in_image, boxes_around(points))
-    # An animal with a box and no labels is a region to be left alone: COCO measures it by the box.
-    of_box = np.where(labelled.any(axis=-1), np.nan, (boxes[:, 2:] - boxes[:, :2]).prod(axis=-1))
-    areas = oks_areas(np.where(np.isnan(frame.areas), of_box, frame.areas), points)
+    # An animal with a box and no labels is an ignored region, whose area in COCO is that of the box.
+    box_areas = np.where(labeled.any(axis=-1), np.nan, (boxes[:, 2:] - boxes[:, :2]).prod(axis=-1))
+    areas = oks_areas(np.where(np.isnan(frame.areas), box_areas, frame.areas), points)
     for i in np.flatnonzero(~np.isnan(boxes).any(axis=-1)):
         identity = int(frame.identities[i])
         yield {
             "keypoints": triplets(points[i], frame.visibility[i]),
-            "num_keypoints": int(labelled[i].sum()),
+            "num_keypoints": int(labeled[i].sum()),
             "bbox": _corner_and_size(boxes[i]),
             "area": plain(areas[i]),
             "iscrowd": 0,

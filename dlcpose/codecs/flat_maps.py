@@ -1,4 +1,4 @@
-"""A few thousand numbers of large maps, wherever those lie, brought to numpy: there small sums cost no kernel each."""
+"""Read a few thousand cells of large maps, on any device, into numpy: there small sums cost no kernel launch each."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,29 +12,29 @@ Array = npt.NDArray[Any]
 
 
 def gather_cells(flat: Tensor, index: Array, steps: Sequence[int] = (0,)) -> list[Array]:
-    """The numbers at some places of a flat tensor, and at the same number of steps (0 or more) beyond each.
+    """Values of a flat tensor at some places, and at each of the steps (0 or more) beyond them.
 
-    flat: (V,). index: (...) int64. Returns for each of the steps an array (...).
+    flat: (V,). index: (...) int64. Returns an array (...) per step.
     """
     if flat.device.type == "cpu":
         values = flat.numpy()
         return [values[step:].take(index) for step in steps]
-    every = index + np.array(steps).reshape(-1, *([1] * index.ndim))  # one journey to the device for all of them
-    found = flat.index_select(0, torch.from_numpy(every.ravel()).to(flat.device)).cpu().numpy()
-    return list(found.reshape(len(steps), *index.shape))
+    places = index + np.array(steps).reshape(-1, *([1] * index.ndim))  # one transfer for all steps
+    gathered = flat.index_select(0, torch.from_numpy(places.ravel()).to(flat.device)).cpu().numpy()
+    return list(gathered.reshape(len(steps), *index.shape))
 
 
 def flatten_maps(maps: Tensor) -> tuple[Tensor, tuple[int, ...]]:
-    """A tensor's numbers as they lie in memory, (V,), and how far apart there neighbours along each dimension are.
+    """A tensor's values in memory order, (V,), and its strides: the steps to the next element along each dimension.
 
-    Nothing is copied, in whatever memory format a network left its maps.
+    Nothing is copied, whatever memory format a network left its maps in.
     """
     span = 1 + sum((size - 1) * stride for size, stride in zip(maps.shape, maps.stride(), strict=True))
     return maps.as_strided((span,), (1,)), maps.stride()
 
 
 def cells_above(flat: Tensor, threshold: float) -> Array:
-    """Where a flat tensor (V,) is at least the threshold, in rising order: (E,) int64."""
+    """Indices at which a flat tensor (V,) is at least the threshold, in rising order: (E,) int64."""
     if flat.device.type == "cpu":  # numpy takes a fifth of torch's time
         return np.flatnonzero(flat.numpy() >= threshold)
     places: Array = (flat >= threshold).nonzero(as_tuple=True)[0].cpu().numpy()

@@ -1,14 +1,14 @@
-"""Keypoints drawn as Gaussian bumps on maps."""
+"""Gaussian heatmaps of keypoints."""
 
 import torch
 from torch import Tensor
 
 
 def draw_gaussians(points_in_map: Tensor, sigma: float, size: tuple[int, int]) -> Tensor:
-    """A map for each keypoint, 1 at each animal's point and falling off around it; the nearest animal counts.
+    """A heatmap per keypoint: 1 at each animal's keypoint, the maximum where animals overlap.
 
-    points_in_map: (B, N, K, 2) cells, NaN draws nothing, points outside the map draw what of them reaches in.
-    sigma: width in cells. size: (h, w) of the map. Returns (B, K, h, w) in [0, 1], peaks between cells too.
+    points_in_map: (B, N, K, 2) cells, NaN is not drawn; of points outside the map the part within is drawn.
+    sigma: standard deviation in cells. size: (h, w) of the map. Returns (B, K, h, w) in [0, 1], centered between cells too.
     """
     # A Gaussian is the product of one in x and one in y: two outer factors are much cheaper than h·w exponentials.
     x, y = points_in_map.unbind(dim=-1)  # (B, N, K) each

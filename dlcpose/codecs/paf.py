@@ -1,4 +1,4 @@
-"""Part affinity fields: maps that say along each limb which way it goes (Cao et al. 2017)."""
+"""Part affinity fields: unit vectors along the edges of animals, drawn and integrated (Cao et al. 2017, section 2.2)."""
 
 from typing import Any
 
@@ -11,18 +11,19 @@ from dlcpose.codecs.flat_maps import flatten_maps, gather_cells
 
 Array = npt.NDArray[Any]
 
-SMALLEST = 1e-6  # cells: below, two points have no direction
-GLANCES = (0.25, 0.5, 0.75)  # along a pair: where it is looked at before it is measured
-GLIMPSE = 0.1  # a pair whose field shows less than this at every glance is no limb
+MIN_LENGTH = 1e-6  # cells: below, two points have no direction
+PROBES = (0.25, 0.5, 0.75)  # places along a pair that are read before its integral is computed
+MIN_HALF_WIDTH = 1.5  # cells: all four cells that a bilinear sample on an edge reads then hold its vector
+MIN_PROBE = 0.1  # a pair along which the field is weaker than this at every probe has no integral
 
 
 def draw_pafs(points_in_map: Tensor, edges: Tensor, half_width: float, size: tuple[int, int]) -> Tensor:
-    """The unit vector along each limb at the cells within `half_width` of it; elsewhere 0.
+    """The unit vector along each edge at the cells within `half_width` cells of it; elsewhere 0.
 
-    points_in_map: (B, N, K, 2) cells, a limb with a missing end (NaN) is not drawn. limbs: (L, 2) int64.
-    size: (h, w). Returns (B, L, 2, h, w), x before y. Where limbs of several animals lie over each other the nearest
-    counts: an average points along neither, and animals that cross would lose both. Ends of no distance have the vector
-    (1, 0), as some length must tell of them.
+    points_in_map: (B, N, K, 2) cells; an edge with a missing end (NaN) is not drawn. edges: (L, 2) int64.
+    size: (h, w). Returns (B, L, 2, h, w), x before y. Where edges of several animals overlap the nearest counts: their
+    average points along neither, and animals that cross would lose both. An edge of length 0 has the vector (1, 0), so
+    that the field is not 0 there.
     """
     batch, animals = points_in_map.shape[:2]
     starts, ends = points_in_map[:, :, edges[:, 0]], points_in_map[:, :, edges[:, 1]]  # (B, N, L, 2)
@@ -39,7 +40,7 @@ def draw_pafs(points_in_map: Tensor, edges: Tensor, half_width: float, size: tup
         across = from_x * unit_y - from_y * unit_x
         beyond = along - along.clamp(min=0).minimum(lengths[:, animal, :, None, None])
         squared = across.square_().add_(beyond.square_())
-        nearer = squared <= shortest  # NaN is never nearer
+        nearer = squared <= shortest  # False for NaN
         shortest = torch.where(nearer, squared, shortest)
         owner = owner.masked_fill_(nearer, animal)
     drawn = torch.cat((units, units.new_zeros(batch, 1, len(edges), 2)), dim=1).permute(0, 2, 3, 1)  # (B, L, 2, N + 1)
@@ -48,71 +49,69 @@ def draw_pafs(points_in_map: Tensor, edges: Tensor, half_width: float, size: tup
 
 
 def score_edges(
-    fields: Tensor, points_in_map: Array, edges: Array, *, samples: int = 10, farthest: Array | None = None
+    fields: Tensor, points_in_map: Array, edges: Array, *, samples: int = 10, max_lengths: Array | None = None
 ) -> Array:
-    """How well the field of each limb joins candidates of its two keypoints: its line integral from one to the other.
+    """The affinity of candidates of each edge's two keypoints: the field's line integral from one to the other.
 
-    fields: (B, L, 2, h, w), on any device. points_in_map: (B, K, P, 2) cells, NaN where there is no candidate. limbs:
-    (L, 2). samples: places between two candidates where the field is read, between its cells. farthest: (L,) cells,
-    longer pairs are left out; below 0 all of a limb's. Returns (B, L, P, P), for fields of length 1 in [−1, 1]: below 0
-    the field goes the other way, 0 says that nothing speaks for the pair. Within a cell of each other candidates have
-    hardly a direction: there the field's length counts instead.
+    fields: (B, L, 2, h, w), on any device. points_in_map: (B, K, P, 2) cells, NaN for padding. edges: (L, 2). samples:
+    places along a pair where the field is sampled, bilinearly. max_lengths: (L,) cells, longer pairs are left out; below 0
+    all of an edge's. Returns (B, L, P, P), in [−1, 1] for fields of length 1: negative where the field points the other
+    way, 0 for pairs that were left out or have no field. Candidates within a cell of each other have hardly a direction:
+    there the field's length counts instead.
     """
     places = points_in_map.shape[2]
     affinity = np.zeros((len(fields), len(edges), places, places), np.float32)
-    pairs, starts, displacements = _possible_pairs(points_in_map.astype(np.float32, copy=False), edges, farthest)
+    pairs, starts, displacements = _possible_pairs(points_in_map.astype(np.float32, copy=False), edges, max_lengths)
     if len(pairs):
-        # Most pairs are of two animals with nothing between them: three cells tell, for a tenth of the cost.
-        images, of_limb = np.divmod(pairs // places**2, len(edges))
-        planes = images * fields.stride(0) + of_limb * fields.stride(1)  # where a limb's field begins in memory
-        seen = np.flatnonzero(_glance(fields, planes, starts, displacements))
-        followed = _follow(fields, planes[seen], starts[:, seen], displacements[:, seen], samples)
-        affinity.reshape(-1)[pairs[seen]] = followed
+        # Most pairs are of two animals with no field between them: three cells show it, for a tenth of the cost.
+        images, of_edge = np.divmod(pairs // places**2, len(edges))
+        planes = images * fields.stride(0) + of_edge * fields.stride(1)  # where an edge's field begins in memory
+        probed = np.flatnonzero(_has_field(fields, planes, starts, displacements))
+        integrals = _line_integrals(fields, planes[probed], starts[:, probed], displacements[:, probed], samples)
+        affinity.reshape(-1)[pairs[probed]] = integrals
     return affinity
 
 
-def _possible_pairs(points_in_map: Array, edges: Array, farthest: Array | None) -> tuple[Array, Array, Array]:
-    """Pairs of known candidates: (E,) place in (B, L, P, P), x and y of the first (2, E) and from there to the second."""
+def _possible_pairs(points_in_map: Array, edges: Array, max_lengths: Array | None) -> tuple[Array, Array, Array]:
+    """Pairs of candidates: (E,) index into (B, L, P, P), x and y of the first (2, E), and the displacement to the second."""
     points = np.moveaxis(points_in_map, -1, 0)  # (2, B, K, P)
     starts, ends = points[:, :, edges[:, 0]], points[:, :, edges[:, 1]]  # (2, B, L, P)
     displacements = ends[..., None, :] - starts[..., None]  # (2, B, L, P, P)
-    limits = np.full(len(edges), np.inf, np.float32) if farthest is None else np.sign(farthest) * farthest**2
-    pairs = np.flatnonzero(
-        displacements[0] ** 2 + displacements[1] ** 2 <= limits[:, None, None]
-    )  # NaN is within no limit
+    limits = np.full(len(edges), np.inf, np.float32) if max_lengths is None else np.sign(max_lengths) * max_lengths**2
+    squared = displacements[0] ** 2 + displacements[1] ** 2
+    pairs = np.flatnonzero(squared <= limits[:, None, None])  # not NaN
     of_first = pairs // max(points.shape[-1], 1)
     return pairs, starts.reshape(2, -1).take(of_first, axis=1), displacements.reshape(2, -1).take(pairs, axis=1)
 
 
-def _glance(fields: Tensor, planes: Array, starts: Array, displacements: Array) -> Array:
-    """Whether the field goes along each way in a cell looked at; ways within a cell are let pass: (E,)."""
+def _has_field(fields: Tensor, planes: Array, starts: Array, displacements: Array) -> Array:
+    """Whether the field points along each pair at one of the probes; pairs within a cell pass: (E,) bool."""
     flat, (_, _, along_y, row, column) = flatten_maps(fields)
-    x, y = (
-        np.rint(along) for along in _places(fields, starts, displacements, np.array(GLANCES, np.float32))
-    )  # (S, E) each
+    probes = _sample_points(fields, starts, displacements, np.array(PROBES, np.float32))
+    x, y = (np.rint(places) for places in probes)  # (S, E) each
     cells = planes + y.astype(np.int64) * row + x.astype(np.int64) * column
     to_x, to_y = gather_cells(flat, cells, (0, along_y))
     lengths = np.sqrt(displacements[0] ** 2 + displacements[1] ** 2)
     along = to_x * displacements[0] + to_y * displacements[1]
-    passed: Array = (along.max(axis=0) > GLIMPSE * lengths) | (lengths < 1)
-    return passed
+    has_field: Array = (along.max(axis=0) > MIN_PROBE * lengths) | (lengths < 1)
+    return has_field
 
 
-def _follow(fields: Tensor, planes: Array, starts: Array, displacements: Array, samples: int) -> Array:
-    """How far the field goes along each way on average, read between cells: (E,)."""
+def _line_integrals(fields: Tensor, planes: Array, starts: Array, displacements: Array, samples: int) -> Array:
+    """The mean of the field's component along each pair, sampled bilinearly: (E,)."""
     flat, (_, _, along_y, row, column) = flatten_maps(fields)
     height, width = fields.shape[-2:]
     fractions = ((np.arange(samples) + 0.5) / samples).astype(np.float32)
-    x, y = _places(fields, starts, displacements, fractions)  # (S, E) each
+    x, y = _sample_points(fields, starts, displacements, fractions)  # (S, E) each
     left, top = np.minimum(np.floor(x), max(width - 2, 0)), np.minimum(np.floor(y), max(height - 2, 0))
     right, below = column * min(1, width - 1), row * min(1, height - 1)
-    corners = [far + step for far in (0, along_y) for step in (0, right, below, below + right)]
+    corners = [component + step for component in (0, along_y) for step in (0, right, below, below + right)]
     cells = planes + top.astype(np.int64) * row + left.astype(np.int64) * column
-    found = gather_cells(flat, cells, corners)
-    to_x, to_y = (_between(found[first : first + 4], x - left, y - top) for first in (0, 4))  # (S, E) each
+    values = gather_cells(flat, cells, corners)
+    to_x, to_y = (_bilinear(values[first : first + 4], x - left, y - top) for first in (0, 4))  # (S, E) each
     lengths = np.sqrt(displacements[0] ** 2 + displacements[1] ** 2)
-    units = displacements / np.maximum(lengths, SMALLEST)
-    units[:, lengths < SMALLEST] = [[1.0], [0.0]]
+    units = displacements / np.maximum(lengths, MIN_LENGTH)
+    units[:, lengths < MIN_LENGTH] = [[1.0], [0.0]]
     along: Array = (to_x * units[0] + to_y * units[1]).mean(axis=0)
     short = np.flatnonzero(lengths < 1)
     sizes = np.sqrt(to_x[:, short] ** 2 + to_y[:, short] ** 2).mean(axis=0)
@@ -120,8 +119,8 @@ def _follow(fields: Tensor, planes: Array, starts: Array, displacements: Array, 
     return along
 
 
-def _places(fields: Tensor, starts: Array, displacements: Array, fractions: Array) -> list[Array]:
-    """x and y of each fraction of each way, within the map: (S, E) each."""
+def _sample_points(fields: Tensor, starts: Array, displacements: Array, fractions: Array) -> list[Array]:
+    """x and y at each fraction of each pair, clipped to the map: (S, E) each."""
     borders = fields.shape[-1] - 1, fields.shape[-2] - 1
     return [
         np.clip(start + fractions[:, None] * displacement, 0, border)
@@ -129,19 +128,19 @@ def _places(fields: Tensor, starts: Array, displacements: Array, fractions: Arra
     ]
 
 
-def _between(corners: list[Array], part_x: Array, part_y: Array) -> Array:
-    """Values between four cells, in reading order: of each (S, E)."""
-    above = corners[0] + (corners[1] - corners[0]) * part_x
-    below = corners[2] + (corners[3] - corners[2]) * part_x
-    value: Array = above + (below - above) * part_y
+def _bilinear(corners: list[Array], fraction_x: Array, fraction_y: Array) -> Array:
+    """Values between four cells, given in reading order: (S, E)."""
+    above = corners[0] + (corners[1] - corners[0]) * fraction_x
+    below = corners[2] + (corners[3] - corners[2]) * fraction_x
+    value: Array = above + (below - above) * fraction_y
     return value
 
 
 def _directions(displacements: Tensor) -> tuple[Tensor, Tensor]:
-    """Lengths (...) and unit vectors (..., 2) of ways; (1, 0) where there is no length."""
+    """Lengths (...) and unit vectors of displacements (..., 2); (1, 0) for length 0."""
     lengths = torch.hypot(displacements[..., 0], displacements[..., 1])
-    units = displacements / lengths.clamp(min=SMALLEST)[..., None]
-    none = (lengths < SMALLEST)[..., None]
+    units = displacements / lengths.clamp(min=MIN_LENGTH)[..., None]
+    none = (lengths < MIN_LENGTH)[..., None]
     return lengths, torch.where(
         none, torch.tensor([1.0, 0.0], device=displacements.device, dtype=displacements.dtype), units
     )

@@ -1,4 +1,4 @@
-"""Which limbs tell animals apart, by what the fields of labelled ones say."""
+"""Data-driven choice of the PAF graph: the edges whose affinities separate animals best (Lauer et al. 2022)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,15 +12,15 @@ Edges = tuple[tuple[int, int], ...]
 
 
 def edge_separability(within: Sequence[Array], between: Sequence[Array]) -> Array:
-    """How well each limb's affinity tells an animal's own pairs from pairs of two animals: (L,) in [0, 1].
+    """How well each edge's affinity separates pairs within an animal from pairs between animals: (L,) in [0, 1].
 
-    within, between: for each limb the affinities inside and between animals. The probability that a pair of one animal
-    has the higher of the two (area under the ROC curve); 0.5 where one of them was never seen, as nothing is known.
+    within, between: per edge, the affinities within and between animals. The area under the ROC curve: the probability
+    that a pair within has the higher affinity; 0.5 where one kind has no samples.
     """
     return np.array(
         [
-            mannwhitneyu(inside, across).statistic / (len(inside) * len(across)) if len(inside) and len(across) else 0.5
-            for inside, across in zip(within, between, strict=True)
+            mannwhitneyu(own, other).statistic / (len(own) * len(other)) if len(own) and len(other) else 0.5
+            for own, other in zip(within, between, strict=True)
         ]
     )
 
@@ -28,24 +28,26 @@ def edge_separability(within: Sequence[Array], between: Sequence[Array]) -> Arra
 def select_edges(
     within: Sequence[Array], between: Sequence[Array], edges: Sequence[tuple[int, int]], keypoints: int, count: int
 ) -> npt.NDArray[np.bool_]:
-    """Which limbs to keep, by how well they tell animals apart: (L,), at most `count` of them true, but a tree at least.
+    """Which edges to keep, by `edge_separability`: (L,) bool, `count` of them true, but at least a spanning tree.
 
-    within, between: for each limb the affinities inside and between animals. The tree that joins all keypoints and
-    separates best comes first, so that no keypoint is lost, then the best of the others.
-    Raises ValueError where the limbs do not join all keypoints.
-    Source: Lauer et al. 2022 (maDLC), data-driven skeleton, with Kruskal's tree.
+    within, between: per edge, the affinities within and between animals. The best spanning tree of the keypoints comes
+    first, so that no keypoint is lost, then the best of the other edges.
+    Raises ValueError where the edges do not connect all keypoints.
+    Source: Lauer et al. 2022 (maDLC), data-driven skeleton, with Kruskal's spanning tree.
     """
     scores = edge_separability(within, between)
     kept = np.zeros(len(edges), bool)
-    part_of = list(range(keypoints))
+    component_of = list(range(keypoints))
     best_first = np.argsort(-scores, kind="stable")
     for index in best_first:
-        one, other = (part_of[end] for end in edges[index])
+        one, other = (component_of[end] for end in edges[index])
         if one != other:
             kept[index] = True
-            part_of = [one if part == other else part for part in part_of]
-    if len(set(part_of)) > 1:
-        raise ValueError(f"expected limbs that join all {keypoints} keypoints, got {len(set(part_of))} parts")
-    room = max(0, count - int(kept.sum()))
-    kept[[index for index in best_first if not kept[index]][:room]] = True
+            component_of = [one if component == other else component for component in component_of]
+    if len(set(component_of)) > 1:
+        raise ValueError(
+            f"expected edges that connect all {keypoints} keypoints, got {len(set(component_of))} components"
+        )
+    remaining = max(0, count - int(kept.sum()))
+    kept[[index for index in best_first if not kept[index]][:remaining]] = True
     return kept

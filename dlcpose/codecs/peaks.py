@@ -1,11 +1,22 @@
-"""Keypoints read off heatmaps, to a fraction of a cell."""
+"""Peaks of heatmaps: the highest of each map, all local ones, and their refinement to a fraction of a cell."""
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-SMALLEST = 1e-6  # below this a map's value is noise and its logarithm means nothing
+from dlcpose.codecs.flat_maps import cells_above, flatten_maps, gather_cells
+
+Array = npt.NDArray[Any]
+MIN_VALUE = 1e-6  # below this a map's value is noise and its logarithm means nothing
+HALF_CELL = 0.5 + 1e-3  # with what rounding adds
+MAX_DISAGREEMENT = 0.5  # cells between the points that two cells' offsets lead to
+MIN_VOTES = 3  # of the eight neighbors
 
 
 def find_global_peaks(maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -15,11 +26,46 @@ def find_global_peaks(maps: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack((cells % width, cells // width), dim=-1), values
 
 
-def refine_peaks(maps: Tensor, cells: Tensor) -> Tensor:
-    """Peaks to a fraction of a cell: the summit of a parabola through the logarithms of three neighbours.
+def find_local_peaks(
+    maps: Tensor, threshold: float, max_peaks: int, *, offsets: Tensor | None = None, min_offset_score: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Local maxima over 3x3 cells, and cells whose own offset says that they hold a keypoint.
 
-    x and y are refined apart. The logarithm of a Gaussian is a parabola, so this is exact for what `draw_gaussians`
-    draws, also for a peak in the outermost row, where the three neighbours lie to one side.
+    maps: (B, K, h, w). threshold: minimum value of a peak. max_peaks: kept in each map, highest first. offsets:
+    (B, K, 2, h, w), keypoint − cell, in cells. Where a cell's offset ends within the cell, its neighbors' offsets lead to
+    the same point, and the map's value is `min_offset_score` or more, the cell counts as a peak too: this separates
+    keypoints of two animals in neighboring cells.
+    Returns cells (B, K, P, 2) as x, y (int64) and scores (B, K, P) in falling order; P is the largest number of peaks in
+    any map, and a score of 0 marks padding.
+    Of equal neighbors the first in reading order is the peak: a keypoint between two cells gives one peak.
+    """
+    batch, keypoints, height, width = maps.shape
+    row_step = width + 2  # from a row to the next
+    padded = functional.pad(maps, (1, 1, 1, 1), value=-math.inf).flatten()
+    # Only the neighbors of cells above the threshold: pooling whole maps takes several times as long on a CPU.
+    candidates = cells_above(padded, max(threshold, torch.finfo(maps.dtype).tiny))
+    (around,) = gather_cells(padded, candidates + _neighbor_steps(row_step))  # (9, E)
+    values = around[4]
+    is_peak = (values > around[:4].max(axis=0)) & (values >= around[5:].max(axis=0))
+    checked = np.flatnonzero(is_peak if offsets is None else is_peak | (values >= min_offset_score))
+    is_peak, values, places = is_peak[checked], values[checked], candidates[checked]
+    rows, columns = np.divmod(places, row_step)
+    planes, rows = np.divmod(rows, height + 2)
+    rows, columns = rows - 1, columns - 1
+    if offsets is not None:
+        others = np.flatnonzero(~is_peak)
+        is_peak[others[_hold_keypoint(offsets, planes[others], rows[others], columns[others])]] = True
+    peaks = np.stack((columns[is_peak], rows[is_peak]), axis=1)  # (E, 2)
+    cells, scores = _padded(peaks, values[is_peak], planes[is_peak], batch * keypoints, max_peaks)
+    shape = (batch, keypoints, scores.shape[1])
+    return torch.from_numpy(cells).to(maps.device).view(*shape, 2), torch.from_numpy(scores).to(maps.device).view(shape)
+
+
+def refine_peaks(maps: Tensor, cells: Tensor) -> Tensor:
+    """Peaks to a fraction of a cell, by a parabola through the logarithms of three neighbors along each axis.
+
+    The logarithm of a Gaussian is a parabola, so this is exact for what `draw_gaussians` draws, also for a peak in the
+    outermost row, where the three neighbors lie to one side.
     maps: (B, K, h, w) non-negative. cells: (B, K, P, 2). Returns (B, K, P, 2), within one cell of where they were.
     Source: Zhang et al. 2020 (DARK), section 3.2, in one dimension at a time.
     """
@@ -34,25 +80,121 @@ def refine_peaks(maps: Tensor, cells: Tensor) -> Tensor:
     return refined
 
 
-def parabolic_peak(peak: Tensor, middle: Tensor, logarithms: Sequence[Tensor]) -> Tensor:
-    """Where along one axis the parabola through three logarithms, at middle − 1, middle and middle + 1, is highest.
+def parabolic_peak(cells: Tensor, middle: Tensor, logarithms: Sequence[Tensor]) -> Tensor:
+    """The vertex of the parabola through three logarithms, at middle − 1, middle and middle + 1 along one axis.
 
-    peak: the highest cell, which the answer leaves by one cell at most. All of one shape, which is the answer's.
+    cells: the highest ones; the vertex is clamped to within one cell of them. All arguments and the result have one shape.
     """
     before, at, after = logarithms
     curvature = before - 2 * at + after
-    step = torch.where(curvature < -SMALLEST, (before - after) / (2 * curvature.clamp(max=-SMALLEST)), peak - middle)
-    return (middle + step).clamp(peak - 1, peak + 1)
+    step = torch.where(curvature < -MIN_VALUE, (before - after) / (2 * curvature.clamp(max=-MIN_VALUE)), cells - middle)
+    return (middle + step).clamp(cells - 1, cells + 1)
 
 
-def _log_at(maps: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Logarithms of the values of maps (B, K, h, w) at cells (B, K, P)."""
-    return maps.flatten(start_dim=2).gather(-1, y * maps.shape[-1] + x).clamp(min=SMALLEST).log()
+def refine_to_peak(maps: Tensor, points_in_map: Tensor, radius: float) -> Tensor:
+    """Each point moved uphill to the local peak of its map, refined: (B, K, h, w), (B, K, P, 2) -> (B, K, P, 2).
+
+    A point whose peak lies farther off than `radius` cells stays where it is, as does one outside the map.
+    """
+    height, width = maps.shape[-2:]
+    border = torch.tensor([width - 1, height - 1], device=maps.device)
+    cells = points_in_map.nan_to_num(0.0).round().long()
+    inside = ((cells >= 0) & (cells <= border)).all(dim=-1)
+    cells = cells.clamp(min=0).minimum(border)
+    steps = torch.cartesian_prod(torch.arange(-1, 2), torch.arange(-1, 2)).to(maps.device)  # (9, 2)
+    flat = maps.flatten(start_dim=2)[:, :, None].expand(-1, -1, cells.shape[2], -1)  # (B, K, P, h·w)
+    for _ in range(int(radius) + 1):
+        around = (cells[..., None, :] + steps).clamp(min=0).minimum(border)  # (B, K, P, 9, 2)
+        highest = flat.gather(-1, around[..., 1] * width + around[..., 0]).argmax(dim=-1)  # (B, K, P)
+        cells = around.gather(-2, highest[..., None, None].expand(*highest.shape, 1, 2))[..., 0, :]
+    peaks = refine_peaks(maps, cells)
+    near = (peaks - points_in_map).norm(dim=-1) <= radius  # False for NaN
+    return peaks.where((near & inside)[..., None], points_in_map)
+
+
+def sample_bilinear(maps: Tensor, points_in_map: Tensor) -> Tensor:
+    """Values of maps (B, K, h, w) at points (B, K, P, 2), bilinear between cells: (B, K, P); 0 at NaN.
+
+    Beyond the outermost cells their own value counts.
+    """
+    batch, keypoints, height, width = maps.shape
+    size = points_in_map.new_tensor([width, height])
+    grid = ((2 * points_in_map + 1) / size - 1).view(batch * keypoints, 1, -1, 2)
+    values = functional.grid_sample(
+        maps.reshape(batch * keypoints, 1, height, width),
+        grid.nan_to_num(0.0),
+        padding_mode="border",
+        align_corners=False,
+    )
+    return values.view(points_in_map.shape[:-1]).masked_fill(points_in_map.isnan().any(dim=-1), 0.0)
 
 
 def values_at(maps: Tensor, cells: Tensor) -> Tensor:
-    """Values of vector maps (B, K, D, h, w) at cells (B, K, P, 2): (B, K, P, D)."""
+    """Vectors of maps (B, K, D, h, w) at cells (B, K, P, 2): (B, K, P, D)."""
     x, y = cells.unbind(dim=-1)
     flat = maps.flatten(start_dim=3)  # (B, K, D, h·w)
     places = (y * maps.shape[-1] + x)[:, :, None].expand(-1, -1, flat.shape[2], -1)  # (B, K, D, P)
     return flat.gather(-1, places).transpose(-1, -2)
+
+
+def find_duplicates(points_in_map: Array, scores: Array, min_distance: float) -> Array:
+    """Which candidates lie nearer than `min_distance` cells to a higher-scoring one of the same keypoint: (B, K, P) bool.
+
+    points_in_map: (B, K, P, 2), NaN for padding. scores: (B, K, P); of equal scores the first counts as the higher.
+    """
+    x, y = points_in_map[..., 0], points_in_map[..., 1]
+    squared = (x[..., None] - x[..., None, :]) ** 2 + (y[..., None] - y[..., None, :]) ** 2  # (B, K, P, P)
+    near = squared < min_distance**2
+    if np.count_nonzero(near) == np.count_nonzero(~np.isnan(x)):  # each is near itself only
+        return np.zeros(x.shape, bool)
+    higher = scores[..., None, :] > scores[..., None]  # [..., i, j]: whether j scores higher than i
+    first = np.tri(x.shape[-1], k=-1, dtype=bool) & (scores[..., None, :] == scores[..., None])
+    is_duplicate: Array = (near & (higher | first)).any(axis=-1)
+    return is_duplicate
+
+
+def _padded(peaks: Array, scores: Array, maps: Array, map_count: int, max_peaks: int) -> tuple[Array, Array]:
+    """Peaks (E, 2) of maps (E,) as a block per map, highest score first: (map_count, P, 2) and scores (map_count, P)."""
+    counts = np.bincount(maps, minlength=map_count)
+    held = min(max_peaks, int(counts.max()))
+    order = np.lexsort((-scores, maps))
+    owners = maps[order]
+    ranks = np.arange(len(order)) - (counts.cumsum() - counts)[owners]
+    kept = ranks < max_peaks
+    cells = np.zeros((map_count, held, 2), np.int64)
+    padded_scores = np.zeros((map_count, held), scores.dtype)
+    cells[owners[kept], ranks[kept]] = peaks[order[kept]]
+    padded_scores[owners[kept], ranks[kept]] = scores[order[kept]]
+    return cells, padded_scores
+
+
+def _hold_keypoint(offsets: Tensor, planes: Array, rows: Array, columns: Array) -> Array:
+    """Which of these cells have offsets (B, K, 2, h, w) that end within them, as their neighbors' do: indices (·,).
+
+    Without the neighbors' votes a network that has not learned its offsets yet would find a keypoint in every cell
+    around one.
+    """
+    height, width = offsets.shape[-2:]
+    flat, (of_image, of_keypoint, along_y, row, column) = flatten_maps(offsets)
+    images, keypoints = np.divmod(planes, offsets.shape[1])
+    middle = images * of_image + keypoints * of_keypoint + rows * row + columns * column
+    ends = np.stack(gather_cells(flat, middle, (0, along_y)))  # (2, E)
+    own = np.flatnonzero((np.abs(ends) <= HALF_CELL).all(axis=0))  # False for NaN
+    down, right = (part.reshape(9, 1) for part in np.indices((3, 3)) - 1)  # the cell itself among them
+    neighbor_x, neighbor_y = columns[own] + right, rows[own] + down  # (9, ·)
+    inside = (neighbor_x >= 0) & (neighbor_x < width) & (neighbor_y >= 0) & (neighbor_y < height)
+    index = np.where(inside, middle[own] + down * row + right * column, middle[own])
+    to_x, to_y = gather_cells(flat, index, (0, along_y))
+    agrees = (to_x + right - ends[0, own]) ** 2 + (to_y + down - ends[1, own]) ** 2 < MAX_DISAGREEMENT**2
+    holds: Array = own[(agrees & inside).sum(axis=0) > MIN_VOTES]
+    return holds
+
+
+def _neighbor_steps(row_step: int) -> Array:
+    """Steps in a flattened map to the 3x3 cells around one, in reading order: (9, 1). row_step: to the next row."""
+    return np.array([down * row_step + right for down in (-1, 0, 1) for right in (-1, 0, 1)])[:, None]
+
+
+def _log_at(maps: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Logarithms of the values of maps (B, K, h, w) at cells (B, K, P)."""
+    return maps.flatten(start_dim=2).gather(-1, y * maps.shape[-1] + x).clamp(min=MIN_VALUE).log()

@@ -1,4 +1,4 @@
-"""Where a cell lies, told to an attention layer as sines and cosines of its row and column."""
+"""Sine position embeddings of a map's cells, for attention layers."""
 
 import math
 
@@ -9,11 +9,11 @@ from torch import Tensor
 def sine_pos_embed(
     size: tuple[int, int], width: int, *, temperature: float = 10_000.0, device: torch.device | None = None
 ) -> Tensor:
-    """The frozen position table of TransPose and TokenPose: (h, w), numbers for each cell -> (h, w, width).
+    """The fixed position embedding of TransPose and TokenPose for a map of size (h, w): (h, w, width).
 
-    The first half tells the row, the second the column; both run over one full turn whatever the size of the map. In
-    each half sines and cosines of the same angle alternate, and each pair turns more slowly than the one before it, the
-    slowest nearly `temperature` times. Raises ValueError where width is not a multiple of 4.
+    The first half encodes the row, the second the column; both span one full turn whatever the size of the map. In each
+    half sines and cosines of the same angle alternate, and the frequency falls from pair to pair, down to nearly
+    1 / temperature. Raises ValueError where width is not a multiple of 4.
     Source: Yang et al. 2021 (TransPose), section 3.1.
     """
     if width <= 0 or width % 4:

@@ -1,4 +1,4 @@
-"""Poses as conditions: drawn as images beside the crop, and spoiled as a bottom-up model would (Zhou et al. 2023, BUCTD)."""
+"""Conditional poses: drawn as images for the network, and perturbed as bottom-up models err (BUCTD, Zhou et al. 2023)."""
 
 import math
 import zlib
@@ -16,34 +16,34 @@ from dlcpose.codecs.gaussian import draw_gaussians
 from dlcpose.codecs.oks import oks_areas
 
 Array = npt.NDArray[Any]
-# Object keypoint similarities that part one kind of error from the next (Moon et al. 2019, PoseFix).
-GOOD_FROM, JITTER_FROM, MISS_FROM = 0.85, 0.5, 0.1
-TRIES = 10  # places drawn for a keypoint before it stays where it belongs
+# Object keypoint similarities at which one kind of error ends and the next begins (Moon et al. 2019, PoseFix).
+MIN_OKS_GOOD, MIN_OKS_JITTER, MIN_OKS_MISS = 0.85, 0.5, 0.1
+TRIES = 10  # places drawn for a keypoint before it is left at its label
 
 
 def draw_stacked(points_in_crop: Tensor, sigma: float, size: tuple[int, int]) -> Tensor:
-    """A map for each keypoint of one pose in each crop: (M, K, 2) -> (M, K, H, W) in [0, 1], NaN draws nothing."""
+    """A Gaussian map per keypoint of the one pose in each crop: (M, K, 2) -> (M, K, H, W) in [0, 1], 0 for NaN."""
     return draw_gaussians(points_in_crop[:, None], sigma, size)
 
 
 def draw_colored(points_in_crop: Tensor, sigma: float, size: tuple[int, int]) -> Tensor:
-    """All keypoints of a pose on one picture, each in its own colour: (M, K, 2) -> (M, 3, H, W) in [0, 1]."""
+    """All keypoints of a pose in one image, each in its own color: (M, K, 2) -> (M, 3, H, W) in [0, 1]."""
     maps = draw_stacked(points_in_crop, sigma, size)
     colors = rainbow(points_in_crop.shape[1]).to(maps)  # (K, 3)
-    # A channel at a time: all three at once would hold every keypoint's map three times.
+    # A channel at a time: all three at once would hold each keypoint's map three times.
     return torch.stack([(maps * color[:, None, None]).amax(dim=1) for color in colors.unbind(dim=1)], dim=1)
 
 
 def rainbow(count: int) -> Tensor:
-    """Colours from violet over green to red, evenly spaced: (count, 3) in [0, 1]."""
+    """Colors from violet over green to red, evenly spaced: (count, 3) in [0, 1]."""
     x = torch.linspace(0, 1, count)
     return torch.stack(((2 * x - 0.5).abs(), (math.pi * x).sin(), (math.pi / 2 * x).cos()), dim=1).clamp(0, 1)
 
 
 class ErrorKind(IntEnum):
-    """What became of a keypoint of a condition."""
+    """The kinds of error of a conditional pose's keypoint."""
 
-    UNLABELLED = -1
+    UNLABELED = -1
     GOOD = 0
     JITTER = 1
     MISS = 2
@@ -54,13 +54,13 @@ class ErrorKind(IntEnum):
 
 @dataclass(frozen=True)
 class PoseNoise:
-    """How often a keypoint of a condition is wrong, and how; what is left is good.
+    """Probabilities of the errors of a conditional pose's keypoints; the rest is good.
 
-    jitter: near its place, but not on it. miss: far from it. inversion: at its left or right twin. swap: at another
-    animal near by. Where a kind cannot be (no twin, no neighbour), the others share what it would have had.
-    absent: not found at all, of all keypoints and before the rest; the paper has no such kind, but part affinity fields
-    leave out what they cannot join. nobody: of all conditions, additional ones at places where no animal is.
-    Raises ValueError for shares that are none. Shares of the first four: those of DeepLabCut 3.
+    jitter: near the label, but not on it. miss: far from it. inversion: at the left or right counterpart. swap: at a
+    nearby animal. Where a kind is impossible (no counterpart, no neighbor), the others share its probability.
+    absent: not predicted, drawn before the others; the paper has no such kind, but part affinity fields leave out
+    keypoints that they cannot link. background: additional poses where no animal is, as a fraction of all.
+    Raises ValueError for values that are no probabilities. The first four have DeepLabCut 3's values.
     """
 
     jitter: float = 0.16
@@ -71,19 +71,19 @@ class PoseNoise:
     background: float = 0.05
 
     def __post_init__(self) -> None:
-        wrong = [name for name, share in vars(self).items() if not 0 <= share < 1]
+        wrong = [name for name, probability in vars(self).items() if not 0 <= probability < 1]
         if wrong or self.jitter + self.miss + self.inversion + self.swap > 1:
             raise ValueError(
-                "expected shares from 0 to below 1, and jitter, miss, inversion and swap to be 1 at most together"
+                "expected probabilities from 0 to below 1, and jitter, miss, inversion and swap to sum up to 1 at most"
                 f"{f'; wrong is {wrong[0]}' if wrong else ''}"
             )
 
 
 class PerturbedPoses(NamedTuple):
-    """The conditions of a frame's animals, and what became of each keypoint."""
+    """The conditional poses of a frame's animals, and the kind of error of each keypoint."""
 
-    keypoints: Array  # (N, K, 2), NaN where unlabelled or absent
-    kinds: Array  # (N, K) of Kind
+    keypoints: Array  # (N, K, 2), NaN where unlabeled or absent
+    kinds: Array  # (N, K) of ErrorKind
 
 
 def perturb_poses(
@@ -91,113 +91,117 @@ def perturb_poses(
     areas: Array,
     sigmas: Sequence[float],
     flip_order: Sequence[int],
-    errors: PoseNoise,
+    noise: PoseNoise,
     rng: np.random.Generator,
 ) -> PerturbedPoses:
-    """Labelled poses (N, K, 2) of one frame with the errors of a bottom-up model; each keeps a keypoint at least.
+    """Labeled poses (N, K, 2) of one frame with the errors of a bottom-up model; each keeps at least one keypoint.
 
-    areas: (N,) px², NaN for that of the keypoints' box. sigmas: (K,). flip_order: each keypoint's twin, or itself.
-    How far off a keypoint lies follows from its object keypoint similarity, and no place is nearer to something else
-    that it could be mistaken for than to what it was drawn around.
+    areas: (N,) px², NaN to take that of the keypoints' box. sigmas: (K,). flip_order: each keypoint's left/right
+    counterpart, or itself.
+    The distance of an error follows from its object keypoint similarity, and no drawn place is nearer to another keypoint
+    that it could be mistaken for than to the one it was drawn around.
     Sources: Moon et al. 2019 (PoseFix), section 3; Zhou et al. 2023 (BUCTD), section 3.3.
     """
     gt = gt.astype(np.float64)
-    count, joints = gt.shape[:2]
+    count, keypoints = gt.shape[:2]
     if not count:
-        return PerturbedPoses(gt.astype(np.float32), np.zeros((0, joints), np.int64))
-    twins = gt[:, list(flip_order)]  # (N, K, 2)
-    reach = _distances(oks_areas(areas, gt), np.asarray(sigmas))  # (4, N, K) px: at most good, jitter, miss
-    neighbours, has_neighbour = _neighbours(gt, twins, reach[-1].max(axis=1), rng)  # (N, K, 2), (N, K)
-    has_twin = ~np.isnan(twins).any(axis=-1) & (np.asarray(flip_order) != np.arange(joints))
-    kinds = _kinds(gt, has_twin, has_neighbour, errors, rng)
-    centers = np.where((kinds == ErrorKind.INVERSION)[..., None], twins, gt)
-    centers = np.where((kinds == ErrorKind.SWAP)[..., None], neighbours, centers)
-    nearest = np.where(kinds == ErrorKind.JITTER, reach[1], np.where(kinds == ErrorKind.MISS, reach[2], 0.0))
-    farthest = np.where(kinds == ErrorKind.GOOD, reach[1], np.where(kinds == ErrorKind.MISS, reach[3], reach[2]))
-    angles = rng.uniform(0, 2 * np.pi, (TRIES, count, joints))
-    radii = rng.uniform(0, 1, (TRIES, count, joints)) * (farthest - nearest) + nearest
-    places = centers + radii[..., None] * np.stack((np.cos(angles), np.sin(angles)), axis=-1)  # (T, N, K, 2)
-    fits = _fits(places, radii, gt, twins, kinds, reach[2])
+        return PerturbedPoses(gt.astype(np.float32), np.zeros((0, keypoints), np.int64))
+    flipped = gt[:, list(flip_order)]  # (N, K, 2)
+    radii = _distances(oks_areas(areas, gt), np.asarray(sigmas))  # (4, N, K) px: of 0, good, jitter and miss
+    neighbors, has_neighbor = _neighbors(gt, flipped, radii[-1].max(axis=1), rng)  # (N, K, 2), (N, K)
+    has_flipped = ~np.isnan(flipped).any(axis=-1) & (np.asarray(flip_order) != np.arange(keypoints))
+    kinds = _kinds(gt, has_flipped, has_neighbor, noise, rng)
+    centers = np.where((kinds == ErrorKind.INVERSION)[..., None], flipped, gt)
+    centers = np.where((kinds == ErrorKind.SWAP)[..., None], neighbors, centers)
+    min_distance = np.where(kinds == ErrorKind.JITTER, radii[1], np.where(kinds == ErrorKind.MISS, radii[2], 0.0))
+    max_distance = np.where(kinds == ErrorKind.GOOD, radii[1], np.where(kinds == ErrorKind.MISS, radii[3], radii[2]))
+    angles = rng.uniform(0, 2 * np.pi, (TRIES, count, keypoints))
+    distances = rng.uniform(0, 1, (TRIES, count, keypoints)) * (max_distance - min_distance) + min_distance
+    places = centers + distances[..., None] * np.stack((np.cos(angles), np.sin(angles)), axis=-1)  # (T, N, K, 2)
+    fits = _fits(places, distances, gt, flipped, kinds, radii[2])
     chosen = np.take_along_axis(places, fits.argmax(axis=0)[None, ..., None], axis=0)[0]
-    never = ~fits.any(axis=0) & (kinds >= 0)
-    kinds = np.where(never, ErrorKind.GOOD, kinds)
-    found = np.where(never[..., None], gt, chosen)
-    found[(kinds == ErrorKind.ABSENT) | (kinds == ErrorKind.UNLABELLED)] = np.nan
-    return PerturbedPoses(found.astype(np.float32), kinds)
+    no_place = ~fits.any(axis=0) & (kinds >= 0)
+    kinds = np.where(no_place, ErrorKind.GOOD, kinds)
+    perturbed = np.where(no_place[..., None], gt, chosen)
+    perturbed[(kinds == ErrorKind.ABSENT) | (kinds == ErrorKind.UNLABELED)] = np.nan
+    return PerturbedPoses(perturbed.astype(np.float32), kinds)
 
 
-def displaced_pose(pose: Array, gt: Array, size: tuple[int, int], rng: np.random.Generator) -> Array | None:
-    """A pose (K, 2) moved to where nobody is, None where no such place was found: a condition that is wrong.
+def background_pose(pose: Array, gt: Array, size: tuple[int, int], rng: np.random.Generator) -> Array | None:
+    """A pose (K, 2) moved to the background, as a false positive; None where no place is free.
 
-    truth: (N, K, 2) the frame's animals. size: (height, width) of the frame. Its middle comes to lie farther from every
-    animal's keypoints than half of its own length.
+    gt: (N, K, 2) the frame's animals. size: (height, width) of the frame. Its center then lies farther from every animal's
+    keypoints than half of its own length.
     """
     known = pose[~np.isnan(pose).any(axis=-1)]
     others = gt[~np.isnan(gt).any(axis=-1)]  # (P, 2)
     if not len(known):
         return None
-    middle = (known.min(axis=0) + known.max(axis=0)) / 2
+    center = (known.min(axis=0) + known.max(axis=0)) / 2
     room = float((known.max(axis=0) - known.min(axis=0)).max()) / 2
     for _ in range(TRIES):
         place = rng.uniform(0, 1, 2) * (size[1] - 1, size[0] - 1)
         if not len(others) or np.linalg.norm(others - place, axis=-1).min() > room:
-            moved: Array = (pose + (place - middle)).astype(np.float32)
+            moved: Array = (pose + (place - center)).astype(np.float32)
             return moved
     return None
 
 
 def _distances(areas: Array, sigmas: Array) -> Array:
-    """How far off a keypoint is at a similarity of 1, GOOD_FROM, JITTER_FROM and MISS_FROM: (4, N, K) px."""
+    """A keypoint's distance at similarities of 1, MIN_OKS_GOOD, MIN_OKS_JITTER and MIN_OKS_MISS: (4, N, K) px."""
     spread = 2 * areas[:, None] * (2 * sigmas) ** 2  # (N, K)
-    levels = np.array([1.0, GOOD_FROM, JITTER_FROM, MISS_FROM])
+    levels = np.array([1.0, MIN_OKS_GOOD, MIN_OKS_JITTER, MIN_OKS_MISS])
     return np.asarray(np.sqrt(-np.log(levels)[:, None, None] * spread))
 
 
-def _neighbours(gt: Array, twins: Array, reach: Array, rng: np.random.Generator) -> tuple[Array, Array]:
-    """For each keypoint the like one of another animal, or its twin, drawn among those near by: (N, K, 2), (N, K).
+def _neighbors(gt: Array, flipped: Array, radius: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    """For each keypoint the same one of a nearby animal, or its flipped one, at random: (N, K, 2), and whether there is any.
 
-    reach: (N,) px. Only what lies within three times that is mistaken for the animal's own: part of it shows there.
+    radius: (N,) px. Only keypoints within three times that are mistaken for the animal's own.
     """
     count = len(gt)
-    candidates = np.concatenate([gt, twins])  # (2N, K, 2)
-    away = np.linalg.norm(candidates[None] - gt[:, None], axis=-1)  # (N, 2N, K)
+    candidates = np.concatenate([gt, flipped])  # (2N, K, 2)
+    distances = np.linalg.norm(candidates[None] - gt[:, None], axis=-1)  # (N, 2N, K)
     is_other = np.tile(~np.eye(count, dtype=bool), 2)[..., None]
-    near = is_other & (np.nan_to_num(away, nan=np.inf) < 3 * reach[:, None, None])
+    near = is_other & (np.nan_to_num(distances, nan=np.inf) < 3 * radius[:, None, None])
     drawn = np.where(near, rng.uniform(0.5, 1, near.shape), 0.0).argmax(axis=1)  # (N, K)
     chosen = np.take_along_axis(candidates[None], drawn[:, None, :, None], axis=1)[:, 0]
     return chosen, near.any(axis=1)
 
 
-def _kinds(gt: Array, has_twin: Array, has_neighbour: Array, errors: PoseNoise, rng: np.random.Generator) -> Array:
-    """What becomes of each keypoint: (N, K)."""
-    good = 1 - errors.jitter - errors.miss - errors.inversion - errors.swap
-    shares = np.broadcast_to(
-        [good, errors.jitter, errors.miss, errors.inversion, errors.swap], (*gt.shape[:2], 5)
+def _kinds(gt: Array, has_flipped: Array, has_neighbor: Array, noise: PoseNoise, rng: np.random.Generator) -> Array:
+    """The kind of error of each keypoint: (N, K)."""
+    good = 1 - noise.jitter - noise.miss - noise.inversion - noise.swap
+    probabilities = np.broadcast_to(
+        [good, noise.jitter, noise.miss, noise.inversion, noise.swap], (*gt.shape[:2], 5)
     ).copy()
-    shares[..., ErrorKind.INVERSION] *= has_twin
-    shares[..., ErrorKind.SWAP] *= has_neighbour
-    # Where nothing that was asked for can be, the keypoint is good.
-    total = shares.sum(axis=-1, keepdims=True)
-    shares = np.where(total > 0, shares / np.where(total > 0, total, 1), np.arange(5) == ErrorKind.GOOD)
+    probabilities[..., ErrorKind.INVERSION] *= has_flipped
+    probabilities[..., ErrorKind.SWAP] *= has_neighbor
+    # Where no kind with a probability is possible, the keypoint is good.
+    total = probabilities.sum(axis=-1, keepdims=True)
+    probabilities = np.where(total > 0, probabilities / np.where(total > 0, total, 1), np.arange(5) == ErrorKind.GOOD)
     draws = rng.uniform(0, 1, (*gt.shape[:2], 1))
-    kinds = np.minimum((draws >= shares.cumsum(axis=-1)).sum(axis=-1), 4)
-    labelled = ~np.isnan(gt).any(axis=-1)
-    absent = rng.uniform(0, 1, labelled.shape) < errors.absent
-    is_left = (labelled & ~absent).any(axis=1, keepdims=True)
-    kinds = np.where(absent & is_left, ErrorKind.ABSENT, kinds)
-    return np.where(labelled, kinds, ErrorKind.UNLABELLED)
+    kinds = np.minimum((draws >= probabilities.cumsum(axis=-1)).sum(axis=-1), 4)
+    labeled = ~np.isnan(gt).any(axis=-1)
+    absent = rng.uniform(0, 1, labeled.shape) < noise.absent
+    has_other = (labeled & ~absent).any(axis=1, keepdims=True)
+    kinds = np.where(absent & has_other, ErrorKind.ABSENT, kinds)
+    return np.where(labeled, kinds, ErrorKind.UNLABELED)
 
 
-def _fits(places: Array, radii: Array, gt: Array, twins: Array, kinds: Array, missed_from: Array) -> Array:
-    """Which places (T, N, K, 2) can be what they were drawn as: nothing else is nearer, and a miss is far from all."""
-    sources = np.concatenate([gt, twins])  # (2N, K, 2)
-    away = np.linalg.norm(places[:, :, None] - sources[None, None], axis=-1)  # (T, N, 2N, K)
-    least = np.nan_to_num(away, nan=np.inf).min(axis=2)  # (T, N, K)
-    is_nearest = radii <= least + 1e-9
-    fits: Array = np.where(kinds == ErrorKind.MISS, least >= missed_from - 1e-9, is_nearest)
+def _fits(places: Array, drawn: Array, gt: Array, flipped: Array, kinds: Array, min_miss: Array) -> Array:
+    """Which places (T, N, K, 2) are valid for their kind: no other keypoint is nearer, and a miss is far from all.
+
+    drawn: (T, N, K) px from the keypoint that each place was drawn around. min_miss: (N, K) px.
+    """
+    sources = np.concatenate([gt, flipped])  # (2N, K, 2)
+    distances = np.linalg.norm(places[:, :, None] - sources[None, None], axis=-1)  # (T, N, 2N, K)
+    nearest = np.nan_to_num(distances, nan=np.inf).min(axis=2)  # (T, N, K)
+    is_nearest = drawn <= nearest + 1e-9
+    fits: Array = np.where(kinds == ErrorKind.MISS, nearest >= min_miss - 1e-9, is_nearest)
     return fits
 
 
 def rng_for_frame(key: str, seed: int) -> np.random.Generator:
-    """The chance of one frame, the same wherever and in whatever company it is looked at."""
+    """A random generator for one frame, which depends on nothing but its key and the seed."""
     return np.random.default_rng((seed, zlib.crc32(key.encode())))

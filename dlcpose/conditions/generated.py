@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from dlcpose.codecs.pose_conditions import PoseNoise, displaced_pose, perturb_poses
+from dlcpose.codecs.pose_conditions import PoseNoise, background_pose, perturb_poses
 from dlcpose.conditions.base import ConditionSource, DetectPoses, PoseConditions, join_frames
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.skeleton import Skeleton
@@ -50,7 +50,7 @@ class GeneratedConditions(ConditionSource):
         labelled = np.flatnonzero(~np.isnan(gt).any(axis=-1).all(axis=-1))
         gt, areas = gt[labelled], areas[labelled]
         poses = perturb_poses(gt, areas, self.skeleton.sigmas, self.skeleton.flip_order, self.noise, rng).keypoints
-        displaced = [displaced_pose(pose, gt, size, rng) for pose in poses if rng.random() < self.noise.background]
+        displaced = [background_pose(pose, gt, size, rng) for pose in poses if rng.random() < self.noise.background]
         background = [pose for pose in displaced if pose is not None]
         poses = np.concatenate([poses, *(pose[None] for pose in background)])
         return poses, np.append(labelled, [-1] * len(background))

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from dlcpose.codecs.assignment import assign_pairs
+from dlcpose.codecs.matching import match_by_similarity
 from dlcpose.codecs.oks import compute_oks, oks_areas
 from dlcpose.codecs.pose_conditions import PoseNoise, perturb_poses
 from dlcpose.conditions.base import ConditionSource, DetectPoses, PoseConditions, join_frames
@@ -46,7 +46,7 @@ class PredictedConditions(ConditionSource):
         gt, areas = gt[labelled], areas[labelled]
         oks = compute_oks(predicted, gt, oks_areas(areas, gt), np.asarray(self.skeleton.sigmas))  # (M, N)
         animals = np.full(len(predicted), -1, np.int64)
-        for pose, animal in assign_pairs(oks, self.min_oks):
+        for pose, animal in match_by_similarity(oks, self.min_oks):
             animals[pose] = labelled[animal]
         is_missing = ~np.isin(labelled, animals)
         if not self.generate_missing or not is_missing.any():

@@ -1,4 +1,4 @@
-"""Configs composed inside a program, for commands that look at several and for Python."""
+"""Configs as plain values, composed by Hydra within a program: for Python, and for commands that look at several."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,10 +6,16 @@ from typing import Any
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import open_dict
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import MissingMandatoryValue
 
-from dlcpose.cli.hydra_main import CONF, explained, plain
+from dlcpose.config.folders import CONF, register_resolvers
+from dlcpose.config.messages import explain
+from dlcpose.config.sources import checked_loading
 from dlcpose.structures.errors import ConfigError
+
+register_resolvers()
 
 
 def compose(
@@ -17,15 +23,15 @@ def compose(
 ) -> dict[str, Any]:
     """What the shell would have composed from these overrides, as plain values. The run folder is given, not dated.
 
-    Raises ConfigError, in the words of the shell, where they do not compose.
+    Raises ConfigError, with the message of the shell, where they do not compose.
     """
     known_before = HydraConfig.instance().cfg
     GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        with checked_loading(overrides), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             config = hydra.compose(config_name, list(overrides), return_hydra_config=True)
     except Exception as error:
-        if (reason := explained(error, config_name, overrides)) is None:
+        if (reason := explain(error, config_name, overrides)) is None:
             raise
         raise ConfigError(reason) from error
     with open_dict(config):
@@ -37,3 +43,25 @@ def compose(
         return plain(config)
     finally:
         HydraConfig.instance().cfg = known_before
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """A composed config as dictionaries and lists, interpolations resolved.
+
+    Raises ConfigError where a mandatory value is missing.
+    """
+    try:
+        content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        key = error.full_key or "a value"
+        raise ConfigError(f"{key} must be given: add {key}=... to the command.") from error
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def value_in(overrides: Sequence[str], key: str) -> str | None:
+    """The value that overrides give to a key, read by Hydra's grammar (quotes, escapes, `++key=`); None where they do not."""
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if override.key_or_group == key and (value := override.value()) is not None:
+            return str(value)
+    return None

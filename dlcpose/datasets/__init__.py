@@ -1,1 +1,1 @@
-"""Readers of labelled frames, and the loader that batches them."""
+"""Data sets of labelled frames: readers, splits, augmentation of keypoints, and the data module."""

@@ -1,8 +1,9 @@
-"""What every data set is: an index of labelled frames that knows nothing of models."""
+"""Base class of data sets: an index of labelled frames that knows nothing of models."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -14,12 +15,13 @@ from dlcpose.structures.skeleton import Skeleton
 
 
 class LabelledFrames(ABC):
-    """Labelled frames of one skeleton. A subclass fills the fields in its constructor and reads images on demand.
+    """Labelled frames of one skeleton. A subclass sets the fields in its constructor and reads images on demand.
 
-    skeleton: what a pose consists of. individuals: names of the animals, in the order of `identities`.
-    frames: the labels, in a lasting order. stored_split: the keys of "train" and "test" frames where the data itself
-    says, else None. identified: whether an individual is the same animal from frame to frame. empty_is_label: whether a
-    frame without animals says that none is there, or only that nobody labelled it (splits leave it out then).
+    skeleton: the keypoints, edges and left/right pairs. individuals: names of the animals, in the order of `identities`.
+    frames: the labels, in an order that does not change. stored_split: the keys of "train", "val" and "test" frames
+    where the data has a split of its own, else None. has_identities: whether an individual is the same animal in all
+    frames. empty_is_label: whether a frame without animals is labelled as empty; where False, it is unlabelled and
+    splits leave it out. opens: what `can_open` accepts, for the message of an error.
     """
 
     skeleton: Skeleton
@@ -28,6 +30,17 @@ class LabelledFrames(ABC):
     stored_split: Mapping[str, tuple[str, ...]] | None = None
     has_identities: bool = False
     empty_is_label: bool = True
+    opens: ClassVar[str] = "nothing"
+
+    @classmethod
+    def can_open(cls, path: Path) -> bool:
+        """Whether a path, which exists, looks like data of this kind; labels are not read."""
+        return False
+
+    @classmethod
+    def open(cls, path: Path) -> "LabelledFrames":
+        """The labelled frames at a path that this class can open. Raises DataError as the constructor does."""
+        raise NotImplementedError(f"{cls.__name__} opens no path.")
 
     @abstractmethod
     def read_image(self, index: int) -> Image:
@@ -35,7 +48,7 @@ class LabelledFrames(ABC):
 
     @property
     def max_animals(self) -> int:
-        """The largest number of animals that any frame can hold, at least 1."""
+        """The largest number of animals in a frame, or of individuals; at least 1."""
         return max([1, len(self.individuals), *(len(frame) for frame in self.frames)])
 
     def __len__(self) -> int:
@@ -53,12 +66,12 @@ class LabelledFrames(ABC):
 
 
 def read_image_file(path: Path) -> Image:
-    """An image file as (H, W, 3) uint8 RGB; grey and 16-bit images are converted. Raises DataError with the path."""
+    """An image file as (H, W, 3) uint8 RGB; gray and 16-bit images are converted. Raises DataError with the path."""
     try:
         content = np.fromfile(path, np.uint8)
     except OSError as error:
         raise DataError(f"{path}: the image cannot be read ({error.strerror}).") from error
-    # Labels count pixels as stored: an orientation flag must not turn the image under them.
+    # Labels refer to pixels as stored: an orientation flag must not rotate the image.
     image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if len(content) else None
     if image is None:
         raise DataError(f"{path}: expected an image, got {len(content)} bytes that do not decode. Replace the file.")
@@ -66,7 +79,7 @@ def read_image_file(path: Path) -> Image:
 
 
 def image_file_size(path: Path) -> tuple[int, int]:
-    """(height, width) from an image file's head, without decoding it. Raises DataError with the path."""
+    """(height, width) from an image file's header, without decoding it. Raises DataError with the path."""
     try:
         with PillowImage.open(path) as image:
             width, height = image.size

@@ -1,4 +1,4 @@
-"""Decoded images kept in memory, once for all worker processes of a loader, within a bound."""
+"""Cache of decoded images in memory that all workers of a loader share, up to a limit."""
 
 import mmap
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from dlcpose.structures.sample import Image, PoseSample
 
 
 class CachedFrames(LabelledFrames):
-    """A data set whose images are decoded once and then read from memory that all forked workers share.
+    """A data set whose images are decoded once and then read from memory that forked workers share.
 
-    gigabytes: bound of that memory; frames that no longer fit are decoded each time. Memory is reserved at once but
-    used only as frames are read. Where processes do not share memory by forking, each keeps its own copy.
+    gigabytes: limit of that memory; frames beyond it are decoded each time. Memory is reserved at once but used only as
+    frames are read. Where workers are not forked, each has a cache of its own.
     """
 
     def __init__(self, frames: LabelledFrames, indices: Sequence[int], gigabytes: float) -> None:
@@ -22,13 +22,13 @@ class CachedFrames(LabelledFrames):
         self.skeleton, self.individuals = frames.skeleton, frames.individuals
         self.frames, self.stored_split, self.has_identities = frames.frames, frames.stored_split, frames.has_identities
         self.empty_is_label = frames.empty_is_label
-        self.places: dict[int, int] = {}  # index of a frame -> first byte of its image
+        self.starts: dict[int, int] = {}  # index of a frame -> first byte of its image
         size = 0
         for index in indices:
             needed = frames.frames[index].height * frames.frames[index].width * 3
             if size + needed > gigabytes * 2**30:
                 break
-            self.places[index] = size
+            self.starts[index] = size
             size += needed
         self.size = size
         self._reserve()
@@ -46,19 +46,19 @@ class CachedFrames(LabelledFrames):
         self._reserve()
 
     def read_image(self, index: int) -> Image:
-        if index not in self.places:
+        if index not in self.starts:
             return self.source[index].image
         frame = self.source.frames[index]
         shape = (frame.height, frame.width, 3)
-        kept: Image = np.frombuffer(self.memory, np.uint8, int(np.prod(shape)), self.places[index]).reshape(shape)
+        cached: Image = np.frombuffer(self.memory, np.uint8, int(np.prod(shape)), self.starts[index]).reshape(shape)
         if not self.is_filled[index]:
             image = self.source[index].image
-            kept[:] = image
-            # Marked only after the image is whole; two workers filling the same place write the same bytes.
+            cached[:] = image
+            # Set only after the image is complete; two workers that write the same image write the same bytes.
             self.is_filled[index] = 1
-        kept.flags.writeable = False  # what is drawn into it would be seen in every later epoch
-        return kept
+        cached.flags.writeable = False  # a change would be seen in all later epochs
+        return cached
 
     def __getitem__(self, index: int) -> PoseSample:
-        # Sizes were compared when the image was decoded.
+        # The size was checked when the image was decoded.
         return PoseSample(labels=self.frames[index], image=self.read_image(index))

@@ -1,4 +1,4 @@
-"""Images with a json of keypoints in COCO's format: COCO itself, AP-10K, and whatever tools export."""
+"""Reader of COCO keypoint files: COCO itself, AP-10K, and exports of other tools."""
 
 import json
 import logging
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dlcpose.datasets.base import LabelledFrames, read_image_file
+from dlcpose.datasets.readers import reader
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import Floats, FrameLabels, Image, Integers, labels_of
 from dlcpose.structures.skeleton import Skeleton, pairs_from_names
@@ -40,16 +41,31 @@ KNOWN_SIGMAS: dict[tuple[str, ...], tuple[float, ...]] = {  # pycocotools' and m
 }
 
 
+@reader("coco")
 class CocoFrames(LabelledFrames):
     """The images and keypoints that one or several COCO files describe.
 
     root: the folder that paths start from. annotations: the json, or a mapping of train, val, test to one each, which
-    becomes the stored split; None takes the only one in root or root/annotations. images: the folder of file_name.
-    category: whose keypoints to read; None takes all categories, as one kind of animal, if they share their keypoints.
-    Crowds become boxes to ignore. Read where they are given, beyond COCO: `video`, `frame_index` and
+    becomes the stored split; None takes the only one in root or root/annotations. images: the folder that file_name starts
+    from. category: whose keypoints to read; None reads all categories as one, if they share their keypoints.
+    Crowds become boxes to ignore. Extra fields that are read where present: `video`, `frame_index` and
     `unique_keypoints` of images, `individual` of annotations, `sigmas`, `pairs`, `unique` of categories.
-    Raises DataError for files that are missing or do not hold together.
+    Raises DataError for files that are missing or inconsistent.
     """
+
+    opens = "a COCO json with keypoints or a folder that has one"
+
+    @classmethod
+    def can_open(cls, path: Path) -> bool:
+        """Whether a path is a json, or a folder with a json of COCO keypoints in it or in its `annotations`."""
+        return path.suffix == ".json" or (path.is_dir() and bool(coco_files(path)))
+
+    @classmethod
+    def open(cls, path: Path) -> "CocoFrames":
+        """The data of a json, or of the only one in a folder; images are looked for beside it and above it."""
+        if path.is_dir():
+            path = _annotation_files(path, None)[""]
+        return cls(image_root(path), annotations=str(path.resolve()))
 
     def __init__(
         self,
@@ -95,13 +111,13 @@ class CocoFrames(LabelledFrames):
 
 
 def coco_files(folder: Path) -> list[Path]:
-    """The json files in a folder, or its `annotations`, that have COCO's keys and keypoints."""
+    """The json files in a folder or its `annotations` that have COCO's keys and keypoints."""
     candidates = [*sorted(folder.glob("*.json")), *sorted((folder / "annotations").glob("*.json"))]
     return [path for path in candidates if _has_keypoints(path)]
 
 
 def image_root(annotations: Path) -> Path:
-    """The folder that a COCO json's file names start from: the first one near it that has its first image."""
+    """The folder that a COCO json's file names start from: the first of the nearby folders that has its first image."""
     names = [str(image["file_name"]) for image in _read_json(annotations)["images"][:1] if "file_name" in image]
     near = annotations.resolve().parent
     candidates = [near, near.parent, near / "images", near.parent / "images"]
@@ -117,7 +133,7 @@ def _has_keypoints(path: Path) -> bool:
 
 
 def _annotation_files(root: Path, annotations: str | Mapping[str, str] | None) -> dict[str, Path]:
-    """The json of each part; one of no part stands under ""."""
+    """The json of each part of the split; without parts, under the key ""."""
     if not root.is_dir():
         raise DataError(f"{root}: expected a folder of COCO data, got no folder. Correct the path.")
     if isinstance(annotations, Mapping):
@@ -126,11 +142,11 @@ def _annotation_files(root: Path, annotations: str | Mapping[str, str] | None) -
         return {part: root / annotations[part] for part in ("train", "val", "test") if part in annotations}
     if annotations is not None:
         return {"": root / annotations}
-    found = coco_files(root)
-    if len(found) != 1:
-        names = [path.relative_to(root).as_posix() for path in found]
+    candidates = coco_files(root)
+    if len(candidates) != 1:
+        names = [path.relative_to(root).as_posix() for path in candidates]
         raise DataError(f"{root}: expected one json with COCO keypoints, got {names}. Name one as annotations.")
-    return {"": found[0]}
+    return {"": candidates[0]}
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -148,9 +164,9 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _skeleton(content: Mapping[str, Any], category: str | None, path: Path) -> Skeleton:
     kinds = _chosen(content["categories"], category)
     if not kinds:
-        found = [kind.get("name") for kind in content["categories"]]
-        asked = f"a category {category!r} with keypoints" if category else "a category with keypoints"
-        raise DataError(f"{path}: expected {asked}, got {found}.")
+        names_found = [kind.get("name") for kind in content["categories"]]
+        expected = f"a category {category!r} with keypoints" if category else "a category with keypoints"
+        raise DataError(f"{path}: expected {expected}, got {names_found}.")
     keypoints = {tuple(str(name) for name in kind["keypoints"]) for kind in kinds}
     if len(keypoints) > 1:
         raise DataError(
@@ -175,7 +191,7 @@ def _skeleton(content: Mapping[str, Any], category: str | None, path: Path) -> S
 
 
 def _pairs(stated: Any, names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
-    """Left/right pairs as a category states them (ours does, as places from 0), else as the names tell."""
+    """Left/right pairs as a category states them (our files do, from 0), else by the names of keypoints."""
     return pairs_from_names(names) if stated is None else tuple((int(left), int(right)) for left, right in stated)
 
 
@@ -275,7 +291,7 @@ def _keypoints(animals: Sequence[Mapping[str, Any]], count: int, path: Path) -> 
 
 
 def _unique(image: Mapping[str, Any], count: int, path: Path) -> Floats:
-    """Points of the arena (U, 2), which the files written here keep with the image."""
+    """Unique keypoints (U, 2), which our own files keep with the image."""
     if not image.get("unique_keypoints"):
         return np.full((count, 2), np.nan, np.float32)
     triples = _numbers(image, "unique_keypoints", 3 * count, path, "image").reshape(count, 3)

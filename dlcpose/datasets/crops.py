@@ -1,4 +1,4 @@
-"""From a labelled frame to what a model is shown: placed on its canvas, then augmented, labels and image together."""
+"""Crops for a model: frames resized onto its canvas and augmented, image and labels together."""
 
 import copy
 import random
@@ -13,19 +13,19 @@ import torch
 from albumentations.augmentations.geometric.distortion import BaseDistortion
 from albumentations.core.composition import BaseCompose
 
-from dlcpose.codecs.affine import Matrix, apply_affine, compose, fit_affine, invert_affine, place_on_canvas
-from dlcpose.datasets.keypoint_distortion import followed
-from dlcpose.datasets.keypoint_resize import CUT, WHOLE, about_corners
+from dlcpose.codecs.affine import Matrix, apply_affine, compose_affine, fit_affine, invert_affine, place_on_canvas
+from dlcpose.datasets.keypoint_distortion import with_exact_distortion
+from dlcpose.datasets.keypoint_resize import CROPPING, RESIZING, with_exact_resize
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.sample import Floats, Image, Integers, PoseCrop, PoseSample
 from dlcpose.structures.skeleton import Skeleton
 
-FRAME_POINTS = 4  # corners of the crop that go through a transform with its points, to see what becomes of them
+FRAME_POINTS = 4  # corners of the crop, transformed with its points to estimate the affine matrix
 
 
 def whole(sample: PoseSample) -> PoseCrop:
-    """The frame as it is: the crop is the image."""
+    """The whole frame as a crop, unchanged."""
     labels = sample.labels
     return PoseCrop(
         key=labels.key,
@@ -41,14 +41,14 @@ def whole(sample: PoseSample) -> PoseCrop:
 
 
 def fit_to_canvas(sample: PoseSample, model_input: Input) -> PoseCrop:
-    """The frame scaled and padded to a model's input, without chance."""
+    """The frame resized and padded to a model's input, without augmentation."""
     image_to_canvas, scaled, canvas = place_on_canvas(model_input, sample.image.shape[:2])
     return _moved(whole(sample), image_to_canvas, resize_onto(sample.image, scaled, canvas))
 
 
 def resize_onto(image: Image, scaled: tuple[int, int], canvas: tuple[int, int]) -> Image:
-    """An image brought to `scaled` (height, width), in the top-left corner of a black canvas of (height, width)."""
-    # First what shrinks, then what grows: asked for both at once, OpenCV's INTER_AREA moves the image by 0.3 px.
+    """An image resized to `scaled` (height, width), in the top-left corner of a black canvas of (height, width)."""
+    # Shrinking and enlarging apart: for one axis each at once, OpenCV's INTER_AREA shifts the image by 0.3 px.
     shrunk = (min(scaled[0], image.shape[0]), min(scaled[1], image.shape[1]))
     for size, interpolation in ((shrunk, cv2.INTER_AREA), (scaled, cv2.INTER_LINEAR)):
         if image.shape[:2] != size:
@@ -58,45 +58,45 @@ def resize_onto(image: Image, scaled: tuple[int, int], canvas: tuple[int, int]) 
 
 
 def keep_keypoints(transform: albumentations.Compose) -> albumentations.Compose:
-    """A copy of a transform that keeps every point, also those it hides or moves out of the frame.
+    """A copy of a transform that returns every keypoint, also those that it occludes or moves out of the frame.
 
-    Transforms that resize or bend move points with the image, which albumentations alone does only to half a pixel or
-    two. The copy is for points only: boxes and label fields that the transform was also built for are not asked for.
-    Raises ConfigError when the transform is not made for points as x, y.
+    Transforms that resize or distort move keypoints exactly with the image, where albumentations alone is off by up to
+    two pixels. Other targets that the transform was built for (boxes, labels) are dropped.
+    Raises ConfigError when the transform has no keypoint_params of format xy.
     """
     processor = transform.processors.get("keypoints") if isinstance(transform, albumentations.Compose) else None
     if processor is None or processor.params.format != "xy":
         raise ConfigError(
-            'The transform moves no keypoints. Build it as Compose([...], keypoint_params=KeypointParams(format="xy")).'
+            'The transform has no keypoints. Build it as Compose([...], keypoint_params=KeypointParams(format="xy")).'
         )
     return albumentations.Compose(
-        [_with_image(step) for step in copy.deepcopy(list(transform.transforms))],
+        [_exact(step) for step in copy.deepcopy(list(transform.transforms))],
         keypoint_params=albumentations.KeypointParams(format="xy", remove_invisible=False),
         p=transform.p,
     )
 
 
-def _with_image(transform: Any) -> Any:
-    """A transform, or all within a composition, that moves points with the image. Changes what it is given."""
+def _exact(transform: Any) -> Any:
+    """The transform, or composition, with exact keypoints. Modifies its argument."""
     if isinstance(transform, BaseCompose):
-        transform.transforms = [_with_image(inner) for inner in transform.transforms]
+        transform.transforms = [_exact(inner) for inner in transform.transforms]
         return transform
-    if isinstance(transform, (*WHOLE, *CUT)):
-        steps = about_corners(transform)
+    if isinstance(transform, (*RESIZING, *CROPPING)):
+        steps = with_exact_resize(transform)
     elif isinstance(transform, BaseDistortion):
-        steps = followed(transform)
+        steps = with_exact_distortion(transform)
     else:
         return transform
-    share, transform.p = transform.p, 1.0
-    return albumentations.Sequential(steps, p=share)
+    probability, transform.p = transform.p, 1.0
+    return albumentations.Sequential(steps, p=probability)
 
 
 def augment(crop: PoseCrop, transform: albumentations.Compose, skeleton: Skeleton, seed: int | None = None) -> PoseCrop:
-    """A crop through an albumentations transform made by `keeping_points`, labels and image together.
+    """A crop through an albumentations transform made by `keep_keypoints`, image and labels together.
 
-    Left and right are swapped by the skeleton's pairs whenever the transform mirrors. crop_to_image is exact where the
-    transform is affine, else its best affine likeness. The same seed gives the same crop; without one it is drawn from
-    torch's generator, which every worker of a loader has its own of.
+    Left and right keypoints are swapped by the skeleton's pairs where the transform mirrors. crop_to_image is exact for
+    affine transforms, else the best affine fit. The same seed gives the same crop; without one it comes from torch's
+    generator, of which each worker of a loader has its own.
     """
     _seed(transform, int(torch.randint(2**31, ())) if seed is None else seed)
     height, width = crop.image.shape[:2]
@@ -112,37 +112,37 @@ def augment(crop: PoseCrop, transform: albumentations.Compose, skeleton: Skeleto
         unique_in_crop=unique,
         boxes_in_crop=_around(moved_corners.reshape(corners.shape)),
     )
-    return _mirrored(moved, skeleton) if np.linalg.det(crop_to_augmented[:, :2]) < 0 else moved
+    return _flipped(moved, skeleton) if np.linalg.det(crop_to_augmented[:, :2]) < 0 else moved
 
 
 def _seed(transform: albumentations.Compose, seed: int) -> None:
-    # One stream for all steps: set_random_seed gives each step its own from the same seed, so that they would all be
-    # taken or left together, and turn and scale would go hand in hand.
+    # One stream for all steps: set_random_seed gives each step its own stream of the same seed, so that probabilities,
+    # and angle and scale, would be correlated.
     transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
 
 
 def _transformed(
     transform: albumentations.Compose, crop: PoseCrop, points: Floats
 ) -> tuple[Image, npt.NDArray[np.float32]]:
-    """The image and points (P, 2) through a transform; NaN stays NaN, which albumentations itself cannot carry.
+    """The image and points (P, 2) through a transform; NaN, which albumentations cannot handle, stays NaN.
 
-    Which animal each point belongs to goes along under `owners`, for transforms that look where the animals are.
+    `owners`, the animal of each point, is passed along for transforms that need to know where animals are.
     """
     missing = np.asarray(np.isnan(points).any(axis=1))
     numbers = np.where(missing[:, None], np.float32(0), points)
-    image = np.require(crop.image, requirements="W")  # a copy where it lies in the cache, which nobody may draw into
+    image = np.require(crop.image, requirements="W")  # a copy where it is the read-only cache
     result = transform(image=image, keypoints=numbers, owners=_owners(crop, missing))
     moved = np.asarray(result["keypoints"], np.float32)[:, :2]
     if len(moved) != len(points):
         raise ConfigError(
-            f"The transform dropped {len(points) - len(moved)} of {len(points)} points: pass it through keeping_points."
+            f"The transform dropped {len(points) - len(moved)} of {len(points)} points: pass it through keep_keypoints."
         )
     moved[missing] = np.nan
     return np.ascontiguousarray(result["image"]), moved
 
 
 def _owners(crop: PoseCrop, missing: npt.NDArray[np.bool_]) -> Integers:
-    """The animal of each point that `augment` hands over, −1 for those that are no animal's keypoint: (P,)."""
+    """The animal of each point that `augment` transforms, −1 for points that are no animal's keypoint: (P,)."""
     animals, keypoints = crop.visibility.shape
     owners = np.full(len(missing), -1, np.int64)
     owners[FRAME_POINTS : FRAME_POINTS + animals * keypoints] = np.repeat(np.arange(animals), keypoints)
@@ -151,7 +151,7 @@ def _owners(crop: PoseCrop, missing: npt.NDArray[np.bool_]) -> Integers:
 
 
 def _moved(crop: PoseCrop, crop_to_new: Matrix, image: Image) -> PoseCrop:
-    """A crop's labels through a matrix, with the image that belongs there."""
+    """A crop's labels through a matrix, with the image already transformed."""
     corners = crop.boxes_in_crop[:, [[0, 1], [2, 1], [0, 3], [2, 3]]]
     return PoseCrop(
         key=crop.key,
@@ -162,17 +162,17 @@ def _moved(crop: PoseCrop, crop_to_new: Matrix, image: Image) -> PoseCrop:
         areas=(crop.areas * abs(np.linalg.det(crop_to_new[:, :2]))).astype(np.float32),
         identities=crop.identities,
         unique_in_crop=apply_affine(crop_to_new, crop.unique_in_crop),
-        crop_to_image=compose(crop.crop_to_image, invert_affine(crop_to_new)),
+        crop_to_image=compose_affine(crop.crop_to_image, invert_affine(crop_to_new)),
     )
 
 
 def _around(corners: Floats) -> Floats:
-    """The upright box around each four corners: (N, 4, 2) -> (N, 4)."""
+    """The axis-aligned box around each four corners: (N, 4, 2) -> (N, 4)."""
     return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
 
 
-def _mirrored(crop: PoseCrop, skeleton: Skeleton) -> PoseCrop:
-    """Left and right change names, as they do in a mirror."""
+def _flipped(crop: PoseCrop, skeleton: Skeleton) -> PoseCrop:
+    """The crop with left and right keypoints swapped."""
     order, unique_order = list(skeleton.flip_order), list(skeleton.unique_flip_order)
     return replace(
         crop,

@@ -1,4 +1,4 @@
-"""The loaders of a run: which frames, in which order, augmented how, all of it decided by the seed alone."""
+"""Data module of a run: frames, their order and augmentation, all determined by the seed."""
 
 import functools
 import os
@@ -26,26 +26,25 @@ from dlcpose.structures.input import Input
 from dlcpose.structures.sample import FrameLabels, PoseCrop
 from dlcpose.structures.split import Split
 
-PATIENCE = 20  # seconds that a worker goes on after it was told to end
-Draw = tuple[int, int, bool]  # index of a frame, seed of its augmentation, whether the run is closing
+GRACE_SECONDS = 20  # for which a worker continues after SIGTERM
+Draw = tuple[int, int, bool]  # index of a frame, seed of its augmentation, whether to use the closing augmentation
 
 
 class EpochSampler(DistributedSampler[Any]):
-    """The order of an epoch: every frame once, or as often as it takes to fill `least` draws, shuffled anew each epoch.
+    """The draws of an epoch: every frame once, or repeatedly up to `min_draws`, shuffled anew for each epoch.
 
-    Each draw carries the seed of its augmentation, so a crop depends on seed, epoch and place in the epoch, not on which
-    worker makes it. Lightning calls set_epoch as each epoch begins, also after resuming. closing: the first of the epochs
-    that see the other augmentation, None where none does.
-    Several devices share an epoch's draws out in turn; `least` counts the draws of each. begun: an epoch, and how many
-    of its draws each device has had already. It is a DistributedSampler so that Lightning does not wrap it in one that
-    would never tell it the epoch.
+    A draw carries the seed of its augmentation, so that a crop depends on seed, epoch and place in the epoch, not on the
+    worker. Lightning calls set_epoch at the start of each epoch, also after resuming.
+    min_draws: of each device; several devices take the draws of an epoch in turn. begun: an epoch, and how many of its
+    draws each device has had before the run was stopped. closing: the first epoch of the closing augmentation, None for
+    none. A DistributedSampler, since Lightning would wrap any other in one that never passes on the epoch.
     """
 
     def __init__(
         self,
         indices: Sequence[int],
         *,
-        least: int,
+        min_draws: int,
         seed: int,
         begun: tuple[int, int] = (0, 0),
         closing: int | None = None,
@@ -54,44 +53,44 @@ class EpochSampler(DistributedSampler[Any]):
         super().__init__(range(len(indices)), num_replicas=devices, rank=rank, seed=seed)  # type: ignore[arg-type]
         self.indices, self.begun, self.closing = list(indices), begun, closing
         self.set_epoch(0)
-        self.asked = max(len(self.indices), least * devices)  # of all devices
-        self.length = -(-self.asked // devices)  # of one
+        self.total_draws = max(len(self.indices), min_draws * devices)  # of all devices
+        self.length = -(-self.total_draws // devices)  # of each
 
     def set_epoch(self, epoch: int) -> None:
-        # Lightning asks for the first batches before it has read which epoch it resumes, and says 0.
+        # Lightning fetches the first batches, with epoch 0, before it has read which epoch it resumes.
         super().set_epoch(max(epoch, self.begun[0]))
 
     def __iter__(self) -> Iterator[Draw]:
         generator = np.random.default_rng((self.seed, self.epoch))
-        rounds = -(-self.asked // len(self.indices))
-        order = np.concatenate([generator.permutation(self.indices) for _ in range(rounds)])[: self.asked]
-        # What is missing to share it out evenly is repeated, so that the rest is that of one device.
+        rounds = -(-self.total_draws // len(self.indices))
+        order = np.concatenate([generator.permutation(self.indices) for _ in range(rounds)])[: self.total_draws]
+        # Repeated up to an even share, so that several devices see the draws that a single one would.
         total = self.length * self.num_replicas
         order = np.resize(order, total)
         seeds = generator.integers(2**31, size=total)
         closes = self.closing is not None and self.epoch >= self.closing
         draws = [(int(index), int(seed), closes) for index, seed in zip(order, seeds, strict=True)]
-        epoch, had = self.begun
-        return iter(draws[self.rank :: self.num_replicas][had if epoch == self.epoch else 0 :])
+        epoch, done = self.begun
+        return iter(draws[self.rank :: self.num_replicas][done if epoch == self.epoch else 0 :])
 
     def __len__(self) -> int:
         return self.length
 
 
 class RankSampler(DistributedSampler[Any]):
-    """The places of a device's frames: each place belongs to one device, in turn.
+    """The places of a device's validation frames: each frame is evaluated by one device, in turn.
 
-    Devices take the same number of batches, because they wait for each other in each: one that would have a batch less
-    repeats the first place, in a batch of its own. A DistributedSampler as Draws is, since Lightning's own repeats
-    frames among others.
+    All devices have the same number of batches, because they synchronize after each: one that would have a batch less
+    repeats its first frame, in a batch of its own. A DistributedSampler, since Lightning's own repeats frames within
+    batches.
     """
 
     def __init__(self, count: int, batch_size: int) -> None:
         devices, rank = devices_and_rank()
         super().__init__(range(count), num_replicas=devices, rank=rank)  # type: ignore[arg-type]
         self.places = list(range(count)[rank::devices])
-        of_the_first = -(-count // devices)
-        if -(-len(self.places) // batch_size) < -(-of_the_first // batch_size):
+        largest_share = -(-count // devices)
+        if -(-len(self.places) // batch_size) < -(-largest_share // batch_size):
             self.places.append(0)
 
     def __iter__(self) -> Iterator[int]:
@@ -102,13 +101,13 @@ class RankSampler(DistributedSampler[Any]):
 
 
 def devices_and_rank() -> tuple[int, int]:
-    """How many devices train together, and which of them this process is."""
+    """The number of devices that train together, and the rank of this process."""
     is_shared = distributed.is_available() and distributed.is_initialized()
     return (distributed.get_world_size(), distributed.get_rank()) if is_shared else (1, 0)
 
 
 class TrainCrops(Dataset[PoseCrop]):
-    """Augmented crops of a data set, by draw: through `transform`, or `closing` where a draw says so."""
+    """Augmented crops of a data set by draw, through `transform` or, for draws that are closing, `closing`."""
 
     def __init__(
         self,
@@ -127,7 +126,7 @@ class TrainCrops(Dataset[PoseCrop]):
 
 
 class EvaluationCrops(Dataset[PoseCrop], Sized):
-    """The crops of some frames of a data set, as they are."""
+    """Crops of some frames of a data set, without augmentation."""
 
     def __init__(self, data: LabelledFrames, model_input: Input, indices: Sequence[int]) -> None:
         self.data, self.model_input, self.indices = data, model_input, list(indices)
@@ -142,13 +141,13 @@ class EvaluationCrops(Dataset[PoseCrop], Sized):
 class PoseDataModule(LightningDataModule):
     """Loaders for training and validation on one split of a data set.
 
-    batch_size: frames on each device. workers: processes that prepare them, or None for what suits the machine.
-    cache_gb: memory for decoded images. min_steps: batches in an epoch at least, so that few frames still make epochs
-    worth validating. overfit: so many training frames are all that it trains on, and validates on, to see whether a model
-    can learn them by heart. closing_share: of the run's epochs, the last of which see the augmentation `closing` in place
-    of `transform`, so that a network ends on frames as they will come (Ge et al. 2021, YOLOX, section 2.1).
-    Raises ConfigError for a batch_size below 1, workers below 0, and a closing_share that is none, of nothing, or of
-    no known number of epochs.
+    batch_size: frames on each device. workers: processes that prepare batches; None chooses by the machine's cores.
+    cache_gb: memory for decoded images. min_steps: minimum number of batches in an epoch, so that with few frames an
+    epoch is still worth validating. overfit: number of training frames to train and validate on, all others unused, to
+    see whether a model can memorize them. closing_share: the share of epochs, at the end of the run, with the weaker
+    augmentation `closing` in place of `transform` (Ge et al. 2021, YOLOX, section 2.1).
+    Raises ConfigError for a batch_size below 1, workers below 0, and a closing_share outside of [0, 1], without `closing`
+    or without a number of epochs.
     """
 
     def __init__(
@@ -174,7 +173,7 @@ class PoseDataModule(LightningDataModule):
             raise ConfigError(f"datamodule.overfit: expected null or a number of frames from 1, got {overfit}.")
         if closing_share and closing is None:
             raise ConfigError(
-                f"datamodule.closing_share={closing_share}, but no augmentation to close with. "
+                f"datamodule.closing_share={closing_share}, but there is no closing augmentation. "
                 "Take augmentation@datamodule.closing=light, or closing_share=0."
             )
         if batch_size < 1 or (workers is not None and workers < 0):
@@ -191,35 +190,35 @@ class PoseDataModule(LightningDataModule):
         self.closing, self.closing_share = closing, closing_share
         self.seed, self.batch_size, self.min_steps = seed, batch_size, min_steps
         self.workers = default_workers() if workers is None else workers
-        self.begun = (0, 0)  # an epoch, and how many of its batches a run had before it was stopped
+        self.begun = (0, 0)  # an epoch, and how many of its batches were done before the run was stopped
 
     @property
     def labels(self) -> dict[str, FrameLabels]:
-        """Labels of the validation frames by key."""
+        """The labels of the validation frames by key."""
         return {self.data.frames[index].key: self.data.frames[index] for index in self.val_indices}
 
     def train_dataloader(self) -> DataLoader[PoseCrop]:
         epoch, batches = self.begun
         draws = EpochSampler(
             self.train_indices,
-            least=self.min_steps * self.batch_size,
+            min_draws=self.min_steps * self.batch_size,
             seed=self.seed,
             begun=(epoch, batches * self.batch_size),
             closing=self._first_closing(),
         )
         crops = TrainCrops(self.data, self.model_input, self.transform, self.closing)
-        # A last batch of one or two frames would set batch-norm's statistics from too little.
+        # A last batch of one or two frames is too small for batch-norm's statistics.
         whole_batches = len(draws) >= self.batch_size
         return DataLoader(crops, sampler=draws, drop_last=whole_batches, **self._settings(self.workers))
 
     def _first_closing(self) -> int | None:
-        """The first epoch that sees the closing augmentation."""
+        """The first epoch with the closing augmentation, None without one."""
         if not self.closing_share:
             return None
         epochs = None if self.trainer is None else self.trainer.max_epochs
         if epochs is None or epochs < 1:
             raise ConfigError(
-                f"datamodule.closing_share={self.closing_share}: a share of how many epochs? "
+                f"datamodule.closing_share={self.closing_share}: it needs a number of epochs. "
                 "Set trainer.max_epochs, or datamodule.closing_share=0."
             )
         return epochs - round(self.closing_share * epochs)
@@ -230,7 +229,7 @@ class PoseDataModule(LightningDataModule):
         return DataLoader(crops, sampler=share, **self._settings(min(self.workers, 1)))
 
     def state_dict(self) -> dict[str, int]:
-        """How far the epoch is: a run stopped within it goes on with the next batch."""
+        """The epoch and its finished batches: a run that is stopped within an epoch resumes with the next batch."""
         if self.trainer is None:
             return {}
         batches: Any = self.trainer.fit_loop.epoch_loop.batch_progress
@@ -248,8 +247,8 @@ class PoseDataModule(LightningDataModule):
             "pin_memory": torch.cuda.is_available(),
             "persistent_workers": workers > 0,
             "worker_init_fn": functools.partial(init_worker, parent=os.getpid()),
-            # Forked workers share the cache of images. Asked for by name: joblib's launcher and Python 3.14 start
-            # processes otherwise where nothing is said.
+            # Forked workers share the cache of images. Stated, because joblib's launcher and Python 3.14 have other
+            # defaults.
             "multiprocessing_context": "fork" if workers > 0 and sys.platform == "linux" else None,
         }
 
@@ -258,28 +257,28 @@ class PoseDataModule(LightningDataModule):
 
 
 def default_workers() -> int:
-    """Processes that prepare batches: few where the processor is also what computes, more beside a GPU."""
+    """Number of workers: few where the CPU also trains, more beside a GPU."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores = here // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes that train beside this one
+    cores = here // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # training processes on this machine
     return min(8, max(1, cores - 1)) if torch.cuda.is_available() else min(2, max(0, cores - 1))
 
 
 def init_worker(worker: int, parent: int) -> None:
-    """What a process that prepares batches begins with: one thread, and patience where the run is told to stop."""
-    # torch's workers ask for their parent only now: of one that was killed just after the fork they would never know.
+    """Set up a worker: one thread, a delayed SIGTERM, and an end when its parent ends."""
+    # torch's own watchdog starts later and misses a parent that was killed just after the fork.
     threading.Thread(target=exit_with_parent, args=(parent,), daemon=True).start()
-    # Workers are parallel to each other already: more threads inside each only take turns.
+    # Workers run in parallel already: more threads in each would compete.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     if sys.platform != "win32":
-        # SLURM signals every process of a job. Batches are still needed until the run has saved itself: a worker that
-        # is told to end does so a while later.
+        # SLURM signals every process of a job, but batches are needed until the run has saved a checkpoint: workers end
+        # a while later.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(PATIENCE))
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))
 
 
 def exit_with_parent(parent: int) -> None:
-    """End when the process that started this one is gone: nobody would know of it any more."""
+    """End this process when its parent has ended."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""DeepLabCut projects as they are: labels from labeled-data, names from config.yaml, nothing written."""
+"""Reader of DeepLabCut projects: labels from labeled-data, names from config.yaml; nothing is written."""
 
 import logging
 import re
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from dlcpose.datasets.base import LabelledFrames, image_file_size, read_image_file
 from dlcpose.datasets.deeplabcut_config import ProjectConfig, read_project_config
 from dlcpose.datasets.deeplabcut_tables import LabelTable, read_table
+from dlcpose.datasets.readers import reader
 from dlcpose.datasets.restricted_pickle import load_restricted_pickle
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import FrameLabels, Image, labels_of
@@ -19,19 +20,31 @@ from dlcpose.structures.sample import FrameLabels, Image, labels_of
 logger = logging.getLogger(__name__)
 
 LABELS = "CollectedData_"
-UNIQUE_INDIVIDUAL = "single"  # DeepLabCut keeps the points of the arena under this individual
+UNIQUE_INDIVIDUAL = "single"  # DeepLabCut keeps unique keypoints under this individual
 
 
+@reader("deeplabcut")
 class DeepLabCutFrames(LabelledFrames):
     """The labelled frames of a single-animal or multi-animal project.
 
-    root: the folder with config.yaml; its project_path is not believed. scorer: whose labels to read, else those of the
-    config's scorer, else the only ones there are. Animals without a point in a frame are not in it; frames without any
-    label are kept with no animals, but do not say that no animal is there (`empty_is_label`).
-    Raises DataError for a project that cannot be read, with the file and what to do.
+    root: the folder with config.yaml; its project_path is ignored. scorer: whose labels to read; by default those of the
+    config's scorer, else the only ones there are. An animal without a label in a frame is not in it; frames without any
+    label are kept as unlabelled (`empty_is_label`).
+    Raises DataError, with the file and what to do, for a project that cannot be read.
     """
 
     empty_is_label = False
+    opens = "a folder with config.yaml (DeepLabCut)"
+
+    @classmethod
+    def can_open(cls, path: Path) -> bool:
+        """Whether a path is a project's folder or its config.yaml."""
+        return path.name == "config.yaml" or (path / "config.yaml").is_file()
+
+    @classmethod
+    def open(cls, path: Path) -> "DeepLabCutFrames":
+        """The labels of the project's own scorer."""
+        return cls(path.parent if path.name == "config.yaml" else path)
 
     def __init__(self, root: str | Path, *, scorer: str | None = None) -> None:
         self.root = Path(root)
@@ -47,7 +60,7 @@ class DeepLabCutFrames(LabelledFrames):
         return read_image_file(self.root / self.frames[index].key)
 
     @cached_property
-    def stored_split(self) -> Mapping[str, tuple[str, ...]] | None:  # type: ignore[override]  # read only when asked
+    def stored_split(self) -> Mapping[str, tuple[str, ...]] | None:  # type: ignore[override]  # read on demand
         """The train and test frames of DeepLabCut's lowest shuffle, None where the project has no shuffle.
 
         Raises DataError when the split's files are missing, or hold more than plain values.
@@ -61,10 +74,10 @@ def _find_tables(config: ProjectConfig, scorer: str | None) -> list[LabelTable]:
     if not labelled.is_dir():
         raise DataError(f"{config.folder}: expected a folder labeled-data, got none. Label frames in DeepLabCut first.")
     tables = []
-    # DeepLabCut draws its labels for checking into folders of this name.
+    # DeepLabCut's check_labels draws into folders of this name.
     folders = [path for path in sorted(labelled.iterdir()) if path.is_dir() and not path.name.endswith("_labeled")]
     for folder in folders:
-        name = _choose_labels(folder, scorer or config.scorer, insist=scorer is not None)
+        name = _choose_labels(folder, scorer or config.scorer, is_required=scorer is not None)
         if name is None:
             logger.warning("%s has no labels%s: skipped.", folder, f" of scorer {scorer!r}" if scorer else "")
         else:
@@ -79,16 +92,16 @@ def _find_tables(config: ProjectConfig, scorer: str | None) -> list[LabelTable]:
 
 
 def _label_names(folder: Path) -> list[str]:
-    """The names, without ending, of the files of labels in a folder, whoever labelled."""
+    """The names, without ending, of the label files of all scorers in a folder."""
     return sorted({path.stem for path in folder.glob(f"{LABELS}*") if path.suffix in (".csv", ".h5")})
 
 
-def _choose_labels(folder: Path, scorer: str, *, insist: bool) -> str | None:
-    """The name, without ending, of the labels to read in a folder; None where there are none."""
+def _choose_labels(folder: Path, scorer: str, *, is_required: bool) -> str | None:
+    """The name, without ending, of the label file to read in a folder; None where there is none."""
     found = _label_names(folder)
     if f"{LABELS}{scorer}" in found:
         return f"{LABELS}{scorer}"
-    if insist or not found:
+    if is_required or not found:
         return None
     if len(found) > 1:
         raise DataError(
@@ -134,7 +147,7 @@ def _read_frames(config: ProjectConfig, tables: Sequence[LabelTable]) -> list[Fr
 
 
 def _points(table: LabelTable, config: ProjectConfig) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """The labels of all rows, in the config's order: animals (R, I, K, 2) and points of the arena (R, U, 2)."""
+    """The labels of all rows, in the config's order: animals (R, I, K, 2) and unique keypoints (R, U, 2)."""
     place = {column: index for index, column in enumerate(table.columns)}
     individuals = config.individuals if config.multi_animal else ("",)
     in_file = list(dict.fromkeys(individual for individual, _, _ in table.columns))
@@ -145,7 +158,7 @@ def _points(table: LabelTable, config: ProjectConfig) -> tuple[npt.NDArray[np.fl
         logger.warning("%s: %s are not in config.yaml and are left out.", table.path, unused)
 
     def columns_of(individual: str, names: Sequence[str]) -> list[list[int]]:
-        """Columns of x and y for each name; the column past the last stands for an animal that the file lacks."""
+        """Columns of x and y for each name; an animal that the file lacks gets the column of NaN after the last."""
         absent = individual not in in_file and individual != UNIQUE_INDIVIDUAL
         return [
             [len(place) if absent else _column(place, table, individual, name, xy) for xy in "xy"] for name in names
@@ -157,7 +170,7 @@ def _points(table: LabelTable, config: ProjectConfig) -> tuple[npt.NDArray[np.fl
     unique = values[:, np.array(unique_columns, np.int64).reshape(-1, 2)]
     half = sum(int((np.isnan(points).sum(axis=-1) == 1).sum()) for points in (animals, unique))
     if half:
-        logger.warning("%s: %d points have only one of x and y and count as missing.", table.path, half)
+        logger.warning("%s: %d keypoints have only one of x and y and count as missing.", table.path, half)
     return _whole_points(animals), _whole_points(unique)
 
 
@@ -197,13 +210,13 @@ def _column(place: Mapping[tuple[str, str, str], int], table: LabelTable, indivi
 
 
 def _rows_by_image(table: LabelTable, video: str) -> list[int]:
-    """Rows in the order of their images' names; a row that repeats another, label for label, is left out."""
-    if displaced_pose := [row for row in table.rows if "/" in row and row.split("/")[-2] != video]:
+    """Rows in the order of their images' names, exact duplicates left out."""
+    if elsewhere := [row for row in table.rows if "/" in row and row.split("/")[-2] != video]:
         logger.warning(
             "%s: %d rows name another folder, such as %s: their images are looked for beside the labels.",
             table.path,
-            len(displaced_pose),
-            displaced_pose[0],
+            len(elsewhere),
+            elsewhere[0],
         )
     first: dict[str, int] = {}
     for row, place in enumerate(table.rows):
@@ -211,9 +224,9 @@ def _rows_by_image(table: LabelTable, video: str) -> list[int]:
         if name not in first:
             first[name] = row
         elif np.array_equal(table.values[row], table.values[first[name]], equal_nan=True):
-            logger.warning("%s: %s stands twice, with the same labels.", table.path, place)
+            logger.warning("%s: %s has two rows, with the same labels.", table.path, place)
         else:
-            raise DataError(f"{table.path}: {place} stands twice, with different labels. Remove one of the rows.")
+            raise DataError(f"{table.path}: {place} has two rows, with different labels. Remove one of them.")
     return [first[name] for name in sorted(first)]
 
 
@@ -222,25 +235,25 @@ def _image_name(place: str) -> str:
 
 
 def _frame_index(image_name: str, row: int) -> int:
-    """The last number in an image's name, else its row."""
+    """The last number in an image's name; without one, its row."""
     numbers = re.findall(r"\d+", Path(image_name).stem)
     return int(numbers[-1]) if numbers else row
 
 
 def _read_stored_split(config: ProjectConfig, scorer: str | None, keys: set[str]) -> dict[str, tuple[str, ...]] | None:
-    """The split of the config's iteration (else the latest) with the lowest shuffle, in the config's fraction if it can."""
+    """The split with the lowest shuffle of the config's iteration, else the latest; preferably of the config's fraction."""
     path = _find_shuffle(config)
     if path is None:
         return None
     content = load_restricted_pickle(path.read_bytes(), str(path))
-    name = _choose_labels(path.parent, scorer or config.scorer, insist=False)
+    name = _choose_labels(path.parent, scorer or config.scorer, is_required=False)
     if name is None:
         raise DataError(f"{path}: the split counts rows of {LABELS}{config.scorer}, which is not beside it.")
     merged = read_table(path.parent, name)
     stored = {}
     try:
         for part, rows in (("train", content[1]), ("test", content[2])):
-            indices = [int(row) for row in np.asarray(rows).ravel() if row != -1]  # -1 only fills up
+            indices = [int(row) for row in np.asarray(rows).ravel() if row != -1]  # -1 is padding
             if any(not 0 <= row < len(merged.rows) for row in indices):
                 raise DataError(f"{path}: expected rows of {merged.path.name} below {len(merged.rows)}, got others.")
             stored[part] = tuple("labeled-data/" + "/".join(merged.rows[row].split("/")[-2:]) for row in indices)

@@ -1,4 +1,4 @@
-"""What a DeepLabCut project's config.yaml says about animals and keypoints, checked once."""
+"""Reader of a DeepLabCut project's config.yaml: animals, keypoints and skeleton, validated."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -14,16 +14,17 @@ from dlcpose.structures.skeleton import Skeleton, pairs_from_names
 
 logger = logging.getLogger(__name__)
 
-# DeepLabCut writes a skeleton of these into every new project; many projects keep it and never draw a skeleton.
+# DeepLabCut writes a skeleton of these into every new project, and many projects keep it.
 TEMPLATE_NAMES = frozenset({"bodypart1", "bodypart2", "bodypart3", "objectA"})
 ONLY_INDIVIDUAL = "individual_1"  # what DeepLabCut 3 calls the animal of a single-animal project
 
 
 @dataclass(frozen=True)
 class ProjectConfig:
-    """A config.yaml, resolved: `folder` is where it lies, whatever its project_path says.
+    """A validated config.yaml; `folder` is its own folder, whatever its project_path says.
 
-    multi_animal: whether columns name an individual. identified: whether an individual is the same animal in all frames.
+    multi_animal: whether columns name an individual. has_identities: whether an individual is the same animal in all
+    frames.
     """
 
     folder: Path
@@ -39,7 +40,7 @@ class ProjectConfig:
 def read_project_config(folder: Path) -> ProjectConfig:
     """The config.yaml of a project's folder.
 
-    Raises DataError where there is none, it is not yaml, a needed key is missing, or names do not fit together.
+    Raises DataError where there is none, it is not yaml, a required key is missing, or names are inconsistent.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: expected the folder of a DeepLabCut project, got no folder. Correct the path.")
@@ -91,9 +92,9 @@ def _skeleton(keypoints: tuple[str, ...], unique: tuple[str, ...], edges: Any, p
     for names in _name_pairs(edges, path):
         unknown = [name for name in names if name not in keypoints]
         if set(unknown) & set(unique):
-            logger.warning("%s: the limb %s leads to a unique body part and is left out.", path, list(names))
+            logger.warning("%s: the skeleton's edge %s has a unique body part and is left out.", path, list(names))
         elif unknown and TEMPLATE_NAMES.issuperset(unknown):
-            logger.warning("%s: the limb %s is DeepLabCut's template, not this animal: left out.", path, list(names))
+            logger.warning("%s: the skeleton's edge %s is of DeepLabCut's template and is left out.", path, list(names))
         elif unknown:
             raise DataError(
                 f"{path}: the skeleton names an unknown keypoint. Expected one of {list(keypoints)}, "
@@ -116,7 +117,7 @@ def _skeleton(keypoints: tuple[str, ...], unique: tuple[str, ...], edges: Any, p
 
 
 def _name_pairs(edges: Any, path: Path) -> Iterator[tuple[str, str]]:
-    """Pairs of names from lists of names, however deep they are nested; a list of more than two names is a chain."""
+    """Pairs of names from nested lists of names; a list of more than two names is a chain."""
     if not isinstance(edges, Sequence) or isinstance(edges, str):
         raise DataError(f"{path}: expected pairs of keypoints under `skeleton:`, got {edges!r}.")
     if any(isinstance(edge, list) for edge in edges):

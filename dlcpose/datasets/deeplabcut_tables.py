@@ -1,10 +1,9 @@
-"""DeepLabCut's tables of labels, csv or h5, as plain names and numbers.
+"""Reader of DeepLabCut's label tables, csv or h5, without running code.
 
-The h5 files are pandas frames written with PyTables. Neither may read a stranger's file: PyTables unpickles every
-attribute that ends like a pickle, already while it opens the file, and pickles run code. h5py hands the same bytes out
-raw. pandas' fixed layout then needs no pickle at all, its table layout only the column names, which go through
-`read_plain_pickle`. Anything else (columns of Python objects) is refused, and the csv that DeepLabCut writes beside the
-h5 is read instead.
+The h5 files are pandas frames written with PyTables. Both are unsafe for files of others: PyTables unpickles attributes
+that look like a pickle while it opens a file, and pickles can run code. h5py returns the raw bytes. pandas' fixed layout
+then needs no pickle, its table layout only one of column names, which goes through `load_restricted_pickle`. Anything else
+(columns of Python objects) is refused, and the csv that DeepLabCut writes beside the h5 is read instead.
 """
 
 import csv
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py  # type: ignore[import-untyped]  # sleap-io brings it
+import h5py  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 
@@ -29,10 +28,10 @@ H5_KEY = "df_with_missing"
 
 @dataclass(frozen=True)
 class LabelTable:
-    """What one CollectedData file says.
+    """The content of one CollectedData file.
 
     columns: C of (individual, bodypart, coordinate), individual "" where the file has no individuals.
-    rows: R places of images as the file has them, slashes forward. values: (R, C), NaN where nothing was labelled.
+    rows: R paths of images as the file has them, with forward slashes. values: (R, C), NaN where nothing was labelled.
     """
 
     path: Path
@@ -46,7 +45,7 @@ def read_table(folder: Path, name: str) -> LabelTable:
 
     Raises DataError when there is no h5 that is safe to read and no csv.
     """
-    h5_path, csv_path = folder / f"{name}.h5", folder / f"{name}.csv"  # a scorer may have a dot in the name
+    h5_path, csv_path = folder / f"{name}.h5", folder / f"{name}.csv"  # a scorer's name may contain a dot
     if not h5_path.is_file():
         return read_csv(csv_path)
     try:
@@ -85,7 +84,7 @@ def read_csv(path: Path) -> LabelTable:
     columns = list(zip(*(head[index_columns:] for head in names), strict=True))
     body = lines[len(heads) :]
     if body and not any(body[0][index_columns:]) and "." not in _place(body[0][:index_columns]):
-        body = body[1:]  # pandas writes the names of the index, where it has any, as a row of their own
+        body = body[1:]  # pandas writes the names of an index as a row of their own
     values = np.full((len(body), len(columns)), np.nan)
     for row, line in enumerate(body):
         cells = line[index_columns:]
@@ -128,7 +127,7 @@ def _place(parts: Sequence[str]) -> str:
 
 
 def _checked(path: Path, columns: Sequence[Column], rows: Sequence[str], values: npt.NDArray[np.float64]) -> LabelTable:
-    # Files that went through an analysis carry likelihoods, which labels do not have.
+    # Tables of predictions have likelihoods, labels do not.
     kept = [place for place, (_, _, coordinate) in enumerate(columns) if coordinate != "likelihood"]
     names = tuple(columns[place] for place in kept)
     if repeated := sorted({column for column in names if names.count(column) > 1}):

@@ -1,8 +1,8 @@
-"""Bending images along a map, as albumentations does it, with points that land where the image lands.
+"""Exact keypoints for albumentations' distortions, by inverting the map of the distortion.
 
-albumentations 2.0.8 finds a point's new place by looking for a painted spot in the bent image: to a pixel or two (1 px
-too far up on average, measured with a lit spot), and points outside the image, or under another's spot, are lost. Here
-the map itself is asked: it says for every pixel of the bent image where it came from, and is followed back.
+albumentations 2.0.8 paints a spot at each keypoint and looks for it in the distorted image: accurate to a pixel or two
+(1 px too far up on average, measured with a lit pixel), and keypoints outside the image or under another's spot are lost.
+The map gives for each pixel of the distorted image where it comes from; here it is inverted by fixed-point iteration.
 """
 
 from typing import Any
@@ -12,20 +12,20 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-Points = npt.NDArray[np.float32]  # (P, 5 or more): x, y and what albumentations keeps besides
+Points = npt.NDArray[np.float32]  # (P, 5 or more): x, y and further columns of albumentations
 Map = npt.NDArray[np.float32]  # (H, W)
 
-STEPS = 30  # of following the map back; each halves what is left, or better, where the bending is gentle
-REACHED = 0.01  # px
+MAX_STEPS = 30  # each halves the distance, or better, where the distortion is smooth
+TOLERANCE = 0.01  # px
 
 
-class Remember(albumentations.DualTransform):
-    """Takes the points out of a transform's sight, until `Follow` brings them back."""
+class StoreKeypoints(albumentations.DualTransform):
+    """Stores the keypoints, so that the next transform sees none, for `DistortKeypoints`."""
 
     points: Points
 
     def apply(self, img: npt.NDArray[np.uint8], **params: Any) -> npt.NDArray[np.uint8]:
-        """The image as it is."""
+        """The image, unchanged."""
         return img
 
     def apply_to_keypoints(self, keypoints: Points, **params: Any) -> Points:
@@ -34,51 +34,52 @@ class Remember(albumentations.DualTransform):
         return keypoints[:0]
 
 
-class Follow(albumentations.DualTransform):
-    """Puts remembered points where the map of the transform before it has taken the image."""
+class DistortKeypoints(albumentations.DualTransform):
+    """Restores the stored keypoints, moved by the map of the distortion before it."""
 
-    before: Remember
-    bending: albumentations.DualTransform
+    stored: StoreKeypoints
+    distortion: albumentations.DualTransform
 
     def apply(self, img: npt.NDArray[np.uint8], **params: Any) -> npt.NDArray[np.uint8]:
-        """The image as it is."""
+        """The image, unchanged."""
         return img
 
     def apply_to_keypoints(self, keypoints: Points, **params: Any) -> Points:
         """(0, 5) -> (P, 5)."""
-        moved, taken = self.before.points.copy(), self.bending.params
-        if taken.get("map_x") is not None:
-            moved[:, :2] = invert_distortion(taken["map_x"], taken["map_y"], moved[:, :2])
+        moved, maps = self.stored.points.copy(), self.distortion.params
+        if maps.get("map_x") is not None:
+            moved[:, :2] = invert_distortion(maps["map_x"], maps["map_y"], moved[:, :2])
         return moved
 
 
-def followed(bending: albumentations.DualTransform) -> list[albumentations.DualTransform]:
-    """A transform that bends along a map, between the two steps that move the points in its place."""
-    before, after = Remember(p=1.0), Follow(p=1.0)
-    after.before, after.bending = before, bending
-    return [before, bending, after]
+def with_exact_distortion(distortion: albumentations.DualTransform) -> list[albumentations.DualTransform]:
+    """A distortion between the two transforms that move its keypoints."""
+    store, distort = StoreKeypoints(p=1.0), DistortKeypoints(p=1.0)
+    distort.stored, distort.distortion = store, distortion
+    return [store, distortion, distort]
 
 
 def invert_distortion(map_x: Map, map_y: Map, points: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Where points (P, 2) of the image come to lie in the one that was read from it along a map.
+    """The places in a distorted image of points of the source image: (P, 2) -> (P, 2) pixels.
 
-    Outside the map the shift at its nearest edge counts. Where the map folds, one of several places is given.
+    map_x, map_y: (H, W), for each pixel of the distorted image its place in the source. Outside the map, the shift at
+    its nearest edge counts. Where the map folds, one of several solutions is returned.
     """
     height, width = map_x.shape
-    shift_x = map_x.astype(np.float64) - np.arange(width)  # of where a pixel comes from
+    shift_x = map_x.astype(np.float64) - np.arange(width)  # of a pixel's source
     shift_y = map_y.astype(np.float64) - np.arange(height)[:, None]
-    wanted = points.astype(np.float64)
-    found, best = wanted.copy(), np.full(len(wanted), np.inf)
-    place, pace = wanted.copy(), 1.0
-    for _ in range(STEPS):
-        at = place[:, ::-1].T
+    targets = points.astype(np.float64)
+    solutions, best = targets.copy(), np.full(len(targets), np.inf)
+    guess, rate = targets.copy(), 1.0
+    for _ in range(MAX_STEPS):
+        at = guess[:, ::-1].T
         shift = np.stack([ndimage.map_coordinates(each, at, order=1, mode="nearest") for each in (shift_x, shift_y)])
-        false_negatives = wanted - place - shift.T
-        distance = np.hypot(*false_negatives.T)
+        residuals = targets - guess - shift.T
+        distance = np.hypot(*residuals.T)
         nearer = distance < best
-        found[nearer], best[nearer] = place[nearer], distance[nearer]
-        if best.max(initial=0) < REACHED:
+        solutions[nearer], best[nearer] = guess[nearer], distance[nearer]
+        if best.max(initial=0) < TOLERANCE:
             break
-        pace = pace if nearer.all() else 0.5  # a steep map is overshot at full pace
-        place = place + pace * false_negatives
-    return found
+        rate = rate if nearer.all() else 0.5  # full steps overshoot where the map is steep
+        guess = guess + rate * residuals
+    return solutions

@@ -1,9 +1,9 @@
-"""Resizing as albumentations does it, with points that land where the image lands.
+"""Exact keypoints for albumentations' resizing transforms.
 
-albumentations 2.0.8 takes a point x to x·s when it resizes: right for a frame whose zero is the image's corner, while
-its images, and our points, count from the centre of the first pixel, where x becomes (x + 0.5)·s − 0.5. Measured with a
-lit spot: 0.25 px off at s = 1.5, 0.75 px at s = 2.5. Here each resizing transform is put between two steps that
-move the points to the corner's frame and back.
+albumentations 2.0.8 maps a keypoint x to x·s when it resizes. That is right where the image's corner is at 0; in its
+images, and for our keypoints, the center of the first pixel is at 0, so x becomes (x + 0.5)·s − 0.5. Measured with a lit
+pixel, it is 0.25 px off at s = 1.5 and 0.75 px at s = 2.5. Here each resizing transform stands between two transforms
+that move the keypoints into the corner's frame and back.
 """
 
 from typing import Any
@@ -12,15 +12,15 @@ import albumentations
 import numpy as np
 import numpy.typing as npt
 
-Points = npt.NDArray[np.float32]  # (P, 5 or more): x, y and what albumentations keeps besides
+Points = npt.NDArray[np.float32]  # (P, 5 or more): x, y and further columns of albumentations
 
-WHOLE = (
+RESIZING = (
     albumentations.Resize,
     albumentations.RandomScale,
     albumentations.LongestMaxSize,
     albumentations.SmallestMaxSize,
 )
-CUT = (
+CROPPING = (
     albumentations.RandomSizedCrop,
     albumentations.RandomResizedCrop,
     albumentations.RandomSizedBBoxSafeCrop,
@@ -28,17 +28,17 @@ CUT = (
 )
 
 
-def about_corners(resizing: albumentations.DualTransform) -> list[albumentations.DualTransform]:
-    """A transform that resizes, between the two steps."""
-    back = ToCenterOfWhole(p=1.0) if isinstance(resizing, WHOLE) else ToCenter(p=1.0)
+def with_exact_resize(resizing: albumentations.DualTransform) -> list[albumentations.DualTransform]:
+    """A resizing transform between the two that correct its keypoints."""
+    back = ToCenterOfWhole(p=1.0) if isinstance(resizing, RESIZING) else ToCenter(p=1.0)
     return [ToCorner(p=1.0), resizing, back]
 
 
 class ToCorner(albumentations.DualTransform):
-    """Points from the frame of pixel centres to that of the image's corner; a last one marks the corner opposite."""
+    """Moves the origin from the first pixel's center to the image's corner, and appends the opposite corner as a point."""
 
     def apply(self, img: npt.NDArray[np.uint8], **params: Any) -> npt.NDArray[np.uint8]:
-        """The image as it is."""
+        """The image, unchanged."""
         return img
 
     def apply_to_keypoints(self, keypoints: Points, **params: Any) -> Points:
@@ -50,10 +50,10 @@ class ToCorner(albumentations.DualTransform):
 
 
 class ToCenter(albumentations.DualTransform):
-    """The way back."""
+    """Moves the origin back to the first pixel's center, and removes the appended point."""
 
     def apply(self, img: npt.NDArray[np.uint8], **params: Any) -> npt.NDArray[np.uint8]:
-        """The image as it is."""
+        """The image, unchanged."""
         return img
 
     def apply_to_keypoints(self, keypoints: Points, **params: Any) -> Points:
@@ -64,9 +64,9 @@ class ToCenter(albumentations.DualTransform):
 
 
 class ToCenterOfWhole(ToCenter):
-    """The way back where nothing was cut off: the mark belongs in the corner of the image that came out.
+    """The same where nothing is cropped: keypoints are scaled so that the appended point is the output's corner.
 
-    It may have been put beside it: sizes are whole pixels, and the scale that albumentations gives to points is not.
+    albumentations scales keypoints by the exact factor, while the output's size is rounded to whole pixels.
     """
 
     def apply_to_keypoints(self, keypoints: Points, **params: Any) -> Points:

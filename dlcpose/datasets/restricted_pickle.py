@@ -1,9 +1,9 @@
-"""Pickles that hold nothing but plain values, read so that they cannot run anything.
+"""Load pickles of plain values without running code.
 
-DeepLabCut keeps its splits as pickles, and pandas the column names of h5 tables. Python's reader calls whatever a pickle
-names, so a stranger's file could do anything. Here every name it may use is answered by a function of this file. numpy's
-own pieces are not handed out either: a forged dtype whose flags deny the objects it holds makes numpy follow addresses
-of the file's choosing.
+DeepLabCut stores splits as pickles, and pandas the column names of h5 tables. Python's unpickler calls whatever a pickle
+names, so that a file can run any code. Here each allowed name stands for a function of this module. numpy's own functions
+are not allowed either: a forged dtype whose flags deny the objects it holds makes numpy read addresses that the file
+chooses.
 """
 
 import io
@@ -17,17 +17,17 @@ import numpy as np
 
 from dlcpose.structures.errors import DataError
 
-PLAIN_DTYPE = re.compile(r"[biufc]\d{1,2}|[SU]\d{1,6}")  # numbers and text, nothing that points anywhere
+PLAIN_DTYPE = re.compile(r"[biufc]\d{1,2}|[SU]\d{1,6}")  # numbers and text, no pointers
 
 
 def load_restricted_pickle(content: bytes, source: str) -> Any:
     """The containers, numbers, strings and numpy arrays in a pickle.
 
-    source: how the error calls the file. Raises DataError when the pickle holds anything else or is broken.
+    source: the name of the file for errors. Raises DataError when the pickle holds anything else or is broken.
     """
     try:
         return _PlainUnpickler(io.BytesIO(content), encoding="latin1").load()
-    except Exception as error:  # a broken pickle raises whatever its bytes happen to ask for
+    except Exception as error:  # a broken pickle can raise anything
         raise DataError(
             f"{source}: expected a pickle of plain values, got one that cannot be read safely ({error})."
         ) from error
@@ -41,8 +41,8 @@ class _PlainUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it names {module}.{name}") from None
 
 
-class _Answer:
-    """A function that a pickle may call but not change."""
+class _Callable:
+    """A function that a pickle may call but not modify."""
 
     __slots__ = ("_make",)
 
@@ -53,11 +53,11 @@ class _Answer:
         return self._make(*arguments)
 
     def __setstate__(self, state: object) -> None:
-        raise pickle.UnpicklingError("it tries to change a function")
+        raise pickle.UnpicklingError("it tries to modify a function")
 
 
 class _PlainDtype:
-    """Stands for numpy.dtype: keeps the kind, size and byte order, and refuses all else that a dtype can be."""
+    """Replaces numpy.dtype: kind, size and byte order; anything else that a dtype can be is refused."""
 
     __slots__ = ("code", "order")
 
@@ -83,7 +83,7 @@ class _PlainDtype:
 
 
 class _PlainArray(np.ndarray[Any, Any]):
-    """Stands for numpy.ndarray: filled only with numbers or text, or from a list of what the pickle plainly holds."""
+    """Replaces numpy.ndarray: filled only with numbers or text, or from a list of plain values."""
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, content = state
@@ -92,7 +92,7 @@ class _PlainArray(np.ndarray[Any, Any]):
         if isinstance(content, str):  # written by Python 2
             content = content.encode("latin1")
         plain = np.dtype(object) if dtype.holds_objects else dtype.plain()
-        # numpy believes the length of a list of objects without counting: it would read past the end.
+        # numpy does not check the length of a list of objects: it would read past its end.
         listed = dtype.holds_objects and isinstance(content, list) and len(content) == math.prod(shape)
         if not listed and (dtype.holds_objects or not isinstance(content, bytes)):
             raise pickle.UnpicklingError("it holds a malformed array")
@@ -115,12 +115,12 @@ def _array_from_buffer(content: bytes, dtype: _PlainDtype, shape: tuple[int, ...
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
     if encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError(f"it asks for the encoding {encoding!r}")
+        raise pickle.UnpicklingError(f"it uses the encoding {encoding!r}")
     return text.encode("latin1")
 
 
 def _no_bytes() -> bytes:
-    return b""  # how old protocols write bytes of no length
+    return b""  # empty bytes in old protocols
 
 
 def _refuse(*_: object) -> Any:
@@ -128,12 +128,12 @@ def _refuse(*_: object) -> Any:
 
 
 _ALLOWED: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): _Answer(_refuse),  # only named, as an argument of _reconstruct
-    ("numpy", "dtype"): _Answer(_PlainDtype),
-    ("_codecs", "encode"): _Answer(_encode),
-    **{(module, "bytes"): _Answer(_no_bytes) for module in ("builtins", "__builtin__")},
-    **{(module, "set"): _Answer(set) for module in ("builtins", "__builtin__")},
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _Answer(_empty_array) for core in ("core", "_core")},
-    **{(f"numpy.{core}.multiarray", "scalar"): _Answer(_scalar) for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _Answer(_array_from_buffer) for core in ("core", "_core")},
+    ("numpy", "ndarray"): _Callable(_refuse),  # only named, as an argument of _reconstruct
+    ("numpy", "dtype"): _Callable(_PlainDtype),
+    ("_codecs", "encode"): _Callable(_encode),
+    **{(module, "bytes"): _Callable(_no_bytes) for module in ("builtins", "__builtin__")},
+    **{(module, "set"): _Callable(set) for module in ("builtins", "__builtin__")},
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _Callable(_empty_array) for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): _Callable(_scalar) for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _Callable(_array_from_buffer) for core in ("core", "_core")},
 }

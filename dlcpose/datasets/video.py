@@ -1,31 +1,312 @@
-"""Frames of a video file, one after the other."""
+"""Frames of a video file in order, each with its number, decoded ahead in a thread of its own."""
 
+import hashlib
+import os
+import queue
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
+import numpy as np
 
+from dlcpose.datasets.frame_conversion import upright_rgb
+from dlcpose.datasets.frame_numbers import FrameNumbers, ranges_as_text
 from dlcpose.structures.errors import DataError
+from dlcpose.structures.pose_tracks import VideoInfo
 from dlcpose.structures.sample import Image
+
+Crop = tuple[int, int, int, int]  # x1 y1 x2 y2 in pixels of the upright frame, x2 and y2 excluded
+SAMPLED = 2**20  # bytes at the start, in the middle and at the end that a fingerprint is made of
+CONVERTERS = 4  # threads that convert frames to RGB, at most: one alone holds up a GPU
+
+
+class DamagedVideoError(DataError):
+    """A video of which some frames could not be decoded."""
+
+
+@dataclass(frozen=True)
+class VideoFrame:
+    """A frame of a video: its number from 0, its presentation time in seconds, and (H, W, 3) uint8 RGB."""
+
+    index: int
+    time: float
+    image: Image
+
+
+class VideoReader:
+    """Iterates over the frames of a video file, or every `step`th from `start` to before `stop`.
+
+    Frame numbers are exact whatever the frame rate does: a video is always decoded from its beginning, never sought in.
+    Frames that are skipped are decoded but not converted. Times are NaN where the file has none.
+    crop: what of each frame is given. ahead: frames that are decoded before they are asked for.
+    After the last frame: missing, damaged, jumps, uncertain_from, what could not be decoded or numbered (see FrameNumbers);
+    frames, how many the video has up to the last that could be decoded, None where the reading ended before.
+    From the first frame on: size, the (height, width) of a whole frame; fps, NaN where the file does not say; expected,
+    about how many frames there will be, None where nothing tells; seconds that decoding and converting took so far.
+    Raises DataError for what is no regular file, no video, has no frame, or frames of unlike size.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        step: int = 1,
+        crop: Crop | None = None,
+        ahead: int = 16,
+    ) -> None:
+        if start < 0 or step < 1 or (stop is not None and stop <= start) or ahead < 1:
+            raise ValueError(
+                f"expected start of 0 or more, stop above start, step and ahead of 1 or more, got {start}, {stop}, "
+                f"{step} and {ahead}"
+            )
+        self.path = Path(path)
+        self.start, self.stop, self.step, self.crop = start, stop, step, crop
+        self.missing: list[range] = []
+        self.damaged: list[int] = []
+        self.uncertain_from: int | None = None
+        self.jumps: list[int] = []
+        self.frames: int | None = None
+        self.size: tuple[int, int] | None = None
+        self.fps = np.nan
+        self.expected: int | None = None
+        self.seconds = 0.0
+        self._lock = threading.Lock()
+        self._ahead = ahead
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        waiting: queue.Queue[Any] = queue.Queue(self._ahead)
+        is_left = threading.Event()
+        thread = threading.Thread(target=self._decode, args=(waiting, is_left), name="decode", daemon=True)
+        thread.start()
+        try:
+            while (item := waiting.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                index, seconds, image = item
+                yield VideoFrame(index, seconds, image.result())
+        finally:
+            is_left.set()
+            while thread.is_alive():  # it may wait for room in the queue
+                _emptied(waiting)
+                thread.join(0.01)
+
+    @property
+    def problem(self) -> str | None:
+        """What could not be decoded, in one line; None for a video without damage."""
+        parts = []
+        if self.missing:
+            count = sum(len(each) for each in self.missing)
+            parts.append(f"{count} frames could not be decoded ({ranges_as_text(self.missing)})")
+        if self.damaged:
+            ranges = [range(each, each + 1) for each in self.damaged]
+            parts.append(f"{len(ranges)} are decoded in part ({ranges_as_text(ranges)})")
+        if self.jumps:
+            ranges = [range(each, each + 1) for each in self.jumps]
+            parts.append(f"its time jumps before {ranges_as_text(ranges)}, where frames are lost or never were")
+        if self.uncertain_from is not None:
+            parts.append(f"frame numbers from {self.uncertain_from} on may be too low")
+        return f"{self.path}: {' and '.join(parts)}. Restore the file from its source." if parts else None
+
+    def _decode(self, waiting: "queue.Queue[Any]", is_left: threading.Event) -> None:
+        """The work of the thread: frames as (number, seconds, future image), then None or what went wrong."""
+        try:
+            with ThreadPoolExecutor(min(CONVERTERS, os.cpu_count() or 1), "convert") as pool:
+                for index, seconds, frame in self._frames():
+                    if is_left.is_set():
+                        return
+                    image: Future[Image] = pool.submit(self._converted, index, frame)
+                    _put(waiting, (index, seconds, image), is_left)
+            _put(waiting, None, is_left)
+        except BaseException as error:  # handed on to the thread that asked for frames
+            _put(waiting, error, is_left)
+
+    def _frames(self) -> Iterator[tuple[int, float, Any]]:
+        """Number, time and undecoded-to-RGB frame of those that were asked for."""
+        with opened(self.path) as (container, stream):
+            stream.thread_type = "AUTO"  # the default, by slices, leaves most decoders on one core
+            is_avi = container.format.name == "avi"  # whose time stamps are a count of packets
+            numbers = FrameNumbers(has_clock=not is_avi)
+            self.fps = float(stream.average_rate) if stream.average_rate else np.nan
+            self.expected = _expected_frames(container, stream)
+            try:
+                for frame, index in _decoded(container, stream, numbers, self._clocked):
+                    if self.stop is not None and index >= self.stop:
+                        return
+                    self.size = self.size or _upright_size(frame)
+                    if index >= self.start and (index - self.start) % self.step == 0:
+                        seconds = None if is_avi else frame.time
+                        yield index, self._time(index) if seconds is None else float(seconds), frame
+                numbers.end(stream.frames)
+                self.frames = numbers.next
+            finally:
+                self.missing, self.damaged = numbers.missing, numbers.damaged
+                self.uncertain_from, self.jumps = numbers.uncertain_from, numbers.jumps
+        if not numbers.next:
+            raise DataError(f"{self.path}: expected a video, got one without a frame that can be decoded.")
+
+    def _time(self, index: int) -> float:
+        """Seconds by the frame rate, for files without a clock."""
+        return index / self.fps
+
+    def _converted(self, index: int, frame: Any) -> Image:
+        began = time.perf_counter()
+        size = _upright_size(frame)
+        if size != self.size and self.size is not None:
+            raise DataError(
+                f"{self.path}: frame {index}: expected {self.size[1]}x{self.size[0]} as the first frame has, got "
+                f"{size[1]}x{size[0]}. Convert the video to one size."
+            )
+        image = upright_rgb(frame, self.crop)
+        self._clocked(time.perf_counter() - began)
+        return image
+
+    def _clocked(self, seconds: float) -> None:
+        with self._lock:
+            self.seconds += seconds
 
 
 def read_video(path: Path) -> Iterator[Image]:
-    """The frames of the first video stream, (H, W, 3) uint8 RGB each, as they are stored: a rotation tag is not followed.
+    """The frames of the first video stream, upright, (H, W, 3) uint8 RGB each.
 
-    Raises DataError for a file that cannot be read, has no video, or breaks off.
+    Raises DataError for a file that is no video, and after the last frame DamagedVideoError where some are missing.
     """
-    number = 0
+    reader = VideoReader(path)
+    for frame in reader:
+        yield frame.image
+    if reader.problem is not None:
+        raise DamagedVideoError(reader.problem)
+
+
+def video_info(path: Path | str) -> VideoInfo:
+    """Size, number of frames, mean rate and fingerprint of a video; the file is read once, but only one frame is decoded.
+
+    Raises DataError for what is no video.
+    """
+    path = Path(path)
+    with opened(path) as (container, stream):
+        frame = next((frame for frame, _ in _decoded(container, stream, FrameNumbers(), lambda _: None)), None)
+        if frame is None:
+            raise DataError(f"{path}: expected a video, got one without a frame that can be decoded.")
+        height, width = _upright_size(frame)
+        fps = float(stream.average_rate) if stream.average_rate else np.nan
+    with opened(path) as (container, stream):
+        frames = sum(1 for packet in _packets(container, stream) if packet.size and not packet.is_discard)
+    return VideoInfo(str(path), fingerprint(path), height, width, frames, fps)
+
+
+def fingerprint(path: Path | str) -> str:
+    """32 hexadecimal digits of a file's content, the same wherever it lies: of its size and three samples of it.
+
+    Raises DataError where it cannot be read.
+    """
+    path = Path(path)
     try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            digest = hashlib.sha256(str(size).encode())
+            for place in (0, max(0, (size - SAMPLED) // 2), max(0, size - SAMPLED)):
+                file.seek(place)
+                digest.update(file.read(SAMPLED))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}). Check the path.") from error
+    return digest.hexdigest()[:32]
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    """An open container and its first video stream. Raises DataError for what is no regular file or no video."""
+    try:
+        if not path.is_file():
+            raise OSError("not a regular file" if path.exists() else "no such file")
+        # A playlist among videos must not fetch anything: only files are opened, whatever a file's content names.
+        with av.open(f"file:{path.absolute()}", options={"protocol_whitelist": "file"}) as container:
+            pictures = [stream for stream in container.streams.video if not _is_cover(stream)]
+            if not pictures:
                 raise DataError(f"{path}: expected a video, got a file without any picture.")
-            for frame in container.decode(video=0):
-                yield frame.to_ndarray(format="rgb24")
-                number += 1
+            yield container, pictures[0]
     except (av.FFmpegError, OSError) as error:
         reason = " ".join(str(error).split())
         raise DataError(
-            f"{path}: cannot be read as a video after {number} frames ({reason}). Check the path, and that it plays."
+            f"{path}: cannot be read as a video after 0 frames ({reason}). Check the path, and that it plays."
         ) from error
-    if not number:
-        raise DataError(f"{path}: expected a video, got one without a frame.")
+
+
+def _decoded(container: Any, stream: Any, numbers: FrameNumbers, clocked: Any) -> Iterator[tuple[Any, int]]:
+    """Every frame that can be decoded, with its number; errors are taken down in `numbers`."""
+    began = time.perf_counter()
+    for packet in _packets(container, stream, numbers):
+        if packet.size:
+            numbers.take_packet(packet.pts, is_hidden=packet.is_discard, is_corrupt=packet.is_corrupt)
+        try:
+            frames = packet.decode()  # the last packet is empty and flushes what the decoder holds back
+        except (av.FFmpegError, EOFError):
+            numbers.take_failure()
+            continue
+        for frame in frames:
+            index = numbers.number(frame.pts, is_corrupt=frame.is_corrupt)
+            clocked(time.perf_counter() - began)
+            if index is not None:
+                yield frame, index
+            began = time.perf_counter()
+
+
+def _packets(container: Any, stream: Any, numbers: FrameNumbers | None = None) -> Iterator[Any]:
+    """Packets up to the end, or up to where the container itself cannot be followed any more; then the flushing one."""
+    try:
+        yield from container.demux(stream)
+    except av.FFmpegError:
+        if numbers is not None:
+            numbers.take_failure()
+        yield _flush(stream)
+
+
+def _flush(stream: Any) -> Any:
+    """The empty packet that makes a decoder give what it holds back."""
+    packet = av.Packet()
+    packet.stream = stream
+    return packet
+
+
+def _upright_size(frame: Any) -> tuple[int, int]:
+    """(height, width) of a frame as it is shown."""
+    return (frame.width, frame.height) if frame.rotation % 180 else (frame.height, frame.width)
+
+
+def _expected_frames(container: Any, stream: Any) -> int | None:
+    """How many frames the container promises, or its duration makes at its mean rate."""
+    if stream.frames:
+        return int(stream.frames)
+    if container.duration is None or not stream.average_rate:
+        return None
+    frames: float = float(container.duration) / av.time_base * float(stream.average_rate)
+    return round(frames)
+
+
+def _is_cover(stream: Any) -> bool:
+    """Whether a stream is one picture beside sound, such as the cover of a record."""
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _put(waiting: "queue.Queue[Any]", item: Any, is_left: threading.Event) -> None:
+    while not is_left.is_set():
+        try:
+            waiting.put(item, timeout=0.1)
+            return
+        except queue.Full:
+            continue
+
+
+def _emptied(waiting: "queue.Queue[Any]") -> None:
+    while True:
+        try:
+            waiting.get_nowait()
+        except queue.Empty:
+            return

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dlcpose.codecs.boxes import clip_boxes
 from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.checkpoint_file import read_checkpoint_file
 from dlcpose.structures.errors import CheckpointError
 
 BoxRule = Callable[[Tensor, Tensor], Tensor]  # (keypoints (..., K, 2), the data's boxes (..., 4)) -> boxes (..., 4)
@@ -85,6 +86,10 @@ class Detector(nn.Module, ABC):
                 f"{len(unlike)} of the {len(own)} weights of {type(self).__name__} are not there in their shape"
                 f"{f' (such as {unlike[0]})' if unlike else ''}. Choose the detector it was trained as, with its settings."
             )
+        if not all(bool(value.isfinite().all()) for value in state.values()):
+            raise CheckpointError(
+                f"detector.checkpoint: {checkpoint} holds weights that are not finite. Train it anew."
+            )
         self.load_state_dict(state)
         self.is_trained = True
 
@@ -107,22 +112,20 @@ def group_by_size(batch: PoseBatch) -> Iterator[tuple[list[int], Tensor]]:
 
 
 def _detector_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
+    """The weights below `detector.` in a checkpoint of model=detection or of a top-down model."""
+    if not path.is_file():
         raise CheckpointError(
             f"detector.checkpoint: no such file: {path}. A run of model=detection leaves checkpoints/best.ckpt."
-        ) from error
-    except Exception as error:
-        raise CheckpointError(
-            f"detector.checkpoint: {path} cannot be read as a checkpoint without running code ({type(error).__name__})."
-        ) from error
-    state = content.get("state_dict") if isinstance(content, dict) else None
+        )
+    try:
+        state: Any = read_checkpoint_file(path).get("state_dict")
+    except CheckpointError as error:
+        raise CheckpointError(f"detector.checkpoint: {error}") from error
     prefix = "detector."
     weights = {
         name.removeprefix(prefix): value
         for name, value in (state.items() if isinstance(state, dict) else ())
-        if name.startswith(prefix)
+        if str(name).startswith(prefix) and isinstance(value, Tensor)
     }
     if not weights:
         raise CheckpointError(

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dlcpose.codecs.affine import apply_affine, invert_affine, place_on_canvas
-from dlcpose.codecs.boxes import compose_affine
+from dlcpose.codecs.affine import apply_affine, compose_affine, invert_affine, place_on_canvas
 from dlcpose.codecs.pose_conditions import PoseNoise, perturb_poses, rng_for_frame
 from dlcpose.detectors.base import Boxes, BoxRule, Detector
 from dlcpose.detectors.pose_files import StoredPoses, read_poses
 from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.checkpoint_file import read_checkpoint_file
 from dlcpose.structures.errors import CheckpointError, ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.instances import Floats, PoseInstances, PosePrediction
@@ -134,7 +134,10 @@ class ModelPoseDetector(PoseDetector):
         """Load the weights of the model's own run. Raises CheckpointError where they do not fit."""
         path = Path(checkpoint)
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+            state = read_checkpoint_file(path)["state_dict"]
+            learned = [state[name] for name, _ in self.bottom_up.named_parameters() if name in state]
+            if not all(bool(weight.isfinite().all()) for weight in learned):
+                raise ValueError("its weights are not finite")
             self.bottom_up.load_state_dict(state)
             self.is_trained = True
         except Exception as error:
@@ -202,7 +205,7 @@ def fit_batch_to_canvas(model_input: Input, batch: PoseBatch) -> PoseBatch:
         images=images.round().clamp(0, 255).to(torch.uint8),
         unique_in_crop=batch.unique_in_crop[:, :0],
         sizes=(),
-        crop_to_image=compose_affine(batch.crop_to_image, canvas_to_frame.expand(len(batch), 2, 3)),
+        crop_to_image=compose_affine(batch.crop_to_image, canvas_to_frame),
         **{name: getattr(batch, name)[:, :0] for name in labels},
     )
 

@@ -1,10 +1,16 @@
-"""Labels and predictions as COCO files: what other tools open, and what anyone can score again."""
+"""Labels and predictions as COCO ground truth and results."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import cv2
 
 from dlcpose.codecs.coco import ground_truth, plain, results, triplets
 from dlcpose.datasets.base import LabelledFrames
+from dlcpose.exporters.label_formats import label_format
+from dlcpose.structures.atomic_files import atomic_folder
 from dlcpose.structures.instances import PosePrediction
 
 
@@ -12,7 +18,7 @@ def coco_labels(data: LabelledFrames, indices: Sequence[int]) -> dict[str, Any]:
     """The labels of some frames as a COCO ground truth, with each image's key as `file_name`.
 
     Images are numbered from 1 by the order of their keys. Coordinates are as they are, missing keypoints 0, 0, 0.
-    Extra fields (sigmas, pairs, points of the arena, video and frame) are described at `codecs.coco.ground_truth`.
+    Extra fields (sigmas, pairs, unique keypoints, video and frame) are described at `codecs.coco.ground_truth`.
     """
     return ground_truth([data.frames[index] for index in indices], data.skeleton, data.individuals)
 
@@ -23,15 +29,15 @@ def image_ids(labels: Mapping[str, Any]) -> dict[str, int]:
 
 
 def coco_results(predictions: Sequence[PosePrediction], image_ids: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Predictions as COCO results: one entry for each animal found, its keypoints' scores in `keypoint_scores`.
+    """Predictions as COCO results: one entry for each predicted animal, with the scores of its keypoints beside `score`.
 
     Raises KeyError when a prediction's frame is not among `image_ids`.
     """
     return results(predictions, image_ids)
 
 
-def arena_results(predictions: Iterable[PosePrediction], image_ids: Mapping[str, int]) -> list[dict[str, Any]]:
-    """The points of the arena that were found, one entry for each image; COCO has no place for them."""
+def unique_results(predictions: Iterable[PosePrediction], image_ids: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Predicted unique keypoints, one entry for each image; COCO has no place for them."""
     return [
         {
             "image_id": image_ids[each.key],
@@ -41,3 +47,21 @@ def arena_results(predictions: Iterable[PosePrediction], image_ids: Mapping[str,
         for each in predictions
         if len(each.unique_in_image)
     ]
+
+
+@label_format("coco")
+def write_coco_dataset(data: LabelledFrames, folder: Path, *, fps: float = 25) -> None:
+    """Write images/VIDEO/NAME.png and annotations.json, whose `file_name` starts from the folder.
+
+    fps: COCO has no place for it. Raises DataError when the folder is there and not empty.
+    """
+    labels = coco_labels(data, range(len(data)))
+    places = {frame.key: index for index, frame in enumerate(data.frames)}
+    with atomic_folder(folder) as partial:
+        for image in labels["images"]:
+            index = places[image["file_name"]]
+            image["file_name"] = image["file_name"].replace("labeled-data/", "images/", 1)
+            path = partial / image["file_name"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imencode(".png", data.read_image(index)[..., ::-1])[1].tofile(path)
+        (partial / "annotations.json").write_text(json.dumps(labels), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Any labelled frames as a DeepLabCut project, which DeepLabCut and this framework open alike."""
+"""Write labelled frames as a DeepLabCut project, which DeepLabCut and this framework open alike."""
 
 import logging
 import re
@@ -14,6 +14,7 @@ import pandas as pd
 import yaml
 
 from dlcpose.datasets.base import LabelledFrames
+from dlcpose.exporters.label_formats import label_format
 from dlcpose.structures.atomic_files import atomic_folder
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import FrameLabels
@@ -21,21 +22,22 @@ from dlcpose.visualization.video_file import write_video
 
 logger = logging.getLogger(__name__)
 
-UNIQUE_INDIVIDUAL = "single"  # DeepLabCut keeps the points of the arena under this individual
+UNIQUE_INDIVIDUAL = "single"  # DeepLabCut keeps unique keypoints under this individual
 _VIDEO_ENDINGS = {".mp4", ".avi", ".mov", ".mkv", ".mpg", ".mpeg", ".m4v", ".webm", ".wmv"}
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
+@label_format("deeplabcut")
 def write_deeplabcut_project(
     data: LabelledFrames, folder: Path, *, scorer: str = "dlcpose", fps: float = 25, video: bool = True
 ) -> Path:
-    """Write a project with config.yaml, labeled-data and, if asked, a video of each video's labelled frames.
+    """Write a project with config.yaml, labeled-data and, with `video`, an mp4 of each video's labelled frames.
 
-    It is a multi-animal project where there are several individuals or points of the arena, else a single-animal one.
-    Images are numbered by `frame_index`, in a video where that repeats by their order. DeepLabCut has no mark for hidden
-    points: they are written as points. Boxes, areas and splits have no place in a project and are left out.
-    Raises DataError when the folder is there and not empty, there are no frames, or an individual stands twice
-    in one.
+    It is a multi-animal project where there are several individuals or unique keypoints, else a single-animal one.
+    Images are numbered by `frame_index`, or by their order in a video where an index repeats. DeepLabCut has no flag
+    for occluded keypoints: they are written as visible ones. Boxes, areas and splits have no place in a project.
+    Returns the folder. Raises DataError when the folder is there and not empty, there are no frames, or a frame has an
+    individual twice.
     """
     if not len(data):
         raise DataError(f"{folder}: expected labelled frames to write, got none.")
@@ -43,7 +45,7 @@ def write_deeplabcut_project(
     multi_animal = len(individuals) > 1 or bool(data.skeleton.unique)
     if data.skeleton.unique and UNIQUE_INDIVIDUAL in individuals:
         raise DataError(
-            f"An individual is called {UNIQUE_INDIVIDUAL!r}, the name DeepLabCut keeps for points of the arena. "
+            f"An individual is called {UNIQUE_INDIVIDUAL!r}, the name DeepLabCut keeps for unique keypoints. "
             "Rename the individual."
         )
     columns = _columns(data, scorer, individuals if multi_animal else ())
@@ -66,7 +68,7 @@ def write_deeplabcut_project(
 
 
 def _individuals(data: LabelledFrames) -> tuple[str, ...]:
-    """The data set's individuals, and more where a frame holds animals that are none of them."""
+    """The individuals of the data set, and further names where frames have more animals or unidentified ones."""
     names = list(data.individuals)
     needed = max(len(names), 1, *(_columns_needed(frame, len(names)) for frame in data.frames))
     candidates = (f"animal{number}" for number in range(1, needed + len(names) + 1))
@@ -81,7 +83,7 @@ def _columns_needed(frame: FrameLabels, named: int) -> int:
 
 
 def _columns(data: LabelledFrames, scorer: str, individuals: Sequence[str]) -> pd.MultiIndex:
-    """Columns in DeepLabCut's order; without individuals those of a single-animal project."""
+    """The columns of a DeepLabCut table; without individuals those of a single-animal project."""
     names, unique = data.skeleton.names, data.skeleton.unique
     if not individuals:
         return pd.MultiIndex.from_product([[scorer], names, ["x", "y"]], names=["scorer", "bodyparts", "coords"])
@@ -94,7 +96,7 @@ def _columns(data: LabelledFrames, scorer: str, individuals: Sequence[str]) -> p
 
 
 def _by_video(frames: Sequence[FrameLabels]) -> dict[str, list[int]]:
-    """Places of the frames of each video by the folder's name, in the order of the video."""
+    """Indices of the frames of each video, in temporal order, by the name of the video's folder."""
     folders: dict[str, str] = {}
     places: dict[str, list[int]] = {}
     for index, frame in enumerate(frames):
@@ -124,13 +126,13 @@ def _image_names(frames: Sequence[FrameLabels]) -> list[str]:
 
 
 def _row(frame: FrameLabels, individuals: Sequence[str]) -> npt.NDArray[np.float64]:
-    """A frame's coordinates in the order of the columns; animals nobody has named take the places left free."""
+    """A frame's coordinates in the order of the columns; animals without identity take the columns left free."""
     identities = [int(identity) for identity in frame.identities]
     known = [identity for identity in identities if identity >= 0]
     if len(set(known)) < len(known):
         twice = next(identity for identity in known if known.count(identity) > 1)
         raise DataError(
-            f"{frame.key}: {individuals[twice]!r} stands twice in this frame, a DeepLabCut table has one place for it. "
+            f"{frame.key}: {individuals[twice]!r} is labelled twice in this frame, a DeepLabCut table has one place for it. "
             "Correct the individuals in the source's labels."
         )
     free = iter([place for place in range(len(individuals)) if place not in known])
@@ -155,7 +157,7 @@ def _write_table(
     file: Any = pd.HDFStore(str(stem.with_name(f"{stem.name}.h5")), mode="w")
     with file as store:
         store.put("df_with_missing", table)
-        # pandas 3 leaves out the mark by which earlier ones, DeepLabCut's among them, know the layout's age.
+        # pandas 3 leaves out the attribute by which earlier versions, such as DeepLabCut's, know the layout's version.
         store.get_storer("df_with_missing").attrs.pandas_version = "0.15.2"
 
 
@@ -175,7 +177,7 @@ def _write_video(data: LabelledFrames, indices: Sequence[int], path: Path, fps: 
 def _config(
     data: LabelledFrames, scorer: str, individuals: Sequence[str], videos: dict[str, list[int]]
 ) -> dict[str, Any]:
-    """config.yaml; without individuals that of a single-animal project."""
+    """The content of config.yaml; without individuals that of a single-animal project."""
     names, today = list(data.skeleton.names), date.today()
     if individuals:
         animals: dict[str, Any] = {

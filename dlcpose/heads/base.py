@@ -1,43 +1,44 @@
-"""All that a pipeline may know of a head."""
+"""The interface of a head: all that a pipeline may know of one."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from dlcpose.codecs.affine import size_in_cells
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.instances import PoseInstances
 
 Maps = Any  # a head's own NamedTuple of tensors: `forward` and `encode` return the same type
 
 
-class NoMaps(NamedTuple):
-    """The maps of a head that has none."""
-
-
 class Head(nn.Module, ABC):
     """Network, targets, loss and decoding of one kind of output.
 
-    A head is built with what its signature names of: in_channels and stride of the neck's features; skeleton;
-    individuals, the animals' names where the data tells them apart; canvas, the (height, width) of what it is shown,
-    None where that differs from image to image. multi_animal says whether it can tell several animals in one image apart.
+    A head is built with those of these facts that its signature names: in_channels and stride of the neck's features;
+    skeleton; individuals, the animals' names where the data has identities; canvas, the (height, width) of its input, None
+    where that differs from image to image. multi_animal says whether it predicts several animals per image.
     """
 
     multi_animal: ClassVar[bool]
-    stride: float  # input pixels to a cell of the maps
+    stride: float  # input pixels per cell of the maps
 
     @abstractmethod
     def forward(self, features: Tensor) -> Maps:
-        """The maps found in features (B, C, h, w)."""
+        """Predicted maps from features (B, C, h, w)."""
 
     @abstractmethod
     def encode(self, batch: PoseBatch) -> Maps:
-        """The maps wanted for a batch, drawn on its device; NaN where nothing is asked."""
+        """Target maps of a batch, drawn on its device; NaN where unsupervised."""
 
     @abstractmethod
-    def loss(self, maps: Maps, wanted: Maps) -> dict[str, Tensor]:
-        """One scalar for each term, already weighted; their sum is what training lowers."""
+    def loss(self, maps: Maps, targets: Maps) -> dict[str, Tensor]:
+        """One scalar for each term, already weighted; training minimizes their sum."""
 
     @abstractmethod
     def decode(self, maps: Maps) -> list[PoseInstances]:
-        """The animals in each image. `decode(activated(encode(batch)))` gives the labelled poses back."""
+        """The animals in each image. `decode(encode(batch))` returns the labeled poses."""
+
+    def map_size(self, batch: PoseBatch) -> tuple[int, int]:
+        """(h, w) of the maps of a batch's images."""
+        return size_in_cells((batch.images.shape[-2], batch.images.shape[-1]), self.stride)

@@ -1,10 +1,11 @@
-"""Coordinates by classification: a token for each keypoint tells its bins of x and of y (RTMPose, Jiang et al. 2023)."""
+"""RTMCC: coordinates by classification over bins of x and of y, from a token per keypoint (RTMPose, Jiang et al. 2023)."""
 
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from dlcpose.codecs.affine import length_in_cells
 from dlcpose.codecs.simcc import bins_from_pixels, decode_bins, default_sigma, draw_bins, pixels_from_bins
 from dlcpose.heads.base import Head
 from dlcpose.layers.gated_attention_unit import GatedAttentionUnit, ScaleNorm
@@ -16,23 +17,23 @@ from dlcpose.structures.skeleton import Skeleton
 
 
 class RtmccMaps(NamedTuple):
-    """What an RTMCC head finds, and is asked to find: of 1 at the keypoint and 0 far from it, up to a constant."""
+    """Predictions and targets of an RTMCC head: about 1 at the keypoint and 0 far from it, up to a constant."""
 
-    x: Tensor  # (B, K, W · bins_per_pixel), NaN where nothing is asked
+    x: Tensor  # (B, K, W · bins_per_pixel), NaN where unsupervised
     y: Tensor  # (B, K, H · bins_per_pixel)
 
 
 class RtmccHead(Head):
-    """A token for each keypoint of one animal, attention between them, and a distribution over bins of each axis.
+    """A token per keypoint of one animal, attention between them, and a distribution over bins of each axis.
 
-    canvas: (height, width) of what it is shown, which its layers are made for.
-    width: of a token. kernel: side of the convolution that makes a map for each keypoint. expansion, attended: of the
-    attention, as in GatedAttentionUnit. bins_per_pixel: how finely the axes are cut.
-    sigma: width of a keypoint's Gaussian in bins; None is RTMPose's, the root of a sixteenth of the axis's bins.
-    temperature: what values are multiplied by before a softmax makes distributions of them. bin_shift: in bins, of the
-    bins against the pixels; −0.5 for weights of DeepLabCut and MMPose.
-    A keypoint's score is the share of what it found that lies within sigma of its place, in x times in y: taken as
-    probabilities, how likely the keypoint is there. Nothing is asked of a keypoint outside the canvas.
+    canvas: (height, width) of its input, which its layers are sized for.
+    width: of a token. kernel: of the convolution that gives a map per keypoint. expansion, attended: of the attention, as
+    in GatedAttentionUnit. bins_per_pixel: resolution of the axes.
+    sigma: of a keypoint's Gaussian, input pixels, at least a bin; None is RTMPose's, which is √(number of bins / 16) bins.
+    temperature: factor of the values before the softmax. bin_shift: of the bins against the pixels, in bins; −0.5 for
+    weights of DeepLabCut and MMPose.
+    A keypoint's score is the probability that the predicted distributions give to places within sigma of it, in x times
+    in y. A keypoint outside the canvas is unsupervised.
     Raises ConfigError where the canvas differs from image to image or does not hold whole cells of the features.
     """
 
@@ -61,25 +62,25 @@ class RtmccHead(Head):
             )
         self.canvas = _checked(canvas, stride)
         cells = (self.canvas[0] // stride) * (self.canvas[1] // stride)
-        self.stride = 1 / bins_per_pixel
+        self.stride = 1 / bins_per_pixel  # input pixels per bin
         self.bins_per_pixel, self.temperature, self.bin_shift = bins_per_pixel, temperature, bin_shift
         self.y_bins, self.x_bins = (side * bins_per_pixel for side in self.canvas)
-        self.x_sigma, self.y_sigma = (sigma or default_sigma(self.x_bins)), (sigma or default_sigma(self.y_bins))
+        self.x_sigma, self.y_sigma = (self._sigma_in_bins(sigma, bins) for bins in (self.x_bins, self.y_bins))
         self.to_keypoints = nn.Conv2d(in_channels, len(skeleton), kernel, padding=kernel // 2)
         self.to_tokens = nn.Sequential(ScaleNorm(), nn.Linear(cells, width, bias=False))
         self.attention = GatedAttentionUnit(width, expansion=expansion, attended=attended)
         self.to_x = nn.Linear(width, self.x_bins, bias=False)
         self.to_y = nn.Linear(width, self.y_bins, bias=False)
-        for layer in (self.to_x, self.to_y):  # start without an opinion: torch's own start is sure of wrong places
+        for layer in (self.to_x, self.to_y):  # start undecided: with torch's default it is confident of wrong places
             nn.init.normal_(layer.weight, std=0.001)
 
     def forward(self, features: Tensor) -> RtmccMaps:
-        """Values over bins from features (B, C, h, w)."""
+        """Predicted values over bins from features (B, C, h, w)."""
         tokens = self.attention(self.to_tokens(self.to_keypoints(features).flatten(start_dim=2)))  # (B, K, width)
         return RtmccMaps(self.to_x(tokens).float(), self.to_y(tokens).float())
 
     def encode(self, batch: PoseBatch) -> RtmccMaps:
-        """Gaussians on the bins, not rounded to them; nothing is asked of keypoints outside the canvas."""
+        """Gaussians over the bins, centered between bins too; NaN for keypoints outside the canvas."""
         points_in_crop = batch.keypoints_in_crop  # (B, N, K, 2)
         border = points_in_crop.new_tensor([self.canvas[1] - 0.5, self.canvas[0] - 0.5])
         inside = ((points_in_crop >= -0.5) & (points_in_crop <= border)).all(dim=-1, keepdim=True)
@@ -87,33 +88,36 @@ class RtmccHead(Head):
         x, y = points_in_bins.where(inside, torch.nan).unbind(dim=-1)
         return RtmccMaps(draw_bins(x, self.x_sigma, self.x_bins), draw_bins(y, self.y_sigma, self.y_bins))
 
-    def loss(self, maps: RtmccMaps, wanted: RtmccMaps) -> dict[str, Tensor]:
-        """The divergence along each axis."""
+    def loss(self, maps: RtmccMaps, targets: RtmccMaps) -> dict[str, Tensor]:
+        """The Kullback-Leibler divergence along each axis."""
         return {
-            "x": bin_divergence(maps.x, wanted.x, temperature=self.temperature),
-            "y": bin_divergence(maps.y, wanted.y, temperature=self.temperature),
+            "x": bin_divergence(maps.x, targets.x, temperature=self.temperature),
+            "y": bin_divergence(maps.y, targets.y, temperature=self.temperature),
         }
 
     def decode(self, maps: RtmccMaps) -> list[PoseInstances]:
-        """The likeliest place of each keypoint, NaN where the maps are: every other keypoint has a place."""
-        x, x_shares = decode_bins(maps.x, self.x_sigma, self.temperature)  # (B, K) each
-        y, y_shares = decode_bins(maps.y, self.y_sigma, self.temperature)
+        """The most likely place of each keypoint, whatever its score; NaN where the maps are NaN."""
+        x, x_scores = decode_bins(maps.x, self.x_sigma, self.temperature)  # (B, K) each
+        y, y_scores = decode_bins(maps.y, self.y_sigma, self.temperature)
         keypoints_in_crop = pixels_from_bins(torch.stack((x, y), dim=-1), self.bins_per_pixel, self.bin_shift)
         return [
             PoseInstances.from_keypoints(points[None], scores[None])
-            for points, scores in zip(keypoints_in_crop, x_shares * y_shares, strict=True)
+            for points, scores in zip(keypoints_in_crop, x_scores * y_scores, strict=True)
         ]
+
+    def _sigma_in_bins(self, sigma: float | None, bins: int) -> float:
+        return default_sigma(bins) if sigma is None else length_in_cells(sigma, self.stride)
 
 
 def _checked(canvas: tuple[int, int] | None, stride: int) -> tuple[int, int]:
     if canvas is None:
         raise ConfigError(
-            "head: RtmccHead is made for one size of image, this input leaves each at its own. "
+            "head: RtmccHead is built for one input size, but with this input each image keeps its own. "
             "Choose input=resize input.height=256 input.width=256."
         )
     if canvas[0] % stride or canvas[1] % stride:
         raise ConfigError(
-            f"head: RtmccHead reads whole cells of {stride} px, expected an input whose sides are multiples of that, got "
+            f"head: RtmccHead needs input sides that are multiples of the features' stride, {stride} px, got "
             f"{canvas[0]}x{canvas[1]} (height x width). Choose such input.height and input.width."
         )
     return canvas

@@ -1,19 +1,19 @@
-"""ViTPose's two ways from coarse features to heatmaps; the first is also SimpleBaseline's and TransPose-R's."""
+"""ViTPose's two decoders from coarse features to heatmaps; the classic one is also SimpleBaseline's and TransPose-R's."""
 
 from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from dlcpose.heads.heatmap import PeakHead
+from dlcpose.heads.heatmap import HeatmapHeadBase
+from dlcpose.layers.deconv import deconvolution_blocks
 from dlcpose.structures.skeleton import Skeleton
 
 
-class DeconvolutionHead(PeakHead):
+class DeconvolutionHead(HeatmapHeadBase):
     """4x4 deconvolutions, each with batch norm and ReLU and each doubling the resolution, then a 1x1 convolution.
 
     deconvolutions: 2 are ViTPose's classic decoder, 3 SimpleBaseline's, 1 TransPose-R's. channels: between them.
-    sigma: width of a keypoint's Gaussian, in cells. ignore_missing: ask nothing of a keypoint that has no label.
-    heatmap_loss: of (found, wanted) maps, NaN where nothing is asked.
+    The rest as in HeatmapHeadBase.
     Sources: Xiao et al. 2018 (SimpleBaseline), section 2; Xu et al. 2022 (ViTPose), section 3.1.
     """
 
@@ -26,22 +26,14 @@ class DeconvolutionHead(PeakHead):
         heatmap_loss: Callable[[Tensor, Tensor], Tensor],
         deconvolutions: int = 2,
         channels: int = 256,
-        sigma: float = 2.0,
+        sigma: float = 8.0,
         ignore_missing: bool = False,
     ) -> None:
         if deconvolutions < 1:
             raise ValueError(f"expected 1 or more deconvolutions, got {deconvolutions}")
-        layers: list[nn.Module] = []
-        for number in range(deconvolutions):
-            before = channels if number else in_channels
-            layers += [
-                nn.ConvTranspose2d(before, channels, 4, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(channels),
-                nn.ReLU(inplace=True),
-            ]
-        layers.append(nn.Conv2d(channels, len(skeleton), 1))
+        blocks = deconvolution_blocks(in_channels, channels, deconvolutions)
         super().__init__(
-            nn.Sequential(*layers),
+            nn.Sequential(*blocks, nn.Conv2d(channels, len(skeleton), 1)),
             None,
             stride / 2**deconvolutions,
             heatmap_loss=heatmap_loss,
@@ -50,12 +42,10 @@ class DeconvolutionHead(PeakHead):
         )
 
 
-class InterpolationHead(PeakHead):
-    """ReLU, bilinear enlargement and one 3x3 convolution: ViTPose's simple decoder.
+class InterpolationHead(HeatmapHeadBase):
+    """ReLU, bilinear upsampling and one 3x3 convolution: ViTPose's simple decoder.
 
-    factor: of the enlargement. sigma: width of a keypoint's Gaussian, in cells. ignore_missing: ask nothing of a keypoint
-    that has no label. heatmap_loss: of (found, wanted) maps, NaN where nothing is asked.
-    Source: Xu et al. 2022 (ViTPose), section 3.1.
+    factor: of the upsampling. The rest as in HeatmapHeadBase. Source: Xu et al. 2022 (ViTPose), section 3.1.
     """
 
     def __init__(
@@ -66,7 +56,7 @@ class InterpolationHead(PeakHead):
         *,
         heatmap_loss: Callable[[Tensor, Tensor], Tensor],
         factor: int = 4,
-        sigma: float = 2.0,
+        sigma: float = 8.0,
         ignore_missing: bool = False,
     ) -> None:
         if factor < 1:

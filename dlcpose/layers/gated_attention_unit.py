@@ -1,4 +1,4 @@
-"""Attention between tokens whose outcome gates a feed-forward layer: one unit in the place of two (Hua et al. 2022)."""
+"""Gated attention unit: attention and a gated feed-forward layer in one (Hua et al. 2022)."""
 
 import math
 
@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-SMALLEST = 1e-5  # root mean square that is divided by
+MIN_NORM = 1e-5  # root mean square that is divided by
 
 
 class ScaleNorm(nn.Module):
-    """Vectors brought to one root mean square, which is learned (Nguyen and Salazar 2019)."""
+    """Vectors normalized to one learned root mean square (Nguyen and Salazar 2019)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -19,14 +19,14 @@ class ScaleNorm(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """(..., D) -> the same."""
         size = torch.linalg.vector_norm(tokens, dim=-1, keepdim=True) / math.sqrt(tokens.shape[-1])
-        normed: Tensor = tokens / size.clamp(min=SMALLEST) * self.scale
+        normed: Tensor = tokens / size.clamp(min=MIN_NORM) * self.scale
         return normed
 
 
 class GatedAttentionUnit(nn.Module):
-    """Tokens that read from each other, with a learned share of what they were; nothing tells them their place.
+    """Self-attention of tokens, gated, plus the input scaled by a learned factor; without positions.
 
-    width: of a token. expansion: how much wider values and gates are. attended: channels that are compared.
+    width: of a token. expansion: of values and gates over tokens. attended: channels of queries and keys.
     Source: Hua et al. 2022 (FLASH), section 3, without its position bias, as in RTMPose.
     """
 
@@ -46,5 +46,5 @@ class GatedAttentionUnit(nn.Module):
         gates, values, base = torch.split(functional.silu(self.spread(self.norm(tokens))), self.sizes, dim=-1)
         queries, keys = (base[..., None, :] * self.factors + self.shifts).unbind(dim=-2)  # (B, K, attended) each
         similarity = queries @ keys.transpose(-1, -2) / math.sqrt(self.sizes[-1])  # (B, K, K)
-        read: Tensor = self.gather(gates * (similarity.relu().square() @ values))
-        return self.share * tokens + read
+        update: Tensor = self.gather(gates * (similarity.relu().square() @ values))
+        return self.share * tokens + update

@@ -1,27 +1,29 @@
-"""The layers of a part affinity head: deconvolutions, and stages that look at what the former stage found."""
+"""Layers of a part affinity head: deconvolutions, and stages that refine the maps of the stage before."""
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from dlcpose.layers.deconv import deconvolutions
+from dlcpose.layers.initialization import init_background, init_near_zero
+
 
 class StageOutput(NamedTuple):
-    """Raw numbers, before heatmaps are squeezed between 0 and 1."""
+    """Outputs of a stage, heatmaps before the sigmoid."""
 
     heatmaps: Tensor  # (B, K, h, w)
     fields: Tensor  # (B, 2L, h, w)
 
 
 class PafStages(nn.Module):
-    """From features to raw heatmaps, offsets and fields, and what each stage before them found.
+    """Features to heatmaps, offsets and fields, with the outputs of each stage before the last.
 
     heatmaps, fields, offsets: channels of each; 0 offsets for none. deconvolutions: each doubles the resolution, 0 is a
     1x1 convolution; channels: between them. stages: each two 3x3 convolutions over heatmaps, fields and
-    `stage_channels` of features; its heatmaps are added to those of the stage before. last_deconvolutions: of what the
-    last stage found; last_channels: between those.
-    Source: the head of DLCRNet (Lauer et al. 2022) as DeepLabCut 3 has it, but maps are exactly twice as fine each time.
+    `stage_channels` of features; its heatmaps are added to those of the stage before. last_deconvolutions: after the last
+    stage; last_channels: between those.
+    Source: DLCRNet's head (Lauer et al. 2022) as in DeepLabCut 3, but the resolution is doubled exactly each time.
     """
 
     def __init__(
@@ -45,10 +47,10 @@ class PafStages(nn.Module):
             raise ValueError("last_deconvolutions follow the stages: set stages to 1 or more, or use deconvolutions")
 
         def first(width: int) -> nn.Module:
-            return _doubling(in_channels, channels, width, deconvolutions)
+            return _deconvolutions(in_channels, channels, width, deconvolutions)
 
         def last(source: int, width: int) -> nn.Module:
-            return _doubling(source, last_channels, width, last_deconvolutions)
+            return _deconvolutions(source, last_channels, width, last_deconvolutions)
 
         joined = heatmaps + fields + stage_channels
         self.first_heatmaps, self.first_fields = first(heatmaps), first(fields)
@@ -60,38 +62,39 @@ class PafStages(nn.Module):
         self.last_heatmaps = last(joined, heatmaps) if has_last else None
         self.last_fields = last(joined, fields) if has_last else None
         self.last_offsets = last(offsets, offsets) if has_last and offsets else None
-        self._expect_background()
+        self._initialize()
 
     def forward(self, features: Tensor) -> tuple[StageOutput, Tensor | None, tuple[StageOutput, ...]]:
-        """The last heatmaps and fields, the offsets, and the stages before from the first: of features (B, C, h, w)."""
-        found = StageOutput(self.first_heatmaps(features), self.first_fields(features))
+        """The last heatmaps and fields, the offsets, and the outputs of the stages before in order: features (B, C, h, w)."""
+        output = StageOutput(self.first_heatmaps(features), self.first_fields(features))
         offsets = None if self.first_offsets is None else self.first_offsets(features)
         if self.features is None:
-            return found, offsets, ()
-        former, carried = [found], self.features(features)
-        joined = torch.cat((*found, carried), dim=1)
+            return output, offsets, ()
+        outputs, carried = [output], self.features(features)
+        joined = torch.cat((*output, carried), dim=1)
         for number, (to_heatmaps, to_fields) in enumerate(zip(self.stage_heatmaps, self.stage_fields, strict=True)):
             heatmaps = to_heatmaps(joined)
-            found = StageOutput(heatmaps + found.heatmaps if number else heatmaps, to_fields(joined))
-            former.append(found)
-            joined = torch.cat((*found, carried), dim=1)
+            output = StageOutput(heatmaps + output.heatmaps if number else heatmaps, to_fields(joined))
+            outputs.append(output)
+            joined = torch.cat((*output, carried), dim=1)
         if self.last_heatmaps is None or self.last_fields is None:
-            return former[-1], offsets, tuple(former[:-1])
+            return outputs[-1], offsets, tuple(outputs[:-1])
         if self.last_offsets is not None:
             offsets = self.last_offsets(offsets)
-        return StageOutput(self.last_heatmaps(joined), self.last_fields(joined)), offsets, tuple(former)
+        return StageOutput(self.last_heatmaps(joined), self.last_fields(joined)), offsets, tuple(outputs)
 
-    def _expect_background(self) -> None:
-        """Start where nearly all cells belong: without it the first epochs are spent on learning that maps are empty."""
-        adding = list(self.stage_heatmaps)[1:]  # they start from the stage before
+    def _initialize(self) -> None:
+        adding = list(self.stage_heatmaps)[1:]  # their heatmaps start from those of the stage before
         for layers in (self.first_heatmaps, *self.stage_heatmaps, self.last_heatmaps):
-            _begin_small(layers, 0.0 if layers in adding else math.log(0.01 / 0.99))
+            if layers is not None:
+                init_near_zero(layers) if layers in adding else init_background(layers)
         for layers in (self.first_fields, *self.stage_fields, self.last_fields, self.first_offsets, self.last_offsets):
-            _begin_small(layers, 0.0)
+            if layers is not None and any(True for _ in layers.parameters()):
+                init_near_zero(layers)
 
 
 class _NoFields(nn.Module):
-    """What a skeleton of one keypoint, which has no limbs, asks of a layer: torch refuses a convolution to nothing."""
+    """Fields of a skeleton of one keypoint, which has no edges: torch refuses a convolution to 0 channels."""
 
     def __init__(self, scale: int = 1) -> None:
         super().__init__()
@@ -107,23 +110,7 @@ def _refining(in_channels: int, out_channels: int) -> nn.Module:
     return nn.Conv2d(in_channels, out_channels, 3, padding=1) if out_channels else _NoFields()
 
 
-def _doubling(in_channels: int, channels: int, out_channels: int, times: int) -> nn.Module:
-    """So many times exactly twice the height and width; a 1x1 convolution for none."""
+def _deconvolutions(in_channels: int, channels: int, out_channels: int, count: int) -> nn.Module:
     if out_channels == 0:
-        return _NoFields(2**times)
-    if times == 0:
-        return nn.Conv2d(in_channels, out_channels, 1)
-    layers: list[nn.Module] = []
-    for _ in range(times - 1):
-        layers += [nn.ConvTranspose2d(in_channels, channels, 3, 2, padding=1, output_padding=1), nn.ReLU(inplace=True)]
-        in_channels = channels
-    return nn.Sequential(*layers, nn.ConvTranspose2d(in_channels, out_channels, 3, 2, padding=1, output_padding=1))
-
-
-def _begin_small(layers: nn.Module | None, bias: float) -> None:
-    if layers is None or isinstance(layers, _NoFields):
-        return
-    last = [module for module in layers.modules() if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))][-1]
-    nn.init.normal_(last.weight, std=0.001)
-    if last.bias is not None:
-        nn.init.constant_(last.bias, bias)
+        return _NoFields(2**count)
+    return deconvolutions(in_channels, channels, out_channels, count, batch_norm=False)

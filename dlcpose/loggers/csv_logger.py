@@ -14,8 +14,11 @@ class ContinuedCSVLogger(CSVLogger):
     """Lightning's CSVLogger, which deletes what it finds; this one keeps the rows of the steps before its first.
 
     A resumed run repeats the steps since its checkpoint: their earlier rows give way, so the file ends as that of a run
-    that was never stopped.
+    that was never stopped. run_dir: of the run, where the file lies.
     """
+
+    def __init__(self, run_dir: str | Path) -> None:
+        super().__init__(run_dir, name="", version="")
 
     @property
     @rank_zero_experiment

@@ -41,7 +41,8 @@ class GuardedLogger(ExperimentTracker, Logger):
                 self.inner.log_hyperparams(dict(facts))
         except Exception as error:
             raise ConfigError(
-                f"logger.{self.called}: cannot begin ({_in_one_line(error)}). See docs/tracking.md, or leave it out."
+                f"logger.{self.called}: cannot begin ({_in_one_line(error)}). "
+                "See docs/experiment_trackers.md, or leave it out."
             ) from error
 
     def show(self, name: str, picture: Image, step: int) -> None:

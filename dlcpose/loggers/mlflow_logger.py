@@ -25,14 +25,14 @@ RECORD = "mlflow_run.json"  # in the run folder: which run of which store it is
 class MlflowTracker(ExperimentTracker, MLFlowLogger):
     """Metrics, parameters, pictures; the config, the report and the best checkpoint as artifacts.
 
-    save_dir: the run folder. tracking_uri: a server's address or a store of MLflow's, which then knows where artifacts
+    run_dir: the run folder. tracking_uri: a server's address or a store of MLflow's, which then knows where artifacts
     go; null is mlflow.db in the run folder, with artifacts in mlflow/ beside it. checkpoint: whether it is kept there.
     A run that goes on in its folder goes on under its id. Parameters stay as it began: MLflow lets none change.
     """
 
     def __init__(
         self,
-        save_dir: str,
+        run_dir: str | Path,
         *,
         experiment_name: str,
         run_name: str,
@@ -42,12 +42,12 @@ class MlflowTracker(ExperimentTracker, MLFlowLogger):
         super().__init__(
             experiment_name,
             run_name,
-            tracking_uri=tracking_uri or f"sqlite:///{save_dir}/mlflow.db",
-            artifact_location=None if tracking_uri else f"{save_dir}/mlflow",
-            run_id=_earlier_id(Path(save_dir), tracking_uri),
+            tracking_uri=tracking_uri or f"sqlite:///{run_dir}/mlflow.db",
+            artifact_location=None if tracking_uri else f"{run_dir}/mlflow",
+            run_id=_earlier_id(Path(run_dir), tracking_uri),
         )
         self.checkpoint = checkpoint
-        self.folder, self.store = Path(save_dir), tracking_uri
+        self.folder, self.store = Path(run_dir), tracking_uri
 
     @rank_zero_only
     def begin(self, facts: Mapping[str, Any]) -> None:

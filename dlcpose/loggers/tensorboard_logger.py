@@ -13,13 +13,15 @@ from dlcpose.structures.sample import Image
 
 
 class TensorBoardTracker(ExperimentTracker, TensorBoardLogger):
-    """Scalars, pictures and texts in event files below `save_dir`, and what its HParams page compares runs by.
+    """Scalars, pictures and texts in event files, and what TensorBoard's HParams page compares runs by.
+
+    run_dir: of the run, whose folder `tensorboard` has the files.
 
     Of a run that is resumed in its folder, TensorBoard drops what was logged of the steps that are done again.
     """
 
-    def __init__(self, save_dir: str, name: str = "tensorboard") -> None:
-        super().__init__(save_dir, name=name, version="", default_hp_metric=False)
+    def __init__(self, run_dir: str | Path) -> None:
+        super().__init__(run_dir, name="tensorboard", version="", default_hp_metric=False)
         self.first_step = 0
 
     def start_at(self, step: int) -> None:

@@ -1,1 +1,1 @@
-"""Losses as pure functions of found and wanted tensors."""
+"""Losses: pure functions of (pred, target) tensors, NaN in the target where unsupervised."""

@@ -1,56 +1,54 @@
-"""Losses between found and wanted heatmaps, both in [0, 1]; NaN in the wanted one means that nothing is asked there."""
+"""Losses of heatmaps in [0, 1]; NaN in the target where unsupervised."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-SMALLEST = 1e-7  # of a probability, so that its logarithm is finite
-PRESENT = 0.5  # of a wanted map's highest cell: below, the keypoint lies outside and only its slope reaches in
+MIN_PROBABILITY = 1e-7  # so that its logarithm is finite
+MIN_PEAK = 0.5  # of a target map: below, the keypoint lies outside and only its slope is drawn
 
 
-def binary_cross_entropy(found: Tensor, wanted: Tensor, *, foreground: float = 1.0) -> Tensor:
-    """Mean cross entropy per keypoint map, cells weighted by 1 + foreground · wanted: a scalar.
+def binary_cross_entropy(pred: Tensor, target: Tensor, *, foreground: float = 1.0) -> Tensor:
+    """Mean binary cross entropy, cells weighted by 1 + foreground · target: a scalar.
 
-    Its least value is the entropy of the wanted map, so what is reported is the excess over that: 0 when they agree.
+    The entropy of the target, which is its lowest value, is subtracted: it is 0 where both agree.
     """
-    asked = ~wanted.isnan()
-    target = wanted.nan_to_num(0.0)
+    supervised, target = ~target.isnan(), target.nan_to_num(0.0)
     # Autocast forbids this loss in half precision: logarithms of small differences are taken in float32.
-    with torch.autocast(found.device.type, enabled=False):
-        entropy = functional.binary_cross_entropy(found.float(), target, reduction="none")
-        least = functional.binary_cross_entropy(target, target, reduction="none")
-    return _mean_of_asked((entropy - least) * (1 + foreground * target), asked)
+    with torch.autocast(pred.device.type, enabled=False):
+        cross_entropy = functional.binary_cross_entropy(pred.float(), target, reduction="none")
+        entropy = functional.binary_cross_entropy(target, target, reduction="none")
+    return _masked_mean((cross_entropy - entropy) * (1 + foreground * target), supervised)
 
 
-def located_cross_entropy(found: Tensor, wanted: Tensor, *, foreground: float = 1.0, location: float = 0.1) -> Tensor:
-    """Binary cross entropy plus `location` times the divergence of where: a scalar, 0 when the maps agree.
+def located_cross_entropy(pred: Tensor, target: Tensor, *, foreground: float = 1.0, location: float = 0.1) -> Tensor:
+    """Binary cross entropy plus `location` times `spatial_divergence`: a scalar, 0 where both agree.
 
-    Where a keypoint is asked for, its map is also compared as a distribution over cells. A thousand cells of background
-    then weigh no more than the few of the keypoint, and a fresh network finds its first peaks several times sooner.
+    The second term compares a map as a distribution over cells, in which a thousand cells of background weigh no more than
+    the few of the keypoint: a fresh network finds its first peaks several times sooner.
     """
-    return binary_cross_entropy(found, wanted, foreground=foreground) + location * divergence(found, wanted)
+    return binary_cross_entropy(pred, target, foreground=foreground) + location * spatial_divergence(pred, target)
 
 
-def divergence(found: Tensor, wanted: Tensor) -> Tensor:
-    """Mean Kullback-Leibler divergence of maps (B, K, h, w) taken as distributions over cells: a scalar.
+def spatial_divergence(pred: Tensor, target: Tensor) -> Tensor:
+    """Mean Kullback-Leibler divergence of maps (B, K, h, w), each normalized to a distribution over cells: a scalar.
 
-    Maps that hold no keypoint, or of which nothing is asked, do not count.
+    Maps without a keypoint, or unsupervised, do not count.
     """
-    target = wanted.nan_to_num(0.0).flatten(start_dim=2)  # (B, K, h·w)
-    holds = target.amax(dim=-1) > PRESENT  # (B, K)
-    target = target / target.sum(dim=-1, keepdim=True).clamp(min=SMALLEST)
-    logarithm = found.float().flatten(start_dim=2).clamp(min=SMALLEST).log()
-    located = logarithm - logarithm.logsumexp(dim=-1, keepdim=True)
-    values = functional.kl_div(located, target, reduction="none").sum(dim=-1)  # (B, K)
-    return (values * holds).sum() / holds.sum().clamp(min=1)
+    target = target.nan_to_num(0.0).flatten(start_dim=2)  # (B, K, h·w)
+    has_keypoint = target.amax(dim=-1) > MIN_PEAK  # (B, K)
+    target = target / target.sum(dim=-1, keepdim=True).clamp(min=MIN_PROBABILITY)
+    logarithm = pred.float().flatten(start_dim=2).clamp(min=MIN_PROBABILITY).log()
+    normalized = logarithm - logarithm.logsumexp(dim=-1, keepdim=True)
+    values = functional.kl_div(normalized, target, reduction="none").sum(dim=-1)  # (B, K)
+    return _masked_mean(values, has_keypoint)
 
 
-def mean_squared_error(found: Tensor, wanted: Tensor, *, foreground: float = 10.0) -> Tensor:
-    """Mean squared difference, cells weighted by 1 + foreground · wanted: a scalar."""
-    asked = ~wanted.isnan()
-    target = wanted.nan_to_num(0.0)
-    return _mean_of_asked((found.float() - target) ** 2 * (1 + foreground * target), asked)
+def mean_squared_error(pred: Tensor, target: Tensor, *, foreground: float = 10.0) -> Tensor:
+    """Mean squared difference, cells weighted by 1 + foreground · target: a scalar."""
+    supervised, target = ~target.isnan(), target.nan_to_num(0.0)
+    return _masked_mean((pred.float() - target) ** 2 * (1 + foreground * target), supervised)
 
 
-def _mean_of_asked(values: Tensor, asked: Tensor) -> Tensor:
-    return (values * asked).sum() / asked.sum().clamp(min=1)
+def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    return (values * mask).sum() / mask.sum().clamp(min=1)

@@ -1,1 +1,1 @@
-"""Figures computed from predictions and labels."""
+"""Metrics: figures computed from predictions and ground truth. One file each, described in `metrics.base`."""

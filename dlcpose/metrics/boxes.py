@@ -1,10 +1,10 @@
-"""Average precision of boxes, counted by pycocotools."""
+"""Box AP and AR: average precision and recall of detections over IoU, by pycocotools."""
 
 import contextlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,42 +14,55 @@ from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
 from dlcpose.codecs.boxes import boxes_around_points, clip_boxes, expand_boxes
-from dlcpose.metrics.base import check_frames
-from dlcpose.structures.instances import PosePrediction
+from dlcpose.metrics.base import EvaluatedFrames, Metric
+from dlcpose.metrics.figure_info import FigureInfo
 from dlcpose.structures.sample import FrameLabels
-from dlcpose.structures.skeleton import Skeleton
 
 Array = npt.NDArray[Any]
-MOST_FOUND = 100  # boxes of an image that COCO counts, the surest first
+MAX_DETECTIONS = 100  # boxes of an image that COCO counts, by falling score
 
 
 @dataclass(frozen=True)
-class BoxAveragePrecision:
-    """`box_ap`, `box_ap50`, `box_ar` in [0, 1], over all sizes, of animals' boxes by the animals' scores.
+class BoxAveragePrecision(Metric):
+    """`box_ap`, `box_ap50`, `box_ar` in [0, 1], over all sizes, of animals' boxes with the animals' scores.
 
-    boxes: from labelled keypoints (..., K, 2) and the data's boxes (..., 4) to the true ones, as the detector was
-    trained by; None takes the data's own, and those around the keypoints where it has none. A true box is what of it
-    lies in the image; the boxes of crowds neither count as found nor as invented.
+    boxes: the rule that the detector was trained by, from labelled keypoints (..., K, 2) and the data's boxes (..., 4)
+    to ground-truth boxes; None takes the data's own, and those around the keypoints where it has none. Ground-truth
+    boxes are clipped to the image; detections in boxes of crowds count neither as true nor as false positives.
     """
+
+    figures: ClassVar[Mapping[str, FigureInfo]] = {
+        "box_ap": FigureInfo(
+            "box AP",
+            higher_is_better=True,
+            note="average precision of boxes over IoU 0.50 to 0.95, by pycocotools",
+            headline=True,
+            curve="average precision of boxes",
+        ),
+        "box_ap50": FigureInfo(
+            "box AP50",
+            higher_is_better=True,
+            note="average precision of boxes at IoU 0.50",
+            curve="average precision of boxes",
+        ),
+        "box_ar": FigureInfo("box AR", higher_is_better=True, note="average recall of boxes over IoU 0.50 to 0.95"),
+    }
 
     boxes: Callable[[Tensor, Tensor], Tensor] | None = None
 
-    def __call__(
-        self, predictions: Sequence[PosePrediction], labels: Sequence[FrameLabels], skeleton: Skeleton
-    ) -> dict[str, float]:
-        """The figures, NaN where nothing is labelled, or where no detector spoke of the animals that were found."""
-        check_frames(predictions, labels, skeleton)
-        known = [np.asarray(~np.isnan(each.boxes_in_image).any(axis=-1)) for each in predictions]
-        if any(len(each) for each in known) and not any(each.any() for each in known):
-            return dict.fromkeys(("box_ap", "box_ap50", "box_ar"), float("nan"))
-        found = [
-            (each.boxes_in_image[is_known], each.scores[is_known])
-            for each, is_known in zip(predictions, known, strict=True)
+    def __call__(self, frames: EvaluatedFrames) -> dict[str, float]:
+        """The figures, NaN where nothing is labelled, or where none of the predicted animals has a box."""
+        has_box = [np.asarray(~np.isnan(each.boxes_in_image).any(axis=-1)) for each in frames.predictions]
+        if any(len(each) for each in has_box) and not any(each.any() for each in has_box):
+            return dict.fromkeys(self.figures, float("nan"))
+        detections = [
+            (each.boxes_in_image[kept], each.scores[kept])
+            for each, kept in zip(frames.predictions, has_box, strict=True)
         ]
-        gts = [self._true_boxes(frame) for frame in labels]
-        return box_average_precision(gts, [frame.ignored_in_image for frame in labels], found)
+        gts = [self._gt_boxes(frame) for frame in frames.labels]
+        return box_average_precision(gts, [frame.ignored_in_image for frame in frames.labels], detections)
 
-    def _true_boxes(self, frame: FrameLabels) -> Array:
+    def _gt_boxes(self, frame: FrameLabels) -> Array:
         """(N, 4), of the animals of which a box is known."""
         is_labelled = (frame.visibility > 0)[..., None]
         keypoints = torch.from_numpy(np.where(is_labelled, frame.keypoints_in_image, np.float32(np.nan)))
@@ -60,21 +73,21 @@ class BoxAveragePrecision:
 
 
 def box_average_precision(
-    gts: Sequence[Array], crowds: Sequence[Array], found: Sequence[tuple[Array, Array]]
+    gts: Sequence[Array], crowds: Sequence[Array], detections: Sequence[tuple[Array, Array]]
 ) -> dict[str, float]:
-    """COCO's figures of boxes x1 y1 x2 y2: truths[i] (N, 4), crowds[i] (R, 4), found[i] (M, 4) and scores (M,)."""
+    """COCO's AP, AP50 and AR of boxes x1 y1 x2 y2: gts[i] (N, 4), crowds[i] (R, 4), detections[i] (M, 4), scores (M,)."""
     annotations: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
-    for image, (boxes, ignored, (guesses, scores)) in enumerate(zip(gts, crowds, found, strict=True), start=1):
+    for image, (boxes, ignored, (detected, scores)) in enumerate(zip(gts, crowds, detections, strict=True), start=1):
         for box, is_crowd in [*((box, 0) for box in boxes), *((box, 1) for box in ignored)]:
             annotations.append(_annotation(len(annotations) + 1, image, box, iscrowd=is_crowd))
-        for box, score in zip(guesses, scores, strict=True):
+        for box, score in zip(detected, scores, strict=True):
             results.append(_annotation(len(results) + 1, image, box, iscrowd=0, score=float(score)))
     images = [{"id": image} for image in range(1, len(gts) + 1)]
     # pycocotools prints.
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(_coco(images, annotations), _coco(images, results), "bbox")
-        evaluation.params.maxDets = [MOST_FOUND]
+        evaluation.params.maxDets = [MAX_DETECTIONS]
         evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
         evaluation.evaluate()
         evaluation.accumulate()

@@ -1,26 +1,34 @@
-"""How many animals there were, and how many were overlooked or made up."""
+"""Counts of images, animals, false negatives and false positives."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
-from dlcpose.metrics.matching import match_frames
-from dlcpose.structures.instances import PosePrediction
-from dlcpose.structures.sample import FrameLabels
-from dlcpose.structures.skeleton import Skeleton
+from dlcpose.metrics.base import EvaluatedFrames, Metric
+from dlcpose.metrics.figure_info import FigureInfo
 
 
 @dataclass(frozen=True)
-class Counts:
-    """`images` and `animals` that were scored, `missed` labelled animals and `invented` ones, by `match_animals`."""
+class Counts(Metric):
+    """`images`, `animals` (labelled ones), `false_negatives` and `false_positives`, after matching (`match_animals`)."""
 
-    def __call__(
-        self, predictions: Sequence[PosePrediction], labels: Sequence[FrameLabels], skeleton: Skeleton
-    ) -> dict[str, float]:
+    figures: ClassVar[Mapping[str, FigureInfo]] = {
+        "images": FigureInfo("images", digits=0, note="evaluated"),
+        "animals": FigureInfo("animals", digits=0, note="labelled"),
+        "false_negatives": FigureInfo(
+            "false negatives", "", 0, False, "labelled animals without a prediction within their length", headline=True
+        ),
+        "false_positives": FigureInfo(
+            "false positives", "", 0, False, "predicted animals where none is labelled", headline=True
+        ),
+    }
+
+    def __call__(self, frames: EvaluatedFrames) -> dict[str, float]:
         """The figures, whole numbers."""
-        pairs = match_frames(predictions, labels, skeleton)
+        matched = frames.matched
         return {
-            "images": len(labels),
-            "animals": len(pairs.matched),
-            "false_negatives": int((~pairs.matched).sum()),
-            "false_positives": int(pairs.false_positives.sum()),
+            "images": len(frames.labels),
+            "animals": len(matched.is_matched),
+            "false_negatives": int((~matched.is_matched).sum()),
+            "false_positives": int(matched.false_positives.sum()),
         }

@@ -1,27 +1,33 @@
-"""How often an animal that was found is taken for the right individual."""
+"""Identity accuracy: how often a detected animal is assigned to the right individual."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
-from dlcpose.metrics.matching import match_frames
-from dlcpose.structures.instances import PosePrediction
-from dlcpose.structures.sample import FrameLabels
-from dlcpose.structures.skeleton import Skeleton
+from dlcpose.metrics.base import EvaluatedFrames, Metric
+from dlcpose.metrics.figure_info import FigureInfo
 
 
 @dataclass(frozen=True)
-class IdentityAccuracy:
-    """`identity_accuracy`: of the found animals whose individual is known, the share that was named rightly.
+class IdentityAccuracy(Metric):
+    """`identity_accuracy`: of the matched animals whose individual is labelled, the share with the right identity.
 
-    An animal that was found but left nameless counts as wrong. NaN where the model names nobody or nobody is known.
+    A matched animal without a predicted identity counts as wrong. NaN where the model predicts no identities, or the
+    data has none.
     """
 
-    def __call__(
-        self, predictions: Sequence[PosePrediction], labels: Sequence[FrameLabels], skeleton: Skeleton
-    ) -> dict[str, float]:
+    figures: ClassVar[Mapping[str, FigureInfo]] = {
+        "identity_accuracy": FigureInfo(
+            "identity accuracy",
+            higher_is_better=True,
+            note="of matched animals with a labelled identity, those with the right one",
+        )
+    }
+
+    def __call__(self, frames: EvaluatedFrames) -> dict[str, float]:
         """The figure, in [0, 1]."""
-        pairs = match_frames(predictions, labels, skeleton)
-        asked = pairs.matched & (pairs.identities >= 0)
-        names_somebody = any((prediction.identities >= 0).any() for prediction in predictions)
-        right = pairs.identities[asked] == pairs.found_identities[asked]
-        return {"identity_accuracy": float(right.mean()) if names_somebody and asked.any() else float("nan")}
+        matched = frames.matched
+        counted = matched.is_matched & (matched.gt_identities >= 0)
+        predicts_identities = any((prediction.identities >= 0).any() for prediction in frames.predictions)
+        correct = matched.gt_identities[counted] == matched.pred_identities[counted]
+        return {"identity_accuracy": float(correct.mean()) if predicts_identities and counted.any() else float("nan")}

@@ -1,4 +1,4 @@
-"""Every labelled animal beside the found one that is the same, for all metrics that count in pixels."""
+"""Match the animals of whole frames to ground truth, for all metrics that count in pixels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlcpose.codecs.matching import REACH, animal_sizes, match_animals
-from dlcpose.metrics.base import check_frames
+from dlcpose.codecs.matching import MAX_DISTANCE, animal_sizes, match_animals
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.sample import FrameLabels
 from dlcpose.structures.skeleton import Skeleton
@@ -18,23 +17,23 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class MatchedAnimals:
-    """The A labelled animals of F frames, and what was found of each.
+    """The A labelled animals of F frames, each with the prediction matched to it.
 
-    frames: (A,) index of the frame. truth_in_image: (A, K, 2), NaN where unlabelled. found_in_image: (A, K, 2) and
-    scores: (A, K), NaN where not found and for animals that were missed. matched: (A,) bool. sizes: (A,) pixels, the
-    longer side of the box around the labelled keypoints, NaN below two places. identities and found_identities: (A,)
-    index of the individual, -1 where unknown or missed. invented: (F,) found animals in each
-    frame that are no labelled one. unique_errors: (F, U) pixels, NaN where not labelled or not found.
+    frames: (A,) index of the frame. gt_in_image: (A, K, 2), NaN where unlabelled. pred_in_image: (A, K, 2) and
+    scores: (A, K), NaN where a keypoint is not predicted, and for animals without a prediction. is_matched: (A,) bool.
+    sizes: (A,) pixels, the longer side of the box around the labelled keypoints, NaN below two places. gt_identities
+    and pred_identities: (A,) index of the individual, -1 where unknown. false_positives: (F,) predicted animals of each
+    frame that match no labelled one. unique_errors: (F, U) pixels, NaN where not labelled or not predicted.
     """
 
     frames: Array
     gt_in_image: Array
     pred_in_image: Array
     scores: Array
-    matched: Array
+    is_matched: Array
     sizes: Array
-    identities: Array
-    found_identities: Array
+    gt_identities: Array
+    pred_identities: Array
     false_positives: Array
     unique_errors: Array
 
@@ -45,40 +44,37 @@ class MatchedAnimals:
 
     @property
     def errors(self) -> Array:
-        """Distance of each keypoint from its label: (A, K) pixels, NaN where not labelled or not found."""
+        """Distance of each keypoint from its label: (A, K) pixels, NaN where not labelled or not predicted."""
         return np.asarray(np.linalg.norm(self.pred_in_image - self.gt_in_image, axis=-1))
 
 
 def match_frames(
     predictions: Sequence[PosePrediction], labels: Sequence[FrameLabels], skeleton: Skeleton
 ) -> MatchedAnimals:
-    """Pair found and labelled animals of each frame by `match_animals`.
+    """Match the predictions of each frame to its labels (`match_animals`); predictions[i] is of the frame of labels[i].
 
-    Where no frame holds more than one animal, labelled or found, the two are paired however far apart: that is the
+    Where no frame holds more than one animal, labelled or predicted, the two are matched however far apart: that is the
     error of a single-animal model, and leaving out its worst frames would flatter it. An animal without a visible
-    label is none; one whose keypoints are mostly in a box to be ignored is not counted as invented.
-    Raises ValueError when predictions and labels do not belong together.
+    label does not count; a prediction whose keypoints lie mostly in a box to ignore is no false positive.
     """
-    check_frames(predictions, labels, skeleton)
-    keypoints = len(skeleton)
     gts = [labelled_animals(frame) for frame in labels]
-    founds = [_found_animals(each) for each in predictions]
-    reach = None if all(len(each) <= 1 for each in (*gts, *founds)) else REACH
-    animals = sum(len(gt) for gt in gts)
+    preds = [_predicted_animals(each) for each in predictions]
+    max_distance = None if all(len(each) <= 1 for each in (*gts, *preds)) else MAX_DISTANCE
+    animals, keypoints = sum(len(gt) for gt in gts), len(skeleton)
     pred_in_image = np.full((animals, keypoints, 2), np.nan)
     scores = np.full((animals, keypoints), np.nan)
-    found_identities = np.full(animals, -1, np.int64)
+    pred_identities = np.full(animals, -1, np.int64)
     false_positives = np.zeros(len(labels), np.int64)
     first = 0
-    for f, (prediction, frame, gt, found) in enumerate(zip(predictions, labels, gts, founds, strict=True)):
-        poses = prediction.keypoints_in_image[found]  # (M, K, 2)
-        pairs = match_animals(poses, gt, reach=reach)
+    for f, (prediction, frame, gt, pred) in enumerate(zip(predictions, labels, gts, preds, strict=True)):
+        poses = prediction.keypoints_in_image[pred]  # (M, K, 2)
+        pairs = match_animals(poses, gt, max_distance=max_distance)
         for m, n in pairs:
             pred_in_image[first + n] = poses[m]
-            scores[first + n] = prediction.keypoint_scores[found][m]
-            found_identities[first + n] = prediction.identities[found][m]
-        unpaired = np.setdiff1d(np.arange(len(poses)), [m for m, _ in pairs])
-        false_positives[f] = (~_mostly_inside(poses[unpaired], _boxes_to_ignore(frame))).sum()
+            scores[first + n] = prediction.keypoint_scores[pred][m]
+            pred_identities[first + n] = prediction.identities[pred][m]
+        unmatched = np.setdiff1d(np.arange(len(poses)), [m for m, _ in pairs])
+        false_positives[f] = (~_mostly_inside(poses[unmatched], _boxes_to_ignore(frame))).sum()
         first += len(gt)
     gt_in_image = np.concatenate([np.zeros((0, keypoints, 2)), *gts])
     scores[np.isnan(pred_in_image).any(axis=-1)] = np.nan
@@ -87,12 +83,12 @@ def match_frames(
         gt_in_image=gt_in_image,
         pred_in_image=pred_in_image,
         scores=scores,
-        matched=~np.isnan(pred_in_image).any(axis=-1).all(axis=-1),
+        is_matched=~np.isnan(pred_in_image).any(axis=-1).all(axis=-1),
         sizes=animal_sizes(gt_in_image),
-        identities=np.concatenate(
+        gt_identities=np.concatenate(
             [np.zeros(0, np.int64), *(frame.identities[_is_labelled(frame)] for frame in labels)]
         ),
-        found_identities=found_identities,
+        pred_identities=pred_identities,
         false_positives=false_positives,
         unique_errors=_unique_errors(predictions, labels),
     )
@@ -110,13 +106,13 @@ def _is_labelled(frame: FrameLabels) -> Array:
     return np.asarray(visible.any(axis=-1))
 
 
-def _found_animals(prediction: PosePrediction) -> Array:
-    """Places of the animals of which at least one keypoint was found: (M',)."""
+def _predicted_animals(prediction: PosePrediction) -> Array:
+    """Indices of the animals with at least one predicted keypoint: (M',)."""
     return np.flatnonzero(~np.isnan(prediction.keypoints_in_image).any(axis=-1).all(axis=-1))
 
 
 def _boxes_to_ignore(frame: FrameLabels) -> Array:
-    """Crowds, and the boxes of animals whose keypoints nobody labelled: (R, 4)."""
+    """Crowds, and the boxes of animals without labelled keypoints: (R, 4)."""
     return np.concatenate([frame.ignored_in_image, frame.boxes_in_image[~_is_labelled(frame)]])
 
 
@@ -131,7 +127,7 @@ def _mostly_inside(poses: Array, boxes: Array) -> Array:
 
 
 def _unique_errors(predictions: Sequence[PosePrediction], labels: Sequence[FrameLabels]) -> Array:
-    """Pixels between each frame's points of the arena and their labels; a model without such points found none."""
+    """Error of each frame's unique keypoints: (F, U) pixels, NaN where the model predicts none or they are unlabelled."""
     count = max((len(frame.unique_in_image) for frame in labels), default=0)
     errors = np.full((len(labels), count), np.nan)
     for error, prediction, frame in zip(errors, predictions, labels, strict=True):

@@ -1,57 +1,74 @@
-"""Average precision and recall over object keypoint similarity, counted by pycocotools."""
+"""OKS AP and AR: average precision and recall over object keypoint similarity, by pycocotools."""
 
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from dlcpose.codecs.coco import ground_truth, results
-from dlcpose.metrics.base import check_frames
-from dlcpose.structures.instances import PosePrediction
-from dlcpose.structures.sample import FrameLabels
-from dlcpose.structures.skeleton import Skeleton
+from dlcpose.metrics.base import EvaluatedFrames, Metric
+from dlcpose.metrics.figure_info import FigureInfo
 
-MOST_FOUND = 20  # animals of an image that COCO counts, the surest first
+MAX_DETECTIONS = 20  # animals of an image that COCO counts, by falling score
 
 
 @dataclass(frozen=True)
-class ObjectKeypointSimilarity:
+class ObjectKeypointSimilarity(Metric):
     """`oks_ap`, `oks_ap50`, `oks_ap75`, `oks_ar`, in [0, 1], with the skeleton's sigmas, over all sizes of animals.
 
-    Scored is exactly what `predictions.json` and `labels.json` hold. The area is the data's own where it has one, else
-    the box of the labelled keypoints, 1 px² at least: animals labelled at fewer than two places can hardly be found.
+    Computed from exactly what `predictions.json` and `labels.json` hold. The area is the data's own where it has one,
+    else the box of the labelled keypoints, 1 px² at least: an animal labelled at fewer than two places is matched only
+    within about a pixel.
     """
 
-    def __call__(
-        self, predictions: Sequence[PosePrediction], labels: Sequence[FrameLabels], skeleton: Skeleton
-    ) -> dict[str, float]:
+    figures: ClassVar[Mapping[str, FigureInfo]] = {
+        "oks_ap": FigureInfo(
+            "OKS AP",
+            higher_is_better=True,
+            note="average precision over OKS 0.50 to 0.95, by pycocotools",
+            headline=True,
+            curve="average precision of poses",
+        ),
+        "oks_ap50": FigureInfo(
+            "OKS AP50",
+            higher_is_better=True,
+            note="average precision at OKS 0.50",
+            curve="average precision of poses",
+        ),
+        "oks_ap75": FigureInfo("OKS AP75", higher_is_better=True, note="average precision at OKS 0.75"),
+        "oks_ar": FigureInfo("OKS AR", higher_is_better=True, note="average recall over OKS 0.50 to 0.95"),
+    }
+
+    def __call__(self, frames: EvaluatedFrames) -> dict[str, float]:
         """The figures, NaN where nothing is labelled."""
-        check_frames(predictions, labels, skeleton)
-        gt = ground_truth(labels, skeleton)
+        gt = ground_truth(frames.labels, frames.skeleton)
         image_ids = {image["file_name"]: image["id"] for image in gt["images"]}
-        return average_precision(gt, results(predictions, image_ids), skeleton.sigmas)
+        return average_precision(gt, results(frames.predictions, image_ids), frames.skeleton.sigmas)
 
 
 def average_precision(
-    gt: Mapping[str, Any], found: Sequence[Mapping[str, Any]], sigmas: Sequence[float]
+    gt: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], sigmas: Sequence[float]
 ) -> dict[str, float]:
-    """Precision and recall of COCO results against a COCO ground truth; more than 20 animals where more are labelled."""
-    predictions_in_image = np.bincount([annotation["image_id"] for annotation in gt["annotations"]], minlength=1)
+    """OKS AP, AP50, AP75 and AR of COCO results against a COCO ground truth, with these sigmas: (K,).
+
+    COCO's limit of 20 detections in an image is raised to the largest number of labelled animals in one.
+    """
+    labelled_in_image = np.bincount([annotation["image_id"] for annotation in gt["annotations"]], minlength=1)
     # pycocotools prints, and writes into what it is given.
     with contextlib.redirect_stdout(io.StringIO()):
-        labelled = COCO()
-        labelled.dataset = deepcopy(dict(gt))
-        labelled.createIndex()
-        scored = labelled.loadRes(deepcopy(list(found))) if found else _nothing(labelled)
-        evaluation = COCOeval(labelled, scored, "keypoints")
+        coco_gt = COCO()
+        coco_gt.dataset = deepcopy(dict(gt))
+        coco_gt.createIndex()
+        coco_detections = coco_gt.loadRes(deepcopy(list(detections))) if detections else _no_detections(coco_gt)
+        evaluation = COCOeval(coco_gt, coco_detections, "keypoints")
         evaluation.params.kpt_oks_sigmas = np.asarray(sigmas)
-        evaluation.params.maxDets = [max(MOST_FOUND, int(predictions_in_image.max()))]
+        evaluation.params.maxDets = [max(MAX_DETECTIONS, int(labelled_in_image.max()))]
         evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
         evaluation.evaluate()
         evaluation.accumulate()
@@ -64,9 +81,9 @@ def average_precision(
     }
 
 
-def _nothing(labelled: COCO) -> COCO:
+def _no_detections(gt: COCO) -> COCO:
     empty = COCO()
-    empty.dataset = {**labelled.dataset, "annotations": []}
+    empty.dataset = {**gt.dataset, "annotations": []}
     empty.createIndex()
     return empty
 

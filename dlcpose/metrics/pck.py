@@ -1,37 +1,42 @@
-"""PCK: the share of keypoints found near enough, in units of the animal's size."""
+"""PCK: the share of keypoints within a fraction of the animal's size."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from dlcpose.metrics.matching import match_frames
-from dlcpose.structures.instances import PosePrediction
-from dlcpose.structures.sample import FrameLabels
-from dlcpose.structures.skeleton import Skeleton
+from dlcpose.metrics.base import EvaluatedFrames, Metric
+from dlcpose.metrics.figure_info import FigureInfo
 
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class PercentageOfCorrectKeypoints:
-    """`pck@0.05` and so on: the share, in [0, 1], of labelled keypoints found within that fraction of the animal's size.
+class PercentageOfCorrectKeypoints(Metric):
+    """`pck@0.05` and so on: the share, in [0, 1], of labelled keypoints predicted within that fraction of the size.
 
     The size is the longer side of the box around the animal's labelled keypoints; animals labelled at fewer than two
-    places have none and are left out. Keypoints of missed animals, and ones not found, are not correct.
+    places have none and are left out. Keypoints of false negatives, and missing ones, are not correct.
     """
+
+    figures: ClassVar[Mapping[str, FigureInfo]] = {
+        "pck@{}": FigureInfo(
+            "PCK@{}",
+            higher_is_better=True,
+            note="share of labelled keypoints predicted within this fraction of the animal's size",
+            headline=True,
+        )
+    }
 
     fractions: Sequence[float] = (0.05, 0.1)
 
-    def __call__(
-        self, predictions: Sequence[PosePrediction], labels: Sequence[FrameLabels], skeleton: Skeleton
-    ) -> dict[str, float]:
+    def __call__(self, frames: EvaluatedFrames) -> dict[str, float]:
         """The figures, NaN where no animal has a size."""
-        pairs = match_frames(predictions, labels, skeleton)
+        matched = frames.matched
         return {
-            f"pck@{fraction:g}": share_within(fraction, pairs.errors, pairs.labelled, pairs.sizes)
+            f"pck@{fraction:g}": share_within(fraction, matched.errors, matched.labelled, matched.sizes)
             for fraction in self.fractions
         }
 
@@ -39,7 +44,8 @@ class PercentageOfCorrectKeypoints:
 def share_within(fraction: float, errors: Array, labelled: Array, sizes: Array) -> float:
     """The share of labelled keypoints whose error is at most `fraction` of their animal's size.
 
-    errors: (A, K) pixels, NaN where not found. labelled: (A, K) bool. sizes: (A,) pixels, NaN leaves the animal out.
+    errors: (A, K) pixels, NaN where not predicted. labelled: (A, K) bool. sizes: (A,) pixels, NaN leaves the animal
+    out.
     """
     counted = labelled & ~np.isnan(sizes)[:, None]  # (A, K)
     correct = errors <= fraction * sizes[:, None]  # NaN is never correct

@@ -1,1 +1,1 @@
-"""From a list of feature maps to the one a head reads."""
+"""Necks: from a backbone's list of feature maps to the one that the heads read."""

@@ -1,28 +1,21 @@
-"""All of the backbone's maps side by side at the finest stride, as HRNet's branches are read by DEKR."""
+"""All of the backbone's maps concatenated at one stride, as DEKR reads HRNet's branches."""
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
+
+from dlcpose.layers.resizing import resized_to
+from dlcpose.necks.base import Neck
 
 
-class Concatenate(nn.Module):
-    """Every map brought to the size of the finest, bilinearly, and joined along the channels. It has no weights."""
+class Concatenate(Neck):
+    """Every map resized bilinearly to that of a level, the finest by default, and concatenated. It has no weights."""
 
-    def __init__(self, in_channels: Sequence[int], strides: Sequence[int]) -> None:
-        super().__init__()
-        self.stride = min(strides)
-        self.finest = list(strides).index(self.stride)
-        self.out_channels = sum(in_channels)
+    def __init__(self, in_channels: Sequence[int], strides: Sequence[int], *, level: int = 0) -> None:
+        super().__init__(strides, level, sum(in_channels))
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """(B, sum of channels, h, w) at the finest stride."""
-        size = features[self.finest].shape[-2:]
-        return torch.cat([_brought_to(size, level) for level in features], dim=1)
-
-
-def _brought_to(size: torch.Size, level: Tensor) -> Tensor:
-    if level.shape[-2:] == size:
-        return level
-    return functional.interpolate(level, size=size, mode="bilinear", align_corners=False)
+        """(B, sum of channels, h, w) at the level's stride."""
+        size = features[self.level].shape[-2:]
+        return torch.cat([resized_to(size, each) for each in features], dim=1)

@@ -1,1 +1,1 @@
-"""From a pipeline's named weights to an optimizer, where torch's own do not suffice."""
+"""Optimizers built from a pipeline's named weights, where torch's own do not suffice."""

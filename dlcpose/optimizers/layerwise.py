@@ -1,4 +1,4 @@
-"""Learning rates that fall from the head towards the image: what was trained before is to change least."""
+"""Layer-wise learning rate decay: pretrained layers change the less, the nearer they are to the image."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 Named = tuple[str, nn.Parameter]
 
 BACKBONE = re.compile(r"(?:^|\.)backbone\.")
-# A layer is a numbered block, which has parts with names: blocks.3 of blocks.3.attn.proj.weight, layer2.0, stages_1.blocks.5.
+# A layer is a numbered block with named parts: blocks.3 of blocks.3.attn.proj.weight, layer2.0, stages_1.blocks.5.
 LAYER = re.compile(r"(?:^|.*?\.)\d+(?=\.[^\d.][^.]*\.)")
 
 
@@ -23,36 +23,36 @@ def layerwise(
     backbone: float = 1.0,
     layer_decay: float = 1.0,
 ) -> Optimizer:
-    """An optimizer whose rates fall layer by layer through the backbone, from its end to the image.
+    """An optimizer whose learning rates fall layer by layer through the backbone, from its end to the image.
 
-    weights: (name, weight) of all that learns. kind: completed with groups of weights, each with its own rate.
-    lr: of all that is not backbone. backbone: the backbone's rate as a share of it. layer_decay: each layer's rate as a
-    share of the next one's, the last layer's as a share of the backbone's. weight_decay: of matrices and kernels; biases,
-    norms, and learned positions and tokens have none.
-    Raises ValueError for shares that are not above 0 and at most 1.
+    weights: (name, weight) of all trainable weights. kind: called with the parameter groups, each with its own rate.
+    lr: of everything but the backbone. backbone: factor of the backbone's rate. layer_decay: factor from each layer's rate
+    to that of the one before it, and from the backbone's to its last layer's. weight_decay: of matrices and kernels;
+    biases, norms, and learned positions and tokens have none.
+    Raises ValueError for factors that are not above 0 and at most 1.
     Source: Bao et al. 2021 (BEiT) and Xu et al. 2022 (ViTPose), whose numbering timm's `layer_decay` shares.
     """
-    for name, share in (("backbone", backbone), ("layer_decay", layer_decay)):
-        if not 0 < share <= 1:
-            raise ValueError(f"expected {name} above 0 and at most 1, got {share}")
+    for name, factor in (("backbone", backbone), ("layer_decay", layer_decay)):
+        if not 0 < factor <= 1:
+            raise ValueError(f"expected {name} above 0 and at most 1, got {factor}")
     named = list(weights)
     in_backbone = [name for name, _ in named if BACKBONE.search(name)]
     steps = steps_to_end(in_backbone)
     groups: dict[str, dict[str, Any]] = {}
     for name, weight in named:
         rate = lr * backbone * layer_decay ** steps[name] if name in steps else lr
-        place = f"backbone-{steps[name]}" if name in steps else "rest"
+        layer = f"backbone-{steps[name]}" if name in steps else "rest"
         has_decay = weight.ndim > 1 and name.endswith("weight")
-        group_name = place if has_decay else f"{place}, no decay"
+        group_name = layer if has_decay else f"{layer}, no decay"
         settings = {"params": [], "lr": rate, "weight_decay": weight_decay if has_decay else 0.0, "name": group_name}
         groups.setdefault(group_name, settings)["params"].append((name, weight))
     return kind(list(groups.values()), lr=lr, weight_decay=weight_decay)
 
 
 def steps_to_end(names: Sequence[str]) -> dict[str, int]:
-    """How many layers lie between each of a network's weights, named in their order, and what comes after the network.
+    """The number of layers from each of a network's weights, named in order, to the network's end.
 
-    What stands between two layers belongs to the first of them, what stands before all of them is the stem.
+    Weights between two layers count with the first of them, those before all layers are the stem.
     """
     numbered = [LAYER.match(name) for name in names]
     layers = list(dict.fromkeys(match[0] for match in numbered if match))

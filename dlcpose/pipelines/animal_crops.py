@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlcpose.codecs.boxes import compose_affine, crops_around, jitter_boxes, transform_boxes, transform_points
-from dlcpose.codecs.crop_images import crop_images
+from dlcpose.codecs.affine import apply_affine, apply_affine_to_boxes, compose_affine
+from dlcpose.codecs.boxes import jitter_boxes
+from dlcpose.codecs.crop_images import crop_images, crop_matrices
 from dlcpose.structures.batch import PoseBatch
 
 
@@ -72,7 +73,7 @@ class AnimalCrops:
         visibility = frames.visibility[places, animal_indices].masked_fill(is_background[:, None], 0)
         labelled = replace(
             self.batch,
-            keypoints_in_crop=transform_points(self.frame_to_crop, keypoints)[:, None],
+            keypoints_in_crop=apply_affine(self.frame_to_crop, keypoints)[:, None],
             visibility=visibility[:, None],
             areas=(areas * self.frame_to_crop[:, 0, 0].float() ** 2)[:, None],
             identities=frames.identities[places, animal_indices].masked_fill(is_background, -1)[:, None],
@@ -87,14 +88,14 @@ def cut_crops(
     boxes = torch.cat(list(boxes_in_frame))  # (M, 4)
     counts = torch.tensor([len(each) for each in boxes_in_frame], device=boxes.device)
     places = torch.arange(len(counts), device=boxes.device).repeat_interleave(counts)  # (M,)
-    frame_to_crop, crop_to_frame = crops_around(boxes, size, margin=settings.margin, min_size=settings.min_size)
+    frame_to_crop, crop_to_frame = crop_matrices(boxes, size, margin=settings.margin, min_size=settings.min_size)
     count, keypoints = len(boxes), frames.keypoints_in_crop.shape[2]
     batch = PoseBatch(
         keys=tuple(frames.keys[place] for place in places.tolist()),
         images=crop_images(frames.images, places, crop_to_frame, size),
         keypoints_in_crop=boxes.new_full((count, 1, keypoints, 2), torch.nan),
         visibility=torch.zeros((count, 1, keypoints), dtype=torch.int64, device=boxes.device),
-        boxes_in_crop=transform_boxes(frame_to_crop, boxes)[:, None],
+        boxes_in_crop=apply_affine_to_boxes(frame_to_crop, boxes)[:, None],
         areas=boxes.new_full((count, 1), torch.nan),
         identities=torch.full((count, 1), -1, device=boxes.device),
         unique_in_crop=boxes.new_zeros((count, 0, 2)),

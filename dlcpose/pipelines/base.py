@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
@@ -11,11 +11,10 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
-from dlcpose.codecs.affine import apply_affine
-from dlcpose.codecs.boxes import transform_boxes
+from dlcpose.codecs.affine import apply_affine, apply_affine_to_boxes
 from dlcpose.detectors.base import Detector
 from dlcpose.heads.base import Maps
-from dlcpose.metrics.base import figures_of
+from dlcpose.metrics.base import EvaluatedFrames, figures_of
 from dlcpose.pipelines.components import Components, required
 from dlcpose.pipelines.epoch_means import (
     BatchLosses,
@@ -92,6 +91,16 @@ class PoseModule(LightningModule):
     def predict_batch(self, batch: PoseBatch) -> list[PosePrediction]:
         """The animals in each of a batch's uint8 images, in pixels of the source image."""
 
+    def compute_maps(self, batch: PoseBatch) -> Any:
+        """The first half of `predict_batch`, up to the networks' maps: while the second half works on these, the device can
+        begin with the next batch."""
+        return self.predict_batch(batch)
+
+    def decode_maps(self, batch: PoseBatch, maps: Any) -> list[PosePrediction]:
+        """The second half of `predict_batch`: the animals that the maps of `compute_maps` show."""
+        predictions: list[PosePrediction] = maps
+        return predictions
+
     def oracles(self) -> dict[str, Callable[[PoseBatch], list[PosePrediction]]]:
         """Other ways to predict a labelled batch, by name, that are given more: how much a component costs."""
         return {}
@@ -101,9 +110,14 @@ class PoseModule(LightningModule):
     ) -> list[PosePrediction]:
         """Decoded animals, and the boxes (M, 4) they were detected in, moved from the crop to the source image."""
         boxes = boxes_in_crop or [each.scores.new_full((len(each), 4), torch.nan) for each in instances]
+        # All of a batch in one go: from a GPU each copy of its own waits for everything before it.
+        tensors = [getattr(each, name) for each in instances for name in _FIELDS]
+        copied = iter(_on_cpu([*tensors, *boxes, *batch.crop_to_image]))
+        instances = [PoseInstances(**{name: next(copied) for name in _FIELDS}) for _ in instances]
+        boxes = [next(copied) for _ in instances]
         return [
-            _prediction(key, *each)
-            for key, *each in zip(batch.keys, instances, boxes, batch.crop_to_image, strict=True)
+            _prediction(key, each, box, crop_to_image)
+            for key, each, box, crop_to_image in zip(batch.keys, instances, boxes, copied, strict=True)
         ]
 
     def log_losses(self, losses: Mapping[str, Tensor], split: str, count: int) -> Tensor:
@@ -136,7 +150,7 @@ class PoseModule(LightningModule):
         predictions = {prediction.key: prediction for share, _ in reversed(shares) for prediction in share}
         in_order = [predictions[key] for key in self.labels if key in predictions]
         labels = [self.labels[prediction.key] for prediction in in_order]
-        figures = figures_of(self.metrics, in_order, labels, self.skeleton)
+        figures = figures_of(self.metrics, EvaluatedFrames(in_order, labels, self.skeleton))
         means = mean_over_batches([batch for _, batches in shares for batch in batches])
         self.log_dict({**means, **{f"val/{name}": float(each) for name, each in figures.items()}})
 
@@ -247,8 +261,13 @@ class PoseEstimator(PoseModule):
 
     def predict_batch(self, batch: PoseBatch) -> list[PosePrediction]:
         """The animals in each of a batch's uint8 images, in pixels of the source image."""
-        batch = self.normalized(batch)
-        return self.predictions_in_image(batch, self.decode(self(batch.images)))
+        return self.decode_maps(batch, self.compute_maps(batch))
+
+    def compute_maps(self, batch: PoseBatch) -> Any:
+        return self(self.normalized(batch).images)
+
+    def decode_maps(self, batch: PoseBatch, maps: Any) -> list[PosePrediction]:
+        return self.predictions_in_image(batch, self.decode(maps))
 
     def _step(self, batch: PoseBatch, split: str) -> tuple[Tensor, PoseMaps]:
         maps = self(batch.images)
@@ -266,6 +285,22 @@ class PoseEstimator(PoseModule):
         self.val_predictions += self.predictions_in_image(batch, self.decode(maps))
 
 
+_FIELDS = tuple(field.name for field in fields(PoseInstances))
+
+
+def _on_cpu(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors as they are, on the CPU: those of one kind are copied there together."""
+    if all(tensor.device.type == "cpu" for tensor in tensors):
+        return list(tensors)
+    copied: dict[int, Tensor] = {}
+    for dtype in {tensor.dtype for tensor in tensors}:
+        places = [place for place, tensor in enumerate(tensors) if tensor.dtype == dtype]
+        flat = torch.cat([tensors[place].detach().flatten() for place in places]).cpu()
+        parts = torch.split(flat, [tensors[place].numel() for place in places])
+        copied |= {place: part.view(tensors[place].shape) for place, part in zip(places, parts, strict=True)}
+    return [copied[place] for place in range(len(tensors))]
+
+
 def _prediction(key: str, instances: PoseInstances, boxes_in_crop: Tensor, crop_to_image: Tensor) -> PosePrediction:
     matrix = crop_to_image.cpu().numpy()
 
@@ -280,5 +315,5 @@ def _prediction(key: str, instances: PoseInstances, boxes_in_crop: Tensor, crop_
         identities=instances.identities.cpu().numpy().astype(np.int64),
         unique_in_image=apply_affine(matrix, floats(instances.unique_in_crop)),
         unique_scores=floats(instances.unique_scores),
-        boxes_in_image=floats(transform_boxes(crop_to_image.expand(len(instances), 2, 3), boxes_in_crop)),
+        boxes_in_image=floats(apply_affine_to_boxes(crop_to_image, boxes_in_crop)),
     )

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dlcpose.codecs.boxes import clip_boxes, transform_points
+from dlcpose.codecs.affine import apply_affine
+from dlcpose.codecs.boxes import clip_boxes
 from dlcpose.codecs.pose_conditions import rng_for_frame
 from dlcpose.conditions.base import PoseConditions
+from dlcpose.detectors.base import Boxes
 from dlcpose.detectors.pose_boxes import PoseDetector
 from dlcpose.pipelines.animal_crops import AnimalCrops
 from dlcpose.pipelines.base import PoseMaps
@@ -96,6 +98,14 @@ class ConditionalTopDown(TopDown):
         """The animals in each image by descending score, conditioned on the detector's poses."""
         return self.predict_with_conditions(batch, self.detector.detect_poses(batch))[0]
 
+    def compute_maps(self, batch: PoseBatch, boxes: Sequence[Boxes] | None = None) -> Any:
+        """The predictions themselves: the model that makes the conditions has to decode its own maps in between."""
+        return self.predict_batch(batch)
+
+    def decode_maps(self, batch: PoseBatch, maps: Any) -> list[PosePrediction]:
+        predictions: list[PosePrediction] = maps
+        return predictions
+
     def predict_conditions(self, batch: PoseBatch) -> list[PosePrediction]:
         """The detector's poses."""
         return self.predictions_in_image(batch, self.detector.detect_poses(batch))
@@ -153,7 +163,7 @@ class ConditionalTopDown(TopDown):
         self, batch: PoseBatch, boxes_in_frame: Sequence[Tensor], conditions_in_frame: Tensor
     ) -> ConditionalCrops:
         crops = self.crops(batch, boxes_in_frame)
-        conditions_in_crop = transform_points(crops.frame_to_crop, conditions_in_frame)
+        conditions_in_crop = apply_affine(crops.frame_to_crop, conditions_in_frame)
         return ConditionalCrops(**vars(crops), conditions_in_crop=conditions_in_crop)
 
     def _usable(self, conditions: PoseInstances, batch: PoseBatch) -> tuple[Tensor, Tensor]:

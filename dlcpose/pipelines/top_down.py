@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dlcpose.codecs.boxes import transform_points
-from dlcpose.codecs.pose_nms import pose_nms, pose_similarity
+from dlcpose.codecs.affine import apply_affine
+from dlcpose.codecs.oks import pairwise_oks, pose_nms
 from dlcpose.detectors.base import Boxes, Detector
 from dlcpose.pipelines.animal_crops import AnimalCrops, CropSettings, cut_crops
-from dlcpose.pipelines.base import PoseEstimator
+from dlcpose.pipelines.base import PoseEstimator, PoseMaps
 from dlcpose.pipelines.components import Components, required
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
@@ -20,6 +20,14 @@ from dlcpose.structures.input import Input
 from dlcpose.structures.instances import PoseInstances, PosePrediction
 
 CROPS_PER_PASS = 64  # through the network in prediction, so that memory does not grow with the number of animals
+
+
+class CropMaps(NamedTuple):
+    """What the networks of a top-down model make of a batch."""
+
+    boxes: tuple[Boxes, ...]  # of each frame
+    crops: AnimalCrops
+    maps: tuple[PoseMaps, ...]  # of CROPS_PER_PASS crops each
 
 
 class TopDown(PoseEstimator):
@@ -90,14 +98,25 @@ class TopDown(PoseEstimator):
 
     def predict_batch(self, batch: PoseBatch) -> list[PosePrediction]:
         """The animals in each image by descending score, with the detector's boxes."""
-        boxes = [
-            Boxes(each[scores >= self.settings.threshold], scores[scores >= self.settings.threshold])
-            for each, scores in self.detector.detect(batch)
-        ]
+        return self.decode_maps(batch, self.compute_maps(batch))
+
+    def compute_maps(self, batch: PoseBatch, boxes: Sequence[Boxes] | None = None) -> Any:
+        """The maps of all animals' crops. boxes: those of each frame, in place of the detector's."""
+        if boxes is None:
+            boxes = [
+                Boxes(each[scores >= self.settings.threshold], scores[scores >= self.settings.threshold])
+                for each, scores in self.detector.detect(batch)
+            ]
         crops = self.crops(batch, [each.boxes_in_frame for each in boxes])
+        maps = [self(self.network_input(some).images) for some in crops.split(CROPS_PER_PASS)] if len(crops) else []
+        return CropMaps(tuple(boxes), crops, tuple(maps))
+
+    def decode_maps(self, batch: PoseBatch, maps: Any) -> list[PosePrediction]:
+        boxes, crops, _ = maps
         scores = torch.cat([each.scores for each in boxes])
-        instances = self._instances_in_frame(self._decode_crops(crops), crops, scores, len(batch))
-        return self._nms_predictions(batch, instances, [each.boxes_in_frame for each in boxes])[0]
+        instances = [each for some in maps.maps for each in self.decode(some)]
+        in_frame = self._instances_in_frame(instances, crops, scores, len(batch))
+        return self._nms_predictions(batch, in_frame, [each.boxes_in_frame for each in boxes])[0]
 
     def predict_in_gt_boxes(self, batch: PoseBatch) -> list[PosePrediction]:
         """The labelled animals' poses in their ground-truth boxes; boxes_in_image is NaN, as no detector took part."""
@@ -169,7 +188,7 @@ class TopDown(PoseEstimator):
             return [PoseInstances.without_keypoints(box_scores[:0], len(self.skeleton))] * frames
         best = PoseInstances.concatenate([self._best(each) for each in instances])  # one for each crop
         animals = PoseInstances.from_keypoints(
-            transform_points(crops.crop_to_frame, best.keypoints_in_crop),
+            apply_affine(crops.crop_to_frame, best.keypoints_in_crop),
             best.keypoint_scores,
             best.scores * box_scores,
             identities=best.identities,
@@ -196,7 +215,7 @@ class TopDown(PoseEstimator):
 
     def _pose_nms(self, animals: PoseInstances) -> Tensor:
         """Places (M,) of the animals of a frame that OKS NMS keeps, by descending score; none without a keypoint."""
-        similarity = pose_similarity(animals.keypoints_in_crop, self.skeleton.sigmas)
+        similarity = pairwise_oks(animals.keypoints_in_crop, self.skeleton.sigmas)
         kept = pose_nms(similarity, animals.scores, self.settings.nms_oks)
         return kept[animals.has_keypoints[kept]]
 

@@ -1,28 +1,34 @@
-"""Several runs beside each other: what they were set to, how good each setting is over its seeds, what it cost."""
+"""Comparison of runs: which settings tell them apart, and the figures and costs of each setting over its seeds."""
 
 import math
 import shlex
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-MOST_COLUMNS = 12  # settings in a table; what differs besides is listed apart
+from dlcpose.metrics.base import builtin_infos
+from dlcpose.metrics.figure_info import RUN_FIGURES, FigureInfo, find_info, headline_names, is_described
+
+MAX_COLUMNS = 12  # settings in a table; others that differ are listed below it
 SEED = "seed"
-OTHERWISE = ("run_dir", "resume")  # differ from run to run and mean nothing; so does all below `sweep`
-TEST_FIGURES = ("mean_error_px", "pck@0.1", "oks_ap", "box_ap")
-COUNTS = ("false_negatives", "false_positives")  # of animals: shown where they differ
-COSTS = ("minutes", "training_images_per_s", "peak_memory_mb", "parameters")
-LOWER_IS_BETTER = ("_px", "loss", "false_negatives", "false_positives", "rmse", "minutes", "memory", "parameters")
+NO_SETTINGS = ("run_dir", "resume")  # differ from run to run and mean nothing; so does everything below `sweep`
+COSTS: Mapping[str, FigureInfo] = {
+    "minutes": FigureInfo("time", "min", 1, False),
+    "training_images_per_s": FigureInfo("training speed", "images/s", 1, True),
+    "peak_memory_mb": FigureInfo("memory", "MB", 0, False),
+    "parameters": FigureInfo("parameters", "M", 2, False, scale=1e-6),
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What is known of a run. figures: of its validation's best epoch (val/...) and of the test frames, by flat name.
+    """One run, as its folder describes it.
 
-    settings: by dotted key. choices: option of each config group. overrides, config_dir: as given. curves: (epoch,
-    value) by name.
+    figures: of the best validation epoch (val/...) and of the test frames, by flat name; infos: the facts about them.
+    settings: by dotted key. choices: option of each config group. overrides, config_dir: as given on the command line.
+    costs: by the names of COSTS. curves: (epoch, value) by name. objectives: names of the figures to optimize.
     """
 
     name: str
@@ -40,10 +46,11 @@ class Run:
     device: str = ""
     error: str = ""
     config_dir: str | None = None
+    infos: Mapping[str, FigureInfo] = field(default_factory=dict)
 
 
 def command_again(overrides: Iterable[str], config_dir: str | None) -> str:
-    """The command that makes a run again in a folder of its own, from what it was asked for."""
+    """The command that repeats a run in a new folder, from its overrides."""
     kept = [override for override in overrides if not override.lstrip("+~").startswith(("sweep.", "resume="))]
     own = [] if config_dir is None else ["--config-dir", config_dir]
     return shlex.join(["python", "train.py", *own, *kept])
@@ -51,7 +58,7 @@ def command_again(overrides: Iterable[str], config_dir: str | None) -> str:
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure over the seeds of a setting. deviation: of the sample, NaN where there is one value."""
+    """A figure over the seeds of a setting: values, mean, sample standard deviation (NaN of a single value)."""
 
     values: tuple[float, ...]
     mean: float
@@ -70,66 +77,94 @@ class Setting:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs in order, with what tells them apart. columns: dotted keys or names of groups; the seed is none of them.
+    """Runs, best setting first, with the columns that tell their settings apart.
 
-    ranked_by: a figure, with its direction in `falls`. also: what differs besides, by key, and follows from the columns.
-    importance: by column, and what it is. settings: best first; those without the figure last.
+    columns: dotted keys or names of groups, never the seed. settings: best first; those without the figure last.
+    ranked_by: the figure that ranks them. lower_is_better: its direction. figures: those of the table. infos: facts
+    about figures. also: other keys that differ, with each run's value. importance: of each column, explained in
+    importance_note.
     """
 
     runs: tuple[Run, ...]
     columns: tuple[str, ...]
     settings: tuple[Setting, ...]
     ranked_by: str
-    falls: bool
+    lower_is_better: bool
     figures: tuple[str, ...]
+    infos: Mapping[str, FigureInfo]
     also: Mapping[str, Sequence[Any]]
     importance: Mapping[str, float] = field(default_factory=dict)
     importance_note: str = ""
 
-    def falls_for(self, name: str) -> bool:
-        """Whether less of a figure is better."""
-        return self.falls if name == self.ranked_by else lower_is_better(name)
+    def info(self, name: str) -> FigureInfo:
+        """The facts about a figure."""
+        return find_info(name, self.infos)
+
+    def is_lower_better(self, name: str) -> bool:
+        """The direction of a figure."""
+        return self.lower_is_better if name == self.ranked_by else self.info(name).higher_is_better is False
 
     def row(self, run: Run) -> tuple[Any, ...]:
         """A run's values in the columns."""
         return tuple(value_of(run, column) for column in self.columns)
 
 
-def compare(runs: Sequence[Run], *, by: str | None = None, falls: bool | None = None) -> Comparison:
-    """Put runs beside each other, best setting first. by: the figure to rank by, their objective unless given.
+def compare(runs: Sequence[Run], *, by: str | None = None, lower_is_better: bool | None = None) -> Comparison:
+    """The comparison of runs, best setting first.
 
-    A figure of the validation set ranks them, where there is one: to choose by the test frames would flatter the choice.
+    by: the figure to rank by, their objective unless given. lower_is_better: its direction, as its metric states it
+    unless given. A validation figure ranks them where there is one: to choose by the test frames would flatter the
+    choice.
     """
     columns, also = differing(runs)
     finished = [run for run in runs if run.status == "finished"]
-    ranked_by = by or _objective(finished or runs)
-    down = lower_is_better(ranked_by) if falls is None else falls
-    settings = sorted(_settings(runs, columns), key=lambda setting: _rank(setting, ranked_by, down))
-    shown = [ranked_by, *(name for name in (*TEST_FIGURES, *COUNTS) if _is_shown(name, finished))]
+    infos = _infos_of(runs)
+    ranked_by = by or _objective(finished or runs, infos)
+    if lower_is_better is None:
+        lower_is_better = find_info(ranked_by, infos).higher_is_better is False
+    settings = sorted(_settings(runs, columns), key=lambda setting: _rank(setting, ranked_by, lower_is_better))
+    shown = [ranked_by, *(name for name in _headlines(finished, infos) if _is_shown(name, finished, infos))]
     places = {run.folder: place for place, setting in enumerate(settings) for run in setting.runs}
     ordered = sorted(runs, key=lambda run: (places[run.folder], _key(value_of(run, SEED))))
-    made = Comparison(
+    comparison = Comparison(
         runs=tuple(ordered),
         columns=columns,
         settings=tuple(settings),
         ranked_by=ranked_by,
-        falls=down,
+        lower_is_better=lower_is_better,
         figures=tuple(dict.fromkeys(shown)),
+        infos=infos,
         also=also,
     )
-    return _with_effects(made)
+    return _with_effects(comparison)
 
 
-def _is_shown(name: str, runs: Sequence[Run]) -> bool:
+def _infos_of(runs: Sequence[Run]) -> dict[str, FigureInfo]:
+    """The facts about all figures of some runs; from this package's metrics where a run does not state its own."""
+    infos = {key: info for run in runs for key, info in run.infos.items()}
+    names = {name for run in runs for name in (*run.figures, *run.objectives)}
+    if infos and all(is_described(name, infos) for name in names):
+        return infos
+    return infos | {key: info for key, info in builtin_infos().items() if key not in infos}
+
+
+def _headlines(runs: Sequence[Run], infos: Mapping[str, FigureInfo]) -> list[str]:
+    """The headline figures of the test frames."""
+    names = dict.fromkeys(name for run in runs for name in run.figures)
+    return [name for name in headline_names(names, infos) if name not in RUN_FIGURES]
+
+
+def _is_shown(name: str, runs: Sequence[Run], infos: Mapping[str, FigureInfo]) -> bool:
+    """Whether a figure is defined; one that counts is shown only where runs differ in it."""
     values = {run.figures[name] for run in runs if math.isfinite(run.figures.get(name, math.nan))}
-    return len(values) > (1 if name in COUNTS else 0)
+    return len(values) > (1 if find_info(name, infos).is_count else 0)
 
 
 def differing(runs: Sequence[Run]) -> tuple[tuple[str, ...], dict[str, list[Any]]]:
-    """The fewest columns that tell runs apart, and all else that differs between them, with each run's value.
+    """The columns that tell runs apart, and the other keys that differ between them, with each run's value.
 
-    What was given on the command line comes first; of the rest a column is made only where the columns before it do not
-    already decide its value, as the choice of a model decides its backbone.
+    Keys given on the command line come first. Another key becomes a column only where the columns before it do not
+    determine its value already, as the choice of a model determines its backbone.
     """
     given = [key for run in runs for key in _given(run)]
     choices = [key for run in runs for key in run.choices]
@@ -140,9 +175,9 @@ def differing(runs: Sequence[Run]) -> tuple[tuple[str, ...], dict[str, list[Any]
     seeds = [_key(value_of(run, SEED)) for run in runs]
     for key, each in values.items():
         if len({*zip(seeds, map(_key, each), strict=True)}) == len(set(seeds)) > 1:
-            continue  # of the seed, as that of the loader is
+            continue  # determined by the seed, as the seed of the loader is
         known = [tuple(_key(values[column][place]) for column in columns) for place in range(len(runs))]
-        if key in columns or len(columns) >= MOST_COLUMNS:
+        if key in columns or len(columns) >= MAX_COLUMNS:
             continue
         if len({(*before, _key(value)) for before, value in zip(known, each, strict=True)}) > len(set(known)):
             columns.append(key)
@@ -150,7 +185,7 @@ def differing(runs: Sequence[Run]) -> tuple[tuple[str, ...], dict[str, list[Any]
 
 
 def _is_a_setting(key: str) -> bool:
-    return key not in (SEED, *OTHERWISE) and not key.startswith(("sweep.", "hydra"))
+    return key not in (SEED, *NO_SETTINGS) and not key.startswith(("sweep.", "hydra"))
 
 
 def _given(run: Run) -> list[str]:
@@ -158,18 +193,18 @@ def _given(run: Run) -> list[str]:
 
 
 def value_of(run: Run, key: str) -> Any:
-    """What a run was set to: of a group its option, None for what it has not."""
+    """A run's value of a dotted key, or its option of a group; None where it has neither."""
     return run.choices[key] if key in run.choices else run.settings.get(key)
 
 
 def short_key(key: str) -> str:
-    """The last part of a dotted key, or that before it where the last says nothing: backbone.name is the backbone."""
+    """The last part of a dotted key, or the one before it where the last is `name`: backbone.name is the backbone."""
     before, _, last = key.rpartition(".")
     return before.rpartition(".")[2] if before and last == "name" else last
 
 
 def _key(value: Any) -> tuple[str, Any]:
-    """What sorts values of any kind, numbers by their size."""
+    """A sort key for values of any kind, numbers by their size."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return ("", value) if is_number else (type(value).__name__, str(value))
 
@@ -178,10 +213,10 @@ def _settings(runs: Sequence[Run], columns: Sequence[str]) -> list[Setting]:
     together: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
         together.setdefault(tuple(_key(value_of(run, column)) for column in columns), []).append(run)
-    made = []
+    settings = []
     for members in together.values():
         finished = [run for run in members if run.status == "finished"]
-        made.append(
+        settings.append(
             Setting(
                 values=tuple(value_of(members[0], column) for column in columns),
                 runs=tuple(members),
@@ -189,7 +224,7 @@ def _settings(runs: Sequence[Run], columns: Sequence[str]) -> list[Setting]:
                 costs=_spreads([run.costs for run in finished]),
             )
         )
-    return made
+    return settings
 
 
 def _spreads(each: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
@@ -199,52 +234,45 @@ def _spreads(each: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
 
 
 def spread_of(values: Iterable[float]) -> Spread:
-    """Mean and deviation of the sample."""
+    """Mean and sample standard deviation."""
     known = tuple(values)
     deviation = statistics.stdev(known) if len(known) > 1 else math.nan
     return Spread(known, statistics.fmean(known), deviation)
 
 
-def _objective(runs: Sequence[Run]) -> str:
-    """The figure that most runs were to optimise, or the first that they have."""
-    named = [run.objectives[0] for run in runs if run.objectives]
-    there = [name for run in runs for name in run.figures]
-    wanted = [name for name in named if name in there] or [name for name in TEST_FIGURES if name in there] or named
-    return max(wanted, key=wanted.count) if wanted else TEST_FIGURES[0]
+def _objective(runs: Sequence[Run], infos: Mapping[str, FigureInfo]) -> str:
+    """The figure that most runs optimized; without any, the first headline figure."""
+    objectives = [run.objectives[0] for run in runs if run.objectives]
+    known = {name for run in runs for name in run.figures}
+    candidates = [name for name in objectives if name in known] or _headlines(runs, infos)[:1] or objectives
+    return max(candidates, key=candidates.count) if candidates else next(iter(infos))
 
 
-def lower_is_better(name: str) -> bool:
-    """Whether a figure is an error or a cost."""
-    return any(part in name for part in LOWER_IS_BETTER)
-
-
-def _rank(setting: Setting, name: str, falls: bool) -> float:
+def _rank(setting: Setting, name: str, lower_is_better: bool) -> float:
     if name not in setting.figures:
         return math.inf
     mean = setting.figures[name].mean
-    return mean if falls else -mean
+    return mean if lower_is_better else -mean
 
 
-def _with_effects(made: Comparison) -> Comparison:
-    """The share of a grid's variance that each column explains by itself, where several runs share its values."""
-    from dataclasses import replace
-
-    runs = [run for run in made.runs if run.status == "finished" and made.ranked_by in run.figures]
+def _with_effects(comparison: Comparison) -> Comparison:
+    """The comparison with the share of variance that each column explains by itself, where runs share its values."""
+    runs = [run for run in comparison.runs if run.status == "finished" and comparison.ranked_by in run.figures]
     shares = {}
-    for column in made.columns:
+    for column in comparison.columns:
         groups: dict[Any, list[float]] = {}
         for run in runs:
-            groups.setdefault(_key(value_of(run, column)), []).append(run.figures[made.ranked_by])
+            groups.setdefault(_key(value_of(run, column)), []).append(run.figures[comparison.ranked_by])
         if len(groups) > 1 and 2 * len(groups) <= len(runs):
             shares[column] = explained_share(list(groups.values()))
     if not shares:
-        return made
+        return comparison
     note = "Share of the variance between runs that each setting explains by itself (η²)."
-    return replace(made, importance=shares, importance_note=note)
+    return replace(comparison, importance=shares, importance_note=note)
 
 
 def explained_share(groups: Sequence[Sequence[float]]) -> float:
-    """η²: the variance between the means of groups as a share of all variance, in [0, 1]."""
+    """η², the variance between the means of groups as a share of the total variance: in [0, 1]."""
     everything = [value for group in groups for value in group]
     middle = statistics.fmean(everything)
     whole = sum((value - middle) ** 2 for value in everything)

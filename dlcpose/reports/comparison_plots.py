@@ -1,6 +1,6 @@
-"""Drawings of a comparison as SVG, for a page that is light or dark: colours are the page's own variables.
+"""Plots of a comparison as SVG, for a page that is light or dark: colors are CSS variables of the page.
 
-Every mark carries its setting's number (`data-s`), by which the page shows one setting in all drawings at once.
+Every mark carries its setting's number (`data-s`), by which the page highlights one setting in all plots at once.
 """
 
 import math
@@ -9,15 +9,14 @@ from html import escape
 from typing import Any, NamedTuple
 
 from dlcpose.reports.comparison import Comparison, Run, Setting, short_key, value_of
-from dlcpose.reports.figure_texts import figure_text
 
-SHADES = 8  # settings with a colour of their own: the best ones
+SHADES = 8  # settings with a color of their own: the best ones
 LOG_FROM = 10.0  # a range this many times its lower end is drawn on a logarithmic axis
 WIDTH, HEIGHT = 420.0, 250.0
 
 
 class Frame(NamedTuple):
-    """The rectangle that marks are drawn in, in the drawing's units."""
+    """The rectangle that marks are drawn in, in SVG units."""
 
     left: float = 48
     top: float = 10
@@ -26,14 +25,14 @@ class Frame(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """From a value to its share of an axis's length, with the values that are written beside it."""
+    """An axis: share() maps a value to its share of the axis's length; ticks are the values written beside it."""
 
     share: Callable[[float], float]
     ticks: tuple[float, ...]
 
 
 def axis_over(values: Sequence[float], *, pad: float = 0.04, even: bool = False) -> Axis:
-    """An axis that shows all values, logarithmic where they span much unless even; a single value lies in its middle."""
+    """An axis over all values: logarithmic from a factor of LOG_FROM on, unless even; one value lies in its middle."""
     low, high = min(values), max(values)
     if not even and low > 0 and high / low >= LOG_FROM:
         a, b = math.log10(low), math.log10(high)
@@ -55,23 +54,25 @@ def axis_over(values: Sequence[float], *, pad: float = 0.04, even: bool = False)
 
 
 def shade(place: int) -> str:
-    """The colour of a setting by its place in the ranking."""
+    """The color of a setting by its place in the ranking."""
     return f"var(--s{place})" if place < SHADES else "var(--rest)"
 
 
-def places(made: Comparison) -> dict[str, int]:
-    """Of each run's folder, the place of its setting."""
-    return {str(run.folder): place for place, setting in enumerate(made.settings) for run in setting.runs}
+def places(comparison: Comparison) -> dict[str, int]:
+    """The place in the ranking of each run's setting, by the run's folder."""
+    return {str(run.folder): place for place, setting in enumerate(comparison.settings) for run in setting.runs}
 
 
 def number_label(value: float) -> str:
-    """A number as short as it can be on an axis."""
+    """A number with four significant digits, for an axis."""
     return f"{value:.4g}".replace("e-0", "e-").replace("e+0", "e")
 
 
-def learning_curves(made: Comparison, name: str) -> str | None:
-    """A figure over the epochs of every run, the mean over seeds drawn strongly; None where no run has it."""
-    lines = {run: [(e, v) for e, v in run.curves.get(name, ()) if math.isfinite(v)] for run in _by_rank(made)[::-1]}
+def learning_curves(comparison: Comparison, name: str) -> str | None:
+    """A figure over the epochs of every run, with the mean over seeds as a thicker line; None where no run has it."""
+    lines = {
+        run: [(e, v) for e, v in run.curves.get(name, ()) if math.isfinite(v)] for run in _by_rank(comparison)[::-1]
+    }
     lines = {run: line for run, line in lines.items() if line} if lines else {}
     if not lines:
         return None
@@ -79,61 +80,59 @@ def learning_curves(made: Comparison, name: str) -> str | None:
     x = axis_over([epoch + 1 for line in lines.values() for epoch, _ in line], pad=0.02, even=True)
     y = axis_over([value for line in lines.values() for _, value in line])
 
-    def at(epoch: float, value: float) -> str:
-        return f"{_x(frame, x, epoch + 1):.1f},{_y(frame, y, value):.1f}"
+    def drawn(line: Sequence[tuple[float, float]], kind: str) -> str:
+        points = [(f"{_x(frame, x, epoch + 1):.1f}", f"{_y(frame, y, value):.1f}") for epoch, value in line]
+        last_x, last_y = points[-1]
+        end = f'<circle class="dot" cx="{last_x}" cy="{last_y}" r="2.6"/>' if kind == "line" else ""
+        return f'<polyline class="{kind}" points="{" ".join(f"{x},{y}" for x, y in points)}"/>{end}'
 
     marks = [_axes(frame, x, y, "epoch", name)]
-    for place, setting in reversed(list(enumerate(made.settings))):
+    for place, setting in reversed(list(enumerate(comparison.settings))):
         own = [lines[run] for run in setting.runs if run in lines]
         strong = own if len(own) == 1 else [_mean_line(own)] if own else []
+        head = f'<g data-s="{place}" style="--c:{shade(place)}"><title>{escape(setting_label(comparison, setting))}</title>'
         for kind, each in (("thin", own if len(own) > 1 else []), ("line", strong)):
-            for line in each:
-                points = " ".join(at(*point) for point in line)
-                tail = f'<circle class="dot" cx="{at(*line[-1]).split(",")[0]}" cy="{at(*line[-1]).split(",")[1]}" r="2.6"/>'
-                marks.append(
-                    f'<g data-s="{place}" style="--c:{shade(place)}"><title>{escape(words_of(made, setting))}</title>'
-                    f'<polyline class="{kind}" points="{points}"/>{tail if kind == "line" else ""}</g>'
-                )
+            marks += [f"{head}{drawn(line, kind)}</g>" for line in each]
     return _svg(marks)
 
 
-def cost_against_figure(made: Comparison, cost: str, words: str, divisor: float) -> str | None:
-    """Each setting's figure over its cost, with its spread; None where fewer than two settings have both."""
-    own = [
-        (place, setting, setting.costs[cost].mean / divisor)
-        for place, setting in enumerate(made.settings)
-        if made.ranked_by in setting.figures and cost in setting.costs
+def cost_against_figure(comparison: Comparison, cost: str, title: str, scale: float) -> str | None:
+    """The figure that ranks settings over a cost, with its range; None where fewer than two settings have both."""
+    priced = [
+        (place, setting, setting.costs[cost].mean * scale)
+        for place, setting in enumerate(comparison.settings)
+        if comparison.ranked_by in setting.figures and cost in setting.costs
     ]
-    if len({price for _, _, price in own}) < 2:
+    if len({price for _, _, price in priced}) < 2:
         return None
     frame = Frame()
-    x = axis_over([price for _, _, price in own], pad=0.08)
-    y = axis_over([value for _, setting, _ in own for value in setting.figures[made.ranked_by].values])
-    marks = [_axes(frame, x, y, words, made.ranked_by)]
-    for place, setting, price in reversed(own):
-        across, spread = _x(frame, x, price), setting.figures[made.ranked_by]
+    x = axis_over([price for _, _, price in priced], pad=0.08)
+    y = axis_over([value for _, setting, _ in priced for value in setting.figures[comparison.ranked_by].values])
+    marks = [_axes(frame, x, y, title, comparison.ranked_by)]
+    for place, setting, price in reversed(priced):
+        across, spread = _x(frame, x, price), setting.figures[comparison.ranked_by]
         ends = [_y(frame, y, value) for value in (min(spread.values), max(spread.values))]
         marks.append(
-            f'<g data-s="{place}" style="--c:{shade(place)}"><title>{escape(words_of(made, setting))}: '
-            f"{number_label(spread.mean)}, {number_label(price)} {escape(words)}</title>"
+            f'<g data-s="{place}" style="--c:{shade(place)}"><title>{escape(setting_label(comparison, setting))}: '
+            f"{number_label(spread.mean)}, {number_label(price)} {escape(title)}</title>"
             f'<line class="whisker" x1="{across:.1f}" x2="{across:.1f}" y1="{ends[0]:.1f}" y2="{ends[1]:.1f}"/>'
             f'<circle class="point" cx="{across:.1f}" cy="{_y(frame, y, spread.mean):.1f}" r="6"/></g>'
         )
     return _svg(marks)
 
 
-def parallel_coordinates(made: Comparison) -> str | None:
-    """Each finished run as a line over its settings and its figures, of which the better is the higher.
+def parallel_coordinates(comparison: Comparison) -> str | None:
+    """Parallel coordinates: each finished run is a line over its settings and figures, better figures higher.
 
-    None where nothing differs.
+    None where no setting differs.
     """
-    runs = [run for run in _by_rank(made) if run.status == "finished" and made.ranked_by in run.figures]
-    if len(runs) < 2 or not made.columns:
+    runs = [run for run in _by_rank(comparison) if run.status == "finished" and comparison.ranked_by in run.figures]
+    if len(runs) < 2 or not comparison.columns:
         return None
-    scales = [(key, _scale([value_of(run, key) for run in runs])) for key in made.columns]
+    scales = [(key, _scale([value_of(run, key) for run in runs])) for key in comparison.columns]
     scales += [
-        (name, _scale([run.figures[name] for run in runs], falls=made.falls_for(name)))
-        for name in dict.fromkeys((made.ranked_by, *made.figures[1:2]))
+        (name, _scale([run.figures[name] for run in runs], lower_is_better=comparison.is_lower_better(name)))
+        for name in dict.fromkeys((comparison.ranked_by, *comparison.figures[1:2]))
         if all(math.isfinite(run.figures.get(name, math.nan)) for run in runs)
     ]
     width, top, bottom = max(1080.0, 170.0 * len(scales)), 44.0, 272.0
@@ -142,7 +141,7 @@ def parallel_coordinates(made: Comparison) -> str | None:
         across = 40 + place * (width - 170) / max(1, len(scales) - 1)
         heights.append([(across, bottom - share * (bottom - top)) for share in scale.shares])
         marks.append(_pole(name, across, scale, top, bottom))
-    where = places(made)
+    where = places(comparison)
     lines = []
     for number, run in reversed(list(enumerate(runs))):
         place = where[str(run.folder)]
@@ -166,21 +165,21 @@ def _pole(name: str, across: float, scale: "Scale", top: float, bottom: float) -
 
 
 class Scale(NamedTuple):
-    """Where each run lies on an upright axis, from 0 to 1, and what is written at it."""
+    """A vertical axis: where each run lies on it, from 0 to 1, and its labels."""
 
     shares: list[float]
     labels: list[tuple[str, float]]
 
 
-def _scale(values: Sequence[Any], *, falls: bool = False) -> Scale:
-    """Numbers by their size, the lowest highest where they should fall; all else evenly, the first highest."""
+def _scale(values: Sequence[Any], *, lower_is_better: bool = False) -> Scale:
+    """Numbers by their size, turned around where lower is better; other values at equal steps, the first on top."""
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         axis = axis_over([float(value) for value in values], pad=0.0)
         few = sorted(set(values))
         written = few if len(few) <= 5 else [t for t in axis.ticks if min(values) <= t <= max(values)]
 
         def share(value: float) -> float:
-            return 1 - axis.share(value) if falls else axis.share(value)
+            return 1 - axis.share(value) if lower_is_better else axis.share(value)
 
         return Scale([share(value) for value in values], [(number_label(value), share(value)) for value in written])
     texts = [value_label(value) for value in values]
@@ -189,14 +188,14 @@ def _scale(values: Sequence[Any], *, falls: bool = False) -> Scale:
     return Scale([at[text] for text in texts], list(at.items()))
 
 
-def words_of(made: Comparison, setting: Setting) -> str:
-    """A setting in words: its values in the columns."""
-    pairs = zip(made.columns, setting.values, strict=True)
+def setting_label(comparison: Comparison, setting: Setting) -> str:
+    """A setting as text: its values in the columns."""
+    pairs = zip(comparison.columns, setting.values, strict=True)
     return ", ".join(f"{short_key(key)} {value_label(value)}" for key, value in pairs) or setting.runs[0].name
 
 
 def value_label(value: Any) -> str:
-    """A setting's value as it is shown."""
+    """A setting's value as text."""
     if value is None:
         return "–"
     return (
@@ -208,8 +207,8 @@ def value_label(value: Any) -> str:
     )
 
 
-def _by_rank(made: Comparison) -> list[Run]:
-    return [run for setting in made.settings for run in setting.runs]
+def _by_rank(comparison: Comparison) -> list[Run]:
+    return [run for setting in comparison.settings for run in setting.runs]
 
 
 def _mean_line(lines: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
@@ -248,11 +247,3 @@ def _axes(frame: Frame, x: Axis, y: Axis, x_name: str, y_name: str) -> str:
 
 def _svg(marks: Sequence[str], width: float = WIDTH, height: float = HEIGHT) -> str:
     return f'<svg viewBox="0 0 {width:g} {height:g}" role="img">{"".join(marks)}</svg>'
-
-
-def figure_title(name: str) -> str:
-    """What a figure is called, and on which frames: those of validation have val/ before their name."""
-    group, _, rest = name.rpartition("/")
-    title = figure_text(rest, math.nan).title
-    title = title[:1].upper() + title[1:]
-    return {"val": f"{title} (validation)", "train": f"{title} (training)"}.get(group, title)

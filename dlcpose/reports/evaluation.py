@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: figures, tables, COCO files, pictures, and one page that shows them."""
+"""Write an evaluation folder: metrics.json, tables, COCO files, pictures, and a report that shows them."""
 
 import csv
 import io
@@ -7,6 +7,7 @@ import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,19 @@ import pandas as pd
 from rich.table import Table
 
 from dlcpose.datasets.base import LabelledFrames
-from dlcpose.exporters.coco import arena_results, coco_labels, coco_results, image_ids
-from dlcpose.metrics.matching import MatchedAnimals, labelled_animals, match_frames
+from dlcpose.exporters.coco import coco_labels, coco_results, image_ids, unique_results
+from dlcpose.metrics.base import EvaluatedFrames
+from dlcpose.metrics.figure_info import FigureInfo
+from dlcpose.metrics.matching import MatchedAnimals, labelled_animals
 from dlcpose.metrics.per_keypoint import Row, per_keypoint
-from dlcpose.reports.evaluation_page import Shown, render_report
-from dlcpose.reports.figure_texts import in_words, number_text
+from dlcpose.reports.evaluation_page import Example, render_report
+from dlcpose.reports.figure_table import figure_rows, format_number
 from dlcpose.structures.atomic_files import atomic_folder, write_atomic
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.sample import Image
 from dlcpose.visualization.pictures import add_legend, contact_sheet, crop_around, draw_poses, write_png
 from dlcpose.visualization.plots import plot_learning
+from dlcpose.visualization.terminal import plain
 
 logger = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
@@ -38,52 +42,54 @@ def write_evaluation(
     *,
     data: LabelledFrames,
     indices: Sequence[int],
-    predictions: Sequence[PosePrediction],
+    frames: EvaluatedFrames,
     figures: Mapping[str, float],
+    infos: Mapping[str, FigureInfo],
     title: str,
     pictures: int = 200,
 ) -> None:
-    """Write an evaluation of the frames `indices`; predictions[i] belongs to data.frames[indices[i]].
+    """Write an evaluation of frames, where frames.labels[i] is data.frames[indices[i]].
 
-    The folder gets metrics.json (what is not defined is null), per_keypoint.csv, predictions.json and labels.json
-    (COCO; with unique_predictions.json where there are points of the arena), pictures/ of at most `pictures` frames,
-    evenly chosen, worst.png, and report.html. All is written beside it and renamed at the end; an evaluation that was
-    there before is replaced. Raises ValueError when predictions and frames do not belong together.
+    The folder gets metrics.json (flat, NaN as null), metrics_info.json (the facts about them, `infos`),
+    per_keypoint.csv, predictions.json and labels.json (COCO; with unique_predictions.json where there are unique
+    keypoints), pictures/ of at most `pictures` frames, evenly chosen, worst.png, and report.html. All is written beside
+    it and renamed at the end; an evaluation that was there before is replaced.
     """
-    frames = [data.frames[index] for index in indices]
-    pairs = match_frames(predictions, frames, data.skeleton)
-    if sizeless := int(np.isnan(pairs.sizes).sum()):
+    predictions, matched = frames.predictions, frames.matched
+    if sizeless := int(np.isnan(matched.sizes).sum()):
         logger.warning(
             "%d of %d animals are labelled at fewer than two places and so have no size: PCK leaves them out, "
-            "and OKS counts them as found only within about a pixel unless the data states their area.",
+            "and OKS counts them as detected only within about a pixel unless the data states their area.",
             sizeless,
-            len(pairs.sizes),
+            len(matched.sizes),
         )
-    rows = per_keypoint(predictions, frames, data.skeleton)
+    rows = per_keypoint(frames)
     with atomic_folder(folder, replace=True) as partial:
         _write_json(partial / "metrics.json", {name: _defined(value) for name, value in figures.items()}, indent=2)
+        _write_json(partial / "metrics_info.json", {name: asdict(info) for name, info in infos.items()}, indent=2)
         write_atomic(partial / "per_keypoint.csv", _as_csv(rows))
         _write_coco(partial, data, indices, predictions)
         drawn = _write_pictures(partial / "pictures", data, indices, predictions, pictures)
-        worst, typical = _examples(data, indices, predictions, pairs)
+        worst, typical = _examples(data, indices, frames)
         if worst:
             sheet = contact_sheet([each.image for each in worst], [each.caption for each in worst], tile=400)
             write_png(partial / "worst.png", add_legend(sheet, data.skeleton))
-        page = render_report(title, figures, rows, data.skeleton, pairs, worst, typical, (drawn, len(frames)))
+        drawn_of_all = (drawn, len(indices))
+        page = render_report(title, figures, infos, rows, data.skeleton, matched, worst, typical, drawn_of_all)
         write_atomic(partial / "report.html", page)
 
 
-def headline(figures: Mapping[str, float]) -> Table:
+def figure_table(figures: Mapping[str, float], infos: Mapping[str, FigureInfo]) -> Table:
     """The figures as a table for the screen."""
     table = Table("figure", "value", "name", "what it is", header_style="bold", title_justify="left")
     table.columns[1].justify = "right"
-    for text in in_words(figures):
-        table.add_row(text.title, text.value, text.name, text.note)
+    for row in figure_rows(figures, infos):
+        table.add_row(*(plain(text) for text in (row.title, row.value, row.name, row.note)))
     return table
 
 
-def learning_curve(metrics_csv: Path, png: Path) -> None:
-    """Draw the learning curve of a run from what Lightning's CSVLogger wrote, where rows hold one series each.
+def learning_curve(metrics_csv: Path, png: Path, infos: Mapping[str, FigureInfo]) -> None:
+    """Draw the learning curve of a run from the metrics.csv of Lightning's CSVLogger, where rows hold one series each.
 
     A file without a finished epoch leaves no picture and a warning.
     """
@@ -97,19 +103,19 @@ def learning_curve(metrics_csv: Path, png: Path) -> None:
     if "epoch" not in table or not series or table[series].isna().all(axis=None):
         logger.warning("%s: no epoch was logged, so there is no learning curve.", metrics_csv)
         return
-    write_atomic(png, plot_learning(table))
+    write_atomic(png, plot_learning(table, infos))
 
 
-def errors_of_frames(pairs: MatchedAnimals) -> Array:
+def errors_of_frames(matched: MatchedAnimals) -> Array:
     """The mean error of each frame, NaN without labels: (F,) pixels.
 
-    A keypoint that was not found counts as far off as it could be: its animal's size, where there is one.
+    A keypoint that is not predicted counts with its animal's size as error, where there is one.
     """
-    errors = np.where(np.isnan(pairs.errors), pairs.sizes[:, None], pairs.errors)
-    known = pairs.labelled & ~np.isnan(errors)
-    count = len(pairs.false_positives)
-    sums = np.bincount(pairs.frames, np.where(known, errors, 0.0).sum(axis=1), count)
-    numbers = np.bincount(pairs.frames, known.sum(axis=1), count)
+    errors = np.where(np.isnan(matched.errors), matched.sizes[:, None], matched.errors)
+    known = matched.labelled & ~np.isnan(errors)
+    count = len(matched.false_positives)
+    sums = np.bincount(matched.frames, np.where(known, errors, 0.0).sum(axis=1), count)
+    numbers = np.bincount(matched.frames, known.sum(axis=1), count)
     return np.where(numbers > 0, sums / np.maximum(numbers, 1), np.nan)
 
 
@@ -121,14 +127,14 @@ def _write_coco(
     _write_json(folder / "labels.json", labels)
     _write_json(folder / "predictions.json", coco_results(predictions, ids))
     if data.skeleton.unique:
-        _write_json(folder / "unique_predictions.json", arena_results(predictions, ids))
+        _write_json(folder / "unique_predictions.json", unique_results(predictions, ids))
 
 
 def _write_pictures(
-    folder: Path, data: LabelledFrames, indices: Sequence[int], predictions: Sequence[PosePrediction], most: int
+    folder: Path, data: LabelledFrames, indices: Sequence[int], predictions: Sequence[PosePrediction], max_pictures: int
 ) -> int:
-    """Draw frames, evenly chosen where there are more than `most`; returns how many were drawn."""
-    chosen = np.unique(np.linspace(0, len(indices) - 1, min(most, len(indices))).round().astype(int))
+    """Draw at most max_pictures frames, evenly chosen, and return how many were drawn."""
+    chosen = np.unique(np.linspace(0, len(indices) - 1, min(max_pictures, len(indices))).round().astype(int))
     names = picture_names([data.frames[index].key for index in indices])
     for place in chosen.tolist():
         picture = _draw(data, indices[place], predictions[place])
@@ -139,7 +145,7 @@ def _write_pictures(
 
 
 def picture_names(keys: Sequence[str]) -> list[str]:
-    """A file name without suffix for each key, none twice, none that leaves the folder or that a system refuses."""
+    """A unique file name without suffix for each key, of characters that every file system takes."""
     names: list[str] = []
     taken: set[str] = set()
     for key in keys:
@@ -154,48 +160,49 @@ def picture_names(keys: Sequence[str]) -> list[str]:
 
 
 def _examples(
-    data: LabelledFrames, indices: Sequence[int], predictions: Sequence[PosePrediction], pairs: MatchedAnimals
-) -> tuple[list[Shown], list[Shown]]:
-    """Close looks at the worst frames, worst first, and at those nearest the median."""
-    errors = errors_of_frames(pairs)
-    false_negatives = np.bincount(pairs.frames[~pairs.matched], minlength=len(errors))
+    data: LabelledFrames, indices: Sequence[int], frames: EvaluatedFrames
+) -> tuple[list[Example], list[Example]]:
+    """Close-ups of the worst frames, worst first, and of those nearest the median error."""
+    matched = frames.matched
+    errors = errors_of_frames(matched)
+    false_negatives = np.bincount(matched.frames[~matched.is_matched], minlength=len(errors))
     falling = [int(f) for f in np.argsort(-np.nan_to_num(errors, nan=-1.0), kind="stable") if not math.isnan(errors[f])]
     worst = falling[: min(WORST, (len(falling) + 1) // 2)]
     rest = [f for f in falling if f not in worst]
     middle = np.median(errors[falling]) if falling else 0.0
     typical = sorted(sorted(rest, key=lambda f: abs(errors[f] - middle))[:TYPICAL])
 
-    def shown(f: int) -> Shown:
-        counts = [(false_negatives[f], "false_negatives"), (pairs.false_positives[f], "false_positives")]
+    def example(f: int) -> Example:
+        counts = [(false_negatives[f], "false negatives"), (matched.false_positives[f], "false positives")]
         also = "".join(f", {count} {what}" for count, what in counts if count)
         caption = (
-            f"{number_text(errors[f], 1, 'px')}{also} · {data.frames[indices[f]].key.removeprefix('labeled-data/')}"
+            f"{format_number(errors[f], 1, 'px')}{also} · {data.frames[indices[f]].key.removeprefix('labeled-data/')}"
         )
-        return Shown(_draw(data, indices[f], predictions[f], closely=True), caption)
+        return Example(_draw(data, indices[f], frames.predictions[f], close_up=True), caption)
 
-    return [shown(f) for f in worst], [shown(f) for f in typical]
+    return [example(f) for f in worst], [example(f) for f in typical]
 
 
-def _draw(data: LabelledFrames, index: int, prediction: PosePrediction, *, closely: bool = False) -> Image:
+def _draw(data: LabelledFrames, index: int, prediction: PosePrediction, *, close_up: bool = False) -> Image:
     sample = data[index]
-    gt, found = labelled_animals(sample.labels), prediction.keypoints_in_image
-    arena, arena_labels = prediction.unique_in_image, sample.labels.unique_in_image
+    gt, pred = labelled_animals(sample.labels), prediction.keypoints_in_image
+    unique, unique_labels = prediction.unique_in_image, sample.labels.unique_in_image
     boxes = prediction.boxes_in_image
     image, corner = sample.image, np.zeros(2)
-    if closely:
-        shown = (gt.reshape(-1, 2), found.reshape(-1, 2), boxes.reshape(-1, 2))
-        image, corner = crop_around(image, np.concatenate(shown))
+    if close_up:
+        points = (gt.reshape(-1, 2), pred.reshape(-1, 2), boxes.reshape(-1, 2))
+        image, corner = crop_around(image, np.concatenate(points))
     return draw_poses(
         image,
-        found - corner,
+        pred - corner,
         data.skeleton,
         scores=prediction.keypoint_scores,
         labels_in_image=gt - corner,
-        unique_in_image=arena - corner,
-        unique_labels_in_image=arena_labels - corner,
+        unique_in_image=unique - corner,
+        unique_labels_in_image=unique_labels - corner,
         boxes_in_image=boxes - np.tile(corner, 2),
         box_scores=prediction.scores,
-        scale=CLOSE_SIDE / max(image.shape[:2]) if closely else None,
+        scale=CLOSE_SIDE / max(image.shape[:2]) if close_up else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""The page that shows an evaluation: one file that needs no other and no network."""
+"""The report of an evaluation as one html file that needs no other file and no network."""
 
 import base64
 import math
@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from dlcpose.metrics.figure_info import FigureInfo, headline_names
 from dlcpose.metrics.matching import MatchedAnimals
 from dlcpose.metrics.per_keypoint import Row
-from dlcpose.reports.figure_texts import figure_text, in_words, number_text
+from dlcpose.reports.figure_table import figure_row, figure_rows, format_number
 from dlcpose.structures.sample import Image
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.visualization.pictures import encoded, keypoint_colors
 from dlcpose.visualization.plots import plot_errors, plot_scores
 
-HEADLINE = ("mean_error_px", "pck@0.1", "oks_ap", "false_negatives", "false_positives", "images_per_s")
 CONFIDENCE = 0.6  # where the figures name no cutoff
 COLUMNS = {  # of the table of keypoints: title, digits
     "labelled": ("labelled", 0),
@@ -26,12 +26,12 @@ COLUMNS = {  # of the table of keypoints: title, digits
     "pck@0.05": ("PCK 0.05", 3),
     "pck@0.1": ("PCK 0.1", 3),
     "mean_score": ("mean score", 3),
-    "false_negatives": ("not found", 0),
+    "false_negatives": ("false negatives", 0),
 }
 
 
-class Shown(NamedTuple):
-    """A picture and the words under it."""
+class Example(NamedTuple):
+    """A picture of a frame and its caption."""
 
     image: Image
     caption: str
@@ -40,27 +40,28 @@ class Shown(NamedTuple):
 def render_report(
     title: str,
     figures: Mapping[str, float],
+    infos: Mapping[str, FigureInfo],
     rows: Sequence[Row],
     skeleton: Skeleton,
-    pairs: MatchedAnimals,
-    worst: Sequence[Shown],
-    typical: Sequence[Shown],
+    matched: MatchedAnimals,
+    worst: Sequence[Example],
+    typical: Sequence[Example],
     drawn: tuple[int, int],
 ) -> str:
-    """The page as html. drawn: how many frames the folder of pictures holds, of how many."""
+    """The report as html. drawn: how many frames have a picture in the folder, and how many there are."""
     # Names come from other people's files: without escaping, a keypoint could bring a script along.
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     plots = [
-        ("How errors are spread", plot_errors(pairs.errors, skeleton.names), "wide"),
-        ("Error against score", plot_scores(pairs.errors, pairs.scores, _cutoff(figures)), "narrow"),
+        ("Distribution of errors", plot_errors(matched.errors, skeleton.names), "wide"),
+        ("Error against score", plot_scores(matched.errors, matched.scores, _cutoff(figures)), "narrow"),
     ]
     colors = {name: "rgb({}, {}, {})".format(*rgb) for name, rgb in _colors(skeleton).items()}
     return environment.get_template("report.html.j2").render(
         title=title,
-        headline=[figure_text(name, figures[name]) for name in HEADLINE if name in figures],
-        figures=in_words(figures),
+        headline=[figure_row(name, figures[name], infos) for name in headline_names(figures, infos)],
+        figures=figure_rows(figures, infos),
         columns=[title for title, _ in COLUMNS.values()],
         keypoints=[_cells(row, rows) for row in rows],
         colors=colors,
@@ -73,14 +74,14 @@ def render_report(
 
 
 def _cells(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
-    """A row of the table of keypoints as text, and how long its bar is: its share of the largest mean error."""
+    """A row of the table of keypoints as text, and the length of its bar: its share of the largest mean error, in %."""
     largest = max(
         (float(each["mean_error_px"]) for each in rows if not math.isnan(float(each["mean_error_px"]))), default=0
     )
     share = float(row["mean_error_px"]) / largest if largest else 0.0
     return {
         "name": row["keypoint"],
-        "cells": [number_text(float(row[name]), digits) for name, (_, digits) in COLUMNS.items()],
+        "cells": [format_number(float(row[name]), digits) for name, (_, digits) in COLUMNS.items()],
         "bar": 0 if math.isnan(share) else round(100 * share),
     }
 

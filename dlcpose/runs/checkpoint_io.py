@@ -8,6 +8,7 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from dlcpose.structures.atomic_files import atomic_path
+from dlcpose.structures.checkpoint_file import read_checkpoint_file
 from dlcpose.structures.errors import CheckpointError
 
 
@@ -16,8 +17,14 @@ class WholeFiles(TorchCheckpointIO):
 
     Lightning's own is written into the folder for temporary files and copied from there where that is another disk: a
     run killed meanwhile, or a disk that is full, leaves half a file in place of the last whole one.
-    Raises CheckpointError where it cannot be written; what was there before stays.
+    folder: where the run keeps its checkpoints; nothing else is ever removed, whatever a resumed state says.
+    Raises CheckpointError where a file cannot be written, and what was there before stays; for one that cannot be read
+    without running code; and for one to be removed that is no file of the run's.
     """
+
+    def __init__(self, folder: str | Path) -> None:
+        super().__init__()
+        self.folder = Path(folder)
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
@@ -32,6 +39,22 @@ class WholeFiles(TorchCheckpointIO):
                 f"{place}: cannot be written ({_reason(error)}). {kept}. Check the disk's room and the folder's "
                 "permissions, then go on with resume=last."
             ) from error
+
+    def load_checkpoint(
+        self, path: str | os.PathLike[str], map_location: Any = "cpu", weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint, which may be of a run of somebody else's, whatever Lightning asks for."""
+        return read_checkpoint_file(Path(path), map_location if isinstance(map_location, str | torch.device) else "cpu")
+
+    def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Remove a file that lies in the run's own folder of checkpoints."""
+        place = Path(path)
+        is_own = place.parent.resolve() == self.folder.resolve() and place.is_file() and not place.is_symlink()
+        if not is_own:
+            raise CheckpointError(
+                f"{str(place)[:300]}: expected a checkpoint of this run to remove, a file in {self.folder}. It is kept."
+            )
+        place.unlink()
 
 
 def _reason(error: BaseException) -> str:

@@ -46,12 +46,13 @@ def _logging() -> dict[str, Any] | None:
 
     if not HydraConfig.initialized():
         return None
-    found = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True)
-    assert isinstance(found, dict)
-    return {str(key): value for key, value in found.items()}
+    content = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
 
 
-def _take_over(job: Mapping[str, Any]) -> None:
+def take_over(job: Mapping[str, Any]) -> None:
+    """Be, for what is recorded of a run, the command that another process was started as."""
     sys.argv = job["argv"]
     OVERRIDES.set(tuple(job["overrides"]))
 
@@ -59,7 +60,7 @@ def _take_over(job: Mapping[str, Any]) -> None:
 # ------------------------------------------------------------------------------------------- processes started here
 
 
-def processes_wanted(config: Mapping[str, Any]) -> int:
+def processes_needed(config: Mapping[str, Any]) -> int:
     """How many processes this command has to start: one for each device where there are several, else none.
 
     Raises ConfigError where several machines are asked for, which only torchrun and SLURM can start.
@@ -89,8 +90,8 @@ def _devices(devices: Any, accelerator: str) -> int:
     return max(1, torch.cuda.device_count()) if accelerator in ("auto", "gpu", "cuda") else 1
 
 
-def train_in_processes(config: dict[str, Any], count: int) -> Any:
-    """Train in `count` processes of this machine. Returns what the first of them does: the objective.
+def train_in_processes(config: dict[str, Any], count: int, module: str) -> Any:
+    """Train in `count` processes of this machine that run `module`; returns what the first of them does.
 
     Raises RankError, with the reason of the process that failed first, when the others have been ended.
     """
@@ -113,14 +114,14 @@ def train_in_processes(config: dict[str, Any], count: int) -> Any:
             logs_specs=DefaultLogsSpecs(log_dir=folder),
         )
         try:
-            elastic_launch(launch, sys.executable)("-m", "dlcpose.runs.distributed", str(handed))
+            elastic_launch(launch, sys.executable)("-m", module, str(handed))
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
             said: Any = failure.error_file_data.get("message", failure.message)
             message = said["message"] if isinstance(said, dict) else said
             raise RankError(_why(rank, count, failure.exitcode, str(message))) from None
-        except SignalException as told:
-            raise SystemExit(128 + told.sigval) from None
+        except SignalException as received:
+            raise SystemExit(128 + received.sigval) from None
         return json.loads(handed.with_suffix(".answer").read_text())
 
 
@@ -176,37 +177,6 @@ def _why(rank: int, count: int, code: int, message: str) -> str:
     return f"process {rank} of {count} failed: {message}"
 
 
-def main() -> None:
-    """`python -m dlcpose.runs.distributed FILE`: one process of several that `train_in_processes` started."""
-    from torch.distributed.elastic.multiprocessing.errors import get_error_handler
-
-    from dlcpose.callbacks.requeue import requeue_on_signal
-    from dlcpose.cli.hydra_main import explained
-    from dlcpose.datasets.datamodule import exit_with_parent
-    from dlcpose.runs.run_json import is_helper
-    from dlcpose.training.experiment import train_here
-
-    handed = Path(sys.argv[1])
-    content = json.loads(handed.read_text())
-    _take_over(content)
-    threading.Thread(target=exit_with_parent, args=(content["parent"],), daemon=True).start()
-    errors = get_error_handler()
-    errors.initialize()
-    if content["logging"] is not None and not is_helper():  # what the first says is what one process alone would say
-        logging.config.dictConfig(content["logging"])
-    try:
-        with requeue_on_signal(asks=not is_helper()):
-            value = train_here(content["config"])
-    except Exception as error:
-        if (reason := explained(error, "train", ())) is None:
-            errors.record_exception(error)
-            raise
-        errors.record_exception(RankError(reason))
-        raise SystemExit(1) from error
-    if os.environ["RANK"] == "0":
-        handed.with_suffix(".answer").write_text(json.dumps(value))
-
-
 # ------------------------------------------------------------------------------------- processes started by others
 
 
@@ -227,7 +197,7 @@ def _rank() -> int:
     return int(os.environ["RANK" if "TORCHELASTIC_RUN_ID" in os.environ else "SLURM_PROCID"])
 
 
-def follows() -> bool:
+def is_follower() -> bool:
     """Whether another process composes what this one trains."""
     return started_by_others() and _rank() > 0
 
@@ -270,18 +240,18 @@ class Leader:
 LEADER = Leader()
 
 
-def follow(train: Train) -> None:
+def follow_leader(train: Train) -> None:
     """Train whatever the first process composes, until it has no more."""
-    from dlcpose.cli.hydra_main import explained, fail
+    from dlcpose.config.messages import explain, fail
 
     store, job = _store(leads=False), 0
     try:
         while (content := json.loads(store.get(f"dlcpose/job/{job}"))) is not None:
             job += 1
-            _take_over(content)
+            take_over(content)
             train(content["config"])
     except Exception as error:
-        if (reason := explained(error, "train", ())) is None:
+        if (reason := explain(error, "train", ())) is None:
             raise
         fail(f"process {_rank()}: {reason}")
     store.set(f"dlcpose/left/{_rank()}", "")
@@ -303,7 +273,3 @@ def _store(*, leads: bool) -> "TCPStore":
     return TCPStore(
         place.main_address, place.main_port + 10_000, is_master=leads, wait_for_workers=False, timeout=MONTH
     )
-
-
-if __name__ == "__main__":
-    main()

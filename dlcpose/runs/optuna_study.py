@@ -1,4 +1,4 @@
-"""An Optuna study that outlives its sweep: the same command goes on with it.
+"""An Optuna study that outlives its sweep: the same command resumes it.
 
 Hydra's Optuna sweeper opens the study that is in the storage, and no more. What it does not do is done here, before it
 starts: to see that the study is the same, to count the trials that are still to do, and to ask once more for those that
@@ -30,18 +30,18 @@ def number_trial(config: DictConfig, trial: "optuna.trial.Trial") -> None:
 
 
 def prepare_study(config: DictConfig, swept: Mapping[str, str]) -> list[str]:
-    """What the command of a sweep needs to go on with its study. swept: the search space, key by key, as it was written.
+    """What the command of a sweep needs to resume its study. swept: the search space, key by key, as it was written.
 
-    Raises ConfigError where the study in the storage had another search space, other objectives or directions.
+    Raises ConfigError where the study in the storage had another search space, other metrics or directions.
     """
     try:
         import optuna
     except ImportError as error:
         raise ConfigError(f"hydra/sweeper: Optuna cannot be imported ({error}). Install dlcpose[sweep].") from error
 
-    sweeper, named = config.hydra.sweeper, config.objective
-    wanted = [str(name) for name in named] if isinstance(named, ListConfig) else [str(named)]
-    directions = _directions(sweeper, wanted)
+    sweeper, named = config.hydra.sweeper, config.optimized_metric
+    metrics = [str(name) for name in named] if isinstance(named, ListConfig) else [str(named)]
+    directions = _directions(sweeper, metrics)
     optuna.logging.set_verbosity(logging.WARNING)
     try:
         study = _opened(sweeper, directions)
@@ -55,7 +55,7 @@ def prepare_study(config: DictConfig, swept: Mapping[str, str]) -> list[str]:
         ) from error
     if sweeper.storage is None:  # the study was only asked whether it can be, it lives within the sweeper
         return []
-    _check_same(study, dict(swept), wanted, directions)
+    _check_same(study, dict(swept), metrics, directions)
     again = _ask_again(study)
     done = len(study.trials) - sum(KILLED in trial.user_attrs for trial in study.trials) - again
     to_go = max(0, sweeper.n_trials - done)
@@ -75,27 +75,27 @@ def _opened(sweeper: DictConfig, directions: list[str]) -> "optuna.study.Study":
     return optuna.create_study(study_name=sweeper.study_name, storage=sweeper.storage, directions=directions)
 
 
-def _directions(sweeper: DictConfig, wanted: list[str]) -> list[str]:
+def _directions(sweeper: DictConfig, metrics: list[str]) -> list[str]:
     given = sweeper.direction
     directions = [str(each) for each in given] if isinstance(given, ListConfig) else [str(given)]
     directions = [each.rpartition(".")[2] for each in directions]  # Direction.minimize, or minimize
-    if len(directions) != len(wanted):
+    if len(directions) != len(metrics):
         raise ConfigError(
-            f"hydra.sweeper.direction: expected one for each objective ({', '.join(wanted)}), got "
-            f"{', '.join(directions)}. Write hydra.sweeper.direction=[{','.join(['minimize'] * len(wanted))}]."
+            f"hydra.sweeper.direction: expected one for each optimized_metric ({', '.join(metrics)}), got "
+            f"{', '.join(directions)}. Write hydra.sweeper.direction=[{','.join(['minimize'] * len(metrics))}]."
         )
     return directions
 
 
-def _check_same(study: "optuna.study.Study", space: dict[str, str], wanted: list[str], directions: list[str]) -> None:
+def _check_same(study: "optuna.study.Study", space: dict[str, str], metrics: list[str], directions: list[str]) -> None:
     """Raises ConfigError where the study was begun for something else; a new one keeps what it is for."""
-    now: dict[str, Any] = {"space": space, "optimized_metric": wanted, "direction": directions}
+    now: dict[str, Any] = {"space": space, "optimized_metric": metrics, "direction": directions}
     before = study.user_attrs.get("dlcpose")
     if before is None and not study.trials:
         study.set_user_attr("dlcpose", now)
         return
     before = before or {**now, "direction": [each.name.lower() for each in study.directions]}
-    out = "Give another sweep.name, or ask for what it was begun with."
+    out = "Give another sweep.name, or the search space that it was begun with."
     for what in ("optimized_metric", "direction"):
         if before[what] != now[what]:
             there, here = ", ".join(before[what]), ", ".join(now[what])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from dlcpose.checkpoint import Description
 
-# What a program asked for, where no shell did.
+# The overrides of a Python call, where there is no shell.
 OVERRIDES: ContextVar[tuple[str, ...]] = ContextVar("OVERRIDES", default=())
 
 
@@ -26,15 +26,15 @@ def record_run(run_dir: Path, description: "Description") -> dict[str, Any]:
     """Write a run's split, command and environment into its folder; returns what a tracker should know of it."""
     from pytorch_lightning.utilities import rank_zero_only
 
-    found = environment()
+    facts = environment()
     if getattr(rank_zero_only, "rank", 0) == 0:  # Lightning sets it once it knows
         write_atomic(run_dir / "split.json", json.dumps(description.split.as_dict(), indent=1))
-        write_atomic(run_dir / "environment.txt", "".join(f"{name}: {value}\n" for name, value in found.items()))
+        write_atomic(run_dir / "environment.txt", "".join(f"{name}: {value}\n" for name, value in facts.items()))
     return {
         "config": dict(description.config),
         "overrides": overrides(),
-        "git": found["git"],
-        "environment": found,
+        "git": facts["git"],
+        "environment": facts,
     }
 
 
@@ -47,7 +47,7 @@ def environment() -> dict[str, str]:
 
 
 def overrides() -> list[str]:
-    """What was asked for beside the defaults, by the shell, a sweep or a program."""
+    """The overrides given by the shell, a sweep or a program."""
     from hydra.core.hydra_config import HydraConfig
 
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else list(OVERRIDES.get())
@@ -77,7 +77,7 @@ def guarded(loggers: "Mapping[str, Logger]") -> "list[Logger]":
 def begin_tracking(trainer: "Trainer", facts: Mapping[str, Any], resumed: Path | None = None) -> None:
     """Tell every tracker what the run is, and with which step it begins. Raises ConfigError where one cannot begin.
 
-    resumed: the checkpoint that it goes on from.
+    resumed: the checkpoint that it resumes from.
     """
     from dlcpose.loggers.base import ExperimentTracker
 
@@ -90,20 +90,25 @@ def begin_tracking(trainer: "Trainer", facts: Mapping[str, Any], resumed: Path |
 
 def _step_of(checkpoint: Path) -> int:
     """How many steps a run had made when a checkpoint was written."""
-    import torch
+    from dlcpose.structures.checkpoint_file import read_checkpoint_file
+    from dlcpose.structures.errors import CheckpointError
 
-    content = torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)  # weights stay where they are
-    return int(content["global_step"])
+    step = read_checkpoint_file(checkpoint, memory_map=True).get("global_step")
+    if type(step) is not int or step < 0:
+        raise CheckpointError(
+            f"{checkpoint}: expected a global_step from 0, got {step!r:.80}. Give last.ckpt of a run."
+        )
+    return step
 
 
 def end_tracking(
-    trainer: "Trainer", facts: Mapping[str, Any], figures: Mapping[str, float], objective: Mapping[str, float]
+    trainer: "Trainer", facts: Mapping[str, Any], figures: Mapping[str, float], optimized: Mapping[str, float]
 ) -> None:
     """Tell every tracker what came out: figures on the test frames, and what a sweep would optimise."""
     from dlcpose.loggers.base import ExperimentTracker
 
     outcome = {f"test/{name}": value for name, value in figures.items()}
-    outcome |= {f"objective/{name}": value for name, value in objective.items()}
+    outcome |= {f"optimized_metric/{name}": value for name, value in optimized.items()}
     for logger in trainer.loggers:
         if isinstance(logger, ExperimentTracker):
             logger.end(facts, outcome, Path(facts["config"]["run_dir"]))

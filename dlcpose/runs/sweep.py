@@ -1,4 +1,4 @@
-"""Sweeps that can be killed and gone on with: what is done is not done again, and what failed is told at the end.
+"""Sweeps that can be killed and resumed: finished jobs are not repeated, and failed ones are listed at the end.
 
 A sweep with a name (`sweep.name=rates`) has the folder multirun/rates, and each of its jobs a folder named by the values
 it was given. The same command again finds them there.
@@ -6,7 +6,6 @@ it was given. The same command again finds them there.
 
 import argparse
 import contextlib
-import hashlib
 import re
 import time
 import traceback
@@ -23,13 +22,13 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from dlcpose.runs.resume import LAST
-from dlcpose.runs.run_json import FILE, described, differences, in_a_sweep, read
+from dlcpose.config.folders import CONF, LAST_CHECKPOINT, user_config_folders
+from dlcpose.config.sources import checked_loading
+from dlcpose.runs.run_json import FILE, comparable_config, config_differences, in_multirun, read_run_json
 from dlcpose.structures.errors import ConfigError
 
 ERROR = "error.txt"  # in the folder of a job that failed
 LOCK = ".sweep.lock"
-LONGEST_NAME = 120  # of a folder; file systems take 255 bytes
 EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
 
 
@@ -40,29 +39,10 @@ class Sweep(NamedTuple):
     arguments: tuple[str, ...]
 
 
-# ------------------------------------------------------------------------------------------------- names of its folders
-
-
-def sweep_folder(name: str | None, dated: str) -> str:
-    """The folder of a sweep below multirun/: its name, or else when it began."""
-    return dated if name is None else str(name)
-
-
-def job_folder(name: str | None, number: int | str, values: str) -> str:
-    """The folder of a job within its sweep's: its values where the sweep has a name, so that it is found again."""
-    if name is None or not values:
-        return str(number)
-    # No comma, equals sign or space: Hydra would want such a path quoted in `checkpoint=...`.
-    text = re.sub(r"[^\w.+-]+", "_", values).lstrip(".")
-    if len(text) <= LONGEST_NAME:
-        return text
-    return f"{text[: LONGEST_NAME - 9]}-{hashlib.sha1(values.encode()).hexdigest()[:8]}"
-
-
 # ------------------------------------------------------------------------------------------------------- before a sweep
 
 
-def sweep_of(arguments: Sequence[str], config_name: str, conf: Path) -> Sweep | None:
+def sweep_of(arguments: Sequence[str], config_name: str) -> Sweep | None:
     """The sweep that a command asks for; None where it asks for none, or for one that Hydra itself will refuse.
 
     Raises ConfigError for what would otherwise be told in every job, or after the last.
@@ -72,12 +52,12 @@ def sweep_of(arguments: Sequence[str], config_name: str, conf: Path) -> Sweep | 
     shell.add_argument("--config-dir", "-cd", type=Path)
     shell.add_argument("--cfg", "-c")
     shell.add_argument("--help", "-h", action="store_true")
-    asked, rest = shell.parse_known_args(list(arguments))
-    if not asked.multirun or asked.cfg or asked.help:
+    parsed, rest = shell.parse_known_args(list(arguments))
+    if not parsed.multirun or parsed.cfg or parsed.help:
         return None
     try:
         overrides = OverridesParser.create().parse_overrides([text for text in rest if not text.startswith("-")])
-        config = _first_job(config_name, overrides, conf, asked.config_dir)
+        config = _first_job(config_name, overrides, user_config_folders(arguments))
     except (HydraException, OmegaConfBaseException):
         return None
     if "sweep" not in config:
@@ -85,7 +65,7 @@ def sweep_of(arguments: Sequence[str], config_name: str, conf: Path) -> Sweep | 
     return _prepared(config, overrides)
 
 
-def _first_job(config_name: str, overrides: Sequence[Override], conf: Path, own: Path | None) -> DictConfig:
+def _first_job(config_name: str, overrides: Sequence[Override], own: Sequence[Path]) -> DictConfig:
     """The config of a sweep, and of its first job where its values are a list."""
     texts = [
         f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
@@ -94,11 +74,12 @@ def _first_job(config_name: str, overrides: Sequence[Override], conf: Path, own:
         for override in overrides
         if not override.is_sweep_override() or override.is_discrete_sweep()
     ]
-    own_folder = [] if own is None else [f"hydra.searchpath=[file://{own.absolute()}]"]
+    own_folder = [f"hydra.searchpath=[file://{folder}]" for folder in own]
     GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_dir(str(conf), version_base="1.3"):
-            config: DictConfig = hydra.compose(config_name, [*texts, *own_folder], return_hydra_config=True)
+        given = [*texts, *own_folder]
+        with checked_loading(given), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            config: DictConfig = hydra.compose(config_name, given, return_hydra_config=True)
             return config
     finally:
         GlobalHydra.instance().clear()
@@ -147,28 +128,34 @@ def earlier_run(config: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str
     Where a run of the same config was killed, that config resumes it from its last checkpoint.
     """
     run_dir = Path(config["run_dir"])
-    if not in_a_sweep():
+    if not in_multirun():
         return None, config
-    found = read(run_dir)
+    earlier = read_run_json(run_dir)
     (run_dir / ERROR).unlink(missing_ok=True)  # of an earlier sweep; a moment ago, it would be taken for one of this
-    if found is None or differences(found["config"], described(config)):
-        return None, config  # begun, or refused, by journal.begin
-    if found["status"] == "finished" and (not found.get("evaluated") or (run_dir / "evaluation/metrics.json").exists()):
-        return found, config
-    if found["status"] != "running" or config["resume"] is not None:
+    if earlier is None or config_differences(earlier["config"], comparable_config(config)):
+        return None, config  # begun, or refused, by run_json.begin_run
+    if earlier["status"] == "finished" and (
+        not earlier.get("evaluated") or (run_dir / "evaluation/metrics.json").exists()
+    ):
+        return earlier, config
+    if earlier["status"] != "running" or config["resume"] is not None:
         return None, config
-    # A run that goes on has its own weights: to name others beside them would be refused.
-    has_weights = (run_dir / LAST).exists()
-    return None, {**config, "resume": "last", **({"init_from": None, "strict": True} if has_weights else {})}
+    # A resumed run has its own weights: naming others beside them would be refused.
+    has_weights = (run_dir / LAST_CHECKPOINT).exists()
+    return None, {
+        **config,
+        "resume": "last",
+        **({"init_from": {"checkpoint": None, "strict": True}} if has_weights else {}),
+    }
 
 
-def value_of(found: Mapping[str, Any], config: Mapping[str, Any]) -> float | list[float]:
-    """The objective of a run that is done, as its sweeper wants it."""
-    values = [float("nan") if value is None else float(value) for value in found["optimized_metric"].values()]
+def value_of(earlier: Mapping[str, Any], config: Mapping[str, Any]) -> float | list[float]:
+    """The optimised figure of a run that is done, or each of several, as its sweeper takes it."""
+    values = [float("nan") if value is None else float(value) for value in earlier["optimized_metric"].values()]
     return values if isinstance(config["optimized_metric"], list) else values[0]
 
 
-def note_failure(error: Exception, reason: str | None) -> None:
+def record_failure(error: Exception, reason: str | None) -> None:
     """Leave the error of a job in its folder, for the end of its sweep; with a traceback where it was no user's mistake."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     first = reason or f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -200,12 +187,12 @@ def alone_in(folder: Path) -> Iterator[None]:
 def report(folder: Path, began: float, say: Callable[[str], None] = print) -> str | None:
     """Say how the jobs in a sweep's folder stand; returns one line where some failed or were killed in this sweep.
 
-    began: when the sweep did, in seconds since 1970; what was finished before is told apart.
+    began: when the sweep did, in seconds since 1970; what was finished before is counted apart.
     """
     jobs = sorted({path.parent for name in (FILE, ERROR) for path in folder.glob(f"*/{name}")})
     if not jobs:
         return None
-    runs = {job: read(job) for job in jobs}
+    runs = {job: read_run_json(job) for job in jobs}
     failures = {
         job: (job / ERROR).read_text().splitlines()[0]
         for job in jobs

@@ -1,1 +1,1 @@
-"""Learning rates over the steps of a run."""
+"""Learning rate schedules over the steps of a run."""

@@ -1,4 +1,4 @@
-"""Learning rates that rise linearly at first and then follow a curve: one factor for each step of a run."""
+"""Learning rate schedules: linear warmup, then constant, cosine or multi-step; and reduction on plateau."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,17 +7,17 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
-# Every schedule is built late, with the optimizer and the run's number of steps, and returns what Lightning asks for.
+# Every schedule is called with the optimizer and the run's number of steps, and returns Lightning's scheduler config.
 Scheduler = dict[str, Any]
 
 
 def constant(optimizer: Optimizer, steps: int, *, warmup: float = 0.0) -> Scheduler:
-    """The same rate throughout. warmup: share of the run in which it rises from zero."""
+    """A constant rate. warmup: fraction of the run in which it rises from zero."""
     return _by_step(optimizer, lambda progress: 1.0, steps, warmup)
 
 
 def cosine(optimizer: Optimizer, steps: int, *, warmup: float = 0.05, floor: float = 0.01) -> Scheduler:
-    """Half a cosine from the full rate down to `floor` times it at the end of the run (Loshchilov & Hutter 2017)."""
+    """Cosine decay from the full rate down to `floor` times it at the end of the run (Loshchilov & Hutter 2017)."""
     return _by_step(
         optimizer, lambda progress: floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2, steps, warmup
     )
@@ -31,7 +31,7 @@ def multistep(
     factor: float = 0.1,
     warmup: float = 0.0,
 ) -> Scheduler:
-    """The rate times `factor` at each milestone, given as shares of the run."""
+    """The rate multiplied by `factor` at each milestone, given as fractions of the run."""
     return _by_step(
         optimizer, lambda progress: factor ** sum(progress >= milestone for milestone in milestones), steps, warmup
     )
@@ -40,18 +40,18 @@ def multistep(
 def plateau(
     optimizer: Optimizer, steps: int, *, monitor: str = "val/loss", factor: float = 0.5, patience: int = 5
 ) -> Scheduler:
-    """The rate times `factor` when `monitor` has not fallen for `patience` validations."""
+    """The rate multiplied by `factor` when `monitor` has not improved for `patience` validations."""
     scheduler = ReduceLROnPlateau(optimizer, factor=factor, patience=patience)
     return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor, "strict": True}
 
 
 def _by_step(optimizer: Optimizer, curve: Callable[[float], float], steps: int, warmup: float) -> Scheduler:
-    rising = round(warmup * steps)
+    warmup_steps = round(warmup * steps)
 
     def factor(step: int) -> float:
-        if step < rising:
-            return (step + 1) / (rising + 1)
-        return curve(min(1.0, (step - rising) / max(1, steps - rising)))
+        if step < warmup_steps:
+            return (step + 1) / (warmup_steps + 1)
+        return curve(min(1.0, (step - warmup_steps) / max(1, steps - warmup_steps)))
 
     scheduler: LRScheduler = LambdaLR(optimizer, factor)
     return {"scheduler": scheduler, "interval": "step"}

@@ -1,1 +1,1 @@
-"""What is read beside the animals from the same features: one file for each kind."""
+"""Side heads: outputs other than poses, from the same features; one file per kind."""

@@ -1,4 +1,4 @@
-"""All that a pipeline may know of a side head."""
+"""The interface of a side head: all that a pipeline may know of one."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,24 +11,24 @@ from dlcpose.structures.instances import PoseInstances
 
 
 class SideHead(nn.Module, ABC):
-    """Network, targets and loss of something beside the animals' poses, and how it completes what was found of them.
+    """Network, targets and loss of an output other than poses, and how it is added to the predicted animals.
 
-    What a side head's option names may return None instead: the data has nothing for it to find. As with a head, what
-    its signature names of in_channels, stride, skeleton, individuals and canvas comes when it is built.
+    An option's target may return None instead of a side head, where the data has nothing for it to predict. As with a head,
+    those of in_channels, stride, skeleton, individuals and canvas that its signature names are given when it is built.
     """
 
     @abstractmethod
     def forward(self, features: Tensor) -> Maps:
-        """The maps found in features (B, C, h, w)."""
+        """Predicted maps from features (B, C, h, w)."""
 
     @abstractmethod
     def encode(self, batch: PoseBatch) -> Maps:
-        """The maps wanted for a batch, drawn on its device; NaN where nothing is asked."""
+        """Target maps of a batch, drawn on its device; NaN where unsupervised."""
 
     @abstractmethod
-    def loss(self, maps: Maps, wanted: Maps) -> dict[str, Tensor]:
+    def loss(self, maps: Maps, targets: Maps) -> dict[str, Tensor]:
         """One scalar for each term, already weighted."""
 
     @abstractmethod
-    def complete(self, found: Sequence[PoseInstances], maps: Maps) -> list[PoseInstances]:
-        """The animals of each image with what this head adds to them."""
+    def complete(self, instances: Sequence[PoseInstances], maps: Maps) -> list[PoseInstances]:
+        """Each image's animals with the predictions of this head added."""

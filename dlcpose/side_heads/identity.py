@@ -1,4 +1,4 @@
-"""Which individual an animal is, from a map for each of how much every cell looks like it."""
+"""Identity side head: a probability map per individual, read at each animal's keypoints (Lauer et al. 2022)."""
 
 import math
 from collections.abc import Sequence
@@ -10,8 +10,9 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from dlcpose.codecs.affine import cells_from_pixels
-from dlcpose.codecs.peak_refinement import sample_bilinear
+from dlcpose.codecs.affine import cells_from_pixels, length_in_cells, size_in_cells
+from dlcpose.codecs.offsets import MIN_RADIUS
+from dlcpose.codecs.peaks import sample_bilinear
 from dlcpose.side_heads.base import SideHead
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
@@ -19,31 +20,33 @@ from dlcpose.structures.instances import PoseInstances
 
 
 class IdentityMaps(NamedTuple):
-    """How likely each cell shows each individual."""
+    """Predictions and targets of an identity head."""
 
-    likelihoods: Tensor  # (B, I, h, w) in [0, 1], summing to 1 over I; NaN where nothing is asked
+    probabilities: Tensor  # (B, I, h, w) in [0, 1], summing to 1 over I; NaN where unsupervised
 
 
 class IdentityHead(SideHead):
-    """One 1x1 convolution to a map for each individual, asked only around the keypoints of known animals.
+    """One 1x1 convolution to a map per individual, supervised only around the keypoints of identified animals.
 
-    individuals: their number. radius: how far from a keypoint the animal is shown, in cells. weight: of the loss.
-    Being asked nothing elsewhere it has to tell individuals from each other, not from the background: that is what the
-    poses' own maps are for. DeepLabCut's identity head draws a disc for each individual's keypoints instead.
+    individuals: their number. radius: distance from a keypoint within which its cells are supervised, input pixels, at
+    least `codecs.offsets.MIN_RADIUS` cells. weight: of the loss.
+    Unsupervised elsewhere, it separates individuals from each other, not from the background, which the poses' own maps
+    do. DeepLabCut's identity head draws a disc for each individual's keypoints instead.
     """
 
     def __init__(self, in_channels: int, stride: float, *, individuals: int, radius: float, weight: float) -> None:
         super().__init__()
-        self.stride, self.individuals, self.radius, self.weight = stride, individuals, radius, weight
+        self.stride, self.individuals, self.weight = stride, individuals, weight
+        self.radius_in_map = length_in_cells(radius, stride, min_cells=MIN_RADIUS)
         self.layer = nn.Conv2d(in_channels, individuals, 1)
 
     def forward(self, features: Tensor) -> IdentityMaps:
-        """Likelihoods from features (B, C, h, w)."""
+        """Predicted probabilities from features (B, C, h, w)."""
         return IdentityMaps(self.layer(features).float().softmax(dim=1))
 
     def encode(self, batch: PoseBatch) -> IdentityMaps:
-        """1 for the individual whose keypoint is nearest, among cells within the radius of one."""
-        size = (round(batch.images.shape[-2] / self.stride), round(batch.images.shape[-1] / self.stride))
+        """1 for the individual with the nearest keypoint, 0 for the others; NaN farther than the radius from all."""
+        size = size_in_cells((batch.images.shape[-2], batch.images.shape[-1]), self.stride)
         points_in_map = cells_from_pixels(batch.keypoints_in_crop, self.stride)  # (B, N, K, 2)
         distances = _distances(points_in_map, size)  # (B, N, h, w)
         of_individual = distances.new_full((len(batch), self.individuals, *size), math.inf)
@@ -51,34 +54,38 @@ class IdentityHead(SideHead):
             known = identity >= 0
             of_individual[known, identity[known]] = of_individual[known, identity[known]].minimum(distance[known])
         nearest = of_individual.argmin(dim=1, keepdim=True)  # (B, 1, h, w)
-        wanted = torch.zeros_like(of_individual).scatter(1, nearest, 1.0)
-        # A nameless animal in front hides whose cell it is: nothing is asked there.
+        targets = torch.zeros_like(of_individual).scatter(1, nearest, 1.0)
+        # Where an animal without identity is nearer, the cell may show that one: it is unsupervised.
         others = distances.masked_fill((batch.identities >= 0)[..., None, None], math.inf)
-        nameless = others.amin(dim=1, keepdim=True) if others.shape[1] else torch.full_like(nearest, 1) * math.inf
-        reached = of_individual.amin(dim=1, keepdim=True)
-        return IdentityMaps(wanted.masked_fill((reached > self.radius) | (nameless < reached), math.nan))
+        unidentified = others.amin(dim=1, keepdim=True) if others.shape[1] else torch.full_like(nearest, 1) * math.inf
+        nearest_distance = of_individual.amin(dim=1, keepdim=True)
+        return IdentityMaps(
+            targets.masked_fill((nearest_distance > self.radius_in_map) | (unidentified < nearest_distance), math.nan)
+        )
 
-    def loss(self, maps: IdentityMaps, wanted: IdentityMaps) -> dict[str, Tensor]:
-        """Mean cross entropy over the cells that are asked."""
-        asked = ~wanted.likelihoods.isnan()
-        target = wanted.likelihoods.nan_to_num(0.0)
-        values = -target * maps.likelihoods.clamp(min=1e-7).log()
-        return {"who": self.weight * values.sum() / asked[:, 0].sum().clamp(min=1)}
+    def loss(self, maps: IdentityMaps, targets: IdentityMaps) -> dict[str, Tensor]:
+        """Mean cross entropy over the supervised cells."""
+        supervised = ~targets.probabilities.isnan()
+        target = targets.probabilities.nan_to_num(0.0)
+        values = -target * maps.probabilities.clamp(min=1e-7).log()
+        return {"identity": self.weight * values.sum() / supervised[:, 0].sum().clamp(min=1)}
 
-    def complete(self, found: Sequence[PoseInstances], maps: IdentityMaps) -> list[PoseInstances]:
-        """Each animal's individual, no two the same: the assignment that is likeliest in all; -1 for animals beyond."""
+    def complete(self, instances: Sequence[PoseInstances], maps: IdentityMaps) -> list[PoseInstances]:
+        """Each image's animals with identities, no two the same: the most likely assignment; −1 for surplus animals."""
         return [
-            replace(animals, identities=self._identities(animals, likelihoods))
-            for animals, likelihoods in zip(found, maps.likelihoods.nan_to_num(1 / self.individuals), strict=True)
+            replace(animals, identities=self._identities(animals, probabilities))
+            for animals, probabilities in zip(
+                instances, maps.probabilities.nan_to_num(1 / self.individuals), strict=True
+            )
         ]
 
-    def _identities(self, animals: PoseInstances, likelihoods: Tensor) -> Tensor:
-        """(M,), from likelihoods (I, h, w)."""
+    def _identities(self, animals: PoseInstances, probabilities: Tensor) -> Tensor:
+        """(M,), from probabilities (I, h, w)."""
         points_in_map = cells_from_pixels(animals.keypoints_in_crop, self.stride)  # (M, K, 2)
-        everywhere = points_in_map.flatten(end_dim=1)[None, None].expand(1, self.individuals, -1, -1)
-        read = sample_bilinear(likelihoods[None], everywhere)[0].view(self.individuals, *points_in_map.shape[:2])
+        for_each = points_in_map.flatten(end_dim=1)[None, None].expand(1, self.individuals, -1, -1)
+        sampled = sample_bilinear(probabilities[None], for_each)[0].view(self.individuals, *points_in_map.shape[:2])
         weights = animals.keypoint_scores * ~points_in_map.isnan().any(dim=-1)  # (M, K)
-        evidence = (read * weights).sum(dim=-1) / weights.sum(dim=-1).clamp(min=1e-6)  # (I, M)
+        evidence = (sampled * weights).sum(dim=-1) / weights.sum(dim=-1).clamp(min=1e-6)  # (I, M)
         rows, columns = linear_sum_assignment(evidence.detach().cpu().numpy(), maximize=True)
         identities = np.full(len(animals), -1, np.int64)
         identities[columns] = rows
@@ -90,13 +97,13 @@ def identity_head(
     stride: float,
     individuals: Sequence[str],
     *,
-    radius: float = 3.0,
+    radius: float = 12.0,
     weight: float = 0.1,
     required: bool = True,
 ) -> IdentityHead | None:
-    """An IdentityHead for the data's individuals.
+    """An IdentityHead for the data's individuals, or None where the data has no identities and it is not `required`.
 
-    required: raise ConfigError where the data does not know its animals apart; else None is returned there.
+    Raises ConfigError where it is required and the data has none.
     """
     if len(individuals) >= 2:
         return IdentityHead(in_channels, stride, individuals=len(individuals), radius=radius, weight=weight)
@@ -110,7 +117,7 @@ def identity_head(
 
 
 def _distances(points_in_map: Tensor, size: tuple[int, int]) -> Tensor:
-    """From each cell to the nearest keypoint of each animal: (B, N, K, 2) cells -> (B, N, h, w), infinite without any."""
+    """Distance of each cell to the nearest keypoint of each animal: (B, N, K, 2) cells -> (B, N, h, w), infinite if none."""
     ys = torch.arange(size[0], device=points_in_map.device, dtype=points_in_map.dtype)[:, None]
     xs = torch.arange(size[1], device=points_in_map.device, dtype=points_in_map.dtype)
     nearest = points_in_map.new_full((*points_in_map.shape[:2], *size), math.inf)

@@ -1,4 +1,4 @@
-"""The points of the arena that belong to no animal, found as those of one animal are."""
+"""Side head for unique keypoints, which belong to the arena: a single-animal head that takes the arena as its animal."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,36 +14,36 @@ from dlcpose.structures.skeleton import Skeleton
 
 
 class UniqueHead(SideHead):
-    """A head for one animal that takes the arena for it."""
+    """A head for one animal, applied to the unique keypoints."""
 
     def __init__(self, head: Head) -> None:
         super().__init__()
         self.head = head
 
     def forward(self, features: Tensor) -> Maps:
-        """The head's maps of features (B, C, h, w)."""
+        """The head's predicted maps from features (B, C, h, w)."""
         return self.head(features)
 
     def encode(self, batch: PoseBatch) -> Maps:
-        """The head's wanted maps, with the arena in the animals' place."""
+        """The head's target maps of the unique keypoints."""
         return self.head.encode(replace(batch, keypoints_in_crop=batch.unique_in_crop[:, None]))
 
-    def loss(self, maps: Maps, wanted: Maps) -> dict[str, Tensor]:
+    def loss(self, maps: Maps, targets: Maps) -> dict[str, Tensor]:
         """The head's losses."""
-        return self.head.loss(maps, wanted)
+        return self.head.loss(maps, targets)
 
-    def complete(self, found: Sequence[PoseInstances], maps: Maps) -> list[PoseInstances]:
-        """The animals as they were, and the points of the arena with their scores."""
+    def complete(self, instances: Sequence[PoseInstances], maps: Maps) -> list[PoseInstances]:
+        """Each image's animals, with the unique keypoints and their scores."""
         return [
             replace(animals, unique_in_crop=arena.keypoints_in_crop[0], unique_scores=arena.keypoint_scores[0])
-            for animals, arena in zip(found, self.head.decode(maps), strict=True)
+            for animals, arena in zip(instances, self.head.decode(maps), strict=True)
         ]
 
 
 def unique_head(in_channels: int, stride: float, skeleton: Skeleton, *, head: Callable[..., Head]) -> UniqueHead | None:
-    """A UniqueHead around `head`, which is built for the skeleton's unique points; None where there are none.
+    """A UniqueHead around `head`, which is built for the skeleton's unique keypoints; None where it has none.
 
-    Raises ConfigError for a head that looks for several animals.
+    Raises ConfigError for a head that predicts several animals.
     """
     if not skeleton.unique:
         return None
@@ -51,6 +51,6 @@ def unique_head(in_channels: int, stride: float, skeleton: Skeleton, *, head: Ca
     built = head(in_channels=in_channels, stride=stride, skeleton=arena)
     if built.multi_animal:
         raise ConfigError(
-            f"side_head.unique.head: {type(built).__name__} looks for several animals, an arena is one. Take heatmap."
+            f"side_head.unique.head: {type(built).__name__} predicts several animals, but there is one arena. Take heatmap."
         )
     return UniqueHead(built)

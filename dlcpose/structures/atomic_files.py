@@ -12,10 +12,39 @@ from dlcpose.structures.errors import DataError
 PARTIAL = ".*.partial*"  # glob of the temporaries that a killed process leaves behind
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
+def write_atomic(path: Path, content: bytes | memoryview | str) -> None:
     """Write `content` (text as UTF-8) to `path` atomically. Raises OSError, naming `path`, where that fails."""
     with atomic_path(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_output(path: Path, content: bytes | memoryview | str) -> None:
+    """The same for a file that the user asked for: raises DataError where it cannot be written.
+
+    HDF5 does not always report a full disk, and may crash when it closes such a file: libraries that build HDF5 files
+    build them in memory where they can, and the bytes are written here.
+    """
+    with atomic_output(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def atomic_output(path: Path) -> Iterator[Path]:
+    """`atomic_path` for a file that the user asked for: raises DataError, in one line, where it cannot be written."""
+    try:
+        with atomic_path(path) as partial:
+            yield partial
+    except OSError as error:
+        reason = error.strerror or str(error).partition("\n")[0]
+        raise DataError(
+            f"{path}: cannot be written ({reason}). Check the disk's room and the folder's permissions."
+        ) from error
+
+
+def check_new_folder(folder: Path) -> None:
+    """Raises DataError when `folder` is there already and is not empty."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise DataError(f"{folder}: expected a new or empty folder to write into. Name another or empty it first.")
 
 
 @contextmanager
@@ -47,8 +76,8 @@ def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     replace: put it in the place of a folder that is there, which is away for no longer than a rename takes.
     Raises DataError where `folder` is there, is not empty and is not to be replaced.
     """
-    if not replace and folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise DataError(f"{folder}: expected a new or empty folder to write into. Name another or empty it first.")
+    if not replace:
+        check_new_folder(folder)
     folder = folder.absolute()
     partial = _beside(folder)
     try:

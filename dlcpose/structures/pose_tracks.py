@@ -37,6 +37,8 @@ class PoseTracks:
     where missing. scores: (T, N) of the animals, 0 where absent. boxes_in_image: (T, N, 4) x1 y1 x2 y2, NaN without a
     detector. identities: (T, N) predicted index into the model's individuals, -1 where none.
     unique_in_image: (T, U, 2), unique_scores: (T, U).
+    keypoint_spreads: (T, N, K) pixels, how far the members of an ensemble lie from its pose: the standard deviation of a
+    coordinate, NaN where fewer than two members have the keypoint; None for poses of one model.
     individuals: N names of the columns. is_tracked: whether a column is the same animal in every frame; without tracking
     the columns are only the order in which animals were found in a frame.
     Raises ValueError when the shapes do not agree.
@@ -55,6 +57,7 @@ class PoseTracks:
     identities: Integers
     unique_in_image: Floats
     unique_scores: Floats
+    keypoint_spreads: Floats | None = None
 
     def __post_init__(self) -> None:
         frames, animals = len(self.frame_indices), len(self.individuals)
@@ -68,9 +71,11 @@ class PoseTracks:
             "identities": (frames, animals),
             "unique_in_image": (frames, unique, 2),
             "unique_scores": (frames, unique),
+            "keypoint_spreads": (frames, animals, keypoints),
         }
         for name, shape in expected.items():
-            if (got := getattr(self, name).shape) != shape:
+            values = getattr(self, name)
+            if values is not None and (got := values.shape) != shape:
                 raise ValueError(f"{self.video.path}: expected {name} of shape {shape}, got {got}.")
         if np.any(np.diff(self.frame_indices) <= 0):
             raise ValueError(f"{self.video.path}: expected rising frame numbers.")
@@ -90,7 +95,8 @@ class PoseTracks:
             return self
         filled: dict[str, Any] = {"frame_indices": np.arange(count, dtype=np.int64)}
         for name, missing in _PER_FRAME.items():
-            values = getattr(self, name)
+            if (values := getattr(self, name)) is None:
+                continue
             whole = np.full((count, *values.shape[1:]), missing, values.dtype)
             whole[self.frame_indices] = values
             filled[name] = whole
@@ -107,4 +113,5 @@ _PER_FRAME = {
     "identities": -1,
     "unique_in_image": np.nan,
     "unique_scores": 0.0,
+    "keypoint_spreads": np.nan,
 }

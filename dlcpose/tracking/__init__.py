@@ -1,1 +1,1 @@
-"""From poses in frames to tracks of animals."""
+"""From the poses of single frames to tracks of a known number of animals, their likely swaps and corrections."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from dlcpose.codecs.pose_nms import pose_similarity
+from dlcpose.codecs.oks import pairwise_oks
 from dlcpose.detectors.pose_boxes import points_in_frame
 from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
 from dlcpose.structures.batch import PoseBatch
@@ -87,7 +87,7 @@ class CtdTracker:
     def _unmatched(self, conditions: PoseInstances, detected: PoseInstances) -> PoseInstances:
         """The detector's poses that match no track."""
         poses = torch.cat([conditions.keypoints_in_crop, detected.keypoints_in_crop])
-        oks = pose_similarity(poses, self.model.skeleton.sigmas)[len(conditions) :, : len(conditions)]
+        oks = pairwise_oks(poses, self.model.skeleton.sigmas)[len(conditions) :, : len(conditions)]
         return detected[(oks < self.match_oks).all(dim=1)]
 
     def _assign_ids(self, condition_places: Integers) -> Integers:

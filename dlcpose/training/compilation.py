@@ -1,30 +1,22 @@
 """`compile=true`: whether torch can compile here is told in one line, before the first step."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import torch
+import torch
 
-    from dlcpose.pipelines.base import PoseModule
+from dlcpose.pipelines.base import PoseModule
+from dlcpose.structures.errors import ConfigError
 
 
 def check_compile(chosen: Any) -> None:
     """Raises ConfigError for a `compile` that is neither true, false nor a backend of torch's."""
-    import torch
-
-    from dlcpose.structures.errors import ConfigError
-
     backends = torch.compiler.list_backends(exclude_tags=("experimental",))
     if type(chosen) is not bool and chosen not in backends:
         raise ConfigError(f"compile: expected true, false or one of {', '.join(backends)}, got {chosen!r}.")
 
 
-def compile_networks(chosen: bool | str, pipeline: "PoseModule", device: "torch.device") -> None:
+def compile_networks(chosen: bool | str, pipeline: PoseModule, device: torch.device) -> None:
     """Have torch compile a pipeline's networks. Raises ConfigError where it cannot compile for the device."""
-    import torch
-
-    from dlcpose.structures.errors import ConfigError
-
     if chosen is False:
         return
     backend = "inductor" if chosen is True else chosen

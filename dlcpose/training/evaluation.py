@@ -6,33 +6,29 @@ import resource
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dlcpose.cli.hydra_main import run_hydra
+import torch
+from rich.console import Console
 
-if TYPE_CHECKING:
-    from dlcpose.checkpoint import Description
-    from dlcpose.datasets.base import LabelledFrames
-    from dlcpose.metrics.base import Metric
-    from dlcpose.predict import Predictor
-
-
-def main() -> None:
-    """`evaluate.py` and `dlcpose-evaluate`."""
-    run_hydra("evaluate", evaluate)
-
+from dlcpose.checkpoint import Description, read_checkpoint
+from dlcpose.datasets.base import LabelledFrames
+from dlcpose.instantiate import Instantiator
+from dlcpose.metrics.base import EvaluatedFrames, Metric, figures_of, infos_of
+from dlcpose.metrics.figure_info import RUN_FIGURES, FigureInfo, find_info, headline_names
+from dlcpose.predict import Predictor, load
+from dlcpose.reports.evaluation import figure_table, write_evaluation
+from dlcpose.reports.figure_table import format_figure
+from dlcpose.structures.errors import ConfigError, DataError
+from dlcpose.tracking.evaluation import TrackingFigures
+from dlcpose.training.libraries import quiet_libraries
+from dlcpose.training.validate import check_keys
 
 KEYS = ("checkpoint", "frames", "batch_size", "trust", "run_dir", "evaluation", "dataset", "metric", "detector")
 
 
-def evaluate(config: dict[str, Any]) -> dict[str, float]:
+def evaluate_checkpoint(config: dict[str, Any]) -> dict[str, float]:
     """Evaluate config["checkpoint"] and leave everything in config["run_dir"]/evaluation."""
-    from dlcpose.build import Instantiator
-    from dlcpose.checkpoint import read_checkpoint
-    from dlcpose.predict import load
-    from dlcpose.structures.errors import ConfigError
-    from dlcpose.training.experiment import quiet_libraries
-    from dlcpose.training.validate import check_keys
 
     quiet_libraries()
     check_keys(config, KEYS)
@@ -41,29 +37,37 @@ def evaluate(config: dict[str, Any]) -> dict[str, float]:
     instantiate = Instantiator(tuple(config["trust"]))
     description = read_checkpoint(config["checkpoint"]).description
     has_other_data = config.get("dataset") is not None
-    data: LabelledFrames = instantiate(
-        config["dataset"] if has_other_data else description.config["dataset"], "dataset"
+    # Unless others are chosen, data and figures are the checkpoint's own: dlcpose's, with plain settings, and only read.
+    own = instantiate.of_file(config["checkpoint"], "dataset", "metric")
+    data: LabelledFrames = (
+        instantiate(config["dataset"], "dataset")
+        if has_other_data
+        else own(description.config.get("dataset"), "dataset")
     )
     check_skeleton(data, description)
     indices = chosen_frames(data, description, config["frames"] or ("all" if has_other_data else "test"))
     run_dir = Path(config["run_dir"])
+    metrics: dict[str, Metric] = (
+        instantiate(config["metric"], "metric")
+        if config["metric"]
+        else own(description.config.get("metric") or {}, "metric")
+    )
     figures = evaluate_frames(
         load(config["checkpoint"], trust=config["trust"], detector=config.get("detector") or None),
         data,
         indices,
-        instantiate(config["metric"] or description.config["metric"], "metric"),
+        metrics,
         folder=run_dir / "evaluation",
         pictures=config["evaluation"]["pictures"],
         batch_size=config["batch_size"],
         title=f"{Path(config['checkpoint']).name}: {len(indices)} frames",
     )
-    print_result(figures, run_dir)
+    print_result(figures, infos_of(metrics), run_dir)
     return figures
 
 
-def check_skeleton(data: "LabelledFrames", description: "Description") -> None:
+def check_skeleton(data: LabelledFrames, description: Description) -> None:
     """Raises DataError when the data's keypoints are not those the model was trained on, in their order."""
-    from dlcpose.structures.errors import DataError
 
     expected, got = description.skeleton.names, data.skeleton.names
     if expected != got:
@@ -73,9 +77,8 @@ def check_skeleton(data: "LabelledFrames", description: "Description") -> None:
         )
 
 
-def chosen_frames(data: "LabelledFrames", description: "Description", frames: str) -> list[int]:
+def chosen_frames(data: LabelledFrames, description: Description, frames: str) -> list[int]:
     """Indices of the frames of a set of the checkpoint's split, or of all. Raises when there are none or no such set."""
-    from dlcpose.structures.errors import ConfigError, DataError
 
     sets = {**description.split.as_dict(), "all": [frame.key for frame in data.frames]}
     if frames not in sets:
@@ -88,10 +91,10 @@ def chosen_frames(data: "LabelledFrames", description: "Description", frames: st
 
 
 def evaluate_frames(
-    predictor: "Predictor",
-    data: "LabelledFrames",
+    predictor: Predictor,
+    data: LabelledFrames,
     indices: Sequence[int],
-    metrics: "Mapping[str, Metric]",
+    metrics: Mapping[str, Metric],
     *,
     folder: Path,
     pictures: int,
@@ -99,42 +102,47 @@ def evaluate_frames(
     batch_size: int = 8,
 ) -> dict[str, float]:
     """Predict frames, compute their figures and write the evaluation folder."""
-    from dlcpose.metrics.base import figures_of
-    from dlcpose.reports.evaluation import write_evaluation
 
     samples = functools.partial(map, data.__getitem__, indices)
     predictions = [each for batch in predictor.stream_labelled(samples(), batch_size) for each in batch]
     labels = [data.frames[index] for index in indices]
-    figures = figures_of(metrics, predictions, labels, data.skeleton)
+    frames = EvaluatedFrames(predictions, labels, data.skeleton)
+    metrics = {**metrics, **({} if "tracking" in metrics else {"tracking": TrackingFigures()})}
+    figures = figures_of(metrics, frames)
+    if math.isnan(figures["clip_frames"]):  # the frames have no tracks
+        figures = {name: value for name, value in figures.items() if name not in TrackingFigures.figures}
     figures["images_per_s"] = predictor.images / predictor.seconds
     figures["peak_memory_mb"] = peak_memory_mb(predictor)
     for name, oracle in predictor.pipeline.oracles().items():
-        told = [each for batch in predictor.stream_labelled(samples(), batch_size, oracle) for each in batch]
-        told_more = figures_of(metrics, told, labels, data.skeleton)
-        figures |= {f"{name}/{key}": value for key, value in told_more.items() if not math.isnan(value)}
+        oracle_predictions = [
+            each for batch in predictor.stream_labelled(samples(), batch_size, oracle) for each in batch
+        ]
+        oracle_figures = figures_of(metrics, EvaluatedFrames(oracle_predictions, labels, data.skeleton))
+        figures |= {f"{name}/{key}": value for key, value in oracle_figures.items() if not math.isnan(value)}
     write_evaluation(
-        folder, data=data, indices=indices, predictions=predictions, figures=figures, title=title, pictures=pictures
+        folder,
+        data=data,
+        indices=indices,
+        frames=frames,
+        figures=figures,
+        infos=infos_of(metrics),
+        title=title,
+        pictures=pictures,
     )
     return figures
 
 
-def peak_memory_mb(predictor: "Predictor") -> float:
+def peak_memory_mb(predictor: Predictor) -> float:
     """The most memory this process has held, on the GPU where the model is there."""
-    import torch
-
     if predictor.device.type == "cuda":
         return torch.cuda.max_memory_allocated(predictor.device) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kibibytes elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def print_result(figures: Mapping[str, float], run_dir: Path) -> None:
-    """The table of figures, then one last line: where everything is, and the headline."""
-    from rich.console import Console
-
-    from dlcpose.reports.evaluation import headline
-
-    Console().print(headline(figures))
-    short = [("mean_error_px", "mean error {:.2f} px"), ("pck@0.1", "PCK@0.1 {:.3f}"), ("oks_ap", "OKS AP {:.3f}")]
-    short = [*short, ("box_ap", "box AP {:.3f}")]
-    print(f"{run_dir}: {', '.join(text.format(figures[name]) for name, text in short if name in figures)}")
+def print_result(figures: Mapping[str, float], infos: Mapping[str, FigureInfo], run_dir: Path) -> None:
+    """Print the table of figures, then one last line: the run folder and the headline figures."""
+    Console().print(figure_table(figures, infos))
+    shown = {name: find_info(name, infos) for name in headline_names(figures, infos) if name not in RUN_FIGURES}
+    texts = [f"{info.title} {format_figure(figures[name], info)}" for name, info in shown.items() if not info.is_count]
+    print(f"{run_dir}: {', '.join(texts)}")

@@ -1,156 +1,160 @@
-"""Which weights a run starts from: those it was made with, those of the run it goes on from, or those of another run."""
+"""The weights that a new run starts from: those of another run, as far as they fit."""
 
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
+
+from dlcpose.checkpoint import (
+    DETECTOR,
+    Checkpoint,
+    Description,
+    WeightMatch,
+    check_finite,
+    data_statistics,
+    match_weights,
+    read_checkpoint,
+)
+from dlcpose.pipelines.base import PoseModule
 from dlcpose.structures.atomic_files import write_atomic
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from dlcpose.checkpoint import Checkpoint, Description, WeightMatch
-    from dlcpose.pipelines.base import PoseModule
+from dlcpose.structures.errors import CheckpointError, ConfigError
 
 RECORD = "init_from.json"  # in the run folder
 # Settings that give a part weights from elsewhere: beside init_from nobody could tell which it has in the end.
 SOURCES = {"backbone": ("pretrained", "checkpoint_path"), "detector": ("pretrained",)}
 
 
-def start_from(
-    config: Mapping[str, Any], pipeline: "PoseModule", description: "Description", resumed: Path | None
-) -> None:
-    """Put the weights of config["init_from"] into a fresh pipeline, say what was taken, and leave a list of it.
+def init_from(config: Mapping[str, Any], pipeline: PoseModule, description: Description, resumed: Path | None) -> None:
+    """Put the weights of config["init_from"]["checkpoint"] into a new model, say what was taken, and leave a list of it.
 
     With strict=true all of them must fit, without it those that do are taken. What heads keep of their data is never
     taken, nor the detector where detector.checkpoint names one.
     Raises ConfigError for settings that contradict each other, CheckpointError for a file that is no checkpoint or does
-    not fit; also for `resumed`, the checkpoint that a run goes on from.
+    not fit; also for `resumed`, the checkpoint that a run resumes from.
     """
-    from dlcpose.checkpoint import DETECTOR, data_statistics, match_weights, read_checkpoint
-    from dlcpose.structures.errors import CheckpointError
 
     _check_settings(config, resumed)
-    if config["init_from"] is None:
+    if config["init_from"]["checkpoint"] is None:
         if resumed is not None:
             _check_same_model(pipeline, read_checkpoint(resumed))
         return
-    checkpoint, state = read_checkpoint(config["init_from"]), pipeline.state_dict()
+    checkpoint, state = read_checkpoint(config["init_from"]["checkpoint"]), pipeline.state_dict()
     aside = dict.fromkeys(data_statistics(pipeline), "of the data")
     if (config["detector"] or {}).get("checkpoint"):
         detector = [name for name in {**state, **checkpoint.weights} if name.startswith(DETECTOR)]
         aside |= dict.fromkeys(detector, "detector.checkpoint gives it")
-    found = match_weights(_without(state, aside), _without(checkpoint.weights, aside))
-    _check_sources(config, found)
-    if not any(name in found.taken for name, _ in pipeline.named_parameters()):
+    matched = match_weights(_without(state, aside), _without(checkpoint.weights, aside))
+    _check_sources(config, matched)
+    if not any(name in matched.loaded for name, _ in pipeline.named_parameters()):
         raise CheckpointError(
-            f"init_from={checkpoint.path}: nothing in it fits this model: it is of {_made_of(checkpoint.description)}, this "
-            f"of {_made_of(description)}. Give a run of the same backbone, or leave init_from out."
+            f"init_from.checkpoint={checkpoint.path}: nothing in it fits this model: it is of "
+            f"{_made_of(checkpoint.description)}, this of {_made_of(description)}. Give a "
+            "run of the same backbone, or leave init_from out."
         )
-    if config["strict"]:
-        _check_all_fits(pipeline, checkpoint, description, found)
-    pipeline.load_state_dict({**state, **{name: checkpoint.weights[name] for name in found.taken}})
-    _report(Path(config["run_dir"]), state, checkpoint, description, found, aside)
+    if config["init_from"]["strict"]:
+        _check_all_fits(pipeline, checkpoint, description, matched)
+    check_finite(pipeline, checkpoint)
+    pipeline.load_state_dict({**state, **{name: checkpoint.weights[name] for name in matched.loaded}})
+    _report(Path(config["run_dir"]), state, checkpoint, description, matched, aside)
 
 
 def _check_settings(config: Mapping[str, Any], resumed: Path | None) -> None:
-    from dlcpose.structures.errors import ConfigError
 
-    path, strict = config["init_from"], config["strict"]
+    path, strict = config["init_from"]["checkpoint"], config["init_from"]["strict"]
     if type(strict) is not bool:
-        raise ConfigError(f"strict: expected true or false, got {strict!r}.")
+        raise ConfigError(f"init_from.strict: expected true or false, got {strict!r}.")
     if path is None and not strict:
-        raise ConfigError("strict=false: it says how init_from=PATH takes weights, and no path is given. Leave it out.")
+        raise ConfigError(
+            "init_from.strict=false: it says how weights are taken, but init_from.checkpoint=PATH is not given. Leave it out."
+        )
     if path is not None and not isinstance(path, str):
-        raise ConfigError(f"init_from: expected the path of a checkpoint, got {path!r}.")
+        raise ConfigError(f"init_from.checkpoint: expected the path of a checkpoint, got {path!r}.")
     if path is not None and resumed is not None:
         raise ConfigError(
-            f"init_from={path} resume={config['resume']}: a run that goes on has its own weights. Leave one of them out."
+            f"init_from.checkpoint={path} resume={config['resume']}: a resumed run has its own weights. Leave one of "
+            "them out."
         )
 
 
-def _check_same_model(pipeline: "PoseModule", resumed: "Checkpoint") -> None:
-    """Raises CheckpointError where a run would go on as another model, which Lightning tells in a hundred lines."""
-    from dlcpose.checkpoint import match_weights
-    from dlcpose.structures.errors import CheckpointError
+def _check_same_model(pipeline: PoseModule, resumed: Checkpoint) -> None:
+    """Raises CheckpointError where a run would be resumed as another model, which Lightning tells in a hundred lines."""
 
-    found = match_weights(pipeline.state_dict(), resumed.weights)
-    if unlike := found.left_out | found.anew:
+    matched = match_weights(pipeline.state_dict(), resumed.weights)
+    if unlike := matched.unexpected | matched.missing:
         raise CheckpointError(
             f"resume={resumed.path}: it is of another model: {_some(unlike)}. Resume with the settings of that run, or "
-            f"start a new one from its weights: init_from={resumed.path} strict=false."
+            f"start a new one from its weights: init_from.checkpoint={resumed.path} init_from.strict=false."
         )
 
 
-def _check_sources(config: Mapping[str, Any], found: "WeightMatch") -> None:
+def _check_sources(config: Mapping[str, Any], matched: WeightMatch) -> None:
     """Raises ConfigError where a part that is to be taken has been given weights from elsewhere."""
-    from dlcpose.structures.errors import ConfigError
 
     for part, settings in SOURCES.items():
         given = [name for name in settings if (config[part] or {}).get(name)]
-        if given and any(name.startswith(f"{part}.") for name in found.taken):
+        if given and any(name.startswith(f"{part}.") for name in matched.loaded):
             setting = f"{part}.{given[0]}"
             raise ConfigError(
-                f"{setting}={config[part][given[0]]} init_from={config['init_from']}: both give the {part} its weights. "
+                f"{setting}={config[part][given[0]]} "
+                f"init_from.checkpoint={config['init_from']['checkpoint']}: both give the {part} its weights. "
                 f"Leave one of them out ({setting}={'false' if given[0] == 'pretrained' else 'null'})."
             )
 
 
 def _check_all_fits(
-    pipeline: "PoseModule", checkpoint: "Checkpoint", description: "Description", found: "WeightMatch"
+    pipeline: PoseModule, checkpoint: Checkpoint, description: Description, matched: WeightMatch
 ) -> None:
     """Raises CheckpointError unless the whole model was in the file, nothing else was, and it knew the same keypoints."""
-    from dlcpose.structures.errors import CheckpointError
 
     theirs, ours = checkpoint.description.skeleton.names, description.skeleton.names
     reasons = []
     if theirs != ours:
         reasons.append(f"its keypoints are {_named(theirs)}, the data's are {_named(ours)}")
-    if unlike := found.left_out | found.anew:
+    if unlike := matched.unexpected | matched.missing:
         reasons.append(_some(unlike))
     if reasons:
         raise CheckpointError(
-            f"init_from={checkpoint.path} does not fit: {'; '.join(reasons)}. Add strict=false to take "
-            f"{len(found.taken)} of the model's {len(pipeline.state_dict())} tensors and start the rest anew."
+            f"init_from.checkpoint={checkpoint.path} does not fit: {'; '.join(reasons)}. Add init_from.strict=false to load "
+            f"{len(matched.loaded)} of the model's {len(pipeline.state_dict())} tensors and initialise the rest."
         )
 
 
 def _report(
     run_dir: Path,
-    state: "Mapping[str, Tensor]",
-    checkpoint: "Checkpoint",
-    description: "Description",
-    found: "WeightMatch",
+    state: Mapping[str, Tensor],
+    checkpoint: Checkpoint,
+    description: Description,
+    matched: WeightMatch,
     aside: Mapping[str, str],
 ) -> None:
     """Print what was taken, by module, and write the full list into the run folder."""
-    from pytorch_lightning.utilities import rank_zero_only
-
-    anew = found.anew | {name: reason for name, reason in aside.items() if name in state}
-    left_out = found.left_out | {name: reason for name, reason in aside.items() if name in checkpoint.weights}
+    missing = matched.missing | {name: reason for name, reason in aside.items() if name in state}
+    unexpected = matched.unexpected | {name: reason for name, reason in aside.items() if name in checkpoint.weights}
     theirs, ours = checkpoint.description.skeleton.names, description.skeleton.names
     content = {"checkpoint": str(checkpoint.path), "keypoints": {"there": list(theirs), "here": list(ours)}}
-    content |= {"taken": list(found.taken), "left_out": left_out, "anew": anew}
+    content |= {"loaded": list(matched.loaded), "unexpected": unexpected, "missing": missing}
 
     @rank_zero_only
-    def told() -> None:
-        taken = sum(state[name].numel() for name in found.taken)
+    def report() -> None:
+        taken = sum(state[name].numel() for name in matched.loaded)
         whole = sum(tensor.numel() for tensor in state.values())
-        print(f"starts from {checkpoint.path}: {taken:,} of {whole:,} weights taken")
+        print(f"starts from {checkpoint.path}: {taken:,} of {whole:,} weights loaded")
         if theirs != ours:
             print(f"  keypoints there: {_named(theirs)}; here: {_named(ours)}")
-        if found.left_out or found.anew:
-            print(f"  taken: {_by_module(found.taken, [*left_out, *anew], state)}")
-            print(f"  left out: {_by_module(left_out, found.taken, checkpoint.weights)}")
-            print(f"  starts anew: {_by_module(anew, found.taken, state)}")
+        if matched.unexpected or matched.missing:
+            print(f"  loaded: {_by_module(matched.loaded, [*unexpected, *missing], state)}")
+            print(f"  not loaded: {_by_module(unexpected, matched.loaded, checkpoint.weights)}")
+            print(f"  initialised anew: {_by_module(missing, matched.loaded, state)}")
         write_atomic(run_dir / RECORD, json.dumps(content, indent=1) + "\n")
         print(f"  each of them: {run_dir / RECORD}", flush=True)
 
-    told()
+    report()
 
 
-def _by_module(names: Iterable[str], others: Iterable[str], state: "Mapping[str, Tensor]") -> str:
+def _by_module(names: Iterable[str], others: Iterable[str], state: Mapping[str, Tensor]) -> str:
     """Names summed up by their module, or by its parts where some of it met another fate, with how many weights each has."""
     mixed = {name.split(".")[0] for name in others}
     counts: dict[str, int] = {}
@@ -176,11 +180,11 @@ def _named(names: tuple[str, ...]) -> str:
     return f"{len(names)} ({shown}{', ...' if len(names) > 4 else ''})"
 
 
-def _made_of(description: "Description") -> str:
+def _made_of(description: Description) -> str:
     """A model in a few words: the classes of its parts."""
     nodes = (description.config.get(part) or {} for part in ("pipeline", "backbone", "head"))
     return ", ".join(str(node["_target_"]).rpartition(".")[2] for node in nodes if "_target_" in node)
 
 
-def _without(state: "Mapping[str, Tensor]", names: Mapping[str, str]) -> "dict[str, Tensor]":
+def _without(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state.items() if name not in names}

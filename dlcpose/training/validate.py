@@ -1,16 +1,20 @@
-"""What can be wrong in a config and is told before any data is read or any model built."""
+"""Check a config before any data is read or any model built."""
 
+import difflib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from dlcpose.build import Instantiator
-    from dlcpose.metrics.base import Metric
-    from dlcpose.structures.skeleton import Skeleton
+import torch
+
+from dlcpose.instantiate import Instantiator
+from dlcpose.metrics.base import EvaluatedFrames, Metric, figures_of
+from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.skeleton import Skeleton
+from dlcpose.training.compilation import check_compile
 
 KEYS = (
     *("name", "seed", "best", "optimized_metric", "trust", "resume", "run_dir", "evaluation", "datamodule"),
-    *("init_from", "strict", "compile", "sweep"),
+    *("init_from", "compile", "sweep"),
     *(
         "dataset",
         "split",
@@ -29,14 +33,24 @@ KEYS = (
     *("optimizer", "scheduler", "metric", "trainer", "callbacks", "logger"),
 )
 # of mappings that describe no part
-PLAIN_KEYS = {"best": ("monitor", "mode"), "evaluation": ("pictures",), "sweep": ("name", "trial")}
+PLAIN_KEYS = {
+    "best": ("monitor", "mode"),
+    "init_from": ("checkpoint", "strict"),
+    "evaluation": ("pictures",),
+    "sweep": ("name", "trial"),
+}
 
 
-def check_keys(config: dict[str, Any], known: Sequence[str]) -> None:
+def validate_config(config: Mapping[str, Any]) -> None:
+    """Raises ConfigError for what is wrong in a config by itself: keys that nobody reads, seed, compile, optimizer."""
+    check_keys(config, KEYS)
+    _check_seed(config["seed"])
+    check_compile(config["compile"])
+    _check_optimizer(config["optimizer"], Instantiator(tuple(config["trust"])))
+
+
+def check_keys(config: Mapping[str, Any], known: Sequence[str]) -> None:
     """Raises ConfigError for a key of the config that nobody reads, and for a `trust` that is no list."""
-    import difflib
-
-    from dlcpose.structures.errors import ConfigError
 
     inner = {f"{name}.{key}": keys for name, keys in PLAIN_KEYS.items() for key in config.get(name, ())}
     for key, keys in {**dict.fromkeys(config, known), **inner}.items():
@@ -51,34 +65,30 @@ def check_keys(config: dict[str, Any], known: Sequence[str]) -> None:
         )
 
 
-def check_seed(seed: Any) -> None:
+def _check_seed(seed: Any) -> None:
     """Raises ConfigError for a seed that is no number."""
-    from dlcpose.structures.errors import ConfigError
 
     if type(seed) is not int or not 0 <= seed < 2**32:
         raise ConfigError(f"seed: expected a whole number from 0 to below 2³², got {seed!r}.")
 
 
-def check_optimizer(config: dict[str, Any], instantiate: "Instantiator") -> None:
+def _check_optimizer(node: Any, instantiate: Instantiator) -> None:
     """Raises ConfigError for settings that the optimizer refuses, which it would otherwise tell when all else is ready."""
-    import torch
-
-    from dlcpose.structures.errors import ConfigError
 
     try:
-        instantiate(config["optimizer"], "optimizer")([("weight", torch.nn.Parameter(torch.zeros(1)))])
+        instantiate(node, "optimizer")([("weight", torch.nn.Parameter(torch.zeros(1)))])
     except (TypeError, ValueError) as error:
         raise ConfigError(f"optimizer: {error}.") from error
 
 
-def check_monitors(config: Mapping[str, Any], metrics: "Mapping[str, Metric]", skeleton: "Skeleton") -> None:
+def validate_monitors(config: Mapping[str, Any], metrics: Mapping[str, Metric], skeleton: Skeleton) -> None:
     """Raises ConfigError where something is to watch a figure that no epoch gives, which would be told after the first."""
-    import difflib
 
-    from dlcpose.metrics.base import figures_of
-    from dlcpose.structures.errors import ConfigError
-
-    given = ["train/loss", "val/loss", *(f"val/{name}" for name in figures_of(metrics, [], [], skeleton))]
+    given = [
+        "train/loss",
+        "val/loss",
+        *(f"val/{name}" for name in figures_of(metrics, EvaluatedFrames([], [], skeleton))),
+    ]
     watching = {"best.monitor": config["best"]["monitor"]}
     named = config["optimized_metric"]
     several = (
@@ -92,16 +102,3 @@ def check_monitors(config: Mapping[str, Any], metrics: "Mapping[str, Metric]", s
         if monitor is not None and monitor not in given and not is_a_loss:
             near = difflib.get_close_matches(str(monitor), given, n=3) or given
             raise ConfigError(f"{where}: no epoch gives {monitor!r}. Nearest: {', '.join(near)}.")
-
-
-def check_accelerator(accelerator: str) -> None:
-    """Raises ConfigError when a GPU is asked for where there is none."""
-    import torch
-
-    from dlcpose.structures.errors import ConfigError
-
-    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available() and not torch.backends.mps.is_available():
-        raise ConfigError(
-            f"trainer.accelerator={accelerator}: this machine has no GPU that torch can use. Take trainer=cpu, or "
-            "trainer=default for what there is."
-        )

@@ -1,1 +1,1 @@
-"""Pictures, plots and videos of poses."""
+"""Pictures, plots and videos of poses, and text for the terminal."""

@@ -1,4 +1,4 @@
-"""Poses drawn on images: predictions as dots, labels as rings, the error as the line between them; boxes around them."""
+"""Draw poses on images: predictions as dots, labels as rings, errors as lines between them; and contact sheets."""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -13,15 +13,15 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from dlcpose.codecs.affine import apply_affine, resize_matrix
-from dlcpose.codecs.matching import REACH, match_animals
+from dlcpose.codecs.matching import MAX_DISTANCE, match_animals
 from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.structures.sample import Image
 from dlcpose.structures.skeleton import Skeleton
 
 Array = npt.NDArray[Any]
 Color = tuple[int, int, int]
-SMALLEST_SIDE = 800  # px: smaller pictures are enlarged so that dots do not hide the animal
-FAINTEST = 0.25  # opacity of a keypoint with score 0: still to be seen
+MIN_SIDE = 800  # px: smaller images are enlarged so that dots do not cover the animal
+MIN_OPACITY = 0.25  # of a keypoint with score 0
 SHIFT = 4  # cv2 draws to 1/16 of a pixel
 DARK, LIGHT, PAPER, INK = (20, 20, 20), (235, 235, 235), (250, 250, 250), (45, 45, 45)
 
@@ -38,17 +38,21 @@ def draw_poses(
     boxes_in_image: Array | None = None,
     box_scores: Array | None = None,
     scale: float | None = None,
+    animal_colors: Sequence[Color] | None = None,
+    radius: float | None = None,
 ) -> Image:
-    """A copy of the image with the poses and boxes found, and the labels where there are any.
+    """A copy of the image with predicted poses and boxes, and labels where given.
 
     image: (H, W, 3) uint8. keypoints_in_image: (M, K, 2), NaN draws nothing. scores: (M, K) in [0, 1], drawn as opacity.
-    labels_in_image: (N, K, 2), rings of the same colours; a line joins each to the keypoint found for it.
-    unique_in_image, unique_labels_in_image: (U, 2), points of the arena, as squares.
-    boxes_in_image: (M, 4) x1 y1 x2 y2 of the animals found, NaN draws nothing. box_scores: (M,) in [0, 1], as opacity.
-    scale: enlargement of the image; by default what small images need to be legible. Returns (H·s, W·s, 3).
+    labels_in_image: (N, K, 2), rings of the same colors; a line joins each to its matched prediction.
+    unique_in_image, unique_labels_in_image: (U, 2), unique keypoints, as squares.
+    boxes_in_image: (M, 4) x1 y1 x2 y2 of the predicted animals, NaN draws nothing. box_scores: (M,) in [0, 1], as opacity.
+    scale: of the image; by default small images are enlarged. animal_colors: M, for dots and lines of one color for each
+    animal. radius: of a dot, in pixels of the picture; by default what suits the animals' size.
+    Returns (H·s, W·s, 3) uint8.
     """
     longest = max(image.shape[:2])
-    scale = max(1.0, SMALLEST_SIDE / longest) if scale is None else scale
+    scale = max(1.0, MIN_SIDE / longest) if scale is None else scale
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     picture = _resize(image, size)
     image_to_picture = resize_matrix(size[0] / image.shape[1], size[1] / image.shape[0])
@@ -56,29 +60,29 @@ def draw_poses(
     def place(points: Array | None, count: int) -> Array:
         return np.zeros((0, count, 2)) if points is None else apply_affine(image_to_picture, np.asarray(points, float))
 
-    found = place(keypoints_in_image, len(skeleton))  # (M, K, 2)
+    pred = place(keypoints_in_image, len(skeleton))  # (M, K, 2)
     gt = place(labels_in_image, len(skeleton))  # (N, K, 2)
-    opacity = np.ones(found.shape[:2]) if scores is None else np.clip(np.nan_to_num(scores), 0, 1)
-    pen = _Pen(picture, radius=_radius(picture, gt if len(gt) else found))
+    opacity = np.ones(pred.shape[:2]) if scores is None else np.clip(np.nan_to_num(scores), 0, 1)
+    pen = _Pen(picture, radius=radius or dot_radius(picture, gt if len(gt) else pred))
     colors = keypoint_colors(len(skeleton))
-    for animal, color in zip(found, _animal_colors(len(found)), strict=True):
+    for animal, color in zip(pred, animal_colors or _animal_colors(len(pred)), strict=True):
         pen.edges(animal, skeleton.edges, color)
     corners = None if boxes_in_image is None else np.asarray(boxes_in_image).reshape(-1, 2, 2)  # (M, 2, 2)
     pen.boxes(place(corners, 2), box_scores)
-    for m, n in _pairs(found, gt):
-        pen.errors(found[m], gt[n], colors)
+    for m, n in _match(pred, gt):
+        pen.errors(pred[m], gt[n], colors)
     for animal in gt:
         pen.rings(animal, colors)
-    for animal, visible in zip(found, opacity, strict=True):
-        pen.dots(animal, colors, visible)
+    for m, (animal, visible) in enumerate(zip(pred, opacity, strict=True)):
+        pen.dots(animal, [animal_colors[m]] * len(skeleton) if animal_colors else colors, visible)
     pen.squares(place(unique_labels_in_image, 0), place(unique_in_image, 0))
     return picture
 
 
 def keypoint_colors(count: int) -> list[Color]:
-    """A colour for each keypoint, in the order of the skeleton: hues at equal steps, equally bright on dark fur.
+    """RGB of each keypoint, in the order of the skeleton: hues at equal steps, of equal lightness.
 
-    Where there are many, every other one is paler, since neighbouring hues alone are then too alike.
+    Of more than ten, every other one is paler, since neighbouring hues alone are then too similar.
     """
     hues = np.linspace(20, 20 + 360 * (count - 1) / max(count, 3), count)
     return [
@@ -87,11 +91,13 @@ def keypoint_colors(count: int) -> list[Color]:
     ]
 
 
-def crop_around(image: Image, points_in_image: Array, *, room: float = 0.4, least: int = 96) -> tuple[Image, Array]:
-    """A square of an image around some points, and its top left corner (2,), for a closer look at a small animal.
+def crop_around(
+    image: Image, points_in_image: Array, *, margin: float = 0.4, min_side: int = 96
+) -> tuple[Image, Array]:
+    """A square crop of an image around points, and its top left corner (2,), to show a small animal closely.
 
-    points_in_image: (P, 2), NaN do not count. room: how much is shown on each side, in lengths of the box around them.
-    least: pixels of the side. Where the square does not fit into the image, or there are no points, all is returned.
+    points_in_image: (P, 2), NaN do not count. margin: on each side, as a share of the box around the points. min_side:
+    pixels. Where the square does not fit into the image, or there are no points, the whole image is returned.
     """
     height, width = image.shape[:2]
     known = points_in_image[~np.isnan(points_in_image).any(axis=-1)]
@@ -99,7 +105,7 @@ def crop_around(image: Image, points_in_image: Array, *, room: float = 0.4, leas
     if not len(known):
         return image, np.zeros(2)
     low, high = known.min(axis=0), known.max(axis=0)
-    side = round(max(least, float((high - low).max()) * (1 + 2 * room)))
+    side = round(max(min_side, float((high - low).max()) * (1 + 2 * margin)))
     if side > min(height, width):
         return image, np.zeros(2)
     corner = np.clip(np.round((low + high - side) / 2), 0, (width - side, height - side)).astype(int)
@@ -108,7 +114,7 @@ def crop_around(image: Image, points_in_image: Array, *, room: float = 0.4, leas
 
 
 def add_legend(picture: Image, skeleton: Skeleton) -> Image:
-    """The picture above a strip that names the colours and says what dots and rings are."""
+    """The picture above a legend of its colors, dots and rings."""
     font = _font(15)
     entries: list[tuple[str, Color | None]] = [("prediction", None), ("label", None)]
     entries += list(zip(skeleton.names, keypoint_colors(len(skeleton)), strict=True))
@@ -135,7 +141,7 @@ def add_legend(picture: Image, skeleton: Skeleton) -> Image:
 def contact_sheet(images: Sequence[Image], captions: Sequence[str], *, columns: int = 4, tile: int = 320) -> Image:
     """Images side by side, each scaled into `tile` x `tile` pixels over its caption. Raises ValueError without images.
 
-    A caption too long for its tile loses its beginning, since the end of a file's name tells frames apart.
+    Of a caption too long for its tile the end is shown, since file names of frames differ there.
     """
     if not images or len(images) != len(captions):
         raise ValueError(f"Expected images with a caption each, got {len(images)} and {len(captions)}.")
@@ -170,7 +176,7 @@ def encoded(image: Image, suffix: str) -> bytes:
 
 
 class _Pen:
-    """Draws on one picture, in its pixels, skipping what is NaN."""
+    """Draws on one picture, in its pixels; NaN draws nothing."""
 
     def __init__(self, picture: Image, radius: float) -> None:
         self.picture, self.radius = picture, radius
@@ -182,14 +188,14 @@ class _Pen:
                 self._segment(animal[first], animal[second], color, self.line, 0.55)
 
     def boxes(self, corners: Array, scores: Array | None) -> None:
-        sure = np.ones(len(corners)) if scores is None else np.clip(np.nan_to_num(scores), 0, 1)
-        for box, color, visible in zip(corners, _animal_colors(len(corners)), sure, strict=True):
-            strength = FAINTEST + (1 - FAINTEST) * float(visible)
+        visible_scores = np.ones(len(corners)) if scores is None else np.clip(np.nan_to_num(scores), 0, 1)
+        for box, color, visible in zip(corners, _animal_colors(len(corners)), visible_scores, strict=True):
+            strength = MIN_OPACITY + (1 - MIN_OPACITY) * float(visible)
             self._outline(box, DARK, self.line + 2, 0.6 * strength)
             self._outline(box, color, self.line, strength)
 
-    def errors(self, found: Array, gt: Array, colors: Sequence[Color]) -> None:
-        for there, here, color in zip(found, gt, colors, strict=True):
+    def errors(self, pred: Array, gt: Array, colors: Sequence[Color]) -> None:
+        for there, here, color in zip(pred, gt, colors, strict=True):
             if not np.isnan([there, here]).any() and np.hypot(*(there - here)) > self.radius:
                 self._segment(there, here, DARK, self.line + 2, 0.6)
                 self._segment(there, here, color, self.line, 1.0)
@@ -201,12 +207,12 @@ class _Pen:
 
     def dots(self, animal: Array, colors: Sequence[Color], opacity: Array) -> None:
         for point, color, visible in zip(animal, colors, opacity, strict=True):
-            strength = FAINTEST + (1 - FAINTEST) * float(visible)
+            strength = MIN_OPACITY + (1 - MIN_OPACITY) * float(visible)
             self._circle(point, self.radius + 1, DARK, cv2.FILLED, 0.8 * strength)
             self._circle(point, self.radius, color, cv2.FILLED, strength)
 
-    def squares(self, gt: Array, found: Array) -> None:
-        for points, thickness in ((gt.reshape(-1, 2), self.line), (found.reshape(-1, 2), cv2.FILLED)):
+    def squares(self, gt: Array, pred: Array) -> None:
+        for points, thickness in ((gt.reshape(-1, 2), self.line), (pred.reshape(-1, 2), cv2.FILLED)):
             half = self.radius * (0.9 if thickness == cv2.FILLED else 1.6)
             for point in points[~np.isnan(points).any(axis=-1)]:
                 cv2.rectangle(
@@ -236,7 +242,7 @@ class _Pen:
         _blend(window, layer, opacity)
 
     def _window(self, points: Array, margin: float) -> tuple[Image, Array]:
-        """The part of the picture that a stroke can touch, and its corner: blending all of it would be slow."""
+        """The part of the picture around a stroke, and its corner: blending the whole would be slow."""
         if np.isnan(points).any():
             return self.picture[:0], np.zeros(2)
         low = np.clip(np.floor(points.min(axis=0) - margin), 0, self.picture.shape[1::-1]).astype(int)
@@ -248,12 +254,12 @@ def _blend(window: Image, layer: Image, opacity: float) -> None:
     window[:] = cv2.addWeighted(layer, opacity, window, 1 - opacity, 0)
 
 
-def _pairs(found: Array, gt: Array) -> list[tuple[int, int]]:
-    return match_animals(found, gt, reach=None if len(found) <= 1 and len(gt) <= 1 else REACH)
+def _match(pred: Array, gt: Array) -> list[tuple[int, int]]:
+    return match_animals(pred, gt, max_distance=None if len(pred) <= 1 and len(gt) <= 1 else MAX_DISTANCE)
 
 
-def _radius(picture: Image, animals: Array) -> float:
-    """Dots that can be seen in the picture and do not cover a small animal."""
+def dot_radius(picture: Image, animals: Array) -> float:
+    """The radius of dots: visible in the picture without covering a small animal."""
     radius = max(picture.shape[:2]) / 130
     known = animals[~np.isnan(animals).any(axis=(1, 2))]
     if len(known):
@@ -271,7 +277,7 @@ def _rgb(color: Iterable[float]) -> Color:
 
 
 def _from_oklch(lightness: float, chroma: float, hue: float) -> Color:
-    """A colour of the OKLCH space, where equal steps look equal, clipped into sRGB. hue: degrees."""
+    """sRGB of a color in the perceptually uniform OKLCH space, clipped. hue: degrees."""
     a, b = chroma * np.cos(np.radians(hue)), chroma * np.sin(np.radians(hue))
     cones = np.array(
         [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]]
@@ -288,7 +294,7 @@ def _from_oklch(lightness: float, chroma: float, hue: float) -> Color:
 
 
 def _fixed(point: Array) -> tuple[int, int]:
-    """A point in the whole numbers that cv2 reads with SHIFT; far outside is far enough."""
+    """A point in the fixed-point numbers of OpenCV's `shift`, clipped far outside the image."""
     x, y = np.clip(np.round(point * 2**SHIFT), -(2**20), 2**20)
     return int(x), int(y)
 

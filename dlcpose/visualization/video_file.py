@@ -1,4 +1,4 @@
-"""Images one after the other as a video file."""
+"""Write images as a video file."""
 
 from collections.abc import Iterable
 from fractions import Fraction
@@ -12,7 +12,7 @@ from dlcpose.structures.sample import Image
 def write_video(path: Path, images: Iterable[Image], *, fps: float) -> int:
     """Write images (H, W, 3) uint8 RGB of one size as an mp4 and return how many there were.
 
-    H.264 where PyAV has it, else MPEG-4. Raises ValueError for images of unlike size, or none.
+    H.264 where PyAV has it, else MPEG-4. Raises ValueError for images of different sizes, or none.
     """
     count = 0
     with av.open(str(path), "w") as container:
@@ -38,7 +38,7 @@ def _open_stream(container: av.container.OutputContainer, size: tuple[int, int],
     rate = Fraction(fps).limit_denominator(1001)
     stream = container.add_stream("libx264" if has_h264 else "mpeg4", rate=rate)
     stream.height, stream.width = size
-    # Half-size colour planes, which every player reads, need even sides in H.264.
+    # yuv420p, which every player reads, needs even sides in H.264.
     even = size[0] % 2 == 0 and size[1] % 2 == 0
     stream.pix_fmt = "yuv420p" if even or not has_h264 else "yuv444p"
     stream.options = {"crf": "18", "preset": "fast"} if has_h264 else {}

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import yaml
 
-from dlcpose.build import Instantiator
 from dlcpose.datasets.crops import augment, keep_keypoints, whole
+from dlcpose.instantiate import Instantiator
 from dlcpose.structures.skeleton import Skeleton
 from tests.datasets.lit_frames import frame
 

@@ -1,4 +1,4 @@
-"""CSPNeXt: published sizes and names of layers, and its parts against what they are said to compute."""
+"""CSPNeXt: published sizes and names of layers, and its layers against their definitions."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dlcpose.backbones.cspnext import ChannelAttention, CspNextBackbone, PartialLayer, PoolingPyramid
-from dlcpose.build import Instantiator
+from dlcpose.backbones.cspnext import ChannelAttention, CspLayer, CspNextBackbone, SpatialPyramidPooling
 from dlcpose.config.compose import compose
+from dlcpose.instantiate import Instantiator
 from dlcpose.structures.errors import ConfigError
 
 # Counted by instantiating DeepLabCut 3's backbones, whose weights ours read as they are.
@@ -29,7 +29,7 @@ def test_sizes_are_the_published_ones(name: str) -> None:
     assert backbone.strides == (4, 8, 16, 32)
 
 
-def test_layers_bear_the_names_of_the_published_weights() -> None:
+def test_layers_are_named_as_in_the_published_weights() -> None:
     with torch.device("meta"):
         names = set(CspNextBackbone(widen=0.75, deepen=0.67).network.state_dict())
     known = {
@@ -45,7 +45,7 @@ def test_layers_bear_the_names_of_the_published_weights() -> None:
     assert not [name for name in names if "conv.bias" in name]
 
 
-def test_weights_are_read_from_a_snapshot_of_a_whole_model(tmp_path: Path) -> None:
+def test_weights_are_read_from_a_checkpoint_of_a_whole_model(tmp_path: Path) -> None:
     torch.manual_seed(1)
     there = CspNextBackbone(**TINY)
     state = {f"backbone.{name}": value for name, value in there.network.state_dict().items()}
@@ -65,7 +65,7 @@ def test_a_batch_gives_what_its_images_give_alone() -> None:
             torch.testing.assert_close(together[1:], alone, atol=1e-5, rtol=1e-4)
 
 
-def test_maps_finer_than_asked_are_left_out() -> None:
+def test_maps_finer_than_finest_stride_are_left_out() -> None:
     backbone = CspNextBackbone(**TINY, finest_stride=16)
     assert (backbone.strides, backbone.channels, len(backbone(torch.zeros(1, 3, 64, 64)))) == ((16, 32), (64, 128), 2)
 
@@ -79,14 +79,14 @@ def test_gradients_reach_every_weight() -> None:
 
 def test_the_pyramid_pools_5_9_and_13_cells() -> None:
     torch.manual_seed(0)
-    pyramid, features = PoolingPyramid(8).eval(), torch.randn(1, 8, 17, 15)
+    pyramid, features = SpatialPyramidPooling(8).eval(), torch.randn(1, 8, 17, 15)
     with torch.no_grad():
         narrow = pyramid.conv1(features)
         pooled = [functional.max_pool2d(narrow, side, stride=1, padding=side // 2) for side in (5, 9, 13)]
         torch.testing.assert_close(pyramid(features), pyramid.conv2(torch.cat((narrow, *pooled), dim=1)))
 
 
-def test_attention_weighs_whole_channels_between_0_and_1() -> None:
+def test_attention_scales_channels_by_0_to_1() -> None:
     torch.manual_seed(0)
     attention, features = ChannelAttention(6), torch.randn(2, 6, 5, 4)
     weights = ((features.mean(dim=(2, 3)) @ attention.fc.weight[:, :, 0, 0].T + attention.fc.bias) / 6 + 0.5).clamp(
@@ -96,9 +96,9 @@ def test_attention_weighs_whole_channels_between_0_and_1() -> None:
 
 
 @pytest.mark.parametrize("residual", [True, False])
-def test_only_residual_layers_hand_on_what_their_blocks_ignore(residual: bool) -> None:
+def test_only_residual_layers_pass_on_their_input(residual: bool) -> None:
     torch.manual_seed(0)
-    layer, features = PartialLayer(8, 2, residual=residual).eval(), torch.randn(1, 8, 6, 6)
+    layer, features = CspLayer(8, 2, residual=residual).eval(), torch.randn(1, 8, 6, 6)
     for block in layer.blocks:
         block.conv2.pointwise_conv.norm.weight.data.zero_()  # silences what the block adds
     with torch.no_grad():
@@ -108,12 +108,12 @@ def test_only_residual_layers_hand_on_what_their_blocks_ignore(residual: bool) -
 
 
 @pytest.mark.parametrize("settings", [{"widen": 0.01}, {"deepen": 0.0}, {"widen": -1.0}])
-def test_sizes_that_make_no_network_are_refused(settings: dict[str, float]) -> None:
+def test_invalid_sizes_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="widen of at least"):
         option_of("cspnext_s", **settings)
 
 
-def test_blocks_of_the_last_stage_alone_are_not_residual() -> None:
+def test_only_the_last_stage_has_no_residuals() -> None:
     network = CspNextBackbone(**TINY).network
     stages = [network.stage1[1], network.stage2[1], network.stage3[1], network.stage4[2]]
     assert [{block.residual for block in stage.blocks} for stage in stages] == [{True}, {True}, {True}, {False}]

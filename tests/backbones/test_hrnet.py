@@ -1,3 +1,5 @@
+"""Cut HRNets against whole ones."""
+
 from pathlib import Path
 
 import pytest
@@ -32,7 +34,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("stages", "branches"), CUTS)
-def test_a_cut_network_gives_what_the_whole_one_has_there(stages: int, branches: int, weights: Path) -> None:
+def test_a_cut_network_returns_the_maps_of_the_whole_one(stages: int, branches: int, weights: Path) -> None:
     network = whole_network()
     seen: list[list[torch.Tensor]] = []
     place = network.layer1 if stages == 1 else getattr(network, f"stage{stages}")
@@ -49,7 +51,7 @@ def test_a_cut_network_gives_what_the_whole_one_has_there(stages: int, branches:
 
 
 @pytest.mark.parametrize(("stages", "branches"), CUTS)
-def test_no_weight_is_held_that_is_not_used(stages: int, branches: int) -> None:
+def test_every_weight_is_used(stages: int, branches: int) -> None:
     backbone = HrnetBackbone(SMALL, stages=stages, branches=branches)
     smallest = images(2 * backbone.size_divisor)
     sum(level.square().sum() for level in backbone(smallest)).backward()
@@ -74,6 +76,6 @@ def test_its_own_weights_come_back(tmp_path: Path) -> None:
         ({"name": "resnet18"}, "one of timm's HRNets"),
     ],
 )
-def test_a_cut_that_is_not_there_is_refused(settings: dict[str, object], said: str) -> None:
+def test_invalid_cuts_are_refused(settings: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         HrnetBackbone(**{"name": SMALL, **settings})

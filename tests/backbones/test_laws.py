@@ -1,4 +1,4 @@
-"""What every backbone promises, run on each option of conf/backbone."""
+"""The laws that all backbones obey, run on each option of conf/backbone."""
 
 import functools
 from pathlib import Path
@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dlcpose.build import Instantiator
 from dlcpose.config.compose import compose
+from dlcpose.instantiate import Instantiator
 from dlcpose.structures.errors import CheckpointError, ConfigError
 
 FOLDER = Path(__file__).parents[2] / "conf" / "backbone"
@@ -63,7 +63,7 @@ def test_channels_and_strides_are_as_stated(case: tuple[str, str | None]) -> Non
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_without_the_hub_a_run_stops_and_names_both_ways_out(
+def test_without_the_hub_the_error_names_both_ways_out(
     case: tuple[str, str | None], error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreachable(*args: Any, pretrained: bool, **settings: Any) -> Any:
@@ -124,7 +124,7 @@ def test_a_file_that_does_not_fit_is_refused(case: tuple[str, str | None], tmp_p
             backbone_of(case, checkpoint_path=str(tmp_path / name))
 
 
-def test_a_name_that_timm_does_not_have_is_answered_with_near_ones() -> None:
+def test_an_unknown_name_gives_an_error_with_near_ones() -> None:
     with pytest.raises(ConfigError, match="resnet50"):
         backbone_of(("timm", "resnet5o"))
 

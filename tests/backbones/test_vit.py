@@ -1,3 +1,5 @@
+"""The plain vision transformer against timm's: positions, padding, weights, attention."""
+
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +47,11 @@ def test_the_padding_moves_the_patches() -> None:
     torch.testing.assert_close(plain, padded)
 
 
-def test_positions_stretch_to_other_sizes_of_image() -> None:
+def test_positions_are_interpolated_to_other_image_sizes() -> None:
     backbone = backbone_of()
     rows = torch.arange(4.0)[:, None, None].expand(4, 3, 32).reshape(1, 12, 32)
     backbone.network.pos_embed.data[:, 1:] = rows
-    stretched = backbone.network._table((16, 3)).reshape(16, 3, 32)
+    stretched = backbone.network._positions((16, 3)).reshape(16, 3, 32)
     middle = (torch.arange(16.0) + 0.5) / 4 - 0.5  # the same place of the image
     # torch's cubic kernel keeps a ramp only nearly; a table pinned at its corners would be 0.18 off.
     torch.testing.assert_close(stretched[4:-4, 1, 0], middle[4:-4], atol=0.12, rtol=0)
@@ -102,6 +104,6 @@ def test_attention_is_that_of_the_layer() -> None:
         ({"name": "resnet18"}, "timm cannot give the features"),
     ],
 )
-def test_what_is_no_plain_transformer_is_refused(settings: dict[str, Any], said: str) -> None:
+def test_other_transformers_are_refused(settings: dict[str, Any], said: str) -> None:
     with torch.device("meta"), pytest.raises(ConfigError, match=said):
         VitBackbone(**{"name": NAME, "options": TINY, **settings})

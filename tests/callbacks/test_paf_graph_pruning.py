@@ -41,7 +41,7 @@ def fitted(
     if misled:
         mislead(pipeline, misled)
     saving = ModelCheckpoint(folder, filename="best", monitor="val/loss", enable_version_counter=False)
-    callbacks = [PafGraphPruning(folder=str(folder), **settings), saving]
+    callbacks = [PafGraphPruning(run_dir=folder, **settings), saving]
     trainer_of(folder, enable_checkpointing=True, callbacks=callbacks).fit(pipeline, datamodule=module)
     return pipeline, folder / "best.ckpt"
 
@@ -148,4 +148,4 @@ def test_from_the_shell_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_model_without_limbs_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     said = reason(shell("train.py", "model=resnet_18", "callbacks=[default,paf_graph_pruning]", *SMALL, *TINY))
-    assert said.startswith("callbacks.paf_graph_pruning: HeatmapHead has no limbs to choose from.")
+    assert said.startswith("callbacks.paf_graph_pruning: HeatmapHead has no PAF graph to prune.")

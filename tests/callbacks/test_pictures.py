@@ -13,8 +13,8 @@ from tests.made_up_runs import frames_of, run_of, tiny_config, trainer_of
 
 def test_pictures_are_written_when_due_and_go_to_tensorboard(tmp_path: Path) -> None:
     pipeline, module = run_of(tiny_config(), frames_of(6))
-    board = TensorBoardTracker(str(tmp_path), name="board")
-    pictures = PosePictures(every_n_epochs=2, frames=2, folder=str(tmp_path / "pictures"))
+    board = TensorBoardTracker(tmp_path)
+    pictures = PosePictures(every_n_epochs=2, frames=2, run_dir=tmp_path)
     trainer_of(tmp_path, max_epochs=3, callbacks=[pictures], logger=board).fit(pipeline, datamodule=module)
     # Every second epoch, and the last whatever its number.
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["epoch_0002.png", "epoch_0003.png"]
@@ -29,7 +29,7 @@ def test_pictures_are_written_when_due_and_go_to_tensorboard(tmp_path: Path) -> 
 
 def test_pictures_change_nothing_of_the_run(tmp_path: Path) -> None:
     weights = []
-    for callbacks in ([], [PosePictures(every_n_epochs=1, folder=str(tmp_path / "pictures"))]):
+    for callbacks in ([], [PosePictures(every_n_epochs=1, run_dir=tmp_path)]):
         pipeline, module = run_of(tiny_config(), frames_of(4))
         trainer_of(tmp_path, max_epochs=2, callbacks=callbacks).fit(pipeline, datamodule=module)
         weights.append(pipeline.state_dict())
@@ -53,6 +53,6 @@ def test_frames_are_spread_over_the_validation_set(tmp_path: Path, frames: int) 
 def test_without_validation_frames_nothing_is_drawn(tmp_path: Path) -> None:
     pipeline, module = run_of(tiny_config(), frames_of(4))
     module.val_indices = []
-    pictures = PosePictures(every_n_epochs=1, folder=str(tmp_path / "pictures"))
+    pictures = PosePictures(every_n_epochs=1, run_dir=tmp_path)
     trainer_of(tmp_path, callbacks=[pictures], limit_val_batches=0).fit(pipeline, datamodule=module)
     assert not (tmp_path / "pictures").exists()

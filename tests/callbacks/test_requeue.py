@@ -42,7 +42,7 @@ def test_where_slurm_cannot_be_asked_it_is_said(
 
 def test_told_at_any_moment_the_command_ends_and_is_queued_again_once(asked: Path) -> None:
     before = signal.getsignal(signal.SIGUSR1)
-    with pytest.raises(SystemExit) as ended, requeue_on_signal(asks=True):  # noqa: PT012
+    with pytest.raises(SystemExit) as ended, requeue_on_signal(is_first=True):  # noqa: PT012
         try:
             signal.raise_signal(signal.SIGUSR1)
         finally:
@@ -53,7 +53,7 @@ def test_told_at_any_moment_the_command_ends_and_is_queued_again_once(asked: Pat
 
 
 def test_the_other_processes_of_a_run_end_later_and_ask_for_nothing(asked: Path) -> None:
-    with requeue_on_signal(asks=False):
+    with requeue_on_signal(is_first=False):
         signal.raise_signal(signal.SIGUSR1)
         assert 0 < signal.alarm(0) <= PATIENCE
     assert not asked.exists()
@@ -62,5 +62,5 @@ def test_the_other_processes_of_a_run_end_later_and_ask_for_nothing(asked: Path)
 def test_outside_of_slurm_the_signal_is_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     before = signal.getsignal(signal.SIGUSR1)
-    with requeue_on_signal(asks=True):
+    with requeue_on_signal(is_first=True):
         assert signal.getsignal(signal.SIGUSR1) == before

@@ -10,11 +10,11 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from dlcpose.build import Instantiator
 from dlcpose.callbacks.collapse import CollapseWatch
 from dlcpose.callbacks.pictures import PosePictures
 from dlcpose.callbacks.weight_averaging import AveragedWeights, ExponentialMovingAverage, StochasticWeightAverage
 from dlcpose.checkpoint import read_checkpoint, restore
+from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.errors import ConfigError
 from tests.made_up_runs import frames_of, run_of, tiny_config, trainer_of

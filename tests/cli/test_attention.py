@@ -9,8 +9,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from dlcpose.cli.app import app
-from dlcpose.cli.attention import look
+from dlcpose.cli.app import build_app
+from dlcpose.cli.attention import attention_maps
 from dlcpose.predict import load
 from dlcpose.structures.errors import ConfigError
 from tests.made_up_runs import checkpoint_of, frames_of, option, tiny_config
@@ -19,7 +19,7 @@ LOSS = option("loss", "binary_cross_entropy")
 SIDE = 64
 MODELS: dict[str, dict[str, Any]] = {
     "token": {
-        "neck": option("neck", "finest"),
+        "neck": {**option("neck", "identity"), "level": 0},
         "head": {
             **option("head", "tokenpose"),
             "heatmap_loss": LOSS,
@@ -65,23 +65,25 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def answer(*arguments: str | Path) -> Any:
-    return CliRunner().invoke(app, ["attention", *map(str, arguments)])
+    return CliRunner().invoke(build_app(), ["attention", *map(str, arguments)])
 
 
 @pytest.mark.parametrize("name", ["token", "encoder", "vit"])
-def test_it_looks_with_the_shares_of_the_last_layer(name: str, checkpoints: dict[str, Path]) -> None:
+def test_the_maps_are_the_weights_of_the_last_layer(name: str, checkpoints: dict[str, Path]) -> None:
     pipeline = load(checkpoints[name], device="cpu").pipeline
     image = frames_of(1).read_image(0)
-    crop, keypoints_in_crop, shares = look(pipeline, "frame", image, -1)
+    crop, keypoints_in_crop, weights = attention_maps(pipeline, "frame", image, -1)
     assert crop.image.shape == (SIDE, SIDE, 3)
-    assert shares.shape[0] == len(keypoints_in_crop) == len(pipeline.skeleton)
-    assert (shares >= 0).all()
-    assert (shares.sum(axis=(1, 2)) <= 1 + 1e-4).all()
-    np.testing.assert_array_equal(look(pipeline, "frame", image, 1)[2], shares)
-    assert not np.allclose(look(pipeline, "frame", image, 0)[2], shares)
+    assert weights.shape[0] == len(keypoints_in_crop) == len(pipeline.skeleton)
+    assert (weights >= 0).all()
+    assert (weights.sum(axis=(1, 2)) <= 1 + 1e-4).all()
+    np.testing.assert_array_equal(attention_maps(pipeline, "frame", image, 1)[2], weights)
+    assert not np.allclose(attention_maps(pipeline, "frame", image, 0)[2], weights)
     with torch.inference_mode():
-        (found,) = load(checkpoints[name], device="cpu").predict([image])
-    np.testing.assert_allclose(keypoints_in_crop, found.keypoints_in_image[0], atol=1e-3)  # the canvas is the image
+        (prediction,) = load(checkpoints[name], device="cpu").predict([image])
+    np.testing.assert_allclose(
+        keypoints_in_crop, prediction.keypoints_in_image[0], atol=1e-3
+    )  # the canvas is the image
 
 
 def test_a_picture_of_each_image_and_keypoint_is_written(
@@ -89,12 +91,12 @@ def test_a_picture_of_each_image_and_keypoint_is_written(
 ) -> None:
     out = tmp_path / "there" / "looked.png"
     names = load(checkpoints["token"], device="cpu").skeleton.names[:2]
-    asked = [word for name in names for word in ("--keypoint", name)]
-    done = answer(checkpoints["token"], *pictures, *asked, "--out", out)
+    options = [word for name in names for word in ("--keypoint", name)]
+    done = answer(checkpoints["token"], *pictures, *options, "--output", out)
     assert done.exit_code == 0, done.output
-    assert f"{out}: where the model looks for 2 keypoints in 2 images" in done.output
+    assert f"{out}: " in done.output
     both, alone = cv2.imread(str(out)), tmp_path / "alone.png"
-    assert answer(checkpoints["token"], pictures[0], *asked, "--out", alone).exit_code == 0
+    assert answer(checkpoints["token"], pictures[0], *options, "--output", alone).exit_code == 0
     one = cv2.imread(str(alone))
     assert both.shape == (2 * one.shape[0], *one.shape[1:])
     np.testing.assert_array_equal(both[: len(one)], one)
@@ -103,17 +105,17 @@ def test_a_picture_of_each_image_and_keypoint_is_written(
 @pytest.mark.parametrize(
     ("name", "arguments", "said"),
     [
-        ("token", ["--keypoint", "wing"], "--keypoint: this model knows no 'wing'. It knows "),
-        ("token", ["--layer", "2"], "--layer 2: TokenHead has fewer layers"),
-        ("encoder", ["--layer", "-3"], "--layer -3: AttentionEncoder has fewer layers"),
-        ("none", [], "neither the head nor the neck nor the backbone of this model has any"),
+        ("token", ["--keypoint", "wing"], "--keypoint"),
+        ("token", ["--layer", "2"], "--layer 2: TokenPoseHead"),
+        ("encoder", ["--layer", "-3"], "--layer -3: AttentionEncoder"),
+        ("none", [], "attention: "),
     ],
 )
-def test_what_cannot_be_drawn_is_said(
+def test_what_cannot_be_drawn_is_refused(
     name: str, arguments: list[str], said: str, checkpoints: dict[str, Path], pictures: list[Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "nothing.png"
-    done = answer(checkpoints[name], pictures[0], *arguments, "--out", out)
+    done = answer(checkpoints[name], pictures[0], *arguments, "--output", out)
     assert isinstance(done.exception, ConfigError)
     assert said in str(done.exception)
     assert not out.exists()

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dlcpose.cli.hydra_main import explained, overrides_last
+from dlcpose.cli.hydra_main import overrides_last
+from dlcpose.config.messages import explain
 from dlcpose.structures.errors import DataError
 from tests.shells import REPOSITORY, SMALL, Answer, python, reason, shell
 
@@ -164,8 +165,8 @@ def test_what_a_worker_says_is_said_without_its_traceback() -> None:
         '  File "datasets/base.py", line 1, in f\n    raise DataError(\n'
         "dlcpose.structures.errors.DataError: a.png: expected an image. Replace the file.\n"
     )
-    assert explained(wrapped, "train") == "a.png: expected an image. Replace the file."
-    assert explained(ZeroDivisionError("ours"), "train") is None
+    assert explain(wrapped, "train") == "a.png: expected an image. Replace the file."
+    assert explain(ZeroDivisionError("ours"), "train") is None
 
 
 def test_a_job_of_a_sweep_that_fails_says_which_and_why(here: Path) -> None:

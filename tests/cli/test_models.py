@@ -6,10 +6,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from dlcpose.build import Instantiator, build_pipeline
-from dlcpose.cli.app import app
-from dlcpose.cli.models import available_models, describe, models_for_several
+from dlcpose.build import build_pipeline
+from dlcpose.cli.app import build_app
 from dlcpose.config.compose import compose
+from dlcpose.config.models import available_models, describe, multi_animal_models
+from dlcpose.instantiate import Instantiator
 from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
@@ -43,22 +44,30 @@ def test_what_is_described_is_what_is_built() -> None:
     assert maps.heatmaps.shape == (1, 5, 64 // row.stride, 64 // row.stride)
 
 
-def test_models_that_tell_animals_apart() -> None:
-    several = models_for_several()
+def test_multi_animal_models() -> None:
+    several = multi_animal_models()
     assert set(several) <= set(available_models())
     families = ("dekr_", "dlcrnet_", "bottom_up_", "top_down_", "ctd_")
     assert set(several) == {name for name in available_models() if name.startswith(families)}
     assert describe(several[0]).animals == "several"
 
 
+def test_the_table_has_a_row_for_each_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlcpose.config.models.available_models", lambda: ["resnet_18"])
+    table = CliRunner().invoke(build_app(), ["models"], env={"COLUMNS": "80"})
+    assert table.exit_code == 0, table.output
+    assert any(line.split()[:1] == ["resnet_18"] for line in table.output.splitlines())
+
+
+@pytest.mark.slow  # builds every model
 def test_the_table_and_the_json_list_every_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    content = CliRunner().invoke(app, ["models", "--json"])
+    content = CliRunner().invoke(build_app(), ["models", "--json"])
     assert content.exit_code == 0
     rows = {row["name"]: row for row in json.loads(content.stdout)}
     assert list(rows) == available_models()
     few = ["dekr_w18", "dlcrnet_stride16_ms5", "resnet_50"]  # it takes a while to build all of them once more
-    monkeypatch.setattr("dlcpose.cli.models.available_models", lambda: few)
-    table = CliRunner().invoke(app, ["models"], env={"COLUMNS": "80"})
+    monkeypatch.setattr("dlcpose.config.models.available_models", lambda: few)
+    table = CliRunner().invoke(build_app(), ["models"], env={"COLUMNS": "80"})
     assert table.exit_code == 0
     for name in few:
         row = rows[name]

@@ -1,5 +1,7 @@
 """The coordinate laws of the design: each change of frame and its way back, and pixel centres at whole numbers."""
 
+import math
+
 import cv2
 import numpy as np
 import pytest
@@ -9,8 +11,9 @@ from hypothesis import strategies as st
 
 from dlcpose.codecs.affine import (
     apply_affine,
+    apply_affine_to_boxes,
     cells_from_pixels,
-    compose,
+    compose_affine,
     crop_matrix,
     fit_affine,
     flip_matrix,
@@ -30,15 +33,15 @@ MATRICES = st.one_of(
 
 
 @given(POINTS, MATRICES, MATRICES)
-def test_the_way_back_gives_the_points_back(points: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:
-    there = compose(second, first)
+def test_the_inverse_returns_the_points(points: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:
+    there = compose_affine(second, first)
     np.testing.assert_allclose(apply_affine(invert_affine(there), apply_affine(there, points)), points, atol=1e-3)
 
 
 @given(POINTS, MATRICES, MATRICES)
 def test_composing_is_applying_one_after_the_other(points: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:
     in_turn = apply_affine(second, apply_affine(first, points))
-    np.testing.assert_allclose(apply_affine(compose(second, first), points), in_turn, atol=1e-3)
+    np.testing.assert_allclose(apply_affine(compose_affine(second, first), points), in_turn, atol=1e-3)
 
 
 @given(
@@ -47,7 +50,7 @@ def test_composing_is_applying_one_after_the_other(points: np.ndarray, first: np
     st.tuples(st.integers(1, 12), st.integers(1, 12)),
     st.booleans(),
 )
-def test_canvas_and_back_gives_the_points_back(
+def test_canvas_and_back_returns_the_points(
     points: np.ndarray, size: tuple[int, int], canvas: tuple[int, int], keep_aspect: bool
 ) -> None:
     model_input = Input(canvas[0] * 32, canvas[1] * 32, keep_aspect=keep_aspect, multiple_of=32)
@@ -83,18 +86,40 @@ def test_a_cell_s_center_is_the_mean_of_its_pixels() -> None:
 
 @settings(max_examples=30)
 @given(MATRICES)
-def test_a_matrix_is_found_again_from_where_points_went(matrix: np.ndarray) -> None:
+def test_a_matrix_is_fitted_from_where_points_went(matrix: np.ndarray) -> None:
     points = np.array([[0.0, 0.0], [100, 0], [0, 80], [100, 80]])
     np.testing.assert_allclose(fit_affine(points, apply_affine(matrix, points)), matrix, atol=1e-6)
 
 
-def test_torch_and_numpy_agree_on_batches_and_missing_points() -> None:
+def test_torch_and_numpy_agree_on_batches_and_missing_points_in_the_points_dtype() -> None:
     generator = np.random.default_rng(0)
-    matrices = generator.normal(size=(4, 2, 3))
-    points = generator.normal(size=(4, 5, 2)).astype(np.float32)
-    points[1, 2] = np.nan
-    in_torch = apply_affine(torch.from_numpy(matrices), torch.from_numpy(points))
-    in_numpy = np.stack([apply_affine(matrix, each) for matrix, each in zip(matrices, points, strict=True)])
-    np.testing.assert_allclose(in_torch.numpy(), in_numpy, rtol=1e-4, atol=1e-5)
-    assert np.isnan(in_numpy[1, 2]).all()
+    first, second = generator.normal(size=(2, 4, 2, 3))
+    points = generator.normal(size=(4, 5, 3, 2)).astype(np.float32)
+    points[1, 2, 0] = np.nan
+    in_torch = apply_affine(torch.from_numpy(first), torch.from_numpy(points))
+    in_numpy = apply_affine(first, points)
+    assert (in_torch.dtype, in_numpy.dtype) == (torch.float32, np.float32)
+    np.testing.assert_allclose(in_torch.numpy(), in_numpy, rtol=1e-6)
+    for matrix, before, after in zip(first, points, in_numpy, strict=True):
+        np.testing.assert_allclose(after, before @ matrix[:, :2].T + matrix[:, 2], atol=1e-6)
     assert np.isnan(in_numpy).sum() == 2
+    composed = compose_affine(torch.from_numpy(second), torch.from_numpy(first))
+    np.testing.assert_allclose(composed.numpy(), compose_affine(second, first))
+    np.testing.assert_allclose(invert_affine(torch.from_numpy(first)).numpy(), invert_affine(first), rtol=1e-9)
+
+
+def test_float32_points_far_from_the_origin_come_back() -> None:
+    crop_to_frame = compose_affine(crop_matrix(-3000.3, -2000.7), resize_matrix(0.37, 0.37))
+    points = torch.tensor([[3050.25, 2075.75], [3999.5, 2000.125]])
+    there, back = torch.from_numpy(invert_affine(crop_to_frame)), torch.from_numpy(crop_to_frame)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (apply_affine(back, apply_affine(there, points)) - points).abs().max() < 1e-3
+
+
+def test_a_turned_box_is_the_upright_one_around_its_corners() -> None:
+    quarter = torch.tensor([[0.0, -1.0, 10.0], [1.0, 0.0, 0.0]], dtype=torch.float64)
+    boxes, expected = torch.tensor([[1.0, 2.0, 4.0, 8.0], [math.nan] * 4]), [[2.0, 1.0, 8.0, 4.0], [math.nan] * 4]
+    for matrix in (quarter, quarter.expand(2, 2, 3)):
+        torch.testing.assert_close(apply_affine_to_boxes(matrix, boxes), torch.tensor(expected), equal_nan=True)
+        in_numpy = apply_affine_to_boxes(matrix.numpy(), boxes.numpy())
+        np.testing.assert_allclose(in_numpy, np.float32(expected))

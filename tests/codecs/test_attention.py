@@ -1,3 +1,5 @@
+"""Attention weights against torch's own."""
+
 import math
 
 import torch
@@ -6,7 +8,7 @@ from torch import nn
 from dlcpose.codecs.attention import attention_weights, rows_at
 
 
-def test_shares_are_those_that_torch_attends_by() -> None:
+def test_weights_are_those_of_torch() -> None:
     torch.manual_seed(0)
     attend, tokens = nn.MultiheadAttention(24, 3, batch_first=True), torch.randn(2, 7, 24)
     _, expected = attend(tokens, tokens, tokens)

@@ -1,3 +1,5 @@
+"""COCO files: labels are read back, scores and missing keypoints are written as COCO has them."""
+
 import json
 
 import numpy as np
@@ -23,7 +25,7 @@ def test_labels_can_be_read_back() -> None:
         assert [each["num_keypoints"] for each in animals] == (frame.visibility[kept] > 0).sum(axis=1).tolist()
 
 
-def test_the_skeleton_is_not_lost() -> None:
+def test_the_skeleton_is_kept() -> None:
     skeleton = Skeleton(
         names=("a", "b", "c"),
         edges=((0, 2),),

@@ -1,4 +1,4 @@
-"""Crops show what lies where their matrices say, in any batch, also where much of an image becomes little of a crop."""
+"""Crops: pixels land where the matrices say, in any batch, antialiased, and points go to the crop and back."""
 
 import cv2
 import numpy as np
@@ -8,10 +8,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dlcpose.codecs.boxes import crops_around, transform_points
-from dlcpose.codecs.crop_images import crop_images
+from dlcpose.codecs.affine import apply_affine, invert_affine
+from dlcpose.codecs.crop_images import crop_images, crop_matrices
 
 SIZE = (64, 96)
+SIZES = st.sampled_from([(256, 256), (128, 96), (64, 192), (384, 288)])
 
 
 def images_of(count: int, size: tuple[int, int] = (90, 120), *, smooth: bool = False) -> Tensor:
@@ -25,7 +26,7 @@ def images_of(count: int, size: tuple[int, int] = (90, 120), *, smooth: bool = F
 
 def crop_of(image: Tensor, box: list[float], size: tuple[int, int] = SIZE) -> tuple[Tensor, Tensor, Tensor]:
     """The crop (C, h, w) around a box with nothing added, and the matrices of both ways."""
-    there, back = crops_around(torch.tensor([box]), size, margin=0.0, min_size=1.0)
+    there, back = crop_matrices(torch.tensor([box]), size, margin=0.0, min_size=1.0)
     return crop_images(image[None], torch.tensor([0]), back, size)[0], there, back
 
 
@@ -60,7 +61,7 @@ def test_a_lit_pixel_and_its_keypoint_land_together(x: int, y: int, left: float,
     image[0, y, x] = 255
     box = [x - left, y - top, x - left + side, y - top + side]
     crop, there, _ = crop_of(image, box, (192, 192))
-    (expected,) = transform_points(there, torch.tensor([[[float(x), float(y)]]]))[0]
+    (expected,) = apply_affine(there, torch.tensor([[[float(x), float(y)]]]))[0]
     # The enlarged pixel is a tent of this half-width, and its middle is only seen where all of it lies in the crop.
     spread = 192 / side + 1
     assume(expected.min() >= spread and expected.max() <= 191 - spread)
@@ -93,7 +94,7 @@ def test_a_batch_gives_what_each_crop_gives_alone() -> None:
         [[5.0, 5.0, 50.0, 50.0], [20.0, 3.0, 118.0, 80.0], [0.0, 0.0, 400.0, 300.0], [7.0, 8.0, 9.0, 9.0]]
     )
     owners = torch.tensor([2, 0, 2, 1])
-    _, back = crops_around(boxes, SIZE, margin=0.1, min_size=4.0)
+    _, back = crop_matrices(boxes, SIZE, margin=0.1, min_size=4.0)
     together = crop_images(images, owners, back, SIZE)
     for index, owner in enumerate(owners.tolist()):
         alone = crop_images(images[owner : owner + 1], torch.tensor([0]), back[index : index + 1], SIZE)[0]
@@ -108,3 +109,55 @@ def test_no_boxes_give_no_crops() -> None:
 def test_beyond_the_image_is_black() -> None:
     crop, _, _ = crop_of(torch.full((3, 40, 40), 255, dtype=torch.uint8), [500.0, 500.0, 600.0, 600.0])
     assert crop.abs().max() == 0
+
+
+def numbers(low: float, high: float) -> st.SearchStrategy[float]:
+    return st.floats(low, high, width=32)
+
+
+@st.composite
+def boxes(draw: st.DrawFn) -> Tensor:
+    """A box in a frame of up to 4000 px, sometimes without area."""
+    left, top = draw(numbers(-500, 4000)), draw(numbers(-500, 4000))
+    width, height = draw(st.just(0.0) | numbers(1, 2000)), draw(st.just(0.0) | numbers(1, 2000))
+    return torch.tensor([[left, top, left + width, top + height]])
+
+
+@given(box=boxes(), size=SIZES, margin=numbers(0, 0.5), places=st.lists(numbers(-0.5, 1.5), min_size=8, max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_points_go_to_the_crop_and_back(box: Tensor, size: tuple[int, int], margin: float, places: list[float]) -> None:
+    there, back = crop_matrices(box, size, margin=margin, min_size=32.0)
+    sides = (box[:, 2:] - box[:, :2]).clamp(min=8)
+    points = box[:, None, :2] + torch.tensor(places).view(1, 4, 2) * sides[:, None]  # (1, 4, 2), also beyond the edge
+    crop = apply_affine(there, points)
+    assert (apply_affine(back, crop) - points).abs().max() < 1e-3
+    assert crop.dtype == points.dtype
+    inverse = torch.from_numpy(invert_affine(there.numpy()))
+    torch.testing.assert_close(inverse, back, atol=1e-6, rtol=1e-9)
+
+
+@given(box=boxes(), size=SIZES, margin=numbers(0, 0.5), min_size=numbers(1, 64))
+@settings(max_examples=60, deadline=None)
+def test_the_crop_holds_the_grown_box_and_is_no_larger(
+    box: Tensor, size: tuple[int, int], margin: float, min_size: float
+) -> None:
+    _, crop_to_frame = crop_matrices(box, size, margin=margin, min_size=min_size)
+    height, width = size  # in float64: box sides of thousands of px have but three decimals in float32
+    edges = torch.tensor([[[-0.5, -0.5], [width - 0.5, height - 0.5]]], dtype=torch.float64)  # of the outermost pixels
+    shown = apply_affine(crop_to_frame, edges)[0]  # (2, 2) in the frame
+    shown_sides, sides = shown[1] - shown[0], box[0, 2:].double() - box[0, :2].double()
+    target = sides + 2 * margin * sides.max()
+    center = (box[0, :2].double() + box[0, 2:].double()) / 2
+    torch.testing.assert_close(shown.mean(dim=0), center, atol=1e-6, rtol=1e-9)
+    assert shown_sides[0] / shown_sides[1] == pytest.approx(width / height)  # nothing is stretched
+    assert (shown_sides >= target - 1e-4).all()
+    assert shown_sides.max() >= min_size - 1e-6
+    # No larger than it has to be.
+    assert shown_sides.max() == pytest.approx(min_size) or (shown_sides - target).abs().min() < 1e-4
+
+
+def test_a_box_of_the_crops_aspect_ratio_fills_it_to_its_outer_edges() -> None:
+    there, _ = crop_matrices(torch.tensor([[9.5, 19.5, 73.5, 51.5]]), (64, 128), margin=0.0, min_size=1.0)
+    # Pixel 10 of the frame becomes pixels 0 and 1 of the crop: their center is at 0.5.
+    moved = apply_affine(there, torch.tensor([[[10.0, 20.0], [73.0, 51.0]]]))
+    torch.testing.assert_close(moved, torch.tensor([[[0.5, 0.5], [126.5, 62.5]]]))

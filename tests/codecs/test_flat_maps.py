@@ -1,4 +1,4 @@
-"""Numbers read from maps without copying those, in whatever order they lie in memory."""
+"""Cells of maps are read without copying the maps, in any memory format."""
 
 import itertools
 
@@ -22,12 +22,12 @@ LAYOUTS = {
 def test_every_number_is_where_the_steps_say(maps: Tensor) -> None:
     flat, steps = flatten_maps(maps)
     index = np.array(list(itertools.product(*map(range, maps.shape)))) @ np.array(steps)
-    (found,) = gather_cells(flat, index)
-    np.testing.assert_array_equal(found, maps.reshape(-1).numpy())
+    (values,) = gather_cells(flat, index)
+    np.testing.assert_array_equal(values, maps.reshape(-1).numpy())
     assert flat.data_ptr() == maps.data_ptr()  # nothing was copied
 
 
-def test_steps_lead_to_neighbours() -> None:
+def test_steps_lead_to_neighbors() -> None:
     flat, (_, _, row, column) = flatten_maps(MAPS)
     index = np.array([[0, 5], [60, 66]])
     here, right, below = gather_cells(flat, index, (0, column, row))

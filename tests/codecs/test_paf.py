@@ -1,4 +1,4 @@
-"""Affinity fields: what is drawn along limbs, and line integrals against a plain loop."""
+"""Affinity fields: what is drawn along edges, and line integrals against a plain loop."""
 
 import math
 from typing import Any
@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dlcpose.codecs.paf import GLANCES, GLIMPSE, draw_pafs, score_edges
+from dlcpose.codecs.paf import MIN_PROBE, PROBES, draw_pafs, score_edges
 
 NAN = math.nan
 SIZE = (20, 26)
-LIMB = torch.tensor([[0, 1]])
+EDGE = torch.tensor([[0, 1]])
 
 
 def drawn(*animals: list[list[float]], width: float = 1.5) -> Tensor:
-    """The one limb's field (2, h, w) of animals of two keypoints."""
-    return draw_pafs(torch.tensor([animals]), LIMB, width, SIZE)[0, 0]
+    """The one edge's field (2, h, w) of animals of two keypoints."""
+    return draw_pafs(torch.tensor([animals]), EDGE, width, SIZE)[0, 0]
 
 
 def random_scene(seed: int, animals: int, keypoints: int = 3) -> Tensor:
@@ -51,7 +51,7 @@ def integrals_by_loops(fields: Tensor, points: Tensor, edges: Tensor, samples: i
     return values
 
 
-def test_a_limb_is_drawn_as_the_unit_vector_within_its_width_and_nowhere_else() -> None:
+def test_an_edge_is_drawn_as_the_unit_vector_within_its_width_and_nowhere_else() -> None:
     field = drawn([[4.0, 6.0], [16.0, 11.0]])
     ys, xs = torch.meshgrid(torch.arange(SIZE[0]).double(), torch.arange(SIZE[1]).double(), indexing="ij")
     fractions = torch.linspace(0, 1, 2001, dtype=torch.float64)[:, None, None]
@@ -64,7 +64,7 @@ def test_a_limb_is_drawn_as_the_unit_vector_within_its_width_and_nowhere_else() 
     assert not field[:, (distance > 1.5) & sure].any()
 
 
-def test_where_limbs_cross_the_nearest_counts() -> None:
+def test_where_edges_cross_the_nearest_counts() -> None:
     across, down = [[2.0, 10.0], [22.0, 10.0]], [[12.0, 2.0], [12.0, 18.0]]
     field = drawn(across, down)
     assert field[:, 10, 11].tolist() == [1, 0]  # on the one, a cell from the other
@@ -73,16 +73,16 @@ def test_where_limbs_cross_the_nearest_counts() -> None:
 
 
 @pytest.mark.parametrize("missing", [0, 1])
-def test_a_limb_with_a_missing_end_is_not_drawn(missing: int) -> None:
+def test_an_edge_with_a_missing_end_is_not_drawn(missing: int) -> None:
     points = [[4.0, 6.0], [16.0, 11.0]]
     points[missing] = [NAN, NAN]
     assert not drawn(points).any()
     assert torch.equal(drawn(points, [[2.0, 2.0], [9.0, 2.0]]), drawn([[2.0, 2.0], [9.0, 2.0]]))
 
 
-def test_nothing_is_drawn_of_no_animals_and_of_no_limbs() -> None:
-    assert not draw_pafs(torch.zeros(2, 0, 3, 2), LIMB, 1.5, SIZE).any()
-    assert draw_pafs(torch.zeros(2, 1, 3, 2), LIMB[:0], 1.5, SIZE).shape == (2, 0, 2, *SIZE)
+def test_nothing_is_drawn_of_no_animals_and_of_no_edges() -> None:
+    assert not draw_pafs(torch.zeros(2, 0, 3, 2), EDGE, 1.5, SIZE).any()
+    assert draw_pafs(torch.zeros(2, 1, 3, 2), EDGE[:0], 1.5, SIZE).shape == (2, 0, 2, *SIZE)
 
 
 @given(seed=st.integers(0, 10**6), animals=st.integers(1, 4))
@@ -92,12 +92,12 @@ def test_integrals_agree_with_a_loop(seed: int, animals: int) -> None:
     scene = random_scene(seed, animals)
     fields = draw_pafs(scene, edges, 2.0, SIZE)
     points = scene.transpose(1, 2)
-    found = measured(fields, points, edges, samples=8)[0]
+    values = measured(fields, points, edges, samples=8)[0]
     expected = integrals_by_loops(fields, points, edges, samples=8)
     ends = points[0].numpy()
     long = np.stack([np.linalg.norm(ends[a][:, None] - ends[b], axis=-1) > 1 for a, b in edges.tolist()])
-    passed = found != 0  # pairs that no glance spoke for are left at 0
-    np.testing.assert_allclose(found[long & passed], expected[long & passed], atol=2e-5)
+    passed = values != 0  # pairs that no probe saw are left at 0
+    np.testing.assert_allclose(values[long & passed], expected[long & passed], atol=2e-5)
     assert expected[long & ~passed].max(initial=0.0) <= 0.75, "a pair with a field nearly all along was left out"
 
 
@@ -105,41 +105,43 @@ def test_integrals_agree_with_a_loop(seed: int, animals: int) -> None:
 @settings(max_examples=20, deadline=None)
 def test_an_animal_alone_has_affinity_one_and_backwards_none(seed: int) -> None:
     scene = random_scene(seed, 1)
-    fields = draw_pafs(scene, LIMB, 1.5, SIZE)
-    assert measured(fields, scene.transpose(1, 2), LIMB).item() == pytest.approx(1, abs=1e-4)
+    fields = draw_pafs(scene, EDGE, 1.5, SIZE)
+    assert measured(fields, scene.transpose(1, 2), EDGE).item() == pytest.approx(1, abs=1e-4)
     if (scene[0, 0, 1] - scene[0, 0, 0]).norm() > 1:
-        assert measured(-fields, scene.transpose(1, 2), LIMB).item() == 0
+        assert measured(-fields, scene.transpose(1, 2), EDGE).item() == 0
 
 
 @pytest.mark.parametrize("apart", [0.0, 1e-4, 0.3])
-def test_ends_on_one_another_still_belong_together(apart: float) -> None:
+def test_coincident_ends_are_still_linked(apart: float) -> None:
     scene = torch.tensor([[[[7.3, 8.2], [7.3 + apart, 8.2]]]])
-    moved = scene + torch.tensor([[0.0, 0.0], [0.0, 0.02]])  # found a little off, in any direction
-    assert measured(draw_pafs(scene, LIMB, 1.5, SIZE), moved.transpose(1, 2), LIMB).item() > 0.6
+    moved = scene + torch.tensor([[0.0, 0.0], [0.0, 0.02]])  # values a little off, in any direction
+    assert measured(draw_pafs(scene, EDGE, 1.5, SIZE), moved.transpose(1, 2), EDGE).item() > 0.6
 
 
-def test_pairs_too_far_apart_and_limbs_left_out_are_no_pairs() -> None:
+def test_pairs_that_are_too_long_or_of_left_out_edges_have_no_affinity() -> None:
     scene = torch.tensor([[[[2.0, 5.0], [12.0, 5.0]]]])
-    fields, points = draw_pafs(scene, LIMB, 1.5, SIZE), scene.transpose(1, 2)
-    reached = [measured(fields, points, LIMB, farthest=np.array([far], np.float32)).item() for far in (10.1, 9.9, -1.0)]
+    fields, points = draw_pafs(scene, EDGE, 1.5, SIZE), scene.transpose(1, 2)
+    reached = [
+        measured(fields, points, EDGE, max_lengths=np.array([far], np.float32)).item() for far in (10.1, 9.9, -1.0)
+    ]
     assert reached == [pytest.approx(1), 0, 0]
 
 
 def test_no_candidates_give_no_pairs() -> None:
     fields = torch.zeros(2, 1, 2, *SIZE)
-    assert measured(fields, torch.zeros(2, 2, 0, 2), LIMB).shape == (2, 1, 0, 0)
-    assert not measured(fields, torch.full((2, 2, 3, 2), NAN), LIMB).any()
+    assert measured(fields, torch.zeros(2, 2, 0, 2), EDGE).shape == (2, 1, 0, 0)
+    assert not measured(fields, torch.full((2, 2, 3, 2), NAN), EDGE).any()
 
 
 def test_a_batch_is_measured_as_its_images_are() -> None:
     scenes = torch.cat([random_scene(seed, 3, keypoints=2) for seed in range(3)])
-    fields, points = draw_pafs(scenes, LIMB, 1.5, SIZE), scenes.transpose(1, 2)
-    together = measured(fields, points, LIMB)
-    alone = np.concatenate([measured(fields[i : i + 1], points[i : i + 1], LIMB) for i in range(3)])
+    fields, points = draw_pafs(scenes, EDGE, 1.5, SIZE), scenes.transpose(1, 2)
+    together = measured(fields, points, EDGE)
+    alone = np.concatenate([measured(fields[i : i + 1], points[i : i + 1], EDGE) for i in range(3)])
     np.testing.assert_allclose(together, alone)
 
 
-def test_how_fields_lie_in_memory_does_not_matter() -> None:
+def test_the_memory_format_of_fields_does_not_matter() -> None:
     scene, edges = random_scene(3, 3), torch.tensor([[0, 1], [1, 2], [0, 2]])
     fields, points = draw_pafs(scene, edges, 1.5, SIZE), scene.transpose(1, 2)
     expected = measured(fields, points, edges)
@@ -151,10 +153,10 @@ def test_how_fields_lie_in_memory_does_not_matter() -> None:
         np.testing.assert_array_equal(measured(laid_otherwise, points, edges), expected)
 
 
-def test_a_field_interrupted_by_another_animal_is_still_seen() -> None:
+def test_a_field_interrupted_by_another_animal_still_has_affinity() -> None:
     scene = torch.tensor([[[[2.0, 10.0], [22.0, 10.0]]]])
-    fields = draw_pafs(scene, LIMB, 1.5, SIZE)
-    fields[..., 6:15] = 0  # two of the glances fall in here
-    value = measured(fields, scene.transpose(1, 2), LIMB).item()
-    assert GLIMPSE < value < 1
-    assert len(GLANCES) == 3
+    fields = draw_pafs(scene, EDGE, 1.5, SIZE)
+    fields[..., 6:15] = 0  # two of the probes fall in here
+    value = measured(fields, scene.transpose(1, 2), EDGE).item()
+    assert MIN_PROBE < value < 1
+    assert len(PROBES) == 3

@@ -1,32 +1,45 @@
-"""Drawing a keypoint and reading it back, at any stride and at any place of the image."""
+"""Peaks of drawn heatmaps are decoded where they were drawn; checked against torch's pooling and scipy."""
+
+import math
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from torch.nn.functional import max_pool2d
 
 from dlcpose.codecs.affine import cells_from_pixels, pixels_from_cells
 from dlcpose.codecs.gaussian import draw_gaussians
 from dlcpose.codecs.offsets import draw_offsets
-from dlcpose.codecs.peaks import find_global_peaks, refine_peaks, values_at
+from dlcpose.codecs.peaks import (
+    find_duplicates,
+    find_global_peaks,
+    find_local_peaks,
+    refine_peaks,
+    refine_to_peak,
+    sample_bilinear,
+    values_at,
+)
 
+NAN = float("nan")
 HEIGHT, WIDTH = 96, 160
 PLACES = st.lists(
     st.tuples(st.floats(-0.5, WIDTH - 0.5, width=32), st.floats(-0.5, HEIGHT - 0.5, width=32)), min_size=1, max_size=6
 )
+SIZE = (14, 19)
+MIN_OFFSET_SCORE = math.exp(-0.25) - 1e-3
 
 
 @settings(max_examples=60, deadline=None)
 @given(PLACES, st.sampled_from([1, 2, 4, 8, 16]), st.floats(1.0, 3.0))
-def test_decoding_a_drawn_heatmap_gives_the_point_back(
-    places: list[tuple[float, float]], stride: int, sigma: float
-) -> None:
+def test_decoding_returns_the_drawn_point(places: list[tuple[float, float]], stride: int, sigma: float) -> None:
     points = torch.tensor(places)[None, None]  # (1, 1, K, 2) pixels
     maps = draw_gaussians(cells_from_pixels(points, stride), sigma, (HEIGHT // stride, WIDTH // stride))
     cells, scores = find_global_peaks(maps)
-    found = pixels_from_cells(refine_peaks(maps, cells[:, :, None])[:, :, 0], stride)
-    assert (found - points[:, 0]).abs().max() < 0.1
+    decoded = pixels_from_cells(refine_peaks(maps, cells[:, :, None])[:, :, 0], stride)
+    assert (decoded - points[:, 0]).abs().max() < 0.1
     assert scores.max() <= 1
 
 
@@ -36,38 +49,114 @@ def test_offsets_lead_from_the_peak_to_the_point(places: list[tuple[float, float
     points_in_map = cells_from_pixels(torch.tensor(places)[None, None], stride)
     size = (HEIGHT // stride, WIDTH // stride)
     cells, _ = find_global_peaks(draw_gaussians(points_in_map, 2.0, size))
-    found = cells + values_at(draw_offsets(points_in_map, 3.0, size), cells[:, :, None])[:, :, 0]
-    assert (found - points_in_map[:, 0]).abs().max() < 1e-4
+    decoded = cells + values_at(draw_offsets(points_in_map, 3.0, size), cells[:, :, None])[:, :, 0]
+    assert (decoded - points_in_map[:, 0]).abs().max() < 1e-4
 
 
-def test_missing_points_and_images_without_animals_draw_nothing() -> None:
-    points = torch.tensor([[[[5.0, 5.0], [torch.nan, torch.nan]]]])
-    maps = draw_gaussians(points, 2.0, (16, 16))
-    assert maps[0, 0].max() > 0.99
-    assert maps[0, 1].abs().max() == 0
-    assert draw_gaussians(points[:, :0], 2.0, (16, 16)).abs().max() == 0
-    assert draw_offsets(points, 3.0, (16, 16))[0, 1].isnan().all()
-
-
-def test_a_drawn_map_is_a_gaussian_as_scipy_draws_it() -> None:
-    lit = np.zeros((41, 41))
-    lit[20, 20] = 1
-    blurred = ndimage.gaussian_filter(lit, 2.0, truncate=8)
-    drawn = draw_gaussians(torch.tensor([[[[20.0, 20.0]]]]), 2.0, (41, 41))[0, 0].numpy()
-    np.testing.assert_allclose(drawn, blurred / blurred.max(), atol=1e-4)
-
-
-def test_the_nearest_animal_counts() -> None:
-    together = draw_gaussians(torch.tensor([[[[5.0, 5.0]], [[11.0, 5.0]]]]), 2.0, (16, 16))
-    alone = [draw_gaussians(torch.tensor([[[[x, 5.0]]]]), 2.0, (16, 16)) for x in (5.0, 11.0)]
-    torch.testing.assert_close(together, torch.maximum(*alone))
-    displacements = draw_offsets(torch.tensor([[[[5.0, 5.0]], [[8.0, 5.0]]]]), 3.0, (16, 16))[0, 0]
-    assert displacements[:, 5, 6].tolist() == [-1, 0]
-    assert displacements[:, 5, 7].tolist() == [1, 0]
-
-
-def test_flat_and_empty_maps_are_read_without_nan() -> None:
+def test_flat_and_empty_maps_are_refined_without_nan() -> None:
     maps = torch.zeros(1, 3, 8, 8)
     maps[0, 1] = 0.5
     cells, _ = find_global_peaks(maps)
     assert refine_peaks(maps, cells[:, :, None]).isfinite().all()
+
+
+def cells_of(cells: torch.Tensor, scores: torch.Tensor) -> set[tuple[int, ...]]:
+    """Image, keypoint, x and y of each peak."""
+    image, keypoint, place = (scores > 0).nonzero(as_tuple=True)
+    return {(int(b), int(k), *cells[b, k, p].tolist()) for b, k, p in zip(image, keypoint, place, strict=True)}
+
+
+@given(seed=st.integers(0, 10**6), height=st.integers(1, 9), width=st.integers(1, 12))
+@settings(max_examples=40, deadline=None)
+def test_peaks_are_those_of_pooling(seed: int, height: int, width: int) -> None:
+    maps = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(seed))
+    cells, scores = find_local_peaks(maps, 0.3, 1000)
+    is_peak = (maps == max_pool2d(maps, 3, stride=1, padding=1)) & (maps >= 0.3)
+    expected = {(int(b), int(k), int(x), int(y)) for b, k, y, x in is_peak.nonzero()}
+    assert cells_of(cells, scores) == expected
+    for b, k, x, y in expected:
+        assert (scores[b, k] == maps[b, k, y, x]).any()
+    assert scores.shape[-1] == max((is_peak.sum(dim=(2, 3)).max().item()), 0)
+
+
+def test_the_highest_are_kept_and_come_first() -> None:
+    maps = torch.zeros(1, 2, *SIZE)
+    maps[0, 0, 2, 3], maps[0, 0, 2, 9], maps[0, 0, 9, 9], maps[0, 1, 5, 5] = 0.5, 0.9, 0.7, 0.4
+    cells, scores = find_local_peaks(maps, 0.1, 2)
+    torch.testing.assert_close(scores, torch.tensor([[[0.9, 0.7], [0.4, 0.0]]]))
+    assert cells[0, 0].tolist() == [[9, 2], [9, 9]]
+    assert cells[0, 1, 0].tolist() == [5, 5]
+
+
+@pytest.mark.parametrize("point", [(4.5, 6.0), (4.0, 6.5), (4.5, 6.5), (0.0, 0.0), (18.0, 13.0), (17.5, 12.5)])
+def test_a_keypoint_between_cells_and_in_a_corner_is_found_once(point: tuple[float, float]) -> None:
+    maps = draw_gaussians(torch.tensor([[[point]]]), 1.0, SIZE)
+    cells, scores = find_local_peaks(maps, 0.1, 9)
+    assert scores.shape == (1, 1, 1)
+    assert (cells[0, 0, 0] - torch.tensor(point)).abs().max() <= 0.5
+
+
+def test_a_flat_map_has_one_peak_and_an_empty_one_none() -> None:
+    cells, scores = find_local_peaks(torch.ones(1, 1, *SIZE), 0.1, 9)
+    assert cells.tolist() == [[[[0, 0]]]]
+    cells, scores = find_local_peaks(torch.zeros(2, 3, *SIZE), 0.0, 9)
+    assert cells.shape == (2, 3, 0, 2)
+    assert scores.shape == (2, 3, 0)
+
+
+@given(x=st.floats(3, 14), y=st.floats(3, 10), side=st.sampled_from([(1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (1.0, -1.0)]))
+@settings(max_examples=40, deadline=None)
+def test_keypoints_in_neighboring_cells_are_separated_by_their_offsets(
+    x: float, y: float, side: tuple[float, float]
+) -> None:
+    points = torch.tensor([[[[x, y]], [[x + side[0], y + side[1]]]]])
+    apart_from_edge = ((points - points.round()).abs() < 0.49).all()
+    if not apart_from_edge:
+        return
+    maps, offsets = draw_gaussians(points, 1.0, SIZE), draw_offsets(points, 3.0, SIZE)
+    cells, scores = find_local_peaks(maps, 0.1, 9, offsets=offsets, min_offset_score=MIN_OFFSET_SCORE)
+    expected = {(0, 0, *cell) for cell in points.round().long().view(-1, 2).tolist()}
+    assert cells_of(cells, scores) == expected
+
+
+def test_untrained_offsets_make_no_peaks() -> None:
+    maps = draw_gaussians(torch.tensor([[[[6.45, 7.4]]]]), 1.0, SIZE)
+    for offsets in (torch.zeros(1, 1, 2, *SIZE), 0.01 * torch.randn(1, 1, 2, *SIZE)):
+        assert find_local_peaks(maps, 0.1, 9, offsets=offsets, min_offset_score=MIN_OFFSET_SCORE)[1].shape[-1] == 1
+
+
+def test_of_duplicates_the_highest_scoring_stays() -> None:
+    points = np.array([[[[1.0, 1.0], [1.2, 1.0], [5.0, 5.0], [math.nan] * 2]]])
+    assert find_duplicates(points, np.array([[[0.5, 0.9, 0.4, 0.0]]]), 0.5).tolist() == [[[True, False, False, False]]]
+    assert find_duplicates(points, np.array([[[0.5, 0.5, 0.4, 0.0]]]), 0.5).tolist() == [[[False, True, False, False]]]
+    assert not find_duplicates(points, np.array([[[0.5, 0.9, 0.4, 0.0]]]), 0.1).any()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000))
+def test_bilinear_sampling_agrees_with_scipy(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    maps = rng.random((2, 3, 9, 12)).astype(np.float32)
+    points = rng.uniform(-2, 13, (2, 3, 5, 2)).astype(np.float32)
+    got = sample_bilinear(torch.from_numpy(maps), torch.from_numpy(points)).numpy()
+    for place in np.ndindex(2, 3):
+        x, y = points[place].T
+        expected = ndimage.map_coordinates(maps[place], [y, x], order=1, mode="nearest")
+        np.testing.assert_allclose(got[place], expected, atol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(2, 29), st.floats(2, 20), st.floats(-1.4, 1.4), st.floats(-1.4, 1.4))
+def test_a_point_is_refined_to_the_peak_beside_it(x: float, y: float, dx: float, dy: float) -> None:
+    peak = torch.tensor([x, y])
+    maps = draw_gaussians(peak[None, None, None], 2.0, (24, 32))
+    start = (peak + torch.tensor([dx, dy])).clamp(min=0)[None, None, None]
+    torch.testing.assert_close(refine_to_peak(maps, start, 2.0)[0, 0, 0], peak, atol=1e-2, rtol=0)
+
+
+def test_points_too_far_from_a_peak_or_missing_or_outside_stay() -> None:
+    maps = draw_gaussians(torch.tensor([[[[10.0, 10.0]]]]), 2.0, (24, 32))
+    points = torch.tensor([[[[15.0, 10.0], [NAN, NAN], [-7.0, 10.0], [11.0, 10.0]]]])
+    moved = refine_to_peak(maps, points, 2.0)
+    torch.testing.assert_close(moved[0, 0, :3], points[0, 0, :3], equal_nan=True)
+    torch.testing.assert_close(moved[0, 0, 3], torch.tensor([10.0, 10.0]), atol=1e-2, rtol=0)

@@ -1,3 +1,5 @@
+"""Sine position embeddings against their formula, and their symmetries."""
+
 import math
 
 import pytest
@@ -33,19 +35,19 @@ def test_it_is_the_formula(height: int, width: int, channels: int) -> None:
     )
 
 
-def test_rows_are_told_by_the_first_half_and_columns_by_the_second() -> None:
+def test_rows_are_encoded_by_the_first_half_and_columns_by_the_second() -> None:
     table = sine_pos_embed((5, 7), 16)
     assert (table[:, :1, :8] == table[..., :8]).all()
     assert (table[:1, :, 8:] == table[..., 8:]).all()
 
 
-def test_no_two_cells_are_alike() -> None:
+def test_no_two_cells_are_equal() -> None:
     cells = sine_pos_embed((64, 48), 96).flatten(end_dim=1)
     apart = torch.cdist(cells, cells) + torch.eye(len(cells)) * 10
     assert apart.min() > 0.05
 
 
-def test_how_alike_two_cells_are_depends_only_on_how_far_apart_they_lie() -> None:
+def test_the_similarity_of_cells_depends_only_on_their_distance() -> None:
     table = sine_pos_embed((9, 9), 32)
     alike = torch.einsum("hwc,ijc->hwij", table, table)
     torch.testing.assert_close(alike[1, 2, 4, 3], alike[4, 6, 7, 7])
@@ -53,6 +55,6 @@ def test_how_alike_two_cells_are_depends_only_on_how_far_apart_they_lie() -> Non
 
 
 @pytest.mark.parametrize("width", [0, 2, 30])
-def test_a_width_without_room_for_both_is_refused(width: int) -> None:
+def test_a_width_that_is_no_multiple_of_4_is_refused(width: int) -> None:
     with pytest.raises(ValueError, match="multiple of 4"):
         sine_pos_embed((2, 2), width)

@@ -1,4 +1,4 @@
-"""Conditions: drawn where they are, and wrong in just the ways that were asked for."""
+"""Conditional poses: drawn where their keypoints are, and perturbed with the given kinds of error."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dlcpose.codecs.pose_conditions import (
     ErrorKind,
     PoseNoise,
-    displaced_pose,
+    background_pose,
     draw_colored,
     draw_stacked,
     perturb_poses,
@@ -30,9 +30,9 @@ def crowd(seed: int, animals: int = 3, *, apart: float = 30.0, missing: float = 
     return gt.astype(np.float32), rng.uniform(400, 3000, animals).astype(np.float32)
 
 
-def similarity(found: np.ndarray, gt: np.ndarray, areas: np.ndarray) -> np.ndarray:
+def similarity(perturbed: np.ndarray, gt: np.ndarray, areas: np.ndarray) -> np.ndarray:
     """Of each keypoint alone, by COCO's formula: (N, K)."""
-    squared = ((found.astype(np.float64) - gt) ** 2).sum(axis=-1)
+    squared = ((perturbed.astype(np.float64) - gt) ** 2).sum(axis=-1)
     return np.exp(-squared / (2 * areas[:, None] * (2 * np.array(SIGMAS)) ** 2))
 
 
@@ -48,7 +48,7 @@ def test_each_keypoint_is_brightest_where_it_is() -> None:
     assert not maps[0, 2].any()
 
 
-def test_colors_tell_keypoints_apart() -> None:
+def test_colors_of_keypoints_differ() -> None:
     points = torch.tensor([[[3.0, 5.0], [20.0, 11.0], [28.0, 20.0], [torch.nan, torch.nan]]])
     image = draw_colored(points, sigma=1.5, size=(24, 32))
     assert image.shape == (1, 3, 24, 32)
@@ -68,34 +68,34 @@ def test_colors_tell_keypoints_apart() -> None:
 )
 def test_each_kind_is_as_far_off_as_its_similarity_says(kind: str, lowest: float, highest: float) -> None:
     gt, areas = crowd(0, animals=1)
-    errors = PoseNoise(**{**NONE, **({} if kind == "none" else {kind: 0.999})})
-    wanted = {"jitter": ErrorKind.JITTER, "miss": ErrorKind.MISS, "none": ErrorKind.GOOD}[kind]
+    noise = PoseNoise(**{**NONE, **({} if kind == "none" else {kind: 0.999})})
+    expected = {"jitter": ErrorKind.JITTER, "miss": ErrorKind.MISS, "none": ErrorKind.GOOD}[kind]
     seen = 0
     for seed in range(40):
-        found, kinds = perturb_poses(gt, areas, SIGMAS, FLIP, errors, np.random.default_rng(seed))
-        near = similarity(found, gt, areas)[kinds == wanted]
+        perturbed, kinds = perturb_poses(gt, areas, SIGMAS, FLIP, noise, np.random.default_rng(seed))
+        near = similarity(perturbed, gt, areas)[kinds == expected]
         assert ((near >= lowest - 1e-4) & (near <= highest + 1e-4)).all()
         seen += len(near)
     assert seen > 100
 
 
 @pytest.mark.parametrize("kind", ["inversion", "swap"])
-def test_taken_for_another_it_lies_nearer_to_that(kind: str) -> None:
-    wanted = {"inversion": ErrorKind.INVERSION, "swap": ErrorKind.SWAP}[kind]
+def test_inversion_and_swap_lie_nearer_to_the_other_keypoint(kind: str) -> None:
+    expected = {"inversion": ErrorKind.INVERSION, "swap": ErrorKind.SWAP}[kind]
     seen = 0
     for seed in range(30):
         gt, areas = crowd(seed, apart=15.0)
-        errors = PoseNoise(**{**NONE, kind: 0.999})
-        found, kinds = perturb_poses(gt, areas, SIGMAS, FLIP, errors, np.random.default_rng(seed))
-        for animal, keypoint in np.argwhere(kinds == wanted):
-            away = np.linalg.norm(gt - found[animal, keypoint], axis=-1)  # (N, K)
+        noise = PoseNoise(**{**NONE, kind: 0.999})
+        perturbed, kinds = perturb_poses(gt, areas, SIGMAS, FLIP, noise, np.random.default_rng(seed))
+        for animal, keypoint in np.argwhere(kinds == expected):
+            away = np.linalg.norm(gt - perturbed[animal, keypoint], axis=-1)  # (N, K)
             others = (
                 [away[animal, FLIP[keypoint]]]
                 if kind == "inversion"
                 else np.delete(away[:, [keypoint, FLIP[keypoint]]], animal, axis=0).ravel()
             )
             assert min(others) <= away[animal, keypoint] + 1e-3
-            assert np.isfinite(found[animal, keypoint]).all()
+            assert np.isfinite(perturbed[animal, keypoint]).all()
             seen += 1
         assert set(np.unique(kinds[:, [0, 3, 4]])) <= (
             {ErrorKind.GOOD} if kind == "inversion" else {ErrorKind.GOOD, ErrorKind.SWAP}
@@ -103,13 +103,13 @@ def test_taken_for_another_it_lies_nearer_to_that(kind: str) -> None:
     assert seen > 30
 
 
-def test_kinds_are_as_frequent_as_asked() -> None:
+def test_kinds_have_the_given_probabilities() -> None:
     # Far from each other, so that hardly a place is refused; near enough that one can be taken for the other.
     gt = np.array([[[0.0, 0.0], [60.0, 0.0], [60.0, 60.0], [0.0, 60.0], [30.0, 120.0]]])
     gt = np.concatenate([gt, gt + np.array([130.0, 0.0])]).astype(np.float32)
-    areas, errors = np.full(2, 40_000.0), PoseNoise(jitter=0.2, miss=0.1, inversion=0.1, swap=0.1, absent=0.1)
+    areas, noise = np.full(2, 40_000.0), PoseNoise(jitter=0.2, miss=0.1, inversion=0.1, swap=0.1, absent=0.1)
     kinds = [
-        perturb_poses(gt, areas, (0.08,) * 5, FLIP, errors, np.random.default_rng(seed)).kinds for seed in range(600)
+        perturb_poses(gt, areas, (0.08,) * 5, FLIP, noise, np.random.default_rng(seed)).kinds for seed in range(600)
     ]
     sided, counts = np.stack(kinds)[:, :, 1:3].ravel(), {}
     for kind in (ErrorKind.JITTER, ErrorKind.INVERSION, ErrorKind.ABSENT, ErrorKind.GOOD):
@@ -118,7 +118,7 @@ def test_kinds_are_as_frequent_as_asked() -> None:
     assert counts[ErrorKind.INVERSION] == pytest.approx(0.09, abs=0.03)
     assert counts[ErrorKind.JITTER] == pytest.approx(0.18, abs=0.04)
     middle = np.stack(kinds)[:, :, [0, 3, 4]]
-    assert not (middle == ErrorKind.INVERSION).any()  # no twin: the others share what inversion would have had
+    assert not (middle == ErrorKind.INVERSION).any()  # no counterpart: the others share the probability of inversion
     assert (middle == ErrorKind.ABSENT).mean() == pytest.approx(0.1, abs=0.03)
 
 
@@ -129,28 +129,28 @@ def test_kinds_are_as_frequent_as_asked() -> None:
     apart=st.sampled_from([0.0, 5.0, 60.0]),
     missing=st.sampled_from([0.0, 0.4, 1.0]),
 )
-def test_what_is_not_labelled_is_never_invented_and_some_of_each_animal_is_left(
+def test_unlabeled_keypoints_stay_missing_and_each_animal_keeps_a_keypoint(
     seed: int, animals: int, apart: float, missing: float
 ) -> None:
     gt, areas = crowd(seed, animals, apart=apart, missing=missing)
     areas[: animals // 2] = np.nan
-    found, kinds = perturb_poses(gt, areas, SIGMAS, FLIP, PoseNoise(absent=0.6), np.random.default_rng(seed))
-    labelled = ~np.isnan(gt).any(axis=-1)
-    here = ~np.isnan(found).any(axis=-1)
-    assert found.shape == gt.shape
-    assert not (here & ~labelled).any()
-    assert ((kinds == ErrorKind.UNLABELLED) == ~labelled).all()
+    perturbed, kinds = perturb_poses(gt, areas, SIGMAS, FLIP, PoseNoise(absent=0.6), np.random.default_rng(seed))
+    labeled = ~np.isnan(gt).any(axis=-1)
+    here = ~np.isnan(perturbed).any(axis=-1)
+    assert perturbed.shape == gt.shape
+    assert not (here & ~labeled).any()
+    assert ((kinds == ErrorKind.UNLABELED) == ~labeled).all()
     assert (here == (kinds >= 0) & (kinds != ErrorKind.ABSENT)).all()
-    assert (here.any(axis=1) == labelled.any(axis=1)).all()
+    assert (here.any(axis=1) == labeled.any(axis=1)).all()
     # Good, jittered and inverted places are nearest to what they were drawn around.
     for animal, keypoint in np.argwhere((kinds == ErrorKind.GOOD) | (kinds == ErrorKind.JITTER)):
         pair = [keypoint, FLIP[keypoint]]
-        away = np.linalg.norm(gt[:, pair].astype(np.float64) - found[animal, keypoint], axis=-1)
-        own = np.linalg.norm(gt[animal, keypoint].astype(np.float64) - found[animal, keypoint])
+        away = np.linalg.norm(gt[:, pair].astype(np.float64) - perturbed[animal, keypoint], axis=-1)
+        own = np.linalg.norm(gt[animal, keypoint].astype(np.float64) - perturbed[animal, keypoint])
         assert own <= np.nanmin(away) + 1e-3
 
 
-def test_the_same_chance_gives_the_same_conditions() -> None:
+def test_the_same_rng_gives_the_same_poses() -> None:
     gt, areas = crowd(3)
     one, again, other = (
         perturb_poses(gt, areas, SIGMAS, FLIP, PoseNoise(), rng_for_frame(key, 0)).keypoints for key in ("a", "a", "b")
@@ -159,24 +159,24 @@ def test_the_same_chance_gives_the_same_conditions() -> None:
     assert not np.array_equal(np.nan_to_num(one), np.nan_to_num(other))
 
 
-def test_nobody_is_where_a_wrong_condition_is() -> None:
+def test_background_poses_lie_apart_from_all_animals() -> None:
     gt, _ = crowd(0)
-    found = 0
+    perturbed = 0
     for seed in range(20):
-        pose = displaced_pose(gt[0], gt, (200, 300), np.random.default_rng(seed))
+        pose = background_pose(gt[0], gt, (200, 300), np.random.default_rng(seed))
         if pose is not None:
             known = gt[0]
             room = (known.max(axis=0) - known.min(axis=0)).max() / 2
             middle = (pose.min(axis=0) + pose.max(axis=0)) / 2
             assert np.linalg.norm(gt - middle, axis=-1).min() > room - 1e-3
             np.testing.assert_allclose(pose - pose[0], gt[0] - gt[0, 0], atol=1e-3)
-            found += 1
-    assert found > 5
+            perturbed += 1
+    assert perturbed > 5
     packed = np.stack(np.meshgrid(np.arange(0, 40, 2.0), np.arange(0, 40, 2.0)), axis=-1).reshape(1, -1, 2)
-    assert displaced_pose(gt[0], packed, (40, 40), np.random.default_rng(0)) is None
+    assert background_pose(gt[0], packed, (40, 40), np.random.default_rng(0)) is None
 
 
 @pytest.mark.parametrize("wrong", [{"jitter": -0.1}, {"background": 1.0}, {"jitter": 0.6, "miss": 0.6}])
-def test_shares_that_are_none_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="expected shares from 0 to below 1"):
+def test_values_that_are_no_probabilities_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="jitter"):
         PoseNoise(**wrong)

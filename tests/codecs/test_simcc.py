@@ -18,7 +18,7 @@ SHIFTS = st.sampled_from([0.0, -0.5])
 
 @settings(max_examples=80, deadline=None)
 @given(SIDES, FINE, SHIFTS, st.lists(st.floats(0, 1, width=32), min_size=1, max_size=5), st.floats(-3, 3, width=32))
-def test_decoding_a_drawn_coordinate_gives_it_back(
+def test_decoding_returns_the_drawn_coordinate(
     side: int, fine: int, shift: float, shares: list[float], constant: float
 ) -> None:
     """To a hundredth of a pixel, also at the very edges, and whatever is added to all bins."""
@@ -45,7 +45,7 @@ def test_widths_are_those_of_the_published_models(side: int, sigma: float) -> No
     assert default_sigma(2 * side) == pytest.approx(sigma, abs=0.005)
 
 
-def test_a_drawn_coordinate_is_a_gaussian_as_scipy_has_it() -> None:
+def test_a_drawn_coordinate_is_the_gaussian_of_scipy() -> None:
     drawn = draw_bins(torch.tensor([[[20.3]]]), 3.0, 48)[0, 0].numpy()
     density = stats.norm.pdf(np.arange(48), 20.3, 3.0) / stats.norm.pdf(0, 0, 3.0)
     np.testing.assert_allclose(drawn, density, atol=1e-6)
@@ -64,17 +64,17 @@ def test_missing_coordinates_are_nan_and_the_nearest_animal_counts() -> None:
     assert (drawn[0].argmax(), drawn[0][30], drawn[1].argmax()) == (5, 1, 8)
     assert drawn[2].isnan().all()
     assert draw_bins(places[:, :0], 2.0, 40).isnan().all()
-    found, scores = decode_bins(drawn[None], 2.0, 10.0)
-    assert found.isnan().tolist() == [[False, False, True]]
+    places, scores = decode_bins(drawn[None], 2.0, 10.0)
+    assert places.isnan().tolist() == [[False, False, True]]
     assert scores[0, 2] == 0
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.55, 0.98), st.integers(20, 60), st.integers(110, 180))
-def test_a_score_is_the_probability_that_the_keypoint_is_there(share: float, here: int, displaced_pose: int) -> None:
-    """What a network finds that has learned: it is here in `share` of such images, and elsewhere in the others."""
+def test_a_score_is_the_probability_that_the_keypoint_is_there(share: float, here: int, elsewhere: int) -> None:
+    """The output of a calibrated network: it is here in `share` of such images, and elsewhere in the others."""
     sigma, temperature = default_sigma(200), 10.0
-    each = draw_bins(torch.tensor([[[float(here), float(displaced_pose)]]]), sigma, 200)[0]
+    each = draw_bins(torch.tensor([[[float(here), float(elsewhere)]]]), sigma, 200)[0]
     likely, other = (temperature * each).softmax(dim=-1)
     mixture = (share * likely + (1 - share) * other).log() / temperature
     places, scores = decode_bins(mixture[None, None], sigma, temperature)
@@ -82,7 +82,7 @@ def test_a_score_is_the_probability_that_the_keypoint_is_there(share: float, her
     assert float(scores) == pytest.approx(share, abs=0.03)
 
 
-def test_who_knows_nothing_scores_next_to_nothing() -> None:
+def test_a_flat_distribution_scores_next_to_nothing() -> None:
     places, scores = decode_bins(torch.zeros(1, 2, 256), 4.0, 10.0)
     assert places.isfinite().all()
     assert scores.max() <= 9 / 256 + 1e-6

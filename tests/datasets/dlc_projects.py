@@ -61,3 +61,18 @@ def write_images(folder: Path, names: list[str]) -> None:
 
 def ten_frames(video: str = "cage") -> pd.DataFrame:
     return labels(video, np.arange(40.0).reshape(10, 4))
+
+
+def faulty_project(folder: Path) -> Path:
+    """Ten frames: two alike, one that does not decode, one point outside, two points in one place."""
+    table = ten_frames() % 25
+    table.iloc[2] = [100, 5, 6, 7]
+    table.iloc[3] = [5, 5, 5, 5]
+    table.iloc[4] = np.nan
+    root = write_project(folder / "project", {"cage": table})
+    for number in range(10):
+        image = np.full((30, 40, 3), 10 * number if number != 6 else 50, np.uint8)
+        assert cv2.imwrite(str(root / f"labeled-data/cage/img{number:04d}.png"), image)
+    path = root / "labeled-data/cage/img0009.png"
+    path.write_bytes(path.read_bytes()[:60])  # the head is whole, the pixels are gone
+    return root

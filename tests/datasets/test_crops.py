@@ -13,9 +13,9 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dlcpose.build import Instantiator
 from dlcpose.codecs.affine import apply_affine
 from dlcpose.datasets.crops import augment, fit_to_canvas, keep_keypoints, whole
+from dlcpose.instantiate import Instantiator
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input, letterbox, native, resize
 from dlcpose.structures.sample import PoseCrop, PoseSample

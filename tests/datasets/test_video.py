@@ -1,30 +1,252 @@
-"""Frames of a video file."""
+"""Frames of a video file: each with its own number, upright and in its colours, whatever the file is like."""
 
 import contextlib
+import os
+import shutil
+import threading
+import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
-from dlcpose.datasets.video import read_video
+from dlcpose.datasets.base import read_image_file
+from dlcpose.datasets.video import DamagedVideoError, VideoReader, fingerprint, read_video, video_info
 from dlcpose.structures.errors import DataError
 from dlcpose.visualization.video_file import write_video
+from tests.datasets.numbered_videos import bar_code, number_of, write_numbered, write_planes
+
+UNEVEN = np.cumsum(np.random.default_rng(0).integers(5, 90, 60)).tolist()
+KINDS = {
+    "b_frames.mp4": {},
+    "uneven.mkv": {"milliseconds": UNEVEN},
+    "mpeg4.avi": {"codec": "mpeg4", "b_frames": 0},
+    "mpeg4_b_frames.avi": {"codec": "mpeg4"},
+    "h264.avi": {},  # whose time stamps do not rise
+    "stream.h264": {},  # which has none
+    "broadcast.ts": {},
+    "vp9.webm": {"codec": "libvpx-vp9", "b_frames": None},
+    "vp8.webm": {"codec": "libvpx", "b_frames": None, "options": {"auto-alt-ref": "1", "lag-in-frames": "10"}},
+}
 
 
-def test_frames_come_in_order_as_they_were_written(tmp_path: Path) -> None:
-    greys = [40, 90, 140, 190]
-    write_video(tmp_path / "steps.mp4", [np.full((48, 64, 3), grey, np.uint8) for grey in greys], fps=10)
-    frames = list(read_video(tmp_path / "steps.mp4"))
-    assert [frame.shape for frame in frames] == [(48, 64, 3)] * 4
-    assert all(frame.dtype == np.uint8 for frame in frames)
-    np.testing.assert_allclose([frame.mean() for frame in frames], greys, atol=4)
+@pytest.mark.parametrize("name", KINDS)
+def test_a_frame_has_the_number_that_it_shows(name: str, tmp_path: Path) -> None:
+    path = write_numbered(tmp_path / name, **KINDS[name])
+    reader = VideoReader(path)
+    frames = list(reader)
+    assert [frame.index for frame in frames] == list(range(60))
+    assert [number_of(frame.image) for frame in frames] == list(range(60))
+    assert (reader.frames, reader.missing, reader.problem) == (60, [], None)
+    times = np.array([frame.time for frame in frames])
+    if "milliseconds" in KINDS[name]:
+        np.testing.assert_allclose(times, np.array(UNEVEN) / 1000, atol=1e-9)
+    else:
+        np.testing.assert_allclose(np.diff(times), 0.04, atol=2e-3)  # webm counts milliseconds
+    assert all(frame.image.dtype == np.uint8 and frame.image.flags.c_contiguous for frame in frames)
+
+
+@pytest.mark.parametrize(("start", "stop", "step"), [(0, None, 1), (7, 40, 1), (5, 50, 9), (59, None, 1), (0, 1000, 7)])
+def test_a_part_is_that_part_of_the_whole(start: int, stop: int | None, step: int, tmp_path: Path) -> None:
+    path = write_numbered(tmp_path / "v.mp4")
+    reader = VideoReader(path, start=start, stop=stop, step=step, ahead=3)
+    frames = list(reader)
+    assert [frame.index for frame in frames] == list(range(60))[start:stop:step]
+    assert [number_of(frame.image) for frame in frames] == [frame.index for frame in frames]
+    assert reader.frames == (60 if stop is None or stop > 60 else None)
+
+
+def test_what_is_asked_for_of_a_part_must_make_sense(tmp_path: Path) -> None:
+    for wrong in ({"start": -1}, {"stop": 0}, {"start": 5, "stop": 5}, {"step": 0}):
+        with pytest.raises(ValueError, match="expected start"):
+            VideoReader(tmp_path / "v.mp4", **wrong)
+
+
+def test_a_crop_is_cut_out_of_every_frame(tmp_path: Path) -> None:
+    path = write_numbered(tmp_path / "v.mp4", 4)
+    whole, part = list(VideoReader(path)), list(VideoReader(path, crop=(11, 3, 60, 40)))
+    for one, other in zip(whole, part, strict=True):
+        np.testing.assert_array_equal(one.image[3:40, 11:60], other.image)
+
+
+def test_frames_are_decoded_ahead_but_not_without_bound(tmp_path: Path) -> None:
+    reader = VideoReader(write_numbered(tmp_path / "v.mp4", 200, key_every=1, b_frames=0), ahead=4)
+    converted = []
+    reader._converted = lambda index, frame: converted.append(index)  # type: ignore[method-assign,assignment]
+    frames = iter(reader)
+    next(frames)
+    time.sleep(0.5)
+    assert 4 <= len(converted) <= 8
+    frames.close()
+    assert not [thread for thread in threading.enumerate() if thread.name in ("decode", "convert_0")]
+
+
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+def test_frames_are_given_as_they_are_shown(rotation: int, tmp_path: Path) -> None:
+    image = np.zeros((32, 48, 3), np.uint8)
+    image[:16, :24], image[16:, :24] = (220, 30, 30), (30, 200, 30)
+    path = write_numbered(tmp_path / "turned.mp4", 3, size=(32, 48), image_of=lambda _: image, rotation=rotation)
+    frame = next(iter(VideoReader(path)))
+    capture = cv2.VideoCapture(str(path))  # turns by itself
+    theirs = capture.read()[1][..., ::-1]
+    assert frame.image.shape == theirs.shape
+    np.testing.assert_allclose(frame.image.astype(float), theirs.astype(float), atol=12)
+    info = video_info(path)
+    assert (info.height, info.width) == frame.image.shape[:2]
+
+
+KR_KB = {"601": (0.299, 0.114), "709": (0.2126, 0.0722)}
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+@pytest.mark.parametrize("matrix", ["601", "709", "unstated"])
+def test_colors_come_out_as_they_went_in(matrix: str, is_full: bool, tmp_path: Path) -> None:
+    color = np.array([200, 40, 60])
+    kr, kb = KR_KB["601" if matrix == "unstated" else matrix]
+    r, g, b = color / 255
+    y = kr * r + (1 - kr - kb) * g + kb * b
+    u, v = (b - y) / (2 - 2 * kb), (r - y) / (2 - 2 * kr)
+    planes = (255 * y, 128 + 255 * u, 128 + 255 * v) if is_full else (16 + 219 * y, 128 + 224 * u, 128 + 224 * v)
+    tag = {"601": 5, "709": 1, "unstated": 2}[matrix]
+    path = write_planes(
+        tmp_path / "colour.mkv", [round(each) for each in planes], colorspace=tag, color_range=2 if is_full else 1
+    )
+    for frame in VideoReader(path):
+        np.testing.assert_allclose(frame.image.reshape(-1, 3).mean(axis=0), color, atol=2)
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixels"), [("ffv1", "gray"), ("ffv1", "gray16le"), ("ffv1", "yuva444p"), ("qtrle", "argb")]
+)
+def test_grey_deep_and_transparent_frames_are_read_as_images_are(codec: str, pixels: str, tmp_path: Path) -> None:
+    path = write_numbered(
+        tmp_path / ("v.mov" if codec == "qtrle" else "v.mkv"), 5, codec=codec, pixels=pixels, b_frames=None
+    )
+    frames = list(VideoReader(path))
+    assert [number_of(frame.image) for frame in frames] == list(range(5))
+    assert all(frame.image.shape == (48, 80, 3) for frame in frames)
+
+
+def test_sixteen_bits_are_read_as_those_of_an_image(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 80).astype(np.uint16)[None].repeat(32, axis=0)
+    import av
+
+    with av.open(str(tmp_path / "deep.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 32, 80, "gray16le"
+        frame = av.VideoFrame.from_ndarray(ramp, format="gray16le")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    cv2.imwrite(str(tmp_path / "deep.png"), ramp)
+    image = next(iter(VideoReader(tmp_path / "deep.mkv"))).image
+    difference = np.abs(image.astype(int) - read_image_file(tmp_path / "deep.png").astype(int))
+    assert difference.max() <= 1
+
+
+def test_odd_sizes_are_whole(tmp_path: Path) -> None:
+    path = write_numbered(tmp_path / "odd.mkv", 5, codec="ffv1", pixels="yuv420p", size=(47, 81), b_frames=None)
+    frames = list(VideoReader(path))
+    assert [frame.image.shape for frame in frames] == [(47, 81, 3)] * 5
+    assert [number_of(frame.image) for frame in frames] == list(range(5))
+
+
+# ------------------------------------------------------------------------------------------------------------- bad files
 
 
 def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
-    for name in ("text.mp4", "gone.mp4"):
-        with pytest.raises(DataError, match=rf"{name}: cannot be read as a video after 0 frames"):
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    for name in ("text.mp4", "gone.mp4", "empty.mp4", "pipe.mp4", "."):
+        with pytest.raises(DataError, match=r"cannot be read as a video after 0 frames"):
             list(read_video(tmp_path / name))
+        with pytest.raises(DataError):
+            video_info(tmp_path / name)
+
+
+def test_a_file_of_sound_is_refused(tmp_path: Path) -> None:
+    import av
+
+    with av.open(str(tmp_path / "sound.wav"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        frame.rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with pytest.raises(DataError, match="without any picture"):
+        list(VideoReader(tmp_path / "sound.wav"))
+
+
+def test_a_playlist_fetches_nothing(tmp_path: Path) -> None:
+    content = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n"
+    (tmp_path / "list.m3u8").write_text(content)
+    with pytest.raises(DataError):
+        list(VideoReader(tmp_path / "list.m3u8"))
+
+
+def test_a_video_without_a_frame_is_refused(tmp_path: Path) -> None:
+    content = write_numbered(tmp_path / "v.ts", 40).read_bytes()
+    (tmp_path / "head.mkv").write_bytes(write_numbered(tmp_path / "v.mkv").read_bytes()[:700])
+    with pytest.raises(DataError):
+        list(VideoReader(tmp_path / "head.mkv"))
+    assert len(content) > 0
+
+
+def spoil(path: Path, share: float, count: int = 300) -> Path:
+    """Overwrite bytes of a file by chance."""
+    content = bytearray(path.read_bytes())
+    place = int(len(content) * share)
+    content[place : place + count] = np.random.default_rng(1).integers(0, 256, count, dtype=np.uint8).tobytes()
+    path.write_bytes(content)
+    return path
+
+
+def with_noise(number: int) -> np.ndarray:
+    """A numbered image that does not compress to nothing."""
+    noise = np.random.default_rng(0).integers(0, 60, (48, 80, 3), dtype=np.uint8)
+    return np.clip(bar_code(number).astype(int) - np.roll(noise, number, axis=1), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.4, 0.5, 0.6, 0.7])
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])
+def test_behind_damage_frames_keep_their_numbers(name: str, share: float, tmp_path: Path) -> None:
+    reader = VideoReader(spoil(write_numbered(tmp_path / name, 120, image_of=with_noise), share))
+    frames = list(reader)
+    assert reader.problem is not None
+    assert reader.uncertain_from is None
+    if reader.jumps:  # Matroska's reader skips what it cannot read without a word: time alone tells
+        assert not reader.missing
+        assert name == "v.mkv"
+        return
+    lost = {number for each in reader.missing for number in each}
+    given = [frame.index for frame in frames]
+    assert not lost & set(given)
+    assert lost | set(given) == set(range(120))
+    # From the damage to the next key frame or two, the decoder guesses; what it shows there is not asked.
+    wrong = [frame.index for frame in frames if number_of(frame.image) != frame.index]
+    assert not wrong or max(wrong) - min(wrong) < 24
+    assert max(given) == 119
+
+
+def test_frames_that_a_camera_dropped_are_no_frames_but_are_told(tmp_path: Path) -> None:
+    times = [40 * number for number in range(60) if not 30 <= number < 34]
+    reader = VideoReader(write_numbered(tmp_path / "v.mkv", 56, milliseconds=times))
+    assert [frame.index for frame in reader] == list(range(56))
+    assert (reader.missing, reader.jumps) == ([], [30])
+    assert "its time jumps before 30" in str(reader.problem)
+
+
+def test_where_damage_leaves_no_way_to_number_frames_that_is_said(tmp_path: Path) -> None:
+    path = write_numbered(tmp_path / "v.avi", 120, codec="mpeg4", b_frames=0, image_of=with_noise)
+    reader = VideoReader(spoil(path, 0.5))
+    frames = list(reader)
+    assert len(frames) < 120
+    assert sum(len(each) for each in reader.missing) == 120 - len(frames)
+    assert reader.uncertain_from is not None
+    sound = [frame for frame in frames if frame.index < reader.uncertain_from]
+    assert [number_of(frame.image) for frame in sound] == [frame.index for frame in sound]
+    assert "may be too low" in str(reader.problem)
 
 
 def test_of_a_video_that_breaks_off_there_is_what_was_written(tmp_path: Path) -> None:
@@ -37,3 +259,46 @@ def test_of_a_video_that_breaks_off_there_is_what_was_written(tmp_path: Path) ->
     with contextlib.suppress(DataError):  # a container may also end anywhere: what is there is given
         seen.extend(read_video(tmp_path / "half.mkv"))
     assert 0 < len(seen) < 20
+
+
+def test_a_lost_tail_is_told_where_the_container_says_how_long_it_was(tmp_path: Path) -> None:
+    path = write_numbered(tmp_path / "v.mp4", 60, options={}, key_every=6)
+    with_head_first = tmp_path / "head_first.mp4"
+    import av
+
+    with av.open(str(path)) as given, av.open(str(with_head_first), "w", options={"movflags": "faststart"}) as new:
+        stream = new.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+    content = with_head_first.read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(content[: int(len(content) * 0.7)])
+    reader = VideoReader(tmp_path / "cut.mp4")
+    frames = list(reader)
+    assert 10 < len(frames) < 60
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert reader.missing[-1].stop == 60
+    with pytest.raises(DamagedVideoError, match=r"cut\.mp4: .* could not be decoded \(\d+ to 59\)"):
+        list(read_video(tmp_path / "cut.mp4"))
+
+
+# -------------------------------------------------------------------------------------------------------- which video it is
+
+
+def test_a_video_is_described(tmp_path: Path) -> None:
+    info = video_info(write_numbered(tmp_path / "v.mkv", 33))
+    assert (info.height, info.width, info.frames, info.fps) == (48, 80, 33, 25.0)
+    assert info.path == str(tmp_path / "v.mkv")
+
+
+def test_a_fingerprint_is_of_the_content(tmp_path: Path) -> None:
+    path = write_numbered(tmp_path / "v.mp4")
+    shutil.copy(path, tmp_path / "elsewhere.mp4")
+    assert fingerprint(path) == fingerprint(tmp_path / "elsewhere.mp4")
+    before = fingerprint(path)
+    for change in (lambda content: content + b"\0", lambda content: content[:-1] + bytes([content[-1] ^ 1])):
+        (tmp_path / "changed.mp4").write_bytes(change(path.read_bytes()))
+        assert fingerprint(tmp_path / "changed.mp4") != before
+    with pytest.raises(DataError, match=r"gone\.mp4"):
+        fingerprint(tmp_path / "gone.mp4")

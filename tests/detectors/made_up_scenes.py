@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from dlcpose.build import Instantiator
 from dlcpose.config.compose import compose
 from dlcpose.detectors.base import Detector
+from dlcpose.instantiate import Instantiator
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.sample import PoseCrop
 from tests.heads.made_up_batches import batch_of

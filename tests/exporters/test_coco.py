@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from dlcpose.exporters.coco import arena_results, coco_labels, coco_results, image_ids
+from dlcpose.exporters.coco import coco_labels, coco_results, image_ids, unique_results
 from tests.exporters.made_up_frames import MadeUpFrames
 from tests.metrics.made_up import SHAPE, herd, prediction_of
 
@@ -40,6 +40,6 @@ def test_individuals_have_their_names() -> None:
 
 def test_points_of_the_arena_are_kept_by_image() -> None:
     found = prediction_of("a", SHAPE[None], unique=[[1.5, 2], [np.nan, 0]], unique_scores=[0.5, np.nan])
-    assert arena_results([found, prediction_of("b", SHAPE[None])], {"a": 4, "b": 5}) == [
+    assert unique_results([found, prediction_of("b", SHAPE[None])], {"a": 4, "b": 5}) == [
         {"image_id": 4, "unique_keypoints": [1.5, 2, 2, 0, 0, 0], "unique_keypoint_scores": [0.5, None]}
     ]

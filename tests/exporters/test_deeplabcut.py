@@ -194,7 +194,7 @@ def test_a_folder_with_files_is_refused_and_an_empty_one_taken(tmp_path: Path) -
     ("data", "message"),
     [
         (GivenFrames([given("v", index, [0]) for index in range(3)], broken=2), "frame is broken"),
-        (GivenFrames([given("v", 4, [1, 1])], individuals=("ann", "bob")), "v/4: 'bob' stands twice"),
+        (GivenFrames([given("v", 4, [1, 1])], individuals=("ann", "bob")), "v/4.*bob"),
         (GivenFrames([]), "got none"),
     ],
 )

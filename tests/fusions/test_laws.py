@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from dlcpose.build import Instantiator
 from dlcpose.config.compose import compose
 from dlcpose.fusions.base import Fusion
+from dlcpose.instantiate import Instantiator
 from dlcpose.structures.skeleton import Skeleton
 
 OPTIONS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "fusion").glob("*.yaml"))

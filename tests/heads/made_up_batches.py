@@ -1,4 +1,4 @@
-"""Batches of labelled animals without pictures, and how found ones are compared with them."""
+"""Batches of labeled animals on black images, and the comparison of predicted ones with them."""
 
 from collections.abc import Sequence
 
@@ -29,16 +29,16 @@ def single(batch: PoseBatch, index: int) -> PoseBatch:
     return batch_of([poses[~poses.isnan().flatten(1).all(dim=1)].numpy()], tuple(batch.images.shape[-2:]))
 
 
-def assert_found(found: PoseInstances, truth_in_crop: Tensor, within: float) -> None:
-    """Every labelled animal is found to `within` px at each labelled keypoint, and no other animal is."""
-    labelled = truth_in_crop[~truth_in_crop.isnan().flatten(1).all(dim=1)]  # (N, K, 2)
-    assert len(found) == len(labelled), f"{len(found)} animals found, {len(labelled)} labelled"
-    if not len(labelled):
+def assert_found(pred: PoseInstances, gt_in_crop: Tensor, within: float) -> None:
+    """Every labeled animal is predicted to `within` px at each labeled keypoint, and no other animal is."""
+    labeled = gt_in_crop[~gt_in_crop.isnan().flatten(1).all(dim=1)]  # (N, K, 2)
+    assert len(pred) == len(labeled), f"{len(pred)} animals predicted, {len(labeled)} labeled"
+    if not len(labeled):
         return
-    apart = (found.keypoints_in_crop[:, None] - labelled).norm(dim=-1)  # (M, N, K)
-    apart = torch.where(labelled.isnan().any(dim=-1), 0.0, apart.nan_to_num(torch.inf)).amax(dim=-1)  # (M, N)
+    apart = (pred.keypoints_in_crop[:, None] - labeled).norm(dim=-1)  # (M, N, K)
+    apart = torch.where(labeled.isnan().any(dim=-1), 0.0, apart.nan_to_num(torch.inf)).amax(dim=-1)  # (M, N)
     partners = apart.argmin(dim=0)
-    assert sorted(partners.tolist()) == list(range(len(found))), "two labelled animals have one partner"
+    assert sorted(partners.tolist()) == list(range(len(pred))), "two labeled animals have one partner"
     assert apart.amin(dim=0).max() <= within, f"worst keypoint {apart.amin(dim=0).max():.3f} px off"
 
 

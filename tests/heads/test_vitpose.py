@@ -1,4 +1,4 @@
-"""Besides the laws that all heads obey: that what is enlarged stays where it was, and sizes that others counted."""
+"""ViTPose's decoders: upsampling keeps places, and published sizes."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch import nn
 
 from dlcpose.codecs.affine import pixels_from_cells
 from dlcpose.codecs.peaks import find_global_peaks, refine_peaks
-from dlcpose.heads.heatmap import PeakHead
+from dlcpose.heads.heatmap import HeatmapHeadBase
 from dlcpose.heads.vitpose import DeconvolutionHead, InterpolationHead
 from dlcpose.losses.heatmap import mean_squared_error
 from dlcpose.structures.skeleton import Skeleton
@@ -14,12 +14,14 @@ from dlcpose.structures.skeleton import Skeleton
 STRIDE = 16
 
 
-def head_of(kind: type[PeakHead], keypoints: int = 1, in_channels: int = 1, **settings: object) -> PeakHead:
+def head_of(
+    kind: type[HeatmapHeadBase], keypoints: int = 1, in_channels: int = 1, **settings: object
+) -> HeatmapHeadBase:
     skeleton = Skeleton(tuple(f"keypoint_{number}" for number in range(keypoints)))
     return kind(in_channels, STRIDE, skeleton, heatmap_loss=mean_squared_error, **settings).eval()
 
 
-def center_of_mass_in_pixels(head: PeakHead, features: torch.Tensor) -> torch.Tensor:
+def center_of_mass_in_pixels(head: HeatmapHeadBase, features: torch.Tensor) -> torch.Tensor:
     maps = head.heatmap_layers(features)[0, 0]
     maps = maps - maps.min()
     ys, xs = torch.meshgrid(*(torch.arange(float(side)) for side in maps.shape), indexing="ij")
@@ -29,11 +31,11 @@ def center_of_mass_in_pixels(head: PeakHead, features: torch.Tensor) -> torch.Te
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", [DeconvolutionHead, InterpolationHead])
-def test_a_lit_cell_stays_where_it_is(kind: type[PeakHead]) -> None:
+def test_a_lit_cell_stays_where_it_is(kind: type[HeatmapHeadBase]) -> None:
     head = head_of(kind, **({"channels": 1} if kind is DeconvolutionHead else {}))
     for layer in head.heatmap_layers:
         if isinstance(layer, nn.ConvTranspose2d):
-            ramp = torch.tensor([0.25, 0.75, 0.75, 0.25])  # bilinear enlargement as a deconvolution
+            ramp = torch.tensor([0.25, 0.75, 0.75, 0.25])  # bilinear upsampling as a deconvolution
             layer.weight.copy_(ramp[:, None] * ramp)
         if isinstance(layer, nn.Conv2d):
             layer.weight.zero_()
@@ -60,7 +62,7 @@ def test_three_deconvolutions_on_a_resnet_are_simple_baselines() -> None:
 
 
 @torch.no_grad()
-def test_nothing_is_expected_before_training() -> None:
+def test_it_starts_with_background() -> None:
     for kind in (DeconvolutionHead, InterpolationHead):
         maps = head_of(kind, 3, 8)(torch.randn(1, 8, 4, 4)).heatmaps
         torch.testing.assert_close(maps, torch.full_like(maps, 0.01), atol=0.005, rtol=0)
@@ -71,6 +73,6 @@ def test_nothing_is_expected_before_training() -> None:
 @pytest.mark.parametrize(
     ("kind", "settings"), [(DeconvolutionHead, {"deconvolutions": 0}), (InterpolationHead, {"factor": 0})]
 )
-def test_what_enlarges_nothing_is_refused(kind: type[PeakHead], settings: dict[str, int]) -> None:
+def test_factors_below_one_are_refused(kind: type[HeatmapHeadBase], settings: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="1 or more"):
         head_of(kind, **settings)

@@ -39,26 +39,26 @@ def test_outputs_and_gradients_are_torchvisions(
         torch.testing.assert_close(ours, theirs, atol=close, rtol=close)
 
 
-def test_it_begins_as_a_plain_convolution() -> None:
+def test_it_starts_as_a_regular_convolution() -> None:
     torch.manual_seed(0)
     block, features = AdaptiveConvBlock(3, 4).eval(), torch.randn(2, 12, 6, 8)
     plain = functional.conv2d(features, block.weight.reshape(12, 4, 3, 3), padding=1, groups=3)
     torch.testing.assert_close(block(features), (block.norm(plain) + features).relu(), atol=1e-5, rtol=1e-5)
 
 
-def test_a_shift_moves_what_is_read_and_a_turn_turns_it() -> None:
+def test_a_shift_moves_the_taps_and_a_rotation_rotates_them() -> None:
     """A block that reads the tap on its left: moved, turned, and turned the other way."""
     block, features = AdaptiveConvBlock(1, 1).eval(), torch.zeros(1, 1, 9, 9)
     features[0, 0, 4, 4] = 1.0
     block.weight.data = torch.zeros(1, 1, 1, 9)
     block.weight.data[..., 3] = 1.0  # the tap at (y, x) = (0, −1)
-    for motion, seen_at in (
+    for affine, seen_at in (
         ([1, 0, 0, 1, 0, 0], (4, 5)),
         ([1, 0, 0, 1, 2, 1], (2, 4)),  # shift by y 2, x 1
         ([0, 1, -1, 0, 0, 0], (5, 4)),  # the tap on the left is now the one above: matrix @ (0, −1) = (−1, 0)
         ([0, -1, 1, 0, 0, 0], (3, 4)),
     ):
-        block.motion.bias.data = torch.tensor(motion, dtype=torch.float32)
+        block.affine.bias.data = torch.tensor(affine, dtype=torch.float32)
         lit = block(features)[0, 0]
         lit[4, 4] = 0  # the residual
         assert divmod(int(lit.argmax()), 9) == seen_at
@@ -67,7 +67,7 @@ def test_a_shift_moves_what_is_read_and_a_turn_turns_it() -> None:
 def test_under_autocast_it_agrees_to_the_digits_of_bfloat16() -> None:
     torch.manual_seed(0)
     block, features = AdaptiveConvBlock(3, 5).eval(), torch.randn(1, 15, 64, 64)
-    nn.init.normal_(block.motion.weight, std=0.01)
+    nn.init.normal_(block.affine.weight, std=0.01)
     exact = block(features)
     with torch.autocast("cpu", torch.bfloat16):
         rounded = block(features)

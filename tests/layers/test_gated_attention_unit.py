@@ -18,7 +18,7 @@ def unit_and_tokens() -> tuple[GatedAttentionUnit, torch.Tensor]:
     return unit, torch.randn(2, TOKENS, WIDTH)
 
 
-def test_it_is_what_its_formula_says() -> None:
+def test_it_is_the_formula() -> None:
     unit, tokens = unit_and_tokens()
     with torch.no_grad():
         found = unit(tokens)[1].numpy()
@@ -45,7 +45,7 @@ def test_tokens_have_no_order() -> None:
     torch.testing.assert_close(unit(tokens[:, order]), unit(tokens)[:, order])
 
 
-def test_norms_are_of_one_size_and_nothing_stays_nothing() -> None:
+def test_norms_are_equal_and_zero_stays_zero() -> None:
     norm = ScaleNorm()
     norm.scale.data.fill_(3.0)
     normed = norm(100 * torch.randn(4, 7))

@@ -10,7 +10,7 @@ from dlcpose.loggers.csv_logger import ContinuedCSVLogger
 
 
 def logged(folder: Path, rows: list[tuple[int, dict[str, float]]]) -> bytes:
-    logger = ContinuedCSVLogger(folder, name="", version="")
+    logger = ContinuedCSVLogger(folder)
     for step, metrics in rows:
         logger.log_metrics(metrics, step)
     logger.save()

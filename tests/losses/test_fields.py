@@ -1,4 +1,4 @@
-"""The loss of fields: zero at the answer, by hand, and not drowned by what is empty."""
+"""The loss of fields: zero at the target, by hand, and not dominated by empty cells."""
 
 import pytest
 import torch
@@ -8,32 +8,32 @@ from dlcpose.losses.fields import paf_loss
 
 def edge() -> torch.Tensor:
     """(1, 1, 2, 10, 10) with five cells of a limb along x."""
-    wanted = torch.zeros(1, 1, 2, 10, 10)
-    wanted[0, 0, 0, 4, 2:7] = 1
-    return wanted
+    target = torch.zeros(1, 1, 2, 10, 10)
+    target[0, 0, 0, 4, 2:7] = 1
+    return target
 
 
-def test_what_is_wanted_costs_nothing() -> None:
+def test_the_target_has_no_loss() -> None:
     assert paf_loss(edge(), edge()).item() == 0
 
 
 def test_the_value_is_the_weighted_mean() -> None:
-    found = edge() + 0.1
+    pred = edge() + 0.1
     expected = (0.02 * 95 + 0.02 * 11 * 5) / (95 + 11 * 5)
-    assert paf_loss(found, edge(), foreground=10.0).item() == pytest.approx(expected)
+    assert paf_loss(pred, edge(), foreground=10.0).item() == pytest.approx(expected)
 
 
-def test_a_missed_limb_costs_more_than_noise_of_the_same_size_elsewhere() -> None:
-    displaced_pose = edge()
-    displaced_pose[0, 0, 0, 8, 2:7] = 1
-    assert paf_loss(torch.zeros_like(edge()), edge()) > 5 * paf_loss(displaced_pose, edge())
+def test_a_missing_edge_costs_more_than_noise_of_the_same_size_elsewhere() -> None:
+    beside = edge()
+    beside[0, 0, 0, 8, 2:7] = 1
+    assert paf_loss(torch.zeros_like(edge()), edge()) > 5 * paf_loss(beside, edge())
 
 
-def test_no_fields_cost_nothing_and_have_gradients() -> None:
-    found = torch.zeros(2, 0, 2, 5, 5, requires_grad=True)
-    paf_loss(found, torch.zeros(2, 0, 2, 5, 5)).backward()
-    found = torch.zeros(1, 1, 2, 10, 10, requires_grad=True)
-    paf_loss(found, edge()).backward()
-    assert found.grad is not None
-    assert found.grad.isfinite().all()
-    assert found.grad.abs().max() > 0
+def test_no_edges_have_no_loss_but_gradients() -> None:
+    pred = torch.zeros(2, 0, 2, 5, 5, requires_grad=True)
+    paf_loss(pred, torch.zeros(2, 0, 2, 5, 5)).backward()
+    pred = torch.zeros(1, 1, 2, 10, 10, requires_grad=True)
+    paf_loss(pred, edge()).backward()
+    assert pred.grad is not None
+    assert pred.grad.isfinite().all()
+    assert pred.grad.abs().max() > 0

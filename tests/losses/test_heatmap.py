@@ -1,4 +1,4 @@
-"""What every heatmap loss promises, found by conf/loss."""
+"""The laws that all heatmap losses obey, run on each option of conf/loss."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ import yaml
 from torch import Tensor
 from torch.nn import functional
 
-from dlcpose.build import Instantiator
+from dlcpose.instantiate import Instantiator
 from dlcpose.losses.heatmap import binary_cross_entropy, mean_squared_error
 
 FOLDER = Path(__file__).parents[2] / "conf" / "loss"
@@ -26,75 +26,75 @@ def maps(seed: int) -> Tensor:
     return torch.rand(SHAPE, generator=torch.Generator().manual_seed(seed)) * 0.98 + 0.01
 
 
-def test_the_wanted_map_itself_costs_nothing_and_any_other_something(loss: Callable) -> None:
-    wanted = maps(0)
-    assert float(loss(wanted, wanted)) == pytest.approx(0, abs=1e-6)
-    assert loss(wanted, wanted).shape == ()
+def test_the_target_has_no_loss_and_any_other_map_has(loss: Callable) -> None:
+    target = maps(0)
+    assert float(loss(target, target)) == pytest.approx(0, abs=1e-6)
+    assert loss(target, target).shape == ()
     for shift in (-0.005, 0.005):
-        assert float(loss(wanted + shift, wanted)) > 0
-    assert float(loss(maps(1), wanted)) > float(loss(wanted * 0.9 + maps(1) * 0.1, wanted))
+        assert float(loss(target + shift, target)) > 0
+    assert float(loss(maps(1), target)) > float(loss(target * 0.9 + maps(1) * 0.1, target))
 
 
 def test_extreme_maps_are_finite(loss: Callable) -> None:
-    found = torch.zeros(SHAPE, requires_grad=True)
-    value = loss(found, torch.ones(SHAPE))
+    pred = torch.zeros(SHAPE, requires_grad=True)
+    value = loss(pred, torch.ones(SHAPE))
     value.backward()
     assert value.isfinite()
-    assert found.grad is not None
-    assert found.grad.isfinite().all()
+    assert pred.grad is not None
+    assert pred.grad.isfinite().all()
 
 
-def test_what_is_not_asked_neither_costs_nor_pulls(loss: Callable) -> None:
-    wanted = maps(0)
-    wanted[0, 1] = torch.nan
-    found, other = maps(1).requires_grad_(), maps(1)
+def test_unsupervised_cells_have_no_loss_and_no_gradient(loss: Callable) -> None:
+    target = maps(0)
+    target[0, 1] = torch.nan
+    pred, other = maps(1).requires_grad_(), maps(1)
     other[0, 1] = maps(2)[0, 1]
-    value = loss(found, wanted)
-    torch.testing.assert_close(value, loss(other, wanted))
+    value = loss(pred, target)
+    torch.testing.assert_close(value, loss(other, target))
     value.backward()
-    assert found.grad is not None
-    assert found.grad.isfinite().all()
-    assert (found.grad[0, 1] == 0).all()
-    assert (found.grad[1] != 0).all()
+    assert pred.grad is not None
+    assert pred.grad.isfinite().all()
+    assert (pred.grad[0, 1] == 0).all()
+    assert (pred.grad[1] != 0).all()
 
 
-def test_nothing_asked_costs_nothing(loss: Callable) -> None:
-    found = maps(1).requires_grad_()
-    value = loss(found, torch.full(SHAPE, torch.nan))
+def test_unsupervised_maps_have_no_loss(loss: Callable) -> None:
+    pred = maps(1).requires_grad_()
+    value = loss(pred, torch.full(SHAPE, torch.nan))
     value.backward()
     assert float(value) == 0
-    assert found.grad is not None
-    assert (found.grad == 0).all()
+    assert pred.grad is not None
+    assert (pred.grad == 0).all()
 
 
 def test_a_cell_on_a_keypoint_weighs_more(loss: Callable) -> None:
-    wanted = torch.zeros(SHAPE)
-    wanted[..., 4, 4] = 1
+    target = torch.zeros(SHAPE)
+    target[..., 4, 4] = 1
     false_negatives, false_positives = torch.full(SHAPE, 0.01), torch.full(SHAPE, 0.01)
     false_negatives[..., 4, 4] = 0.5
     false_positives[..., 4, 4], false_positives[..., 0, 0] = 0.99, 0.5
-    assert float(loss(false_negatives, wanted)) > float(loss(false_positives, wanted))
+    assert float(loss(false_negatives, target)) > float(loss(false_positives, target))
 
 
 def test_half_precision_gives_what_full_precision_gives(loss: Callable) -> None:
-    found, wanted = maps(1).bfloat16(), maps(0)
+    pred, target = maps(1).bfloat16(), maps(0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        value = loss(found, wanted)
+        value = loss(pred, target)
     assert value.dtype == torch.float32
-    torch.testing.assert_close(value, loss(found.float(), wanted))
+    torch.testing.assert_close(value, loss(pred.float(), target))
 
 
-def test_without_weights_they_are_torchs_own() -> None:
-    found, wanted = maps(1), maps(0)
-    entropy = -(wanted * wanted.log() + (1 - wanted) * (1 - wanted).log()).mean()
+def test_without_weights_they_are_torchs() -> None:
+    pred, target = maps(1), maps(0)
+    entropy = -(target * target.log() + (1 - target) * (1 - target).log()).mean()
     torch.testing.assert_close(
-        binary_cross_entropy(found, wanted, foreground=0), functional.binary_cross_entropy(found, wanted) - entropy
+        binary_cross_entropy(pred, target, foreground=0), functional.binary_cross_entropy(pred, target) - entropy
     )
-    torch.testing.assert_close(mean_squared_error(found, wanted, foreground=0), functional.mse_loss(found, wanted))
+    torch.testing.assert_close(mean_squared_error(pred, target, foreground=0), functional.mse_loss(pred, target))
 
 
-def test_the_excess_over_the_least_entropy_has_the_same_gradient() -> None:
-    found, again, wanted = maps(1).requires_grad_(), maps(1).requires_grad_(), maps(0)
-    binary_cross_entropy(found, wanted, foreground=0).backward()
-    functional.binary_cross_entropy(again, wanted).backward()
-    torch.testing.assert_close(found.grad, again.grad)
+def test_subtracting_the_entropy_keeps_the_gradient() -> None:
+    pred, again, target = maps(1).requires_grad_(), maps(1).requires_grad_(), maps(0)
+    binary_cross_entropy(pred, target, foreground=0).backward()
+    functional.binary_cross_entropy(again, target).backward()
+    torch.testing.assert_close(pred.grad, again.grad)

@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
+from dlcpose.metrics.base import EvaluatedFrames
 from dlcpose.metrics.boxes import BoxAveragePrecision, box_average_precision
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.sample import FrameLabels, labels_of
@@ -42,7 +43,7 @@ def found(key: str, boxes: list[list[float]], scores: list[float]) -> PosePredic
 
 
 def figures(predictions: list[PosePrediction], labels: list[FrameLabels]) -> dict[str, float]:
-    return BoxAveragePrecision()(predictions, labels, SKELETON)
+    return BoxAveragePrecision()(EvaluatedFrames(predictions, labels, SKELETON))
 
 
 BOX, FAR = [10.0, 10.0, 50.0, 40.0], [120.0, 50.0, 180.0, 90.0]
@@ -116,7 +117,9 @@ def test_what_is_true_is_what_the_rule_says_and_lies_in_the_image() -> None:
 
     label = frame("a", [[60.0, 10.0, 140.0, 50.0]])
     prediction = found("a", [[160.0, 10.0, 199.5, 50.0]], [1.0])
-    assert BoxAveragePrecision(boxes=shifted)([prediction], [label], SKELETON)["box_ap"] == pytest.approx(1)
+    assert BoxAveragePrecision(boxes=shifted)(EvaluatedFrames([prediction], [label], SKELETON))[
+        "box_ap"
+    ] == pytest.approx(1)
     assert figures([prediction], [label])["box_ap"] == 0
 
 

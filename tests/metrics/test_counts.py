@@ -1,5 +1,6 @@
 import numpy as np
 
+from dlcpose.metrics.base import EvaluatedFrames
 from dlcpose.metrics.counts import Counts
 from dlcpose.structures.sample import labels_of
 from tests.metrics.made_up import SHAPE, SKELETON, at, prediction_of
@@ -18,7 +19,7 @@ def test_missed_and_invented_animals_are_counted() -> None:
         prediction_of("b.png", np.concatenate([SHAPE[None], NOTHING])),
         prediction_of("c.png", np.zeros((0, 5, 2))),
     ]
-    assert Counts()(predictions, labels, SKELETON) == {
+    assert Counts()(EvaluatedFrames(predictions, labels, SKELETON)) == {
         "images": 3,
         "animals": 3,
         "false_negatives": 2,
@@ -32,4 +33,4 @@ def test_animals_in_boxes_to_ignore_are_not_invented() -> None:
     gt = np.concatenate([NOTHING, SHAPE[None] + 100])
     labels = [labels_of("a.png", (480, 640), gt, boxes_in_image=boxes, ignored_in_image=crowd)]
     found = np.stack([SHAPE + 101, at(500, 80), at(100, 300), at(400, 400)])
-    assert Counts()([prediction_of("a.png", found)], labels, SKELETON)["false_positives"] == 1
+    assert Counts()(EvaluatedFrames([prediction_of("a.png", found)], labels, SKELETON))["false_positives"] == 1

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from dlcpose.metrics.base import EvaluatedFrames
 from dlcpose.metrics.deeplabcut import DeepLabCutFigures
 from dlcpose.structures.sample import labels_of
 from dlcpose.structures.skeleton import Skeleton
@@ -123,7 +124,7 @@ def _precision_recall(images, sigma) -> tuple[float, float]:
 @settings(max_examples=25, deadline=None)
 def test_several_animals_agree_with_the_definition(seed: int) -> None:
     labels, predictions = herd(seed, missing=0.3, noise=8)
-    figures = DeepLabCutFigures()(predictions, labels, SKELETON)
+    figures = DeepLabCutFigures()(EvaluatedFrames(predictions, labels, SKELETON))
     assert figures == pytest.approx(naive_figures(labels, predictions), rel=1e-6, nan_ok=True)
 
 
@@ -131,14 +132,16 @@ def test_several_animals_agree_with_the_definition(seed: int) -> None:
 @settings(max_examples=15, deadline=None)
 def test_a_single_animal_agrees_with_the_definition(seed: int) -> None:
     labels, predictions = herd(seed, most=1, missing=0.3, noise=30)
-    figures = DeepLabCutFigures(pcutoff=0.4)(predictions, labels, SKELETON)
+    figures = DeepLabCutFigures(pcutoff=0.4)(EvaluatedFrames(predictions, labels, SKELETON))
     assert figures == pytest.approx(naive_figures(labels, predictions, pcutoff=0.4), rel=1e-6, nan_ok=True)
 
 
 def test_the_rmse_is_the_mean_distance() -> None:
     labels = [labels_of("a.png", (480, 640), SHAPE[None])]
     moved = SHAPE[None] + np.array([[3, 4], [0, 0], [0, 0], [0, 0], [0, 10]])
-    figures = DeepLabCutFigures()([prediction_of("a.png", moved, [[0.5, 0.6, 0.7, 0.8, 0.9]])], labels, SKELETON)
+    figures = DeepLabCutFigures()(
+        EvaluatedFrames([prediction_of("a.png", moved, [[0.5, 0.6, 0.7, 0.8, 0.9]])], labels, SKELETON)
+    )
     assert figures["dlc_rmse"] == pytest.approx(3)
     assert figures["dlc_rmse_pcutoff"] == pytest.approx(2.5)
 
@@ -147,7 +150,9 @@ def test_a_found_animal_gets_no_second_choice() -> None:
     # Both are most like the first labelled animal; the surer one takes it and the other goes empty-handed.
     labels = [labels_of("a.png", (480, 640), np.stack([SHAPE + 200, at(260, 200)]))]
     found = np.stack([at(201, 200), at(202, 200)])
-    figures = DeepLabCutFigures()([prediction_of("a.png", found, [[0.9] * 5, [0.8] * 5])], labels, SKELETON)
+    figures = DeepLabCutFigures()(
+        EvaluatedFrames([prediction_of("a.png", found, [[0.9] * 5, [0.8] * 5])], labels, SKELETON)
+    )
     assert figures["dlc_rmse"] == pytest.approx(1)
     assert figures["dlc_mar"] == pytest.approx(50)
 
@@ -156,7 +161,7 @@ def test_points_of_the_arena_are_pooled() -> None:
     skeleton = Skeleton(names=SKELETON.names, unique=("corner",))
     labels = [labels_of("a.png", (480, 640), SHAPE[None], unique_in_image=np.array([[10, 10]], np.float32))]
     found = prediction_of("a.png", SHAPE[None], unique=np.array([[16, 18]]), unique_scores=np.array([0.1]))
-    figures = DeepLabCutFigures()([found], labels, skeleton)
+    figures = DeepLabCutFigures()(EvaluatedFrames([found], labels, skeleton))
     assert figures["dlc_rmse"] == pytest.approx(10 / 6)
     assert figures["dlc_rmse_pcutoff"] == 0
 
@@ -164,4 +169,4 @@ def test_points_of_the_arena_are_pooled() -> None:
 def test_animals_on_one_line_have_no_size_and_are_never_right() -> None:
     line = SHAPE * (0, 1)
     labels = [labels_of("a.png", (480, 640), line[None])]
-    assert DeepLabCutFigures()([prediction_of("a.png", line[None])], labels, SKELETON)["dlc_map"] == 0
+    assert DeepLabCutFigures()(EvaluatedFrames([prediction_of("a.png", line[None])], labels, SKELETON))["dlc_map"] == 0

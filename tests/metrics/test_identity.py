@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dlcpose.metrics.base import EvaluatedFrames
 from dlcpose.metrics.identity import IdentityAccuracy
 from dlcpose.structures.sample import FrameLabels, labels_of
 from tests.metrics.made_up import SKELETON, at, perfect
@@ -20,7 +21,7 @@ def accuracy(named: list[list[int]], labels: list[FrameLabels]) -> float:
         replace(prediction, identities=np.array(who, np.int64))
         for prediction, who in zip(perfect(labels), named, strict=True)
     ]
-    return IdentityAccuracy()(predictions, labels, SKELETON)["identity_accuracy"]
+    return IdentityAccuracy()(EvaluatedFrames(predictions, labels, SKELETON))["identity_accuracy"]
 
 
 def test_the_share_of_rightly_named_animals() -> None:
@@ -40,7 +41,7 @@ def test_the_order_of_the_found_does_not_matter() -> None:
         keypoint_scores=prediction.keypoint_scores[order],
         identities=np.array(order, np.int64),
     )
-    assert IdentityAccuracy()([turned], labels, SKELETON) == {"identity_accuracy": 1.0}
+    assert IdentityAccuracy()(EvaluatedFrames([turned], labels, SKELETON)) == {"identity_accuracy": 1.0}
 
 
 def test_animals_of_unknown_name_do_not_count() -> None:
@@ -58,7 +59,7 @@ def test_an_animal_that_was_missed_does_not_count() -> None:
         identities=np.array([0], np.int64),
         boxes_in_image=prediction.boxes_in_image[:1],
     )
-    assert IdentityAccuracy()([one], labels, SKELETON) == {"identity_accuracy": 1.0}
+    assert IdentityAccuracy()(EvaluatedFrames([one], labels, SKELETON)) == {"identity_accuracy": 1.0}
 
 
 @pytest.mark.parametrize(("named", "known"), [([-1, -1], [0, 1]), ([0, 1], [-1, -1]), ([], [])])

@@ -1,15 +1,20 @@
-"""What holds for every figure of conf/metric."""
+"""Laws that hold for every metric of conf/metric."""
 
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import yaml
 from hypothesis import given, settings
 
-from dlcpose.metrics.base import Metric, figures_of
+from dlcpose.metrics import base
+from dlcpose.metrics.base import EvaluatedFrames, Metric, builtin_infos, figures_of, infos_of
 from dlcpose.metrics.counts import Counts
+from dlcpose.metrics.figure_info import FigureInfo, find_info
+from dlcpose.metrics.matching import match_frames
+from dlcpose.metrics.per_keypoint import per_keypoint
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.sample import FrameLabels, labels_of
 from dlcpose.structures.skeleton import Skeleton
@@ -31,7 +36,7 @@ METRICS = default_metrics()
 
 def test_the_agreed_names_are_there() -> None:
     labels, predictions = herd(0)
-    assert set(figures_of(METRICS, predictions, labels, SKELETON)) >= {
+    assert set(figures_of(METRICS, EvaluatedFrames(predictions, labels, SKELETON))) >= {
         "mean_error_px",
         "median_error_px",
         "mean_error_px@0.6",
@@ -68,14 +73,16 @@ def test_neither_the_order_of_images_nor_that_of_animals_matters(seed: int) -> N
         mixed_predictions.append(
             replace(predictions[i], **{name: getattr(predictions[i], name)[there] for name in names})
         )
-    figures = figures_of(METRICS, predictions, labels, SKELETON)
-    assert figures_of(METRICS, mixed_predictions, mixed_labels, SKELETON) == pytest.approx(figures, nan_ok=True)
+    figures = figures_of(METRICS, EvaluatedFrames(predictions, labels, SKELETON))
+    assert figures_of(METRICS, EvaluatedFrames(mixed_predictions, mixed_labels, SKELETON)) == pytest.approx(
+        figures, nan_ok=True
+    )
 
 
 @pytest.mark.parametrize("most", [1, 4])
 def test_a_perfect_prediction_is_perfect(most: int) -> None:
     labels, _ = herd(5, most=most)
-    figures = figures_of(METRICS, perfect(labels), labels, SKELETON)
+    figures = figures_of(METRICS, EvaluatedFrames(perfect(labels), labels, SKELETON))
     for name in (
         "mean_error_px",
         "median_error_px",
@@ -94,7 +101,7 @@ def test_a_perfect_prediction_is_perfect(most: int) -> None:
 
 def test_no_prediction_finds_nothing() -> None:
     labels, _ = herd(6)
-    figures = figures_of(METRICS, empty(labels), labels, SKELETON)
+    figures = figures_of(METRICS, EvaluatedFrames(empty(labels), labels, SKELETON))
     for name in (
         "pck@0.05",
         "pck@0.1",
@@ -113,11 +120,11 @@ def test_no_prediction_finds_nothing() -> None:
 
 def test_nothing_labelled_defines_no_figure() -> None:
     labels = [labels_of("a.png", (480, 640), np.full((1, 5, 2), np.nan))]
-    figures = figures_of(METRICS, [prediction_of("a.png", SHAPE[None])], labels, SKELETON)
+    figures = figures_of(METRICS, EvaluatedFrames([prediction_of("a.png", SHAPE[None])], labels, SKELETON))
     undefined = {name for name, figure in figures.items() if np.isnan(figure)}
     assert undefined == set(figures) - {"images", "animals", "false_negatives", "false_positives"}
     assert figures["false_positives"] == 1
-    assert figures_of(METRICS, [], [], SKELETON)["images"] == 0
+    assert figures_of(METRICS, EvaluatedFrames([], [], SKELETON))["images"] == 0
 
 
 @pytest.mark.parametrize("keypoints", [1, 3, 17, 24])
@@ -125,29 +132,67 @@ def test_any_number_of_keypoints(keypoints: int) -> None:
     skeleton = Skeleton(names=tuple(f"point{k}" for k in range(keypoints)))
     points = np.random.default_rng(0).uniform(0, 400, (2, keypoints, 2))
     labels = [labels_of("a.png", (480, 640), points)]
-    figures = figures_of(METRICS, perfect(labels), labels, skeleton)
+    figures = figures_of(METRICS, EvaluatedFrames(perfect(labels), labels, skeleton))
     assert figures["mean_error_px"] == figures["false_negatives"] == 0
     assert figures["oks_ap"] == pytest.approx(1)
 
 
-def mismatched() -> list[tuple[list, list[FrameLabels], str]]:
+def mismatched() -> list[tuple[list, list[FrameLabels]]]:
     labels, predictions = herd(7, frames=3)
     four = [replace(each, keypoints_in_image=each.keypoints_in_image[:, :4]) for each in predictions]
     return [
-        (predictions[:2], labels, "prediction for each of the 3"),
-        (predictions[::-1], labels, "Expected the prediction of frame labeled-data/v/img000.png"),
-        (four, labels, "expected 5 keypoints, got 4 predicted"),
-        ([predictions[0]] * 2, [labels[0]] * 2, "each frame once"),
+        (predictions[:2], labels),
+        (predictions[::-1], labels),
+        (four, labels),
+        ([predictions[0]] * 2, [labels[0]] * 2),
     ]
 
 
-@pytest.mark.parametrize(("predictions", "labels", "message"), mismatched())
-def test_predictions_of_other_frames_are_refused(predictions, labels, message) -> None:
-    for metric in METRICS.values():
-        with pytest.raises(ValueError, match=message):
-            metric(predictions, labels, SKELETON)
+@pytest.mark.parametrize(("predictions", "labels"), mismatched())
+def test_predictions_of_other_frames_are_refused(predictions, labels) -> None:
+    with pytest.raises(ValueError, match="xpected"):
+        EvaluatedFrames(predictions, labels, SKELETON)
+
+
+def test_predictions_are_matched_once_for_all_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(base, "match_frames", lambda *given: calls.append(given) or match_frames(*given))
+    labels, predictions = herd(8)
+    frames = EvaluatedFrames(predictions, labels, SKELETON)
+    figures_of(METRICS, frames)
+    per_keypoint(frames)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("most", [1, 4])
+def test_the_stated_direction_is_the_right_one(most: int) -> None:
+    labels, noisy = herd(9, most=most)
+    infos = infos_of(METRICS)
+    best = figures_of(METRICS, EvaluatedFrames(perfect(labels), labels, SKELETON))
+    worse = figures_of(METRICS, EvaluatedFrames(noisy, labels, SKELETON))
+    for name, value in best.items():
+        higher = find_info(name, infos).higher_is_better
+        if higher is not None and not np.isnan(value):
+            assert value >= worse[name] if higher else value <= worse[name], name
+
+
+def test_the_facts_of_this_package_s_metrics_need_no_list() -> None:
+    assert infos_of(METRICS).items() <= builtin_infos().items()
+    assert "box_ap" in builtin_infos()
+
+
+class Undescribed(Metric):
+    figures: ClassVar[dict[str, FigureInfo]] = {"something": FigureInfo("something")}
+
+    def __call__(self, frames: EvaluatedFrames) -> dict[str, float]:
+        return {"other": 1.0}
+
+
+def test_a_figure_without_facts_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"metric\.mine.*other"):
+        figures_of({"mine": Undescribed()}, EvaluatedFrames([], [], SKELETON))
 
 
 def test_two_metrics_of_one_name_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"metric\.second.*images"):
-        figures_of({"first": Counts(), "second": Counts()}, [], [], SKELETON)
+        figures_of({"first": Counts(), "second": Counts()}, EvaluatedFrames([], [], SKELETON))

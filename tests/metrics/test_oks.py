@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from dlcpose.metrics.base import EvaluatedFrames
 from dlcpose.metrics.oks import ObjectKeypointSimilarity
 from dlcpose.structures.sample import labels_of
 from tests.metrics.made_up import SHAPE, SKELETON, at, herd, prediction_of, seeds
@@ -60,7 +61,7 @@ def summary_of_pycocotools(labels, predictions) -> list[float]:
 @settings(max_examples=8, deadline=None)
 def test_figures_are_those_of_pycocotools(seed: int) -> None:
     labels, predictions = herd(seed, frames=8)
-    figures = ObjectKeypointSimilarity()(predictions, labels, SKELETON)
+    figures = ObjectKeypointSimilarity()(EvaluatedFrames(predictions, labels, SKELETON))
     theirs = summary_of_pycocotools(labels, predictions)
     expected = {"oks_ap": theirs[0], "oks_ap50": theirs[1], "oks_ap75": theirs[2], "oks_ar": theirs[5]}
     assert figures == pytest.approx(expected, abs=1e-6)
@@ -71,7 +72,9 @@ def test_known_precision_of_a_hand_made_case() -> None:
     # recall 1/2. Of COCO's 101 recalls 51 are at most 1/2.
     labels = [labels_of("a.png", (480, 640), np.stack([SHAPE + 100, at(500, 100)]))]
     found = np.stack([SHAPE + 100, at(100, 400)])
-    figures = ObjectKeypointSimilarity()([prediction_of("a.png", found, scores=np.array([0.5, 0.9]))], labels, SKELETON)
+    figures = ObjectKeypointSimilarity()(
+        EvaluatedFrames([prediction_of("a.png", found, scores=np.array([0.5, 0.9]))], labels, SKELETON)
+    )
     assert figures == pytest.approx({"oks_ap": 51 / 202, "oks_ap50": 51 / 202, "oks_ap75": 51 / 202, "oks_ar": 0.5})
 
 
@@ -79,8 +82,8 @@ def test_the_data_s_area_counts_before_the_keypoints_box() -> None:
     gt, found = SHAPE[None] + 100, SHAPE[None] + 110
     small, large = (labels_of("a.png", (480, 640), gt, areas=np.array([area], np.float32)) for area in (10.0, 1e6))
     score = ObjectKeypointSimilarity()
-    assert score([prediction_of("a.png", found)], [small], SKELETON)["oks_ap"] == 0
-    assert score([prediction_of("a.png", found)], [large], SKELETON)["oks_ap"] == pytest.approx(1)
+    assert score(EvaluatedFrames([prediction_of("a.png", found)], [small], SKELETON))["oks_ap"] == 0
+    assert score(EvaluatedFrames([prediction_of("a.png", found)], [large], SKELETON))["oks_ap"] == pytest.approx(1)
 
 
 def test_what_lies_in_a_crowd_is_neither_right_nor_wrong() -> None:
@@ -90,17 +93,22 @@ def test_what_lies_in_a_crowd_is_neither_right_nor_wrong() -> None:
     without = labels_of("a.png", (480, 640), SHAPE[None] + 100)
     within = labels_of("a.png", (480, 640), SHAPE[None] + 100, ignored_in_image=crowd)
     score = ObjectKeypointSimilarity()
-    assert score([prediction], [without], SKELETON)["oks_ap"] == pytest.approx(1 / 3)
-    assert score([prediction], [within], SKELETON)["oks_ap"] == pytest.approx(1)
+    assert score(EvaluatedFrames([prediction], [without], SKELETON))["oks_ap"] == pytest.approx(1 / 3)
+    assert score(EvaluatedFrames([prediction], [within], SKELETON))["oks_ap"] == pytest.approx(1)
 
 
 def test_a_crowded_image_is_scored_whole() -> None:
     places = np.stack(np.meshgrid(np.arange(6), np.arange(5)), axis=-1).reshape(30, 1, 2) * 300
     labels = [labels_of("a.png", (3000, 3000), SHAPE + places)]
-    assert ObjectKeypointSimilarity()([prediction_of("a.png", SHAPE + places)], labels, SKELETON)["oks_ar"] == 1
+    assert (
+        ObjectKeypointSimilarity()(EvaluatedFrames([prediction_of("a.png", SHAPE + places)], labels, SKELETON))[
+            "oks_ar"
+        ]
+        == 1
+    )
 
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     labels, predictions = herd(1)
-    ObjectKeypointSimilarity()(predictions, labels, SKELETON)
+    ObjectKeypointSimilarity()(EvaluatedFrames(predictions, labels, SKELETON))
     assert capfd.readouterr() == ("", "")

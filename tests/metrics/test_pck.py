@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from dlcpose.metrics.base import EvaluatedFrames
 from dlcpose.metrics.pck import PercentageOfCorrectKeypoints, share_within
 from dlcpose.structures.sample import labels_of
 from tests.metrics.made_up import SHAPE, SKELETON, as_table, at, herd, prediction_of, seeds
@@ -16,7 +17,7 @@ def test_pck_agrees_with_pandas(seed: int) -> None:
     size = np.maximum(box.right - box.left, box.bottom - box.top)
     table = table[table.x.notna() & (table.key.map(size) > 0)]
     near = ((table.x - table.fx) ** 2 + (table.y - table.fy) ** 2) ** 0.5 <= 0.1 * table.key.map(size)
-    figures = PercentageOfCorrectKeypoints()(predictions, labels, SKELETON)
+    figures = PercentageOfCorrectKeypoints()(EvaluatedFrames(predictions, labels, SKELETON))
     assert figures["pck@0.1"] == pytest.approx(near.mean())
     assert figures["pck@0.05"] <= figures["pck@0.1"]
 
@@ -29,7 +30,10 @@ def test_missed_animals_count_as_wrong_and_animals_of_one_point_not_at_all() -> 
         labels_of("b.png", (480, 640), one_point[None]),
     ]
     predictions = [prediction_of("a.png", SHAPE[None] + 200), prediction_of("b.png", SHAPE[None])]
-    assert PercentageOfCorrectKeypoints()(predictions, labels, SKELETON) == {"pck@0.05": 0.5, "pck@0.1": 0.5}
+    assert PercentageOfCorrectKeypoints()(EvaluatedFrames(predictions, labels, SKELETON)) == {
+        "pck@0.05": 0.5,
+        "pck@0.1": 0.5,
+    }
 
 
 def test_the_border_belongs_to_the_right_ones() -> None:

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 from hypothesis import given, settings
 
+from dlcpose.metrics.base import EvaluatedFrames
 from dlcpose.metrics.per_keypoint import per_keypoint
 from dlcpose.structures.sample import labels_of
 from dlcpose.structures.skeleton import Skeleton
@@ -24,7 +25,7 @@ def test_rows_agree_with_pandas(seed: int) -> None:
         mean_score=("score", "mean"),
         false_negatives=("error", lambda errors: errors.isna().sum()),
     )
-    ours = pd.DataFrame(per_keypoint(predictions, labels, SKELETON)).set_index("keypoint")
+    ours = pd.DataFrame(per_keypoint(EvaluatedFrames(predictions, labels, SKELETON))).set_index("keypoint")
     kept = ours.loc[[name for name in SKELETON.names if name in by_name.index], by_name.columns]
     pd.testing.assert_frame_equal(kept.sort_index(), by_name, check_dtype=False, check_names=False, rtol=1e-5)
 
@@ -36,7 +37,7 @@ def test_keypoints_of_missed_animals_are_missed_and_the_arena_follows() -> None:
     found = SHAPE[None] + 100
     found[0, 4] = np.nan
     prediction = prediction_of("a.png", found, unique=np.array([[13, 14]]), unique_scores=np.array([0.5]))
-    rows = {row["keypoint"]: row for row in per_keypoint([prediction], labels, skeleton)}
+    rows = {row["keypoint"]: row for row in per_keypoint(EvaluatedFrames([prediction], labels, skeleton))}
     assert [rows[name]["false_negatives"] for name in SKELETON.names] == [1, 1, 1, 1, 2]
     assert rows["snout"]["pck@0.05"] == 0.5
     assert rows["tailtip"]["pck@0.1"] == 0

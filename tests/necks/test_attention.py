@@ -1,3 +1,5 @@
+"""TransPose's encoder against torch's layers: positions, attention, levels."""
+
 import pytest
 import torch
 from torch import nn
@@ -35,7 +37,7 @@ def test_without_positions_a_layer_is_torchs() -> None:
 
 
 @torch.no_grad()
-def test_positions_steer_queries_and_keys_but_are_no_values() -> None:
+def test_positions_are_added_to_queries_and_keys_but_not_to_values() -> None:
     torch.manual_seed(0)
     layer, positions = EncoderLayer(16, 2, 24, 0.0).eval(), torch.randn(5, 16)
     alike = torch.randn(1, 1, 16).expand(1, 5, 16)  # where all values are one, it does not matter what is attended to
@@ -45,7 +47,7 @@ def test_positions_steer_queries_and_keys_but_are_no_values() -> None:
 
 
 @torch.no_grad()
-def test_attention_is_what_the_layer_attends_by() -> None:
+def test_attention_is_that_of_the_layer() -> None:
     neck = neck_of(level=0).eval()
     points = torch.tensor([[[1.5, 1.5], [30.0, 22.0]]]).expand(2, -1, -1)  # cells (0, 0) and (7, 5) of 8x6
     shares = neck.attention(levels(), points, -1)
@@ -71,7 +73,7 @@ def test_it_reads_one_level_at_its_size_and_stride() -> None:
 
 
 @torch.no_grad()
-def test_a_cell_is_told_from_its_twin_by_its_place_alone() -> None:
+def test_equal_cells_differ_by_their_position_alone() -> None:
     neck = neck_of(level=0).eval()
     same = [torch.randn(1, 8, 1, 1).expand(1, 8, 6, 8), torch.zeros(1)]
     # All values are one, so all cells stay alike; a single other cell is then seen differently from each place.
@@ -84,6 +86,6 @@ def test_a_cell_is_told_from_its_twin_by_its_place_alone() -> None:
 
 
 @pytest.mark.parametrize("settings", [{"heads": 3}, {"layers": 0}, {"heads": 0}])
-def test_what_does_not_fit_is_refused(settings: dict[str, int]) -> None:
+def test_invalid_settings_are_refused(settings: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="heads that divide the width"):
         neck_of(**settings)

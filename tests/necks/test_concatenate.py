@@ -1,10 +1,12 @@
+"""Concatenation at a level: places are kept, and there are no weights."""
+
 import torch
 from torch.nn import functional
 
 from dlcpose.necks.concatenate import Concatenate
 
 
-def test_maps_lie_side_by_side_at_the_finest_size() -> None:
+def test_maps_are_concatenated_at_the_finest_size() -> None:
     neck = Concatenate((2, 3, 4), (4, 8, 16))
     levels = [torch.randn(2, count, 24 // 2**index, 32 // 2**index) for index, count in enumerate((2, 3, 4))]
     joined = neck(levels)
@@ -23,7 +25,8 @@ def test_a_ramp_stays_the_same_ramp_in_the_inputs_pixels() -> None:
     torch.testing.assert_close(coarse[2:-2], fine[2:-2])  # but for the border, where there is nothing beyond
 
 
-def test_it_has_no_weights_and_takes_the_finest_wherever_it_stands() -> None:
-    neck = Concatenate((5, 2), (16, 4))
+def test_it_has_no_weights_and_takes_any_level() -> None:
+    neck = Concatenate((5, 2), (4, 16), level=-1)
     assert not list(neck.parameters())
-    assert neck([torch.randn(1, 5, 3, 3), torch.randn(1, 2, 12, 12)]).shape == (1, 7, 12, 12)
+    assert neck.stride == 16
+    assert neck([torch.randn(1, 5, 12, 12), torch.randn(1, 2, 3, 3)]).shape == (1, 7, 3, 3)

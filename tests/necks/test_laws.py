@@ -1,4 +1,4 @@
-"""What every neck promises, run on each option of conf/neck."""
+"""The laws that all necks obey, run on each option of conf/neck."""
 
 import functools
 from pathlib import Path
@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from dlcpose.build import Instantiator
 from dlcpose.config.compose import compose
+from dlcpose.instantiate import Instantiator
+from dlcpose.necks.base import Neck
+from dlcpose.structures.errors import ConfigError
 
 OPTIONS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "neck").glob("*.yaml"))
 CHANNELS, STRIDES = (8, 16, 24, 32), (4, 8, 16, 32)
@@ -21,10 +23,15 @@ def config_of(option: str) -> dict[str, Any]:
     return compose(["~model", "name=laws", f"neck={option}"])
 
 
-@pytest.fixture(params=OPTIONS)
-def neck(request: pytest.FixtureRequest) -> Any:
+def neck_of(option: str, **changes: Any) -> Neck:
     torch.manual_seed(0)
-    return Instantiator()(config_of(request.param)["neck"], "neck")(in_channels=CHANNELS, strides=STRIDES).eval()
+    late = Instantiator()({**config_of(option)["neck"], **changes}, "neck")
+    return late(in_channels=CHANNELS, strides=STRIDES).eval()
+
+
+@pytest.fixture(params=OPTIONS)
+def neck(request: pytest.FixtureRequest) -> Neck:
+    return neck_of(request.param)
 
 
 def features_of(count: int) -> list[Tensor]:
@@ -37,12 +44,22 @@ def test_there_are_options() -> None:
     assert "identity" in OPTIONS
 
 
-def test_channels_and_stride_are_as_stated(neck: Any) -> None:
+def test_channels_and_stride_are_as_stated(neck: Neck) -> None:
     merged = neck(features_of(2))
     assert merged.shape == (2, neck.out_channels, SIZE[0] // neck.stride, SIZE[1] // neck.stride)
 
 
-def test_a_batch_gives_what_its_images_give_alone(neck: Any) -> None:
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_neck_takes_a_level_whose_stride_its_output_has(option: str) -> None:
+    for level, stride in ((0, 4), (1, 8), (-1, 32)):
+        neck = neck_of(option, level=level)
+        assert neck.stride == stride
+        assert neck(features_of(1)).shape == (1, neck.out_channels, SIZE[0] // stride, SIZE[1] // stride)
+    with pytest.raises(ConfigError, match=r"neck\.level=7"):
+        neck_of(option, level=7)
+
+
+def test_a_batch_gives_what_its_images_give_alone(neck: Neck) -> None:
     features = features_of(3)
     together = neck(features)
     for index in range(3):
@@ -50,13 +67,13 @@ def test_a_batch_gives_what_its_images_give_alone(neck: Any) -> None:
         torch.testing.assert_close(together[index : index + 1], alone, atol=1e-5, rtol=1e-4)
 
 
-def test_what_went_in_is_left_as_it_was(neck: Any) -> None:
+def test_the_input_is_not_changed(neck: Neck) -> None:
     features = features_of(1)
     neck(features)
     assert all(torch.equal(level, again) for level, again in zip(features, features_of(1), strict=True))
 
 
-def test_gradients_reach_every_weight(neck: Any) -> None:
+def test_gradients_reach_every_weight(neck: Neck) -> None:
     neck.train()
     features = [level.requires_grad_() for level in features_of(2)]
     neck(features).square().sum().backward()

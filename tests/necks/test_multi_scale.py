@@ -24,7 +24,7 @@ def test_banks_come_to_the_deepest_map(channels: tuple[int, ...], strides: tuple
     assert neck.out_channels == 30
 
 
-def test_what_is_seen_stays_where_it_was() -> None:
+def test_places_are_kept() -> None:
     """A lit cell of a fine map lights the bank at the same place of the image: nothing is shifted by the strides."""
     torch.manual_seed(0)
     neck = MultiScale((3, 3, 3), (4, 8, 16), channels=4).eval()
@@ -38,6 +38,6 @@ def test_what_is_seen_stays_where_it_was() -> None:
         assert abs(16 * x + 7.5 - 48) <= 16
 
 
-def test_a_missing_stride_is_a_mistake_of_the_config() -> None:
+def test_a_missing_stride_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match=r"none of \[4\]"):
         MultiScale((8, 16), (8, 16))

@@ -1,4 +1,4 @@
-"""Rates against timm's own layer-wise decay, which numbers layers by each model's own description of itself."""
+"""Layer-wise rates against timm's layer decay, which numbers layers by each model's own description."""
 
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ def test_a_slower_backbone_is_all_that_is_slower() -> None:
         assert rate == pytest.approx(0.1 * LR if name.startswith("backbone.") else LR), name
 
 
-def test_every_weight_that_learns_is_in_one_group(tmp_path: Path) -> None:
+def test_every_trainable_weight_is_in_one_group(tmp_path: Path) -> None:
     backbone = {**tiny_config()["backbone"], "frozen": True}
     for changes in ({}, {"backbone": backbone}):
         pipeline = pipeline_of(tiny_config(**changes), frames_of(2))
@@ -89,7 +89,7 @@ def test_every_weight_that_learns_is_in_one_group(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["layerwise", "slow_backbone"])
-def test_a_schedule_moves_every_rate_alike(name: str, tmp_path: Path) -> None:
+def test_a_schedule_scales_every_rate_by_one_factor(name: str, tmp_path: Path) -> None:
     pipeline, module = run_of(tiny_config(optimizer=option("optimizer", name)), frames_of(4), min_steps=4)
     trainer = trainer_of(tmp_path, max_epochs=2)
     trainer.fit(pipeline, datamodule=module)
@@ -101,6 +101,6 @@ def test_a_schedule_moves_every_rate_alike(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("settings", [{"backbone": 0.0}, {"layer_decay": 1.5}])
-def test_shares_out_of_range_are_refused(settings: dict[str, float]) -> None:
+def test_factors_out_of_range_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="at most 1"):
         settings_of(Model(TimmBackbone("test_resnet")), **settings)

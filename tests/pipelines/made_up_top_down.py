@@ -12,7 +12,7 @@ RULE = option("detector/boxes", "around_keypoints")
 CENTERS = {
     **{key: value for key, value in option("detector", "centernet").items() if key != "defaults"},
     "backbone": {**option("backbone", "resnet_18"), "name": "test_resnet"},
-    "neck": {**option("neck", "fpn"), "channels": 16, "stride": 8},
+    "neck": {**option("neck", "fpn"), "channels": 16, "level": 1},
     "heatmap_loss": option("loss", "binary_cross_entropy"),
     "boxes": RULE,
     "channels": 16,

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dlcpose.codecs.boxes import transform_points
+from dlcpose.codecs.affine import apply_affine
 from dlcpose.datasets.crops import fit_to_canvas
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.heads.heatmap import HeatmapMaps
@@ -77,11 +77,11 @@ def test_the_crop_lies_around_the_condition_wherever_the_animal_is() -> None:
     crops = pipeline._crops_around(batch, [boxes], moved[indices])
     known = moved[0][~moved[0].isnan().any(dim=-1)]
     middle = (known.amin(dim=0) + known.amax(dim=0)) / 2
-    shown = transform_points(crops.crop_to_frame, torch.tensor([[[47.5, 31.5]]]))[0, 0]
+    shown = apply_affine(crops.crop_to_frame, torch.tensor([[[47.5, 31.5]]]))[0, 0]
     inside = (boxes[0, :2] > 0).all() and boxes[0, 2] < 127 and boxes[0, 3] < 95
     if inside:  # a box that reaches out of the frame is clipped
         torch.testing.assert_close(shown, middle, atol=0.01, rtol=0)
-    back = transform_points(crops.crop_to_frame, crops.conditions_in_crop)
+    back = apply_affine(crops.crop_to_frame, crops.conditions_in_crop)
     torch.testing.assert_close(back, moved, atol=1e-3, rtol=0, equal_nan=True)
 
 

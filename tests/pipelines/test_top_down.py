@@ -12,12 +12,13 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from dlcpose.build import Instantiator, build_pipeline
-from dlcpose.codecs.boxes import transform_points
+from dlcpose.build import build_pipeline
+from dlcpose.codecs.affine import apply_affine
 from dlcpose.datasets.crops import fit_to_canvas
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.detectors.base import Boxes
 from dlcpose.heads.heatmap import HeatmapMaps
+from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseMaps
 from dlcpose.pipelines.top_down import TopDown, _with_unique_identities
 from dlcpose.structures.batch import PoseBatch, collate
@@ -119,7 +120,7 @@ def test_pose_nms_keeps_one_of_duplicates_and_both_of_close_animals(monkeypatch:
         crops = pipeline.crops(pair, [torch.stack([box, moved])])
         points = torch.stack([keypoints[0, 0], keypoints[0, 0] + displacement])
         targets = pipeline.encode(
-            replace(crops.batch, keypoints_in_crop=transform_points(crops.frame_to_crop, points)[:, None])
+            replace(crops.batch, keypoints_in_crop=apply_affine(crops.frame_to_crop, points)[:, None])
         )
         give_boxes(pipeline, (torch.stack([box, moved]), [0.9, 0.8]))
         monkeypatch.setattr(pipeline, "forward", lambda images: targets)

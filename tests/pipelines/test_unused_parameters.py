@@ -45,7 +45,7 @@ def test_a_network_that_wants_more_than_images_is_left_as_it_is() -> None:
 
 def test_an_hrnet_read_at_its_finest_branch_has_nothing_left_to_wait_for() -> None:
     backbone = {"_target_": "dlcpose.backbones.timm_backbone.TimmBackbone", "name": "hrnet_w18_small"}
-    neck = option("neck", "finest")
+    neck = {**option("neck", "identity"), "level": 0}
     pipeline = pipeline_of(tiny_config(backbone=backbone, neck=neck), frames_of(2))
     pipeline.freeze_unused_parameters()
     pipeline.train()(torch.rand(2, 3, 64, 64)).animals.heatmaps.sum().backward()

@@ -1,6 +1,7 @@
 """What tells runs apart, and how good they are: against numpy and scipy, whatever their order."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import f_oneway
 
-from dlcpose.reports.comparison import Run, compare, differing, explained_share, lower_is_better, spread_of
+from dlcpose.metrics.figure_info import FigureInfo
+from dlcpose.reports.comparison import Run, compare, differing, explained_share, spread_of
 
 NUMBERS = st.floats(-100, 100).map(lambda value: round(value, 3))
 
@@ -152,8 +154,19 @@ def test_the_validation_ranks_and_the_direction_is_known() -> None:
     low = run("low", error=1.0, model="x")
     high = run("high", error=2.0, model="y")
     assert compare([high, low]).settings[0].values == ("x",)
-    assert compare([high, low], falls=False).settings[0].values == ("y",)
-    assert compare([high, low]).ranked_by == "val/mean_error_px"
-    assert [lower_is_better(name) for name in ("val/rmse_px", "pck@0.1", "val/loss", "oks_ap", "false_negatives")] == [
-        *(True, False, True, False, True)
+    assert compare([high, low], lower_is_better=False).settings[0].values == ("y",)
+    made = compare([high, low])
+    assert made.ranked_by == "val/mean_error_px"
+    names = ("val/rmse_px", "pck@0.1", "val/loss", "oks_ap", "false_negatives")
+    assert [made.is_lower_better(name) for name in names] == [True, False, True, False, True]
+
+
+def test_the_facts_of_a_figure_are_those_the_runs_state() -> None:
+    info = FigureInfo("wobble", "°", 1, True, headline=True)
+    runs = [
+        replace(run(name, model=name), figures={"wobble": value}, objectives=(), infos={"wobble": info})
+        for name, value in (("a", 1.0), ("b", 2.0))
     ]
+    made = compare(runs)
+    assert (made.ranked_by, made.lower_is_better, made.figures) == ("wobble", False, ("wobble",))
+    assert [setting.values for setting in made.settings] == [("b",), ("a",)]

@@ -71,7 +71,7 @@ def test_the_best_run_is_highest_on_the_axes_of_figures(made: Comparison) -> Non
 
 
 def test_costs_are_drawn_where_they_differ(made: Comparison) -> None:
-    svg = cost_against_figure(made, "parameters", "Parameters (M)", 1e6)
+    svg = cost_against_figure(made, "parameters", "Parameters (M)", 1e-6)
     assert svg is not None
     assert len([node for node in ElementTree.fromstring(svg).iter() if node.tag == "circle"]) == 6
     assert cost_against_figure(made, "peak_memory_mb", "Memory", 1.0) is None  # all the same

@@ -2,29 +2,35 @@ import base64
 import json
 import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from markupsafe import escape
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from rich.console import Console
 
-from dlcpose.metrics.base import figures_of
+from dlcpose.datasets.base import LabelledFrames
+from dlcpose.metrics.base import EvaluatedFrames, builtin_infos, figures_of
 from dlcpose.metrics.counts import Counts
+from dlcpose.metrics.figure_info import FigureInfo
 from dlcpose.metrics.matching import match_frames
 from dlcpose.metrics.oks import ObjectKeypointSimilarity
 from dlcpose.metrics.pck import PercentageOfCorrectKeypoints
 from dlcpose.metrics.pixel_error import PixelError
 from dlcpose.reports.evaluation import (
     errors_of_frames,
-    headline,
+    figure_table,
     learning_curve,
     picture_names,
     write_evaluation,
 )
+from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.sample import labels_of
 from dlcpose.structures.skeleton import Skeleton
 from tests.exporters.made_up_frames import MadeUpFrames
@@ -36,6 +42,17 @@ METRICS = {
     "oks": ObjectKeypointSimilarity(),
     "counts": Counts(),
 }
+INFOS = builtin_infos()
+
+
+def write(
+    folder: Path, data: LabelledFrames, predictions: Sequence[PosePrediction], figures: dict, **more: Any
+) -> None:
+    """An evaluation of all frames, in the order of `indices` where they are given."""
+    indices = more.pop("indices", range(len(data)))
+    frames = EvaluatedFrames(predictions, [data.frames[index] for index in indices], data.skeleton)
+    more = {"title": "t", "infos": INFOS, **more}
+    write_evaluation(folder, data=data, indices=indices, frames=frames, figures=figures, **more)
 
 
 @pytest.fixture(scope="module")
@@ -44,18 +61,10 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
     labels, predictions = herd(11)
     order = np.random.default_rng(0).permutation(len(labels)).tolist()
     predictions = [predictions[i] for i in order]
-    figures = figures_of(METRICS, predictions, [labels[i] for i in order], SKELETON)
+    figures = figures_of(METRICS, EvaluatedFrames(predictions, [labels[i] for i in order], SKELETON))
     figures |= {"images_per_s": 98.7, "box_ap": float("nan"), "my_own_figure": 1.25}
     folder = tmp_path_factory.mktemp("run") / "evaluation"
-    write_evaluation(
-        folder,
-        data=MadeUpFrames(labels),
-        indices=order,
-        predictions=predictions,
-        figures=figures,
-        title="<b>Mice</b> & men",
-        pictures=5,
-    )
+    write(folder, MadeUpFrames(labels), predictions, figures, indices=order, title="<b>Mice</b> & men", pictures=5)
     return folder, figures
 
 
@@ -64,6 +73,7 @@ def test_all_files_are_there_and_nothing_else(evaluated: tuple[Path, dict[str, f
     assert sorted(path.name for path in folder.iterdir()) == [
         "labels.json",
         "metrics.json",
+        "metrics_info.json",
         "per_keypoint.csv",
         "pictures",
         "predictions.json",
@@ -102,7 +112,14 @@ def test_figures_are_written_flat_and_undefined_ones_as_null(evaluated: tuple[Pa
     assert list(written) == list(figures)
     assert written["box_ap"] is None
     assert {**written, "box_ap": 0} == {**figures, "box_ap": 0}
-    assert '"missed": 7.0' not in (folder / "metrics.json").read_text()
+    for name in ("false_negatives", "images"):
+        assert isinstance(written[name], int), name
+
+
+def test_the_facts_about_the_figures_are_written_beside_them(evaluated: tuple[Path, dict[str, float]]) -> None:
+    folder, _ = evaluated
+    content = json.loads((folder / "metrics_info.json").read_text())
+    assert {name: FigureInfo.from_dict(info) for name, info in content.items()} == INFOS
 
 
 def test_the_table_of_keypoints_is_read_by_pandas(evaluated: tuple[Path, dict[str, float]]) -> None:
@@ -134,9 +151,7 @@ def test_a_second_evaluation_replaces_the_first(tmp_path: Path) -> None:
     labels, predictions = herd(1, frames=2, most=1)
     folder = tmp_path / "deep" / "evaluation"
     for figures in ({"images": 1}, {"images": 2}):
-        write_evaluation(
-            folder, data=MadeUpFrames(labels), indices=[0, 1], predictions=predictions, figures=figures, title="t"
-        )
+        write(folder, MadeUpFrames(labels), predictions, figures)
         assert json.loads((folder / "metrics.json").read_text()) == figures
         (folder / "old.txt").touch()
     (folder / "old.txt").unlink()
@@ -154,9 +169,7 @@ def test_a_failed_evaluation_leaves_what_was_there(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "metrics.json").write_text("{}")
     with pytest.raises(OSError, match="disk"):
-        write_evaluation(
-            folder, data=Broken(labels), indices=[0, 1], predictions=predictions, figures={"images": 2}, title="t"
-        )
+        write(folder, Broken(labels), predictions, {"images": 2})
     assert [path.name for path in tmp_path.rglob("*")] == ["evaluation", "metrics.json"]
 
 
@@ -171,52 +184,43 @@ def test_hopeless_cases_are_written_too(tmp_path: Path, case: str) -> None:
     predictions = [prediction_of("a.png", SHAPE[None])] if case == "nothing labelled" else empty(labels)
     if case == "no frames":
         labels, predictions = [], []
-    figures = figures_of(METRICS, predictions, labels, SKELETON)
-    write_evaluation(
-        tmp_path / "e",
-        data=MadeUpFrames(labels),
-        indices=range(len(labels)),
-        predictions=predictions,
-        figures=figures,
-        title=case,
-    )
+    figures = figures_of(METRICS, EvaluatedFrames(predictions, labels, SKELETON))
+    write(tmp_path / "e", MadeUpFrames(labels), predictions, figures, title=case)
     assert case in (tmp_path / "e" / "report.html").read_text()
 
 
-def test_animals_without_a_size_are_spoken_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_animals_without_a_size_give_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     points = np.full((2, 5, 2), np.nan)
     points[0], points[1, 0] = SHAPE, 7
     labels = [labels_of("a.png", (480, 640), points)]
     with caplog.at_level(logging.WARNING):
-        write_evaluation(
-            tmp_path / "e", data=MadeUpFrames(labels), indices=[0], predictions=empty(labels), figures={}, title="t"
-        )
-    assert "1 of 2 animals are labelled at fewer than two places" in caplog.text
+        write(tmp_path / "e", MadeUpFrames(labels), empty(labels), {})
+    assert "1 of 2 animals" in caplog.text
 
 
-def test_points_of_the_arena_are_written(tmp_path: Path) -> None:
+def test_unique_keypoints_are_written(tmp_path: Path) -> None:
     skeleton = Skeleton(names=SKELETON.names, unique=("corner",))
     labels = [labels_of("a.png", (480, 640), SHAPE[None], unique_in_image=np.array([[10, 10]], np.float32))]
     found = [prediction_of("a.png", SHAPE[None], unique=np.array([[13, 14]]))]
     data = MadeUpFrames(labels, skeleton)
-    write_evaluation(tmp_path / "e", data=data, indices=[0], predictions=found, figures={}, title="arena")
+    write(tmp_path / "e", data, found, {})
     (entry,) = json.loads((tmp_path / "e" / "unique_predictions.json").read_text())
     assert entry["unique_keypoints"] == [13, 14, 2]
     assert "corner" in (tmp_path / "e" / "report.html").read_text()
 
 
-def test_the_error_of_a_frame_counts_missed_animals_by_their_size() -> None:
+def test_the_error_of_a_frame_counts_false_negatives_by_their_size() -> None:
     labels = [
         labels_of("a.png", (480, 640), np.stack([at(100, 100), at(500, 100)])),
         labels_of("b.png", (480, 640), np.zeros((0, 5, 2))),
         labels_of("c.png", (480, 640), SHAPE[None]),
     ]
-    found = [
+    predictions = [
         prediction_of("a.png", SHAPE[None] + (103, 104)),
         prediction_of("b.png", SHAPE[None]),
         prediction_of("c.png", SHAPE[None]),
     ]
-    errors = errors_of_frames(match_frames(found, labels, SKELETON))
+    errors = errors_of_frames(match_frames(predictions, labels, SKELETON))
     np.testing.assert_allclose(errors, [(5 + 115) / 2, np.nan, 0], atol=1e-4)
 
 
@@ -236,10 +240,10 @@ def test_names_of_pictures_are_safe_and_differ() -> None:
     assert all(re.fullmatch(r"\w[\w.-]*", name) for name in names)
 
 
-def test_the_headline_shows_every_figure(evaluated: tuple[Path, dict[str, float]]) -> None:
+def test_the_table_shows_every_figure(evaluated: tuple[Path, dict[str, float]]) -> None:
     _, figures = evaluated
     console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
-    console.print(headline({**figures, "true_boxes/rmse_px": 3.25}))
+    console.print(figure_table({**figures, "true_boxes/rmse_px": 3.25}, INFOS))
     text = console.export_text()
     assert all(name in text for name in figures)
     assert re.search(r"Root mean square error \(true boxes\)\s*│\s*3\.25 px", text)
@@ -251,10 +255,10 @@ def test_the_learning_curve_is_drawn_from_rows_with_gaps(tmp_path: Path) -> None
         rows.append({"epoch": epoch, "step": epoch, "train/loss": 1 / (epoch + 1), "val/loss": np.nan})
         rows.append({"epoch": epoch, "step": epoch, "val/loss": 2 / (epoch + 1), "val/mean_error_px": 50 / (epoch + 1)})
     pd.DataFrame(rows).to_csv(tmp_path / "metrics.csv", index=False)
-    learning_curve(tmp_path / "metrics.csv", tmp_path / "curve.png")
+    learning_curve(tmp_path / "metrics.csv", tmp_path / "curve.png", INFOS)
     assert cv2.imread(str(tmp_path / "curve.png")).std() > 5
     pd.DataFrame(rows)[["step", "train/loss"]].to_csv(tmp_path / "metrics.csv", index=False)
-    learning_curve(tmp_path / "metrics.csv", tmp_path / "loss.png")
+    learning_curve(tmp_path / "metrics.csv", tmp_path / "loss.png", INFOS)
     assert cv2.imread(str(tmp_path / "loss.png")).shape[1] < cv2.imread(str(tmp_path / "curve.png")).shape[1]
 
 
@@ -264,7 +268,7 @@ def test_the_learning_curve_has_a_panel_for_each_kind_of_figure_that_was_logged(
     for more in ({}, {"val/mean_error_px": [9.0, 5.0]}, {"val/oks_ap": [0.0, 0.5]}, {"val/box_ap": [np.nan, np.nan]}):
         logged |= more
         pd.DataFrame(logged).to_csv(tmp_path / "metrics.csv", index=False)
-        learning_curve(tmp_path / "metrics.csv", tmp_path / "curve.png")
+        learning_curve(tmp_path / "metrics.csv", tmp_path / "curve.png", INFOS)
         widths.append(cv2.imread(str(tmp_path / "curve.png")).shape[1])
     assert widths == [widths[0], 2 * widths[0], 3 * widths[0], 3 * widths[0]]  # nothing was logged of the last
 
@@ -273,12 +277,25 @@ def test_the_learning_curve_has_a_panel_for_each_kind_of_figure_that_was_logged(
 def test_no_epoch_leaves_no_curve_and_says_so(tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "metrics.csv").write_text(content)
     with caplog.at_level(logging.WARNING):
-        learning_curve(tmp_path / "metrics.csv", tmp_path / "curve.png")
+        learning_curve(tmp_path / "metrics.csv", tmp_path / "curve.png", INFOS)
     assert "no learning curve" in caplog.text
     assert not (tmp_path / "curve.png").exists()
 
 
-def test_the_template_travels_with_the_package() -> None:
-    import dlcpose.exporters
+def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("ear[left]", "ear[/right]", r"$\frac{$", "_tail", "no\x1b[2Jse")
+    labels, predictions = herd(2, frames=2, most=1)
+    skeleton = Skeleton(names=names)
+    write(tmp_path / "e", MadeUpFrames(labels, skeleton), predictions, {f"mine/{name}": 1.0 for name in names})
+    assert all(escape(name) in (tmp_path / "e" / "report.html").read_text() for name in names[:3])
+    console = Console(width=200)
+    console.print(figure_table(dict.fromkeys(names, 1.0), INFOS))
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in names[:4])
+    assert "\x1b[2J" not in shown
 
-    assert (Path(dlcpose.exporters.__path__[0]) / "report.html.j2").is_file()
+
+def test_the_template_travels_with_the_package() -> None:
+    import dlcpose.reports
+
+    assert (Path(dlcpose.reports.__path__[0]) / "report.html.j2").is_file()

@@ -2,11 +2,20 @@
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dlcpose.metrics.base import infos_of
+from dlcpose.metrics.counts import Counts
+from dlcpose.metrics.oks import ObjectKeypointSimilarity
+from dlcpose.metrics.pck import PercentageOfCorrectKeypoints
+from dlcpose.metrics.pixel_error import PixelError
+
 MODELS = {"resnet_18": (4.0, 11.2), "dekr_w18": (3.2, 30.1), "hrnet_w32": (2.9, 28.5)}  # error in px, million weights
 RATES = (0.001, 0.0003)
+METRICS = (PixelError(), PercentageOfCorrectKeypoints(), ObjectKeypointSimilarity(), Counts())
+INFOS = infos_of({str(place): metric for place, metric in enumerate(METRICS)})
 
 
 def error_of(model: str, rate: float, seed: int) -> float:
@@ -15,7 +24,7 @@ def error_of(model: str, rate: float, seed: int) -> float:
 
 
 def made_up_run(folder: Path, model: str, rate: float, seed: int, **changes: Any) -> Path:
-    """A run folder: run.json, metrics.csv of 10 epochs and evaluation/metrics.json."""
+    """A run folder: run.json, metrics.csv of 10 epochs, evaluation/metrics.json and metrics_info.json."""
     error = error_of(model, rate, seed)
     entry = {
         "status": "finished",
@@ -51,6 +60,9 @@ def made_up_run(folder: Path, model: str, rate: float, seed: int, **changes: Any
         figures = {"mean_error_px": error + 0.25, "pck@0.1": 1 - error / 20, "oks_ap": None, "peak_memory_mb": 900.0}
         (folder / "evaluation" / "metrics.json").write_text(
             json.dumps({**figures, "false_negatives": 0, "false_positives": 1})
+        )
+        (folder / "evaluation" / "metrics_info.json").write_text(
+            json.dumps({name: asdict(info) for name, info in INFOS.items()})
         )
         (folder / "evaluation" / "report.html").write_text("<p>report</p>")
     return folder

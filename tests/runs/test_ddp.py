@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from dlcpose.checkpoint import read_checkpoint
-from dlcpose.runs.distributed import processes_wanted
+from dlcpose.runs.distributed import processes_needed
 from dlcpose.structures.errors import ConfigError
 from tests.shells import REPOSITORY, Answer, python, reason, shell
 
@@ -25,7 +25,7 @@ from tests.shells import REPOSITORY, Answer, python, reason, shell
 TINY_DATA = (
     *("dataset.frames=27", "dataset.videos=1", "dataset.height=64", "dataset.width=64", "split.val=0.33"),
     *("backbone=timm", "backbone.name=test_resnet", "backbone.frozen_statistics=true"),
-    *("neck=finest", "head.deconvolutions=0", "loss=mean_squared_error", "optimizer=sgd"),
+    *("neck=identity", "neck.level=0", "head.deconvolutions=0", "loss=mean_squared_error", "optimizer=sgd"),
     *("trainer.max_epochs=2", "trainer.precision=32-true", "trainer.accelerator=cpu", "datamodule.min_steps=0"),
     *("datamodule.workers=0", "evaluation.pictures=0"),
 )
@@ -212,12 +212,12 @@ def test_a_job_of_slurm_that_is_queued_again_finds_its_folder(here: Path, spied:
     ],
 )
 def test_how_many_processes_are_started(settings: dict[str, Any], count: int) -> None:
-    assert processes_wanted({"trainer": {"accelerator": "auto", **settings}}) == count
+    assert processes_needed({"trainer": {"accelerator": "auto", **settings}}) == count
 
 
 def test_several_machines_are_for_torchrun_and_slurm(here: Path) -> None:
     with pytest.raises(ConfigError, match=r"trainer\.num_nodes=2: start it on each machine with torchrun"):
-        processes_wanted({"trainer": {"accelerator": "cpu", "devices": 1, "num_nodes": 2}})
+        processes_needed({"trainer": {"accelerator": "cpu", "devices": 1, "num_nodes": 2}})
 
 
 def test_a_mistake_is_told_once_by_several_processes_too(here: Path) -> None:

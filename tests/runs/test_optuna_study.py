@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dlcpose.training import experiment as training
+from dlcpose.training import train as training
 from tests.shells import reason, shell
 
 optuna = pytest.importorskip("optuna", reason="Optuna is an extra: pip install 'dlcpose[sweep]'")
@@ -32,7 +32,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, here: Path) -> list[dict[str, Any]]
         error = abs(rate - 1e-3)
         return [error, rate] if isinstance(config["optimized_metric"], list) else error
 
-    monkeypatch.setattr(training, "train_here", quick)
+    monkeypatch.setattr(training, "train_in_this_process", quick)
     return seen
 
 
@@ -108,6 +108,6 @@ def test_a_study_without_a_finished_trial_is_one_line(here: Path, monkeypatch: p
     def failing(config: dict[str, Any]) -> float:
         raise ValueError("never")
 
-    monkeypatch.setattr(training, "train_here", failing)
+    monkeypatch.setattr(training, "train_in_this_process", failing)
     answer = shell("train.py", *COMMAND, "hydra.sweeper.n_trials=2")
     assert reason(answer) == "2 of 2 jobs failed: ValueError: never"

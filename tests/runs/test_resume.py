@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from dlcpose.runs.resume import LAST, checkpoint_to_resume, detector_to_resume, requeued, run_folder, settled
+from dlcpose.config.folders import LAST_CHECKPOINT, run_folder
+from dlcpose.runs.resume import checkpoint_to_resume, detector_to_resume, resolve_last, resume_if_requeued
 from dlcpose.structures.errors import CheckpointError, ConfigError
 
 
@@ -15,9 +16,9 @@ def run_at(folder: Path, age: float, *, checkpoint: bool = True) -> Path:
     folder.mkdir(parents=True)
     (folder / "environment.txt").write_text("")
     if checkpoint:
-        (folder / LAST.parent).mkdir()
-        (folder / LAST).write_text("")
-    for path in (folder / "environment.txt", folder / LAST):
+        (folder / LAST_CHECKPOINT.parent).mkdir()
+        (folder / LAST_CHECKPOINT).write_text("")
+    for path in (folder / "environment.txt", folder / LAST_CHECKPOINT):
         if path.exists():
             os.utime(path, (age, age))
     return folder
@@ -38,11 +39,11 @@ def test_the_last_run_is_the_one_that_did_something_last(tmp_path: Path) -> None
     run_at(tmp_path / "other" / "day" / "c", 3000)
     fresh = tmp_path / "mine" / "day" / "z"
     assert run_folder(str(fresh), "last") == str(younger)
-    os.utime(older / LAST, (4000, 4000))
+    os.utime(older / (4000, 4000))
     assert run_folder(str(fresh), "last") == str(older)
-    assert settled(config_of(older))["resume"] == str(older / LAST)
+    assert resolve_last(config_of(older))["resume"] == str(older / LAST_CHECKPOINT)
     # A folder that was given goes on from there, in its own files.
-    assert settled(config_of(fresh))["resume"] == str(older / LAST)
+    assert resolve_last(config_of(fresh))["resume"] == str(older / LAST_CHECKPOINT)
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_again_and_is_not_mistaken_for_an_older_one(
@@ -51,12 +52,12 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again_and_is_not_mistak
     run_at(tmp_path / "mine" / "day" / "done", 1000)
     killed = run_at(tmp_path / "mine" / "day" / "killed", 2000, checkpoint=False)
     assert run_folder(str(tmp_path / "mine" / "day" / "fresh"), "last") == str(killed)
-    assert settled(config_of(killed))["resume"] == "last"
+    assert resolve_last(config_of(killed))["resume"] == "last"
     assert "no checkpoint yet" in capsys.readouterr().out
     assert checkpoint_to_resume("last", killed) is None
     detector = run_at(killed / "detector", 1500)
-    assert detector_to_resume("last", killed) == detector / LAST
-    assert settled(config_of(killed))["resume"] == "last"
+    assert detector_to_resume("last", killed) == detector / LAST_CHECKPOINT
+    assert resolve_last(config_of(killed))["resume"] == "last"
     assert "only its detector has a checkpoint" in capsys.readouterr().out
     assert detector_to_resume(None, killed) is None
 
@@ -64,7 +65,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again_and_is_not_mistak
 def test_where_nothing_was_left_there_is_nothing_to_resume(tmp_path: Path) -> None:
     fresh = tmp_path / "mine" / "day" / "fresh"
     with pytest.raises(CheckpointError, match=r"resume=last: no run below .*mine has left a checkpoint"):
-        settled(config_of(fresh))
+        resolve_last(config_of(fresh))
     assert not fresh.exists()
 
 
@@ -76,7 +77,7 @@ def test_a_job_of_slurm_has_a_folder_that_no_clock_names(tmp_path: Path, slurm: 
     assert run_folder(later, None) == later  # a second run within the job
     slurm.setenv("SLURM_RESTART_COUNT", "1")
     assert run_folder(later, None) == str(own)
-    assert requeued(config_of(own, None))["resume"] == "last"
+    assert resume_if_requeued(config_of(own, None))["resume"] == "last"
     slurm.setenv("SLURM_ARRAY_JOB_ID", "70")
     slurm.setenv("SLURM_ARRAY_TASK_ID", "3")
     assert Path(run_folder(later, None)).name == "70_3"
@@ -85,11 +86,11 @@ def test_a_job_of_slurm_has_a_folder_that_no_clock_names(tmp_path: Path, slurm: 
 def test_a_job_queued_again_with_another_run_in_its_folder_is_refused(
     tmp_path: Path, slurm: pytest.MonkeyPatch
 ) -> None:
-    from dlcpose.runs.run_json import begin
+    from dlcpose.runs.run_json import begin_run
 
     own = tmp_path / "mine" / "slurm" / "77"
-    begin({**config_of(own, None, seed=0), "sweep": {}})
+    begin_run({**config_of(own, None, seed=0), "sweep": {}})
     slurm.setenv("SLURM_RESTART_COUNT", "1")
     with pytest.raises(ConfigError, match=r"another config \(seed: 0 there, 1 here\)"):
-        requeued({**config_of(own, None, seed=1), "sweep": {}})
-    assert requeued(config_of(tmp_path / "mine" / "slurm" / "78", None))["resume"] is None
+        resume_if_requeued({**config_of(own, None, seed=1), "sweep": {}})
+    assert resume_if_requeued(config_of(tmp_path / "mine" / "slurm" / "78", None))["resume"] is None

@@ -1,6 +1,5 @@
 """run.json: what it says of a run that ends well, badly or not at all, and which folder it refuses."""
 
-import errno
 import os
 import threading
 import time
@@ -12,17 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dlcpose.runs.recording import recorded
 from dlcpose.runs.run_json import (
     TakenError,
-    begin,
-    described,
-    differences,
-    flat,
-    is_helper,
-    note,
-    number,
-    read,
-    recorded,
+    begin_run,
+    comparable_config,
+    config_differences,
+    finite_or_none,
+    flatten_config,
+    is_worker_process,
+    read_run_json,
+    update_run_json,
 )
 
 CONFIGS = st.recursive(
@@ -39,7 +38,7 @@ def config_of(folder: Path, **changes: Any) -> dict[str, Any]:
 
 def test_a_run_that_ends_is_finished(tmp_path: Path) -> None:
     assert recorded(lambda config: 2.5)(config_of(tmp_path)) == 2.5
-    entry = read(tmp_path)
+    entry = read_run_json(tmp_path)
     assert entry is not None
     assert (entry["status"], entry["optimized_metric"]) == ("finished", {"val/e": 2.5})
     assert entry["config"]["callbacks"] == {"dirpath": "<run>/checkpoints"}  # the folder may be moved
@@ -47,9 +46,9 @@ def test_a_run_that_ends_is_finished(tmp_path: Path) -> None:
 
 
 def test_several_objectives_and_what_was_never_measured(tmp_path: Path) -> None:
-    config = config_of(tmp_path, objective=["val/e", "val/f"])
+    config = config_of(tmp_path, optimized_metric=["val/e", "val/f"])
     assert recorded(lambda _: [1.0, float("nan")])(config)
-    assert (read(tmp_path) or {})["optimized_metric"] == {"val/e": 1.0, "val/f": None}
+    assert (read_run_json(tmp_path) or {})["optimized_metric"] == {"val/e": 1.0, "val/f": None}
 
 
 def test_a_run_that_fails_says_why(tmp_path: Path) -> None:
@@ -58,7 +57,7 @@ def test_a_run_that_fails_says_why(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="frames"):
         recorded(failing)(config_of(tmp_path))
-    entry = read(tmp_path) or {}
+    entry = read_run_json(tmp_path) or {}
     assert (entry["status"], entry["error"]) == ("failed", "no frames")
 
 
@@ -68,13 +67,13 @@ def test_a_run_that_is_stopped_stays_running_and_counts_its_time(tmp_path: Path)
 
     with pytest.raises(KeyboardInterrupt):
         recorded(stopped)(config_of(tmp_path))
-    assert (read(tmp_path) or {})["status"] == "running"
-    note(tmp_path, began=time.time() - 100)
+    assert (read_run_json(tmp_path) or {})["status"] == "running"
+    update_run_json(tmp_path, began=time.time() - 100)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.ckpt").touch()
     os.utime(tmp_path / "checkpoints" / "last.ckpt", (time.time() - 40, time.time() - 40))
     recorded(lambda _: 1.0)(config_of(tmp_path, resume="last"))
-    assert (read(tmp_path) or {})["seconds"] == pytest.approx(60, abs=5)
+    assert (read_run_json(tmp_path) or {})["seconds"] == pytest.approx(60, abs=5)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +82,7 @@ def test_a_run_that_is_stopped_stays_running_and_counts_its_time(tmp_path: Path)
         ({}, "the folder holds a run of this config. Go on with it by resume=last, give another folder"),
         (
             {"seed": 1, "optimized_metric": "val/f"},
-            "another config (objective: 'val/e' there, 'val/f' here and 1 more)",
+            "another config (optimized_metric: 'val/e' there, 'val/f' here and 1 more)",
         ),
     ],
 )
@@ -100,40 +99,29 @@ def test_a_second_run_in_a_folder_is_refused(changes: dict[str, Any], expected: 
 def test_beside_a_run_that_is_just_starting_another_is_told(tmp_path: Path) -> None:
     (tmp_path / "run.json").touch()  # the other has made it, and not yet written
     with pytest.raises(TakenError, match="another run has just started in this folder"):
-        begin(config_of(tmp_path))
-
-
-@pytest.fixture(params=[True, False], ids=["links", "no links"])
-def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One with hard links, and one without."""
-
-    def refused(*given: object) -> None:
-        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-
-    if not request.param:
-        monkeypatch.setattr(os, "link", refused)
+        begin_run(config_of(tmp_path))
 
 
 @pytest.mark.parametrize("left", ["", '{"status": "runn', "\0" * 512])
-def test_a_file_that_a_kill_has_torn_blocks_no_folder(left: str, file_system: None, tmp_path: Path) -> None:
+def test_a_file_that_a_kill_has_torn_blocks_no_folder(left: str, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(left)
     os.utime(tmp_path / "run.json", (time.time() - 60, time.time() - 60))
-    begin(config_of(tmp_path))
-    assert (read(tmp_path) or {})["status"] == "running"
+    begin_run(config_of(tmp_path))
+    assert (read_run_json(tmp_path) or {})["status"] == "running"
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
-def test_a_run_json_of_something_else_is_left_alone(file_system: None, tmp_path: Path) -> None:
+def test_a_run_json_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"of": "another program"}')
     os.utime(tmp_path / "run.json", (0, 0))
     with pytest.raises(TakenError):
-        begin(config_of(tmp_path))
+        begin_run(config_of(tmp_path))
     assert (tmp_path / "run.json").read_text() == '{"of": "another program"}'
     assert len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize("left", [None, ""])
-def test_of_many_that_start_at_once_one_wins(left: str | None, file_system: None, tmp_path: Path) -> None:
+def test_of_many_that_start_at_once_one_wins(left: str | None, tmp_path: Path) -> None:
     for attempt in range(20):
         folder = tmp_path / str(attempt)
         folder.mkdir()
@@ -145,7 +133,7 @@ def test_of_many_that_start_at_once_one_wins(left: str | None, file_system: None
         def start(seed: int, folder: Path = folder, together: threading.Barrier = together) -> bool:
             together.wait()
             try:
-                begin(config_of(folder, seed=seed))
+                begin_run(config_of(folder, seed=seed))
             except TakenError:
                 return False
             return True
@@ -153,47 +141,49 @@ def test_of_many_that_start_at_once_one_wins(left: str | None, file_system: None
         with ThreadPoolExecutor(4) as pool:
             won = list(pool.map(start, range(4)))
         assert sum(won) == 1, won
-        assert (read(folder) or {})["config"]["seed"] == won.index(True)
+        assert (read_run_json(folder) or {})["config"]["seed"] == won.index(True)
         assert [path.name for path in folder.iterdir()] == ["run.json"]
 
 
 def test_a_resumed_run_may_change_its_config(tmp_path: Path) -> None:
     recorded(lambda _: 1.0)(config_of(tmp_path))
     recorded(lambda _: 2.0)(config_of(tmp_path, resume="last", seed=3))
-    assert (read(tmp_path) or {})["config"]["seed"] == 3
+    assert (read_run_json(tmp_path) or {})["config"]["seed"] == 3
 
 
 def test_a_helper_leaves_the_record_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert is_helper()
+    assert is_worker_process()
     assert recorded(lambda _: 1.0)(config_of(tmp_path)) == 1.0
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setenv("LOCAL_RANK", "0")
-    assert not is_helper()
+    assert not is_worker_process()
 
 
 @given(CONFIGS, CONFIGS)
 def test_configs_differ_where_their_values_do(first: dict[str, Any], second: dict[str, Any]) -> None:
-    assert differences(first, first) == {}
-    assert bool(differences(first, second)) == (flat(first) != flat(second) and not _only_none(first, second))
-    swapped = {key: (there, here) for key, (here, there) in differences(second, first).items()}
-    assert swapped == differences(first, second)
+    assert config_differences(first, first) == {}
+    assert bool(config_differences(first, second)) == (
+        flatten_config(first) != flatten_config(second) and not _only_none(first, second)
+    )
+    swapped = {key: (there, here) for key, (here, there) in config_differences(second, first).items()}
+    assert swapped == config_differences(first, second)
 
 
 def _only_none(first: dict[str, Any], second: dict[str, Any]) -> bool:
     """Whether they differ in nothing but keys without a value."""
-    ours, theirs = flat(first), flat(second)
+    ours, theirs = flatten_config(first), flatten_config(second)
     return all(ours.get(key) == theirs.get(key) for key in {*ours, *theirs})
 
 
 def test_what_makes_a_run_another_is_not_where_it_lies(tmp_path: Path) -> None:
     here, there = config_of(tmp_path / "a"), config_of(tmp_path / "b", resume="last", sweep={"name": "s", "trial": 3})
-    assert described(here) == described(there)
+    assert comparable_config(here) == comparable_config(there)
 
 
 def test_torn_or_foreign_records_are_none(tmp_path: Path) -> None:
     for text in ("", "{", "[]", '{"status": "finished"}'):
         (tmp_path / "run.json").write_text(text)
-        assert read(tmp_path) is None
-    assert read(tmp_path / "nowhere") is None
-    assert (number(float("nan")), number(1.5)) == (None, 1.5)
+        assert read_run_json(tmp_path) is None
+    assert read_run_json(tmp_path / "nowhere") is None
+    assert (finite_or_none(float("nan")), finite_or_none(1.5)) == (None, 1.5)

@@ -12,11 +12,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dlcpose.config.folders import MAX_NAME_LENGTH, job_folder
 from dlcpose.runs.resume import detector_to_resume
-from dlcpose.runs.run_json import read
-from dlcpose.runs.sweep import LOCK, LONGEST_NAME, job_folder, quoted, report
+from dlcpose.runs.run_json import read_run_json
+from dlcpose.runs.sweep import LOCK, quoted, report
 from dlcpose.structures.errors import DataError
-from dlcpose.training import experiment as training
+from dlcpose.training import train as training
 from tests.shells import SMALL, TINY, reason, shell
 
 Patch = pytest.MonkeyPatch
@@ -35,7 +36,7 @@ def trained(monkeypatch: Patch, here: Path) -> list[dict[str, Any]]:
         (folder / "metrics.json").write_text(json.dumps({"mean_error_px": 1.0}))
         return 100 * config["optimizer"]["lr"] + config["seed"]
 
-    monkeypatch.setattr(training, "train_here", quick)
+    monkeypatch.setattr(training, "train_in_this_process", quick)
     return seen
 
 
@@ -76,13 +77,13 @@ def test_what_is_done_is_not_done_again_and_what_was_killed_goes_on(trained: lis
     assert said.startswith("2 of 3 jobs failed: multirun/s/optimizer.lr-0.001: ")
     assert "another config (trainer.max_epochs: 27 there, 5 here). Give another sweep.name, or remove that" in said
     assert trained == []
-    assert (read(first) or {})["status"] == "finished"
+    assert (read_run_json(first) or {})["status"] == "finished"
 
 
 def test_a_job_that_was_killed_as_its_detector_trained_goes_on_with_the_detector(
     trained: list[Any], here: Path
 ) -> None:
-    command = ("-m", "sweep.name=s", "model=top_down_resnet_18", "init_from=other.ckpt", "seed=0,1")
+    command = ("-m", "sweep.name=s", "model=top_down_resnet_18", "init_from.checkpoint=other.ckpt", "seed=0,1")
     assert shell("train.py", *command).code == 0
     killed, young = (here / "multirun" / "s" / f"seed-{seed}" for seed in (0, 1))
     for job in (killed, young):
@@ -97,11 +98,11 @@ def test_a_job_that_was_killed_as_its_detector_trained_goes_on_with_the_detector
     found = [detector_to_resume(config["resume"], Path(config["run_dir"])) for config in trained]
     assert found == [killed / "detector" / "checkpoints" / "last.ckpt", None]
     # Its poses have no weights yet: they begin with those that it was given.
-    assert [config["init_from"] for config in trained] == ["other.ckpt"] * 2
+    assert [config["init_from"]["checkpoint"] for config in trained] == ["other.ckpt"] * 2
 
 
 def test_a_failed_job_ends_no_sweep_and_is_told_at_the_end(trained: list[Any], here: Path, monkeypatch: Patch) -> None:
-    quick = training.train_here
+    quick = training.train_in_this_process
 
     def failing(config: dict[str, Any]) -> Any:
         if config["optimizer"]["lr"] == 0.01:
@@ -112,7 +113,7 @@ def test_a_failed_job_ends_no_sweep_and_is_told_at_the_end(trained: list[Any], h
 
     command = ("-m", "sweep.name=s", "optimizer.lr=1e-2,1e-3,1e-4")
     with monkeypatch.context() as patched:
-        patched.setattr(training, "train_here", failing)
+        patched.setattr(training, "train_in_this_process", failing)
         answer = shell("train.py", *command)
     assert reason(answer) == (
         "2 of 3 jobs failed: multirun/s/optimizer.lr-0.001: ZeroDivisionError: ours (the others stand above)"
@@ -120,7 +121,9 @@ def test_a_failed_job_ends_no_sweep_and_is_told_at_the_end(trained: list[Any], h
     assert "sweep multirun/s: 1 done, 2 failed\n" in answer.out
     assert "failed: optimizer.lr-0.01: a.png: expected an image. Replace it.\n" in answer.out
     assert "Traceback" in (here / "multirun/s/optimizer.lr-0.001/error.txt").read_text()
-    assert (read(here / "multirun/s/optimizer.lr-0.01") or {})["error"] == "a.png: expected an image. Replace it."
+    assert (read_run_json(here / "multirun/s/optimizer.lr-0.01") or {})[
+        "error"
+    ] == "a.png: expected an image. Replace it."
     trained.clear()
     again = shell("train.py", *command)  # what failed is tried again
     assert again.code == 0, again.err
@@ -188,7 +191,7 @@ def test_a_quoted_text_is_what_hydra_reads(text: str) -> None:
 @given(st.text(max_size=300))
 def test_a_folder_of_a_job_is_a_plain_name(values: str) -> None:
     name = job_folder("s", 7, values)
-    assert name == "7" if not values else 0 < len(name) <= LONGEST_NAME
+    assert name == "7" if not values else 0 < len(name) <= MAX_NAME_LENGTH
     assert "/" not in name
     assert not {",", "=", " "} & set(name)
     assert job_folder(None, 7, values) == "7"

@@ -1,4 +1,4 @@
-"""Individuals are told apart by how their surroundings look, each given to one animal."""
+"""Identities: targets around keypoints, and the most likely one-to-one assignment."""
 
 import itertools
 from dataclasses import replace
@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dlcpose.build import Instantiator
 from dlcpose.config.compose import compose
+from dlcpose.instantiate import Instantiator
 from dlcpose.side_heads.identity import IdentityHead, IdentityMaps, identity_head
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
@@ -37,7 +37,7 @@ def scene(identities: list[int], places: list[tuple[float, float]]) -> PoseBatch
     return replace(batch_of([poses], SIZE), identities=torch.tensor([identities], dtype=torch.long))
 
 
-def found_in(batch: PoseBatch) -> PoseInstances:
+def labeled_in(batch: PoseBatch) -> PoseInstances:
     points = batch.keypoints_in_crop[0]
     return PoseInstances.from_keypoints(points, torch.ones(points.shape[:2]))
 
@@ -46,76 +46,76 @@ APART = [(20.0, 20.0), (70.0, 20.0), (48.0, 48.0)]
 
 
 @pytest.mark.parametrize("identities", list(itertools.permutations(range(3))))
-def test_wanted_maps_give_the_labelled_identities(identities: tuple[int, ...]) -> None:
+def test_target_maps_give_the_labeled_identities(identities: tuple[int, ...]) -> None:
     batch = scene(list(identities), APART)
-    (done,) = head().complete([found_in(batch)], head().encode(batch))
+    (done,) = head().complete([labeled_in(batch)], head().encode(batch))
     assert done.identities.tolist() == list(identities)
 
 
-def test_an_animal_without_a_name_says_nothing() -> None:
+def test_an_animal_without_identity_is_unsupervised() -> None:
     batch = scene([1, -1], APART[:2])
-    wanted = head().encode(batch).likelihoods
-    nameless = batch.keypoints_in_crop[0, 1]
-    for x, y in nameless.div(STRIDE).long().tolist():
-        assert wanted[0, :, y, x].isnan().all()
-    assert not wanted[0, :, 14 // STRIDE, 20 // STRIDE].isnan().any()
+    targets = head().encode(batch).probabilities
+    unidentified = batch.keypoints_in_crop[0, 1]
+    for x, y in unidentified.div(STRIDE).long().tolist():
+        assert targets[0, :, y, x].isnan().all()
+    assert not targets[0, :, 14 // STRIDE, 20 // STRIDE].isnan().any()
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 5), st.integers(2, 4))
-def test_the_assignment_is_the_likeliest_of_all(seed: int, animals: int, individuals: int) -> None:
+def test_the_assignment_is_the_most_likely(seed: int, animals: int, individuals: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    built = IdentityHead(CHANNELS, STRIDE, individuals=individuals, radius=2.0, weight=1.0)
-    likelihoods = torch.rand(1, individuals, 16, 24, generator=generator).softmax(dim=1)
+    built = IdentityHead(CHANNELS, STRIDE, individuals=individuals, radius=8.0, weight=1.0)
+    probabilities = torch.rand(1, individuals, 16, 24, generator=generator).softmax(dim=1)
     cells = torch.stack(
         (torch.randint(24, (animals,), generator=generator), torch.randint(16, (animals,), generator=generator)), -1
     )
     points_in_crop = cells[:, None].float() * STRIDE + (STRIDE - 1) / 2
     (done,) = built.complete(
-        [PoseInstances.from_keypoints(points_in_crop, torch.ones(animals, 1))], IdentityMaps(likelihoods)
+        [PoseInstances.from_keypoints(points_in_crop, torch.ones(animals, 1))], IdentityMaps(probabilities)
     )
-    evidence = likelihoods[0][:, cells[:, 1], cells[:, 0]].numpy()  # (I, M)
+    evidence = probabilities[0][:, cells[:, 1], cells[:, 0]].numpy()  # (I, M)
 
     def worth(given_to: tuple[int, ...]) -> float:
         return sum(evidence[who, animal] for animal, who in enumerate(given_to) if who >= 0)
 
-    background = [-1] * max(0, animals - individuals)
-    best = max(worth(choice) for choice in set(itertools.permutations([*range(individuals), *background], animals)))
+    none = [-1] * max(0, animals - individuals)
+    best = max(worth(choice) for choice in set(itertools.permutations([*range(individuals), *none], animals)))
     chosen = tuple(done.identities.tolist())
     assert worth(chosen) == pytest.approx(best, rel=1e-5)
     assert len([who for who in chosen if who >= 0]) == min(animals, individuals)
     assert len({who for who in chosen if who >= 0}) == min(animals, individuals)
 
 
-def test_a_keypoint_that_was_not_found_does_not_speak() -> None:
+def test_missing_keypoints_do_not_count() -> None:
     batch = scene([2, 0], APART[:2])
-    animals = found_in(batch)
+    animals = labeled_in(batch)
     animals.keypoints_in_crop[0, 1] = torch.nan
     (done,) = head().complete([animals], head().encode(batch))
     assert done.identities.tolist() == [2, 0]
 
 
 @pytest.mark.parametrize("places", [[], APART[:1]])
-def test_few_animals_are_no_accident(places: list[tuple[float, float]]) -> None:
+def test_few_animals_are_fine(places: list[tuple[float, float]]) -> None:
     batch = scene(list(range(len(places))), places)
     built = head()
     maps = built(torch.randn(1, CHANNELS, 16, 24))
     losses = built.loss(maps, built.encode(batch))
     assert all(value.isfinite() for value in losses.values())
-    (done,) = built.complete([found_in(batch)], maps)
+    (done,) = built.complete([labeled_in(batch)], maps)
     assert done.identities.shape == (len(places),)
 
 
-def test_it_learns_who_is_who() -> None:
+def test_it_learns_identities() -> None:
     built, batch = head(), scene([0, 1, 2], APART)
-    coats = built.encode(batch).likelihoods.nan_to_num(0.0)  # each animal looks like itself, with some noise
+    coats = built.encode(batch).probabilities.nan_to_num(0.0)  # each animal looks like itself, with some noise
     features: Tensor = torch.cat((coats, torch.zeros(1, CHANNELS - 3, 16, 24)), dim=1) + 0.3 * torch.randn(
         1, CHANNELS, 16, 24
     )
     optimizer = torch.optim.Adam(built.parameters(), lr=0.1)
     losses = []
     for _ in range(60):
-        loss = built.loss(built(features), built.encode(batch))["who"]
+        loss = built.loss(built(features), built.encode(batch))["identity"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -123,10 +123,10 @@ def test_it_learns_who_is_who() -> None:
     assert losses[-1] < 0.2 * losses[0]
 
 
-def test_data_that_do_not_know_their_animals_have_no_such_head() -> None:
+def test_data_without_identities_have_no_identity_head() -> None:
     late: Any = Instantiator()(compose([])["side_head"]["identity"], "side_head.identity")
     assert late(in_channels=CHANNELS, stride=STRIDE, individuals=()) is None
-    asked: Any = Instantiator()(compose(["side_head=identity"])["side_head"]["identity"], "side_head.identity")
-    with pytest.raises(ConfigError, match="does not say which individual is which"):
-        asked(in_channels=CHANNELS, stride=STRIDE, individuals=())
-    assert asked(in_channels=CHANNELS, stride=STRIDE, individuals=NAMES).individuals == 3
+    required: Any = Instantiator()(compose(["side_head=identity"])["side_head"]["identity"], "side_head.identity")
+    with pytest.raises(ConfigError, match=r"side_head\.identity"):
+        required(in_channels=CHANNELS, stride=STRIDE, individuals=())
+    assert required(in_channels=CHANNELS, stride=STRIDE, individuals=NAMES).individuals == 3

@@ -1,4 +1,4 @@
-"""The points of the arena are found beside the animals, whatever head finds those."""
+"""Unique keypoints are predicted beside the animals."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dlcpose.build import Instantiator
 from dlcpose.config.compose import compose
+from dlcpose.instantiate import Instantiator
 from dlcpose.side_heads.unique import UniqueHead, unique_head
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
@@ -31,7 +31,7 @@ def scene(unique: Tensor) -> PoseBatch:
     return replace(batch_of(animals, SIZE), unique_in_crop=unique)
 
 
-def test_the_arena_comes_back_beside_the_animals() -> None:
+def test_unique_keypoints_are_added_to_the_animals() -> None:
     head = built()
     assert head is not None
     unique = torch.tensor(
@@ -41,25 +41,25 @@ def test_the_arena_comes_back_beside_the_animals() -> None:
     completed = head.complete(animals, head.encode(scene(unique)))
     for done, before, arena in zip(completed, animals, unique, strict=True):
         assert torch.equal(done.keypoints_in_crop, before.keypoints_in_crop)
-        labelled = ~arena.isnan().any(dim=-1)
-        torch.testing.assert_close(done.unique_in_crop[labelled], arena[labelled], atol=0.1, rtol=0)
-        assert (done.unique_scores[labelled] > 0.8).all()
-        assert (done.unique_scores[~labelled] < 0.1).all()
+        labeled = ~arena.isnan().any(dim=-1)
+        torch.testing.assert_close(done.unique_in_crop[labeled], arena[labeled], atol=0.1, rtol=0)
+        assert (done.unique_scores[labeled] > 0.8).all()
+        assert (done.unique_scores[~labeled] < 0.1).all()
 
 
-def test_its_loss_asks_for_the_arena_and_not_for_animals() -> None:
+def test_its_targets_are_the_unique_keypoints_alone() -> None:
     head = built()
     assert head is not None
     unique = torch.tensor([[[3.0, 4.0], [90.0, 8.0], [50.0, 60.0]]]).expand(2, -1, -1)
-    wanted = head.encode(scene(unique))
+    targets = head.encode(scene(unique))
     moved = replace(scene(unique), keypoints_in_crop=scene(unique).keypoints_in_crop + 9)
-    assert torch.equal(wanted.heatmaps, head.encode(moved).heatmaps)
+    assert torch.equal(targets.heatmaps, head.encode(moved).heatmaps)
     assert all(
         float(value) < 1e-3
-        for value in head.loss(wanted._replace(offsets=wanted.offsets.nan_to_num()), wanted).values()
+        for value in head.loss(targets._replace(offsets=targets.offsets.nan_to_num()), targets).values()
     )
     found = head(torch.randn(2, CHANNELS, SIZE[0] // STRIDE, SIZE[1] // STRIDE))
-    losses = head.loss(found, wanted)
+    losses = head.loss(found, targets)
     torch.stack(list(losses.values())).sum().backward()
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in head.parameters())
 
@@ -70,5 +70,5 @@ def test_without_such_points_there_is_no_head() -> None:
 
 def test_a_head_for_several_animals_is_refused() -> None:
     late = Instantiator()(compose(["head=dekr"])["head"], "head")
-    with pytest.raises(ConfigError, match="DekrHead looks for several animals"):
+    with pytest.raises(ConfigError, match="DekrHead"):
         unique_head(CHANNELS, STRIDE, SKELETON, head=late)

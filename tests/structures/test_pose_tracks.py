@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,17 @@ def test_a_row_for_every_frame_of_the_video() -> None:
     np.testing.assert_array_equal(whole.keypoints_in_image[[2, 4, 5]], tracks.keypoints_in_image)
     assert not whole.is_present[[0, 1, 3, 6, 7]].any()
     assert (whole.keypoint_scores[[0, 1, 3, 6, 7]] == 0).all()
+
+
+def test_an_ensembles_spread_has_a_value_for_every_keypoint_and_frame() -> None:
+    tracks = made_up_tracks(frame_indices=(2, 4, 5), frames=8)
+    spread = replace(tracks, keypoint_spreads=tracks.keypoint_scores).gapless().keypoint_spreads
+    assert spread is not None
+    np.testing.assert_array_equal(spread[[2, 4, 5]], tracks.keypoint_scores)
+    assert np.isnan(spread[[0, 1, 3, 6, 7]]).all()
+    assert tracks.gapless().keypoint_spreads is None
+    with pytest.raises(ValueError, match="keypoint_spreads"):
+        replace(tracks, keypoint_spreads=np.zeros((3, 1), np.float32))
 
 
 def test_filling_gaps_twice_changes_nothing() -> None:

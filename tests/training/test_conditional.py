@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 import dlcpose
-from dlcpose.cli.app import app
+from dlcpose.cli.app import build_app
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.structures.errors import CheckpointError, ConfigError, DataError
 from dlcpose.visualization.video_file import write_video
@@ -139,7 +139,9 @@ def test_mistakes_are_told_in_a_line(alone: Path, bottom_up: Path, here: Path) -
 def test_a_video_is_followed_and_left_as_a_table(both: tuple[Path, Answer], tmp_path: Path) -> None:
     video = tmp_path / "animals.mp4"
     write_video(video, [image(0)] * 3, fps=10)
-    done = CliRunner().invoke(app, ["follow", str(best(both[0])), str(video), "--device", "cpu", "--max-lost", "1"])
+    done = CliRunner().invoke(
+        build_app(), ["follow", str(best(both[0])), str(video), "--device", "cpu", "--max-lost", "1"]
+    )
     assert done.exit_code == 0, done.output
     (table,) = tmp_path.glob("*.csv")
     assert table.name == "animals.tracks.csv"
@@ -157,7 +159,7 @@ def test_what_cannot_be_followed_is_said(
     with pytest.raises(ConfigError, match="conditions="):
         dlcpose.load(best(alone), device="cpu").follow([image()])
     (tmp_path / "text.mp4").write_text("no video")
-    failed = CliRunner().invoke(app, ["follow", str(best(both[0])), str(tmp_path / "text.mp4")])
+    failed = CliRunner().invoke(build_app(), ["follow", str(best(both[0])), str(tmp_path / "text.mp4")])
     assert isinstance(failed.exception, DataError)
     assert "cannot be read as a video after 0 frames" in str(failed.exception)
     assert not list(tmp_path.glob("*.csv"))

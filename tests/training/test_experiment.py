@@ -93,7 +93,7 @@ def test_figures_are_flat_and_all_there(trained: Trained) -> None:
 def test_the_best_epoch_is_chosen_by_the_validation_set(trained: Trained) -> None:
     run, _ = trained
     content = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
-    watching = [state for name, state in content["callbacks"].items() if "ModelCheckpoint" in name]
+    watching = [state for name, state in content["callbacks"].items() if "BestCheckpoint" in name]
     assert "val/mean_error_px" in [state["monitor"] for state in watching]
 
 

@@ -1,4 +1,4 @@
-"""What trackers hold after a run, read by their own readers; a tracker that fails; and docs/tracking.md word for word."""
+"""What trackers hold after a run, read by their own readers; one that fails; docs/experiment_trackers.md word for word."""
 
 import json
 import re
@@ -27,7 +27,7 @@ from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.runs.provenance import git_revision
 from tests.shells import REPOSITORY, SMALL, TINY, Answer, reason, shell
 
-PAGE = REPOSITORY / "docs" / "tracking.md"
+PAGE = REPOSITORY / "docs" / "experiment_trackers.md"
 COMMANDS = [
     line for block in re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL) for line in block.splitlines()
 ]

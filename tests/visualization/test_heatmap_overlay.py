@@ -1,6 +1,6 @@
 import numpy as np
 
-from dlcpose.visualization.heatmap_overlay import draw_heat
+from dlcpose.visualization.heatmap_overlay import draw_heatmap
 
 IMAGE = np.full((40, 60, 3), 120, np.uint8)
 
@@ -8,7 +8,7 @@ IMAGE = np.full((40, 60, 3), 120, np.uint8)
 def test_the_warmest_place_is_the_highest_cell_of_the_map() -> None:
     shares = np.zeros((4, 6), np.float32)
     shares[1, 4] = 0.02
-    drawn = draw_heat(IMAGE, shares)
+    drawn = draw_heatmap(IMAGE, shares)
     assert drawn.shape == IMAGE.shape
     assert drawn.dtype == np.uint8
     warmth = drawn[..., 0].astype(float) - drawn[0, 0, 0]
@@ -22,10 +22,10 @@ def test_the_warmest_place_is_the_highest_cell_of_the_map() -> None:
 
 def test_only_shares_among_each_other_count() -> None:
     shares = np.random.default_rng(0).random((4, 6), np.float32)
-    np.testing.assert_array_equal(draw_heat(IMAGE, shares), draw_heat(IMAGE, shares / 64))
+    np.testing.assert_array_equal(draw_heatmap(IMAGE, shares), draw_heatmap(IMAGE, shares / 64))
 
 
 def test_nothing_looked_at_is_an_image_in_grey() -> None:
     for nothing in (np.zeros((4, 6), np.float32), np.full((4, 6), np.nan, np.float32)):
-        drawn = draw_heat(IMAGE, nothing)
+        drawn = draw_heatmap(IMAGE, nothing)
         assert (drawn == drawn[0, 0, 0]).all()

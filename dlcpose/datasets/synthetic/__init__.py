@@ -1,1 +1,1 @@
-"""Rendered animals with exact labels."""
+"""Renderer of synthetic labelled frames: bodies, arena and drawing."""

@@ -1,4 +1,4 @@
-"""Where rendered animals walk: ground, arena, stray things, light and coats of one video, drawn by chance."""
+"""Random arena of a synthetic video: ground, walls, landmarks, clutter, occluders, light and coat colors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dlcpose.datasets.synthetic.rendering import Array, Canvas, Capsules, Light, join, lay_over, measure, render
+from dlcpose.datasets.synthetic.rendering import Array, Canvas, Capsules, Light, composite, join, measure, render
 
 LANDMARKS = (
     "corner_top_left",
@@ -33,9 +33,10 @@ _STILL = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 @dataclass(frozen=True)
 class Look:
-    """What is the same in every frame of a video but does not depend on who is in it.
+    """Appearance of a video: the same in all frames and for all animals.
 
-    palette: tint -> RGB (3,). fur and grain: (128, 128) factors of brightness of animals and of things.
+    palette: tint -> RGB (3,). fur and grain: (128, 128) brightness textures of animals and of objects. noise: standard
+    deviation of the images' noise, of 255.
     """
 
     palette: Mapping[str, Array]
@@ -47,7 +48,7 @@ class Look:
 
 
 def draw_look(rng: np.random.Generator) -> Look:
-    """Coat, ground and light of a video; the coat stands out from the ground."""
+    """Random coat, ground and light of a video, with contrast between coat and ground."""
     coat = np.array(_COATS[rng.integers(len(_COATS))]) + rng.uniform(-8, 8, 3)
     brightness = rng.uniform(35, 215)
     while abs(brightness - coat.mean()) < 60:
@@ -59,7 +60,7 @@ def draw_look(rng: np.random.Generator) -> Look:
         slant=float(rng.uniform(0.3, 0.9)),
         shadow=float(rng.uniform(0.15, 0.5)),
     )
-    hooded = rng.random() < 0.3  # the head of another colour, as a hooded rat's
+    hooded = rng.random() < 0.3  # a head of another color, as of a hooded rat
     head = coat * rng.uniform(0.45, 0.65) if hooded else coat * rng.uniform(0.85, 1.1)
     palette = {
         "coat": coat,
@@ -81,7 +82,7 @@ def draw_look(rng: np.random.Generator) -> Look:
 
 
 def draw_ground(rng: np.random.Generator, size: tuple[int, int], look: Look, furniture: Capsules | None) -> Canvas:
-    """The empty arena (height, width, 3): uneven light, bedding, stray things, and the furniture on top."""
+    """The empty arena (height, width, 3): uneven light, bedding, clutter, and the furniture on top."""
     height, width = size
     canvas = np.empty((height, width, 3), np.float32)
     canvas[:] = look.ground
@@ -92,14 +93,14 @@ def draw_ground(rng: np.random.Generator, size: tuple[int, int], look: Look, fur
         coarse = rng.normal(0, strength, (cells, cells)).astype(np.float32)
         canvas += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
     flat = Light(look.light.x, look.light.y, 0.3 * look.light.slant, 0.5 * look.light.shadow)
-    for things in (_stray_things(rng, size, look), furniture):
-        if things is not None:
-            lay_over(canvas, render(things, size, flat, look.grain, _STILL))
+    for objects in (_draw_clutter(rng, size, look), furniture):
+        if objects is not None:
+            composite(canvas, render(objects, size, flat, look.grain, _STILL))
     return canvas
 
 
 def place_landmarks(rng: np.random.Generator, size: tuple[int, int]) -> Array:
-    """Where the corners of the arena and its two objects are, in the order of LANDMARKS: (6, 2) pixels."""
+    """Random places of the arena's corners and two objects, in the order of LANDMARKS: (6, 2) pixels."""
     height, width = size
     inset = rng.uniform(0.07, 0.14, (4, 2))
     corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * (1 - 2 * inset) + inset
@@ -110,7 +111,7 @@ def place_landmarks(rng: np.random.Generator, size: tuple[int, int]) -> Array:
 
 
 def build_furniture(landmarks_in_image: Array, size: tuple[int, int], marked: int, look: Look) -> Capsules:
-    """The arena's edges, and a coloured thing on each of the first `marked` landmarks."""
+    """The arena's walls, and a colored object on each of the first `marked` landmarks."""
     side = min(size)
     corners = landmarks_in_image[:4]
     border = np.clip(look.ground * (1.5 if look.ground.mean() < 110 else 0.6), 0, 255)
@@ -124,10 +125,10 @@ def build_furniture(landmarks_in_image: Array, size: tuple[int, int], marked: in
     return join([walls, discs, dots])
 
 
-def scatter_cover(rng: np.random.Generator, size: tuple[int, int], share: float, look: Look) -> Capsules | None:
-    """Bars and plates under which animals walk, until they cover a share of the image; None for a share of 0."""
+def scatter_occluders(rng: np.random.Generator, size: tuple[int, int], share: float, look: Look) -> Capsules | None:
+    """Random bars and plates above the animals that occlude a share of the image; None for a share of 0."""
     height, width = size
-    cover: list[Capsules] = []
+    occluders: list[Capsules] = []
     covered = 0.0
     while covered < share * height * width:
         angle, length = rng.uniform(0, np.pi), min(size) * rng.uniform(0.05, 0.4)
@@ -135,21 +136,21 @@ def scatter_cover(rng: np.random.Generator, size: tuple[int, int], share: float,
         center = rng.uniform(0, 1, 2) * (width, height)
         color = np.clip(rng.uniform(30, 225) + rng.uniform(-45, 45, (1, 3)), 0, 255)
         radius = min(size) * rng.uniform(0.02, 0.06)
-        cover.append(_capsules((center - half)[None], (center + half)[None], radius, color, len(cover)))
-        covered = measure(join(cover), size)[1]
-    return join(cover) if cover else None
+        occluders.append(_capsules((center - half)[None], (center + half)[None], radius, color, len(occluders)))
+        covered = measure(join(occluders), size)[1]
+    return join(occluders) if occluders else None
 
 
 def identity_colors(individual: int) -> Array:
-    """The two colours (2, 3) an individual is marked with, told apart by the golden angle of hues."""
+    """The two RGB colors (2, 3) of an individual's marks, of hues a golden angle apart."""
     hues = np.array([individual * 137.508, individual * 137.508 + 150 * (individual // 7)]) % 360
     hsv = np.stack([hues, np.full(2, 0.9), np.full(2, 1.0)], axis=-1).astype(np.float32)
     colors: Array = cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0].astype(np.float64) * 245
     return colors
 
 
-def _stray_things(rng: np.random.Generator, size: tuple[int, int], look: Look) -> Capsules | None:
-    """Pellets, straws and stains that are not animals."""
+def _draw_clutter(rng: np.random.Generator, size: tuple[int, int], look: Look) -> Capsules | None:
+    """Pellets, straws and stains that are no animals; None where there are none."""
     count = int(rng.integers(0, 9))
     if not count:
         return None
@@ -169,7 +170,7 @@ def _capsules(starts: Array, ends: Array, radius: Array | float, colors: Array, 
 
 
 def _texture(rng: np.random.Generator, strength: float, stretch: float) -> Canvas:
-    """Brightness (128, 128) that repeats without a seam; hairs lie along x."""
+    """A seamless brightness texture (128, 128); hairs lie along x."""
     noise = rng.standard_normal((128, 128)).astype(np.float32)
     padded = np.pad(noise, 16, mode="wrap")
     smooth = cv2.GaussianBlur(padded, (0, 0), sigmaX=0.7 * stretch, sigmaY=0.7)[16:-16, 16:-16]

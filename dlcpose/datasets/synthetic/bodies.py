@@ -1,7 +1,7 @@
-"""How rendered animals are built: joints that turn, the limbs and marks drawn between them, seen from above.
+"""Bodies of synthetic animals, seen from above: a kinematic tree of joints, with body parts and marks drawn on it.
 
-Lengths are shares of the animal's length from nose to the root of the tail. Forward is where the head is, left is the
-animal's own left.
+Lengths are shares of the animal's length from nose to tail base. Forward is towards the head, left is the animal's own
+left.
 """
 
 from collections.abc import Mapping
@@ -16,18 +16,18 @@ from dlcpose.datasets.synthetic.rendering import Array, Capsules
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.skeleton import Skeleton, pairs_from_names
 
-SEE_THROUGH = {"wing": 0.45}  # opacity of tints through which the body is seen; all others hide what is below
-PAINT = float("inf")  # the level of what is painted on and has no height
+TRANSPARENT = {"wing": 0.45}  # opacity of transparent tints; all others are opaque
+PAINT = float("inf")  # the level of marks, which are flat
 TINTS = ("coat", "skin", "dark", "eye", "wing", "head", "light")
 
 
 @dataclass(frozen=True)
 class Joint:
-    """A joint at (forward, left) of its parent, in the parent's own frame, or the root where parent is "".
+    """A joint at (forward, left) of its parent, in the parent's own frame; the root has the parent "".
 
-    radius: of the body at this joint; nothing is drawn with 0. base: the radius where the limb from the parent begins;
-    without it only a disc is drawn at the joint. swing: how far it turns about its parent, radians. level: what is
-    higher is drawn later. labelled: whether it is a keypoint. tint: one of TINTS.
+    radius: of the body at this joint; 0 draws nothing. base: radius at the parent's end of the limb that joins them;
+    without it only a disc is drawn at the joint. swing: amplitude of its rotation about the parent, radians. level:
+    higher ones are drawn on top. labelled: whether it is a keypoint. tint: one of TINTS.
     """
 
     name: str
@@ -55,9 +55,9 @@ class Mark:
 
 @dataclass(frozen=True)
 class Body:
-    """The build of one kind of animal. The first joint is the root, each other one comes after its parent.
+    """The body of one kind of animal. The first joint is the root, every other one comes after its parent.
 
-    Raises ConfigError on an unknown parent, joint or tint, a repeated name, no labelled joint, or nothing to be seen.
+    Raises ConfigError for an unknown parent, joint or tint, a repeated name, no labelled joint, or nothing visible.
     """
 
     joints: tuple[Joint, ...]
@@ -68,7 +68,7 @@ class Body:
 
     @cached_property
     def skeleton(self) -> Skeleton:
-        """The labelled joints; a limb joins each to its nearest labelled ancestor."""
+        """The labelled joints as keypoints; an edge joins each to its nearest labelled ancestor."""
         names = tuple(joint.name for joint in self.joints if joint.labelled)
         edges = []
         for joint in self.joints:
@@ -81,47 +81,47 @@ class Body:
 
     @cached_property
     def parents(self) -> tuple[int, ...]:
-        """(J,) index of each joint's parent, -1 for the root."""
+        """Index of each joint's parent, -1 for the root: (J,)."""
         place = {joint.name: index for index, joint in enumerate(self.joints)}
         return tuple(place[joint.parent] if joint.parent else -1 for joint in self.joints)
 
     @cached_property
     def keypoints(self) -> tuple[int, ...]:
-        """(K,) indices of the labelled joints."""
+        """Indices of the labelled joints: (K,)."""
         return tuple(index for index, joint in enumerate(self.joints) if joint.labelled)
 
     @cached_property
     def swings(self) -> Array:
-        """(J,) radians."""
+        """Amplitude of each joint's rotation: (J,) radians."""
         return np.array([joint.swing for joint in self.joints])
 
     @cached_property
     def parts(self) -> tuple[tuple[int, int, float, float, str, float], ...]:
-        """What is drawn, in order: start and end as places in the joints followed by the marks, radii, tint, level."""
+        """The drawn parts, bottom first: start and end as indices of joints, then marks; radii, tint, level."""
         drawn = [(index, joint) for index, joint in enumerate(self.joints) if joint.radius > 0]
-        found: list[tuple[int, int, float, float, str, float]] = []
+        parts: list[tuple[int, int, float, float, str, float]] = []
         for index, joint in sorted(drawn, key=lambda item: item[1].level):
             start = index if joint.base is None else self.parents[index]
             base = joint.radius if joint.base is None else joint.base
-            found.append((start, index, base, joint.radius, joint.tint, joint.level))
+            parts.append((start, index, base, joint.radius, joint.tint, joint.level))
         for index, mark in enumerate(self.marks, start=len(self.joints)):
-            found.append((index, index, mark.radius, mark.radius, mark.tint, PAINT))
-        return tuple(found)
+            parts.append((index, index, mark.radius, mark.radius, mark.tint, PAINT))
+        return tuple(parts)
 
     @cached_property
-    def can_hide(self) -> npt.NDArray[np.bool_]:
-        """Whether a part lies above a keypoint without belonging to it: (K, C). Marks hide nothing, nor do wings."""
+    def can_occlude(self) -> npt.NDArray[np.bool_]:
+        """Whether a part lies above a keypoint that it does not belong to: (K, C) bool. Marks and wings occlude nothing."""
         table = np.zeros((len(self.keypoints), len(self.parts)), np.bool_)
         for row, joint in enumerate(self.keypoints):
             shown = max((c for c, (_, end, *_) in enumerate(self.parts) if end == joint), default=-1)
             near = {joint, self.parents[joint]}
             for column, (start, end, _, _, tint, _) in enumerate(self.parts):
-                is_limb = end < len(self.joints) and tint not in SEE_THROUGH
+                is_limb = end < len(self.joints) and tint not in TRANSPARENT
                 table[row, column] = is_limb and column > shown and not near & {start, end}
         return table
 
     def place(self, root: complex, forward: complex, angles: Array, stretch: Array) -> Array:
-        """Where joints and marks are: (J + M, 2) pixels.
+        """Places of joints and marks in the image: (J + M, 2) pixels.
 
         root: the root's x + iy in the image. forward: the root's forward direction times the animal's length, px.
         angles: (J,) radians by which each joint turns. stretch: (J,) factors of the limbs' lengths.
@@ -131,7 +131,7 @@ class Body:
         points: list[complex] = []
         for joint, parent, turn, factor in zip(self.joints, self.parents, turns, stretch.tolist(), strict=True):
             frame = (forward if parent < 0 else frames[parent]) * turn
-            # y points down, so that the animal's left is forward turned by -90 degrees: times -i.
+            # y points down, so that left is forward rotated by -90 degrees: times -i.
             offset = frame * complex(joint.forward, -joint.left) * factor
             frames.append(frame)
             points.append((root if parent < 0 else points[parent]) + offset)
@@ -143,14 +143,14 @@ class Body:
         return np.stack([flat.real, flat.imag], axis=-1)
 
     def dress(self, points_in_image: Array, length: float, girth: float, palette: Mapping[str, Array]) -> Capsules:
-        """The parts at these places (J + M, 2), thick by girth, in the colours that a palette gives to tints."""
+        """The parts as capsules for places (J + M, 2) of joints and marks; girth scales radii, palette gives the colors."""
         starts, ends, bases, radii, tints, levels = zip(*self.parts, strict=True)
         return Capsules(
             starts_in_image=points_in_image[list(starts)],
             ends_in_image=points_in_image[list(ends)],
             radii=np.stack([bases, radii], axis=-1) * length * girth,
             colors=np.stack([palette[tint] for tint in tints]),
-            opacities=np.array([SEE_THROUGH.get(tint, 1.0) for tint in tints]),
+            opacities=np.array([TRANSPARENT.get(tint, 1.0) for tint in tints]),
             levels=np.array(levels, np.float64),
         )
 
@@ -158,8 +158,8 @@ class Body:
         return next((other for other in self.joints if other.name == joint.parent), None)
 
 
-def body_of(skeleton: str | Mapping[str, Any]) -> Body:
-    """A built-in animal by its name, or one described as {joints: [{name, parent, forward, ...}], marks: [...]}.
+def find_body(skeleton: str | Mapping[str, Any]) -> Body:
+    """A built-in body by its name, or one described as {joints: [{name, parent, forward, ...}], marks: [...]}.
 
     Raises ConfigError for an unknown name or field.
     """
@@ -201,13 +201,13 @@ def _check(body: Body) -> None:
 
 
 def _both(*lefts: Joint) -> tuple[Joint, ...]:
-    """Joints of the left side and their mirror images on the right, names beginning with left_ and right_."""
-    twins = []
+    """Joints of the left side (left_...) and their mirror images on the right (right_...)."""
+    flipped = []
     for joint in lefts:
         parent = joint.parent.replace("left_", "right_")
-        twin = {**vars(joint), "name": joint.name.replace("left_", "right_"), "parent": parent, "left": -joint.left}
-        twins.append(Joint(**twin))
-    return (*lefts, *twins)
+        mirrored = {**vars(joint), "name": joint.name.replace("left_", "right_"), "parent": parent, "left": -joint.left}
+        flipped.append(Joint(**mirrored))
+    return (*lefts, *flipped)
 
 
 def _eyes(joint: str, forward: float, left: float, radius: float, tint: str = "dark") -> tuple[Mark, Mark]:

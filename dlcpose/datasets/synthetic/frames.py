@@ -1,4 +1,4 @@
-"""Rendered animals: labelled frames that need no files, are exact, and the same for the same seed everywhere."""
+"""Synthetic data set: rendered animals with exact labels, without files, the same for the same seed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ import numpy as np
 
 from dlcpose.datasets.base import LabelledFrames
 from dlcpose.datasets.synthetic import arena
-from dlcpose.datasets.synthetic.bodies import Body, body_of
+from dlcpose.datasets.synthetic.bodies import Body, find_body
 from dlcpose.datasets.synthetic.rendering import (
     Array,
     Canvas,
     Capsules,
     Layer,
+    composite,
     contains,
     join,
-    lay_over,
     measure,
     render,
 )
@@ -24,33 +24,33 @@ from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.sample import FrameLabels, Image
 from dlcpose.structures.skeleton import Skeleton
 
-# Independent streams of chance: what one of them draws never shifts another.
+# Independent random streams: a change in one does not affect the others.
 _FRAME, _LOOK, _GROUND, _LANDMARKS, _COVER, _ANIMAL, _ORDER = range(7)
-_KEPT_BACKDROPS = 64  # videos whose empty arena stays in memory
+_MAX_BACKDROPS = 64  # videos whose empty arena is cached
 
 
 @dataclass(frozen=True)
 class _Animal:
-    """One individual of a video: its build, and the sums of sines that its path and joints follow."""
+    """One individual of a video: its body, and the sums of sines that its path and joints follow."""
 
     individual: int
-    length: float  # px from nose to the root of the tail
+    length: float  # px from nose to tail base
     girth: float
     stretch: Array  # (J,) factors of the limbs' lengths
     palette: Mapping[str, Array]
-    circle: tuple[float, float, float]  # radius px, turns per second (signed), phase: it keeps the animal walking
+    circle: tuple[float, float, float]  # radius px, rotations per second (signed), phase: it keeps the animal walking
     drift: Array  # (2, 2, 3) for x and y: two sines' amplitude px, frequency Hz, phase
     sway: Array  # (2, J, 2) two sines' frequency Hz and phase for each joint
 
 
 @dataclass(frozen=True)
 class _Scene:
-    """One video: its look, its landmarks, its cover and its animals, the lowest first."""
+    """One video: its look, landmarks, occluders and animals, the lowest first."""
 
     look: arena.Look
     landmarks_in_image: Array  # (6, 2)
     has_arena: bool
-    cover: Capsules | None
+    occluders: Capsules | None
     animals: tuple[_Animal, ...]
 
 
@@ -65,22 +65,21 @@ class _Posed:
 
 
 class SyntheticFrames(LabelledFrames):
-    """Frames of rendered animals seen from above, in videos that each have their own arena, light and coat.
+    """Frames of rendered animals seen from above, in videos with an arena, light and coat of their own.
 
-    frames: how many, shared out over `videos` in turn, so that frame i is the same whatever their number.
-    height, width: px. animals: in each video, or (fewest, most); those beyond the fewest come and go.
-    coming_and_going: false: each video has a number of its own between the fewest and the most, and all of them stay.
-    roam: share of the image's sides that the animals who stay keep within, to either side of its centre.
-    skeleton: "quadruped", "mouse", "fly", or a mapping with joints and marks (see `datasets.bodies.Body`).
-    occlusion: share of the image under cover. animal_length: from nose to the root of the tail, as a share of the
-    shorter side; by default 0.5 for one animal and less for more. identity_marks: paint each individual in colours of
-    its own. unique_points: landmarks of the arena that are drawn and labelled, at most 6.
-    seconds_between_frames: time from one frame of a video to the next.
+    frames: their number, distributed over `videos` in turn, so that frame i does not depend on how many there are.
+    height, width: px. animals: number in each video, or (min, max); animals beyond the minimum leave and return.
+    coming_and_going: False gives each video a constant number between min and max. roam: animals that stay keep within
+    this share of the image's sides around its center. skeleton: "quadruped", "mouse", "fly", or a mapping with joints and
+    marks (`datasets.synthetic.bodies.Body`). occlusion: share of the image that is occluded. animal_length: from nose to
+    tail base, as a share of the shorter side; by default 0.5 for one animal and less for more. identity_marks: paint each
+    individual in colors of its own. unique_points: landmarks of the arena that are drawn and labelled, at most 6.
+    seconds_between_frames: time between two frames of a video.
 
-    Keypoints outside the image are missing; keypoints under cover, another animal or the animal's own body have
-    visibility 1. Boxes and areas are those of the whole silhouette inside the image, whatever covers it. Landmarks that
-    are covered are missing. `identified` follows identity_marks; identities are given in any case.
-    Raises ConfigError for sizes and numbers that make no picture.
+    Keypoints outside the image are missing; keypoints occluded by objects, other animals or the animal's own body have
+    visibility 1. Boxes and areas are of the whole silhouette inside the image. Occluded landmarks are missing.
+    `has_identities` follows identity_marks; identities are given in any case.
+    Raises ConfigError for settings outside of their range.
     """
 
     def __init__(
@@ -101,11 +100,11 @@ class SyntheticFrames(LabelledFrames):
         seconds_between_frames: float = 0.2,
         seed: int = 0,
     ) -> None:
-        fewest, most = (animals, animals) if isinstance(animals, int) else _pair(animals)
+        min_animals, max_animals = (animals, animals) if isinstance(animals, int) else _pair(animals)
         _check("frames", frames, frames >= 1, "at least 1")
         _check("videos", videos, videos >= 1, "at least 1")
         _check("height and width", (height, width), min(height, width) >= 16, "at least 16 px each")
-        _check("animals", animals, 0 <= fewest <= most, "a number from 0, or [fewest, most]")
+        _check("animals", animals, 0 <= min_animals <= max_animals, "a number from 0, or [min, max]")
         _check("roam", roam, 0.2 <= roam <= 1, "a share from 0.2 to 1")
         _check("occlusion", occlusion, 0 <= occlusion <= 0.5, "a share from 0 to 0.5")
         _check("unique_points", unique_points, 0 <= unique_points <= len(arena.LANDMARKS), "0 to 6")
@@ -113,18 +112,21 @@ class SyntheticFrames(LabelledFrames):
         _check("animal_length", animal_length, animal_length is None or 0.05 <= animal_length <= 2, "0.05 to 2")
         _check("seed", seed, seed >= 0, "a number from 0")
         self._size, self._seed, self._seconds = (height, width), seed, seconds_between_frames
-        self._body = body_of(skeleton)
+        self._body = find_body(skeleton)
         self._unique, self._identity_marks = unique_points, identity_marks
         unique = arena.LANDMARKS[:unique_points]
         self.skeleton = _with_landmarks(self._body.skeleton, unique)
-        self.individuals = tuple(f"animal{number}" for number in range(1, most + 1))
+        self.individuals = tuple(f"animal{number}" for number in range(1, max_animals + 1))
         self.has_identities = identity_marks
-        share = animal_length or 0.5 / max(most, 1) ** 0.35
-        # In turn, so that every number is there, and as often.
-        stays = [fewest if coming_and_going else fewest + video % (most - fewest + 1) for video in range(videos)]
+        share = animal_length or 0.5 / max(max_animals, 1) ** 0.35
+        # In turn, so that every number occurs equally often.
+        stays = [
+            min_animals if coming_and_going else min_animals + video % (max_animals - min_animals + 1)
+            for video in range(videos)
+        ]
         self._scenes = tuple(
             self._draw_scene(
-                video, (stay, most if coming_and_going else stay), share * min(height, width), roam, occlusion
+                video, (stay, max_animals if coming_and_going else stay), share * min(height, width), roam, occlusion
             )
             for video, stay in enumerate(stays)
         )
@@ -132,15 +134,15 @@ class SyntheticFrames(LabelledFrames):
         self.frames = tuple(self._label(index) for index in range(frames))
 
     def read_image(self, index: int) -> Image:
-        """Frame `index`, drawn anew: (H, W, 3) uint8 RGB."""
+        """Frame `index`, rendered on demand: (H, W, 3) uint8 RGB."""
         video, _ = self._place_of(index)
         look = self._scenes[video].look
-        ground, cover = self._backdrop(video)
+        ground, occluders = self._backdrop(video)
         canvas = ground.copy()
         for posed in self._pose(index):
-            lay_over(canvas, render(posed.capsules, self._size, look.light, look.fur, posed.fur_to_image))
-        lay_over(canvas, cover)
-        rng = self._chance(_FRAME, index)
+            composite(canvas, render(posed.capsules, self._size, look.light, look.fur, posed.fur_to_image))
+        composite(canvas, occluders)
+        rng = self._rng(_FRAME, index)
         canvas *= np.float32(rng.uniform(0.96, 1.04))
         canvas += rng.standard_normal((*self._size, 1), dtype=np.float32) * np.float32(look.noise)
         image: Image = np.clip(canvas + 0.5, 0, 255).astype(np.uint8)
@@ -149,19 +151,19 @@ class SyntheticFrames(LabelledFrames):
     def _label(self, index: int) -> FrameLabels:
         video, number = self._place_of(index)
         posed = self._pose(index)
-        cover = self._scenes[video].cover
+        occluders = self._scenes[video].occluders
         keypoints = [animal.keypoints_in_image.copy() for animal in posed]
         visibility = []
         for rank, animal in enumerate(posed):
-            above = [other.capsules for other in posed[rank + 1 :]] + ([cover] if cover is not None else [])
-            hidden = (contains(animal.capsules, keypoints[rank]) & self._body.can_hide).any(axis=-1)
+            above = [other.capsules for other in posed[rank + 1 :]] + ([occluders] if occluders is not None else [])
+            occluded = (contains(animal.capsules, keypoints[rank]) & self._body.can_occlude).any(axis=-1)
             if above:
-                hidden |= contains(join(above), keypoints[rank]).any(axis=-1)
+                occluded |= contains(join(above), keypoints[rank]).any(axis=-1)
             outside = self._outside(keypoints[rank])
             keypoints[rank][outside] = np.nan
-            visibility.append(np.where(outside, 0, np.where(hidden, 1, 2)))
+            visibility.append(np.where(outside, 0, np.where(occluded, 1, 2)))
         measured = [measure(animal.capsules, self._size) for animal in posed]
-        # In the order of the individuals, and only those of which a keypoint is in the picture.
+        # In the order of the individuals, only those with a keypoint inside the image.
         order = sorted(range(len(posed)), key=lambda rank: posed[rank].animal.individual)
         order = [rank for rank in order if visibility[rank].any()]
         count, joints = len(order), len(self.skeleton)
@@ -180,10 +182,10 @@ class SyntheticFrames(LabelledFrames):
         )
 
     def _landmarks(self, video: int, posed: Sequence[_Posed]) -> Any:
-        """(U, 2) px, NaN where an animal or cover lies on the landmark."""
+        """Landmarks (U, 2) px, NaN where occluded."""
         scene = self._scenes[video]
         points = scene.landmarks_in_image[: self._unique].copy()
-        above = [animal.capsules for animal in posed] + ([scene.cover] if scene.cover is not None else [])
+        above = [animal.capsules for animal in posed] + ([scene.occluders] if scene.occluders is not None else [])
         if above and len(points):
             points[contains(join(above), points).any(axis=-1)] = np.nan
         return points.astype(np.float32)
@@ -199,52 +201,52 @@ class SyntheticFrames(LabelledFrames):
 
     def _backdrop(self, video: int) -> tuple[Canvas, Layer | None]:
         if video not in self._backdrops:
-            if len(self._backdrops) >= _KEPT_BACKDROPS:
+            if len(self._backdrops) >= _MAX_BACKDROPS:
                 self._backdrops.pop(next(iter(self._backdrops)))
             scene = self._scenes[video]
             furniture = None
             if scene.has_arena or self._unique:
                 furniture = arena.build_furniture(scene.landmarks_in_image, self._size, self._unique, scene.look)
-            ground = arena.draw_ground(self._chance(_GROUND, video), self._size, scene.look, furniture)
-            cover = scene.cover
+            ground = arena.draw_ground(self._rng(_GROUND, video), self._size, scene.look, furniture)
+            occluders = scene.occluders
             layer = None
-            if cover is not None:
-                layer = render(cover, self._size, scene.look.light, scene.look.grain, np.eye(2, 3))
+            if occluders is not None:
+                layer = render(occluders, self._size, scene.look.light, scene.look.grain, np.eye(2, 3))
             self._backdrops[video] = ground, layer
         return self._backdrops[video]
 
     def _draw_scene(self, video: int, animals: tuple[int, int], length: float, roam: float, occlusion: float) -> _Scene:
-        rng = self._chance(_LOOK, video)
+        rng = self._rng(_LOOK, video)
         has_arena = bool(rng.random() < 0.5)
         look = arena.draw_look(rng)
-        fewest, most = animals
+        min_animals, max_animals = animals
         drawn = [
             _draw_animal(
-                self._chance(_ANIMAL, video, individual),
+                self._rng(_ANIMAL, video, individual),
                 self._body,
                 self._size,
                 individual,
                 length=length,
                 palette=look.palette,
                 marked=self._identity_marks,
-                # Who only comes and goes walks far beyond the edge of the picture.
-                reach=roam if individual < fewest else 1.0,
+                # Animals that leave and return walk far beyond the edge of the image.
+                reach=roam if individual < min_animals else 1.0,
             )
-            for individual in range(most)
+            for individual in range(max_animals)
         ]
         return _Scene(
             look=look,
-            landmarks_in_image=arena.place_landmarks(self._chance(_LANDMARKS, video), self._size),
+            landmarks_in_image=arena.place_landmarks(self._rng(_LANDMARKS, video), self._size),
             has_arena=has_arena,
-            cover=arena.scatter_cover(self._chance(_COVER, video), self._size, occlusion, look),
-            animals=tuple(drawn[rank] for rank in self._chance(_ORDER, video).permutation(most)),
+            occluders=arena.scatter_occluders(self._rng(_COVER, video), self._size, occlusion, look),
+            animals=tuple(drawn[rank] for rank in self._rng(_ORDER, video).permutation(max_animals)),
         )
 
     def _place_of(self, index: int) -> tuple[int, int]:
         """Video and number within it of frame `index`."""
         return index % len(self._scenes), index // len(self._scenes)
 
-    def _chance(self, *stream: int) -> np.random.Generator:
+    def _rng(self, *stream: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, *stream])
 
 
@@ -259,7 +261,7 @@ def _draw_animal(
     marked: bool,
     reach: float,
 ) -> _Animal:
-    """An individual whose root stays within `reach` (share of the sides) of the image's centre."""
+    """A random individual whose root stays within `reach` (share of the sides) of the image's center."""
     joints = len(body.joints)
     brightness = rng.uniform(0.9, 1.1)
     colors = {tint: np.clip(color * brightness, 0, 255) for tint, color in palette.items()}
@@ -285,7 +287,7 @@ def _draw_animal(
 
 
 def _pose(body: Body, animal: _Animal, size: tuple[int, int], seconds: float) -> _Posed:
-    """An animal at a moment. It heads where it walks: along a circle whose centre drifts about the arena."""
+    """An animal at a moment: it walks along a circle whose center drifts through the arena, and heads where it walks."""
     radius, turns, phase = animal.circle
     amplitude, frequency, start = np.moveaxis(animal.drift, -1, 0)  # (2, 2) each: x and y, two sines
     wave = 2 * np.pi * frequency * seconds + start
@@ -298,7 +300,7 @@ def _pose(body: Body, animal: _Animal, size: tuple[int, int], seconds: float) ->
     sines = np.sin(2 * np.pi * animal.sway[..., 0] * seconds + animal.sway[..., 1])  # (2, J)
     angles = body.swings * (0.7 * sines[0] + 0.5 * sines[1])
     points = body.place(root, forward, angles, animal.stretch)
-    # The fur's texture is fixed to the animal, a hundred of its pixels to the animal's length.
+    # The fur's texture moves with the animal, 100 texels along the animal's length.
     scale = max(animal.length / 100, 0.5)
     along = forward / abs(forward) * scale
     fur_to_image = np.array([[along.real, -along.imag, root.real], [along.imag, along.real, root.imag]])
@@ -316,13 +318,13 @@ def _with_landmarks(skeleton: Skeleton, unique: tuple[str, ...]) -> Skeleton:
 
 
 def _sides(names: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Left and right corners that are both among the names."""
-    twins = [(name, name.replace("left", "right")) for name in names if "left" in name]
-    return [(left, right) for left, right in twins if right in names]
+    """Pairs of left and right landmarks that are both among the names."""
+    pairs = [(name, name.replace("left", "right")) for name in names if "left" in name]
+    return [(left, right) for left, right in pairs if right in names]
 
 
 def _pair(animals: Sequence[int]) -> tuple[int, int]:
-    _check("animals", list(animals), len(animals) == 2, "a number from 0, or [fewest, most]")
+    _check("animals", list(animals), len(animals) == 2, "a number from 0, or [min, max]")
     return int(animals[0]), int(animals[1])
 
 

@@ -1,6 +1,6 @@
-"""Solid shapes drawn to a fraction of a pixel: everything that a rendered frame shows is made of capsules.
+"""Antialiased rendering of capsules, of which everything in a synthetic frame is made.
 
-A capsule is what two circles and their common tangents enclose: a limb, a trunk, an ear, an eye, a bar of cover.
+A capsule is the convex hull of two circles: a limb, a trunk, an ear, an eye, an occluding bar.
 """
 
 from dataclasses import dataclass, fields
@@ -21,17 +21,16 @@ _RINGS = (
     (0.86, 0.64),
     (0.64, 0.88),
     (0.36, 1.0),
-)  # share of the radius, and how high a round body stands there
+)  # share of the radius, and the height of a round body there
 
 
 @dataclass(frozen=True)
 class Capsules:
-    """C capsules, the later ones above the earlier.
+    """C capsules, later ones on top.
 
     starts_in_image, ends_in_image: (C, 2) pixels. radii: (C, 2) pixels at start and end, positive.
-    colours: (C, 3) RGB, 0 to 255. opacities: (C,) in (0, 1]: one that is not 1 hides nothing.
-    levels: (C,), rising: capsules of one level melt into each other, those of a higher one lie on top; infinite ones
-    are flat paint on what is below.
+    colors: (C, 3) RGB, 0 to 255. opacities: (C,) in (0, 1]; below 1 it occludes nothing.
+    levels: (C,), ascending: capsules of one level blend into each other, higher ones lie on top; infinite ones are flat.
     """
 
     starts_in_image: Array
@@ -47,7 +46,7 @@ class Capsules:
 
 @dataclass(frozen=True)
 class Light:
-    """Where light comes from: a unit vector in the image's plane, how slanted it falls, and how dark its shadows are."""
+    """A light: its direction as a unit vector in the image plane, its slant, and the darkness of shadows."""
 
     x: float
     y: float
@@ -57,7 +56,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Layer:
-    """What is laid over a canvas at (left, top): colours times alpha (h, w, 3), alpha and shadow (h, w, 1) in [0, 1]."""
+    """A layer at (left, top) of a canvas: premultiplied colors (h, w, 3), alpha and shadow (h, w, 1) in [0, 1]."""
 
     left: int
     top: int
@@ -69,11 +68,11 @@ class Layer:
 def render(
     capsules: Capsules, size: tuple[int, int], light: Light, texture: Canvas, texture_to_image: Array
 ) -> Layer | None:
-    """Capsules as a shaded, textured layer of an image of `size` (height, width); None where nothing lies inside.
+    """Capsules as a shaded, textured layer of an image of `size` (height, width); None where all lie outside.
 
-    texture: (h, w) factors of brightness around 1, carried along by texture_to_image (2, 3).
+    texture: (h, w) factors of brightness around 1, placed by texture_to_image (2, 3).
     """
-    margin = 2 + int(0.35 * capsules.radii.max())  # the shadow reaches beyond the shape
+    margin = 2 + int(0.35 * capsules.radii.max())  # the shadow extends beyond the shape
     left, top, right, bottom = _whole_pixels(capsules, size, margin)
     if left >= right or top >= bottom:
         return None
@@ -94,8 +93,8 @@ def render(
     )
 
 
-def lay_over(canvas: Canvas, layer: Layer | None) -> None:
-    """Lay a layer and its shadow on a canvas, in place."""
+def composite(canvas: Canvas, layer: Layer | None) -> None:
+    """Composite a layer and its shadow over a canvas, in place."""
     if layer is None:
         return
     height, width = layer.alpha.shape[:2]
@@ -105,7 +104,7 @@ def lay_over(canvas: Canvas, layer: Layer | None) -> None:
 
 
 def measure(capsules: Capsules, size: tuple[int, int]) -> tuple[Floats, float]:
-    """The box (4,) x1 y1 x2 y2 and the area in px² of what the capsules cover together inside an image of `size`."""
+    """Box (4,) x1 y1 x2 y2 and area in px² of the capsules' union inside an image of `size`."""
     low, high = _extent(capsules)
     limit = np.array([size[1], size[0]]) - 1.0
     box = np.concatenate([np.clip(low, 0, limit), np.clip(high, 0, limit)]).astype(np.float32)
@@ -120,7 +119,7 @@ def measure(capsules: Capsules, size: tuple[int, int]) -> tuple[Floats, float]:
 
 
 def contains(capsules: Capsules, points_in_image: Array) -> npt.NDArray[np.bool_]:
-    """Whether each point lies inside each capsule: (P, 2) -> (P, C). See-through capsules contain nothing."""
+    """Whether each point lies inside each capsule: (P, 2) -> (P, C) bool. Transparent capsules contain nothing."""
     axis = capsules.ends_in_image - capsules.starts_in_image  # (C, 2)
     squared = np.maximum((axis**2).sum(axis=-1), 1e-12)
     away = points_in_image[:, None] - capsules.starts_in_image  # (P, C, 2)
@@ -183,20 +182,20 @@ def _cast_shadow(alpha: Canvas, light: Light, reach: float) -> Canvas:
 
 
 def _outlines(capsules: Capsules, share: float, origin: tuple[int, int], scale: int) -> npt.NDArray[np.int32]:
-    """(C, P, 2) points around each capsule with a share of its radii, in OpenCV's fixed-point pixels."""
+    """Outline of each capsule, its radii scaled by `share`: (C, P, 2) in OpenCV's fixed-point pixels."""
     starts, ends, radii = capsules.starts_in_image, capsules.ends_in_image, capsules.radii * share
-    # OpenCV also fills the pixels that the outline itself runs through.
+    # OpenCV also fills the pixels on the outline.
     radii = np.maximum(radii - 0.4 / scale, 0.3 / scale)
     axis = ends - starts
     length = np.linalg.norm(axis, axis=-1)
-    swallowed = length <= np.abs(radii[:, 0] - radii[:, 1])  # one circle holds the other: only the larger is drawn
-    if swallowed.any():
+    is_inside = length <= np.abs(radii[:, 0] - radii[:, 1])  # one circle contains the other: only the larger is drawn
+    if is_inside.any():
         larger = np.argmax(radii, axis=1)[:, None]
         centers = np.where(larger == 0, starts, ends)
-        starts = np.where(swallowed[:, None], centers, starts)
-        ends = np.where(swallowed[:, None], centers, ends)
-        radii = np.where(swallowed[:, None], radii.max(axis=1, keepdims=True), radii)
-        length = np.where(swallowed, 0.0, length)
+        starts = np.where(is_inside[:, None], centers, starts)
+        ends = np.where(is_inside[:, None], centers, ends)
+        radii = np.where(is_inside[:, None], radii.max(axis=1, keepdims=True), radii)
+        length = np.where(is_inside, 0.0, length)
     direction = np.arctan2(axis[:, 1], axis[:, 0])
     tangent = np.arccos(np.clip((radii[:, 0] - radii[:, 1]) / np.maximum(length, 1e-9), -1, 1))
     angles_of_end = direction[:, None] + tangent[:, None] * _ARC  # (C, P / 2)
@@ -221,7 +220,7 @@ def _extent(capsules: Capsules) -> tuple[Array, Array]:
 
 
 def _whole_pixels(capsules: Capsules, size: tuple[int, int], margin: int) -> tuple[int, int, int, int]:
-    """left, top, right, bottom of the pixels around the capsules, inside the image."""
+    """left, top, right, bottom of the pixels around the capsules, clipped to the image."""
     low, high = _extent(capsules)
     left, top = np.maximum(np.floor(low).astype(int) - margin, 0).tolist()
     right, bottom = np.minimum(np.ceil(high).astype(int) + margin + 1, (size[1], size[0])).tolist()
@@ -229,7 +228,7 @@ def _whole_pixels(capsules: Capsules, size: tuple[int, int], margin: int) -> tup
 
 
 def _supersampling(capsules: Capsules) -> int:
-    """Small shapes are drawn larger: what counts is the error as a share of the shape, and the time."""
+    """Factor of supersampling: larger for small shapes, where a pixel is a larger share of the shape."""
     low, high = _extent(capsules)
     side = float((high - low).max())
     return 4 if side < 160 else 3 if side < 320 else 2

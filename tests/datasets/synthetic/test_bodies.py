@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dlcpose.datasets.synthetic.bodies import BODIES, Body, body_of
+from dlcpose.datasets.synthetic.bodies import BODIES, Body, find_body
 from dlcpose.structures.errors import ConfigError
 
 bodies = pytest.mark.parametrize("name", sorted(BODIES))
@@ -54,7 +54,7 @@ def test_turning_the_animal_turns_all_its_keypoints(name: str) -> None:
 
 
 def test_a_part_above_hides_a_keypoint_but_not_its_own() -> None:
-    body = body_of(
+    body = find_body(
         {
             "joints": [
                 {"name": "trunk", "radius": 0.3, "level": 1},
@@ -65,10 +65,10 @@ def test_a_part_above_hides_a_keypoint_but_not_its_own() -> None:
             "marks": [{"joint": "trunk", "radius": 0.2}],
         }
     )
-    hides = {name: set(np.flatnonzero(row)) for name, row in zip(body.skeleton.names, body.can_hide, strict=True)}
+    occludes = {name: set(np.flatnonzero(row)) for name, row in zip(body.skeleton.names, body.can_occlude, strict=True)}
     assert [part[1] for part in body.parts] == [2, 0, 3, 4]  # paw, trunk, ear, mark
     # Trunk and ear may lie over the paw, the ear over the trunk, nothing over the ear; marks never hide.
-    assert hides == {"trunk": {2}, "paw": {1, 2}, "ear": set()}
+    assert occludes == {"trunk": {2}, "paw": {1, 2}, "ear": set()}
 
 
 @pytest.mark.parametrize(
@@ -87,4 +87,4 @@ def test_a_part_above_hides_a_keypoint_but_not_its_own() -> None:
 )
 def test_a_body_that_cannot_be_built_is_refused(skeleton: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        body_of(skeleton)  # type: ignore[arg-type]
+        find_body(skeleton)  # type: ignore[arg-type]

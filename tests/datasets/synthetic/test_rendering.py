@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import ConvexHull
 
-from dlcpose.datasets.synthetic.rendering import Capsules, Layer, Light, contains, join, lay_over, measure, render
+from dlcpose.datasets.synthetic.rendering import Capsules, Layer, Light, composite, contains, join, measure, render
 
 SIZE = (48, 64)
 FLAT = Light(1.0, 0.0, 0.0, 0.0)
@@ -89,10 +89,10 @@ def test_what_comes_later_lies_on_top_and_see_through_parts_hide_nothing() -> No
     above = capsule((30, 10), (30, 30), (3, 3), color=(0, 255, 0))
     glass = capsule((30, 10), (30, 30), (3, 3), color=(0, 255, 0), opacity=0.5)
     canvas = np.zeros((*SIZE, 3), np.float32)
-    lay_over(canvas, drawn(join([below, above])))
+    composite(canvas, drawn(join([below, above])))
     assert canvas[20, 30, 1] > 200 > 10 > canvas[20, 30, 0]
     canvas = np.zeros((*SIZE, 3), np.float32)
-    lay_over(canvas, drawn(join([below, glass])))
+    composite(canvas, drawn(join([below, glass])))
     assert min(canvas[20, 30, :2]) > 80
     point = np.array([[30.0, 20.0]])
     assert contains(above, point).all()
@@ -110,5 +110,5 @@ def test_a_shape_across_the_edge_is_the_same_shape_cut() -> None:
 def test_the_lit_side_is_brighter() -> None:
     shape = capsule((32, 24), (32, 24), (10, 10), color=(128, 128, 128))
     canvas = np.zeros((*SIZE, 3), np.float32)
-    lay_over(canvas, render(shape, SIZE, Light(1.0, 0.0, 0.8, 0.0), PLAIN, np.eye(2, 3)))
+    composite(canvas, render(shape, SIZE, Light(1.0, 0.0, 0.8, 0.0), PLAIN, np.eye(2, 3)))
     assert canvas[24, 38, 0] > canvas[24, 26, 0] + 10

@@ -1,0 +1,205 @@
+"""How well animals are tracked: rendered mice that cross, and the true tracks of two flies, found with a detector's mistakes.
+
+True tracks are disturbed as `tests/tracking/noisy_poses.py` says: jitter, missing keypoints and animals, made-up animals,
+left and right confused, animals that overlap found as one. Printed for each clip: its length; IDF1, and `ceiling`, the
+IDF1 of the same detections with every one named rightly, which no tracker can exceed; HOTA and MOTA; `switches` as MOTA
+counts them, which includes every frame in which one detection stands for two animals; `swaps`, exchanges that last for a
+second or more; `tracks`; the entries of the list of likely swaps and the share of the swaps that is in it; seconds.
+
+    python benchmarks/tracking.py                                  # 2 to 5 mice, 10 minutes each
+    python benchmarks/tracking.py --animals 5 --minutes 1 --noise hard
+    python benchmarks/tracking.py --flies clip_tracks.h5 --json figures.json
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "tracking"))
+from noisy_poses import Noise, Noisy, Truth, noisy_poses, rendered_truth
+
+from dlcpose.codecs.oks import compute_oks, oks_areas
+from dlcpose.metrics.tracking import tracking_figures
+from dlcpose.structures.skeleton import Skeleton, pairs_from_names
+from dlcpose.tracking.result import TrackingResult, swap_candidates
+from dlcpose.tracking.settings import TrackingSettings
+from dlcpose.tracking.track import track
+
+Array = Any
+SECOND = 25  # frames
+NOISE = {
+    "light": Noise(
+        jitter=0.02,
+        outliers=0.005,
+        missing_keypoints=0.02,
+        hidden_keypoints=0.3,
+        missing_animals=0.001,
+        missing_runs=0.0001,
+        false_positives=0.003,
+        flips=0.01,
+        merged=0.1,
+        mixed=0.15,
+    ),
+    "usual": Noise(),
+    "hard": Noise(
+        jitter=0.04,
+        outliers=0.02,
+        missing_keypoints=0.1,
+        missing_animals=0.01,
+        missing_runs=0.001,
+        false_positives=0.03,
+        flips=0.04,
+        merged=0.8,
+    ),
+}
+
+
+def flies(path: Path) -> Truth:
+    """The tracks of a DeepLabCut table."""
+    import pandas as pd
+
+    table = pd.read_hdf(path)
+    names = list(dict.fromkeys(table.columns.get_level_values("bodyparts")))
+    animals = len(set(table.columns.get_level_values("individuals")))
+    points = table.to_numpy().reshape(len(table), animals, len(names), 2)
+    skeleton = Skeleton(tuple(names), pairs=pairs_from_names(names))
+    return Truth(points, np.zeros(points.shape[:3], bool), skeleton, 1024, 1024)
+
+
+def figures_of(gt: Truth, poses: Array, names: Array) -> dict[str, float]:
+    """Figures of tracks: poses (T, M, K, 2) and their names (T, M), -1 for none."""
+    gt_ids, pred_ids, similarity = [], [], []
+    for frame, points in enumerate(gt.keypoints_in_image):
+        gt = np.flatnonzero(~np.isnan(points).all(axis=(1, 2)))
+        pred = np.flatnonzero(names[frame] >= 0)
+        areas = oks_areas(np.full(len(gt), np.nan), points[gt])
+        gt_ids.append(gt)
+        pred_ids.append(names[frame][pred])
+        similarity.append(
+            np.nan_to_num(compute_oks(poses[frame, pred], points[gt], areas, np.asarray(gt.skeleton.sigmas)).T)
+        )
+    return tracking_figures(gt_ids, pred_ids, similarity)
+
+
+def swaps_of(columns_of_animals: Array) -> list[tuple[int, int, int]]:
+    """Exchanges that last: frame and two columns, from the column of each animal in each frame (T, N), -1 unknown."""
+    found: set[tuple[int, int, int]] = set()
+    for columns in columns_of_animals.T:
+        known = np.flatnonzero(columns >= 0)
+        values = columns[known]
+        current, start = None, 0
+        while start < len(values):
+            window = values[start : start + SECOND]
+            commonest = int(np.bincount(window).argmax())
+            if (
+                current is not None
+                and commonest != current
+                and values[start] == commonest
+                and (window == commonest).mean() > 0.7
+            ):
+                frame = int(known[start])
+                pair = (min(current, commonest), max(current, commonest))
+                if not any(pair == (a, b) and abs(frame - f) < 2 * SECOND for f, a, b in found):
+                    found.add((frame, *pair))
+                current = commonest
+            elif current is None:
+                current = commonest
+            start += 1
+    return sorted(found)
+
+
+def listed(swap: tuple[int, int, int], result: TrackingResult, margin: float) -> bool:
+    """Whether the list of likely swaps has these two at about that time, directly or by a third animal."""
+    frame, a, b = swap
+    near = [
+        {each.a, each.b}
+        for each in swap_candidates(result, margin)
+        if each.from_frame - SECOND <= frame <= each.to_frame + SECOND
+    ]
+    reached = {a}
+    for _ in near:
+        for pair in near:
+            reached |= pair if pair & reached else set()
+    return b in reached
+
+
+def measure(name: str, gt: Truth, noisy: Noisy, settings: TrackingSettings, fps: float) -> dict[str, Any]:
+    begin = time.perf_counter()
+    result = track(noisy.poses, settings)
+    seconds = time.perf_counter() - begin
+    frames, animals = gt.keypoints_in_image.shape[:2]
+    names = np.where(result.columns >= 0, np.arange(result.columns.shape[1]), -1)
+    figures = figures_of(gt, result.tracks.keypoints_in_image, names)
+    ceiling = figures_of(gt, noisy.poses.keypoints_in_image, noisy.sources)["idf1"]
+    sources = np.where(
+        result.columns >= 0, np.take_along_axis(noisy.sources, np.maximum(result.columns, 0), axis=1), -1
+    )
+    own = np.full((frames, animals), -1)
+    for column in range(sources.shape[1]):
+        rows = np.flatnonzero(sources[:, column] >= 0)
+        own[rows, sources[rows, column]] = column
+    swaps = swaps_of(own)
+    return {
+        "clip": name,
+        "animals": animals,
+        "minutes": frames / fps / 60,
+        **figures,
+        "ceiling": ceiling,
+        "swaps": len(swaps),
+        "tracks": int((result.columns >= 0).any(axis=0).sum()),
+        "listed": len(swap_candidates(result, settings.review_margin)),
+        "swaps_listed": sum(listed(swap, result, settings.review_margin) for swap in swaps),
+        "tracklets": result.tracklets,
+        "left_out": result.left_out,
+        "seconds": seconds,
+    }
+
+
+def show(row: dict[str, Any]) -> None:
+    print(
+        f"{row['clip']:>17} {row['minutes']:5.1f} min  IDF1 {row['idf1']:.4f} (ceiling {row['ceiling']:.4f})  "
+        f"HOTA {row['hota']:.3f}  MOTA {row['mota']:.3f}  switches {row['switches']:4.0f}  swaps {row['swaps']}  "
+        f"tracks {row['tracks']}/{row['animals']}  listed {row['listed']} ({row['swaps_listed']} of {row['swaps']} swaps)  "
+        f"{row['seconds']:.0f} s",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--animals", type=int, nargs="*", default=[2, 3, 4, 5])
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--fps", type=float, default=25)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--noise", choices=NOISE, nargs="+", default=["light", "usual"])
+    parser.add_argument("--no-shape", action="store_true", help="without the animals' proportions")
+    parser.add_argument("--flies", type=Path, help="tracks as a DeepLabCut h5: flypair13's")
+    parser.add_argument("--json", type=Path, help="write the figures here, too")
+    arguments = parser.parse_args()
+    rows = []
+    for seed in arguments.seeds:
+        clips = {}
+        for animals in arguments.animals:
+            frames = round(arguments.minutes * 60 * arguments.fps)
+            clips[f"{animals} mice"] = rendered_truth(animals=animals, frames=frames, fps=arguments.fps, seed=seed)
+        if arguments.flies:
+            clips["2 flies"] = flies(arguments.flies)
+        for clip, gt in clips.items():
+            for level in arguments.noise:
+                noisy = noisy_poses(gt, NOISE[level], seed=seed, fps=arguments.fps)
+                animals = gt.keypoints_in_image.shape[1]
+                settings = TrackingSettings(animals=animals, use_shape=not arguments.no_shape)
+                rows.append(measure(f"{clip} {level} #{seed}", gt, noisy, settings, arguments.fps))
+                show(rows[-1])
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

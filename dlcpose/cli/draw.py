@@ -1,0 +1,71 @@
+"""`dlcpose draw`: a video with its poses drawn in, for the browser, and a sheet of its frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dlcpose.cli.pose_files import check_video, stem_of
+from dlcpose.cli.registry import command
+from dlcpose.structures.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from dlcpose.datasets.video import VideoReader
+    from dlcpose.structures.sample import Image
+
+
+@command("draw")
+def draw_command(
+    poses: Annotated[Path, typer.Argument(help="A .poses.h5 file.")],
+    video: Annotated[Path, typer.Option(help="The video that the poses are of.")],
+    output: Annotated[Path | None, typer.Option(help="The mp4 to write; NAME_labelled.mp4 unless given.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="A PNG to write with frames from all of the video.")] = None,
+    trail: Annotated[int, typer.Option(min=0, help="Frames of an animal's path to show.")] = 25,
+    cutoff: Annotated[
+        float, typer.Option(min=0, max=1, help="Hide keypoints with a lower score, but for interpolated ones.")
+    ] = 0.3,
+    scale: Annotated[float | None, typer.Option(help="Enlarge; small videos are enlarged unless given.")] = None,
+    start: Annotated[int, typer.Option(min=0, help="The first frame.")] = 0,
+    stop: Annotated[int | None, typer.Option(help="The frame to stop before.")] = None,
+) -> None:
+    """Draw poses on their video: skeletons, trails, names; opacity shows the keypoints' scores."""
+    if stop is not None and stop <= start:
+        raise ConfigError(f"--stop: expected a frame after --start {start}, got {stop}.")
+    if scale is not None and not 0 < scale <= 16:
+        raise ConfigError(f"--scale: expected more than 0 and at most 16, got {scale}.")
+    import numpy as np
+
+    from dlcpose.datasets.video import VideoReader
+    from dlcpose.exporters.pose_file import read_pose_tracks
+    from dlcpose.visualization.pictures import write_png
+    from dlcpose.visualization.video import PoseDrawer, SheetOfFrames, write_labelled_video
+
+    out = output or poses.with_name(f"{stem_of(poses)}_labelled.mp4")
+    if out.suffix.lower() != ".mp4":
+        raise ConfigError(f"--output: expected a name that ends in .mp4, got {out.name!r}.")
+    if out.exists() and video.exists() and out.samefile(video):
+        raise ConfigError(f"--output: expected a new file, got {video}, which is read. Name another.")
+    tracks = read_pose_tracks(poses)
+    check_video(tracks, video)
+    is_drawn = (tracks.frame_indices >= start) & (tracks.frame_indices < (np.inf if stop is None else stop))
+    rows = np.flatnonzero(is_drawn)
+    if not len(rows):
+        raise DataError(f"{poses}: expected poses from frame {start} on{f' before {stop}' if stop else ''}, got none.")
+    drawer = PoseDrawer(tracks, cutoff=cutoff, trail=trail, scale=scale)
+    collected = SheetOfFrames(drawer, rows)
+    reader = VideoReader(video, start=int(tracks.frame_indices[rows[0]]), stop=int(tracks.frame_indices[rows[-1]]) + 1)
+    count = write_labelled_video(out, drawer, _numbered(reader), seen=collected)
+    typer.echo(f"{out}: {count} frames at {drawer.size[0]}x{drawer.size[1]}")
+    if count < len(rows):
+        typer.echo(f"{len(rows) - count} frames with poses could not be decoded. {reader.problem or ''}".rstrip())
+    if sheet is not None:
+        write_png(sheet, collected.picture())
+        typer.echo(f"{sheet}: a sheet of frames")
+
+
+def _numbered(reader: VideoReader) -> Iterator[tuple[int, Image]]:
+    for frame in reader:
+        yield frame.index, frame.image

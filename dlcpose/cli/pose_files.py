@@ -1,0 +1,57 @@
+"""What the commands that read and write `.poses.h5` files share: names of outputs, and the history of what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlcpose.structures.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from dlcpose.exporters.pose_file import Provenance
+    from dlcpose.structures.pose_tracks import PoseTracks
+
+SUFFIX = ".poses.h5"
+HISTORY = "postprocessing"  # among the settings of a file's provenance: what was done after prediction, in order
+
+
+def stem_of(poses: Path) -> str:
+    """The name of a file of poses without its ending."""
+    return poses.name.removesuffix(SUFFIX)
+
+
+def output_beside(poses: Path, added: str, output: Path | None) -> Path:
+    """Where to write a new file of poses: as asked, else beside the first with something added to its name.
+
+    Raises ConfigError for a name that does not end like a file of poses.
+    """
+    path = output or poses.with_name(f"{stem_of(poses)}_{added}{SUFFIX}")
+    if not path.name.endswith(SUFFIX):
+        raise ConfigError(f"--output: expected a name that ends in {SUFFIX}, got {path.name!r}.")
+    return path
+
+
+def check_new(output: Path, inputs: Sequence[Path]) -> None:
+    """Raises ConfigError when an output would take the place of an input."""
+    for path in inputs:
+        if output.exists() and path.exists() and output.samefile(path):
+            raise ConfigError(f"--output: expected a new file, got {path}, which is read. Name another.")
+
+
+def with_step(provenance: Provenance, step: str, settings: Mapping[str, Any], source: Path) -> Provenance:
+    """The provenance of poses after one more step: what was done, how, and to which file."""
+    done = [*provenance.settings.get(HISTORY, []), {"step": step, "settings": dict(settings), "of": source.name}]
+    return replace(provenance, settings={**provenance.settings, HISTORY: done})
+
+
+def check_video(tracks: PoseTracks, video: Path) -> None:
+    """Raises DataError where poses are of another video than this file."""
+    from dlcpose.datasets.video import fingerprint
+
+    if (found := fingerprint(video)) != tracks.video.fingerprint:
+        raise DataError(
+            f"{video}: expected the video that the poses are of ({Path(tracks.video.path).name}, fingerprint "
+            f"{tracks.video.fingerprint}), got another one ({found}). Give the file that was predicted, unchanged."
+        )

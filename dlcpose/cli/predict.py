@@ -1,0 +1,153 @@
+"""`dlcpose predict`: the poses of videos and images as files; killed and started again it goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dlcpose.cli.registry import command
+from dlcpose.structures.errors import ConfigError, DataError, DlcposeError
+
+if TYPE_CHECKING:
+    from dlcpose.predict import Predictor
+    from dlcpose.prediction.settings import PredictionSettings
+    from dlcpose.prediction.video import Outcome
+
+
+@command("predict")
+def predict_command(
+    inputs: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Videos, images, folders or patterns.")],
+    checkpoint: Annotated[Path, typer.Option(help="best.ckpt of a run.")],
+    output: Annotated[Path | None, typer.Option(help="Folder of the results; beside each video unless given.")] = None,
+    start: Annotated[int, typer.Option(min=0, help="First frame.")] = 0,
+    stop: Annotated[int | None, typer.Option(min=1, help="Frame to end before.")] = None,
+    step: Annotated[int, typer.Option(min=1, help="Every so many frames.")] = 1,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; what there is unless given.")] = None,
+    batch_size: Annotated[str, typer.Option(help="Frames that go through the network together.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, 32, bf16 or fp16.")] = "auto",
+    crop: Annotated[
+        str | None, typer.Option(help="x1,y1,x2,y2 of what is looked at; poses stay in full frames.")
+    ] = None,
+    detector_every: Annotated[int, typer.Option(min=1, help="Frames from detector to detector (top-down).")] = 1,
+    flip_test: Annotated[bool, typer.Option("--flip-test", help="Look at each frame mirrored too.")] = False,
+    dynamic_crop: Annotated[bool, typer.Option("--dynamic-crop", help="Look around one animal's last pose.")] = False,
+    conditions: Annotated[
+        Path | None, typer.Option(help="For a conditioned model: the checkpoint of the poses it is asked by.")
+    ] = None,
+    trust: Annotated[list[str] | None, typer.Option(help="A package of your own that the model is made of.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict anew what is there already.")] = False,
+) -> None:
+    """Predict the poses in videos: NAME.poses.h5 for each; images of a folder: images.poses.json."""
+    from dlcpose.cli.prediction_inputs import find_inputs
+    from dlcpose.prediction.settings import PredictionSettings
+
+    settings = PredictionSettings(
+        start=start,
+        stop=stop,
+        step=step,
+        batch_size=parse_batch_size(batch_size),
+        precision=precision,
+        crop=parse_crop(crop),
+        detector_every=detector_every,
+        flip_test=flip_test,
+        dynamic_crop=dynamic_crop,
+    )
+    found = find_inputs(inputs, output)
+    from dlcpose.predict import load
+    from dlcpose.prediction.model import check_settings
+
+    predictor = load(checkpoint, device=device, conditions=conditions, trust=trust or ())
+    check_settings(settings, predictor.pipeline)
+    if found.images:
+        from dlcpose.cli.predict_images import predict_images
+
+        for result, images in found.images.items():
+            predict_images(predictor, images, result, settings, overwrite=overwrite)
+    predict_videos(predictor, found.videos, settings, overwrite=overwrite)
+
+
+def predict_videos(
+    predictor: Predictor, videos: Mapping[Path, Path], settings: PredictionSettings, *, overwrite: bool
+) -> list[Outcome]:
+    """Predict each video into its file and say how it goes; one that fails does not stop the others.
+
+    Raises DataError at the end where some failed.
+    """
+    from dlcpose.prediction.video import check_writable
+
+    for folder in dict.fromkeys(result.parent for result in videos.values()):
+        check_writable(folder)
+    outcomes, failures = [], []
+    for video, result in videos.items():
+        began = time.perf_counter()
+        try:
+            outcome = _predict_video(predictor, video, result, settings, overwrite)
+        except DlcposeError as error:
+            if len(videos) == 1:
+                raise
+            failures.append(str(error))
+            typer.echo(f"dlcpose: {error}", err=True)
+            continue
+        outcomes.append(outcome)
+        _say(outcome, time.perf_counter() - began)
+    if failures:
+        raise DataError(f"{len(failures)} of {len(videos)} videos failed, which stand above. The others are done.")
+    return outcomes
+
+
+def _predict_video(
+    predictor: Predictor, video: Path, result: Path, settings: PredictionSettings, overwrite: bool
+) -> Outcome:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from dlcpose.prediction.video import write_video_poses
+
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    with Progress(
+        TextColumn(video.name), *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        task = progress.add_task(video.name, total=None, rate="")
+
+        def shown(done: int, total: int | None) -> None:
+            speed = progress.tasks[0].speed
+            progress.update(task, completed=done, total=total, rate=f"{speed:.1f} frames/s" if speed else "")
+
+        return write_video_poses(predictor.model, video, result, settings, overwrite=overwrite, progress=shown)
+
+
+def _say(outcome: Outcome, elapsed: float) -> None:
+    """What became of a video, with a table of the seconds by stage."""
+    if outcome.was_there:
+        typer.echo(f"{outcome.path}: there already, of the same video, checkpoint and settings")
+        return
+    if outcome.problem:
+        typer.echo(f"dlcpose: warning: {outcome.problem}", err=True)
+    typer.echo(f"{outcome.path}: {outcome.frames} frames in {elapsed:.1f} s")
+    typer.echo("  stages overlap    seconds  ms a frame")
+    for stage, seconds in outcome.seconds.items():
+        typer.echo(f"  {stage:<14} {seconds:10.1f} {1000 * seconds / max(1, outcome.frames):11.2f}")
+
+
+def parse_crop(text: str | Sequence[int] | None) -> tuple[int, int, int, int] | None:
+    """x1, y1, x2, y2 of `x1,y1,x2,y2`. Raises ConfigError for anything else."""
+    if text is None:
+        return None
+    try:
+        x1, y1, x2, y2 = (int(part) for part in (text.split(",") if isinstance(text, str) else text))
+    except (ValueError, TypeError):
+        raise ConfigError(f"crop: expected four whole numbers x1,y1,x2,y2, got {text!r}.") from None
+    return x1, y1, x2, y2
+
+
+def parse_batch_size(text: str | int) -> int | str:
+    """A number, or "auto". Raises ConfigError for anything else."""
+    try:
+        return text if text == "auto" else int(text)
+    except (ValueError, TypeError):
+        raise ConfigError(f'batch_size: expected a number of 1 or more, or "auto", got {text!r}.') from None

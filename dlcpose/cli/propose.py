@@ -1,0 +1,159 @@
+"""`dlcpose propose`: the frames worth labelling next, with their poses, for DeepLabCut, napari and SLEAP."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dlcpose.cli.pose_files import check_video, stem_of
+from dlcpose.cli.registry import command
+from dlcpose.structures.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from dlcpose.structures.pose_tracks import PoseTracks
+    from dlcpose.structures.sample import Image
+
+THUMBNAIL = 32  # px, the longer side of the images that are told apart
+
+
+class Diversity(StrEnum):
+    """What the chosen frames are to differ in."""
+
+    IMAGES = "images"
+    POSES = "poses"
+
+
+@command("propose")
+def propose_command(
+    poses: Annotated[Path, typer.Argument(help="A .poses.h5 file.")],
+    video: Annotated[Path, typer.Option(help="The video that the poses are of.")],
+    frames: Annotated[int, typer.Option(min=1, help="How many frames to choose.")] = 20,
+    project: Annotated[
+        Path | None, typer.Option(help="A DeepLabCut project: its names are used, frames it has are not chosen.")
+    ] = None,
+    into_project: Annotated[
+        bool, typer.Option("--into-project", help="Write into the project's labeled-data instead of a new folder.")
+    ] = False,
+    output: Annotated[Path | None, typer.Option(help="The new folder to write; NAME_to_label unless given.")] = None,
+    diverse: Annotated[Diversity, typer.Option(help="What the frames are to differ in.")] = Diversity.IMAGES,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed chooses the same frames.")] = 0,
+) -> None:
+    """Choose frames whose poses look wrong, unlike each other, and write them to be corrected."""
+    if into_project and project is None:
+        raise ConfigError("--into-project: expected --project PROJECT, got none.")
+    if into_project and output is not None:
+        raise ConfigError("--into-project: expected no --output beside it. Leave one of them out.")
+    import numpy as np
+
+    from dlcpose.datasets.deeplabcut_config import read_project_config
+    from dlcpose.exporters.machine_labels import (
+        check_no_machine_labels,
+        columns_for,
+        frames_in_folder,
+        write_machine_labels,
+        write_sleap_suggestions,
+    )
+    from dlcpose.exporters.pose_file import read_pose_tracks
+    from dlcpose.postprocessing.frames_to_label import rank_frames, rate_frames
+    from dlcpose.structures.atomic_files import atomic_folder, check_new_folder
+
+    tracks = read_pose_tracks(poses)
+    check_video(tracks, video)
+    config = None if project is None else read_project_config(project)
+    columns = columns_for(tracks, config)
+    in_project = None if project is None else project / "labeled-data" / video.stem
+    iteration = 0 if config is None else config.iteration
+    out = output or poses.with_name(f"{stem_of(poses)}_to_label")
+    if into_project and in_project is not None:
+        out = in_project
+        check_no_machine_labels(out, iteration)
+    else:
+        check_new_folder(out)
+    known = set() if in_project is None else frames_in_folder(in_project)
+    worth, reasons = rank_frames(rate_frames(tracks))
+    rows = _choose(tracks, video, worth, np.array(sorted(known), np.int64), frames, diverse, seed)
+    images = _read_images(tracks, video, rows)
+    if not images:
+        raise DataError(
+            f"{poses}: expected frames to choose from, but the project has all {len(tracks)} of them already."
+        )
+    if into_project:
+        write_machine_labels(out, tracks, images, columns, iteration=iteration)
+    else:
+        with atomic_folder(out) as partial:
+            folder = partial / "labeled-data" / video.stem
+            folder.mkdir(parents=True)
+            write_machine_labels(folder, tracks, images, columns, iteration=iteration)
+            write_sleap_suggestions(partial / f"{video.stem}.slp", tracks, sorted(images), video.resolve())
+            (partial / "frames.csv").write_text(_reasons_table(tracks, sorted(images), worth, reasons))
+    _report(out, tracks, sorted(images), reasons, frames)
+
+
+def _choose(
+    tracks: PoseTracks,
+    video: Path,
+    worth: npt.NDArray[Any],
+    known: npt.NDArray[Any],
+    count: int,
+    diverse: Diversity,
+    seed: int,
+) -> list[int]:
+    """The rows to label, rising."""
+    import numpy as np
+
+    from dlcpose.postprocessing.frames_to_label import choose_diverse, pool_of_frames, pose_features
+
+    pool = pool_of_frames(tracks, worth, known, count)
+    if diverse is Diversity.POSES:
+        features = pose_features(tracks, pool)
+    else:
+        thumbnails = _read_images(tracks, video, pool.tolist(), thumbnails=True)
+        pool = np.array(sorted(thumbnails), np.int64)  # but for frames that cannot be decoded
+        features = np.array([thumbnails[row].ravel() for row in pool.tolist()], float)
+    return [int(row) for row in pool[choose_diverse(features, worth[pool], count, np.random.default_rng(seed))]]
+
+
+def _read_images(tracks: PoseTracks, video: Path, rows: Sequence[int], *, thumbnails: bool = False) -> dict[int, Image]:
+    """Frames of some rows by row, as they are or small; those that cannot be decoded are left out."""
+    import cv2
+    import numpy as np
+
+    from dlcpose.datasets.video import VideoReader
+
+    row_of = {int(tracks.frame_indices[row]): row for row in rows}
+    if not row_of:
+        return {}
+    images: dict[int, Image] = {}
+    scale = min(1.0, THUMBNAIL / max(tracks.video.height, tracks.video.width))
+    size = (max(1, round(tracks.video.width * scale)), max(1, round(tracks.video.height * scale)))
+    for frame in VideoReader(video, start=min(row_of), stop=max(row_of) + 1):
+        if (row := row_of.get(frame.index)) is not None:
+            small = thumbnails and cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA)
+            images[row] = np.asarray(small if thumbnails else frame.image, np.uint8)
+    return images
+
+
+def _reasons_table(tracks: PoseTracks, rows: Sequence[int], worth: npt.NDArray[Any], reasons: Sequence[str]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["frame", "seconds", "reason", "rank"])
+    for row in rows:
+        writer.writerow([tracks.frame_indices[row], f"{tracks.times[row]:.4f}", reasons[row], f"{worth[row]:.4f}"])
+    return text.getvalue()
+
+
+def _report(out: Path, tracks: PoseTracks, rows: Sequence[int], reasons: Sequence[str], requested: int) -> None:
+    chosen = [reasons[row] for row in rows]
+    counts = ", ".join(f"{chosen.count(reason)} for {reason}" for reason in sorted(set(chosen)))
+    typer.echo(f"{out}: {len(rows)} frames to label: {counts}")
+    if len(rows) < requested:
+        typer.echo(f"--frames {requested}: the video has no more frames that are not labelled already.")
+    typer.echo("frames " + ", ".join(str(tracks.frame_indices[row]) for row in rows))

@@ -1,0 +1,122 @@
+"""`dlcpose track`: the poses of a video to tracks of a known number of animals, with a page on which to review them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dlcpose.cli.registry import command
+
+if TYPE_CHECKING:
+    from dlcpose.structures.pose_tracks import PoseTracks
+    from dlcpose.tracking.result import SwapCandidate, TrackingResult
+    from dlcpose.tracking.settings import TrackingSettings
+
+SHOWN = 10  # likely swaps that are printed
+
+
+@command("track")
+def track_command(
+    poses: Annotated[Path, typer.Argument(help="NAME.poses.h5, as `dlcpose predict` writes it.")],
+    animals: Annotated[
+        int | None, typer.Option(min=1, help="How many there are: never more tracks. As the model, unless given.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="The file to write; NAME.tracks.poses.h5 unless given.")] = None,
+    video: Annotated[Path | None, typer.Option(help="The video, if it is not where it was.")] = None,
+    appearance: Annotated[
+        bool | None,
+        typer.Option(help="Tell animals apart by their looks, learnt from --video; by default where it is needed."),
+    ] = None,
+    corrections: Annotated[Path | None, typer.Option(help="What a review page saved; replayed on the tracks.")] = None,
+    review: Annotated[Path | None, typer.Option(help="Write a page with a clip of each likely swap.")] = None,
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave out detections below this.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is learnt from the video.")] = 0,
+) -> None:
+    """Track the animals of a video through all of its frames."""
+    from dlcpose.exporters.pose_file import read_pose_tracks
+    from dlcpose.tracking.corrections import apply_corrections, read_corrections
+    from dlcpose.tracking.result import swap_candidates
+    from dlcpose.tracking.settings import TrackingSettings
+
+    settings = TrackingSettings(animals=animals, min_score=min_score, appearance=appearance, seed=seed)
+    untracked = read_pose_tracks(poses)
+    source = _video_of(untracked, video, is_needed=bool(appearance) or review is not None)
+    decided = read_corrections(corrections) if corrections is not None else None
+    result = _tracked(untracked, settings, source if video is not None or appearance else None)
+    tracks = result.tracks if decided is None else apply_corrections(result.tracks, decided)
+    out = output or poses.with_name(f"{poses.name.removesuffix('.h5').removesuffix('.poses')}.tracks.poses.h5")
+    _write(out, poses, tracks, settings, result)
+    likely = swap_candidates(result, settings.review_margin)
+    typer.echo(_summary(out, result, likely))
+    if review is not None and source is not None:
+        from dlcpose.datasets.video import read_video
+        from dlcpose.tracking.review import write_review
+
+        count = write_review(review, result.tracks, likely, read_video(source))
+        typer.echo(f"{review}: {count} likely swaps to review in a browser")
+
+
+def _video_of(poses: PoseTracks, given: Path | None, *, is_needed: bool) -> Path | None:
+    """The video of the poses, None where it is neither given nor needed.
+
+    Raises ConfigError where it is needed and not there, DataError where another was given.
+    """
+    from dlcpose.datasets.video import fingerprint
+    from dlcpose.structures.errors import ConfigError, DataError
+
+    if given is None and not is_needed:
+        return None
+    path = given or Path(poses.video.path)
+    if given is None and not path.is_file():
+        raise ConfigError(f"--video: it is needed, and {path} is not there any more. Say where it is with --video.")
+    if (own := fingerprint(path)) != poses.video.fingerprint:
+        raise DataError(
+            f"{path}: expected the video that the poses are of ({poses.video.fingerprint}), got another ({own}). "
+            "Give that one with --video."
+        )
+    return path
+
+
+def _tracked(poses: PoseTracks, settings: TrackingSettings, video: Path | None) -> TrackingResult:
+    from dlcpose.tracking.track import track
+
+    if video is None or settings.appearance is False:
+        return track(poses, settings)
+    from dlcpose.datasets.video import read_video
+    from dlcpose.tracking.appearance import learn_looks
+
+    return track(poses, settings, learn_looks(lambda: read_video(video), poses.frame_indices, seed=settings.seed))
+
+
+def _write(out: Path, source: Path, tracks: PoseTracks, settings: TrackingSettings, result: TrackingResult) -> None:
+    from dlcpose.exporters.pose_file import read_provenance, write_pose_tracks
+    from dlcpose.structures.errors import ConfigError
+
+    if out.resolve() == source.resolve():
+        raise ConfigError(f"--output: expected another file than the poses that are read, got {out}. Name a new one.")
+    provenance = read_provenance(source)[1]
+    seconds = {**provenance.seconds, "track": sum(result.seconds.values())}
+    write_pose_tracks(
+        out,
+        tracks,
+        replace(provenance, settings={**provenance.settings, "tracking": asdict(settings)}, seconds=seconds),
+    )
+
+
+def _summary(out: Path, result: TrackingResult, likely: list[SwapCandidate]) -> str:
+    names = result.tracks.individuals
+    used = int((result.columns >= 0).any(axis=0).sum())
+    lines = [
+        f"{out}: {used} tracks of {len(names)} animals from {result.tracklets} tracklets, {result.left_out} of "
+        f"{result.detections} detections in none, {sum(result.seconds.values()):.1f} s",
+        f"{len(likely)} likely swaps" + (", the likeliest first:" if likely else ""),
+    ]
+    lines += [
+        f"  frame {each.frame}: {names[each.a]}, {names[each.b]}, margin {each.margin:.1f}" for each in likely[:SHOWN]
+    ]
+    if len(likely) > SHOWN:
+        lines.append(f"  and {len(likely) - SHOWN} more")
+    return "\n".join(lines)

@@ -1,0 +1,33 @@
+"""`train.py` and `dlcpose-train`: compose an experiment from the shell, train it, evaluate it."""
+
+from typing import Any
+
+from dlcpose.callbacks.requeue import requeue_on_signal
+from dlcpose.cli.hydra_main import run_hydra
+from dlcpose.runs.distributed import LEADER, follow_leader, is_follower
+from dlcpose.runs.resume import resume_if_requeued
+from dlcpose.runs.run_json import MetricValue, is_worker_process, optimized_metrics
+from dlcpose.runs.sweep import earlier_run, value_of
+from dlcpose.training.train import train, train_in_this_process
+
+
+def main() -> None:
+    """Train what the shell asks for; of several processes that were started together, one composes for all."""
+    with requeue_on_signal(is_first=not is_worker_process()):
+        if is_follower():
+            follow_leader(train_in_this_process)
+            return
+        try:
+            run_hydra("train", job)
+        finally:
+            LEADER.end()
+
+
+def job(config: dict[str, Any]) -> MetricValue:
+    """One run; of a sweep, what is done is not done again, and what was killed resumes."""
+    done, config = earlier_run(resume_if_requeued(config))
+    if done is None:
+        return train(config)
+    value = value_of(done, config)
+    print(f"done before, {', '.join(optimized_metrics(config))} {value}: {config['run_dir']}", flush=True)
+    return value

@@ -1,0 +1,73 @@
+"""`dlcpose tables`: predicted poses in the field's formats, or as another tool takes them."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dlcpose.cli.registry import command
+from dlcpose.structures.errors import ConfigError, DataError
+
+FORMATS = "coco, csv, deeplabcut, deeplabcut_csv, movement, movement_0.17, nwb, parquet, sleap, sleap_analysis"
+READERS = "anipose, bsoid, deeplabcut, moseq, movement, movement_0.17, nwb, simba, sleap"
+
+
+@command("tables")
+def tables_command(
+    poses: Annotated[list[Path], typer.Argument(help="Files of poses: NAME.poses.h5.")],
+    readers: Annotated[
+        list[str] | None, typer.Option("--for", help=f"Write what this tool takes, into OUTPUT/TOOL: {READERS}.")
+    ] = None,
+    formats: Annotated[list[str] | None, typer.Option("--format", help=f"Write this format: {FORMATS}.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder to write to; beside each file of poses unless given.")] = (
+        None
+    ),
+    name: Annotated[str | None, typer.Option(help="Start of the files' names; the video's name unless given.")] = None,
+    scorer: Annotated[str | None, typer.Option(help="Name of the predictor, in DeepLabCut's tables.")] = None,
+) -> None:
+    """Write predicted poses as tables: row i is frame i, coordinates are pixels of the full frame."""
+    if not readers and not formats:
+        raise ConfigError("Name what to write with --format or --for; `dlcpose tables --help` lists them.")
+    from dlcpose.exporters.formats import DEFAULT_SCORER
+    from dlcpose.exporters.pose_file import read_pose_tracks
+    from dlcpose.exporters.pose_tables import write_tables
+
+    places: dict[tuple[Path, str], Path] = {}
+    for path in poses:
+        tracks = read_pose_tracks(path)
+        folder, stem = output or path.parent, name or Path(tracks.video.path).stem
+        if other := places.get((folder, stem)):
+            raise DataError(
+                f"{path}: its tables would have the names of those of {other}. Run the command for each, with --name."
+            )
+        places[folder, stem] = path
+        with _notes_printed():
+            written = write_tables(
+                tracks,
+                folder,
+                stem,
+                formats=formats or (),
+                readers=readers or (),
+                scorer=scorer or DEFAULT_SCORER,
+            )
+        for table in written:
+            typer.echo(table)
+
+
+@contextmanager
+def _notes_printed() -> Iterator[None]:
+    """Print what the writers log, such as what a format has no place for."""
+    log, handler = logging.getLogger("dlcpose.exporters"), logging.StreamHandler()
+    before = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False  # else warnings would be printed twice
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before[0])
+        log.propagate = before[1]

@@ -1,0 +1,119 @@
+"""Where config files lie, and the folders that Hydra names runs and sweeps by.
+
+Hydra writes its own files into the run folder too, so the folder of a resumed run has to be known to it: configs ask for
+it by resolvers, `${dlcpose.run_folder:...}`.
+"""
+
+import argparse
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+CONF = next(
+    folder
+    for folder in (Path(__file__).parents[1] / "conf", Path(__file__).parents[2] / "conf")  # installed, checkout
+    if folder.is_dir()
+)
+
+LAST_CHECKPOINT = Path("checkpoints") / "last.ckpt"  # within a run folder
+RUN_FILES = (LAST_CHECKPOINT, Path("run.json"), Path("environment.txt"))  # any of them marks a folder as that of a run
+MAX_NAME_LENGTH = 120  # of a folder; file systems take 255 bytes
+
+
+# ------------------------------------------------------------------------------------------------- groups and options
+
+
+def group_names() -> list[str]:
+    """Names of the config groups."""
+    return sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+
+
+def option_names(group: str, arguments: Sequence[str] = ()) -> list[str]:
+    """Names of a group's options, with those of the folder of the user's own that the arguments name."""
+    folders = (CONF, *user_config_folders(arguments))
+    return sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml") if file.stem[0] != "_"})
+
+
+def user_config_folders(arguments: Sequence[str]) -> list[Path]:
+    """The folder that `--config-dir` names, if any."""
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd", type=Path)
+    named = parser.parse_known_args(list(arguments))[0].config_dir
+    return [] if named is None else [named.absolute()]
+
+
+# ------------------------------------------------------------------------------------------------------------- resolvers
+
+
+def register_resolvers() -> None:
+    """Make the folders below known to OmegaConf; calling it again changes nothing."""
+    for resolve in (run_folder, sweep_folder, job_folder):
+        OmegaConf.register_new_resolver(f"dlcpose.{resolve.__name__}", resolve, replace=True)
+    OmegaConf.register_new_resolver("dlcpose.absolute", os.path.abspath, replace=True)
+
+
+def run_folder(new: str, resume: str | None) -> str:
+    """Where a run leaves its files: a new folder, or that of the run it resumes.
+
+    A SLURM job has one that is named by its number instead of the clock, so that it finds it when it is requeued.
+    """
+    if resume == "last":
+        latest = latest_run(Path(new))
+        return new if latest is None else str(latest)
+    if resume:
+        belongs_to_a_run = Path(resume).parent.name == LAST_CHECKPOINT.parent.name
+        return str(Path(resume).parents[1]) if belongs_to_a_run else new
+    if (job := _slurm_job()) is None:
+        return new
+    own = Path(new).parents[1] / "slurm" / job
+    return str(own) if is_requeued() or not is_run(own) else new
+
+
+def sweep_folder(name: str | None, dated: str) -> str:
+    """The folder of a sweep below multirun/: its name, or else when it began."""
+    return dated if name is None else str(name)
+
+
+def job_folder(name: str | None, number: int | str, values: str) -> str:
+    """The folder of a job within its sweep's: its values where the sweep has a name, so that it is found again."""
+    if name is None or not values:
+        return str(number)
+    # No comma, equals sign or space: Hydra would want such a path quoted in `checkpoint=...`.
+    text = re.sub(r"[^\w.+-]+", "_", values).lstrip(".")
+    if len(text) <= MAX_NAME_LENGTH:
+        return text
+    return f"{text[: MAX_NAME_LENGTH - 9]}-{hashlib.sha1(values.encode()).hexdigest()[:8]}"
+
+
+# ------------------------------------------------------------------------------------------------------ which are runs
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a run."""
+    return any((folder / file).exists() for file in RUN_FILES)
+
+
+def latest_run(run_dir: Path) -> Path | None:
+    """The run that was the last to write something, of those of a name, whose folders are <name>/<date>/<time>."""
+    runs = [folder for folder in run_dir.parents[1].glob("*/*") if is_run(folder) and folder != run_dir]
+    return max(runs, key=_last_written, default=None)
+
+
+def _last_written(folder: Path) -> float:
+    return max((folder / file).stat().st_mtime for file in RUN_FILES if (folder / file).exists())
+
+
+def is_requeued() -> bool:
+    """Whether SLURM starts this job once more, after it was stopped."""
+    count = os.environ.get("SLURM_RESTART_COUNT") or "0"
+    return count.isdigit() and int(count) > 0
+
+
+def _slurm_job() -> str | None:
+    """The number by which SLURM knows this job, also when it is requeued; None outside of SLURM."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")

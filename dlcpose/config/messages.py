@@ -1,0 +1,147 @@
+"""One line for a mistake in a config, with the nearest names there are; and how a command ends with it."""
+
+import difflib
+import os
+import re
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+import yaml
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dlcpose.config.folders import CONF, group_names, option_names, user_config_folders
+from dlcpose.config.sources import checked_loading
+from dlcpose.structures.errors import DlcposeError
+from dlcpose.structures.printable import printable
+
+# The extra that installs a plugin of Hydra's.
+PLUGINS = {"tpe": "sweep", "joblib": "sweep", **dict.fromkeys(("ray", "submitit_slurm", "submitit_local"), "cluster")}
+
+
+def explain(error: Exception, config_name: str, arguments: Sequence[str] | None = None) -> str | None:
+    """One line for a mistake of the user's, None for one of ours. arguments: the overrides; the shell's unless given."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if isinstance(error, DlcposeError):
+        return _without_worker(str(error), type(error))
+    if isinstance(error, (HydraException, OmegaConfBaseException)) or _was_raised_by_hydra(error):
+        return _explain_composition(error, config_name, arguments)
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{mark.name}: line {mark.line + 1}, column {mark.column + 1}: {error.problem}. Correct this file."
+    if isinstance(error, OSError):
+        place = error.filename or "a file"
+        return f"{place}: {error.strerror or error}. Check the path, its permissions and the disk's room."
+    if type(error).__name__ == "MisconfigurationException":  # Lightning's, without importing it
+        return f"trainer: {' '.join(str(error).split())}"
+    return None
+
+
+def fail(reason: str, code: int = 1) -> NoReturn:
+    """End the program with one line on standard error."""
+    print(f"dlcpose: {printable(reason)}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def wants_traceback() -> bool:
+    """Whether the user asked for tracebacks; `--debug` is taken out of the arguments."""
+    is_given = "--debug" in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    return is_given or os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+
+def _without_worker(text: str, kind: type[Exception]) -> str:
+    """What an error said before a data loader's worker handed it on, wrapped in its traceback."""
+    if "Original Traceback" not in text:
+        return text
+    return text.rstrip().rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2]
+
+
+def _was_raised_by_hydra(error: Exception) -> bool:
+    """Hydra raises plain ValueErrors too; where the innermost frame is its own, it was the command line that was wrong."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and Path(hydra.__file__).parent in Path(frames[-1].filename).parents
+
+
+def _explain_composition(error: Exception, config_name: str, arguments: Sequence[str]) -> str:
+    """What Hydra says of a config that does not compose, with the nearest names there are."""
+    text = " ".join(str(error).split())
+    if match := re.search(r"Could not (?:find|load) '([\w/]+)/([\w.]+)'", text):
+        group, option = match.groups()
+        if group.startswith("hydra/") and option in PLUGINS:
+            return f"{group}={option}: its plugin is not installed. Install dlcpose[{PLUGINS[option]}]."
+        return f"{group}={option}: no such option. {_nearest(option, option_names(group, arguments))}"
+    if match := re.search(r"Could not override '([\w/@.]+)'\.? ?(?:No match in the defaults list)", text):
+        return f"{match[1]}: no such group. {_nearest(match[1], group_names())}"
+    if match := re.search(r"Could not override '([\w.]+)'|Key '([\w.]+)' is not in struct", text):
+        key = match[1] or match[2]
+        if "." not in key:
+            return f"{key}: no such group or key. {_nearest(key, group_names() + _keys(config_name, arguments))}"
+        if choices := _choices_having(key, config_name, arguments):
+            return f"{key}: no such key in this config. It is one with {' or '.join(choices)}."
+        return f"{key}: no such key in this config. {_nearest(key, _keys(config_name, arguments))}"
+    if "must be a string or a list" in text:  # Hydra does not say which
+        emptied = [argument.split("=")[0] for argument in arguments if re.fullmatch(r"[\w/]+=(null|\d+)", argument)]
+        group = next((name for name in emptied if name in group_names()), "a group")
+        return f"{group}: expected the name of an option. There are: {', '.join(option_names(group)) or 'none'}."
+    if match := re.search(r"Could not append.*?'([\w./]+)'", text):
+        return f"{match[1]}: it is there already, write it without the +."
+    return text
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    if not names:
+        return "There are none."
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if near:
+        return f"Nearest: {', '.join(near)}."
+    return f"There are: {', '.join(names)}." if len(names) < 40 else "`--cfg job` shows what there is."
+
+
+def _keys(config_name: str, arguments: Sequence[str]) -> list[str]:
+    """Dotted keys of the config as composed from the groups the command chose."""
+    chosen = [argument for argument in arguments if re.match(r"^[\w/]+=[\w,\[\]]+$", argument)]
+    several = re.compile(r"=[^\[]*,")  # options to sweep over; those in brackets are taken together
+    chosen = [
+        argument for argument in chosen if argument.split("=")[0] in group_names() and not several.search(argument)
+    ]
+    chosen += [f"hydra.searchpath=[file://{folder}]" for folder in user_config_folders(arguments)]
+    GlobalHydra.instance().clear()
+    with checked_loading(chosen), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        try:
+            config = hydra.compose(config_name, chosen)
+        except (HydraException, OmegaConfBaseException, DlcposeError):  # what was chosen has a mistake of its own
+            config = hydra.compose(config_name)
+    return _dotted_keys(OmegaConf.to_container(config))
+
+
+def _choices_having(key: str, config_name: str, arguments: Sequence[str]) -> list[str]:
+    """The choices of a key's group with which the config has that key, as they are written in a command."""
+    group = key.split(".")[0]
+    if group not in group_names():
+        return []
+    others = [argument for argument in arguments if not argument.startswith(f"{group}=")]
+    choices = [_choice(group, option, config_name) for option in option_names(group, arguments)]
+    return [choice for choice in choices if key in _keys(config_name, [*others, choice])]
+
+
+def _choice(group: str, option: str, config_name: str) -> str:
+    """An option as it is written in a command: beside what is there already, where a group takes several."""
+    defaults = yaml.safe_load((CONF / f"{config_name}.yaml").read_text())["defaults"]
+    usual = next((entry[group] for entry in defaults if isinstance(entry, dict) and group in entry), None)
+    return f"{group}=[{','.join([*usual, option])}]" if isinstance(usual, list) else f"{group}={option}"
+
+
+def _dotted_keys(node: Any, prefix: str = "") -> list[str]:
+    if not isinstance(node, Mapping):
+        return [prefix]
+    inner = [
+        key for name, value in node.items() for key in _dotted_keys(value, f"{prefix}.{name}" if prefix else str(name))
+    ]
+    return [prefix, *inner] if prefix else inner

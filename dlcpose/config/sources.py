@@ -1,0 +1,326 @@
+"""What a folder of config files that somebody else wrote may set (`--config-dir lab`, or hydra.searchpath).
+
+Hydra builds objects of its own, from the `hydra` node, before a command is called: callbacks, loggers, sweepers,
+launchers. So every composition is looked at when it is made, also of each job of a sweep, in whatever process. What counts
+as the user's own is the command line (or the overrides of a Python call) and the options of this package.
+"""
+
+import contextlib
+import copy
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+import hydra._internal.hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
+from omegaconf.grammar_parser import parse
+
+from dlcpose.config.folders import CONF
+from dlcpose.structures.errors import ConfigError
+
+COMMANDS = ("train", "evaluate", "predict")  # the configs that everything begins with
+# Of the hydra node, what a file may set. Folders only below the working folder.
+FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
+HARMLESS = (*FOLDERS, "hydra.sweeper.params", "hydra.job.name", "hydra.sweeper.n_trials", "hydra.sweeper.direction")
+PARAMS = "hydra.sweeper.params."
+# What Hydra itself fills in, by composition.
+FILLED_IN = (
+    *("hydra.runtime.", "hydra.overrides.", "hydra.mode", "hydra.searchpath"),
+    *("hydra.job.override_dirname", "hydra.job.config_name"),
+)
+# Of the rest of the config, what only a command says.
+COMMANDED = ("trust", "run_dir", "resume")
+RESOLVERS = (
+    *("hydra", "now", "python_version", "oc.select"),
+    *("dlcpose.run_folder", "dlcpose.sweep_folder", "dlcpose.job_folder", "dlcpose.absolute"),
+)
+LONGEST_NAME = 200  # of a folder; file systems take 255 bytes
+# The overrides of a Python call; None: those of the shell.
+_given: tuple[str, ...] | None = None
+
+
+@contextlib.contextmanager
+def checked_loading(overrides: Sequence[str] | None = None) -> Iterator[None]:
+    """Within it, Hydra refuses configs that set what only the user may. overrides: the user's own; the shell's unless given.
+
+    What is refused is a ConfigError of the composition.
+    """
+    global _given
+    before, loader = _given, hydra._internal.hydra.ConfigLoaderImpl
+    _given = None if overrides is None else tuple(overrides)
+    hydra._internal.hydra.ConfigLoaderImpl = CheckedLoader
+    try:
+        yield
+    finally:
+        _given, hydra._internal.hydra.ConfigLoaderImpl = before, loader
+
+
+class CheckedLoader(ConfigLoaderImpl):
+    """Hydra's loader of configs, which looks at each before anybody else does.
+
+    It goes to the processes of launchers with the sweep that it loads the jobs of.
+    """
+
+    def __init__(self, config_search_path: ConfigSearchPath) -> None:
+        super().__init__(config_search_path)
+        # Options of the shell have no equals sign before their value; what is no override is of no use below.
+        texts = sys.argv[1:] if _given is None else _given
+        self.given = tuple(text for text in texts if re.match(r"[^-][^=]*=|~", text))
+
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        """A composed config. Raises ConfigError for one that sets what only the user may."""
+        self._check_begin(config_name)
+        given = {_key(override): override for override in _parsed(self.given)}
+        if self._is_foreign():
+            _check_job(_parsed(overrides), given)
+        config: DictConfig = super().load_configuration(
+            config_name, overrides, run_mode, from_shell, validate_sweep_overrides
+        )
+        _check_trust(config, given)
+        _check_name(config)
+        if self._is_foreign():
+            baseline = self._without_strangers(config_name, given)
+            _check_hydra(config, baseline, given)
+            _check_resolvers(config, self.given)
+            _check_commanded(config, given, run_mode)
+        return config
+
+    def _check_begin(self, config_name: str | None) -> None:
+        """Raises ConfigError where it does not all begin with a config of ours: Hydra acts on a first one as it reads it."""
+        main = [str(each.path) for each in self.config_search_path.get_path() if each.provider == "main"]
+        if any(Path(path.removeprefix("file://")) != CONF for path in main) or config_name not in (None, *COMMANDS):
+            raise ConfigError(
+                f"--config-path, --config-name: a command begins with its own config, got {config_name}. Add options of "
+                "your own with --config-dir FOLDER."
+            )
+
+    def _is_foreign(self) -> bool:
+        providers = [each.provider for each in self.config_search_path.get_path()]
+        return "command-line" in providers or any("hydra.searchpath" in text for text in self.given)
+
+    def _without_strangers(self, config_name: str | None, given: Mapping[str, Override]) -> dict[str, Any]:
+        """The hydra node as the command alone would have it, with this package's options."""
+        own = [each for each in self.config_search_path.get_path() if each.provider != "command-line"]
+        search_path = ConfigSearchPathImpl()
+        search_path.config_search_path = own
+        of_hydra = [each for key, each in given.items() if re.match(r"hydra[./]", key) and key != "hydra.searchpath"]
+        for chosen in (of_hydra, [each for each in of_hydra if not _key(each).startswith("hydra/")]):
+            try:
+                texts = [str(each.input_line) for each in chosen]
+                config = ConfigLoaderImpl(search_path).load_configuration(config_name, texts, RunMode.RUN)
+                return _flat(OmegaConf.to_container(config.hydra, resolve=False), "hydra")
+            except (HydraException, OmegaConfBaseException):  # an option that only the other folder has
+                continue
+        config = ConfigLoaderImpl(search_path).load_configuration(config_name, [], RunMode.RUN)
+        return _flat(OmegaConf.to_container(config.hydra, resolve=False), "hydra")
+
+
+def _parsed(texts: Sequence[str]) -> list[Override]:
+    """Overrides of a command; what is none, Hydra itself refuses."""
+    parser, parsed = OverridesParser.create(), []
+    for text in texts:
+        with contextlib.suppress(HydraException):
+            parsed += parser.parse_overrides([text])
+    return parsed
+
+
+def _key(override: Override) -> str:
+    """What an override is of, without the signs that say whether it is new."""
+    return str(override.key_or_group)
+
+
+def _values(override: Override | None) -> list[Any]:
+    """All values that an override gives, also where it is swept."""
+    if override is None:
+        return []
+    if override.is_sweep_override():
+        return list(override.sweep_iterator()) if override.is_discrete_sweep() else []
+    return [override.value()]
+
+
+def _check_job(overrides: Sequence[Override], given: Mapping[str, Override]) -> None:
+    """Raises ConfigError for a setting of Hydra's that a job of a sweep has and the command has not."""
+    for override in overrides:
+        key = _key(override)
+        if re.match(r"hydra([./@]|$)", key) and key not in given and key != "hydra.mode":
+            raise ConfigError(f"{key}: a sweep of a file may not set it. Give it in the command.")
+
+
+def _check_trust(config: DictConfig, given: Mapping[str, Override]) -> None:
+    """Raises ConfigError for a trusted package that the command does not name."""
+    trusted = OmegaConf.to_container(config, resolve=False).get("trust")  # type: ignore[union-attr]
+    named: set[str] = set()
+    for value in _values(given.get("trust")):
+        named |= {str(entry) for entry in value} if isinstance(value, list) else {str(value)}
+    for package in trusted if isinstance(trusted, list) else [trusted] if trusted else []:
+        if str(package) not in named:
+            raise ConfigError(
+                f"trust: {str(package)[:100]} is trusted by a config file. Only a command can do that: add trust=[...] to "
+                "it, if you know the code."
+            )
+
+
+def _check_name(config: DictConfig) -> None:
+    """Raises ConfigError for the name of a run that is not that of one folder."""
+    if "name" not in config:
+        return
+    try:
+        with _as_if_run(config) as known:
+            name = str(known.name)
+    except OmegaConfBaseException:  # said when the config is resolved
+        return
+    is_one = name not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f\x7f]", name)
+    if not is_one or len(name) > LONGEST_NAME:
+        raise ConfigError(
+            f"name: expected the name of a folder, without '/' and at most {LONGEST_NAME} characters long, got "
+            f"{name[:100]!r}. Give another with name=..."
+        )
+
+
+@contextlib.contextmanager
+def _as_if_run(config: DictConfig) -> Iterator[DictConfig]:
+    """A copy of a config that can be resolved as in a run, before there is one."""
+    known, before = copy.deepcopy(config), HydraConfig.instance().cfg
+    with open_dict(known):
+        known.hydra.runtime.output_dir = "run"
+        known.hydra.job.num, known.hydra.job.id = 0, "0"
+    HydraConfig.instance().set_config(known)
+    try:
+        yield known
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def _check_hydra(config: DictConfig, baseline: Mapping[str, Any], given: Mapping[str, Override]) -> None:
+    """Raises ConfigError for a setting of Hydra's own that came with a file and is not harmless."""
+    node = OmegaConf.to_container(config.hydra, resolve=False)
+    composed = _flat(node, "hydra")
+    trust = tuple(str(entry) for value in _values(given.get("trust")) if isinstance(value, list) for entry in value)
+    for key in {**composed, **baseline}:
+        if key.startswith(FILLED_IN) or (key in composed and key in baseline and composed[key] == baseline[key]):
+            continue
+        if key.startswith(PARAMS):
+            swept = key.removeprefix(PARAMS).lstrip("+~")
+            if re.match(rf"(hydra|{'|'.join(COMMANDED)})([./@]|$)", swept):
+                raise ConfigError(f"{key}: a sweep of a file may not set {swept}. Give it in the command.")
+        elif key not in HARMLESS and not _is_of_trusted(key, node, trust):
+            raise ConfigError(
+                f"{key}: a config file may not set it, since Hydra acts on it before the command begins. Give it in the "
+                "command, or name the package it is for with trust=[...]."
+            )
+    for key in FOLDERS:
+        if composed.get(key) != baseline.get(key):
+            _check_below(config, key)
+
+
+def _is_of_trusted(key: str, node: Any, trust: Sequence[str]) -> bool:
+    """Whether a setting is one of a part of Hydra's that is of a trusted package."""
+    target, inner = "", node
+    for name in key.split(".")[1:]:
+        if isinstance(inner, Mapping):
+            target, inner = str(inner.get("_target_", target)), inner.get(name)
+    return bool(trust) and any(target.startswith(f"{package}.") for package in trust)
+
+
+def _check_below(config: DictConfig, key: str) -> None:
+    """Raises ConfigError for a folder of a file's that lies elsewhere than below the working folder."""
+    try:
+        with _as_if_run(config) as known:
+            folder = str(OmegaConf.select(known, key))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{key}: a config file sets it to what is not known yet. Give it in the command.") from error
+    if PurePath(folder).is_absolute() or folder.startswith("~") or ".." in re.split(r"[/\\]", folder):
+        raise ConfigError(f"{key}: a config file may only name a folder below the working one, got {folder[:200]!r}.")
+
+
+def _check_resolvers(config: DictConfig, given: Sequence[str]) -> None:
+    """Raises ConfigError for a text that asks for an environment variable, or for anything else outside of the config."""
+    for key, value in _flat(OmegaConf.to_container(config, resolve=False), "").items():
+        if key.startswith(FILLED_IN):
+            continue
+        for text in _texts(value):
+            if "${" in text and not any(text in argument for argument in given):
+                for name in _resolvers_of(text):
+                    if name not in RESOLVERS:
+                        raise ConfigError(
+                            f"{key}: a config file may not ask for ${{{name[:50]}:...}}: what it finds would be saved with "
+                            f"the run. There are {', '.join(RESOLVERS)}; give other values in the command."
+                        )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for entry in value:
+            yield from _texts(entry)
+    elif isinstance(value, Mapping):
+        for name, entry in value.items():
+            yield from _texts(name)
+            yield from _texts(entry)
+
+
+def _resolvers_of(text: str) -> Iterator[str]:
+    """The names of the resolvers that a text calls, as it writes them."""
+    waiting = [parse(text)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, OmegaConfGrammarParser.InterpolationResolverContext):
+            name: Any = node.resolverName  # the parser is generated, and has no types
+            yield str(name().getText())
+        waiting += list(getattr(node, "getChildren", lambda: ())())
+
+
+def _check_commanded(config: DictConfig, given: Mapping[str, Override], run_mode: RunMode) -> None:
+    """Raises ConfigError for a file that says where a run goes on, writes, or what server it tells of itself."""
+    raw = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(raw, dict)
+    usual: dict[str, Any] = {"run_dir": "${hydra:runtime.output_dir}", "resume": None}
+    for key in ("run_dir", "resume"):
+        if raw.get(key, usual[key]) != usual[key] and key not in given:
+            raise ConfigError(f"{key}: a config file may not set it. Give it in the command.")
+    try:
+        with _as_if_run(config) as known:
+            resolved = OmegaConf.to_container(known, resolve=True)
+            storage = OmegaConf.select(known, "hydra.sweeper.storage")
+    except OmegaConfBaseException:
+        if run_mode == RunMode.MULTIRUN:  # each of its jobs is looked at again
+            return
+        raise
+    assert isinstance(resolved, dict)
+    for group, setting, allowed in (("logger", "tracking_uri", None), ("callbacks", "storage", storage)):
+        for name, node in dict(resolved.get(group) or {}).items():
+            value = node.get(setting) if isinstance(node, Mapping) else None
+            if value not in (None, allowed) and f"{group}.{name}.{setting}" not in given:
+                raise ConfigError(
+                    f"{group}.{name}.{setting}: a config file may not say where a run is reported. Give it in the command."
+                )
+
+
+def _flat(node: Any, before: str) -> dict[str, Any]:
+    """A config by dotted keys; lists stay whole."""
+    if not isinstance(node, Mapping) or not node:
+        return {before: node}
+    entries: dict[str, Any] = {}
+    for name, value in node.items():
+        entries |= _flat(value, f"{before}.{name}" if before else str(name))
+    return entries

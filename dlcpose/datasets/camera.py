@@ -1,0 +1,130 @@
+"""The newest frame of a camera or stream: what comes while the last one is looked at is passed over."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import av
+import numpy as np
+
+from dlcpose.datasets.frame_conversion import upright_rgb
+from dlcpose.structures.errors import DataError
+from dlcpose.structures.sample import Image
+
+NO_WAITING = {"fflags": "nobuffer", "flags": "low_delay"}
+KEPT = 100_000  # latencies, so that memory does not grow
+
+
+@dataclass(frozen=True)
+class CameraFrame:
+    """A frame of a camera: its number among those that arrived, seconds since the first, (H, W, 3) uint8 RGB."""
+
+    index: int
+    time: float
+    image: Image
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds from a frame's arrival to when the next one was asked for: median, 99th percentile; frames passed over."""
+
+    p50: float
+    p99: float
+    skipped: int
+
+
+class CameraReader:
+    """Iterates over the newest frames of a source that PyAV can open, until it ends or nobody asks any more.
+
+    source: a device or an address (`/dev/video0`, `rtsp://...`, `tcp://...`, `udp://...`). format: of FFmpeg's input,
+    such as v4l2, where it does not show. options: FFmpeg's. timeout: seconds without a frame after which it is over.
+    Other than a video's, these frames are not all there are: numbers have gaps where frames were passed over.
+    Raises DataError where it cannot be opened, has no picture, breaks off with an error or falls silent.
+    """
+
+    def __init__(
+        self, source: str, *, format: str | None = None, options: Mapping[str, str] | None = None, timeout: float = 10.0
+    ) -> None:
+        self.source, self.format, self.timeout = source, format, timeout
+        self.options = {**NO_WAITING, **(options or {})}
+        self._changed = threading.Condition()
+        self._newest: tuple[int, float, object] | None = None  # number, when it arrived, frame
+        self._arrived = 0
+        self._error: BaseException | None = None
+        self._is_over = False
+        self._latencies: list[float] = []
+        self._given = 0
+
+    def __iter__(self) -> Iterator[CameraFrame]:
+        thread = threading.Thread(target=self._receive, name="camera", daemon=True)
+        thread.start()
+        first: float | None = None
+        try:
+            while (newest := self._next()) is not None:
+                number, arrived, frame = newest
+                first = arrived if first is None else first
+                self._given += 1
+                yield CameraFrame(number, arrived - first, upright_rgb(frame))
+                if len(self._latencies) < KEPT:
+                    self._latencies.append(time.perf_counter() - arrived)
+        finally:
+            with self._changed:
+                self._is_over = True
+            thread.join(self.timeout)
+
+    def latency(self) -> Latency:
+        """Of the frames so far, NaN before the first is done with."""
+        skipped = self._arrived - self._given
+        if not self._latencies:
+            return Latency(np.nan, np.nan, skipped)
+        p50, p99 = np.percentile(self._latencies, [50, 99])
+        return Latency(float(p50), float(p99), skipped)
+
+    def _next(self) -> tuple[int, float, object] | None:
+        """The newest frame that has not been given yet, waited for; None at the end."""
+        with self._changed:
+            is_there = self._changed.wait_for(lambda: self._newest is not None or self._is_over, self.timeout)
+            newest, self._newest = self._newest, None
+            if newest is not None:
+                return newest
+            if self._error is not None:
+                raise self._error
+        if not is_there:
+            raise DataError(f"{self.source}: no frame came for {self.timeout:g} s. Check that the camera sends.")
+        if not self._arrived:
+            raise DataError(f"{self.source}: expected a camera or stream, got one without a frame.")
+        return None
+
+    def _receive(self) -> None:
+        """The work of the thread: decode everything, keep the newest."""
+        error: BaseException | None = None
+        try:
+            with av.open(
+                self.source, format=self.format, options=self.options, timeout=(self.timeout, self.timeout)
+            ) as container:
+                if not container.streams.video:
+                    raise DataError(f"{self.source}: expected a camera or stream with a picture, got one without.")
+                stream = container.streams.video[0]
+                stream.thread_type = "SLICE"  # threads by frame would hold back as many frames
+                for frame in container.decode(stream):
+                    with self._changed:
+                        if self._is_over:
+                            return
+                        self._newest = (self._arrived, time.perf_counter(), frame)
+                        self._arrived += 1
+                        self._changed.notify()
+        except DataError as reason:
+            error = reason
+        except (av.FFmpegError, OSError) as reason:
+            if not self._arrived or not isinstance(reason, av.EOFError):
+                text = " ".join(str(reason).split())
+                error = DataError(
+                    f"{self.source}: cannot be read as a camera or stream after {self._arrived} frames ({text}). Check the "
+                    "address, and name its format where FFmpeg cannot tell (v4l2, dshow, avfoundation)."
+                )
+                error.__cause__ = reason
+        finally:
+            with self._changed:
+                self._error, self._is_over = error, True
+                self._changed.notify()

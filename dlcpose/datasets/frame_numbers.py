@@ -1,0 +1,106 @@
+"""Which number a decoded frame has in its video, also where damage has swallowed others before it."""
+
+import heapq
+
+STEADY = 10  # frames at one distance make a constant rate
+
+
+class FrameNumbers:
+    """Counts decoded frames, and once a video has shown damage, counts those that never came out as well.
+
+    In a sound video a frame's number is how many came before it: packets that show nothing (VP8's hidden frames, B-frames
+    before the first key frame) are no frames. After damage, packets whose time stamp lies between two frames were frames
+    too; where even the packets are gone, a constant frame rate tells how many.
+    has_clock: whether time stamps are times, not the packets' own count (AVI).
+    missing: ranges of numbers that could not be decoded. damaged: numbers of frames that the decoder patched up.
+    jumps: numbers of frames before which the clock of an otherwise constant rate jumps, without any sign of damage: either
+    the camera has dropped frames, or the file has lost them; numbers count the frames that are there.
+    uncertain_from: after damage without a clock, the frame from which on numbers may be too low; None else.
+    """
+
+    def __init__(self, *, has_clock: bool = True) -> None:
+        self.has_clock = has_clock
+        self.uncertain_from: int | None = None
+        self.next = 0
+        self.discarded = 0  # packets that an edit list hides
+        self.missing: list[range] = []
+        self.damaged: list[int] = []
+        self.jumps: list[int] = []
+        self._is_damaged = False
+        self._has_order = True  # whether time stamps rise, so that they tell what lies between two frames
+        self._pending: list[int] = []  # heap of the time stamps of packets whose frame has not come out
+        self._failures = 0  # packets that gave an error since the last frame
+        self._last: int | None = None
+        self._step: int | None = None  # time stamps from frame to frame while they are all alike, 0 once they are not
+
+    def take_packet(self, pts: int | None, *, is_hidden: bool = False, is_corrupt: bool = False) -> None:
+        """Take note of a packet that goes to the decoder."""
+        self._is_damaged |= is_corrupt
+        if is_hidden:
+            self.discarded += 1
+        elif pts is not None:
+            heapq.heappush(self._pending, pts)
+
+    def take_failure(self) -> None:
+        """Take note that a packet could not be decoded."""
+        self._is_damaged = True
+        self._failures += 1
+
+    def number(self, pts: int | None, *, is_corrupt: bool = False) -> int | None:
+        """The number of the next frame in the order they are shown; None for one that damage has brought out too late."""
+        self._is_damaged |= is_corrupt
+        if self._is_damaged and self.uncertain_from is None and not (self.has_clock and self._has_order):
+            self.uncertain_from = self.next
+        if pts is None or (self._last is not None and pts <= self._last):
+            if self._is_damaged and self._has_order:
+                return None
+            self._has_order = False  # as H.264 in AVI
+        lost = self._lost_before(pts)
+        if lost:
+            self.missing.append(range(self.next, self.next + lost))
+            self.next += lost
+        elif pts is not None:
+            self._note_step(pts)
+        if is_corrupt:
+            self.damaged.append(self.next)
+        self._failures, self._last = 0, pts
+        self.next += 1
+        return self.next - 1
+
+    def end(self, declared: int) -> None:
+        """Take note of the end of the file; declared: how many frames its container promises, 0 where it does not."""
+        swallowed = (len(self._pending) if self._has_order else self._failures) if self._is_damaged else 0
+        lost = max(swallowed, declared - self.discarded - self.next)
+        if lost > 0:
+            self.missing.append(range(self.next, self.next + lost))
+        else:
+            self.uncertain_from = None  # as many as there should be
+
+    def _lost_before(self, pts: int | None) -> int:
+        """How many frames were lost between the last one and this."""
+        before = 0
+        while pts is not None and self._pending and self._pending[0] <= pts:
+            before += heapq.heappop(self._pending) < pts
+        if not self._is_damaged:
+            return 0
+        if pts is None or not self._has_order:
+            return self._failures
+        absent = round((pts - self._last) / self._step) - 1 if self._step and self._last is not None else 0
+        return max(before, absent)
+
+    def _note_step(self, pts: int) -> None:
+        if self._last is None or not self._has_order:
+            return
+        step = pts - self._last
+        if self._step is None:
+            self._step = step
+        elif self._step and self.has_clock and self.next > STEADY and step > 1.5 * self._step:
+            self.jumps.append(self.next)
+        elif abs(step - self._step) > max(1, self._step // 20):  # a container's clock rounds
+            self._step = 0
+
+
+def ranges_as_text(ranges: list[range], most: int = 5) -> str:
+    """Ranges of frame numbers for a message: `88 to 98, 120, ...`."""
+    texts = [str(each.start) if len(each) == 1 else f"{each.start} to {each.stop - 1}" for each in ranges[:most]]
+    return ", ".join(texts) + (f" and {len(ranges) - most} more stretches" if len(ranges) > most else "")

@@ -1,0 +1,127 @@
+"""Checks of labels: counts of keypoints, left/right swaps, and keypoints that coincide."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+
+from dlcpose.structures.sample import FrameLabels
+from dlcpose.structures.skeleton import Skeleton
+
+MIN_DISTANCE = 0.01  # px: two keypoints that are nearer coincide
+MIN_LATERAL = 0.05  # of the body axis: a pair less far apart across it says nothing of left and right
+MIN_MAJORITY = 0.8  # of the animals that must agree before one that differs is suspected
+MIN_ANIMALS = 5  # below this a majority means nothing
+
+
+@dataclass(frozen=True)
+class KeypointCount:
+    """How often a keypoint of the animals in the data is labelled, missing, or labelled outside its image."""
+
+    name: str
+    labelled: int
+    missing: int
+    out_of_frame: int
+
+
+@dataclass(frozen=True)
+class Swap:
+    """A left/right pair of one animal that lies the other way round than in most animals."""
+
+    key: str
+    animal: int
+    left: str
+    right: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.left} and {self.right} of animal {self.animal} are probably swapped"
+
+
+def find_swaps(frames: Sequence[FrameLabels], skeleton: Skeleton) -> list[Swap]:
+    """Left/right pairs that lie the other way round than in most animals.
+
+    In images from one viewpoint (from above, say), an animal's left lies on the same side of its body axis. The axis
+    joins the two midline points that lie farthest apart: unpaired keypoints, and the centers of the other pairs. Where
+    less than 80 % of the animals agree, as in images from all around, none is suspected.
+    """
+    animals = [
+        (frame.key, number, points) for frame in frames for number, points in enumerate(frame.keypoints_in_image)
+    ]
+    if not animals:
+        return []
+    points_in_image = np.stack([points for _, _, points in animals]).astype(np.float64)  # (A, K, 2)
+    swaps = []
+    for left, right in skeleton.pairs:
+        for sides in _sides(points_in_image, skeleton, left, right):  # (A,) each
+            agreeing = (sides > 0).sum(), (sides < 0).sum()
+            if sum(agreeing) < MIN_ANIMALS or max(agreeing) <= MIN_MAJORITY * sum(agreeing):
+                continue
+            unusual = 1 if agreeing[0] < agreeing[1] else -1
+            swaps += [
+                Swap(*animals[place][:2], skeleton.names[left], skeleton.names[right])
+                for place in np.flatnonzero(sides == unusual)
+            ]
+    return sorted(swaps, key=lambda swap: (swap.key, swap.animal))
+
+
+def _sides(
+    points_in_image: npt.NDArray[np.float64], skeleton: Skeleton, left: int, right: int
+) -> Iterable[npt.NDArray[np.int64]]:
+    """The side of its body axis on which each animal's left lies, 1 or -1, 0 where unclear: (A,) for each axis.
+
+    Animals in which an end of the longest axis is not labelled are compared along the next longest, with each other.
+    """
+    midline = _midline(points_in_image, skeleton, left, right)  # (A, M, 2)
+    axes = list(combinations(range(midline.shape[1]), 2))
+    lengths = [np.linalg.norm(midline[:, head] - midline[:, tail], axis=-1) for head, tail in axes]  # (A,) each
+    median_lengths = [np.median(length[~np.isnan(length)]) if (~np.isnan(length)).any() else 0.0 for length in lengths]
+    across = points_in_image[:, right] - points_in_image[:, left]  # (A, 2)
+    compared = np.isnan(across).any(axis=-1)  # (A,)
+    for place in np.argsort(median_lengths)[::-1]:
+        head, tail = axes[place]
+        along = midline[:, head] - midline[:, tail]
+        usable = ~compared & (lengths[place] > 0)  # NaN is not
+        with np.errstate(invalid="ignore", divide="ignore"):
+            lateral = (along[:, 0] * across[:, 1] - along[:, 1] * across[:, 0]) / lengths[place] ** 2
+        yield np.where(usable & (np.abs(lateral) > MIN_LATERAL), np.sign(lateral), 0).astype(np.int64)
+        compared |= usable
+
+
+def _midline(
+    points_in_image: npt.NDArray[np.float64], skeleton: Skeleton, left: int, right: int
+) -> npt.NDArray[np.float64]:
+    """Points on the midline that a swap of this pair does not move: (A, M, 2)."""
+    paired = {index for pair in skeleton.pairs for index in pair}
+    single = [points_in_image[:, index] for index in range(len(skeleton)) if index not in paired]
+    centers = [
+        (points_in_image[:, first] + points_in_image[:, second]) / 2
+        for first, second in skeleton.pairs
+        if (first, second) != (left, right)
+    ]
+    return np.stack([*single, *centers], axis=1) if single or centers else np.zeros((len(points_in_image), 0, 2))
+
+
+def count_keypoints(frames: Sequence[FrameLabels], skeleton: Skeleton) -> Iterable[KeypointCount]:
+    """A count of each keypoint over all animals, then of each unique keypoint over all frames."""
+    animals = [(frame, points) for frame in frames for points in frame.keypoints_in_image]
+    unique = [(frame, frame.unique_in_image) for frame in frames]
+    for names, owners in ((skeleton.names, animals), (skeleton.unique, unique)):
+        for place, name in enumerate(names):
+            points = [(frame, points[place]) for frame, points in owners]
+            labelled = [(frame, point) for frame, point in points if not np.isnan(point).any()]
+            out_of_frame = sum(
+                not (-0.5 <= x <= frame.width - 0.5 and -0.5 <= y <= frame.height - 0.5) for frame, (x, y) in labelled
+            )
+            yield KeypointCount(name, len(labelled), len(points) - len(labelled), out_of_frame)
+
+
+def find_coinciding(frames: Sequence[FrameLabels], skeleton: Skeleton) -> Iterable[str]:
+    """One line for each pair of keypoints of an animal that lie at the same place."""
+    for frame in frames:
+        for number, points in enumerate(frame.keypoints_in_image):
+            apart = np.linalg.norm(points[:, None] - points[None], axis=-1)  # (K, K), NaN where one is missing
+            for first, second in np.argwhere(np.triu(apart <= MIN_DISTANCE, k=1)):
+                names = f"{skeleton.names[first]} and {skeleton.names[second]}"
+                yield f"{frame.key}: {names} of animal {number} are at the same place"

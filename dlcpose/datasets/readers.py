@@ -1,0 +1,23 @@
+"""Find the reader that can open a path: DeepLabCut projects, COCO files, and what plugins bring."""
+
+from pathlib import Path
+
+from dlcpose.datasets.base import LabelledFrames
+from dlcpose.structures.errors import DataError
+from dlcpose.structures.registry import Registry
+
+READERS: Registry[type[LabelledFrames]] = Registry(
+    "dlcpose.readers", ("dlcpose.datasets.deeplabcut", "dlcpose.datasets.coco")
+)
+reader = READERS.register
+
+
+def open_data(path: Path) -> LabelledFrames:
+    """The labelled frames at a path, by the first reader that can open it. Raises DataError where none can."""
+    if not path.exists():
+        raise DataError(f"{path}: expected a data set, got nothing at this path. Correct the path.")
+    readers = READERS.load().values()
+    for each in readers:
+        if each.can_open(path):
+            return each.open(path)
+    raise DataError(f"{path}: expected {', '.join(each.opens for each in readers)}; got none of these.")

@@ -1,0 +1,102 @@
+"""Predictions as DeepLabCut's own tables: one key, a row for every frame, x, y and likelihood of every keypoint."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tables
+
+from dlcpose.exporters.formats import (
+    UNIQUE_INDIVIDUAL,
+    TableTarget,
+    provenance,
+    table_format,
+)
+from dlcpose.structures.atomic_files import atomic_output, write_output
+from dlcpose.structures.errors import DataError
+from dlcpose.structures.pose_tracks import PoseTracks
+
+KEY = "df_with_missing"  # every reader finds it, with the key or without; DeepLabCut's own tracker writes "tracks"
+TRACKED = "_el"  # what DeepLabCut's default tracker appends to the names of its files
+LEAVES_OUT = ("times", "boxes", "scores of the animals", "identities")
+
+
+@table_format("deeplabcut", suffix=".h5", leaves_out=LEAVES_OUT)
+def write_deeplabcut(tracks: PoseTracks, target: TableTarget) -> list[Path]:
+    """Write `{video}{scorer}[_el].h5`, where `_el` marks several animals with tracks."""
+    path = target.path(f"{target.scorer}{track_mark(tracks)}.h5")
+    write_deeplabcut_h5(path, tracks, target.scorer)
+    return [path]
+
+
+@table_format("deeplabcut_csv", suffix=".csv", leaves_out=LEAVES_OUT)
+def write_deeplabcut_csv(tracks: PoseTracks, target: TableTarget) -> list[Path]:
+    """Write `{video}{scorer}[_el].csv`, coordinates with the digits that float32 has."""
+    path = target.path(f"{target.scorer}{track_mark(tracks)}.csv")
+    with atomic_output(path) as partial:
+        deeplabcut_frame(tracks, target.scorer).astype(np.float32).to_csv(partial)
+    return [path]
+
+
+def write_deeplabcut_h5(path: Path, tracks: PoseTracks, scorer: str) -> None:
+    """Write the table to a file of any name. Raises DataError where there are more columns than HDF5 has room to name."""
+    table = deeplabcut_frame(tracks, scorer)
+    in_memory: dict[str, Any] = {"driver": "H5FD_CORE", "driver_core_backing_store": 0}
+    file: Any = pd.HDFStore(path.name, mode="w", **in_memory)
+    with file as store:
+        try:
+            store.put(KEY, table, format="table", track_times=False)
+        except tables.exceptions.HDF5ExtError as error:
+            raise DataError(
+                f"{path}: DeepLabCut's h5 has room for 64 KB of column names, too little for these "
+                f"{table.shape[1]} columns. Write deeplabcut_csv or parquet instead."
+            ) from error
+        attributes = store.get_storer(KEY).attrs
+        # pandas 3 leaves this mark out; pandas 1 and 2, which DeepLabCut and SimBA need, read no table without it.
+        attributes.pandas_version = "0.15.2"
+        for name, value in provenance(tracks).items():
+            setattr(attributes, f"dlcpose_{name}", "" if value is None else str(value))
+        store.flush()
+        content = store._handle.get_file_image()
+    write_output(path, content)
+
+
+def deeplabcut_frame(tracks: PoseTracks, scorer: str) -> pd.DataFrame:
+    """The table of poses that have a row for every frame: float64, rows 0..T-1, missing as NaN, NaN, 0.
+
+    One animal without unique keypoints has the columns scorer, bodyparts, coords; otherwise individuals come after the
+    scorer, unique keypoints last, under `single`. Raises DataError when an animal is called that.
+    """
+    animals = np.concatenate([tracks.keypoints_in_image, tracks.keypoint_scores[..., None]], axis=-1)  # (T, N, K, 3)
+    unique = np.concatenate([tracks.unique_in_image, tracks.unique_scores[..., None]], axis=-1)  # (T, U, 3)
+    frames = len(tracks)
+    values = np.concatenate([animals.reshape(frames, -1), unique.reshape(frames, -1)], axis=1).astype(np.float64)
+    return pd.DataFrame(values, index=tracks.frame_indices, columns=_columns(tracks, scorer))
+
+
+def is_multi_animal(tracks: PoseTracks) -> bool:
+    """Whether the table has a row of individuals in its head."""
+    return len(tracks.individuals) != 1 or bool(tracks.skeleton.unique)
+
+
+def track_mark(tracks: PoseTracks) -> str:
+    """What DeepLabCut expects after the scorer: `_el` for several animals with tracks, else nothing."""
+    return TRACKED if is_multi_animal(tracks) and tracks.is_tracked else ""
+
+
+def _columns(tracks: PoseTracks, scorer: str) -> pd.MultiIndex:
+    names, coords = tracks.skeleton.names, ("x", "y", "likelihood")
+    if not is_multi_animal(tracks):
+        return pd.MultiIndex.from_product([[scorer], names, coords], names=["scorer", "bodyparts", "coords"])
+    if tracks.skeleton.unique and UNIQUE_INDIVIDUAL in tracks.individuals:
+        raise DataError(
+            f"{tracks.video.path}: an individual is called {UNIQUE_INDIVIDUAL!r}, the name DeepLabCut keeps for unique "
+            "keypoints. Rename the individual."
+        )
+    owners = [(individual, name) for individual in tracks.individuals for name in names]
+    owners += [(UNIQUE_INDIVIDUAL, name) for name in tracks.skeleton.unique]
+    return pd.MultiIndex.from_tuples(
+        [(scorer, individual, name, coord) for individual, name in owners for coord in coords],
+        names=["scorer", "individuals", "bodyparts", "coords"],
+    )

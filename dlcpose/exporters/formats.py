@@ -1,0 +1,131 @@
+"""The table formats there are: each registers itself with the function that writes it, and says what it leaves out."""
+
+import functools
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dlcpose.structures.errors import ConfigError, DataError
+from dlcpose.structures.pose_tracks import PoseTracks
+
+DEFAULT_SCORER = "DLC_dlcpose"  # readers of DeepLabCut's files cut the video's name off at "DLC_"
+UNIQUE_INDIVIDUAL = "single"  # DeepLabCut keeps unique keypoints under this individual
+MODULE_ENDING = "_table"  # modules of this package with this ending are formats
+
+
+@dataclass(frozen=True)
+class TableTarget:
+    """Where the tables of one video go. stem: the video's file name without its ending. scorer: who found the poses."""
+
+    folder: Path
+    stem: str
+    scorer: str = DEFAULT_SCORER
+
+    def path(self, ending: str) -> Path:
+        """The file of this video that ends so."""
+        return self.folder / f"{self.stem}{ending}"
+
+
+Writer = Callable[[PoseTracks, TableTarget], list[Path]]
+
+
+@dataclass(frozen=True)
+class TableFormat:
+    """A format and its writer, which takes poses with a row for every frame and returns the files it wrote.
+
+    suffix: of its main file. needs: packages to import, which the extra installs. needs_tracks: whether a column has to
+    be the same animal in every frame. leaves_out: what the format has no place for.
+    """
+
+    name: str
+    suffix: str
+    write: Writer
+    needs: tuple[str, ...] = ()
+    extra: str = ""
+    needs_tracks: bool = False
+    leaves_out: tuple[str, ...] = ()
+
+    def check(self, tracks: PoseTracks) -> None:
+        """Raise ConfigError where a package is missing, DataError where the format cannot hold these poses."""
+        missing = [package for package in self.needs if importlib.util.find_spec(package) is None]
+        if missing:
+            raise ConfigError(
+                f"{self.name}: writing it needs {' and '.join(missing)}, not installed here. "
+                f"Install dlcpose[{self.extra}]."
+            )
+        if self.needs_tracks:
+            check_tracked(tracks, self.name)
+
+
+_FORMATS: dict[str, TableFormat] = {}
+
+
+def table_format(
+    name: str,
+    *,
+    suffix: str,
+    needs: tuple[str, ...] = (),
+    extra: str = "",
+    needs_tracks: bool = False,
+    leaves_out: tuple[str, ...] = (),
+) -> Callable[[Writer], Writer]:
+    """A decorator that registers a writer under a name. Raises ValueError when another has it."""
+
+    def register(write: Writer) -> Writer:
+        if name in _FORMATS and _FORMATS[name].write.__module__ != write.__module__:
+            raise ValueError(f"Two table formats are called {name!r}: {_FORMATS[name].write} and {write}.")
+        _FORMATS[name] = TableFormat(name, suffix, write, needs, extra, needs_tracks, leaves_out)
+        return write
+
+    return register
+
+
+@functools.cache
+def table_formats() -> Mapping[str, TableFormat]:
+    """All formats by name, from the modules of this package that end in `_table`."""
+    package = importlib.import_module(__package__ or "")
+    for module in pkgutil.iter_modules(package.__path__):
+        if module.name.endswith(MODULE_ENDING):
+            importlib.import_module(f"{package.__name__}.{module.name}")
+    return dict(sorted(_FORMATS.items()))
+
+
+def check_tracked(tracks: PoseTracks, reader: str) -> None:
+    """Raise DataError where several animals are untracked: a reader that needs tracks would mix them up in silence."""
+    if not tracks.is_tracked and len(tracks.individuals) > 1:
+        raise DataError(
+            f"{tracks.video.path}: {reader} takes each column for one animal, but these {len(tracks.individuals)} "
+            "columns are not tracked. Run `dlcpose track` first."
+        )
+
+
+def check_individuals(tracks: PoseTracks, reader: str) -> None:
+    """Raise DataError where there is no animal to write."""
+    if not tracks.individuals:
+        raise DataError(f"{tracks.video.path}: {reader} needs at least one individual, got unique keypoints only.")
+
+
+def file_part(name: str) -> str:
+    """An individual's name as part of a file's name."""
+    return "".join("_" if character in '<>:"/\\|?*' or character < " " else character for character in name)
+
+
+def provenance(tracks: PoseTracks) -> dict[str, Any]:
+    """Where the poses come from, as plain values: the version of dlcpose and the video."""
+    video = tracks.video
+    return {
+        "software": "dlcpose",
+        "version": version("dlcpose"),
+        "video_path": video.path,
+        "video_fingerprint": video.fingerprint,
+        "video_frames": video.frames,
+        "video_fps": None if video.fps != video.fps else video.fps,
+        "video_height": video.height,
+        "video_width": video.width,
+        "is_tracked": tracks.is_tracked,
+    }

@@ -1,0 +1,252 @@
+"""Results of a video as one HDF5 file (`NAME.poses.h5`): the arrays of PoseTracks, and how they came about.
+
+The file holds one plain, contiguous, uncompressed array for each field of PoseTracks and a text in JSON for all the rest,
+so that h5py, MATLAB or R read it without dlcpose, and a stranger's file can be checked before any memory is taken.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import h5py  # type: ignore[import-untyped]
+import numpy as np
+import numpy.typing as npt
+
+from dlcpose.structures.errors import DataError
+from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
+from dlcpose.structures.skeleton import Skeleton
+
+SUFFIX = ".poses.h5"
+FORMAT = "dlcpose.poses.1"
+DESCRIPTION = "description"  # JSON in UTF-8, as bytes
+MAX_BYTES = 2**36  # of all arrays of a file that is read, unless more is allowed
+MAX_DESCRIPTION = 2**24
+TYPES: dict[str, tuple[type, tuple[str, ...]]] = {
+    "frame_indices": (np.int64, ("T",)),
+    "times": (np.float64, ("T",)),
+    "keypoints_in_image": (np.float32, ("T", "N", "K", "2")),
+    "keypoint_scores": (np.float32, ("T", "N", "K")),
+    "scores": (np.float32, ("T", "N")),
+    "boxes_in_image": (np.float32, ("T", "N", "4")),
+    "identities": (np.int64, ("T", "N")),
+    "unique_in_image": (np.float32, ("T", "U", "2")),
+    "unique_scores": (np.float32, ("T", "U")),
+}
+OPTIONAL: dict[str, tuple[type, tuple[str, ...]]] = {"keypoint_spreads": (np.float32, ("T", "N", "K"))}
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How poses came about.
+
+    checkpoint: its path. checkpoint_hash: SHA-256 of the file. settings: those that poses depend on, crop and precision
+    among them, as plain values. versions: of the packages that decide what a model computes. seconds: by stage.
+    missing_frames: [first, last] of each stretch that could not be decoded. problem: what was wrong with the video, in
+    one line.
+    """
+
+    checkpoint: str = ""
+    checkpoint_hash: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    missing_frames: tuple[tuple[int, int], ...] = ()
+    problem: str | None = None
+
+
+class PoseWriter:
+    """Writes results stretch by stretch into an open file; made by `pose_writer`."""
+
+    def __init__(self, file: Any, frames: int, skeleton: Skeleton, individuals: tuple[str, ...]) -> None:
+        self._file, self._at, self._frames = file, 0, frames
+        sizes = {
+            "T": frames,
+            "N": len(individuals),
+            "K": len(skeleton.names),
+            "U": len(skeleton.unique),
+            "2": 2,
+            "4": 4,
+        }
+        for name, (dtype, letters) in TYPES.items():
+            file.create_dataset(name, tuple(sizes[letter] for letter in letters), dtype)
+        self._skeleton, self._individuals = skeleton, individuals
+
+    def append(self, tracks: PoseTracks) -> None:
+        """Write the next frames: tracks with the columns of the file."""
+        if (tracks.skeleton, tracks.individuals) != (self._skeleton, self._individuals):
+            raise ValueError(f"expected animals {self._individuals}, got {tracks.individuals}")
+        end = self._at + len(tracks)
+        for name in TYPES:
+            self._file[name][self._at : end] = getattr(tracks, name)
+        self._at = end
+
+    def add_optional(self, tracks: PoseTracks) -> None:
+        """Write the arrays of all frames that not every file has, where the tracks have them."""
+        for name, (dtype, _) in OPTIONAL.items():
+            if (values := getattr(tracks, name)) is not None:
+                self._file.create_dataset(name, data=np.asarray(values, dtype))
+
+    def finish(self, video: VideoInfo, provenance: Provenance, *, is_tracked: bool) -> None:
+        """Write what stands beside the arrays. Raises ValueError where frames are missing."""
+        if self._at != self._frames:
+            raise ValueError(f"expected {self._frames} frames, got {self._at}")
+        description = {
+            "format": FORMAT,
+            "skeleton": self._skeleton.as_dict(),
+            "video": {**asdict(video), "fps": None if np.isnan(video.fps) else video.fps},
+            "individuals": list(self._individuals),
+            "is_tracked": is_tracked,
+            "provenance": asdict(provenance),
+        }
+        text = json.dumps(description, indent=1, allow_nan=False).encode()
+        self._file.create_dataset(DESCRIPTION, data=np.frombuffer(text, np.uint8))
+
+
+@contextmanager
+def pose_writer(
+    path: Path | str, frames: int, skeleton: Skeleton, individuals: tuple[str, ...]
+) -> Iterator[PoseWriter]:
+    """A writer for a file of `frames` rows that is written beside its place and renamed once it is whole.
+
+    Raises DataError where it cannot be written; what was there before stays.
+    """
+    path = Path(path)
+    partial = path.with_name(f"{path.name}.writing")
+    try:
+        with h5py.File(partial, "w") as file:
+            yield PoseWriter(file, frames, skeleton, individuals)
+        with partial.open("rb+") as whole:
+            os.fsync(whole.fileno())  # else a power cut could leave the new name on an empty file
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise DataError(
+            f"{path}: cannot be written ({error.strerror or error}). Check the disk's room and the folder's permissions."
+        ) from error
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_pose_tracks(path: Path | str, tracks: PoseTracks, provenance: Provenance | None = None) -> None:
+    """Write the poses of a video, and how they came about. Raises DataError where that cannot be written."""
+    with pose_writer(path, len(tracks), tracks.skeleton, tracks.individuals) as writer:
+        writer.append(tracks)
+        writer.add_optional(tracks)
+        writer.finish(tracks.video, provenance or Provenance(), is_tracked=tracks.is_tracked)
+
+
+def read_pose_tracks(path: Path | str, *, max_bytes: int = MAX_BYTES) -> PoseTracks:
+    """The poses of a `.poses.h5` file.
+
+    Raises DataError for what is no such file, holds anything but plain arrays of the sizes that it describes, more than
+    max_bytes of them, or values that no prediction has. Nothing in a file can make other files be read or code be run.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        description = _description(file, path)
+        names = [*TYPES, *(name for name in OPTIONAL if name in file)]
+        arrays = {name: _checked(file, path, name, max_bytes) for name in names}
+        if sum(array.nbytes for array in arrays.values()) > max_bytes:
+            raise DataError(f"{path}: its arrays hold more than {max_bytes} bytes. Allow more with max_bytes=.")
+        values = {name: array[()] for name, array in arrays.items()}
+    try:
+        skeleton = Skeleton.from_dict(description["skeleton"])
+        video = VideoInfo(**description["video"])
+        fps = np.nan if video.fps is None else float(video.fps)
+        numbers = (video.height, video.width, video.frames)
+        if any(type(number) is not int or number < 0 for number in numbers):
+            raise ValueError(f"a video of {numbers}")
+        tracks = PoseTracks(
+            skeleton=skeleton,
+            video=replace(video, path=str(video.path), fingerprint=str(video.fingerprint), fps=fps),
+            individuals=tuple(str(name) for name in description["individuals"]),
+            is_tracked=bool(description["is_tracked"]),
+            **values,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _no_poses(path, f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+    _check_values(tracks, path)
+    return tracks
+
+
+def read_provenance(path: Path | str) -> tuple[str, Provenance]:
+    """Of which video (its fingerprint) the poses of a `.poses.h5` file are, and how they came about.
+
+    Raises DataError for what is no such file.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        description = _description(file, path)
+    try:
+        content = description["provenance"]
+        missing = tuple((int(first), int(last)) for first, last in content["missing_frames"])
+        return str(description["video"]["fingerprint"]), Provenance(**{**content, "missing_frames": missing})
+    except (KeyError, TypeError, ValueError) as error:
+        raise _no_poses(path, f"{type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    if not path.is_file():
+        raise DataError(f"{path}: expected a file of poses ({SUFFIX}), got nothing at this path. Correct the path.")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, RuntimeError, KeyError) as error:
+        raise _no_poses(path, " ".join(str(error).split())) from error
+
+
+def _description(file: Any, path: Path) -> dict[str, Any]:
+    array = _checked(file, path, DESCRIPTION, MAX_DESCRIPTION)
+    try:
+        content = json.loads(array[()].tobytes().decode())
+    except (ValueError, RecursionError) as error:
+        raise _no_poses(path, f"its description is no JSON ({type(error).__name__})") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise _no_poses(path, f"not of the format {FORMAT}")
+    return content
+
+
+def _checked(file: Any, path: Path, name: str, max_bytes: int) -> Any:
+    """A plain array of the file, before it is read."""
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise _no_poses(path, f"no array {name} of its own")
+    array = file[name]
+    if not isinstance(array, h5py.Dataset):
+        raise _no_poses(path, f"{name} is no array")
+    if array.is_virtual or array.external or array.chunks is not None or array.compression is not None:
+        raise _no_poses(path, f"{name} is not stored plainly")
+    dtype, letters = (np.uint8, ("bytes",)) if name == DESCRIPTION else {**TYPES, **OPTIONAL}[name]
+    if array.dtype != np.dtype(dtype) or len(array.shape or ()) != len(letters):
+        raise _no_poses(path, f"{name} is {array.dtype} {array.shape}")
+    size = array.dtype.itemsize * int(np.prod([int(side) for side in array.shape], dtype=object))
+    place = array.id.get_offset()
+    if size > max_bytes or (size and (place is None or place + size > path.stat().st_size)):
+        raise _no_poses(path, f"{name} says it holds {size} bytes, more than there are or are allowed ({max_bytes})")
+    return array
+
+
+def _check_values(tracks: PoseTracks, path: Path) -> None:
+    """Raises DataError for values that no prediction has."""
+    for name in ("keypoints_in_image", "boxes_in_image", "unique_in_image", "times", *OPTIONAL):
+        if (values := getattr(tracks, name)) is not None and np.isinf(values).any():
+            raise _no_poses(path, f"{name} is infinite somewhere")
+    for name in ("keypoint_scores", "scores", "unique_scores"):
+        scores: npt.NDArray[np.float32] = getattr(tracks, name)
+        if not ((scores >= 0) & (scores <= 1)).all():  # NaN is not
+            raise _no_poses(path, f"{name} is outside [0, 1] somewhere")
+    if tracks.keypoint_spreads is not None and (tracks.keypoint_spreads < 0).any():
+        raise _no_poses(path, "keypoint_spreads is below 0 somewhere")
+    if len(tracks) and tracks.frame_indices[0] < 0:
+        raise _no_poses(path, "a frame has a number below 0")
+    if (tracks.identities < -1).any():
+        raise _no_poses(path, "an identity is below -1")
+
+
+def _no_poses(path: Path, reason: str) -> DataError:
+    return DataError(f"{path}: expected poses of a video as dlcpose writes them, but {reason}. Predict the video anew.")

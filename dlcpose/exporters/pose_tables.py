@@ -1,0 +1,138 @@
+"""Tables of the poses of a video, in any of the field's formats or as a given reader takes them."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlcpose.exporters.formats import DEFAULT_SCORER, TableTarget, table_formats
+from dlcpose.exporters.individual_files import without_unique
+from dlcpose.exporters.readers import TableReader, table_readers
+from dlcpose.structures.errors import ConfigError, DataError
+from dlcpose.structures.pose_tracks import PoseTracks
+
+logger = logging.getLogger(__name__)
+
+ROUNDING = 1e-4  # a score may lie so far outside [0, 1], it is clipped
+
+
+def write_tables(
+    tracks: PoseTracks,
+    folder: Path,
+    stem: str | None = None,
+    *,
+    formats: Iterable[str] = (),
+    readers: Iterable[str] = (),
+    scorer: str = DEFAULT_SCORER,
+) -> list[Path]:
+    """Write tables of a video's poses and return their paths, in the order of the formats and readers.
+
+    formats: names from `table_formats()`, written to `folder`. readers: names from `table_readers()`; each gets what it
+    takes in a folder of its own, `folder/{reader}`. stem: start of the files' names, the video's unless given. scorer:
+    goes into DeepLabCut's tables and the names of their files.
+    Row i is frame i in every table, also where frames were skipped. What was found but has no place is logged.
+    Raises ConfigError for an unknown name or a missing package, DataError for poses that cannot be held; nothing is
+    written then.
+    """
+    chosen = [_chosen(name, table_formats(), "format") for name in dict.fromkeys(formats)]
+    for_readers = [_chosen(name, table_readers(), "reader") for name in dict.fromkeys(readers)]
+    whole = whole_poses(tracks)
+    target = TableTarget(folder, stem or Path(tracks.video.path).stem, scorer)
+    for each in chosen:
+        each.check(whole)
+    for reader in for_readers:
+        reader.check(whole)
+    written = []
+    for each in chosen:
+        _tell_left_out(each.name, each.leaves_out, whole)
+        written += each.write(whole, target)
+    for reader in for_readers:
+        written += _write_for(reader, whole, target)
+    return written
+
+
+def whole_poses(tracks: PoseTracks) -> PoseTracks:
+    """The poses as tables hold them: a row for every frame, missing keypoints NaN in x and y with score 0.
+
+    Times of frames that were not decoded are read off the times of the frames around them.
+    Raises DataError when there is no frame, or a score is not in [0, 1].
+    """
+    whole = tracks.gapless()
+    if not len(whole):
+        raise DataError(
+            f"{tracks.video.path}: expected poses of at least one frame, got none. Predict the video first."
+        )
+    points, scores = _with_missing(whole, "keypoints_in_image", "keypoint_scores")
+    unique, unique_scores = _with_missing(whole, "unique_in_image", "unique_scores")
+    return replace(
+        whole,
+        times=_times(whole),
+        keypoints_in_image=points,
+        keypoint_scores=scores,
+        unique_in_image=unique,
+        unique_scores=unique_scores,
+    )
+
+
+def _with_missing(
+    tracks: PoseTracks, points_name: str, scores_name: str
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    points, scores = getattr(tracks, points_name), getattr(tracks, scores_name)  # (..., 2), (...)
+    is_missing = np.isnan(points).any(axis=-1)
+    scores = np.where(is_missing, 0, scores)
+    if not np.all((scores >= -ROUNDING) & (scores <= 1 + ROUNDING)):  # also where it is NaN
+        wrong = scores[~((scores >= -ROUNDING) & (scores <= 1 + ROUNDING))][0]
+        raise DataError(f"{tracks.video.path}: expected {scores_name} in [0, 1], got {wrong}. Predict the video again.")
+    return (
+        np.where(is_missing[..., None], np.nan, points).astype(np.float32),
+        np.clip(scores, 0, 1).astype(np.float32),
+    )
+
+
+def _times(tracks: PoseTracks) -> npt.NDArray[np.float64]:
+    """Seconds of every frame, (T,): those that are missing by the frames around them, or the frame rate; else NaN."""
+    times, known = tracks.times, np.isfinite(tracks.times)
+    frames = tracks.frame_indices.astype(np.float64)
+    if known.all():
+        return times
+    step = 1 / tracks.video.fps if tracks.video.fps > 0 else np.nan
+    if not known.any():
+        return frames * step
+    first, last = np.flatnonzero(known)[[0, -1]]
+    if np.isnan(step) and last > first:
+        step = (times[last] - times[first]) / (last - first)
+    filled = np.interp(frames, frames[known], times[known])
+    filled[:first] = times[first] - (first - frames[:first]) * step
+    filled[last + 1 :] = times[last] + (frames[last + 1 :] - last) * step
+    return np.asarray(filled, np.float64)
+
+
+def _chosen(name: str, known: Mapping[str, Any], kind: str) -> Any:
+    if name not in known:
+        raise ConfigError(f"{kind} {name!r}: expected one of {', '.join(known)}.")
+    return known[name]
+
+
+def _write_for(reader: TableReader, tracks: PoseTracks, target: TableTarget) -> list[Path]:
+    _tell_left_out(reader.name, reader.leaves_out, tracks)
+    kept = tracks if reader.keeps_unique else without_unique(tracks)
+    return reader.write(kept, replace(target, folder=target.folder / reader.name))
+
+
+def _tell_left_out(name: str, leaves_out: Sequence[str], tracks: PoseTracks) -> None:
+    """Log what these poses have and the format has no place for: unique keypoints as a warning, by-products as a note."""
+    present = {
+        "unique keypoints": bool((~np.isnan(tracks.unique_in_image)).any()),
+        "boxes": bool((~np.isnan(tracks.boxes_in_image)).any()),
+        "scores of the animals": bool((tracks.scores > 0).any()),
+        "identities": bool((tracks.identities >= 0).any()),
+        "times": bool(np.isfinite(tracks.times).any()),
+    }
+    lost = [what for what in dict.fromkeys(leaves_out) if present[what]]
+    if lost:
+        level = logging.WARNING if "unique keypoints" in lost else logging.INFO
+        logger.log(level, "%s: %s has no place for %s, left out.", tracks.video.path, name, ", ".join(lost))

@@ -1,0 +1,134 @@
+"""What other tools take of a video's poses: the format, the names of the files, and what has to stay out of them."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from dlcpose.exporters.deeplabcut_table import deeplabcut_frame, write_deeplabcut_h5
+from dlcpose.exporters.formats import (
+    TableTarget,
+    check_individuals,
+    check_tracked,
+    table_formats,
+)
+from dlcpose.exporters.individual_files import individual_parts, one_individual
+from dlcpose.structures.atomic_files import atomic_output
+from dlcpose.structures.errors import DataError
+from dlcpose.structures.pose_tracks import PoseTracks
+
+logger = logging.getLogger(__name__)
+
+SIMBA_NETWORK = "DLC_resnet50_"  # SimBA finds a video by cutting the file's name off here, whatever the network was
+
+
+@dataclass(frozen=True)
+class TableReader:
+    """A tool that reads poses, and what writes the files it takes.
+
+    formats: that it is given. needs_tracks: whether it takes a column for one animal. keeps_unique: whether unique
+    keypoints may stand beside the animals'.
+    """
+
+    name: str
+    write: Callable[[PoseTracks, TableTarget], list[Path]]
+    formats: tuple[str, ...]
+    needs_tracks: bool = True
+    keeps_unique: bool = False
+
+    def check(self, tracks: PoseTracks) -> None:
+        """Raise ConfigError where a package is missing, DataError where the reader would misread these poses."""
+        for name in self.formats:
+            table_formats()[name].check(tracks)
+        if self.needs_tracks:
+            check_individuals(tracks, self.name)
+            check_tracked(tracks, self.name)
+
+    @property
+    def leaves_out(self) -> tuple[str, ...]:
+        """What is in none of the files it is given."""
+        by_format = [set(table_formats()[name].leaves_out) for name in self.formats]
+        lost = sorted(set.intersection(*by_format))
+        return tuple(lost if self.keeps_unique else dict.fromkeys(["unique keypoints", *lost]))
+
+
+def table_readers() -> Mapping[str, TableReader]:
+    """All readers by name."""
+    readers = (
+        TableReader("anipose", _for_anipose, ("deeplabcut",)),
+        TableReader("bsoid", _for_bsoid, ("deeplabcut_csv",)),
+        TableReader("deeplabcut", _in("deeplabcut", "deeplabcut_csv"), ("deeplabcut", "deeplabcut_csv"), False, True),
+        TableReader("moseq", _in("deeplabcut"), ("deeplabcut",)),
+        TableReader("movement", _in("movement"), ("movement",)),
+        TableReader("movement_0.17", _in("movement_0.17"), ("movement_0.17",)),
+        TableReader("nwb", _in("nwb"), ("nwb",)),
+        TableReader("simba", _for_simba, ("deeplabcut",)),
+        TableReader("sleap", _in("sleap"), ("sleap",), needs_tracks=False),
+    )
+    return {reader.name: reader for reader in readers}
+
+
+def _in(*names: str) -> Callable[[PoseTracks, TableTarget], list[Path]]:
+    """A writer of formats as they are."""
+
+    def write(tracks: PoseTracks, target: TableTarget) -> list[Path]:
+        return [path for name in names for path in table_formats()[name].write(tracks, target)]
+
+    return write
+
+
+def _for_simba(tracks: PoseTracks, target: TableTarget) -> list[Path]:
+    """Write `{video}DLC_resnet50_{...}_el.h5` for several animals, `{video}DLC_....csv` for one.
+
+    SimBA's importer of several animals takes files that end in el.h5, that of one takes csv.
+    """
+    marks = ("dlc_", "deepcut") if len(tracks.individuals) > 1 else ("dlc_", "deepcut", ".")
+    if found := next((mark for mark in marks if mark in target.stem.lower()), None):
+        raise DataError(
+            f"{target.stem}: SimBA finds a video by cutting the table's name off, and would do so at {found!r} in the "
+            "video's own name. Rename the video."
+        )
+    name = f"{target.stem}{SIMBA_NETWORK}{target.scorer.removeprefix('DLC_')}"
+    if len(tracks.individuals) > 1:
+        path = target.folder / f"{name}_el.h5"
+        write_deeplabcut_h5(path, tracks, target.scorer)
+    else:
+        path = target.folder / f"{name}.csv"
+        with atomic_output(path) as partial:
+            deeplabcut_frame(tracks, target.scorer).astype(np.float32).to_csv(partial)
+    return [path]
+
+
+def _for_bsoid(tracks: PoseTracks, target: TableTarget) -> list[Path]:
+    """Write a DeepLabCut csv of one animal for each individual: `{video}[_{individual}]{scorer}.csv`."""
+    _tell_empty_starts(tracks)
+    written = []
+    for place, part in enumerate(individual_parts(tracks)):
+        own = replace(target, stem="_".join(filter(None, [target.stem, part])))
+        written += table_formats()["deeplabcut_csv"].write(one_individual(tracks, place), own)
+    return written
+
+
+def _tell_empty_starts(tracks: PoseTracks) -> None:
+    """Log the keypoints B-SOiD cannot fill: it repeats the place in the frame before, and has none in the first frame."""
+    is_empty = np.isnan(tracks.keypoints_in_image[0]).any(axis=-1)  # (N, K)
+    names = [f"{tracks.skeleton.names[k]} of {tracks.individuals[n]}" for n, k in np.argwhere(is_empty)]
+    if names:
+        logger.warning(
+            "%s: bsoid fills a missing keypoint from the frame before, but these are missing in the first frame: %s. "
+            "Fill the gaps first, or start at a later frame.",
+            tracks.video.path,
+            ", ".join(names),
+        )
+
+
+def _for_anipose(tracks: PoseTracks, target: TableTarget) -> list[Path]:
+    """Write `[{individual}/]{video}.h5`, as Anipose finds it in a session's `pose-2d`: one session for each animal."""
+    written = []
+    for place, part in enumerate(individual_parts(tracks)):
+        path = target.folder / part / f"{target.stem}.h5"
+        write_deeplabcut_h5(path, one_individual(tracks, place), target.scorer)
+        written.append(path)
+    return written

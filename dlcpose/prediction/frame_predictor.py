@@ -1,0 +1,179 @@
+"""Poses in frames that come one after the other: batches across frames, forward pass and decoding side by side."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+
+from dlcpose.pipelines.base import PoseModule
+from dlcpose.pipelines.top_down import TopDown
+from dlcpose.prediction.flip_test import merge_mirrored
+from dlcpose.prediction.frame_batches import (
+    Placement,
+    as_rgb_frame,
+    batch_of_frames,
+    cut_region,
+    mirrored,
+    place_frames,
+)
+from dlcpose.prediction.overlap import one_by_one, overlapped
+from dlcpose.prediction.precision import autocast
+from dlcpose.prediction.regions import boxes_around_last, is_lost, region_around_last
+from dlcpose.prediction.stage_times import StageTimes
+from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.instances import PosePrediction
+from dlcpose.structures.sample import Image
+
+
+class Frame(NamedTuple):
+    """An image with the name its prediction gets."""
+
+    key: str
+    image: Image
+
+
+class Maps(NamedTuple):
+    """What the networks make of a batch, of the batch mirrored where that is asked, and when a GPU has computed them."""
+
+    plain: Any
+    of_mirrored: Any
+    mirrored: PoseBatch | None
+    computed: Any
+
+
+@dataclass
+class FramePredictor:
+    """Predicts poses in frames with a pipeline on a device.
+
+    precision: "32", "bf16" or "fp16". origin: x, y of the frames' first pixel in the full frame, where they are crops of
+    it. detector_every, flip_test, dynamic_crop: as of PredictionSettings. is_live: give each prediction before the next
+    frame is taken.
+    """
+
+    pipeline: PoseModule
+    device: torch.device
+    batch_size: int = 8
+    precision: str = "32"
+    origin: tuple[int, int] = (0, 0)
+    detector_every: int = 1
+    flip_test: bool = False
+    dynamic_crop: bool = False
+    is_live: bool = False
+    times: StageTimes = field(default_factory=StageTimes)
+
+    def predict(
+        self, frames: Iterable[Frame], *, after: PosePrediction | None = None, done: int = 0
+    ) -> Iterator[list[PosePrediction]]:
+        """Poses in frames, in order, as many at a time as go through the network together.
+
+        after, done: the prediction of the frame before the first, and how many came before it, to go on where another
+        run has stopped: the same predictions as in one go.
+        Raises ValueError for an image that is no (H, W, 3) uint8 RGB.
+        """
+        if self.dynamic_crop:
+            return self._within_regions(frames, after)
+        if self.detector_every > 1:
+            return self._with_boxes_kept(frames, after, done)
+        in_steps = one_by_one if self.is_live else overlapped
+        return in_steps(self._batches(frames), self._compute, self._decode)
+
+    # --------------------------------------------------------------------------------------------- independent frames
+
+    def _batches(self, frames: Iterable[Frame]) -> Iterator[tuple[PoseBatch, Placement]]:
+        """Frames in batches; frames of unlike size never share one."""
+        waiting: list[Frame] = []
+        for frame in frames:
+            as_rgb_frame(frame.image, frame.key)
+            if waiting and frame.image.shape != waiting[0].image.shape:
+                yield self._batch(waiting)
+                waiting = []
+            waiting.append(frame)
+            if len(waiting) == self.batch_size:
+                yield self._batch(waiting)
+                waiting = []
+        if waiting:
+            yield self._batch(waiting)
+
+    def _batch(self, frames: Sequence[Frame]) -> tuple[PoseBatch, Placement]:
+        with self.times.measured("prepare"):
+            images = [frame.image for frame in frames]
+            placement = place_frames(self.pipeline.frame_input, (images[0].shape[0], images[0].shape[1]), self.origin)
+            keys = [frame.key for frame in frames]
+            return batch_of_frames(images, keys, placement, self.pipeline.skeleton, self.device), placement
+
+    def _compute(self, job: tuple[PoseBatch, Placement], **settings: Any) -> Maps:
+        """The forward passes of a batch, not waited for on a GPU."""
+        batch, placement = job
+        with self.times.measured("forward"), torch.inference_mode(), autocast(self.device, self.precision):
+            plain, of_mirrored, flipped = self.pipeline.compute_maps(batch, **settings), None, None
+            if self.flip_test:
+                flipped = mirrored(batch, placement.scaled)
+                of_mirrored = self.pipeline.compute_maps(flipped)
+            computed = None
+            if self.device.type == "cuda":
+                computed = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                computed.record()
+        return Maps(plain, of_mirrored, flipped, computed)
+
+    def _decode(self, job: tuple[PoseBatch, Placement], maps: Maps) -> list[PosePrediction]:
+        """The poses that a batch's maps show; on a GPU beside the next batch's forward pass."""
+        if maps.computed is None:
+            return self._decoded(job[0], maps)
+        with self.times.measured("forward"):
+            maps.computed.synchronize()
+        # On a stream of its own, or its kernels would queue behind the next forward pass. The maps are held until it is
+        # done, so their memory cannot be given away before.
+        stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(stream):
+            predictions = self._decoded(job[0], maps)
+            stream.synchronize()
+        return predictions
+
+    def _decoded(self, batch: PoseBatch, maps: Maps) -> list[PosePrediction]:
+        with self.times.measured("postprocess"), torch.inference_mode():
+            predictions = self.pipeline.decode_maps(batch, maps.plain)
+            if maps.mirrored is None:
+                return predictions
+            others = self.pipeline.decode_maps(maps.mirrored, maps.of_mirrored)
+            return [
+                merge_mirrored(ours, theirs, self.pipeline.skeleton)
+                for ours, theirs in zip(predictions, others, strict=True)
+            ]
+
+    # ------------------------------------------------------------------------------------- frames that need the last one
+
+    def _with_boxes_kept(
+        self, frames: Iterable[Frame], last: PosePrediction | None, done: int
+    ) -> Iterator[list[PosePrediction]]:
+        """The detector at every `detector_every`th frame and wherever nobody was seen; else boxes around the last poses."""
+        assert isinstance(self.pipeline, TopDown)
+        for number, frame in enumerate(frames, done):
+            job = self._batch([Frame(frame.key, as_rgb_frame(frame.image, frame.key))])
+            boxes = None
+            if number % self.detector_every:
+                rule, placement = self.pipeline.detector.box_rule, job[1]
+                boxes = boxes_around_last(last, rule, placement.canvas_to_image, placement.canvas, self.device)
+            maps = self._compute(job) if boxes is None else self._compute(job, boxes=[boxes])
+            predictions = self._decode(job, maps)
+            last = predictions[0]
+            yield predictions
+
+    def _within_regions(self, frames: Iterable[Frame], last: PosePrediction | None) -> Iterator[list[PosePrediction]]:
+        """Each frame around the last pose, and once more as a whole where the animal is not there."""
+        multiple_of = self.pipeline.frame_input.multiple_of
+        for frame in frames:
+            batch, placement = self._batch([Frame(frame.key, as_rgb_frame(frame.image, frame.key))])
+            region = region_around_last(last, placement.canvas_to_image, placement.canvas, multiple_of=multiple_of)
+            predictions = None
+            if region is not None:
+                height, width = region[3] - region[1], region[2] - region[0]
+                part = (
+                    cut_region(batch, region),
+                    Placement((height, width), (height, width), placement.canvas_to_image),
+                )
+                predictions = self._decode(part, self._compute(part))
+            if predictions is None or is_lost(predictions[0]):
+                predictions = self._decode((batch, placement), self._compute((batch, placement)))
+            last = predictions[0]
+            yield predictions

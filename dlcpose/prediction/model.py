@@ -1,0 +1,133 @@
+"""What predicts, what it can do, and what "auto" comes to for it."""
+
+import functools
+import hashlib
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from dlcpose.datasets.video import VideoReader
+from dlcpose.pipelines.base import PoseModule
+from dlcpose.pipelines.bottom_up import BottomUp
+from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
+from dlcpose.pipelines.top_down import TopDown
+from dlcpose.prediction.frame_batches import batch_of_frames, place_frames
+from dlcpose.prediction.frame_predictor import Frame, FramePredictor
+from dlcpose.prediction.precision import autocast, automatic_batch_size, fastest_precision
+from dlcpose.prediction.regions import MIN_SIDE
+from dlcpose.prediction.settings import AUTO, PredictionSettings
+from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.instances import PosePrediction
+
+
+@dataclass(frozen=True)
+class Model:
+    """What predicts: a pipeline on a device, where it came from, and the names of its animals."""
+
+    pipeline: PoseModule
+    device: torch.device
+    checkpoint: Path | None = None
+    individuals: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @functools.cached_property
+    def checkpoint_hash(self) -> str:
+        """SHA-256 of the checkpoint's file; empty without one."""
+        if self.checkpoint is None:
+            return ""
+        with self.checkpoint.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Chosen(NamedTuple):
+    """What "auto" has come to."""
+
+    batch_size: int
+    precision: str
+
+
+def finds_one_animal(pipeline: PoseModule) -> bool:
+    """Whether the model finds one animal in a frame, always the same."""
+    return isinstance(pipeline, BottomUp) and not pipeline.head.multi_animal
+
+
+def check_settings(settings: PredictionSettings, pipeline: PoseModule) -> None:
+    """Raises ConfigError for what this model cannot do."""
+    if pipeline.needs_labels:
+        raise ConfigError(
+            "checkpoint: this model looks where animals are labelled (detector=ground_truth), and a video has no labels. "
+            "Train it with detector=centernet; for a conditioned model give conditions=best.ckpt of another."
+        )
+    if settings.detector_every > 1 and (not isinstance(pipeline, TopDown) or isinstance(pipeline, ConditionalTopDown)):
+        raise ConfigError(
+            f"detector_every={settings.detector_every}: {type(pipeline).__name__} has no detector of boxes. Leave it out, "
+            "or take a top-down model."
+        )
+    if settings.dynamic_crop and not finds_one_animal(pipeline):
+        raise ConfigError(
+            "dynamic_crop: it follows one animal, this model finds several. Leave it out, or take a single-animal model."
+        )
+    if settings.dynamic_crop and settings.detector_every > 1:
+        raise ConfigError("dynamic_crop: it takes the place of a detector. Leave detector_every out.")
+
+
+def choose(model: Model, path: Path, settings: PredictionSettings) -> Chosen:
+    """The batch size and the precision for a video, from its first frames.
+
+    Raises DataError for what is no video, ConfigError for settings that do not fit the model or the video.
+    """
+    check_settings(settings, model.pipeline)
+    reader = VideoReader(path, start=settings.start, stop=settings.stop, step=settings.step, ahead=8)
+    images = [frame.image for frame in itertools.islice(reader, 8)]
+    if reader.size is not None:
+        settings.check_crop(reader.size, path)
+    if not images:
+        return Chosen(1, "32")
+    if settings.crop is not None:
+        x1, y1, x2, y2 = settings.crop
+        images = [image[y1:y2, x1:x2] for image in images]
+    placement = place_frames(model.pipeline.frame_input, (images[0].shape[0], images[0].shape[1]))
+    size = settings.batch_size
+    if size == AUTO:
+        half = settings.precision in ("bf16", "fp16")
+
+        def forward(count: int) -> None:
+            frames = [images[0]] * count
+            batch = batch_of_frames(frames, ["0"] * count, placement, model.pipeline.skeleton, model.device)
+            with torch.inference_mode(), autocast(model.device, settings.precision if half else "32"):
+                model.pipeline.compute_maps(batch)
+
+        size = automatic_batch_size(model.device, placement.canvas, forward)
+    if settings.dynamic_crop:
+        _check_reads_any_size(model)
+    if settings.precision != AUTO:
+        return Chosen(int(size), settings.precision)
+
+    def predict(precision: str) -> list[PosePrediction]:
+        predictor = FramePredictor(model.pipeline, model.device, batch_size=int(size), precision=precision)
+        frames = (Frame(str(number), image) for number, image in enumerate(images[: int(size)]))
+        return [each for some in predictor.predict(frames) for each in some]
+
+    scale = placement.scaled[0] / images[0].shape[0]
+    return Chosen(int(size), fastest_precision(model.device, predict, scale))
+
+
+def _check_reads_any_size(model: Model) -> None:
+    """Raises ConfigError for a model that reads images of one size only."""
+    model_input = replace(model.pipeline.frame_input, height=None, width=None)
+    frame = np.zeros((MIN_SIDE, 2 * MIN_SIDE, 3), np.uint8)
+    placement = place_frames(model_input, (MIN_SIDE, 2 * MIN_SIDE))
+    batch = batch_of_frames([frame], ["0"], placement, model.pipeline.skeleton, model.device)
+    try:
+        with torch.inference_mode():
+            model.pipeline.predict_batch(batch)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise ConfigError(
+            "dynamic_crop: this model reads images of one size only, a crop has another. Leave it out, or take a "
+            "convolutional model."
+        ) from error

@@ -1,0 +1,164 @@
+"""What a prediction has so far, on disk: stretches of finished frames that survive a kill at any moment."""
+
+import json
+import os
+import shutil
+import time
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlcpose.prediction.pose_rows import OF_ANIMALS, OF_FRAMES, PoseRows, joined
+from dlcpose.structures.errors import DataError
+
+SETTINGS = "settings.json"
+LOCK = ".lock"
+SECONDS = 5.0  # between two stretches, at first: what a kill may cost
+SHARE = 0.02  # of the time so far between two stretches later on: a day's work is some hundred files
+
+
+class PartialResults:
+    """A folder of finished stretches, `NAME.poses.partial`.
+
+    Every stretch is written beside its place, synced and renamed, so it is there whole or not at all; they are numbered,
+    and what comes after a gap is not looked at. settings: what a run that goes on must have in common with the first.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._waiting: list[PoseRows] = []
+        self._count = 0  # of stretches on disk
+        self._began = self._last = time.monotonic()
+
+    def settings(self) -> dict[str, Any] | None:
+        """Those of the run that was stopped; None where there is none, or where it was stopped before they were written."""
+        try:
+            content = json.loads((self.folder / SETTINGS).read_text())
+        except (OSError, ValueError):
+            return None
+        return content if isinstance(content, dict) else None
+
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Start anew. Raises OSError where the folder cannot be written."""
+        self.clear()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _write_whole(self.folder / SETTINGS, json.dumps(dict(settings), indent=1).encode())
+
+    def go_on(self) -> tuple[int, PoseRows | None, dict[str, float]]:
+        """How many frames are done, the last stretch of them, and the seconds they took by stage."""
+        done, last, seconds = 0, None, {}
+        for rows, times in self._stretches():
+            done, last, seconds = done + len(rows), rows, times
+            self._count += 1
+        return done, last, seconds
+
+    def add(self, rows: PoseRows, seconds: Mapping[str, float]) -> None:
+        """Take finished frames in; from time to time all that were taken in are written."""
+        self._waiting.append(rows)
+        now = time.monotonic()
+        if now - self._last >= max(SECONDS, SHARE * (now - self._began)):
+            self.flush(seconds)
+
+    def flush(self, seconds: Mapping[str, float]) -> None:
+        """Write what was taken in since the last stretch. seconds: of all frames so far, by stage."""
+        if self._waiting:
+            self._write(self.folder / _name(self._count), joined(self._waiting), seconds)
+            self._waiting, self._count = [], self._count + 1
+        self._last = time.monotonic()
+
+    def stretches(self) -> Iterator[PoseRows]:
+        """The finished stretches in order, one at a time."""
+        for rows, _ in self._stretches():
+            yield rows
+
+    def clear(self) -> None:
+        """Remove all of it."""
+        self._count, self._waiting = 0, []
+        if self.folder.is_dir():
+            shutil.rmtree(self.folder)
+
+    def _stretches(self) -> Iterator[tuple[PoseRows, dict[str, float]]]:
+        number = 0
+        while (path := self.folder / _name(number)).is_file():
+            yield _read(path)
+            number += 1
+
+    def _write(self, path: Path, rows: PoseRows, seconds: Mapping[str, float]) -> None:
+        arrays: dict[str, Any] = {"frame_indices": rows.frame_indices, "times": rows.times, "counts": rows.counts}
+        arrays |= {
+            **rows.animals,
+            **rows.frames,
+            "seconds": np.frombuffer(json.dumps(dict(seconds)).encode(), np.uint8),
+        }
+        partial = path.with_name(f"{path.name}.writing")
+        with partial.open("wb") as file:
+            np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        _sync(self.folder)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold the place of results, so that two commands never work on one video. Raises DataError where another does."""
+    import fcntl
+
+    lock = folder.with_name(f".{folder.name}{LOCK}")
+    file = lock.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not lock.exists() or lock.stat().st_ino != os.fstat(file.fileno()).st_ino:
+            raise OSError("the command that held it has just ended")
+    except OSError:
+        file.close()
+        raise DataError(
+            f"{folder}: another command is predicting this video. Wait for it, or give this one another --output."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        file.close()
+
+
+def _name(number: int) -> str:
+    return f"{number:06d}.npz"
+
+
+def _read(path: Path) -> tuple[PoseRows, dict[str, float]]:
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            arrays = {name: content[name] for name in content.files}
+        seconds = json.loads(arrays["seconds"].tobytes())
+        animals, frames = ({name: arrays[name] for name in names} for names in (OF_ANIMALS, OF_FRAMES))
+        return PoseRows(arrays["frame_indices"], arrays["times"], arrays["counts"], animals, frames), seconds
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path}: cannot be read as finished frames ({type(error).__name__}). Remove the folder, or add --overwrite."
+        ) from error
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    partial = path.with_name(f"{path.name}.writing")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename last through a power cut, where the system lets a folder be synced."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

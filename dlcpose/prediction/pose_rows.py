@@ -1,0 +1,121 @@
+"""Predictions of frames as arrays: with as many rows as there are animals, and as PoseTracks with a column for each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlcpose.structures.instances import PosePrediction
+from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
+from dlcpose.structures.skeleton import Skeleton
+
+Array = npt.NDArray[Any]
+OF_ANIMALS = ("keypoints_in_image", "keypoint_scores", "scores", "boxes_in_image", "identities")
+OF_FRAMES = ("unique_in_image", "unique_scores")
+
+
+@dataclass(frozen=True)
+class PoseRows:
+    """The animals of T frames one after the other: S rows in all.
+
+    frame_indices, times: (T,). counts: (T,) animals in each frame. animals: arrays of PosePrediction's fields, (S, ...).
+    frames: those of the arena, (T, U, ...).
+    """
+
+    frame_indices: npt.NDArray[np.int64]
+    times: npt.NDArray[np.float64]
+    counts: npt.NDArray[np.int64]
+    animals: Mapping[str, Array]
+    frames: Mapping[str, Array]
+
+    def __len__(self) -> int:
+        return len(self.frame_indices)
+
+    def last(self) -> PosePrediction | None:
+        """The prediction of the last frame."""
+        if not len(self):
+            return None
+        start = len(self.animals["scores"]) - int(self.counts[-1])
+        animals = {name: values[start:] for name, values in self.animals.items()}
+        return PosePrediction(
+            str(self.frame_indices[-1]), **animals, **{name: values[-1] for name, values in self.frames.items()}
+        )
+
+
+def rows_of(frame_indices: Sequence[int], times: Sequence[float], predictions: Sequence[PosePrediction]) -> PoseRows:
+    """Predictions of one frame at least as rows."""
+    return PoseRows(
+        frame_indices=np.array(frame_indices, np.int64),
+        times=np.array(times, np.float64),
+        counts=np.array([len(each) for each in predictions], np.int64),
+        animals={name: np.concatenate([getattr(each, name) for each in predictions]) for name in OF_ANIMALS},
+        frames={name: np.stack([getattr(each, name) for each in predictions]) for name in OF_FRAMES},
+    )
+
+
+def joined(instantiate: Sequence[PoseRows]) -> PoseRows:
+    """Rows of several stretches, one at least, as those of one."""
+    return PoseRows(
+        np.concatenate([part.frame_indices for part in instantiate]),
+        np.concatenate([part.times for part in instantiate]),
+        np.concatenate([part.counts for part in instantiate]),
+        {name: np.concatenate([part.animals[name] for part in instantiate]) for name in OF_ANIMALS},
+        {name: np.concatenate([part.frames[name] for part in instantiate]) for name in OF_FRAMES},
+    )
+
+
+def no_rows(skeleton: Skeleton) -> PoseRows:
+    """Rows of no frame."""
+    keypoints, unique = len(skeleton), len(skeleton.unique)
+    shapes = {"keypoints_in_image": (0, keypoints, 2), "keypoint_scores": (0, keypoints), "scores": (0,)}
+    animals: dict[str, Array] = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    animals |= {"boxes_in_image": np.zeros((0, 4), np.float32), "identities": np.zeros(0, np.int64)}
+    frames = {
+        "unique_in_image": np.zeros((0, unique, 2), np.float32),
+        "unique_scores": np.zeros((0, unique), np.float32),
+    }
+    integers: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+    return PoseRows(integers, np.zeros(0), integers, animals, frames)
+
+
+def tracks_of(
+    rows: PoseRows, skeleton: Skeleton, video: VideoInfo, individuals: tuple[str, ...], *, is_tracked: bool
+) -> PoseTracks:
+    """Rows as arrays over frames and columns; what a frame has fewer than columns is missing.
+
+    Raises ValueError where a frame has more animals than there are individuals.
+    """
+    count, columns = len(rows), len(individuals)
+    if count and rows.counts.max() > columns:
+        raise ValueError(f"expected {columns} animals in a frame at most, got {rows.counts.max()}")
+    owners = np.repeat(np.arange(count), rows.counts)  # (S,)
+    places = np.arange(len(owners)) - np.repeat(np.cumsum(rows.counts) - rows.counts, rows.counts)
+    missing = {"keypoints_in_image": np.nan, "boxes_in_image": np.nan, "identities": -1}
+    arrays = {}
+    for name, values in rows.animals.items():
+        arrays[name] = np.full((count, columns, *values.shape[1:]), missing.get(name, 0), values.dtype)
+        arrays[name][owners, places] = values
+    # In a table a keypoint is there or not: half a place is none, and what is not there has no score.
+    is_missing = np.isnan(arrays["keypoints_in_image"]).any(axis=-1)
+    arrays["keypoints_in_image"][is_missing] = np.nan
+    arrays["keypoint_scores"][is_missing] = 0.0
+    for name in ("keypoint_scores", "scores"):
+        arrays[name] = arrays[name].clip(0, 1)
+    return PoseTracks(
+        skeleton=skeleton,
+        video=video,
+        individuals=individuals,
+        is_tracked=is_tracked,
+        frame_indices=rows.frame_indices,
+        times=rows.times,
+        unique_in_image=rows.frames["unique_in_image"],
+        unique_scores=rows.frames["unique_scores"].clip(0, 1),
+        **arrays,
+    )
+
+
+def column_names(columns: int, individuals: Sequence[str]) -> tuple[str, ...]:
+    """Names of columns of animals: the data's own where they are as many, else animal1, animal2, ..."""
+    return tuple(individuals) if len(individuals) == columns else tuple(f"animal{each + 1}" for each in range(columns))

@@ -1,0 +1,83 @@
+"""In how many bits a model multiplies, and how many frames it is shown at once, where the user leaves that to us."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from dlcpose.structures.instances import PosePrediction
+
+DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+SURE = 0.3  # score of a keypoint whose place counts when precisions are compared
+MEAN_SHIFT, FAR_SHIFT = (
+    0.1,
+    0.5,
+)  # px of the model's input: most that half precision may move keypoints, on average, and 95 %
+PIXELS = 8 * 640 * 480  # in a batch on a CPU
+MAX_BATCH = 64
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The context in which a forward pass has a precision of "32", "bf16" or "fp16"."""
+    is_half = precision != "32"
+    return torch.autocast(device.type, DTYPES[precision] if is_half else None, enabled=is_half)
+
+
+def multiplies_in_bf16(device: torch.device) -> bool:
+    """Whether the hardware itself multiplies in bf16; where it does not, bf16 is slower than 32 bits."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return device.type == "cpu" and any(getattr(torch.cpu, name, lambda: False)() for name in tests)
+
+
+def fastest_precision(device: torch.device, predict: Callable[[str], Sequence[PosePrediction]], scale: float) -> str:
+    """bf16 where the hardware has it and the same frames give the same poses in it, else 32.
+
+    predict: poses of some frames in a precision. scale: pixels of the model's input to one of the image.
+    """
+    if not multiplies_in_bf16(device):
+        return "32"
+    return "bf16" if is_as_good(predict("32"), predict("bf16"), scale) else "32"
+
+
+def is_as_good(exact: Sequence[PosePrediction], other: Sequence[PosePrediction], scale: float) -> bool:
+    """Whether predictions differ by less than matters: as many animals, sure keypoints in their places.
+
+    Where no keypoint is sure, nothing can be said, and the answer is no.
+    """
+    shifts: list[np.ndarray] = []
+    for ours, theirs in zip(exact, other, strict=True):
+        if len(ours) != len(theirs):
+            return False
+        distance = np.linalg.norm(
+            ours.keypoints_in_image[:, None] - theirs.keypoints_in_image[None], axis=-1
+        )  # (M, M, K)
+        nearest = np.nan_to_num(distance, nan=0.0).mean(axis=-1).argmin(axis=1) if len(ours) else []
+        for animal, twin in enumerate(nearest):
+            shifts.append(distance[animal, twin][ours.keypoint_scores[animal] >= SURE])
+    sure = np.concatenate(shifts) * scale if shifts else np.zeros(0)
+    if not len(sure) or np.isnan(sure).any():
+        return False
+    return bool(sure.mean() <= MEAN_SHIFT and np.quantile(sure, 0.95) <= FAR_SHIFT)
+
+
+def automatic_batch_size(device: torch.device, canvas: tuple[int, int], forward: Callable[[int], object]) -> int:
+    """Frames of (height, width) that suit a device: on a CPU by their size, on a GPU by the memory that they take.
+
+    forward: a forward pass of so many frames. Always a power of two.
+    """
+    if device.type != "cuda":
+        return power_of_two_below(PIXELS / (canvas[0] * canvas[1]), 8)
+    forward(1)  # what libraries take for themselves
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    forward(2)
+    each = max(1, (torch.cuda.max_memory_allocated(device) - before) // 2)
+    free, _ = torch.cuda.mem_get_info(device)
+    return power_of_two_below(free / 2 / each, MAX_BATCH)
+
+
+def power_of_two_below(number: float, most: int) -> int:
+    """The largest power of two that is neither above a number nor above `most`, at least 1."""
+    return int(min(most, 2 ** int(np.log2(max(1.0, number)))))

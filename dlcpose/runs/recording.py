@@ -1,0 +1,51 @@
+"""Training that keeps run.json: how it began, how it went, what came out."""
+
+import functools
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dlcpose.runs.resume import resolve_last
+from dlcpose.runs.run_json import (
+    MetricValue,
+    begin_run,
+    finite_or_none,
+    is_worker_process,
+    optimized_metrics,
+    read_run_json,
+    reset_peak_memory,
+    update_run_json,
+)
+
+
+def recorded(train: Callable[[dict[str, Any]], MetricValue]) -> Callable[[dict[str, Any]], MetricValue]:
+    """Training that keeps run.json; it refuses a folder that holds another run."""
+
+    @functools.wraps(train)
+    def train_and_record(config: dict[str, Any]) -> MetricValue:
+        if is_worker_process():
+            return train(config)
+        config = resolve_last(config)
+        run_dir = Path(config["run_dir"])
+        begin_run(config)
+        start = time.time()
+        reset_peak_memory()
+        try:
+            value = train(config)
+        except Exception as error:
+            update_run_json(run_dir, status="failed", error=" ".join(str(error).split()) or type(error).__name__)
+            raise
+        values = value if isinstance(value, list) else [value]
+        seconds_before = (read_run_json(run_dir) or {}).get("seconds_before", 0.0)
+        update_run_json(
+            run_dir,
+            status="finished",
+            evaluated=(run_dir / "evaluation" / "metrics.json").exists(),
+            optimized_metric=dict(zip(optimized_metrics(config), map(finite_or_none, values), strict=True)),
+            finished=time.time(),
+            seconds=seconds_before + time.time() - start,
+        )
+        return value
+
+    return train_and_record

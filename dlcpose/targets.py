@@ -1,0 +1,136 @@
+"""What a config may build: for each place in it, by name.
+
+A list of trusted packages is no boundary: constructors of data sets, loggers and readers of other packages unpack
+archives, run commands and load files. So each place of a config has a list of what may stand there, and nothing else is
+imported or called. Of dlcpose's own packages these are all classes that derive from the place's base, so adding a part
+adds no line here; of other packages they are named one by one, so that no release of a library widens it. See
+docs/trust.md.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Place:
+    """What may be built in one place of a config.
+
+    own: a package or module of dlcpose, whose public classes that derive from `base` may be built; without a base, its
+    public functions and classes. names: full paths of others. base: path of the class that every class derives from.
+    inner: of the settings that are parts themselves, the name of their place. several: whether the place holds any number
+    of parts, each under a name of the user's.
+    """
+
+    own: str | None = None
+    names: tuple[str, ...] = ()
+    base: str | None = None
+    inner: Mapping[str, str] = field(default_factory=dict)
+    several: bool = False
+
+
+def _of(package: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"{package}.{name}" for name in names)
+
+
+# Of albumentations 2.0.8, what turns, cuts, blurs or recolours an image: nothing that takes a function, reads further
+# images or fonts from paths (FDA, HistogramMatching, TextImage, ...), or makes something else than an image of it.
+ALBUMENTATIONS = _of(
+    "albumentations",
+    *("Compose", "OneOf", "OneOrOther", "SomeOf", "Sequential", "RandomOrder", "NoOp"),
+    *("AdditiveNoise", "AdvancedBlur", "Affine", "AtLeastOneBBoxRandomCrop", "AutoContrast", "BBoxSafeRandomCrop"),
+    *("Blur", "CLAHE", "CenterCrop", "ChannelDropout", "ChannelShuffle", "ChromaticAberration", "CoarseDropout"),
+    *("ColorJitter", "ConstrainedCoarseDropout", "Crop", "CropAndPad", "D4", "Defocus", "Downscale"),
+    *("ElasticTransform", "Emboss", "Equalize", "Erasing", "FancyPCA", "GaussNoise", "GaussianBlur", "GlassBlur"),
+    *("GridDistortion", "GridDropout", "GridElasticDeform", "HEStain", "HorizontalFlip", "HueSaturationValue"),
+    *("ISONoise", "Illumination", "ImageCompression", "InvertImg", "LongestMaxSize", "MedianBlur", "Morphological"),
+    *("MotionBlur", "MultiplicativeNoise", "OpticalDistortion", "Pad", "PadIfNeeded", "Perspective"),
+    *("PiecewiseAffine", "PixelDropout", "PlanckianJitter", "PlasmaBrightnessContrast", "PlasmaShadow", "Posterize"),
+    *("RGBShift", "RandomBrightnessContrast", "RandomCrop", "RandomCropFromBorders", "RandomFog", "RandomGamma"),
+    *("RandomGravel", "RandomGridShuffle", "RandomRain", "RandomResizedCrop", "RandomRotate90", "RandomScale"),
+    *("RandomShadow", "RandomSizedBBoxSafeCrop", "RandomSizedCrop", "RandomSnow", "RandomSunFlare"),
+    *("RandomToneCurve", "Resize", "RingingOvershoot", "Rotate", "SafeRotate", "SaltAndPepper"),
+    *("SelectiveChannelTransform", "Sharpen", "ShiftScaleRotate", "ShotNoise", "SmallestMaxSize", "Solarize"),
+    *("Spatter", "SquareSymmetry", "Superpixels", "ThinPlateSpline", "ToGray", "ToRGB", "ToSepia", "Transpose"),
+    *("UnsharpMask", "VerticalFlip", "XYMasking", "ZoomBlur"),
+)
+OPTIMIZERS = _of(
+    "torch.optim",
+    *(
+        "ASGD",
+        "Adadelta",
+        "Adafactor",
+        "Adagrad",
+        "Adam",
+        "AdamW",
+        "Adamax",
+        "NAdam",
+        "RAdam",
+        "RMSprop",
+        "Rprop",
+        "SGD",
+    ),
+)
+
+PLACES: dict[str, Place] = {
+    # ---- what a model is made of
+    "pipeline": Place("dlcpose.pipelines", base="dlcpose.pipelines.base.PoseModule"),
+    "backbone": Place("dlcpose.backbones", base="dlcpose.backbones.base.Backbone"),
+    "neck": Place("dlcpose.necks", base="torch.nn.Module"),
+    "head": Place("dlcpose.heads", base="dlcpose.heads.base.Head", inner={"heatmap_loss": "loss", "edges": "edges"}),
+    "edges": Place("dlcpose.heads.paf_graph"),
+    "side_head": Place("dlcpose.side_heads", inner={"head": "head"}, several=True),
+    "loss": Place("dlcpose.losses"),
+    "detector": Place(
+        "dlcpose.detectors",
+        names=("dlcpose.detectors.pose_boxes.pose_detector",),
+        base="dlcpose.detectors.base.Detector",
+        inner={
+            **{"backbone": "backbone", "neck": "neck", "heatmap_loss": "loss"},
+            **{"boxes": "box_rule", "training": "detector_training"},
+        },
+    ),
+    "box_rule": Place("dlcpose.detectors.box_rules"),
+    "detector_training": Place(names=("dlcpose.detectors.base.DetectorTraining",)),
+    "condition": Place("dlcpose.conditions", base="dlcpose.conditions.base.ConditionSource"),
+    "fusion": Place("dlcpose.fusions", base="dlcpose.fusions.base.Fusion"),
+    # ---- what it is trained on
+    "dataset": Place("dlcpose.datasets", base="dlcpose.datasets.base.LabelledFrames"),
+    "split": Place(names=_of("dlcpose.datasets.splits", "block", "random", "stored", "video")),
+    "input": Place(names=_of("dlcpose.structures.input", "letterbox", "native", "resize")),
+    "datamodule": Place(names=("dlcpose.datasets.datamodule.PoseDataModule",), inner={"closing": "augmentation"}),
+    "augmentation": Place(
+        "dlcpose.augmentations",
+        names=ALBUMENTATIONS,
+        base="albumentations.BasicTransform",
+        inner={
+            **{"transforms": "augmentation", "first": "augmentation", "second": "augmentation"},
+            **{"keypoint_params": "point_format", "bbox_params": "point_format"},
+        },
+    ),
+    "point_format": Place(names=_of("albumentations", "BboxParams", "KeypointParams")),
+    # ---- how it is trained, and where that is reported
+    "optimizer": Place("dlcpose.optimizers", names=OPTIMIZERS, inner={"kind": "optimizer"}),
+    "scheduler": Place("dlcpose.schedulers"),
+    "metric": Place(
+        "dlcpose.metrics",
+        names=("dlcpose.tracking.evaluation.TrackingFigures",),
+        base="dlcpose.metrics.base.Metric",
+        inner={"boxes": "box_rule"},
+        several=True,
+    ),
+    "callbacks": Place(
+        "dlcpose.callbacks",
+        # Of Lightning's, those that write no files: our own get the run folder from the run.
+        names=_of(
+            "pytorch_lightning.callbacks",
+            *("DeviceStatsMonitor", "EarlyStopping", "GradientAccumulationScheduler", "LearningRateMonitor"),
+            *("ModelSummary", "RichModelSummary", "Timer"),
+        ),
+        base="pytorch_lightning.Callback",
+        several=True,
+    ),
+    "logger": Place("dlcpose.loggers", base="pytorch_lightning.loggers.Logger", several=True),
+    "trainer": Place(names=("pytorch_lightning.Trainer",)),
+}
+# Of a config that a checkpoint brings along, what a model is built from.
+MODEL_GROUPS = ("pipeline", "backbone", "neck", "head", "side_head", "detector", "condition", "fusion")

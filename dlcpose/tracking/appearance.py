@@ -1,0 +1,233 @@
+"""What tells animals apart by their looks, learnt from the video's own tracklets without any label."""
+
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from dlcpose.structures.errors import DataError
+from dlcpose.structures.sample import Image
+from dlcpose.tracking.detections import Detections
+from dlcpose.tracking.tracklets import Tracklets
+
+logger = logging.getLogger(__name__)
+Array = npt.NDArray[Any]
+SIDE = 48  # px of a crop
+ROOM = 1.25  # sides of a crop in animal sizes
+DIMENSIONS = 8
+MOST_CROPS = 16_000  # held at once: 110 MB
+MIN_LENGTH = 12  # detections of a tracklet to learn from
+MIN_TOGETHER = 6  # frames that two tracklets share to be a pair of different animals
+STEPS, BATCH, RATE = 250, 64, 2e-3
+NEAR, FAR = (
+    0.5,
+    4.0,
+)  # distances of embeddings below which the same animal, and above which different ones, cost nothing
+Looks = Callable[[Detections, Tracklets], Array]
+
+
+def learn_looks(read_frames: Callable[[], Iterable[Image]], frame_indices: Array, *, seed: int = 0) -> Looks:
+    """A function that gives `track` features of the animals' looks, (D, 8), NaN for detections that were not looked at.
+
+    read_frames: all frames of the video from number 0, (H, W, 3) uint8 RGB. frame_indices: (T,) of the poses' rows.
+    A small network embeds crops that are turned to the pose. Two crops of one tracklet are the same animal, crops of
+    two tracklets at one time are different ones: from these it learns by a contrastive loss, as idtracker.ai does (Torrents
+    et al. 2025, eLife 107602) on segmented blobs. The same seed gives the same features on one machine.
+    Raises DataError where the video ends before the poses.
+    """
+
+    def looks(detections: Detections, tracklets: Tracklets) -> Array:
+        features = np.full((len(detections), DIMENSIONS), np.nan)
+        chosen = _chosen(detections, tracklets)
+        pairs = different_animals(detections, tracklets)
+        if not len(chosen) or not len(pairs):
+            logger.warning("appearance: no two animals are tracked side by side for long enough to learn their looks.")
+            return features
+        crops = aligned_crops(read_frames(), frame_indices, detections, chosen)
+        features[chosen] = embed(crops, chosen, tracklets, pairs, seed)
+        return features
+
+    return looks
+
+
+class Embedding(nn.Module):
+    """Crops (B, 3, 48, 48) in [0, 1] to points (B, 8); 23,000 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        channels = (3, 16, 32, 48)
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise(channels):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(4, after), nn.ReLU()]
+        self.convolutions = nn.Sequential(*layers)  # (B, 48, 6, 6)
+        self.head = nn.Linear(48 * 3 * 3, DIMENSIONS)
+
+    def forward(self, crops: Tensor) -> Tensor:
+        maps = nn.functional.avg_pool2d(self.convolutions(crops - 0.5), 2)  # (B, 48, 3, 3): where on the body matters
+        points: Tensor = self.head(maps.flatten(1))
+        return points
+
+
+def contrastive_loss(anchors: Tensor, same: Tensor, different: Tensor) -> Tensor:
+    """Mean of what is beyond NEAR for the same animal and short of FAR for different ones, squared: (B, Q) three times."""
+    together = (anchors - same).norm(dim=1)
+    apart = (anchors - different).norm(dim=1)
+    loss: Tensor = ((together - NEAR).clamp(min=0).square() + (FAR - apart).clamp(min=0).square()).mean()
+    return loss
+
+
+def different_animals(detections: Detections, tracklets: Tracklets) -> Array:
+    """Pairs of long tracklets that exist at one time, so that they are two animals: (P, 2)."""
+    long = [place for place, members in enumerate(tracklets.members) if len(members) >= MIN_LENGTH]
+    first = np.array([detections.times[tracklets.members[place][0]] for place in long])
+    last = np.array([detections.times[tracklets.members[place][-1]] for place in long])
+    pairs = []
+    for number, place in enumerate(long):
+        later = (
+            number
+            + 1
+            + np.flatnonzero(np.minimum(last[number + 1 :], last[number]) - first[number + 1 :] >= MIN_TOGETHER)
+        )
+        pairs += [(place, long[other]) for other in later.tolist()]
+    return np.array(pairs, np.int64).reshape(-1, 2)
+
+
+def aligned_crops(
+    frames: Iterable[Image], frame_indices: Array, detections: Detections, chosen: Array
+) -> npt.NDArray[np.uint8]:
+    """Crops of detections, turned and centred by their poses: (C, 48, 48, 3) uint8.
+
+    Each pose is laid on the mean pose by the rotation and shift of least squares (Procrustes); the size stays.
+    """
+    turned = mean_pose(detections)
+    numbers = frame_indices[detections.rows[chosen]]
+    crops = np.zeros((len(chosen), SIDE, SIDE, 3), np.uint8)
+    of_frame: dict[int, list[int]] = {}
+    for place, number in enumerate(numbers.tolist()):
+        of_frame.setdefault(number, []).append(place)
+    last = int(numbers.max())
+    number = -1
+    for number, image in enumerate(frames):
+        for place in of_frame.get(number, ()):
+            matrix = crop_matrix(detections.keypoints_in_image[chosen[place]], turned, detections.size)
+            crops[place] = cv2.warpAffine(
+                image, matrix, (SIDE, SIDE), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE
+            )
+        if number >= last:
+            break
+    if number < last:
+        raise DataError(
+            f"appearance: frame {last} has poses, but the video ends after {number + 1} frames. "
+            "Give the video that the poses are of."
+        )
+    return crops
+
+
+def mean_pose(detections: Detections) -> Array:
+    """The mean of the poses once they are turned on each other, around 0: (K, 2) px; NaN for keypoints never seen."""
+    points = detections.keypoints_in_image
+    sample = points[:: max(1, len(points) // 2000)]
+    whole = np.isnan(sample[..., 0]).sum(axis=1)
+    sample = sample[np.argsort(whole, kind="stable")[: max(50, len(sample) // 2)]]
+    mean = sample[0] - np.nanmean(sample[0], axis=0)
+    for _ in range(4):
+        laid = []
+        for pose in sample:
+            angle, center, origin = _turn(pose, mean)
+            laid.append((pose - center) @ _rotation(-angle).T + origin)
+        with np.errstate(all="ignore"):
+            stacked = np.stack(laid)
+            known = ~np.isnan(stacked)
+            sums = np.where(known, stacked, 0).sum(axis=0)
+            mean = np.where(known.any(axis=0), sums / np.maximum(known.sum(axis=0), 1), np.nan)
+        mean = mean - np.nanmean(mean, axis=0)
+    answer: Array = mean
+    return answer
+
+
+def crop_matrix(pose: Array, mean: Array, size: float) -> Array:
+    """Image to crop, for cv2: the mean pose's 0 comes to lie in the middle: (2, 3)."""
+    angle, center, origin = _turn(pose, mean)
+    linear = _rotation(-angle) * (SIDE / (ROOM * size))
+    shift = (SIDE - 1) / 2 + origin * (SIDE / (ROOM * size)) - linear @ center
+    return np.column_stack([linear, shift])
+
+
+def _turn(pose: Array, mean: Array) -> tuple[float, Array, Array]:
+    """By how much a pose is turned from the mean pose, and the centroids of what both have, in both."""
+    shared = ~np.isnan(pose[:, 0]) & ~np.isnan(mean[:, 0])
+    if not shared.any():
+        return 0.0, np.nanmean(pose, axis=0), np.zeros(2)
+    center, origin = pose[shared].mean(axis=0), mean[shared].mean(axis=0)
+    there, here = pose[shared] - center, mean[shared] - origin
+    sine = (here[:, 0] * there[:, 1] - here[:, 1] * there[:, 0]).sum()
+    return float(np.arctan2(sine, (here * there).sum())), center, origin
+
+
+def _rotation(angle: float) -> Array:
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+def _chosen(detections: Detections, tracklets: Tracklets) -> Array:
+    """The detections to look at: of tracklets that are not too short, evenly thinned to MOST_CROPS."""
+    members = [members for members in tracklets.members if len(members) >= MIN_LENGTH // 2]
+    if not members:
+        return np.zeros(0, np.int64)
+    total = sum(map(len, members))
+    thinned = [each[:: max(1, -(-total // MOST_CROPS))] for each in members]
+    return np.sort(np.concatenate(thinned))
+
+
+def embed(crops: npt.NDArray[np.uint8], chosen: Array, tracklets: Tracklets, pairs: Array, seed: int) -> Array:
+    """Train on the crops and embed them: (C, 48, 48, 3) -> (C, 8)."""
+    place = {int(member): number for number, member in enumerate(chosen)}
+    own = {number: [place[int(m)] for m in tracklets.members[number] if int(m) in place] for number in np.unique(pairs)}
+    usable = np.array([pair for pair in pairs if len(own[pair[0]]) >= 2 and len(own[pair[1]]) >= 2]).reshape(-1, 2)
+    if not len(usable):
+        return np.full((len(crops), DIMENSIONS), np.nan)
+    with one_thread(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = Embedding().to(memory_format=torch.channels_last)
+        images = torch.from_numpy(crops).permute(0, 3, 1, 2)  # channels last, as they lie in memory
+        _train(network, images, own, usable, np.random.default_rng(seed))
+        with torch.no_grad():
+            parts = [network(part.float() / 255) for part in torch.split(images, 1024)]
+    answer: Array = torch.cat(parts).numpy().astype(np.float64)
+    return answer
+
+
+def _train(
+    network: Embedding, images: Tensor, own: dict[int, list[int]], pairs: Array, rng: np.random.Generator
+) -> None:
+    """own: the crops of each tracklet. pairs: (P, 2) tracklets of different animals, drawn as often as they are long."""
+    weights = np.minimum(*(np.array([len(own[number]) for number in side]) for side in pairs.T)).astype(np.float64)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=1e-3)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=RATE, total_steps=STEPS)
+    for _ in range(STEPS):
+        drawn = pairs[rng.choice(len(pairs), BATCH, p=weights / weights.sum())]
+        drawn = np.where(rng.random((BATCH, 1)) < 0.5, drawn, drawn[:, ::-1])
+        triples = [(*rng.choice(own[a], 2, replace=False), rng.choice(own[b])) for a, b in drawn]
+        batch = images[torch.tensor(np.array(triples).T.reshape(-1))].float() / 255  # anchors, same, different
+        loss = contrastive_loss(*network(batch).chunk(3))
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        scheduler.step()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: for a network this small more are slower, and sums come out the same on any number of cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

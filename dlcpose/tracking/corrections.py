@@ -1,0 +1,169 @@
+"""What a person decided about likely swaps: read from a file that anyone may have written, and replayed on tracks."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+
+from dlcpose.structures.errors import DataError
+from dlcpose.structures.pose_tracks import PoseTracks
+from dlcpose.tracking.track import in_columns
+
+FORMAT, VERSION = "dlcpose-corrections", 1
+MAX_BYTES, MAX_ENTRIES = 8 * 2**20, 20_000
+Action = Literal["keep", "swap_from", "swap_between"]
+ACTIONS = ("keep", "swap_from", "swap_between")
+KEYS = {"format", "version", "video", "tracks", "corrections"}
+
+
+@dataclass(frozen=True)
+class Correction:
+    """One decision: what is in columns a and b of the tracks, before any correction, stays as it is or changes places.
+
+    keep: nothing changes. swap_from: from frame `frame` to the end. swap_between: from `frame` to before `to`.
+    """
+
+    frame: int
+    a: int
+    b: int
+    action: Action
+    to: int | None = None
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """Decisions, in any order, for tracks of the video with this fingerprint. tracks: `tracks_digest` of those looked at."""
+
+    video: str
+    tracks: str
+    corrections: tuple[Correction, ...]
+
+
+def read_corrections(path: Path) -> Corrections:
+    """The corrections of a file that a review page saved.
+
+    Raises DataError when it cannot be read, is too large, or holds anything that is not expected.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"{path}: expected at most {MAX_BYTES} bytes of corrections. Is it the right file?")
+        content = json.loads(path.read_bytes(), parse_constant=_no_constant)
+    except OSError as error:
+        raise DataError(f"{path}: corrections cannot be read ({error.strerror}). Check the path.") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{path}: expected json with corrections ({error}). Save it from the review page again."
+        ) from error
+    return _checked(content, str(path))
+
+
+def corrections_as_dict(corrections: Corrections) -> dict[str, Any]:
+    """What a corrections file holds, as the review page writes it."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "video": corrections.video,
+        "tracks": corrections.tracks,
+        "corrections": [
+            {"frame": each.frame, "a": each.a, "b": each.b, "action": each.action}
+            | ({"to": each.to} if each.to is not None else {})
+            for each in corrections.corrections
+        ],
+    }
+
+
+def tracks_digest(tracks: PoseTracks) -> str:
+    """Tells tracks apart: of the frames and the keypoints in each column, whatever the animals are called."""
+    digest = hashlib.sha256(np.ascontiguousarray(tracks.frame_indices, dtype="<i8").tobytes())
+    keypoints = np.nan_to_num(tracks.keypoints_in_image, nan=-1e9)  # there are many NaNs, which differ in their bits
+    digest.update(np.ascontiguousarray(keypoints, dtype="<f4").tobytes())
+    return digest.hexdigest()[:32]
+
+
+def apply_corrections(tracks: PoseTracks, corrections: Corrections) -> PoseTracks:
+    """Tracks with two columns exchanged wherever a correction says so; the order of the corrections does not matter.
+
+    What a correction calls a and b are the columns before any correction, as a person saw them: whoever is in column a
+    then, after earlier corrections, goes on in column b. To swap between two frames is to swap at both.
+    Raises DataError for corrections of another video or of other tracks, or with frames or columns that there are not.
+    """
+    _check_belongs(tracks, corrections)
+    swaps: list[tuple[int, int, int]] = []
+    for each in corrections.corrections:
+        if each.action != "keep":
+            swaps += [(frame, each.a, each.b) for frame in (each.frame, each.to) if frame is not None]
+    columns = np.tile(np.arange(len(tracks.individuals)), (len(tracks), 1))  # of each animal, by corrected name
+    for frame, a, b in sorted(swaps, key=lambda swap: swap[0]):
+        later = columns[tracks.frame_indices >= frame]
+        columns[tracks.frame_indices >= frame] = np.where(later == a, b, np.where(later == b, a, later))
+    return in_columns(tracks, columns)
+
+
+def _check_belongs(tracks: PoseTracks, corrections: Corrections) -> None:
+    if corrections.video != tracks.video.fingerprint:
+        raise DataError(
+            f"corrections: they are of the video {corrections.video}, but these tracks are of {tracks.video.path} "
+            f"({tracks.video.fingerprint}). Give the corrections of this video."
+        )
+    if corrections.tracks != tracks_digest(tracks):
+        raise DataError(
+            f"corrections: they were made for other tracks of {tracks.video.path}: other poses, another number of animals, "
+            "or other settings. Track as before, or review these tracks."
+        )
+    last = max(int(tracks.frame_indices[-1]) if len(tracks) else 0, tracks.video.frames - 1)
+    for number, each in enumerate(corrections.corrections):
+        where = f"corrections: entry {number + 1}"
+        if max(each.a, each.b) >= len(tracks.individuals):
+            raise DataError(
+                f"{where}: expected animals from 0 to {len(tracks.individuals) - 1}, got {each.a} and {each.b}."
+            )
+        if each.frame > last or (each.to is not None and each.to > last + 1):
+            raise DataError(f"{where}: expected frames from 0 to {last}, got {each.frame} to {each.to}.")
+
+
+def _checked(content: Any, path: str) -> Corrections:
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DataError(f"{path}: expected corrections, with format {FORMAT!r}. Save them from the review page.")
+    if content.get("version") != VERSION:
+        raise DataError(f"{path}: expected version {VERSION} of corrections, got {content.get('version')!r}.")
+    if unknown := sorted(set(content) - KEYS):
+        raise DataError(f"{path}: expected only {', '.join(sorted(KEYS))}, got {str(unknown[0])[:40]!r} too.")
+    video, tracks, entries = content.get("video"), content.get("tracks"), content.get("corrections")
+    for name, value in (("video", video), ("tracks", tracks)):
+        if not isinstance(value, str) or not 0 < len(value) <= 200:
+            raise DataError(f"{path}: expected a fingerprint under `{name}`.")
+    if not isinstance(entries, list) or len(entries) > MAX_ENTRIES:
+        raise DataError(f"{path}: expected a list of at most {MAX_ENTRIES} under `corrections`.")
+    checked = tuple(_entry(each, f"{path}: entry {place + 1}") for place, each in enumerate(entries))
+    return Corrections(str(video), str(tracks), checked)
+
+
+def _entry(content: Any, where: str) -> Correction:
+    if not isinstance(content, dict) or not {"frame", "a", "b", "action"} <= set(content) <= {
+        "frame",
+        "a",
+        "b",
+        "action",
+        "to",
+    }:
+        raise DataError(f"{where}: expected frame, a, b, action and, for swap_between, to.")
+    if content["action"] not in ACTIONS:
+        raise DataError(f"{where}: expected an action of {', '.join(ACTIONS)}, got {str(content['action'])[:40]!r}.")
+    numbers = {name: content[name] for name in ("frame", "a", "b", "to") if name in content}
+    for name, value in numbers.items():
+        if type(value) is not int or not 0 <= value < 2**31:
+            raise DataError(f"{where}: expected a whole number from 0 for {name}, got {str(value)[:40]!r}.")
+    if content["a"] == content["b"]:
+        raise DataError(f"{where}: expected two animals, got {content['a']} twice.")
+    if (content["action"] == "swap_between") != ("to" in content):
+        raise DataError(f"{where}: `to` belongs to swap_between, and to no other action.")
+    if "to" in content and content["to"] <= content["frame"]:
+        raise DataError(f"{where}: expected `to` after frame {content['frame']}, got {content['to']}.")
+    return Correction(content["frame"], content["a"], content["b"], cast(Action, content["action"]), content.get("to"))
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number of a frame")

@@ -1,0 +1,84 @@
+"""The detections of all frames of a video in one row, as the tracker takes them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlcpose.structures.pose_tracks import PoseTracks
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Detections:
+    """D detections of a video, frame by frame.
+
+    rows, columns: (D,) where each stands in the poses. times: (D,) frames since the first, in steps of the prediction.
+    keypoints_in_image: (D, K, 2) px, NaN where missing. scores: (D,). identities: (D,) predicted, -1 where none.
+    frames: the number of frames T. size: px, the median of the longer side of the boxes around the animals' keypoints.
+    """
+
+    rows: Array
+    columns: Array
+    times: Array
+    keypoints_in_image: Array
+    scores: Array
+    identities: Array
+    frames: int
+    size: float
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def of_frame(self, bounds: Array, row: int) -> Array:
+        """The places of the detections of one frame, by `bounds` from `frame_bounds`."""
+        return np.arange(bounds[row], bounds[row + 1])
+
+    def frame_bounds(self) -> Array:
+        """Where each frame's detections begin and end: (T + 1,)."""
+        return np.searchsorted(self.rows, np.arange(self.frames + 1))
+
+
+def detections_of(poses: PoseTracks, min_score: float = 0.0) -> Detections:
+    """The animals of every frame with a keypoint at least and a score from `min_score` on."""
+    rows, columns = np.nonzero(poses.is_present & (poses.scores >= min_score))
+    keypoints = poses.keypoints_in_image[rows, columns].astype(np.float64)
+    keypoints[np.isnan(keypoints).any(axis=-1)] = np.nan  # a keypoint with one coordinate is none
+    step = max(1, int(np.diff(poses.frame_indices).min())) if len(poses) > 1 else 1
+    times = np.round((poses.frame_indices - poses.frame_indices[:1]) / step).astype(np.int64)
+    return Detections(
+        rows=rows,
+        columns=columns,
+        times=times[rows],
+        keypoints_in_image=keypoints,
+        scores=poses.scores[rows, columns].astype(np.float64),
+        identities=poses.identities[rows, columns],
+        frames=len(poses),
+        size=animal_size(keypoints),
+    )
+
+
+def animal_size(keypoints_in_image: Array) -> float:
+    """The median of the longer sides of the boxes around animals' keypoints, px: (D, K, 2) -> one number, 1 at least."""
+    known = ~np.isnan(keypoints_in_image)
+    high = np.where(known, keypoints_in_image, -np.inf).max(axis=1, initial=-np.inf)
+    low = np.where(known, keypoints_in_image, np.inf).min(axis=1, initial=np.inf)
+    sides = (high - low).max(axis=-1, initial=-np.inf)
+    return max(1.0, float(np.median(sides[sides > 0]))) if (sides > 0).any() else 1.0
+
+
+def completed(keypoints_in_image: Array, before: Array) -> Array:
+    """A pose (K, 2) whose missing keypoints stand where they stood before, moved as the others moved.
+
+    before: (K, 2), NaN where never seen. Without a keypoint in common nothing is filled in.
+    """
+    missing = np.isnan(keypoints_in_image[:, 0])
+    if not missing.any():
+        return keypoints_in_image
+    shared = ~missing & ~np.isnan(before[:, 0])
+    if not shared.any():
+        return keypoints_in_image
+    moved = (keypoints_in_image[shared] - before[shared]).mean(axis=0)
+    return np.where(missing[:, None], before + moved, keypoints_in_image)

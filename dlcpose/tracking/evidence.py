@@ -1,0 +1,148 @@
+"""What tells animals apart over long times: their proportions, and what a network makes of their looks."""
+
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import eigh
+
+from dlcpose.structures.skeleton import Skeleton
+from dlcpose.tracking.detections import Detections
+
+Array = npt.NDArray[Any]
+PIECE = 10  # detections in a row whose features are averaged: neighbouring frames say the same
+MIN_IN_PIECE = 4
+MOST_DIRECTIONS = 6
+MOST_PAIRS = 24  # of keypoints, whose distances are taken
+LEAST_DRIFT = 0.1
+WORTH = 1.3  # directions whose variance between animals at a time is not so much larger than within one tell nothing
+
+
+class Evidence(NamedTuple):
+    """Descriptors of S tracklets that add up. sums: (S, Q) of the pieces' descriptors, whose variance within a tracklet is
+    1 along each direction. pieces: (S,) how many. drift: (Q,) how much more an animal varies from tracklet to tracklet.
+    """
+
+    sums: Array
+    pieces: Array
+    drift: Array
+
+    def differences(self, first: Array, second: Array, limit: float = 25.0) -> Array:
+        """Costs in nats for two tracklets being one animal, by their descriptors: (P,), (P,) -> (P,); 0 where not known."""
+        known = (self.pieces[first] > 0) & (self.pieces[second] > 0)
+        n, m = np.maximum(self.pieces[first], 1), np.maximum(self.pieces[second], 1)
+        away = self.sums[first] / n[:, None] - self.sums[second] / m[:, None]
+        variance = (1 / n + 1 / m)[:, None] + 2 * self.drift  # (P, Q)
+        return np.where(known, np.minimum((away**2 / variance).sum(axis=-1) / 2, limit), 0.0)
+
+
+def shape_features(detections: Detections, skeleton: Skeleton) -> Array:
+    """Distances between keypoints, in sizes of an animal: (D, F), NaN where a keypoint is missing.
+
+    Those of the skeleton's edges and of the keypoints farthest apart.
+    """
+    count = len(skeleton)
+    pairs = sorted({(min(pair), max(pair)) for pair in skeleton.edges})
+    if len(pairs) < MOST_PAIRS and len(detections):
+        others = [pair for pair in combinations(range(count), 2) if pair not in set(pairs)]
+        sample = detections.keypoints_in_image[:: max(1, len(detections) // 500)]
+        with np.errstate(invalid="ignore"):
+            lengths = [
+                float(np.nan_to_num(np.nanmedian(np.linalg.norm(sample[:, a] - sample[:, b], axis=-1))))
+                for a, b in others
+            ]
+        longest = np.argsort(lengths)[::-1][: min(MOST_PAIRS - len(pairs), count)]
+        pairs += [others[place] for place in longest]
+    pairs = pairs[:MOST_PAIRS]
+    if not pairs:
+        return np.zeros((len(detections), 0))
+    ends = np.array(pairs)
+    points = detections.keypoints_in_image
+    answer: Array = np.linalg.norm(points[:, ends[:, 0]] - points[:, ends[:, 1]], axis=-1) / detections.size
+    return answer
+
+
+def evidence_of(features: Array, members: list[Array], times: Array) -> Evidence:
+    """Descriptors of tracklets, by the directions in which animals differ that are there at the same time.
+
+    features: (D, F) of the detections, NaN where not known. members: the detections of each of S tracklets. times: (D,).
+    Linear discriminants: variance within tracklets is made 1, and only directions are kept in which tracklets that
+    coexist, and so are different animals, differ by more than that. Without such a direction Q is 0.
+    """
+    none = Evidence(np.zeros((len(members), 0)), np.zeros(len(members), np.int64), np.zeros(0))
+    owner, when, means = _pieces(features, members, times)
+    if len(owner) < 8 or not features.shape[1]:
+        return none
+    residuals, differences = _within(owner, means), _between(owner, when, means)
+    if len(residuals) < 2 * features.shape[1] or len(differences) < 2 * features.shape[1]:
+        return none
+    within = np.cov(residuals, rowvar=False, ddof=0).reshape(features.shape[1], -1)
+    within += 0.05 * np.trace(within) / len(within) * np.eye(len(within)) + 1e-12 * np.eye(len(within))
+    between = differences.T @ differences / len(differences) / 2
+    ratios, directions = eigh(between, within)
+    kept = directions[:, ratios > WORTH][:, ::-1][:, :MOST_DIRECTIONS]  # (F, Q), the best first
+    if not kept.shape[1]:
+        return none
+    descriptors = means @ kept
+    descriptors -= descriptors.mean(axis=0)
+    sums = np.zeros((len(members), kept.shape[1]))
+    np.add.at(sums, owner, descriptors)
+    return Evidence(sums, np.bincount(owner, minlength=len(members)), _drift(owner, descriptors))
+
+
+def _pieces(features: Array, members: list[Array], times: Array) -> tuple[Array, Array, Array]:
+    """Means over pieces of tracklets: their tracklet (P,), middle time (P,), and features (P, F), without any NaN."""
+    owner, when, means = [], [], []
+    for number, places in enumerate(members):
+        for begin in range(0, len(places), PIECE):
+            piece = places[begin : begin + PIECE]
+            if len(piece) < MIN_IN_PIECE:
+                continue
+            values = features[piece]
+            known = ~np.isnan(values)
+            if (known.sum(axis=0) == 0).any():
+                continue
+            owner.append(number)
+            when.append(int(times[piece[len(piece) // 2]]))
+            # The median: a keypoint that is far off for a frame says nothing of the animal.
+            means.append(np.nanmedian(values, axis=0))
+    if not owner:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, features.shape[1]))
+    return np.array(owner), np.array(when), np.stack(means)
+
+
+def _within(owner: Array, means: Array) -> Array:
+    """Of tracklets with four pieces or more, how far each is from the tracklet's mean: (R, F)."""
+    left = []
+    for number in np.unique(owner):
+        own = means[owner == number]
+        if len(own) >= 4:
+            left.append((own - own.mean(axis=0)) * np.sqrt(len(own) / (len(own) - 1)))
+    return np.concatenate(left) if left else np.zeros((0, means.shape[1]))
+
+
+def _between(owner: Array, when: Array, means: Array, most: int = 20_000) -> Array:
+    """Differences of pieces of different tracklets at nearly the same time: (R, F)."""
+    order = np.argsort(when, kind="stable")
+    owner, when, means = owner[order], when[order], means[order]
+    differences = []
+    for shift in range(1, 12):
+        pairs = np.flatnonzero((owner[shift:] != owner[:-shift]) & (when[shift:] - when[:-shift] < PIECE // 2))
+        differences.append(means[pairs] - means[pairs + shift])
+    found = np.concatenate(differences)
+    return found[:: max(1, len(found) // most)]
+
+
+def _drift(owner: Array, descriptors: Array) -> Array:
+    """Variance between the halves of long tracklets beyond what their pieces explain: (Q,)."""
+    beyond = []
+    for number in np.unique(owner):
+        own = descriptors[owner == number]
+        if (half := len(own) // 2) >= 4:
+            away = own[:half].mean(axis=0) - own[-half:].mean(axis=0)
+            beyond.append(away**2 / 2 - 1 / half)
+    if not beyond:
+        return np.full(descriptors.shape[1], LEAST_DRIFT)
+    drift: Array = np.maximum(LEAST_DRIFT, np.mean(beyond, axis=0))
+    return drift

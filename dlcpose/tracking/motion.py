@@ -1,0 +1,218 @@
+"""How far animals get in a gap, learnt from the video's own tracklets, and what a join of two tracklets costs for it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
+
+from dlcpose.structures.skeleton import Skeleton
+from dlcpose.tracking.detections import Detections
+from dlcpose.tracking.tracklets import Tracklets, typical_speeds
+
+Array = npt.NDArray[Any]
+GAPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)  # frames, of which the spread is measured
+WINDOW = 8  # detections at the end of a tracklet that its velocity is taken from
+MIN_FOR_VELOCITY = 4
+SAMPLES, MIN_SAMPLES = 1500, 40
+TAIL = 4.0  # degrees of freedom of Student's t: animals turn and stop more often than a Gaussian allows
+RAYLEIGH_MEDIAN = 1.1774  # of the length of a vector with standard deviation 1 along both axes
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Both ends of S tracklets.
+
+    first, last: (S,) times. detections: (S,) how many. start_*: at the first detection, end_*: at the last. *_pose: (S, K, 2)
+    px. *_centroid: (S, 2). *_velocity: (S, 2) px a frame, NaN for short tracklets.
+    """
+
+    first: Array
+    last: Array
+    detections: Array
+    start_pose: Array
+    end_pose: Array
+    start_centroid: Array
+    end_centroid: Array
+    start_velocity: Array
+    end_velocity: Array
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+@dataclass(frozen=True)
+class MotionModel:
+    """Spreads over gaps of G lengths, px.
+
+    gaps: (G,) frames, from 1. carry: (G,) share of the way at constant velocity that animals go. moving: (G,) standard
+    deviation of what is left then, along each axis. resting: (G,) of the displacement itself. bend, bend_spread: (G,) mean
+    and standard deviation of the logarithm of how far keypoints move within the animal. farthest: no spread grows beyond.
+    flip_order: (K,).
+    """
+
+    gaps: Array
+    carry: Array
+    moving: Array
+    resting: Array
+    bend: Array
+    bend_spread: Array
+    farthest: float
+    flip_order: Array
+
+    def at(self, values: Array, gap: Array) -> Array:
+        """A curve of the model at gaps of any length; beyond the last it stays."""
+        return np.interp(np.log(gap), np.log(self.gaps), values)
+
+    def spread(self, values: Array, gap: Array) -> Array:
+        """A standard deviation at gaps of any length: beyond the last it grows as in a random walk."""
+        beyond = np.sqrt(np.maximum(gap / self.gaps[-1], 1.0))
+        answer: Array = np.minimum(np.exp(self.at(np.log(values), gap)) * beyond, self.farthest)
+        return answer
+
+    def costs(self, ends: Ends, before: Array, after: Array) -> Array:
+        """What it costs, in nats, that tracklet `after[p]` goes on from `before[p]`: (P,), (P,) -> (P,).
+
+        Twice a cost is about what it costs to be twice as surprised. Every `after` begins later than its `before` ends.
+        """
+        gap = (ends.first[after] - ends.last[before]).astype(np.float64)
+        moved = ends.start_centroid[after] - ends.end_centroid[before]
+        moving, resting = self.spread(self.moving, gap), self.spread(self.resting, gap)
+        squared = np.full((2, len(gap)), np.nan)
+        for side, velocity in enumerate((ends.end_velocity[before], ends.start_velocity[after])):
+            left = moved - velocity * (self.at(self.carry, gap) * gap)[:, None]
+            squared[side] = (left**2).sum(axis=-1) / moving**2
+        is_moving = ~np.isnan(squared).all(axis=0)
+        still = (moved**2).sum(axis=-1) / resting**2
+        motion = np.where(
+            is_moving, np.nan_to_num(squared).sum(axis=0) / np.maximum((~np.isnan(squared)).sum(axis=0), 1), still
+        )
+        scale = np.where(is_moving, moving, resting)
+        bend = np.log(np.maximum(bends(ends.end_pose[before], ends.start_pose[after], self.flip_order), 1e-6))
+        surprise = np.maximum(bend - self.at(self.bend, gap), 0) / self.at(self.bend_spread, gap)
+        answer: Array = 2 * np.log(scale / self.moving[0]).clip(min=0) + _student(motion, dimensions=2)
+        answer += np.nan_to_num(_student(surprise**2, dimensions=1))
+        return answer
+
+
+def _student(squared: Array, dimensions: int) -> Array:
+    answer: Array = (TAIL + dimensions) / 2 * np.log1p(squared / TAIL)
+    return answer
+
+
+def bends(first: Array, second: Array, flip_order: Array) -> Array:
+    """How far keypoints are apart once the centroids lie on each other, px: (P, K, 2) twice -> (P,).
+
+    The mean over shared keypoints, also with left and right exchanged; NaN below two.
+    """
+    answers = []
+    for order in (np.arange(first.shape[1]), flip_order):
+        away = second[:, order] - first
+        shared = ~np.isnan(away[..., 0])
+        count = np.maximum(shared.sum(axis=1), 1)
+        middle = np.where(shared[..., None], away, 0).sum(axis=1) / count[:, None]
+        lengths = np.linalg.norm(away - middle[:, None], axis=-1)
+        answers.append(np.where(shared.sum(axis=1) >= 2, np.where(shared, lengths, 0).sum(axis=1) / count, np.nan))
+    return np.fmin(*answers)
+
+
+def ends_of(detections: Detections, tracklets: Tracklets) -> Ends:
+    """Where and how fast each tracklet begins and ends."""
+    count = len(tracklets.members)
+    lengths = np.array([len(members) for members in tracklets.members], np.int64)
+    begins = np.array([members[0] for members in tracklets.members], np.int64)
+    finals = np.array([members[-1] for members in tracklets.members], np.int64)
+    centroids = tracklets.centroids()
+    speeds = np.full((2, count, 2), np.nan)
+    # Windows of one length at a time, so that all of that length are computed at once.
+    for length in range(MIN_FOR_VELOCITY, WINDOW + 1):
+        fits = np.flatnonzero(np.minimum(lengths, WINDOW) == length)
+        if len(fits):
+            heads = np.stack([tracklets.members[place][:length] for place in fits])
+            tails = np.stack([tracklets.members[place][-length:] for place in fits])
+            speeds[0, fits] = velocities(centroids[heads], detections.times[heads])
+            speeds[1, fits] = velocities(centroids[tails], detections.times[tails])
+    return Ends(
+        first=detections.times[begins],
+        last=detections.times[finals],
+        detections=lengths,
+        start_pose=tracklets.poses_in_image[begins],
+        end_pose=tracklets.poses_in_image[finals],
+        start_centroid=centroids[begins],
+        end_centroid=centroids[finals],
+        start_velocity=speeds[0],
+        end_velocity=speeds[1],
+    )
+
+
+def velocities(centroids: Array, times: Array) -> Array:
+    """By least squares, px a frame: (P, W, 2), (P, W) -> (P, 2)."""
+    away = times - times.mean(axis=1, keepdims=True)  # (P, W)
+    answer: Array = (away[..., None] * centroids).sum(axis=1) / (away**2).sum(axis=1)[:, None]
+    return answer
+
+
+def learn_motion(detections: Detections, tracklets: Tracklets, skeleton: Skeleton, seed: int = 0) -> MotionModel:
+    """The spreads over gaps, measured where tracklets of the video are cut open for as long."""
+    rng = np.random.default_rng(seed)
+    flip_order = np.array(skeleton.flip_order)
+    gaps, curves = [], []
+    for gap in GAPS:
+        cut = _cut_open(detections, tracklets, gap, rng)
+        if len(cut) < MIN_SAMPLES:
+            break
+        gaps.append(gap)
+        curves.append(_measure(cut, gap, flip_order, detections.size))
+    if not gaps:
+        speeds = typical_speeds(detections)
+        gaps = [1]
+        curves = [(1.0, 2 * speeds.change, speeds.most, float(np.log(detections.size / 20)), 0.5)]
+    carry, moving, resting, bend, bend_spread = np.array(curves).T
+    return MotionModel(
+        np.array(gaps, np.float64),
+        carry,
+        np.maximum.accumulate(moving),
+        np.maximum.accumulate(resting),
+        np.maximum.accumulate(bend),
+        bend_spread,
+        farthest=max(4 * detections.size, float(resting.max())),
+        flip_order=flip_order,
+    )
+
+
+def _cut_open(detections: Detections, tracklets: Tracklets, gap: int, rng: np.random.Generator) -> Ends:
+    """Ends of made-up pairs: 2p and 2p + 1 are what is left of one tracklet on both sides of a gap."""
+    room = gap + 2 * WINDOW
+    long = [members for members in tracklets.members if len(members) >= room]
+    pairs = np.zeros((0, 2, WINDOW), np.int64)
+    if long:
+        windows = np.concatenate([sliding_window_view(members, room) for members in long])  # (P, room)
+        windows = windows[np.sort(rng.choice(len(windows), min(SAMPLES, len(windows)), replace=False))]
+        pairs = np.stack([windows[:, :WINDOW], windows[:, -WINDOW:]], axis=1)
+        # Between the two windows' inner ends lie gap + 1 steps: the later window is taken one detection sooner.
+        pairs[:, 1] = windows[:, -WINDOW - 1 : -1]
+        is_whole = detections.times[pairs[:, 1, 0]] - detections.times[pairs[:, 0, -1]] == gap
+        pairs = pairs[is_whole]
+    return ends_of(detections, tracklets._replace(members=list(pairs.reshape(-1, WINDOW))))
+
+
+def _measure(cut: Ends, gap: int, flip_order: Array, size: float) -> tuple[float, float, float, float, float]:
+    """carry, moving, resting, bend and bend_spread of one gap."""
+    before, after = np.arange(0, len(cut), 2), np.arange(1, len(cut), 2)
+    moved = cut.start_centroid[after] - cut.end_centroid[before]
+    displacement = np.stack([cut.end_velocity[before], cut.start_velocity[after]]) * gap  # (2, P, 2)
+    carry = float(np.clip((displacement * moved).sum() / max((displacement**2).sum(), 1e-9), 0, 1))
+    left = np.linalg.norm(moved - carry * displacement, axis=-1)
+    least = 0.01 * size
+    bend = np.log(np.maximum(bends(cut.end_pose[before], cut.start_pose[after], flip_order), 1e-3 * size))
+    bend = bend[~np.isnan(bend)]
+    middle = float(np.median(bend)) if len(bend) else float(np.log(size / 20))
+    spread = 1.4826 * float(np.median(np.abs(bend - middle))) if len(bend) else 0.5
+    return (
+        carry,
+        max(float(np.median(left)) / RAYLEIGH_MEDIAN, least),
+        max(float(np.median(np.linalg.norm(moved, axis=-1))) / RAYLEIGH_MEDIAN, least),
+        middle,
+        max(spread, 0.15),
+    )

@@ -1,0 +1,143 @@
+"""Which animal is in which slot at which time: the best sequence of exchanges, and by how much it is the best."""
+
+from itertools import permutations
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+
+from dlcpose.tracking.slots import Exchanges
+
+Array = npt.NDArray[Any]
+ALL_ORDERS = 5  # animals up to which every assignment of names to slots is tried
+
+
+class Naming(NamedTuple):
+    """names: for each slot, the animal that each of its tracklets belongs to. is_exchanged: (E,) which exchanges are made.
+    margins: (E,) nats, by how much the best solution with the other decision there is worse. first, second: (E,) the
+    animals in the two slots before. cost: of the whole.
+    """
+
+    names: list[Array]
+    is_exchanged: Array
+    margins: Array
+    first: Array
+    second: Array
+    cost: float
+
+
+class _Step(NamedTuple):
+    """The B kept assignments at an exchange. orders: (B, N) the animal in each slot. costs: (B,) up to here. gains: (B,)
+    evidence counted since the exchange before, part of the costs. kept, exchanged: (B,) where each assignment stands after
+    either decision, -1 where it was dropped.
+    """
+
+    orders: Array
+    costs: Array
+    gains: Array
+    kept: Array
+    exchanged: Array
+
+
+def name_slots(slots: list[list[int]], evidence: Array, exchanges: Exchanges, *, beam: int, free_start: bool) -> Naming:
+    """The cheapest assignment of animals to slots over time.
+
+    slots: the tracklets of each of N slots. evidence: (S, N) cost in nats of tracklet s being animal n. free_start: whether
+    any animal may begin in any slot; else animal n begins in slot n.
+    Dynamic programming over assignments of animals to slots, which change only at exchanges; the `beam` cheapest are
+    kept, and up to 5 animals with a beam of 120 the answer is exact.
+    """
+    totals = [np.concatenate([np.zeros((1, evidence.shape[1])), np.cumsum(evidence[slot], axis=0)]) for slot in slots]
+    orders = _starts(totals, exchanges) if free_start else np.arange(len(slots))[None]
+    costs = np.zeros(len(orders))
+    counted = [0] * len(slots)
+    steps: list[_Step] = []
+    for number in range(len(exchanges)):
+        gains = np.zeros(len(orders))
+        for slot, place in _places(exchanges, number):
+            gains += (totals[slot][place] - totals[slot][counted[slot]])[orders[:, slot]]
+            counted[slot] = place
+        step, orders, costs = _branch(orders, costs + gains, gains, exchanges, number, beam)
+        steps.append(step)
+    rest = np.zeros(len(orders))
+    for slot, total in enumerate(totals):
+        rest += (total[-1] - total[counted[slot]])[orders[:, slot]]
+    return _trace([len(slot) for slot in slots], steps, orders, costs, rest, exchanges)
+
+
+def _places(exchanges: Exchanges, number: int) -> list[tuple[int, int]]:
+    return [
+        (int(exchanges.first_slot[number]), int(exchanges.first_place[number])),
+        (int(exchanges.second_slot[number]), int(exchanges.second_place[number])),
+    ]
+
+
+def _starts(totals: list[Array], exchanges: Exchanges) -> Array:
+    """Assignments to begin with: all for a few animals, else those that fit the slots best, at first or as a whole."""
+    if len(totals) <= ALL_ORDERS:
+        return np.array(list(permutations(range(len(totals)))))
+    whole = np.stack([total[-1] for total in totals])
+    until = np.array([len(total) - 1 for total in totals])
+    for number in range(len(exchanges) - 1, -1, -1):
+        for slot, place in _places(exchanges, number):
+            until[slot] = place
+    at_first = np.stack([total[place] for total, place in zip(totals, until, strict=True)])
+    fits = [
+        np.arange(len(totals)),
+        *(linear_sum_assignment(fit)[1] for fit in (whole, at_first, at_first + 1e-3 * whole)),
+    ]
+    return np.unique(np.stack(fits), axis=0)
+
+
+def _branch(
+    orders: Array, costs: Array, gains: Array, exchanges: Exchanges, number: int, beam: int
+) -> tuple[_Step, Array, Array]:
+    """Both decisions for every assignment; of equal ones the cheapest, of all the `beam` cheapest."""
+    a, b = int(exchanges.first_slot[number]), int(exchanges.second_slot[number])
+    swapped = orders.copy()
+    swapped[:, [a, b]] = orders[:, [b, a]]
+    both = np.concatenate([orders, swapped])
+    dear = np.concatenate([costs, costs + exchanges.costs[number]])
+    keys = both @ (len(orders[0]) ** np.arange(len(orders[0]), dtype=np.int64))
+    by_cost = np.lexsort((dear, keys))
+    is_first = np.concatenate([[True], np.diff(keys[by_cost]) != 0])
+    cheapest = by_cost[is_first]
+    cheapest = cheapest[np.argsort(dear[cheapest], kind="stable")][:beam]
+    place = {int(key): spot for spot, key in enumerate(keys[cheapest])}
+    to = np.array([place.get(int(key), -1) for key in keys])
+    step = _Step(orders, costs, gains, to[: len(orders)], to[len(orders) :])
+    return step, both[cheapest], dear[cheapest]
+
+
+def _trace(
+    lengths: list[int], steps: list[_Step], orders: Array, costs: Array, rest: Array, exchanges: Exchanges
+) -> Naming:
+    """Back through the steps for the cost still to come, then forward along the best; rest: (B,) cost after the last."""
+    best = float((costs + rest).min())
+    choices: list[tuple[Array, Array]] = []  # cost still to come from each assignment, with either decision
+    for number in range(len(steps) - 1, -1, -1):
+        step = steps[number]
+        after_kept = np.where(step.kept >= 0, rest[step.kept], np.inf)
+        after_exchange = np.where(step.exchanged >= 0, rest[step.exchanged], np.inf) + exchanges.costs[number]
+        choices.append((after_kept, after_exchange))
+        rest = step.gains + np.minimum(after_kept, after_exchange)
+    choices.reverse()
+    start = (steps[0].costs - steps[0].gains if steps else costs) + rest
+    current = int(start.argmin())
+    names = [
+        np.full(length, animal)
+        for length, animal in zip(lengths, (steps[0].orders if steps else orders)[current], strict=True)
+    ]
+    first, second, made = (np.zeros(len(steps), np.int64) for _ in range(3))
+    margins = np.zeros(len(steps))
+    for number, step in enumerate(steps):
+        kept, exchanged = choices[number]
+        (slot_a, place_a), (slot_b, place_b) = _places(exchanges, number)
+        first[number], second[number] = step.orders[current][[slot_a, slot_b]]
+        made[number] = exchanged[current] < kept[current]
+        margins[number] = float((step.costs + (kept if made[number] else exchanged)).min()) - best
+        current = int((step.exchanged if made[number] else step.kept)[current])
+        if made[number]:
+            names[slot_a][place_a:], names[slot_b][place_b:] = second[number], first[number]
+    return Naming(names, made.astype(bool), margins, first, second, best)

@@ -1,0 +1,160 @@
+"""One page on which a person looks at likely swaps and decides: clips, keys, and a corrections file to save."""
+
+import base64
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from dlcpose.structures.atomic_files import write_output
+from dlcpose.structures.errors import DataError
+from dlcpose.structures.pose_tracks import PoseTracks
+from dlcpose.structures.sample import Image
+from dlcpose.tracking.corrections import FORMAT, VERSION, tracks_digest
+from dlcpose.tracking.result import SwapCandidate
+
+Array = npt.NDArray[Any]
+SIDE = 360  # px of a clip's longer side
+QUALITY = 72
+SECONDS_AROUND = 0.8  # shown before and after an encounter
+MOST_FRAMES = 60  # of a clip; longer ones skip frames evenly
+
+
+@dataclass
+class _Clip:
+    """What is shown of one candidate. corner: (2,) px of the frame, side: px of the square around the animals."""
+
+    candidate: SwapCandidate
+    frames: list[int]
+    corner: Array
+    side: int
+    pictures: dict[int, str] = field(default_factory=dict)
+
+
+def write_review(
+    path: Path,
+    tracks: PoseTracks,
+    candidates: Sequence[SwapCandidate],
+    frames: Iterable[Image],
+    *,
+    most: int = 100,
+) -> int:
+    """Write the page for the likeliest `most` swaps and return how many are on it.
+
+    frames: all of the video, from number 0, (H, W, 3) uint8 RGB each; they are read once and never all held.
+    The page needs no network and no other file. It saves corrections for these tracks that `read_corrections` reads.
+    Raises DataError where the video ends before a frame that is needed.
+    """
+    clips = [_clip(tracks, each) for each in candidates[:most]]
+    _take_pictures(clips, frames, tracks)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    page = environment.get_template("review.html.j2").render(
+        title=Path(tracks.video.path).name,
+        shown=len(clips),
+        candidates=len(candidates),
+        data=Markup(_for_script(_content(tracks, clips))),
+    )
+    write_output(path, page.encode())
+    return len(clips)
+
+
+def _clip(tracks: PoseTracks, candidate: SwapCandidate) -> _Clip:
+    fps = tracks.video.fps if math.isfinite(tracks.video.fps) and tracks.video.fps > 0 else 25.0
+    around = max(2, round(SECONDS_AROUND * fps))
+    rows = np.flatnonzero(
+        (tracks.frame_indices >= candidate.from_frame - around) & (tracks.frame_indices <= candidate.to_frame + around)
+    )
+    if len(rows) > MOST_FRAMES:
+        rows = np.unique(
+            np.append(
+                rows[:: math.ceil(len(rows) / MOST_FRAMES)], np.searchsorted(tracks.frame_indices, candidate.frame)
+            )
+        )
+    points = tracks.keypoints_in_image[rows][:, [candidate.a, candidate.b]].reshape(-1, 2)
+    points = points[~np.isnan(points).any(axis=-1)]
+    height, width = tracks.video.height, tracks.video.width
+    low, high = (points.min(axis=0), points.max(axis=0)) if len(points) else (np.zeros(2), np.array([width, height]))
+    side = round(float(np.clip((high - low).max() * 1.3 + 24, 64, max(height, width))))
+    corner = np.round((low + high) / 2 - side / 2).astype(int)
+    corner = np.maximum(np.minimum(corner, (width - side, height - side)), 0)
+    return _Clip(candidate, [int(number) for number in tracks.frame_indices[rows]], corner, side)
+
+
+def _take_pictures(clips: list[_Clip], frames: Iterable[Image], tracks: PoseTracks) -> None:
+    needed: dict[int, list[_Clip]] = {}
+    for clip in clips:
+        for number in clip.frames:
+            needed.setdefault(number, []).append(clip)
+    last = max(needed, default=-1)
+    number = -1
+    for number, image in enumerate(frames):
+        if number > last:
+            return
+        for clip in needed.get(number, ()):
+            clip.pictures[number] = _picture(image, clip)
+    if number < last:
+        raise DataError(
+            f"{tracks.video.path}: frame {last} is needed for the review, but the video ends after {number + 1}. "
+            "Give the video that the poses are of."
+        )
+
+
+def _picture(image: Image, clip: _Clip) -> str:
+    left, top = (int(value) for value in clip.corner)
+    part = image[top : top + clip.side, left : left + clip.side]
+    scale = SIDE / clip.side
+    size = max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale))
+    resized = cv2.resize(part, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    jpeg = cv2.imencode(".jpg", np.ascontiguousarray(resized[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()
+
+
+def _content(tracks: PoseTracks, clips: Sequence[_Clip]) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "video": tracks.video.fingerprint,
+        "tracks": tracks_digest(tracks),
+        "names": list(tracks.individuals),
+        "edges": [list(edge) for edge in tracks.skeleton.edges],
+        "fps": tracks.video.fps if math.isfinite(tracks.video.fps) and tracks.video.fps > 0 else None,
+        "clips": [_clip_content(tracks, clip) for clip in clips],
+    }
+
+
+def _clip_content(tracks: PoseTracks, clip: _Clip) -> dict[str, Any]:
+    rows = np.searchsorted(tracks.frame_indices, clip.frames)
+    scale = SIDE / clip.side
+    # The centre of the top left pixel is (0, 0) in the frame, and (0.5, 0.5) on a canvas.
+    poses = (tracks.keypoints_in_image[rows] - clip.corner + 0.5) * scale  # (F, N, K, 2)
+    return {
+        "frame": clip.candidate.frame,
+        "a": clip.candidate.a,
+        "b": clip.candidate.b,
+        "margin": round(clip.candidate.margin, 2),
+        "from": clip.candidate.from_frame,
+        "to": clip.candidate.to_frame,
+        "frames": clip.frames,
+        "pictures": [clip.pictures[number] for number in clip.frames],
+        "poses": [[[_point(point) for point in animal] for animal in frame] for frame in poses],
+    }
+
+
+def _point(point: Array) -> list[float] | None:
+    return None if np.isnan(point).any() else [round(float(value), 1) for value in point]
+
+
+def _for_script(content: Mapping[str, Any]) -> str:
+    """Json that can stand in a script element: names come from other people's files and must not end it."""
+    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,0 +1,59 @@
+"""What a tracker is told."""
+
+from dataclasses import dataclass
+
+from dlcpose.structures.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class TrackingSettings:
+    """Settings of `track`. Costs are in nats: differences of log likelihoods.
+
+    animals: most tracks there may be; None: the columns of the poses. min_score: detections below it are not used.
+    min_similarity: least similarity, in [0, 1], of a detection to where a tracklet's animal is expected.
+    similarity_margin: a tracklet ends where its second-best detection comes nearer than this to its best.
+    max_coast: frames within a tracklet without a detection. max_gap: frames that a direct join of two tracklets bridges;
+    beyond it animals are told apart by what else is known. detection_reward: what a detection in a track is worth.
+    absence_cost: of a track's animal being lost, and the same again for its return. join_cost_limit: dearer joins are
+    not considered. review_margin: joins and encounters with a smaller margin are listed as likely swaps.
+    use_identities: whether identities that the model predicted count. use_shape: whether the animals' proportions do.
+    appearance: whether their looks do, learnt from the video; None: where a video is given and joins are doubtful.
+    beam: assignments of names that are kept while the video is gone through; all of them up to 5 animals.
+    seed: of the appearance's training.
+    Raises ConfigError for values outside their range.
+    """
+
+    animals: int | None = None
+    min_score: float = 0.0
+    min_similarity: float = 0.2
+    similarity_margin: float = 0.25
+    max_coast: int = 2
+    max_gap: int = 50
+    detection_reward: float = 6.0
+    absence_cost: float = 15.0
+    join_cost_limit: float = 40.0
+    review_margin: float = 6.0
+    use_identities: bool = True
+    use_shape: bool = True
+    appearance: bool | None = None
+    beam: int = 200
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "animals": (self.animals is None or self.animals >= 1, "at least 1"),
+            "min_score": (0 <= self.min_score <= 1, "a score from 0 to 1"),
+            "min_similarity": (0 < self.min_similarity < 1, "between 0 and 1"),
+            "similarity_margin": (0 <= self.similarity_margin < 1, "from 0 to below 1"),
+            "max_coast": (self.max_coast >= 0, "0 frames or more"),
+            "max_gap": (self.max_gap >= 1, "1 frame or more"),
+            "detection_reward": (self.detection_reward > 0, "more than 0"),
+            "absence_cost": (self.absence_cost > 0, "more than 0"),
+            "join_cost_limit": (self.join_cost_limit > 0, "more than 0"),
+            "review_margin": (self.review_margin >= 0, "0 or more"),
+            "beam": (self.beam >= 2, "2 or more"),
+            "seed": (self.seed >= 0, "0 or more"),
+        }
+        for name, (is_right, expected) in ranges.items():
+            if not is_right:
+                raise ConfigError(f"tracking.{name}: expected {expected}, got {getattr(self, name)}.")

@@ -1,0 +1,174 @@
+"""Untracked poses of a video to tracks of a known number of animals."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dlcpose.structures.errors import DataError
+from dlcpose.structures.pose_tracks import PoseTracks
+from dlcpose.tracking.detections import Detections, detections_of
+from dlcpose.tracking.evidence import evidence_of, shape_features
+from dlcpose.tracking.flow import join_tracklets
+from dlcpose.tracking.individuals import identify, votes_of
+from dlcpose.tracking.joins import possible_joins
+from dlcpose.tracking.margins import encounters_of
+from dlcpose.tracking.motion import ends_of, learn_motion
+from dlcpose.tracking.result import Encounter, TrackingResult
+from dlcpose.tracking.settings import TrackingSettings
+from dlcpose.tracking.slots import exchanges_of, fill_slots
+from dlcpose.tracking.tracklets import Tracklets, tracklets_of
+
+logger = logging.getLogger(__name__)
+Array = npt.NDArray[Any]
+Looks = Callable[[Detections, Tracklets], Array]  # -> (D, F) features of the detections' looks, NaN where not known
+DEFAULT = TrackingSettings()
+EXCHANGE_LIMIT = 30.0  # nats: dearer exchanges are no alternative
+
+
+def track(poses: PoseTracks, settings: TrackingSettings = DEFAULT, looks: Looks | None = None) -> TrackingResult:
+    """Tracks of at most N animals over the whole video, N as in the settings or the columns of the poses.
+
+    Tracklets that are certain are joined by a minimum-cost flow over the whole video; then animals' proportions, looks
+    and predicted identities decide, together with the costs of the joins, who goes on as whom after each encounter.
+    looks: gives features of the animals' appearance, as `appearance.learn_looks` does.
+    Raises DataError where the poses hold no animal.
+    """
+    clock = _Clock()
+    animals = settings.animals or len(poses.individuals)
+    detections = detections_of(poses, settings.min_score)
+    if not len(detections):
+        raise DataError(
+            f"{poses.video.path}: no animal with a score of {settings.min_score} or more in any of {len(poses)} frames. "
+            "Lower tracking.min_score, or check the model on this video."
+        )
+    tracklets = tracklets_of(detections, poses.skeleton, settings)
+    clock.stop("tracklets")
+    features = shape_features(detections, poses.skeleton) if settings.use_shape else np.zeros((len(detections), 0))
+    assign_pairs = _assign(poses, detections, tracklets, features, settings, animals, clock)
+    is_doubtful = any(each.margin < settings.review_margin for each in assign_pairs.encounters)
+    if looks is not None and settings.appearance is not False and (settings.appearance or is_doubtful):
+        features = np.concatenate([features, looks(detections, tracklets)], axis=1)
+        clock.stop("appearance")
+        assign_pairs = _assign(poses, detections, tracklets, features, settings, animals, clock)
+    left_out, crowded = _left_out(detections, assign_pairs.columns, animals)
+    return TrackingResult(
+        tracks=in_columns(poses, assign_pairs.columns),
+        columns=assign_pairs.columns,
+        encounters=assign_pairs.encounters,
+        tracklets=len(tracklets.members),
+        detections=len(detections),
+        left_out=left_out,
+        crowded=crowded,
+        seconds=clock.seconds,
+    )
+
+
+class _Assigned(NamedTuple):
+    columns: Array  # (T, N)
+    encounters: tuple[Encounter, ...]
+
+
+def _assign(
+    poses: PoseTracks,
+    detections: Detections,
+    tracklets: Tracklets,
+    features: Array,
+    settings: TrackingSettings,
+    animals: int,
+    clock: "_Clock",
+) -> _Assigned:
+    """Tracklets to tracks, with all that is known of them: features (D, F) of the detections, NaN where not known."""
+    evidence = evidence_of(features, tracklets.members, detections.times)
+    clock.stop("evidence")
+    ends = ends_of(detections, tracklets)
+    motion = learn_motion(detections, tracklets, poses.skeleton, settings.seed)
+    joins = possible_joins(ends, motion, evidence, settings)
+    clock.stop("joins")
+    rewards = _rewards(detections, tracklets, settings)
+    cost = settings.absence_cost
+    flow = join_tracklets(ends.first, ends.last, ends.detections, rewards, joins, animals=animals, absence_cost=cost)
+    clock.stop("flow")
+
+    def costs(before: Array, after: Array) -> Array:
+        return motion.costs(ends, before, after)
+
+    slots = fill_slots(flow.tracks(), ends.first, ends.last, costs, animals=animals)
+    exchanges = exchanges_of(slots, ends.first, ends.last, costs, absence_cost=cost, limit=EXCHANGE_LIMIT)
+    votes = np.zeros((len(ends), animals))
+    if settings.use_identities:
+        votes = votes_of(detections, tracklets.members, animals)
+    naming = identify(slots, evidence, votes, exchanges, first=ends.first, last=ends.last, beam=settings.beam)
+    clock.stop("names")
+    columns = np.full((len(poses), animals), -1, np.int64)
+    for slot, names in zip(slots, naming.names, strict=True):
+        for tracklet, name in zip(slot, names, strict=True):
+            members = tracklets.members[tracklet]
+            columns[detections.rows[members], name] = detections.columns[members]
+    return _Assigned(columns, encounters_of(exchanges, naming, poses.frame_indices, detections))
+
+
+def in_columns(poses: PoseTracks, columns: Array) -> PoseTracks:
+    """Poses with animals in other columns: (T, N) the column each comes from, -1 for none; they count as tracked."""
+    rows = np.arange(len(poses))[:, None]
+    absent = columns < 0
+
+    def chosen(values: Array, missing: float) -> Array:
+        answer = values[rows, np.where(absent, 0, columns)].copy()
+        answer[absent] = missing
+        return answer
+
+    names = list(poses.individuals[: columns.shape[1]])
+    names += [f"animal{number + 1}" for number in range(len(names), columns.shape[1])]
+    return replace(
+        poses,
+        individuals=tuple(names),
+        is_tracked=True,
+        keypoints_in_image=chosen(poses.keypoints_in_image, np.nan),
+        keypoint_scores=chosen(poses.keypoint_scores, 0.0),
+        scores=chosen(poses.scores, 0.0),
+        boxes_in_image=chosen(poses.boxes_in_image, np.nan),
+        identities=chosen(poses.identities, -1),
+        keypoint_spreads=None if poses.keypoint_spreads is None else chosen(poses.keypoint_spreads, np.nan),
+    )
+
+
+def _rewards(detections: Detections, tracklets: Tracklets, settings: TrackingSettings) -> Array:
+    """What it is worth to have each tracklet in a track: its detections, unsure ones less."""
+    usual = max(float(np.median(detections.scores)), 1e-6)
+    worth = settings.detection_reward * np.clip(detections.scores / usual, 0.2, 1.0)
+    return np.array([worth[members].sum() for members in tracklets.members])
+
+
+def _left_out(detections: Detections, columns: Array, animals: int) -> tuple[int, int]:
+    """Detections in no track, and those of them in frames that have more detections than there may be animals."""
+    there = np.bincount(detections.rows, minlength=detections.frames)
+    used = (columns >= 0).sum(axis=1)
+    left = there - used
+    crowded = int(left[there > animals].sum())
+    if crowded:
+        logger.warning(
+            "%d of %d detections are in no track, %d of them in %d frames with more than %d animals. "
+            "Raise the number of animals if there are more.",
+            int(left.sum()),
+            len(detections),
+            crowded,
+            int(((there > animals) & (left > 0)).sum()),
+            animals,
+        )
+    return int(left.sum()), crowded
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def stop(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
+        self._since = now

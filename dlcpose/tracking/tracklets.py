@@ -1,0 +1,227 @@
+"""Detections to tracklets: frame by frame, and only where there is no doubt."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from filterpy.kalman import KalmanFilter
+from scipy.optimize import linear_sum_assignment
+
+from dlcpose.structures.skeleton import Skeleton
+from dlcpose.tracking.detections import Detections, completed
+from dlcpose.tracking.settings import TrackingSettings
+
+Array = npt.NDArray[Any]
+F = np.eye(4) + np.eye(4, k=2)  # state x, y and their change from frame to frame
+H = np.eye(2, 4)
+NEAR = 0.6  # sizes: two animals whose centroids are nearer may be detected as one
+MEASUREMENT_NOISE = 0.04  # standard deviation of an animal's centroid, in its sizes
+
+
+class Speeds(NamedTuple):
+    """How animals move from one frame to the next, px: the most they usually do, and how much that changes."""
+
+    most: float
+    change: float
+
+
+@dataclass
+class _Growing:
+    """A tracklet that still grows. pose: (K, 2) where it was seen last, with its missing keypoints filled in.
+
+    seen: time of that; now: time to which the filter has predicted.
+    """
+
+    members: list[int]
+    pose: Array
+    centroid: Array
+    kalman: KalmanFilter
+    seen: int
+    now: int
+
+    @property
+    def expected(self) -> Array:
+        """The pose of the current frame, after `kalman.predict`: (K, 2)."""
+        answer: Array = self.pose + (self.expected_centroid - self.centroid)
+        return answer
+
+    @property
+    def expected_centroid(self) -> Array:
+        """Where the filter expects the centroid, px: (2,)."""
+        answer: Array = self.kalman.x[:2, 0]
+        return answer
+
+
+class Tracklets(NamedTuple):
+    """members: for each tracklet the places of its detections, rising, each detection in exactly one tracklet; ordered by
+    their first. poses_in_image: (D, K, 2) px, the detections with missing keypoints where the tracklet saw them last.
+    """
+
+    members: list[Array]
+    poses_in_image: Array
+
+    def centroids(self) -> Array:
+        """The mean of each pose's keypoints: (D, 2) px."""
+        known = ~np.isnan(self.poses_in_image)
+        answer: Array = np.where(known, self.poses_in_image, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+        return answer
+
+
+def tracklets_of(detections: Detections, skeleton: Skeleton, settings: TrackingSettings) -> Tracklets:
+    """Parts of tracks that are certain.
+
+    In every frame, tracklets and detections are assigned to each other by the similarity of the pose expected from
+    motion (a Kalman filter of constant velocity) and the pose detected (as in OKS). Where a tracklet could go on with two
+    detections, or a detection belongs to two tracklets, nearly as well, it ends instead of guessing.
+    """
+    speeds = typical_speeds(detections)
+    bounds = detections.frame_bounds()
+    poses = detections.keypoints_in_image.copy()
+    growing: list[_Growing] = []
+    ended: list[list[int]] = []
+    for row in range(detections.frames):
+        here = detections.of_frame(bounds, row)
+        if not len(here):
+            continue
+        time = int(detections.times[here[0]])
+        late = [each for each in growing if time - each.seen > settings.max_coast + 1]
+        ended += [each.members for each in late]
+        growing = [each for each in growing if time - each.seen <= settings.max_coast + 1]
+        for each in growing:
+            _predict(each, time)
+        likeness = _similarity(growing, detections.keypoints_in_image[here], skeleton, detections.size)
+        pairs, doubtful = _sure_pairs(likeness, settings)
+        doubtful |= _near_changes(growing, pairs, doubtful, detections.keypoints_in_image[here], detections.size, time)
+        pairs = {place: found for place, found in pairs.items() if place not in doubtful}
+        for place, found in pairs.items():
+            _grow(growing[place], int(here[found]), detections, time)
+            poses[here[found]] = growing[place].pose
+        ended += [growing[place].members for place in doubtful]
+        growing = [each for place, each in enumerate(growing) if place not in doubtful]
+        new = sorted(set(range(len(here))) - set(pairs.values()))
+        growing += [_begin(int(here[found]), detections, speeds, time) for found in new]
+    ended += [each.members for each in growing]
+    return Tracklets([np.array(members) for members in sorted(ended)], poses)
+
+
+def typical_speeds(detections: Detections) -> Speeds:
+    """Measured between neighbouring frames, from each detection to the nearest of the next; at least the noise."""
+    noise = MEASUREMENT_NOISE * detections.size
+    bounds = detections.frame_bounds()
+    centroids = np.nanmean(detections.keypoints_in_image, axis=1) if len(detections) else np.zeros((0, 2))
+    rows = np.arange(detections.frames - 1)
+    if len(rows) > 4000:
+        rows = rows[:: len(rows) // 4000]
+    steps = []
+    for row in rows.tolist():
+        here, there = detections.of_frame(bounds, row), detections.of_frame(bounds, row + 1)
+        if len(here) and len(there) and detections.times[there[0]] - detections.times[here[0]] == 1:
+            away = np.linalg.norm(centroids[here][:, None] - centroids[there][None], axis=-1)
+            steps += away.min(axis=1).tolist()
+    near = [step for step in steps if step < detections.size]
+    if not near:
+        return Speeds(detections.size / 4, detections.size / 8)
+    most = max(float(np.quantile(near, 0.95)), noise)
+    return Speeds(most, max(most / 4, noise / 4))
+
+
+def _begin(member: int, detections: Detections, speeds: Speeds, time: int) -> _Growing:
+    pose = detections.keypoints_in_image[member]
+    centroid = np.nanmean(pose, axis=0)
+    kalman = KalmanFilter(dim_x=4, dim_z=2)
+    noise = (MEASUREMENT_NOISE * detections.size) ** 2
+    kalman.F, kalman.H, kalman.R = F, H, noise * np.eye(2)
+    kalman.x[:2, 0] = centroid
+    kalman.P = np.diag([noise, noise, speeds.most**2, speeds.most**2])
+    # White noise of the acceleration over one frame.
+    kalman.Q = speeds.change**2 * np.kron([[0.25, 0.5], [0.5, 1.0]], np.eye(2))
+    return _Growing([member], pose, centroid, kalman, seen=time, now=time)
+
+
+def _grow(tracklet: _Growing, member: int, detections: Detections, time: int) -> None:
+    tracklet.pose = completed(detections.keypoints_in_image[member], tracklet.pose)
+    tracklet.centroid = np.nanmean(tracklet.pose, axis=0)
+    tracklet.kalman.update(tracklet.centroid[:, None])
+    tracklet.members.append(member)
+    tracklet.seen = time
+
+
+def _predict(tracklet: _Growing, time: int) -> None:
+    for _ in range(time - tracklet.now):
+        tracklet.kalman.predict()
+    tracklet.now = time
+
+
+def _similarity(growing: list[_Growing], found: Array, skeleton: Skeleton, size: float) -> Array:
+    """How like the pose expected of a tracklet each detection (M, K, 2) is, in [0, 1]: (A, M).
+
+    As OKS, over the keypoints both have, and with the uncertainty of the motion added to a keypoint's spread. Left and
+    right may be confused: the better of both counts, a tenth less.
+    """
+    if not growing:
+        return np.zeros((0, len(found)))
+    expected = np.stack([each.expected for each in growing])  # (A, K, 2)
+    uncertain = np.array([each.kalman.P[0, 0] for each in growing])  # (A,) px²
+    # The area of a usual animal of that size: the box of one pose varies with how it stands.
+    spread = (0.35 * size**2) * (2 * np.asarray(skeleton.sigmas)) ** 2  # (K,) px²
+    variance = spread + uncertain[:, None]  # (A, K)
+    best = np.zeros((len(growing), len(found)))
+    orders = [(np.arange(len(skeleton)), 1.0)]
+    if skeleton.pairs:
+        orders.append((np.array(skeleton.flip_order), 0.9))
+    for order, factor in orders:
+        squared = ((expected[:, None] - found[None][:, :, order]) ** 2).sum(axis=-1)  # (A, M, K)
+        shared = ~np.isnan(squared)
+        near = np.where(shared, np.exp(-np.where(shared, squared, 0) / (2 * variance[:, None])), 0.0)
+        best = np.maximum(best, factor * near.sum(axis=-1) / np.maximum(shared.sum(axis=-1), 1))
+    return best
+
+
+def _sure_pairs(similarity: Array, settings: TrackingSettings) -> tuple[dict[int, int], set[int]]:
+    """Which tracklets go on with which detections without doubt, and which end since there is one: (A, M) -> both."""
+    pairs: dict[int, int] = {}
+    doubtful: set[int] = set()
+    if not similarity.size:
+        return pairs, doubtful
+    for place, found in zip(*linear_sum_assignment(similarity, maximize=True), strict=True):
+        value = similarity[place, found]
+        if value < settings.min_similarity:
+            continue
+        row, column = similarity[place].copy(), similarity[:, found].copy()
+        row[found] = column[place] = 0.0
+        if max(row.max(), column.max()) > value - settings.similarity_margin:
+            doubtful.add(int(place))
+        else:
+            pairs[int(place)] = int(found)
+    # A tracklet left over whose place another detection or tracklet takes is in doubt, too.
+    left_over = set(range(len(similarity))) - set(pairs) - doubtful
+    doubtful |= {place for place in left_over if similarity[place].max() >= settings.min_similarity}
+    return pairs, doubtful
+
+
+def _near_changes(
+    growing: list[_Growing], pairs: dict[int, int], doubtful: set[int], found: Array, size: float, time: int
+) -> set[int]:
+    """Tracklets beside which an animal is lost or turns up: two that overlap may be detected as one, which may be either.
+
+    Those that are lost beside another detection are in doubt too.
+    """
+    centroids = np.nanmean(found, axis=1)  # (M, 2)
+    new = [m for m in range(len(found)) if m not in set(pairs.values())]
+    back = [m for place, m in pairs.items() if growing[place].seen < time - 1]
+    turned_up = {m: centroids[m] for m in [*new, *back]}
+    lost = [place for place, each in enumerate(growing) if place not in pairs and each.seen == time - 1]
+    places = [growing[place].expected_centroid for place in lost]
+    reach = NEAR * size
+    beside: set[int] = set()
+    for place, m in pairs.items():
+        away = [at - centroids[m] for other, at in turned_up.items() if other != m] + [
+            at - centroids[m] for at in places
+        ]
+        if away and np.linalg.norm(away, axis=1).min() < reach:
+            beside.add(place)
+    for place, at in zip(lost, places, strict=True):
+        if len(centroids) and np.linalg.norm(centroids - at, axis=1).min() < reach:
+            beside.add(place)
+    return beside

@@ -1,0 +1,111 @@
+"""Fit an experiment, stage by stage, and evaluate its best epoch on the test frames."""
+
+import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from dlcpose.datasets.datamodule import PoseDataModule
+from dlcpose.metrics.base import infos_of
+from dlcpose.predict import load
+from dlcpose.reports.comparison import command_again
+from dlcpose.reports.evaluation import learning_curve
+from dlcpose.runs.provenance import begin_tracking, close_trackers, end_tracking, record_run
+from dlcpose.runs.run_json import MetricValue, optimized_metrics, read_run_json, record_cost
+from dlcpose.training.compilation import compile_networks
+from dlcpose.training.evaluation import evaluate_frames, print_result
+from dlcpose.training.experiment import Experiment, stages
+from dlcpose.training.hints import explain_batch_norm, explain_memory
+from dlcpose.training.trainer import build_trainer
+
+
+def fit_and_evaluate(experiment: Experiment) -> MetricValue:
+    """Train an experiment and evaluate it; returns the value of `optimized_metric` of its last stage.
+
+    A top-down model's detector is a stage of its own, before the poses.
+    """
+    value: MetricValue = float("nan")
+    for stage in stages(experiment):
+        value = _fit_stage(stage)
+    return value
+
+
+def _fit_stage(stage: Experiment) -> MetricValue:
+    config, model = stage.config, stage.model
+    datamodule = stage.build_datamodule()
+    model.labels, model.description = datamodule.labels, stage.description.as_dict()
+    trainer = build_trainer(config, stage.instantiate)
+    facts = record_run(stage.run_dir, stage.description)
+    _print_plan(trainer, stage, datamodule)
+    model.to(memory_format=torch.channels_last)
+    model.freeze_unused_parameters()
+    compile_networks(config["compile"], model, trainer.strategy.root_device)
+    succeeded = False
+    try:
+        begin_tracking(trainer, facts, stage.resumed)
+        with explain_memory(config), explain_batch_norm(config):
+            trainer.fit(model, datamodule=datamodule, ckpt_path=stage.resumed, weights_only=True)
+        record_cost(stage.run_dir, trainer, model)
+        figures = _evaluate(trainer, stage)
+        values = {name: _best_value(name, trainer) for name in optimized_metrics(config)}
+        end_tracking(trainer, facts, figures, values)
+        succeeded = True
+    finally:
+        close_trackers(trainer, succeeded)
+    return list(values.values()) if isinstance(config["optimized_metric"], list) else next(iter(values.values()))
+
+
+def _print_plan(trainer: Trainer, stage: Experiment, datamodule: PoseDataModule) -> None:
+    """Say what will be trained on what, before the first step."""
+    if not trainer.is_global_zero:
+        return
+    split, config, canvas = stage.split, stage.config, stage.description.model_input.canvas
+    weights = sum(weight.numel() for weight in stage.model.parameters())
+    per_step = datamodule.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+    print(f"run folder: {stage.run_dir}")
+    if (entry := read_run_json(stage.run_dir)) is not None:  # a detector's own run has none
+        print(f"the same again: {command_again(entry['overrides'], entry['config_dir'])}")
+    print(f"frames: {len(split.train)} train, {len(split.val)} val, {len(split.test)} test")
+    print(f"model: {weights / 1e6:.2f} M parameters, {stage.model.summary}")
+    print(f"input: {'native size' if canvas is None else f'{canvas[1]}x{canvas[0]}'}")
+    print(
+        f"training: {trainer.max_epochs} epochs, effective batch {per_step} ({datamodule.batch_size} x {trainer.world_size} "
+        f"devices x {trainer.accumulate_grad_batches} accumulated), learning rate {config['optimizer']['lr']:g}, "
+        f"{trainer.precision} on {trainer.accelerator.__class__.__name__.removesuffix('Accelerator')}, "
+        f"{datamodule.workers} workers",
+        flush=True,
+    )
+
+
+def _best_value(name: str, trainer: Trainer) -> float:
+    """A figure at its best epoch where checkpoints are chosen by it, else after the last one."""
+    chosen = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    scores = [callback.best_model_score for callback in chosen if callback.monitor == name]
+    best = next((score for score in scores if score is not None), trainer.callback_metrics.get(name))
+    return float("nan") if best is None else float(best)
+
+
+def _evaluate(trainer: Trainer, stage: Experiment) -> dict[str, float]:
+    """Figures of the best epoch on the test frames, with its learning curve drawn; none where nothing was evaluated."""
+    if not trainer.is_global_zero:
+        return {}
+    config, run_dir, split = stage.config, stage.run_dir, stage.split
+    metrics = stage.instantiate(config["metric"], "metric")
+    if (run_dir / "metrics.csv").exists():
+        learning_curve(run_dir / "metrics.csv", run_dir / "learning_curve.png", infos_of(metrics))
+    checkpoints = [run_dir / "checkpoints" / name for name in ("best.ckpt", "last.ckpt")]
+    best = next((path for path in checkpoints if path.exists()), None)
+    if best is None or not split.test:
+        print(f"no test frames or no checkpoint to evaluate\n{run_dir}")
+        return {}
+    places = {frame.key: index for index, frame in enumerate(stage.data.frames)}
+    figures = evaluate_frames(
+        load(best, trust=config["trust"], device=trainer.strategy.root_device.type),
+        stage.data,
+        [places[key] for key in split.test],
+        metrics,
+        folder=run_dir / "evaluation",
+        pictures=config["evaluation"]["pictures"],
+        title=f"{config['name']}: {len(split.test)} test frames",
+    )
+    print_result(figures, infos_of(metrics), run_dir)
+    return figures

@@ -1,0 +1,66 @@
+"""Lightning's Trainer for a config: its callbacks, its loggers, and the precision that the hardware multiplies in."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import WeightAveraging
+
+from dlcpose.callbacks.best import FOLDER
+from dlcpose.callbacks.reseed import ReseedEachBatch
+from dlcpose.instantiate import Instantiator, complete_with_run_folder
+from dlcpose.runs.checkpoint_io import WholeFiles
+from dlcpose.runs.provenance import guarded
+from dlcpose.structures.errors import ConfigError
+
+
+def build_trainer(config: Mapping[str, Any], instantiate: Instantiator) -> Trainer:
+    """The trainer of a config. Raises ConfigError for settings that Lightning refuses, or a GPU that is not there."""
+    run_dir = Path(config["run_dir"])
+    settings = dict(config["trainer"])
+    plugins = settings.pop("plugins", None) or []
+    _check_accelerator(settings["accelerator"])
+    if settings["precision"] is None:
+        settings["precision"] = fastest_precision(settings["accelerator"])
+    loggers = guarded(
+        {
+            name: complete_with_run_folder(built, f"logger.{name}", run_dir)
+            for name, built in instantiate(config["logger"], "logger").items()
+        }
+    )
+    callbacks = [
+        complete_with_run_folder(callback, f"callbacks.{name}", run_dir)
+        for name, callback in instantiate(config["callbacks"], "callbacks").items()
+        if loggers or name != "learning_rate"  # without a logger Lightning refuses the monitor
+    ]
+    callbacks.sort(key=lambda callback: isinstance(callback, WeightAveraging))  # pictures before it swaps weights back
+    try:
+        trainer: Trainer = instantiate(settings, "trainer")(
+            callbacks=[ReseedEachBatch(config["seed"]), *callbacks],
+            logger=loggers,
+            default_root_dir=config["run_dir"],
+            plugins=[WholeFiles(run_dir / FOLDER), *(plugins if isinstance(plugins, list) else [plugins])],
+        )
+    except (ValueError, RuntimeError, ImportError) as error:
+        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+    return trainer
+
+
+def fastest_precision(accelerator: str) -> str:
+    """bf16 where the hardware multiplies in it, else full precision."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    multiplies = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    has_bf16 = any(getattr(torch.cpu, name, lambda: False)() for name in multiplies)
+    return "bf16-mixed" if has_bf16 else "32-true"
+
+
+def _check_accelerator(accelerator: str) -> None:
+    """Raises ConfigError when a GPU is requested where there is none."""
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available() and not torch.backends.mps.is_available():
+        raise ConfigError(
+            f"trainer.accelerator={accelerator}: this machine has no GPU that torch can use. Take trainer=cpu, or "
+            "trainer=default for what there is."
+        )

@@ -1,0 +1,46 @@
+"""One process of several that train a run together: `python -m dlcpose.training.worker FILE`."""
+
+import json
+import logging.config
+import os
+import sys
+import threading
+from pathlib import Path
+
+from dlcpose.callbacks.requeue import requeue_on_signal
+from dlcpose.config.messages import explain
+from dlcpose.datasets.datamodule import exit_with_parent
+from dlcpose.runs.distributed import RankError, take_over
+from dlcpose.runs.run_json import is_worker_process
+from dlcpose.training.train import train_in_this_process
+
+
+def main() -> None:
+    """Train what the process that started this one has composed, and leave what came out beside it."""
+    from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+    handed = Path(sys.argv[1])
+    content = json.loads(handed.read_text())
+    take_over(content)
+    threading.Thread(target=exit_with_parent, args=(content["parent"],), daemon=True).start()
+    errors = get_error_handler()
+    errors.initialize()
+    if (
+        content["logging"] is not None and not is_worker_process()
+    ):  # what the first says is what one process alone would say
+        logging.config.dictConfig(content["logging"])
+    try:
+        with requeue_on_signal(is_first=not is_worker_process()):
+            value = train_in_this_process(content["config"])
+    except Exception as error:
+        if (reason := explain(error, "train", ())) is None:
+            errors.record_exception(error)
+            raise
+        errors.record_exception(RankError(reason))
+        raise SystemExit(1) from error
+    if os.environ["RANK"] == "0":
+        handed.with_suffix(".answer").write_text(json.dumps(value))
+
+
+if __name__ == "__main__":
+    main()

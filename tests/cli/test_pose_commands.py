@@ -1,0 +1,220 @@
+"""The commands that read a file of poses: filter, ensemble, draw, propose."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import sleap_io
+from click.testing import Result
+from typer.testing import CliRunner
+
+from dlcpose.cli.app import build_app
+from dlcpose.datasets.video import video_info
+from dlcpose.exporters.pose_file import Provenance, read_pose_tracks, read_provenance, write_pose_tracks
+from dlcpose.postprocessing.ensemble import combine_members
+from dlcpose.postprocessing.filter_tracks import Filters, filter_tracks
+from dlcpose.structures.errors import ConfigError, DataError
+from dlcpose.structures.pose_tracks import PoseTracks
+from dlcpose.structures.skeleton import Skeleton
+from dlcpose.visualization.video_file import write_video
+from tests.datasets.dlc_projects import labels, write_project
+from tests.structures.made_up_tracks import made_up_tracks
+
+FRAMES = 60
+MADE = Provenance(checkpoint="best.ckpt", settings={"precision": "32"}, versions={"torch": "2"})
+
+
+@pytest.fixture
+def cage(tmp_path: Path) -> Path:
+    """A video of 64 x 48 whose frames grow brighter, with its poses beside it."""
+    path = tmp_path / "cage.mp4"
+    ramp = np.linspace(0, 120, 64)[None, :, None] + np.zeros((48, 64, 3))
+    write_video(path, ((ramp + 2 * number).astype(np.uint8) for number in range(FRAMES)), fps=25)
+    write_pose_tracks(tmp_path / "cage.poses.h5", poses_of(path), MADE)
+    return path
+
+
+def poses_of(video: Path, **options: Any) -> PoseTracks:
+    return replace(made_up_tracks(frames=FRAMES, **options), video=video_info(video))
+
+
+def run(*arguments: object) -> Result:
+    result = CliRunner().invoke(build_app(), [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_filter_writes_a_new_file_and_what_was_done(cage: Path) -> None:
+    poses, out = cage.with_name("cage.poses.h5"), cage.with_name("smooth.poses.h5")
+    before = poses.read_bytes()
+    run(
+        "filter",
+        poses,
+        "--cutoff",
+        0.4,
+        "--interpolate",
+        5,
+        "--median",
+        5,
+        "--savgol",
+        "7,3",
+        "--kalman",
+        "--output",
+        out,
+    )
+    filters = Filters(cutoff=0.4, interpolate=5, median=5, savgol=(7, 3), kalman=True)
+    expected = filter_tracks(read_pose_tracks(poses), filters)
+    np.testing.assert_array_equal(read_pose_tracks(out).keypoints_in_image, expected.keypoints_in_image)
+    assert poses.read_bytes() == before
+    run("filter", out, "--median", 3)
+    again = read_provenance(cage.with_name("smooth_filtered.poses.h5"))
+    assert again.checkpoint == "best.ckpt"
+    assert [step["of"] for step in again.settings["postprocessing"]] == ["cage.poses.h5", "smooth.poses.h5"]
+    assert again.settings["postprocessing"][0]["settings"] == {
+        "cutoff": 0.4,
+        "interpolate": 5,
+        "median": 5,
+        "savgol": [7, 3],
+        "kalman": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ((), "cutoff"),
+        (("--savgol", "7"), "savgol"),
+        (("--savgol", "a,b"), "savgol"),
+        (("--median", "2"), "median"),
+        (("--median", "3", "--output", "x.h5"), "output"),
+    ],
+)
+def test_filter_names_a_setting_that_makes_no_sense(cage: Path, arguments: tuple[str, ...], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        run("filter", cage.with_name("cage.poses.h5"), *arguments)
+
+
+def test_no_command_writes_over_what_it_reads(cage: Path) -> None:
+    poses = cage.with_name("cage.poses.h5")
+    for command in (("filter", poses, "--median", 3), ("ensemble", poses, poses)):
+        with pytest.raises(ConfigError, match="output"):
+            run(*command, "--output", poses)
+    with pytest.raises(ConfigError, match="output"):
+        run("draw", poses, "--video", cage, "--output", cage)
+
+
+def test_ensemble_keeps_spread_and_members(cage: Path) -> None:
+    members = [poses_of(cage, seed=0), poses_of(cage, seed=0)]
+    members[1] = replace(members[1], keypoints_in_image=members[1].keypoints_in_image + 1)
+    paths = [cage.with_name(f"m{number}.poses.h5") for number in range(2)]
+    for number, (path, member) in enumerate(zip(paths, members, strict=True)):
+        write_pose_tracks(path, member, replace(MADE, checkpoint=f"{number}.ckpt"))
+    out = cage.with_name("both.poses.h5")
+    run("ensemble", *paths, "--statistic", "mean", "--output", out)
+    combined, expected = read_pose_tracks(out), combine_members(members, statistic="mean")
+    np.testing.assert_array_equal(combined.keypoints_in_image, expected.keypoints_in_image)
+    assert combined.keypoint_spreads is not None
+    np.testing.assert_array_equal(combined.keypoint_spreads, expected.keypoint_spreads)
+    (step,) = read_provenance(out).settings["postprocessing"]
+    assert [member["checkpoint"] for member in step["settings"]["members"]] == ["0.ckpt", "1.ckpt"]
+    run("filter", out, "--kalman", "--output", cage.with_name("eks.poses.h5"))
+    assert read_pose_tracks(cage.with_name("eks.poses.h5")).keypoint_spreads is not None
+
+
+def test_draw_writes_a_video_for_the_browser_and_a_sheet(cage: Path) -> None:
+    sheet = cage.with_name("sheet.png")
+    result = run(
+        "draw", cage.with_name("cage.poses.h5"), "--video", cage, "--sheet", sheet, "--start", 10, "--stop", 40
+    )
+    assert "30 frames" in result.output
+    with av.open(str(cage.with_name("cage_labelled.mp4"))) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+        assert sum(1 for _ in container.decode(video=0)) == 30
+    assert cv2.imread(str(sheet)) is not None
+
+
+def test_draw_and_propose_refuse_another_video(cage: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.mp4"
+    write_video(other, [np.full((48, 64, 3), 90, np.uint8)] * FRAMES, fps=25)
+    for command in ("draw", "propose"):
+        with pytest.raises(DataError, match=r"other\.mp4"):
+            run(command, cage.with_name("cage.poses.h5"), "--video", other)
+
+
+def test_draw_says_where_there_are_no_poses(cage: Path) -> None:
+    with pytest.raises(DataError, match="frame 100"):
+        run("draw", cage.with_name("cage.poses.h5"), "--video", cage, "--start", 100)
+    with pytest.raises(ConfigError, match="stop"):
+        run("draw", cage.with_name("cage.poses.h5"), "--video", cage, "--start", 10, "--stop", 10)
+
+
+@pytest.mark.parametrize("diverse", ["images", "poses"])
+def test_propose_writes_frames_of_the_video_for_deeplabcut_and_sleap(cage: Path, diverse: str) -> None:
+    out = cage.with_name("cage_to_label")
+    run("propose", cage.with_name("cage.poses.h5"), "--video", cage, "--frames", 8, "--diverse", diverse)
+    table = pd.read_hdf(out / "labeled-data" / "cage" / "machinelabels-iter0.h5")
+    numbers = [int(name[3:-4]) for _, _, name in table.index]
+    assert len(set(numbers)) == 8
+    for number in numbers:
+        image = cv2.imread(str(out / "labeled-data" / "cage" / f"img{number:04d}.png"))
+        assert image is not None
+        assert image.mean() == pytest.approx(60 + 2 * number, abs=3)  # the frame of that number
+    read_back = sleap_io.load_slp(str(out / "cage.slp"), open_videos=False)
+    assert [frame.frame_idx for frame in read_back.labeled_frames] == numbers
+    assert [suggestion.frame_idx for suggestion in read_back.suggestions] == numbers
+    assert pd.read_csv(out / "frames.csv")["frame"].to_list() == numbers
+    with pytest.raises(DataError, match="cage_to_label"):
+        run("propose", cage.with_name("cage.poses.h5"), "--video", cage)
+
+
+def with_project(cage: Path) -> Path:
+    """A project that has labels of every frame but for the last fifteen."""
+    names = [f"img{number:04d}.png" for number in range(FRAMES - 15)]
+    project = write_project(cage.with_name("project"), {"cage": labels("cage", np.ones((len(names), 4)), images=names)})
+    tracks = poses_of(cage, animals=1)
+    tracks = replace(
+        tracks,
+        skeleton=Skeleton(("nose", "tail")),
+        keypoints_in_image=tracks.keypoints_in_image[:, :, :2],
+        keypoint_scores=tracks.keypoint_scores[:, :, :2],
+    )
+    write_pose_tracks(cage.with_name("cage.poses.h5"), tracks, MADE)
+    return project
+
+
+def test_propose_chooses_no_frame_that_is_labelled_and_adds_to_the_project_only_if_asked(cage: Path) -> None:
+    project = with_project(cage)
+    before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+    arguments = ("propose", cage.with_name("cage.poses.h5"), "--video", cage, "--frames", 10, "--project", project)
+    run(*arguments)
+    assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
+    run(*arguments, "--into-project")
+    assert all(path.read_bytes() == content for path, content in before.items())
+    new = pd.read_hdf(project / "labeled-data" / "cage" / "machinelabels-iter0.h5")
+    numbers = [int(name[3:-4]) for _, _, name in new.index]
+    assert len(numbers) == 10
+    assert min(numbers) >= FRAMES - 15
+    with pytest.raises(DataError, match="machinelabels"):
+        run(*arguments, "--into-project")
+
+
+def test_propose_says_when_frames_run_out(cage: Path) -> None:
+    project = with_project(cage)
+    arguments = ("propose", cage.with_name("cage.poses.h5"), "--video", cage, "--project", project, "--into-project")
+    assert "--frames 20" in run(*arguments).output
+    (project / "labeled-data" / "cage" / "machinelabels-iter0.h5").unlink()
+    (project / "labeled-data" / "cage" / "machinelabels.csv").unlink()
+    with pytest.raises(DataError, match="already"):
+        run(*arguments)
+
+
+@pytest.mark.parametrize("arguments", [("--into-project",), ("--into-project", "--project", ".", "--output", "x")])
+def test_propose_names_options_that_exclude_each_other(cage: Path, arguments: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="into-project"):
+        run("propose", cage.with_name("cage.poses.h5"), "--video", cage, *arguments)

@@ -1,0 +1,219 @@
+"""`dlcpose predict`, `dlcpose-predict` and `dlcpose predict-camera`, as a shell runs them."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import dlcpose
+from dlcpose.cli.app import build_app
+from dlcpose.cli.prediction_inputs import find_inputs
+from dlcpose.detectors.pose_files import read_poses
+from dlcpose.exporters.pose_file import read_pose_tracks, read_provenance
+from dlcpose.structures.errors import ConfigError, DataError
+from tests.cli.test_app import dlcpose as run_dlcpose
+from tests.datasets.numbered_videos import write_numbered
+from tests.datasets.test_camera import sending
+from tests.made_up_runs import checkpoint_of, frames_of
+from tests.prediction.test_video import assert_same
+from tests.shells import REPOSITORY, Answer, python, reason, shell
+
+DATA = frames_of(8)
+IMAGES = [DATA.read_image(index) for index in range(8)]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkpoint_of(tmp_path_factory.mktemp("run"))
+
+
+def video(path: Path, frames: int = 10) -> Path:
+    return write_numbered(path, frames, size=(64, 64), image_of=lambda number: IMAGES[number % 8])
+
+
+@pytest.fixture
+def predict(checkpoint: Path, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    def run(*arguments: str) -> Answer:
+        given = ("--checkpoint", str(checkpoint), "--device", "cpu")
+        try:
+            return run_dlcpose(capsys, monkeypatch, "predict", *arguments, *given)
+        except pytest.fail.Exception:  # it ended without an exit code of its own
+            return Answer(0, *capsys.readouterr())
+
+    return run
+
+
+def test_each_video_gets_a_file_beside_it(predict, here: Path, checkpoint: Path) -> None:
+    video(here / "a.mp4")
+    (here / "more").mkdir()
+    video(here / "more" / "b.avi", 5)
+    answer = predict("a.mp4", "more", "--batch-size", "4", "--precision", "32")
+    assert answer.code == 0, answer.err
+    assert "a.poses.h5: 10 frames" in answer.out
+    for stage in ("decode", "prepare", "forward", "postprocess", "track", "write"):
+        assert re.search(rf"^  {stage} +\d+\.\d +\d+\.\d\d$", answer.out, re.MULTILINE)
+    predictor = dlcpose.load(checkpoint, device="cpu")
+    for name in ("a.mp4", "more/b.avi"):
+        tracks = read_pose_tracks((here / name).with_suffix(".poses.h5"))
+        assert_same(tracks, predictor.predict_video(name, batch_size=4, precision="32"))
+    assert sorted(path.name for path in here.rglob("*")) == ["a.mp4", "a.poses.h5", "b.avi", "b.poses.h5", "more"]
+    assert "there already" in predict("a.mp4", "--batch-size", "4", "--precision", "32").out
+
+
+def test_settings_arrive(predict, here: Path) -> None:
+    video(here / "a.mp4")
+    part = ("--start", "1", "--stop", "9", "--step", "2", "--crop", "0,0,40,48", "--flip-test", "--precision", "bf16")
+    answer = predict("*.mp4", "--output", "results/new", *part)
+    assert answer.code == 0, answer.err
+    path = here / "results" / "new" / "a.poses.h5"
+    tracks, (_, provenance) = read_pose_tracks(path), read_provenance(path)
+    assert tracks.frame_indices.tolist() == [1, 3, 5, 7]
+    expected = {"start": 1, "stop": 9, "step": 2, "crop": [0, 0, 40, 48], "flip_test": True, "precision": "bf16"}
+    assert {name: provenance.settings[name] for name in expected} == expected
+    assert provenance.settings["chosen"]["precision"] == "bf16"
+
+
+def test_one_video_that_fails_does_not_stop_the_others(predict, here: Path) -> None:
+    video(here / "b.mp4")
+    (here / "a.mp4").write_text("no video")
+    answer = predict("a.mp4", "b.mp4")
+    assert answer.code == 1
+    assert "a.mp4: cannot be read as a video" in answer.err
+    assert "1 of 2 videos failed" in answer.err
+    assert (here / "b.poses.h5").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("a.mp4", "--crop", "0,0,65,64"), "crop=0,0,65,64: expected a part of the 64x64 frames"),
+        (("a.mp4", "--crop", "0,0,64"), "crop: expected four whole numbers"),
+        (("a.mp4", "--batch-size", "all"), "batch_size: expected a number"),
+        (("a.mp4", "--precision", "8"), "precision: expected one of auto, 32, bf16, fp16"),
+        (("a.mp4", "--stop", "3", "--start", "3"), "stop: expected a frame number above start=3"),
+        (("a.mp4", "--start", "30"), "a.mp4: start=30: the video has 10 frames"),
+        (("a.mp4", "--detector-every", "2"), "detector_every=2: BottomUp has no detector"),
+        (("gone.mp4",), "gone.mp4: cannot be read"),
+        (("gone*.mp4",), "gone*.mp4: no file matches"),
+        (("text.mp4",), "text.mp4: cannot be read as a video"),
+        (("a.mp4", "--output", "text.mp4"), "text.mp4: nothing can be written into this folder"),
+        (("image.png", "--step", "2"), "step=2: images have no such setting"),
+    ],
+)
+def test_a_mistake_is_one_line(predict, arguments: tuple[str, ...], expected: str, here: Path) -> None:
+    video(here / "a.mp4")
+    (here / "text.mp4").write_text("no video")
+    cv2.imwrite("image.png", IMAGES[0])
+    before = sorted(here.rglob("*"))
+    assert reason(predict(*arguments)).startswith(expected)
+    assert sorted(here.rglob("*")) == before
+
+
+def test_images_of_a_folder_are_one_file(predict, here: Path, checkpoint: Path) -> None:
+    (here / "photos").mkdir()
+    for number, image in enumerate(IMAGES[:3]):
+        cv2.imwrite(f"photos/{number}.png", image[..., ::-1])
+    assert predict("photos").code == 0
+    path = here / "photos" / "images.poses.json"
+    predictor = dlcpose.load(checkpoint, device="cpu")
+    stored = read_poses(path, predictor.skeleton)
+    for number, alone in enumerate(predictor.predict(IMAGES[:3])):
+        poses = stored.of(f"{number}.png")
+        np.testing.assert_allclose(poses[..., :2], alone.keypoints_in_image, atol=2e-3)
+        np.testing.assert_allclose(poses[..., 2], alone.keypoint_scores, atol=2e-3)
+    assert reason(predict("photos")).startswith("photos/images.poses.json: it is there already")
+    assert predict("photos", "--overwrite").code == 0
+
+
+def test_inputs_are_found_once_and_each_has_its_own_result(here: Path) -> None:
+    for name in ("a.mp4", "b.mov", "c.txt", "sub/a.mp4", "sub/p.png"):
+        (here / name).parent.mkdir(exist_ok=True)
+        (here / name).write_text("")
+    found = find_inputs([".", "a.mp4", "*.mp4"], None)
+    assert found.videos == {Path("a.mp4"): Path("a.poses.h5"), Path("b.mov"): Path("b.poses.h5")}
+    assert find_inputs(["sub"], None).images == {Path("sub/images.poses.json"): [Path("sub/p.png")]}
+    assert find_inputs(["odd.xyz"], Path("out")).videos == {Path("odd.xyz"): Path("out/odd.poses.h5")}
+    with pytest.raises(ConfigError, match=r"a\.mp4 and sub/a\.mp4: both results would be out/a\.poses\.h5"):
+        find_inputs([".", "sub"], Path("out"))
+    (here / "none").mkdir()
+    with pytest.raises(DataError, match="none: expected a folder with videos or images"):
+        find_inputs(["none"], None)
+
+
+# ------------------------------------------------------------------------------------------------------ kills, and launchers
+
+
+def killed(checkpoint: Path, folder: Path, kills: int, frames: int) -> Answer:
+    video(folder / "long.mp4", frames)
+    script = REPOSITORY / "tests" / "commands" / "killed_prediction.py"
+    given = ("long.mp4", "--checkpoint", checkpoint, "--device", "cpu", "--batch-size", "4", "--step", "2")
+    answer = python(script, str(kills), "straight", "stopped", *given, cwd=folder)
+    assert answer.code == 0, answer.out[-2000:] + answer.err[-4000:]
+    ours, theirs = (read_pose_tracks(folder / each / "long.poses.h5") for each in ("stopped", "straight"))
+    assert len(ours) == frames // 2
+    assert_same(ours, theirs)
+    assert [path.name for path in (folder / "stopped").iterdir()] == ["long.poses.h5"]
+    return answer
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_table(checkpoint: Path, tmp_path: Path) -> None:
+    kills = int(os.environ.get("DLCPOSE_KILLS", "4"))  # before a release: DLCPOSE_KILLS=10
+    answer = killed(checkpoint, tmp_path, kills, 400)
+    assert re.search(r"ended with -9, [1-9]\d* stretches", answer.out), answer.out  # in its midst, at least once
+
+
+def test_many_videos_by_a_launcher(checkpoint: Path, tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="an extra: pip install 'dlcpose[sweep]'")
+    for name in ("a.mp4", "b.mp4"):
+        video(tmp_path / name)
+    command = (
+        *("-m", "dlcpose.cli.predict_sweep", "-m", "video=a.mp4,b.mp4", f"checkpoint={checkpoint}"),
+        *("device=cpu", "precision=32", "hydra/launcher=parallel"),
+    )
+    answer = python(*command, cwd=tmp_path)
+    assert answer.code == 0, answer.err
+    tracks = [read_pose_tracks(tmp_path / f"{name}.poses.h5") for name in "ab"]
+    assert [len(each) for each in tracks] == [10, 10]
+    np.testing.assert_array_equal(tracks[0].keypoints_in_image, tracks[1].keypoints_in_image)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (("video=a.mp4",), "checkpoint must be given"),
+        (("video=a.mp4", "checkpoint=x.ckpt", "start=first"), "start: expected a whole number, got first"),
+        (("video=a.mp4", "checkpoint=x.ckpt", "strt=1"), "strt: no such group or key. Nearest: start"),
+        (("video=[a.mp4,b.png]", "checkpoint=x.ckpt"), "video=['a.mp4', 'b.png']: expected videos, got images"),
+    ],
+)
+def test_a_mistake_in_the_config_is_one_line(overrides: tuple[str, ...], expected: str, here: Path) -> None:
+    assert reason(shell("dlcpose/cli/predict_sweep.py", *overrides)).startswith(expected)
+
+
+# ------------------------------------------------------------------------------------------------------------------- camera
+
+
+def test_a_stream_is_predicted_frame_by_frame(
+    checkpoint: Path, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sending(500, 50) as source:
+        given = ("--checkpoint", str(checkpoint), "--device", "cpu", "--frames", "8")
+        arguments = ("predict-camera", source, *given)
+        try:
+            answer = run_dlcpose(capsys, monkeypatch, *arguments)
+        except pytest.fail.Exception:
+            answer = Answer(0, *capsys.readouterr())
+    assert answer.code == 0, answer.err
+    assert re.search(r"camera\.poses\.h5: 8 frames, .*latency \d+ ms \(99 %: \d+ ms\), \d+ passed over", answer.out)
+    tracks = read_pose_tracks(here / "camera.poses.h5")
+    assert len(tracks) == 8
+    assert (tracks.video.height, tracks.video.width) == (48, 80)
+    assert json.dumps(tracks.frame_indices.tolist()) == json.dumps(sorted(set(tracks.frame_indices.tolist())))
+
+
+def test_the_commands_are_listed() -> None:
+    assert {"predict", "predict-camera"} <= {command.name for command in build_app().registered_commands}

@@ -1,0 +1,105 @@
+"""`dlcpose track`, as a user runs it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dlcpose.datasets.synthetic.frames import SyntheticFrames
+from dlcpose.datasets.video import fingerprint
+from dlcpose.exporters.pose_file import Provenance, read_pose_tracks, read_provenance, write_pose_tracks
+from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
+from dlcpose.tracking.corrections import Correction, Corrections, corrections_as_dict, tracks_digest
+from dlcpose.visualization.video_file import write_video
+from tests.cli.test_app import dlcpose
+from tests.shells import reason
+from tests.tracking.noisy_poses import noisy_poses, rendered_truth
+
+FRAMES, ANIMALS, SIDE = 90, 3, 96
+Capture = pytest.CaptureFixture[str]
+Patch = pytest.MonkeyPatch
+
+
+@pytest.fixture(scope="module")
+def cage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with cage.mp4 and cage.poses.h5, its untracked poses."""
+    folder = tmp_path_factory.mktemp("cage")
+    size = {"height": SIDE, "width": SIDE}
+    data = SyntheticFrames(
+        frames=FRAMES, animals=ANIMALS, skeleton="mouse", videos=1, coming_and_going=False, roam=0.46,
+        occlusion=0.0, animal_length=0.22, seconds_between_frames=0.04, **size,
+    )  # fmt: skip
+    video = folder / "cage.mp4"
+    write_video(video, (data.read_image(index) for index in range(FRAMES)), fps=25)
+    poses = noisy_poses(rendered_truth(animals=ANIMALS, frames=FRAMES, **size)).poses
+    info = VideoInfo(str(video), fingerprint(video), SIDE, SIDE, FRAMES, 25.0)
+    write_pose_tracks(folder / "cage.poses.h5", replace(poses, video=info), Provenance(checkpoint="best.ckpt"))
+    return folder
+
+
+def tracks_in(folder: Path) -> PoseTracks:
+    return read_pose_tracks(folder / "cage.tracks.poses.h5")
+
+
+def test_poses_become_tracks_in_a_file_beside_them(cage: Path, capsys: Capture, monkeypatch: Patch) -> None:
+    answer = dlcpose(capsys, monkeypatch, "track", str(cage / "cage.poses.h5"), "--animals", "3")
+    assert answer.code == 0, answer.err
+    assert "likely swaps" in answer.out
+    tracks = tracks_in(cage)
+    assert tracks.is_tracked
+    assert len(tracks.individuals) == 3
+    provenance = read_provenance(cage / "cage.tracks.poses.h5")[1]
+    assert provenance.checkpoint == "best.ckpt"
+    assert provenance.settings["tracking"]["animals"] == 3
+    assert provenance.seconds["track"] > 0
+
+
+def test_a_review_page_is_written_and_corrections_are_replayed(cage: Path, capsys: Capture, monkeypatch: Patch) -> None:
+    poses = str(cage / "cage.poses.h5")
+    answer = dlcpose(capsys, monkeypatch, "track", poses, "--animals", "3", "--review", str(cage / "review.html"))
+    assert answer.code == 0, answer.err
+    assert "<canvas" in (cage / "review.html").read_text() or "nothing to decide" in (cage / "review.html").read_text()
+    before = tracks_in(cage)
+    corrections = Corrections(
+        before.video.fingerprint, tracks_digest(before), (Correction(30, 0, 2, "swap_between", 60),)
+    )
+    (cage / "corrections.json").write_text(json.dumps(corrections_as_dict(corrections)))
+    answer = dlcpose(
+        capsys, monkeypatch, "track", poses, "--animals", "3", "--corrections", str(cage / "corrections.json")
+    )
+    assert answer.code == 0, answer.err
+    after = tracks_in(cage)
+    np.testing.assert_array_equal(after.keypoints_in_image[30:60, [2, 1, 0]], before.keypoints_in_image[30:60])
+    np.testing.assert_array_equal(after.keypoints_in_image[:30], before.keypoints_in_image[:30])
+    np.testing.assert_array_equal(after.keypoints_in_image[60:], before.keypoints_in_image[60:])
+
+
+def test_mistakes_are_one_line_each(cage: Path, capsys: Capture, monkeypatch: Patch) -> None:
+    poses = str(cage / "cage.poses.h5")
+    other = cage / "other.mp4"
+    other.write_bytes((cage / "cage.mp4").read_bytes() + b"\0")
+    foreign = Corrections("0" * 32, "0" * 32, ())
+    (cage / "foreign.json").write_text(json.dumps(corrections_as_dict(foreign)))
+    for arguments, named in (
+        ((poses, "--video", str(other)), "other.mp4"),
+        ((poses, "--video", str(cage / "none.mp4")), "none.mp4"),
+        ((poses, "--corrections", str(cage / "foreign.json")), "0" * 32),
+        ((poses, "--corrections", str(cage / "none.json")), "none.json"),
+        ((poses, "--output", poses), "--output"),
+        ((str(cage / "cage.mp4"),), "cage.mp4"),
+        ((poses, "--min-score", "1"), "min_score"),
+    ):
+        assert named in reason(dlcpose(capsys, monkeypatch, "track", *arguments))
+
+
+def test_a_video_that_was_moved_has_to_be_named(
+    cage: Path, tmp_path: Path, capsys: Capture, monkeypatch: Patch
+) -> None:
+    poses = read_pose_tracks(cage / "cage.poses.h5")
+    write_pose_tracks(tmp_path / "cage.poses.h5", replace(poses, video=replace(poses.video, path="/gone/cage.mp4")))
+    arguments = ("track", str(tmp_path / "cage.poses.h5"), "--review", str(tmp_path / "r.html"))
+    assert "--video" in reason(dlcpose(capsys, monkeypatch, *arguments))
+    assert dlcpose(capsys, monkeypatch, *arguments, "--video", str(cage / "cage.mp4")).code == 0
+    assert (tmp_path / "r.html").exists()

@@ -1,0 +1,106 @@
+"""`dlcpose tables`, by its own name."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dlcpose.exporters.formats import table_formats
+from dlcpose.exporters.readers import table_readers
+from tests.cli.test_app import dlcpose
+from tests.shells import reason
+from tests.structures.made_up_tracks import made_up_tracks
+
+pose_file = pytest.importorskip("dlcpose.exporters.pose_file", reason="comes with the prediction of videos")
+
+
+@pytest.fixture
+def poses(tmp_path: Path) -> Path:
+    """Poses of a video called cage.mp4, whose file was renamed."""
+    path = tmp_path / "results" / "renamed.poses.h5"
+    path.parent.mkdir()
+    pose_file.write_pose_tracks(path, made_up_tracks(frame_indices=(0, 2, 3), frames=5, unique=("corner",)))
+    return path
+
+
+def test_tables_are_written_beside_the_poses(
+    poses: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = dlcpose(capsys, monkeypatch, "tables", str(poses), "--format", "csv", "--for", "simba")
+    assert answer.code == 0, answer.err
+    written = [Path(line) for line in answer.out.splitlines()]
+    assert [path.relative_to(poses.parent).as_posix() for path in written] == [
+        "cage.csv",
+        "simba/cageDLC_resnet50_dlcpose_el.h5",
+    ]
+    assert pd.read_csv(written[0])["frame"].nunique() == 5
+    assert "simba has no place for unique keypoints" in answer.err
+    assert answer.err.count("simba has no place") == 1
+
+
+def test_folder_name_and_scorer_are_as_asked_for(
+    poses: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--output", str(tmp_path / "out"), "--name", "mine", "--scorer", "DLC_lab", "--format", "deeplabcut")
+    answer = dlcpose(capsys, monkeypatch, "tables", str(poses), *options)
+    assert answer.code == 0, answer.err
+    (table,) = [path for path in (tmp_path / "out").iterdir()]
+    assert table.name == "mineDLC_lab_el.h5"
+    assert pd.read_hdf(table).columns.get_level_values("scorer").unique().tolist() == ["DLC_lab"]
+
+
+def test_the_help_names_every_format_and_reader(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dlcpose.cli.write_tables import FORMATS, READERS
+
+    assert FORMATS.split(", ") == list(table_formats())
+    assert READERS.split(", ") == list(table_readers())
+    answer = dlcpose(capsys, monkeypatch, "tables", "--help")
+    words = set(re.findall(r"[\w.]+", answer.out))
+    assert {
+        name for name in (*table_formats(), *table_readers()) if name not in words | {w.rstrip(".") for w in words}
+    } == set()
+
+
+def test_two_files_of_one_video_do_not_overwrite_each_other(
+    poses: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = poses.with_name("other.poses.h5")
+    pose_file.write_pose_tracks(other, made_up_tracks(seed=1))
+    answer = dlcpose(capsys, monkeypatch, "tables", str(poses), str(other), "--format", "csv")
+    assert "--name" in reason(answer)
+    displaced_pose = replace(made_up_tracks(seed=1), video=replace(made_up_tracks().video, path="/v/pen.avi"))
+    pose_file.write_pose_tracks(other, displaced_pose)
+    answer = dlcpose(capsys, monkeypatch, "tables", str(poses), str(other), "--format", "csv")
+    assert (answer.code, len(answer.out.splitlines())) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), "--format or --for"),
+        (("--format", "xls"), "format 'xls': expected one of coco, csv"),
+        (("--for", "excel"), "reader 'excel': expected one of anipose"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    options: tuple[str, ...],
+    expected: str,
+    poses: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert expected in reason(dlcpose(capsys, monkeypatch, "tables", str(poses), *options))
+
+
+def test_an_unwritable_folder_is_one_line(
+    poses: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    answer = dlcpose(
+        capsys, monkeypatch, "tables", str(poses), "--format", "csv", "--output", str(tmp_path / "file" / "out")
+    )
+    assert str(tmp_path / "file") in reason(answer)

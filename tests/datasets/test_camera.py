@@ -1,0 +1,102 @@
+"""The newest frame of a stream, over the loopback of this machine."""
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dlcpose.datasets.camera import CameraReader
+from dlcpose.structures.errors import DataError
+from tests.datasets.numbered_videos import number_of
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@contextmanager
+def sending(frames: int, fps: float) -> Iterator[str]:
+    """The address of a stream of numbered frames."""
+    port = free_port()
+    script = Path(__file__).with_name("sending.py")
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(port), str(frames), str(fps)], stderr=subprocess.DEVNULL
+    )
+    try:
+        _wait_until_listening(port)
+        yield f"tcp://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_until_listening(port: int) -> None:
+    """As long as the system's table of sockets does not show it: to connect would take the only place there is."""
+    wanted = f"0100007F:{port:04X} 00000000:0000 0A"
+    for _ in range(200):
+        if wanted in Path("/proc/net/tcp").read_text():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"nobody listens on {port}")
+
+
+QUICK = {"probesize": "5000", "analyzeduration": "0"}
+
+
+def test_who_is_quick_sees_frames_in_order() -> None:
+    with sending(60, 100) as source:
+        reader = CameraReader(source, options=QUICK)
+        frames = list(reader)
+    numbers = [number_of(frame.image) for frame in frames]
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] >= 58
+    assert [frame.index for frame in frames] == sorted({frame.index for frame in frames})
+    assert all(np.diff([frame.time for frame in frames]) > 0)
+    latency = reader.latency()
+    assert 0 < latency.p50 <= latency.p99
+
+
+def test_who_is_slow_sees_the_newest() -> None:
+    with sending(100, 100) as source:
+        reader = CameraReader(source, options=QUICK)
+        seen = []
+        for frame in reader:
+            seen.append(number_of(frame.image))
+            time.sleep(0.1)
+    assert seen == sorted(set(seen))
+    assert 3 <= len(seen) < 40
+    assert max(np.diff(seen)) > 4
+    latency = reader.latency()
+    assert latency.skipped > 30
+    assert latency.p50 >= 0.1
+    assert latency.p99 < 2  # not the backlog of a queue
+
+
+def test_who_stops_listening_ends_it() -> None:
+    with sending(50, 100) as source:
+        for number, _ in enumerate(CameraReader(source, options=QUICK)):
+            if number == 3:
+                break
+    assert not [thread for thread in threading.enumerate() if thread.name == "camera"]
+
+
+def test_what_cannot_be_opened_is_told() -> None:
+    with pytest.raises(DataError, match=r"127\.0\.0\.1:1: cannot be read as a camera"):
+        list(CameraReader("tcp://127.0.0.1:1"))
+
+
+def test_silence_is_told() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        with pytest.raises(DataError, match=r"no frame came for 0\.5 s|cannot be read as a camera"):
+            list(CameraReader(f"tcp://127.0.0.1:{server.getsockname()[1]}", timeout=0.5))

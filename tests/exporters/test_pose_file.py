@@ -1,0 +1,211 @@
+"""Results of a video as a file: read as they were written, and never more than a stranger should be allowed."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from dlcpose.exporters.pose_file import (
+    DESCRIPTION,
+    TYPES,
+    Provenance,
+    pose_writer,
+    read_pose_tracks,
+    read_provenance,
+    write_pose_tracks,
+)
+from dlcpose.structures.errors import DataError
+from dlcpose.structures.pose_tracks import PoseTracks
+from tests.structures.made_up_tracks import made_up_tracks
+
+PROVENANCE = Provenance(
+    checkpoint="best.ckpt",
+    checkpoint_hash="0" * 64,
+    settings={"crop": [1, 2, 3, 4], "precision": "32"},
+    versions={"torch": "2.14"},
+    seconds={"decode": 1.5},
+    missing_frames=((3, 5), (9, 9)),
+    problem="v.mp4: 4 frames could not be decoded",
+)
+
+
+def same(first: PoseTracks, second: PoseTracks) -> bool:
+    plain = ("skeleton", "individuals", "is_tracked", "video")
+    return all(getattr(first, name) == getattr(second, name) for name in plain) and all(
+        getattr(first, name).tobytes() == getattr(second, name).tobytes() for name in TYPES
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"animals": 1, "unique": ("door",)}, {"frame_indices": (2, 4, 9)}, {"frames": 0}, {"is_tracked": False}],
+)
+def test_what_is_written_is_read(settings: dict[str, Any], tmp_path: Path) -> None:
+    tracks = made_up_tracks(**settings)
+    write_pose_tracks(tmp_path / "v.poses.h5", tracks, PROVENANCE)
+    assert same(read_pose_tracks(tmp_path / "v.poses.h5"), tracks)
+    assert read_provenance(tmp_path / "v.poses.h5") == (tracks.video.fingerprint, PROVENANCE)
+    assert [path.name for path in tmp_path.iterdir()] == ["v.poses.h5"]
+
+
+def test_the_spread_of_an_ensemble_is_kept_and_checked(tmp_path: Path) -> None:
+    path, tracks = tmp_path / "v.poses.h5", made_up_tracks()
+    spreads = np.where(tracks.keypoint_scores > 0, tracks.keypoint_scores, np.nan).astype(np.float32)
+    write_pose_tracks(path, replace(tracks, keypoint_spreads=spreads))
+    read = read_pose_tracks(path).keypoint_spreads
+    assert read is not None
+    np.testing.assert_array_equal(read, spreads)
+    write_pose_tracks(path, replace(tracks, keypoint_spreads=-tracks.keypoint_scores))
+    with pytest.raises(DataError, match="keypoint_spreads"):
+        read_pose_tracks(path)
+    write_pose_tracks(path, tracks)
+    assert read_pose_tracks(path).keypoint_spreads is None
+
+
+def test_an_unknown_rate_stays_unknown(tmp_path: Path) -> None:
+    write_pose_tracks(tmp_path / "v.poses.h5", made_up_tracks(fps=float("nan")))
+    assert np.isnan(read_pose_tracks(tmp_path / "v.poses.h5").video.fps)
+
+
+def test_a_file_written_in_pieces_is_the_same(tmp_path: Path) -> None:
+    whole = made_up_tracks(frames=10)
+    parts = [_rows(whole, slice(0, 3)), _rows(whole, slice(3, 4)), _rows(whole, slice(4, 10))]
+    with pose_writer(tmp_path / "v.poses.h5", 10, whole.skeleton, whole.individuals) as writer:
+        for part in parts:
+            writer.append(part)
+        writer.finish(whole.video, PROVENANCE, is_tracked=whole.is_tracked)
+    assert same(read_pose_tracks(tmp_path / "v.poses.h5"), whole)
+
+
+def _rows(tracks: PoseTracks, rows: slice) -> PoseTracks:
+    from dataclasses import replace
+
+    return replace(tracks, **{name: getattr(tracks, name)[rows] for name in TYPES})
+
+
+def test_half_a_file_takes_nobody_s_place(tmp_path: Path) -> None:
+    path, tracks = tmp_path / "v.poses.h5", made_up_tracks()
+    write_pose_tracks(path, tracks)
+    before = path.read_bytes()
+    with (
+        pytest.raises(ValueError, match="expected 12 frames, got 0"),
+        pose_writer(path, 12, tracks.skeleton, tracks.individuals) as writer,
+    ):
+        writer.finish(tracks.video, PROVENANCE, is_tracked=True)
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["v.poses.h5"]
+    with pytest.raises(DataError, match="cannot be written"):
+        write_pose_tracks(tmp_path / "gone" / "v.poses.h5", tracks)
+
+
+def broken(path: Path, name: str, value: Any = None, **settings: Any) -> None:
+    with h5py.File(path, "r+") as file:
+        old = file[name][()]
+        del file[name]
+        if value is not None or settings:
+            file.create_dataset(name, data=old if value is None else value(old), **settings)
+
+
+def set_to(place: tuple[int, ...], number: float) -> Any:
+    def change(old: np.ndarray) -> np.ndarray:
+        old[place] = number
+        return old
+
+    return change
+
+
+def described(**changes: Any) -> Any:
+    def change(old: np.ndarray) -> np.ndarray:
+        return np.frombuffer(json.dumps({**json.loads(old.tobytes()), **changes}).encode(), np.uint8)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "settings"),
+    [
+        ("scores", None, {}),
+        ("scores", set_to((0, 0), 1.5), {}),
+        ("scores", set_to((0, 0), np.nan), {}),
+        ("keypoint_scores", set_to((0, 0, 0), -0.1), {}),
+        ("keypoints_in_image", set_to((0, 0, 0, 0), np.inf), {}),
+        ("times", set_to((0,), -np.inf), {}),
+        ("identities", set_to((0, 0), -2), {}),
+        ("frame_indices", lambda old: old[::-1].copy(), {}),
+        ("frame_indices", lambda old: old - 1, {}),
+        ("frame_indices", lambda old: old.astype(np.float64), {}),
+        ("scores", lambda old: old[:-1], {}),
+        ("scores", lambda old: old[..., None], {}),
+        ("scores", lambda old: np.array([b"x"] * 3, object), {"dtype": h5py.string_dtype()}),
+        ("scores", None, {"chunks": (1, 2), "compression": "gzip"}),
+        ("scores", None, {"chunks": (1, 2)}),
+        (DESCRIPTION, lambda old: old[:-1], {}),
+        (DESCRIPTION, described(format="else"), {}),
+        (DESCRIPTION, described(individuals=["one"]), {}),
+        (DESCRIPTION, described(skeleton={"names": []}), {}),
+        (DESCRIPTION, described(video={"path": "x"}), {}),
+        (DESCRIPTION, described(video=[]), {}),
+        (DESCRIPTION, lambda old: np.frombuffer(b"[" * 100_000, np.uint8), {}),
+    ],
+)
+def test_what_no_prediction_has_is_refused(name: str, value: Any, settings: dict[str, Any], tmp_path: Path) -> None:
+    write_pose_tracks(tmp_path / "v.poses.h5", made_up_tracks())
+    broken(tmp_path / "v.poses.h5", name, value, **settings)
+    with pytest.raises(DataError, match=r"v\.poses\.h5: expected poses of a video"):
+        read_pose_tracks(tmp_path / "v.poses.h5")
+
+
+def test_no_other_file_is_read_through_a_file_of_poses(tmp_path: Path) -> None:
+    tracks = made_up_tracks()
+    for name in ("linked", "soft", "virtual", "external"):
+        write_pose_tracks(tmp_path / f"{name}.poses.h5", tracks)
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["scores"] = tracks.scores
+    tracks.scores.tofile(tmp_path / "raw.bin")
+    layout = h5py.VirtualLayout(tracks.scores.shape, np.float32)
+    layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "scores", tracks.scores.shape)
+    made = {
+        "linked": lambda file: file.__setitem__("scores", h5py.ExternalLink(str(tmp_path / "other.h5"), "/scores")),
+        "soft": lambda file: file.__setitem__("scores", h5py.SoftLink("/keypoint_scores")),
+        "virtual": lambda file: file.create_virtual_dataset("scores", layout),
+        "external": lambda file: file.create_dataset(
+            "scores",
+            tracks.scores.shape,
+            np.float32,
+            external=[(str(tmp_path / "raw.bin"), 0, tracks.scores.nbytes)],
+        ),
+    }
+    for name, make in made.items():
+        with h5py.File(tmp_path / f"{name}.poses.h5", "r+") as file:
+            del file["scores"]
+            make(file)
+        with pytest.raises(DataError):
+            read_pose_tracks(tmp_path / f"{name}.poses.h5")
+
+
+def test_memory_is_not_taken_for_what_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "v.poses.h5"
+    write_pose_tracks(path, made_up_tracks())
+    with h5py.File(path, "r+") as file:
+        del file["times"]
+        file.create_dataset("times", (2**50,), np.float64)  # never written: the file stays small
+    with pytest.raises(DataError, match="more than there are"):
+        read_pose_tracks(path)
+    write_pose_tracks(path, made_up_tracks())
+    with pytest.raises(DataError):
+        read_pose_tracks(path, max_bytes=1000)
+
+
+def test_what_is_no_file_of_poses_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.poses.h5").write_text("no")
+    write_pose_tracks(tmp_path / "v.poses.h5", made_up_tracks())
+    content = (tmp_path / "v.poses.h5").read_bytes()
+    (tmp_path / "half.poses.h5").write_bytes(content[: len(content) // 2])
+    for name in ("text.poses.h5", "half.poses.h5", "gone.poses.h5"):
+        for read in (read_pose_tracks, read_provenance):
+            with pytest.raises(DataError, match=name):
+                read(tmp_path / name)

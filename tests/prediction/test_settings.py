@@ -1,0 +1,68 @@
+"""What can be chosen, and what is refused before the first frame."""
+
+from typing import Any
+
+import pytest
+
+from dlcpose.prediction.model import check_settings, finds_one_animal
+from dlcpose.prediction.settings import PredictionSettings, differences
+from dlcpose.structures.errors import ConfigError
+from tests.made_up_runs import frames_of, pipeline_of
+from tests.pipelines.made_up_top_down import top_down_config
+from tests.prediction.made_up_models import bottom_up, single_animal, top_down
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"start": -1},
+        {"start": 1.5},
+        {"stop": 5, "start": 5},
+        {"stop": "end"},
+        {"step": 0},
+        {"batch_size": 0},
+        {"batch_size": "many"},
+        {"precision": "64"},
+        {"crop": (5, 0, 5, 10)},
+        {"crop": (-1, 0, 5, 10)},
+        {"detector_every": 0},
+        {"flip_test": "yes"},
+        {"dynamic_crop": 1},
+    ],
+)
+def test_what_makes_no_sense_is_named(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=rf"^{next(iter(wrong))}: expected"):
+        PredictionSettings(**wrong)
+
+
+def test_what_a_model_cannot_do_is_named() -> None:
+    single, several, boxes = single_animal().pipeline, bottom_up().pipeline, top_down().pipeline
+    assert (finds_one_animal(single), finds_one_animal(several), finds_one_animal(boxes)) == (True, False, False)
+    for pipeline, settings in ((single, {"dynamic_crop": True}), (boxes, {"detector_every": 3}), (several, {})):
+        check_settings(PredictionSettings(**settings), pipeline)
+    refused = [
+        (single, {"detector_every": 2}),
+        (several, {"detector_every": 2}),
+        (several, {"dynamic_crop": True}),
+        (boxes, {"dynamic_crop": True}),
+    ]
+    for pipeline, settings in refused:
+        with pytest.raises(ConfigError, match=f"^{next(iter(settings))}"):
+            check_settings(PredictionSettings(**settings), pipeline)
+    in_labels = pipeline_of(top_down_config(), frames_of(2), to_train=False)
+    with pytest.raises(ConfigError, match=r"^checkpoint: this model looks where animals are labelled"):
+        check_settings(PredictionSettings(), in_labels)
+
+
+def test_a_crop_lies_within_the_frames() -> None:
+    PredictionSettings(crop=(0, 0, 64, 48)).check_crop((48, 64), "v.mp4")
+    for crop in ((0, 0, 65, 48), (0, 0, 64, 49)):
+        with pytest.raises(ConfigError, match=r"^crop=.*64x48 frames of v\.mp4"):
+            PredictionSettings(crop=crop).check_crop((48, 64), "v.mp4")
+
+
+def test_results_do_not_depend_on_the_batch_size() -> None:
+    first, second = PredictionSettings(batch_size=2).of_result(), PredictionSettings(batch_size=8).of_result()
+    assert differences(first, second) == []
+    other = PredictionSettings(step=2, crop=(0, 0, 5, 5)).of_result()
+    assert differences(first, other) == ["step: 2 there, 1 here", "crop: [0, 0, 5, 5] there, None here"]

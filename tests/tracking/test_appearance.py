@@ -1,0 +1,119 @@
+"""Looks are learnt from the video's own tracklets: animals of other colours come apart, and crops are turned to the pose."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from dlcpose.datasets.synthetic.frames import SyntheticFrames
+from dlcpose.structures.errors import DataError
+from dlcpose.tracking import appearance
+from dlcpose.tracking.appearance import aligned_crops, contrastive_loss, different_animals, learn_looks, mean_pose
+from dlcpose.tracking.detections import detections_of
+from dlcpose.tracking.evidence import evidence_of
+from dlcpose.tracking.settings import TrackingSettings
+from dlcpose.tracking.tracklets import tracklets_of
+from tests.tracking.noisy_poses import Noise, noisy_poses, rendered_truth
+
+FRAMES, SIDE = 100, 128
+EXACT = Noise(0.01, *[0.0] * 9)
+
+
+@pytest.fixture(scope="module")
+def marked() -> SyntheticFrames:
+    return SyntheticFrames(
+        frames=FRAMES, animals=2, skeleton="mouse", videos=1, coming_and_going=False, roam=0.46, occlusion=0.0, seed=4,
+        animal_length=0.25, seconds_between_frames=0.04, height=SIDE, width=SIDE, identity_marks=True,
+    )  # fmt: skip
+
+
+def test_animals_of_other_colors_come_apart(marked: SyntheticFrames, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(appearance, "STEPS", 40)
+    gt = rendered_truth(
+        animals=2, frames=FRAMES, seed=4, height=SIDE, width=SIDE, animal_length=0.25, identity_marks=True
+    )
+    noisy = noisy_poses(gt, EXACT)
+    detections = detections_of(noisy.poses)
+    tracklets = tracklets_of(detections, gt.skeleton, TrackingSettings())
+    looks = learn_looks(lambda: (marked.read_image(index) for index in range(FRAMES)), noisy.poses.frame_indices)
+    features = looks(detections, tracklets)
+    again = looks(detections, tracklets)
+    np.testing.assert_array_equal(features, again)
+    known = ~np.isnan(features).any(axis=1)
+    assert known.mean() > 0.8
+    animals = noisy.sources[detections.rows, detections.columns]
+    means = np.stack([features[known & (animals == animal)].mean(axis=0) for animal in (0, 1)])
+    spread = np.stack([features[known & (animals == animal)].std(axis=0) for animal in (0, 1)])
+    assert np.linalg.norm(means[0] - means[1]) > 3 * np.linalg.norm(spread.mean(axis=0))
+    evidence = evidence_of(features, tracklets.members, detections.times)
+    assert evidence.sums.shape[1] >= 1
+
+
+def test_crops_show_an_animal_alike_wherever_it_is_and_however_it_is_turned() -> None:
+    """A bar with a bright head, at five places and angles: every crop is about the first."""
+    rng = np.random.default_rng(0)
+    images, points = [], []
+    along = np.linspace(-20, 20, 5)
+    ys, xs = np.mgrid[:160, :160]
+    for _ in range(6):
+        center, angle = rng.uniform(50, 110, 2), rng.uniform(0, 6.3)
+        axis = np.array([np.cos(angle), np.sin(angle)])
+        away = np.stack([xs, ys], -1) - center
+        on = away @ axis
+        side = away @ np.array([-axis[1], axis[0]])
+        brightness = np.where((np.abs(on) < 22) & (np.abs(side) < 6), 90 + 5 * on, 0)
+        images.append(np.repeat(brightness.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2))
+        points.append(center + along[:, None] * axis)
+    poses = np.stack(points)[:, None]  # (T, 1, K, 2)
+    from dlcpose.structures.skeleton import Skeleton
+    from tests.tracking.noisy_poses import Truth
+
+    gt = Truth(poses, np.zeros(poses.shape[:3], bool), Skeleton(tuple("abcde")), 160, 160)
+    noisy = noisy_poses(gt, Noise(0.0, *[0.0] * 9), spare=0)
+    detections = detections_of(noisy.poses)
+    crops = aligned_crops(iter(images), noisy.poses.frame_indices, detections, np.arange(6)).astype(float)
+    assert crops[0].max() > 100
+    for crop in crops[1:]:
+        assert np.abs(crop - crops[0]).mean() < 0.06 * crops[0].max()
+    assert mean_pose(detections).shape == (5, 2)
+
+
+def test_the_loss_is_nothing_once_the_same_are_near_and_others_far() -> None:
+    anchors = torch.zeros(4, 8)
+    near, far = torch.full((4, 8), 0.1), torch.full((4, 8), 3.0)
+    assert contrastive_loss(anchors, near, far) == 0
+    assert contrastive_loss(anchors, far, near) > 1
+
+
+def test_only_tracklets_at_one_time_are_different_animals() -> None:
+    noisy = noisy_poses(rendered_truth(animals=3, frames=150, seed=1), seed=1)
+    detections = detections_of(noisy.poses)
+    tracklets = tracklets_of(detections, noisy.poses.skeleton, TrackingSettings())
+    animals = noisy.sources[detections.rows, detections.columns]
+    pairs = different_animals(detections, tracklets)
+    assert len(pairs)
+    for a, b in pairs:
+        first, second = (set(detections.times[tracklets.members[each]].tolist()) for each in (a, b))
+        assert max(first) > min(second)
+        assert max(second) > min(first)
+        assert (
+            np.bincount(animals[tracklets.members[a]] + 1).argmax()
+            != np.bincount(animals[tracklets.members[b]] + 1).argmax()
+        )
+
+
+def test_one_animal_alone_is_told_of_and_a_short_video_is_refused(
+    marked: SyntheticFrames, caplog: pytest.LogCaptureFixture
+) -> None:
+    alone = noisy_poses(rendered_truth(animals=1, frames=40), EXACT, spare=0).poses
+    detections = detections_of(alone)
+    tracklets = tracklets_of(detections, alone.skeleton, TrackingSettings())
+    with caplog.at_level(logging.WARNING):
+        features = learn_looks(lambda: iter(()), alone.frame_indices)(detections, tracklets)
+    assert np.isnan(features).all()
+    assert "appearance" in caplog.text
+    with pytest.raises(DataError, match="video ends"):
+        aligned_crops(
+            (marked.read_image(i) for i in range(5)), alone.frame_indices, detections, np.arange(len(detections))
+        )

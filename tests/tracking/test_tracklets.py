@@ -1,0 +1,130 @@
+"""Tracklets hold one animal each, end where there is doubt, and hold every detection once."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlcpose.structures.skeleton import Skeleton
+from dlcpose.tracking.detections import animal_size, completed, detections_of
+from dlcpose.tracking.motion import bends, ends_of, learn_motion
+from dlcpose.tracking.settings import TrackingSettings
+from dlcpose.tracking.tracklets import tracklets_of
+from tests.structures.made_up_tracks import made_up_tracks
+from tests.tracking.noisy_poses import Noise, Truth, noisy_poses, rendered_truth
+
+SKELETON = Skeleton(("nose", "left", "right", "tail"), edges=((0, 1), (0, 2), (1, 3), (2, 3)), pairs=((1, 2),))
+SHAPE = np.array([[20, 0], [0, -8], [0, 8], [-20, 0]], float)
+EXACT = Noise(0.005, *[0.0] * 9)
+
+
+def straight(starts: list[tuple[float, float]], speeds: list[tuple[float, float]], frames: int) -> Truth:
+    """Animals of one shape that go straight on: (N, 2) px and px a frame."""
+    centers = np.array(starts)[None] + np.arange(frames)[:, None, None] * np.array(speeds)[None]
+    points = centers[:, :, None] + SHAPE
+    return Truth(points, np.zeros(points.shape[:3], bool), SKELETON, 400, 400)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_tracklet_holds_one_animal_even_where_they_cross(seed: int) -> None:
+    noisy = noisy_poses(rendered_truth(animals=4, frames=400, seed=seed), seed=seed)
+    detections = detections_of(noisy.poses)
+    tracklets = tracklets_of(detections, noisy.poses.skeleton, TrackingSettings(animals=4))
+    of_detections = noisy.sources[detections.rows, detections.columns]
+    assert np.array_equal(np.sort(np.concatenate(tracklets.members)), np.arange(len(detections)))
+    mixed = 0
+    for members in tracklets.members:
+        assert (np.diff(detections.rows[members]) > 0).all()
+        animals = of_detections[members]
+        mixed += len(animals) - np.bincount(animals + 1).max()
+    assert mixed < 0.01 * len(detections)  # found as one with another, a detection is of both
+
+
+def test_far_animals_are_one_tracklet_each() -> None:
+    noisy = noisy_poses(straight([(50, 50), (50, 300)], [(2, 0), (2, 0)], 100), EXACT)
+    detections = detections_of(noisy.poses)
+    tracklets = tracklets_of(detections, SKELETON, TrackingSettings())
+    assert [len(members) for members in tracklets.members] == [100, 100]
+
+
+def test_a_tracklet_ends_where_two_detections_fit_alike() -> None:
+    """Two animals run into each other head on and lie on each other at frame 50."""
+    noisy = noisy_poses(straight([(100, 200), (300, 200)], [(2, 0), (-2, 0)], 100), EXACT)
+    detections = detections_of(noisy.poses)
+    tracklets = tracklets_of(detections, SKELETON, TrackingSettings())
+    across = [
+        members
+        for members in tracklets.members
+        if detections.times[members[0]] < 45 < 55 < detections.times[members[-1]]
+    ]
+    assert not across
+    assert sum(len(members) >= 40 for members in tracklets.members) == 4
+
+
+def test_left_and_right_confused_for_a_frame_do_not_end_a_tracklet() -> None:
+    noisy = noisy_poses(straight([(50, 50)], [(2, 0)], 60), Noise(0.005, *[0.0] * 6, flips=0.3, merged=0.0, mixed=0.0))
+    assert len(tracklets_of(detections_of(noisy.poses), SKELETON, TrackingSettings()).members) == 1
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_detections_are_all_animals_in_their_order(seed: int) -> None:
+    poses = made_up_tracks(animals=3, missing=0.5, seed=seed)
+    detections = detections_of(poses, min_score=0.2)
+    there = poses.is_present & (poses.scores >= 0.2)
+    assert len(detections) == there.sum()
+    bounds = detections.frame_bounds()
+    for row in range(len(poses)):
+        here = detections.of_frame(bounds, row)
+        np.testing.assert_array_equal(detections.columns[here], np.flatnonzero(there[row]))
+        expected = poses.keypoints_in_image[row, there[row]]
+        np.testing.assert_array_equal(detections.keypoints_in_image[here], expected)
+
+
+def test_missing_keypoints_are_filled_in_where_they_were_seen_last() -> None:
+    before = SHAPE + 10
+    now = SHAPE + 17
+    now[0] = np.nan
+    np.testing.assert_allclose(completed(now, before), SHAPE + 17)
+    np.testing.assert_array_equal(completed(np.full((4, 2), np.nan), before), np.full((4, 2), np.nan))
+
+
+def test_the_size_of_animals_is_their_longer_side() -> None:
+    assert animal_size(np.stack([SHAPE, SHAPE + 3, np.full((4, 2), np.nan)])) == 40
+    assert animal_size(np.zeros((0, 4, 2))) == 1
+
+
+def test_velocities_at_the_ends_are_those_of_the_animal() -> None:
+    noisy = noisy_poses(straight([(50, 50), (50, 300)], [(2, 1), (3, -1)], 60), EXACT, seed=1)
+    detections = detections_of(noisy.poses)
+    tracklets = tracklets_of(detections, SKELETON, TrackingSettings())
+    ends = ends_of(detections, tracklets)
+    order = np.argsort(ends.start_centroid[:, 1])
+    np.testing.assert_allclose(ends.end_velocity[order], [(2, 1), (3, -1)], atol=0.2)
+    np.testing.assert_allclose(ends.start_velocity[order], [(2, 1), (3, -1)], atol=0.2)
+
+
+def test_a_join_costs_the_less_the_nearer_an_animal_is_to_where_it_was_going() -> None:
+    noisy = noisy_poses(straight([(50, 50), (50, 300)], [(2, 0), (2, 0)], 150), Noise(0.02, *[0.0] * 9), seed=2)
+    detections = detections_of(noisy.poses)
+    tracklets = tracklets_of(detections, SKELETON, TrackingSettings())
+    motion = learn_motion(detections, tracklets, SKELETON)
+    assert motion.carry[0] == pytest.approx(1, abs=0.1)
+    pieces = [tracklets.members[0][:40], *(tracklets.members[0][40 + gap : 90 + gap] for gap in (1, 5, 20))]
+    ends = ends_of(detections, tracklets._replace(members=pieces))
+    after = np.arange(1, 4)
+    right = motion.costs(ends, np.zeros(3, int), after)
+    shift = np.array([0, 15.0])
+    aside = replace(ends, start_centroid=ends.start_centroid + shift, start_pose=ends.start_pose + shift)
+    wrong = motion.costs(aside, np.zeros(3, int), after)
+    assert (wrong > right).all()
+    assert (np.diff(wrong - right) < 0).all()  # the longer the gap, the less being beside the way tells
+
+
+def test_a_bend_does_not_count_where_an_animal_is_nor_which_side_is_left() -> None:
+    flipped = SHAPE[[0, 2, 1, 3]] + 30
+    answer = bends(SHAPE[None], flipped[None], np.array([0, 2, 1, 3]))
+    np.testing.assert_allclose(answer, 0, atol=1e-9)
+    assert bends(SHAPE[None], 2 * SHAPE[None], np.arange(4))[0] == pytest.approx(np.linalg.norm(SHAPE, axis=1).mean())

@@ -1,0 +1,75 @@
+"""What a training that fails for want of memory, or of a larger batch, says."""
+
+import pytest
+import torch
+from torch import nn
+
+from dlcpose.structures.errors import ConfigError
+from dlcpose.training.hints import MemoryRunOutError, explain_batch_norm, explain_memory
+
+CONFIG = {
+    "datamodule": {"batch_size": 8, "cache_gb": 4.0},
+    "trainer": {"accumulate_grad_batches": 1, "precision": "32-true"},
+    "input": {"longest_side": 512},
+    "pipeline": {},
+}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+        MemoryError(),
+    ],
+)
+def test_it_says_what_to_lower(error: BaseException) -> None:
+    with pytest.raises(MemoryRunOutError) as told, explain_memory(CONFIG):
+        raise error
+    said = str(told.value)
+    assert "datamodule.batch_size=4 trainer.accumulate_grad_batches=2 (the same effective batch)" in said
+    assert "a smaller input.longest_side (now 512)" in said
+    assert "trainer.precision=bf16-mixed" in said
+    assert "\n" not in said
+
+
+def test_a_worker_that_was_killed_is_another_matter() -> None:
+    killed = "DataLoader worker (pid 71) is killed by signal: Killed. "
+    with pytest.raises(MemoryRunOutError, match=r"datamodule\.workers \(0 needs none\)"), explain_memory(CONFIG):
+        raise RuntimeError(killed)
+
+
+def test_what_is_no_smaller_is_not_offered() -> None:
+    config = {**CONFIG, "datamodule": {"batch_size": 1, "cache_gb": 4.0}, "trainer": {"precision": "bf16-mixed"}}
+    with pytest.raises(MemoryRunOutError) as told, explain_memory(config):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+    assert "batch_size=" not in str(told.value)
+    assert "bf16" not in str(told.value)
+
+
+def test_other_errors_pass() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), explain_memory(CONFIG):
+        raise RuntimeError("shapes do not match")
+
+
+def config_of(batch_size: int) -> dict[str, dict[str, int]]:
+    return {"datamodule": {"batch_size": batch_size}}
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (1, r"datamodule\.batch_size=1: .*Take datamodule\.batch_size=2 or more"),
+        (8, "a batch of one frame: .*Take more frames to train on"),
+    ],
+)
+def test_a_single_value_cannot_be_normalised(size: int, said: str) -> None:
+    with pytest.raises(ConfigError, match=said), explain_batch_norm(config_of(size)):
+        nn.BatchNorm2d(4)(torch.zeros(1, 4, 1, 1))
+
+
+def test_what_works_and_other_errors_pass() -> None:
+    with explain_batch_norm(config_of(2)):
+        nn.BatchNorm2d(4)(torch.zeros(2, 4, 1, 1))
+    with pytest.raises(ValueError, match="other"), explain_batch_norm(config_of(1)):
+        raise ValueError("other")

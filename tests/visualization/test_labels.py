@@ -1,0 +1,24 @@
+import numpy as np
+import pytest
+
+from dlcpose.visualization.labels import draw_text, text_size
+
+
+@pytest.mark.parametrize("corner", [(10, 10), (-50, -50), (500, 500)])
+@pytest.mark.parametrize("background", [0, 128, 255])
+def test_a_text_lies_within_the_picture_and_is_seen_on_any_background(corner: tuple[int, int], background: int) -> None:
+    picture = np.full((60, 120, 3), background, np.uint8)
+    draw_text(picture, "fly 1", corner, size=16, color=(255, 165, 40))
+    changed = np.abs(picture.astype(int) - background).max(axis=-1) > 90
+    width, height = text_size("fly 1", 16)
+    assert changed.sum() > 40
+    rows, columns = np.nonzero(changed)
+    left, top = min(max(corner[0], 0), 120 - width), min(max(corner[1], 0), 60 - height)
+    assert left <= columns.min() <= columns.max() < left + width
+    assert top <= rows.min() <= rows.max() < top + height
+
+
+def test_a_text_larger_than_the_picture_is_cut() -> None:
+    picture = np.zeros((8, 10, 3), np.uint8)
+    draw_text(picture, "a long name", (0, 0), size=20, color=(255, 255, 255))
+    assert picture.any()
