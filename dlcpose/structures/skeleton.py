@@ -115,4 +115,4 @@ def _index_pairs(values: Iterable[Sequence[int]]) -> tuple[tuple[int, int], ...]
 def _check_indices(kind: str, index_pairs: tuple[tuple[int, int], ...], names: tuple[str, ...]) -> None:
     for first, second in index_pairs:
         if not (0 <= first < len(names) and 0 <= second < len(names)) or first == second:
-            raise ValueError(f"A {kind} joins two of the {len(names)} keypoints, got ({first}, {second}).")
+            raise ValueError(f"Each {kind} joins two of the {len(names)} keypoints, got ({first}, {second}).")

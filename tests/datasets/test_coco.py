@@ -174,20 +174,20 @@ def changed(**fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("coco", "message"),
     [
-        (changed(keypoints=[1, 2, 2]), r"labels\.json: annotation 1 has 3 numbers under 'keypoints', expected 9"),
-        (changed(keypoints=[1, 2, "x"] * 3), "annotation 1 has keypoints that are not numbers"),
-        (changed(keypoints=[1, 2, 3] * 3), "annotation 1 has a visibility of 3. Expected 0"),
-        (changed(bbox=[1, 2, 3]), "annotation 1 has 3 numbers under 'bbox', expected 4"),
-        (changed(keypoints=[0] * 9), "no image of 1 has a keypoint"),
-        (changed(image_id=8), "annotation 1 is of image 8, which is not among the 1 images"),
-        (content(images=[{"id": 7, "file_name": "7.png"}]), r"image 7 lacks \['width', 'height'\]"),
+        (changed(keypoints=[1, 2, 2]), r"labels\.json: annotation 1.*'keypoints'.*9"),
+        (changed(keypoints=[1, 2, "x"] * 3), r"annotation 1.*keypoints"),
+        (changed(keypoints=[1, 2, 3] * 3), r"annotation 1.*visibility"),
+        (changed(bbox=[1, 2, 3]), r"annotation 1.*'bbox'.*4"),
+        (changed(keypoints=[0] * 9), "keypoint"),
+        (changed(image_id=8), r"annotation 1.*image 8"),
+        (content(images=[{"id": 7, "file_name": "7.png"}]), r"image 7.*'width', 'height'"),
         (
             content(images=[image(7), image(8, file_name="7.png")]),
-            r"expected each image once, got 7\.png more than once",
+            r"7\.png",
         ),
-        (content(categories=[{"id": 1, "name": "mouse"}]), r"expected a category with keypoints, got \['mouse'\]"),
-        (content(categories=[{**CATEGORY, "skeleton": [[0, 1]]}]), "A limb joins two of the 3 keypoints"),
-        ({"images": []}, r"expected COCO's lists \['images', 'annotations', 'categories'\]"),
+        (content(categories=[{"id": 1, "name": "mouse"}]), r"category.*'mouse'"),
+        (content(categories=[{**CATEGORY, "skeleton": [[0, 1]]}]), "edge"),
+        ({"images": []}, r"'images', 'annotations', 'categories'"),
     ],
 )
 def test_errors_in_the_json_say_where(tmp_path: Path, coco: dict[str, Any], message: str) -> None:
