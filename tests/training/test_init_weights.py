@@ -164,7 +164,7 @@ def test_another_neck_and_head_leave_the_backbone(four_points: Path, tmp_path: P
 @pytest.mark.parametrize("strict", [True, False])
 def test_a_file_in_which_nothing_fits_is_refused(tmp_path: Path, strict: bool) -> None:
     other = built(tiny(composed("model=rtmpose_s")), worms(4, animals=1))
-    path = saved(tmp_path / "other.ckpt", other, other.described)
+    path = saved(tmp_path / "other.ckpt", other, other.description)
     said = refused(path, strict=strict)
     assert said.startswith(
         f"init_from.checkpoint={path}: nothing in it fits this model: it is of BottomUp, CspNextBackbone, RtmccHead"
