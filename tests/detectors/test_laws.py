@@ -106,17 +106,17 @@ def test_weights_come_back_from_a_checkpoint(
 
 def test_what_holds_no_such_detector_is_refused(tmp_path: Path) -> None:
     detector, path = detector_of("centernet"), tmp_path / "a.ckpt"
-    with pytest.raises(CheckpointError, match=r"detector.checkpoint"):
+    with pytest.raises(CheckpointError, match=r"detector\.checkpoint"):
         detector.load(path)
     path.write_bytes(b"nothing")
-    with pytest.raises(CheckpointError, match=r"detector.checkpoint"):
+    with pytest.raises(CheckpointError, match=r"detector\.checkpoint"):
         detector.load(path)
     torch.save({"state_dict": {"head.weight": torch.zeros(1)}}, path)
-    with pytest.raises(CheckpointError, match=r"detector.checkpoint"):
+    with pytest.raises(CheckpointError, match=r"detector\.checkpoint"):
         detector.load(path)
     torch.save({"state_dict": {f"detector.{name}": value for name, value in detector.state_dict().items()}}, path)
     wider = detector_of("centernet", "detector.channels=24")
-    with pytest.raises(CheckpointError, match=r"detector.checkpoint"):
+    with pytest.raises(CheckpointError, match=r"detector\.checkpoint"):
         wider.load(path)
 
 

@@ -5,7 +5,7 @@ from dlcpose.structures.split import Split
 
 
 def test_a_split_without_frames_to_train_on_is_refused() -> None:
-    with pytest.raises(DataError, match=r"split.val and split.test"):
+    with pytest.raises(DataError, match=r"split\.val and split\.test"):
         Split((), ("a",), ("b", "c"))
 
 
