@@ -47,7 +47,8 @@ def test_every_option_composes(group: str, option: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "group", sorted({group for group, _ in OPTIONS} - {"model", "experiment", "hparams_search", "debug", "backbone", "dataset"})
+    "group",
+    sorted({group for group, _ in OPTIONS} - {"model", "experiment", "hparams_search", "debug", "backbone", "dataset"}),
 )
 def test_every_option_is_of_settings_that_its_part_takes(group: str) -> None:
     for option in (option for of, option in OPTIONS if of == group):
