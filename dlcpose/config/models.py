@@ -96,10 +96,14 @@ def multi_animal_models() -> list[str]:
 
 
 def _choices(group: str, option: str) -> dict[str, str]:
-    """The options of other groups that an option's file overrides."""
-    entries = _content(group, option).get("defaults", [])
-    named = [entry for entry in entries if isinstance(entry, dict)]
-    return {key.removeprefix("override /"): choice for entry in named for key, choice in entry.items()}
+    """The options of other groups that an option's file overrides, and those that it is based on."""
+    choices: dict[str, str] = {}
+    for entry in _content(group, option).get("defaults", []):
+        if isinstance(entry, dict):
+            choices |= {key.removeprefix("override /"): choice for key, choice in entry.items()}
+        elif entry != "_self_":
+            choices = _choices(group, entry) | choices
+    return choices
 
 
 def _target_of(group: str, option: str) -> str:

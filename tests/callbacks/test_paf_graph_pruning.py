@@ -26,7 +26,6 @@ DATA = frames_of(6, animals=3, height=96, width=96, skeleton="mouse")
 
 def config() -> dict[str, Any]:
     head = {**option("head", "part_affinity"), "heatmap_loss": option("loss", "binary_cross_entropy")}
-    del head["defaults"]
     return tiny_config(head={**head, "deconvolutions": 0, "offsets": False}, metric=option("metric", "default"))
 
 

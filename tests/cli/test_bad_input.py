@@ -176,7 +176,7 @@ def test_parts_that_do_not_fit_are_told_before_data_is_read(here: Path) -> None:
 def test_a_model_of_one_animal_names_those_of_several(here: Path) -> None:
     said = reason(shell("train.py", "model=resnet_50", "dataset.animals=2", *SMALL))
     assert said == (
-        "head: HeatmapHead finds one animal, the data has up to 2 in an image. "
+        "head: HeatmapHead predicts one animal, the data has up to 2 in an image. "
         f"Choose model={', '.join(multi_animal_models())}."
     )
     assert {"dekr_w32", "top_down_resnet_18"} <= set(multi_animal_models())

@@ -324,7 +324,6 @@ def test_a_small_network_overfits_crossing_animals() -> None:
     data = frames_of(2, animals=2, height=96, width=96, skeleton="mouse")
     head = {**option("head", "part_affinity"), "heatmap_loss": option("loss", "located_cross_entropy")}
     head |= {"deconvolutions": 0, "offsets": False}
-    del head["defaults"]
     pipeline = untrained(tiny_config(head=head), data)
     pipeline.log_dict = lambda *arguments, **settings: None  # no trainer to log to
     batch = collate([fit_to_canvas(data[index], pipeline.model_input) for index in range(2)])

@@ -83,7 +83,7 @@ def test_a_study_survives_a_kill_and_a_failure(trained: list[Any], here: Path) -
         ("hydra.sweeper.direction=maximize", "its direction is minimize, this command's is maximize."),
         (
             "optimized_metric=[val/loss,train/loss]",
-            "hydra.sweeper.direction: expected one for each objective (val/loss, train/loss)",
+            "hydra.sweeper.direction: expected one for each optimized_metric (val/loss, train/loss)",
         ),
         ("hydra.sweeper.storage=sqlite:////nowhere/s.db", "the study cannot be opened (OperationalError: "),
     ):

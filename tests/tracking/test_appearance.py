@@ -16,7 +16,7 @@ from dlcpose.tracking.settings import TrackingSettings
 from dlcpose.tracking.tracklets import tracklets_of
 from tests.tracking.noisy_poses import Noise, noisy_poses, rendered_truth
 
-FRAMES, SIDE = 100, 128
+FRAMES, SIDE = 200, 128
 EXACT = Noise(0.01, *[0.0] * 9)
 
 
