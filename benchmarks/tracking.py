@@ -4,7 +4,8 @@ True tracks are disturbed as `tests/tracking/noisy_poses.py` says: jitter, missi
 left and right confused, animals that overlap found as one. Printed for each clip: its length; IDF1, and `ceiling`, the
 IDF1 of the same detections with every one named rightly, which no tracker can exceed; HOTA and MOTA; `switches` as MOTA
 counts them, which includes every frame in which one detection stands for two animals; `swaps`, exchanges that last for a
-second or more; `tracks`; the entries of the list of likely swaps and the share of the swaps that is in it; seconds.
+second or more, and how many of them for ten; `tracks`; the entries of the list of likely swaps and how many of the swaps
+are in it; seconds.
 
     python benchmarks/tracking.py                                  # 2 to 5 mice, 10 minutes each
     python benchmarks/tracking.py --animals 5 --minutes 1 --noise hard
@@ -86,15 +87,18 @@ def figures_of(gt: Truth, poses: Array, names: Array) -> dict[str, float]:
     return tracking_figures(gt_ids, pred_ids, similarity)
 
 
-def swaps_of(columns_of_animals: Array) -> list[tuple[int, int, int]]:
-    """Exchanges that last: frame and two columns, from the column of each animal in each frame (T, N), -1 unknown."""
+def swaps_of(columns_of_animals: Array, lasting: int) -> list[tuple[int, int, int]]:
+    """Exchanges that last for so many frames: frame and two columns.
+
+    columns_of_animals: (T, N) the column that each animal is in, -1 where it is not known.
+    """
     found: set[tuple[int, int, int]] = set()
     for columns in columns_of_animals.T:
         known = np.flatnonzero(columns >= 0)
         values = columns[known]
         current, start = None, 0
-        while start < len(values):
-            window = values[start : start + SECOND]
+        while start <= len(values) - lasting:
+            window = values[start : start + lasting]
             commonest = int(np.bincount(window).argmax())
             if (
                 current is not None
@@ -143,7 +147,7 @@ def measure(name: str, gt: Truth, noisy: Noisy, settings: TrackingSettings, fps:
     for column in range(sources.shape[1]):
         rows = np.flatnonzero(sources[:, column] >= 0)
         own[rows, sources[rows, column]] = column
-    swaps = swaps_of(own)
+    swaps = swaps_of(own, SECOND)
     return {
         "clip": name,
         "animals": animals,
@@ -151,6 +155,7 @@ def measure(name: str, gt: Truth, noisy: Noisy, settings: TrackingSettings, fps:
         **figures,
         "ceiling": ceiling,
         "swaps": len(swaps),
+        "swaps_of_10_s": len(swaps_of(own, 10 * SECOND)),
         "tracks": int((result.columns >= 0).any(axis=0).sum()),
         "listed": len(swap_candidates(result, settings.review_margin)),
         "swaps_listed": sum(listed(swap, result, settings.review_margin) for swap in swaps),
@@ -163,7 +168,8 @@ def measure(name: str, gt: Truth, noisy: Noisy, settings: TrackingSettings, fps:
 def show(row: dict[str, Any]) -> None:
     print(
         f"{row['clip']:>17} {row['minutes']:5.1f} min  IDF1 {row['idf1']:.4f} (ceiling {row['ceiling']:.4f})  "
-        f"HOTA {row['hota']:.3f}  MOTA {row['mota']:.3f}  switches {row['switches']:4.0f}  swaps {row['swaps']}  "
+        f"HOTA {row['hota']:.3f}  MOTA {row['mota']:.3f}  switches {row['switches']:4.0f}  "
+        f"swaps {row['swaps']} (10 s: {row['swaps_of_10_s']})  "
         f"tracks {row['tracks']}/{row['animals']}  listed {row['listed']} ({row['swaps_listed']} of {row['swaps']} swaps)  "
         f"{row['seconds']:.0f} s",
         flush=True,
