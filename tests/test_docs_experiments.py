@@ -25,6 +25,8 @@ from dlcpose.reports.comparison_page import command_of
 from dlcpose.runs.sweep import sweep_of
 from tests.shells import REPOSITORY, SMALL, TINY, Answer, shell
 
+pytestmark = pytest.mark.slow  # whole runs, each in processes of its own
+
 PAGE = (REPOSITORY / "docs" / "experiments.md").read_text()
 COMMANDS = [
     line

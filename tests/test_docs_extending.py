@@ -10,6 +10,8 @@ import pytest
 from dlcpose.targets import PLACES
 from tests.shells import REPOSITORY, SHORT, SMALL, Answer, python, shell
 
+pytestmark = pytest.mark.slow  # whole runs, each in processes of its own
+
 PAGE = (REPOSITORY / "docs" / "extending.md").read_text()
 FILES = dict(re.findall(r"```(?:python|yaml|toml)\n# (mylab/\S+)\n(.*?)```", PAGE, re.DOTALL))
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]

@@ -19,6 +19,8 @@ from dlcpose.runs.distributed import processes_needed
 from dlcpose.structures.errors import ConfigError
 from tests.shells import REPOSITORY, Answer, python, reason, shell
 
+pytestmark = pytest.mark.slow  # whole runs, each in processes of its own
+
 # 13 frames to train on, 9 to validate, 5 to test: none is a multiple of the devices' batches. Nothing here looks
 # at a whole batch: batch-norm in training, and losses that count what is labelled, differ between one batch of four and
 # two of two. And Adam would make a whole step of a gradient that is 0 up to rounding.

@@ -11,6 +11,8 @@ import pytest
 
 from tests.shells import REPOSITORY, SMALL, TINY, python
 
+pytestmark = pytest.mark.slow  # whole runs, each in processes of its own
+
 PLUGINS = {"parallel": "joblib", "submitit_local": "submitit", "ray_local": "ray"}
 # A part of the user's own, which notes the priority of the process that trains.
 NOTING = """

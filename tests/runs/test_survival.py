@@ -19,6 +19,8 @@ from dlcpose.pipelines.detection import Detection
 from tests.shells import REPOSITORY, SMALL, TINY, Answer, python, reason, shell
 from tests.training.test_detector_stage import TINY_DETECTOR, TOP_DOWN
 
+pytestmark = pytest.mark.slow  # whole runs, each in processes of its own
+
 # Everything that chance has a hand in: order, augmentation, dropped paths, averaged weights; two processes make batches.
 CHANCY = (
     *("dataset.frames=24", "dataset.videos=2", "dataset.height=64", "dataset.width=64", "augmentation=strong"),

@@ -16,6 +16,8 @@ from dlcpose.reports.comparison_page import write_comparison
 from tests.cli.test_compare import rows_of
 from tests.shells import REPOSITORY, SMALL, TINY, chromium, python
 
+pytestmark = pytest.mark.slow  # whole runs, each in processes of its own
+
 JOBS = 12
 COMMAND = (
     *(REPOSITORY / "train.py", "-m", "hydra/launcher=parallel", "hydra.launcher.n_jobs=2", "sweep.name=models"),

@@ -27,6 +27,8 @@ from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.runs.provenance import git_revision
 from tests.shells import REPOSITORY, SMALL, TINY, Answer, reason, shell
 
+pytestmark = pytest.mark.slow  # whole runs, each in processes of its own
+
 PAGE = REPOSITORY / "docs" / "experiment_trackers.md"
 COMMANDS = [
     line for block in re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL) for line in block.splitlines()
