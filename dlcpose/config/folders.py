@@ -83,7 +83,7 @@ def job_folder(name: str | None, number: int | str, values: str) -> str:
     if name is None or not values:
         return str(number)
     # No comma, equals sign or space: Hydra would want such a path quoted in `checkpoint=...`.
-    text = re.sub(r"[^\w.+-]+", "_", values).lstrip(".")
+    text = re.sub(r"[^\w.+-]+", "_", values).lstrip(".") or str(number)
     if len(text) <= MAX_NAME_LENGTH:
         return text
     return f"{text[: MAX_NAME_LENGTH - 9]}-{hashlib.sha1(values.encode()).hexdigest()[:8]}"

@@ -67,8 +67,10 @@ def _claim(run_dir: Path, content: Mapping[str, Any]) -> None:
     """Write the first run.json of a folder; of two runs that begin there at once, the second gets TakenError."""
     path = run_dir / FILE
     try:
-        if path.exists() and time.time() - path.stat().st_mtime > TORN_AFTER and _is_torn(path):
-            _replace_torn(path, content)
+        # The age first: what is torn may be whole a moment later, and is of another age then.
+        age = path.stat().st_mtime_ns if path.exists() else None
+        if age is not None and time.time() - age / 1e9 > TORN_AFTER and _is_torn(path):
+            _replace_torn(path, age, content)
         else:
             with path.open("x", encoding="utf-8") as file:
                 json.dump(content, file, indent=1)
@@ -79,9 +81,11 @@ def _claim(run_dir: Path, content: Mapping[str, Any]) -> None:
         ) from None
 
 
-def _replace_torn(path: Path, content: Mapping[str, Any]) -> None:
-    """Write run.json in place of what a kill has left. Raises FileExistsError for all but one of those that try at once."""
-    age = path.stat().st_mtime_ns
+def _replace_torn(path: Path, age: int, content: Mapping[str, Any]) -> None:
+    """Write run.json in place of what a kill has left. Raises FileExistsError for all but one of those that try at once.
+
+    age: of what was found torn, ns.
+    """
     claim = path.with_name(f".{path.name}.{age}")
     claim.touch(exist_ok=False)
     try:
