@@ -1,0 +1,1 @@
+"""Formats that trained models are exported to, one file a format."""
