@@ -10,7 +10,9 @@ from dlcpose.cli.registry import command
 
 @command("inspect")
 def inspect_command(
-    data: Annotated[Path, typer.Argument(help="A DeepLabCut project, a COCO json, or a folder with one.")],
+    data: Annotated[
+        Path, typer.Argument(help="A DeepLabCut project, a COCO json, a .slp of SLEAP, or a folder with one.")
+    ],
     output: Annotated[Path, typer.Option(help="The contact sheet of frames to write, a PNG.")] = Path("inspection.png"),
 ) -> None:
     """Count what a data set holds, list what looks wrong in it, and draw some of its frames."""

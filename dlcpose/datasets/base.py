@@ -46,6 +46,10 @@ class LabelledFrames(ABC):
     def read_image(self, index: int) -> Image:
         """The image of frame `index`: (H, W, 3) uint8 RGB. Raises DataError when it cannot be read."""
 
+    def image_file(self, index: int) -> Path | None:
+        """The file that holds the image of frame `index` and nothing else; None where there is none, as in a video."""
+        return None
+
     @property
     def max_animals(self) -> int:
         """The largest number of animals in a frame, or of individuals; at least 1."""

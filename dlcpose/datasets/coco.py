@@ -12,7 +12,7 @@ import numpy as np
 from dlcpose.datasets.base import LabelledFrames, read_image_file
 from dlcpose.datasets.readers import reader
 from dlcpose.structures.errors import DataError
-from dlcpose.structures.sample import Floats, FrameLabels, Image, Integers, labels_of
+from dlcpose.structures.sample import Doubles, Floats, FrameLabels, Image, Integers, labels_of
 from dlcpose.structures.skeleton import Skeleton, pairs_from_names
 
 logger = logging.getLogger(__name__)
@@ -94,7 +94,10 @@ class CocoFrames(LabelledFrames):
 
     def read_image(self, index: int) -> Image:
         """The image of frame `index`: (H, W, 3) uint8 RGB."""
-        return read_image_file(self.images / self.frames[index].key)
+        return read_image_file(self.image_file(index))
+
+    def image_file(self, index: int) -> Path:
+        return self.images / self.frames[index].key
 
     def _check_files(self, files: Mapping[str, Path]) -> None:
         keys = [frame.key for frame in self.frames]
@@ -270,9 +273,9 @@ def _frame(
     )
 
 
-def _keypoints(animals: Sequence[Mapping[str, Any]], count: int, path: Path) -> tuple[Floats, Integers]:
+def _keypoints(animals: Sequence[Mapping[str, Any]], count: int, path: Path) -> tuple[Doubles, Integers]:
     """Keypoints (N, K, 2), NaN where v is 0 or an animal has only a box, and visibility (N, K)."""
-    keypoints_in_image = np.full((len(animals), count, 2), np.nan, np.float32)
+    keypoints_in_image = np.full((len(animals), count, 2), np.nan)
     visibility = np.zeros((len(animals), count), np.int64)
     for place, animal in enumerate(animals):
         if not animal.get("keypoints"):
@@ -290,12 +293,12 @@ def _keypoints(animals: Sequence[Mapping[str, Any]], count: int, path: Path) -> 
     return keypoints_in_image, visibility
 
 
-def _unique(image: Mapping[str, Any], count: int, path: Path) -> Floats:
+def _unique(image: Mapping[str, Any], count: int, path: Path) -> Doubles:
     """Unique keypoints (U, 2), which our own files keep with the image."""
     if not image.get("unique_keypoints"):
-        return np.full((count, 2), np.nan, np.float32)
+        return np.full((count, 2), np.nan)
     triples = _numbers(image, "unique_keypoints", 3 * count, path, "image").reshape(count, 3)
-    return np.where(triples[:, 2:] > 0, triples[:, :2], np.nan).astype(np.float32)
+    return np.where(triples[:, 2:] > 0, triples[:, :2], np.nan)
 
 
 def _boxes(annotations: Sequence[Mapping[str, Any]], path: Path) -> Floats:

@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from dlcpose.datasets.base import LabelledFrames, image_file_size, read_image_file
 from dlcpose.datasets.deeplabcut_config import ProjectConfig, read_project_config
@@ -15,7 +14,7 @@ from dlcpose.datasets.deeplabcut_tables import LabelTable, read_table
 from dlcpose.datasets.readers import reader
 from dlcpose.datasets.restricted_pickle import load_restricted_pickle
 from dlcpose.structures.errors import DataError
-from dlcpose.structures.sample import FrameLabels, Image, labels_of
+from dlcpose.structures.sample import Doubles, FrameLabels, Image, labels_of
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +56,10 @@ class DeepLabCutFrames(LabelledFrames):
 
     def read_image(self, index: int) -> Image:
         """The image of frame `index`: (H, W, 3) uint8 RGB."""
-        return read_image_file(self.root / self.frames[index].key)
+        return read_image_file(self.image_file(index))
+
+    def image_file(self, index: int) -> Path:
+        return self.root / self.frames[index].key
 
     @cached_property
     def stored_split(self) -> Mapping[str, tuple[str, ...]] | None:  # type: ignore[override]  # read on demand
@@ -146,7 +148,7 @@ def _read_frames(config: ProjectConfig, tables: Sequence[LabelTable]) -> list[Fr
     return frames
 
 
-def _points(table: LabelTable, config: ProjectConfig) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def _points(table: LabelTable, config: ProjectConfig) -> tuple[Doubles, Doubles]:
     """The labels of all rows, in the config's order: animals (R, I, K, 2) and unique keypoints (R, U, 2)."""
     place = {column: index for index, column in enumerate(table.columns)}
     individuals = config.individuals if config.multi_animal else ("",)
@@ -174,8 +176,8 @@ def _points(table: LabelTable, config: ProjectConfig) -> tuple[npt.NDArray[np.fl
     return _whole_points(animals), _whole_points(unique)
 
 
-def _whole_points(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    return np.where(np.isfinite(points).all(axis=-1, keepdims=True), points, np.nan).astype(np.float32)
+def _whole_points(points: Doubles) -> Doubles:
+    return np.where(np.isfinite(points).all(axis=-1, keepdims=True), points, np.nan)
 
 
 def _check_individuals(table: LabelTable, config: ProjectConfig, in_file: Sequence[str]) -> None:

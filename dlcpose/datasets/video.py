@@ -140,7 +140,7 @@ class VideoReader:
                 for frame, index in _decoded(container, stream, numbers, self._clocked):
                     if self.stop is not None and index >= self.stop:
                         return
-                    self.size = self.size or _upright_size(frame)
+                    self.size = self.size or upright_size(frame)
                     if index >= self.start and (index - self.start) % self.step == 0:
                         seconds = None if is_avi else frame.time
                         yield index, self._time(index) if seconds is None else float(seconds), frame
@@ -158,7 +158,7 @@ class VideoReader:
 
     def _converted(self, index: int, frame: Any) -> Image:
         began = time.perf_counter()
-        size = _upright_size(frame)
+        size = upright_size(frame)
         if size != self.size and self.size is not None:
             raise DataError(
                 f"{self.path}: frame {index}: expected {self.size[1]}x{self.size[0]} as the first frame has, got "
@@ -195,7 +195,7 @@ def video_info(path: Path | str) -> VideoInfo:
         frame = next((frame for frame, _ in _decoded(container, stream, FrameNumbers(), lambda _: None)), None)
         if frame is None:
             raise DataError(f"{path}: expected a video, got one without a frame that can be decoded.")
-        height, width = _upright_size(frame)
+        height, width = upright_size(frame)
         fps = float(stream.average_rate) if stream.average_rate else np.nan
     with opened(path) as (container, stream):
         frames = sum(1 for packet in _packets(container, stream) if packet.size and not packet.is_discard)
@@ -275,7 +275,7 @@ def _flush(stream: Any) -> Any:
     return packet
 
 
-def _upright_size(frame: Any) -> tuple[int, int]:
+def upright_size(frame: Any) -> tuple[int, int]:
     """(height, width) of a frame as it is shown."""
     return (frame.width, frame.height) if frame.rotation % 180 else (frame.height, frame.width)
 

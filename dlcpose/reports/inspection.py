@@ -74,7 +74,7 @@ def inspect_frames(data: LabelledFrames) -> Inspection:
         swaps=tuple(find_swaps(data.frames, data.skeleton)),
         duplicate_images=tuple(tuple(keys) for keys in keys_by_pixels.values() if len(keys) > 1),
         coinciding=tuple(find_coinciding(data.frames, data.skeleton)),
-        unreadable=tuple(unreadable),
+        unreadable=tuple(dict.fromkeys(unreadable)),  # a video that is gone is told once, not frame by frame
     )
 
 

@@ -20,8 +20,11 @@ MODELS = [option for group, option in OPTIONS if group == "model"]
 LISTS = ("callbacks", "logger", "side_head")  # groups of which several options may be taken
 NEEDED = {
     ("backbone", "timm"): ["backbone.name=convnext_tiny"],
-    ("dataset", "coco"): ["dataset.root=somewhere"],
-    ("dataset", "deeplabcut"): ["dataset.root=somewhere"],
+    **{
+        ("dataset", file.stem): ["dataset.root=somewhere"]
+        for file in CONF.glob("dataset/*.yaml")
+        if "root: ???" in file.read_text()
+    },
     **{
         ("experiment", file.stem): ["dataset.root=somewhere"]
         for file in CONF.glob("experiment/*.yaml")

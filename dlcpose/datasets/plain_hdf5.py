@@ -1,0 +1,119 @@
+"""What is read of a stranger's HDF5 file: bounded arrays and texts of its own, nothing that lies elsewhere or runs code."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py  # type: ignore[import-untyped]
+import numpy as np
+
+from dlcpose.structures.errors import DataError
+
+MAX_BYTES = 2**31  # of one array
+MAX_CHUNK = 2**28
+MAX_TEXT = 2**26
+FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})  # HDF5's own and lzf: others would load plugins from folders
+
+
+class PlainHdf5:
+    """The parts of an open file, each looked at before it is read.
+
+    Raises DataError for links to elsewhere, external or virtual arrays, unknown filters, Python objects, references, and
+    what is larger than allowed.
+    """
+
+    def __init__(self, file: Any, path: Path) -> None:
+        self._file, self.path = file, path
+
+    def __contains__(self, name: str) -> bool:
+        return self._member(name) is not None
+
+    def dataset(self, name: str, max_bytes: int = MAX_BYTES) -> Any:
+        """An array of the file that may be read: an h5py.Dataset."""
+        found = self._member(name)
+        if not isinstance(found, h5py.Dataset):
+            raise self._refused(f"expected an array {name}, got none")
+        if found.is_virtual or found.external:
+            raise self._refused(f"the array {name} lies in other files")
+        self._check_storage(found, name, max_bytes)
+        self._check_type(found.dtype, name)
+        return found
+
+    def array(self, name: str, max_bytes: int = MAX_BYTES) -> Any:
+        """A whole array of the file: an np.ndarray."""
+        return self.dataset(name, max_bytes)[()]
+
+    def text(self, name: str, attribute: str) -> str:
+        """A text that a group or an array of the file has as an attribute."""
+        value = self.attribute(name, attribute)
+        if isinstance(value, np.ndarray | np.void):
+            value = value.tobytes()
+        return value.decode("utf-8").rstrip("\0") if isinstance(value, bytes) else str(value)
+
+    def attribute(self, name: str, attribute: str, default: Any = None) -> Any:
+        """An attribute of a group or an array; the default, where there is one, if it is absent."""
+        owner = self._member(name)
+        if owner is None or attribute not in owner.attrs:
+            if default is not None:
+                return default
+            raise self._refused(f"expected an attribute {attribute} of {name}, got none")
+        stored = h5py.h5a.open(owner.id, attribute.encode())
+        if stored.get_storage_size() > MAX_TEXT:
+            raise self._refused(f"the attribute {attribute} of {name} is larger than {MAX_TEXT} bytes")
+        if stored.dtype.hasobject and h5py.check_string_dtype(stored.dtype) is None:
+            raise self._refused(f"the attribute {attribute} of {name} holds objects")
+        return owner.attrs[attribute]
+
+    def _member(self, name: str) -> Any:
+        """The group or array at a path, None where there is none; every step of the way has to be the file's own."""
+        found = self._file
+        for step in name.strip("/").split("/"):
+            if not isinstance(found, h5py.Group) or (link := found.get(step, getlink=True)) is None:
+                return None
+            if not isinstance(link, h5py.HardLink):
+                raise self._refused(f"{name} is a link to elsewhere")
+            found = found[step]
+        return found
+
+    def _check_storage(self, found: Any, name: str, max_bytes: int) -> None:
+        size = found.dtype.itemsize * int(np.prod([int(side) for side in found.shape or ()], dtype=object))
+        chunk = found.dtype.itemsize * int(np.prod([int(side) for side in found.chunks or ()], dtype=object))
+        if size > max_bytes or chunk > MAX_CHUNK:
+            raise self._refused(f"the array {name} says that it holds {size} bytes, more than {max_bytes}")
+        creation = found.id.get_create_plist()
+        filters = {creation.get_filter(place)[0] for place in range(creation.get_nfilters())}
+        if not filters <= FILTERS:
+            raise self._refused(f"the array {name} is packed by a plugin")
+
+    def _check_type(self, dtype: Any, name: str) -> None:
+        """Numbers, records of numbers, texts, and lists of bytes."""
+        if not dtype.hasobject:
+            return
+        of_list = h5py.check_vlen_dtype(dtype)
+        is_bytes = of_list is not None and np.dtype(of_list) in (np.dtype(np.int8), np.dtype(np.uint8))
+        if h5py.check_string_dtype(dtype) is None and not is_bytes:
+            raise self._refused(f"the array {name} holds objects")
+
+    def _refused(self, reason: str) -> DataError:
+        return DataError(f"{self.path}: cannot be read safely: {reason}. Save the file anew in the program it is from.")
+
+
+@contextmanager
+def plain_hdf5(path: Path, kind: str) -> Iterator[PlainHdf5]:
+    """An HDF5 file to read. kind: what it should be, for errors.
+
+    Raises DataError for what is no such file, whatever goes wrong while it is read.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: expected {kind}, got nothing at this path. Correct the path.")
+    try:
+        with h5py.File(path, "r") as file:
+            yield PlainHdf5(file, path)
+    except DataError:
+        raise
+    except (Exception, RecursionError, MemoryError) as error:  # h5py tells of damage in any way
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"{path}: expected {kind}, got a file that does not read ({type(error).__name__}: {reason})."
+        ) from error

@@ -1,0 +1,262 @@
+"""Reader of SLEAP's .slp files as plain arrays, without opening any video or trusting the file.
+
+Read with h5py by the layout that sleap-io 0.9 writes (its format versions up to 2.x, and those of SLEAP from 1.0 on);
+sleap-io itself decodes the skeletons. Before version 1.1 of the format the corner of the first pixel was (0, 0): half a pixel
+is taken off.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlcpose.datasets.plain_hdf5 import PlainHdf5, plain_hdf5
+from dlcpose.structures.errors import DataError
+from dlcpose.structures.sample import Doubles
+from dlcpose.structures.skeleton import Skeleton, pairs_from_names
+
+FORMAT_LIMIT = 3.0  # of the layout: newer ones are unknown
+CENTERED_SINCE = 1.1  # from here on the centre of the first pixel is (0, 0)
+RGB_SINCE = 1.4  # embedded images that do not say so are BGR before
+PREDICTED = 1
+FIELDS = {
+    "frames": ("video", "frame_idx", "instance_id_start", "instance_id_end"),
+    "instances": ("instance_type", "skeleton", "track", "point_id_start", "point_id_end"),
+    "points": ("x", "y", "visible"),
+    "pred_points": ("x", "y", "visible"),
+}
+
+
+@dataclass(frozen=True)
+class SleapVideo:
+    """A video that labels are of. name: for people. files: the path as the file has it, or one for each frame.
+
+    group: of the images inside the .slp, "" where there are none; numbers: the frames that these are.
+    size: (height, width), None where the file does not say. frames: how many there are, None where it does not say.
+    is_cropped: whether coordinates count from a part of the frame.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    group: str = ""
+    numbers: tuple[int, ...] = ()
+    size: tuple[int, int] | None = None
+    frames: int | None = None
+    is_cropped: bool = False
+
+
+@dataclass(frozen=True)
+class SleapInstance:
+    """An animal in a frame. skeleton, track: their places in the file, track -1 for none. points: (K, 2), NaN missing."""
+
+    skeleton: int
+    track: int
+    points_in_image: Doubles
+    is_predicted: bool
+
+
+@dataclass(frozen=True)
+class SleapFrame:
+    """A frame with its animals. video: its place in the file. is_negative: whether it is labelled as empty."""
+
+    video: int
+    frame_index: int
+    instances: tuple[SleapInstance, ...]
+    is_negative: bool
+
+
+@dataclass(frozen=True)
+class SleapFile:
+    """The content of a .slp file, in its order. skeletons: with their names. tracks: names, which may repeat."""
+
+    path: Path
+    skeletons: tuple[tuple[str, Skeleton], ...]
+    tracks: tuple[str, ...]
+    videos: tuple[SleapVideo, ...]
+    frames: tuple[SleapFrame, ...]
+
+
+def read_sleap_file(path: Path) -> SleapFile:
+    """The labels in a .slp or .pkg.slp file. Raises DataError for what is none, or cannot be read safely."""
+    with plain_hdf5(path, "a SLEAP file (.slp)") as file:
+        version = float(file.attribute("metadata", "format_id", default=1.0))
+        if version >= FORMAT_LIMIT:
+            raise DataError(f"{path}: expected SLEAP's format below {FORMAT_LIMIT:g}, got {version:g}. Update dlcpose.")
+        skeletons = _skeletons(file)
+        videos = _videos(file)
+        instances = _instances(file, [len(skeleton) for _, skeleton in skeletons], version)
+        tracks = tuple(str(json.loads(text)[1]) for text in _texts(file, "tracks_json"))
+        frames = _frames(file, instances, videos)
+    if stray := {each.track for each in instances if each.track >= len(tracks)}:
+        raise DataError(f"{path}: expected tracks below {len(tracks)}, got {max(stray)}. Save the file anew in SLEAP.")
+    return SleapFile(path, skeletons, tracks, videos, frames)
+
+
+def _skeletons(file: PlainHdf5) -> tuple[tuple[str, Skeleton], ...]:
+    from sleap_io.io.skeleton import SkeletonSLPDecoder
+
+    metadata = json.loads(file.text("metadata", "json"))
+    found = SkeletonSLPDecoder().decode(metadata, [str(node["name"]) for node in metadata["nodes"]])
+    return tuple((str(each.name), _skeleton(each)) for each in found)
+
+
+def _skeleton(theirs: Any) -> Skeleton:
+    """Ours of sleap-io's. Symmetries have no order there: left comes first where the names tell, else the first node."""
+    names = tuple(str(node.name) for node in theirs.nodes)
+    by_name = pairs_from_names(names)
+    stated = [tuple(sorted(names.index(node.name) for node in each.nodes)) for each in theirs.symmetries]
+    pairs = tuple(pair[::-1] if pair[::-1] in by_name else pair for pair in stated) if stated else by_name
+    edges = dict.fromkeys((names.index(edge.source.name), names.index(edge.destination.name)) for edge in theirs.edges)
+    return Skeleton(names, edges=tuple(edges), pairs=tuple((int(left), int(right)) for left, right in pairs))
+
+
+def _columns(file: PlainHdf5, name: str) -> dict[str, npt.NDArray[Any]]:
+    """A table by its fields; some writers keep it as a plain array whose columns' names stand beside it."""
+    table: npt.NDArray[Any] = file.array(name)
+    columns = {field: table[field] for field in table.dtype.names or ()}
+    if not columns and table.ndim == 2:
+        columns = dict(zip(json.loads(file.text(name, "field_names")), table.T, strict=True))
+    if lacking := [field for field in FIELDS[name] if field not in columns]:
+        raise DataError(f"{file.path}: expected {lacking[0]!r} in {name}, got {list(columns)}. Save it anew in SLEAP.")
+    return columns
+
+
+def _rows(file: PlainHdf5, name: str) -> Iterator[tuple[int, ...]]:
+    """The rows of a table, of whole numbers, in the order of its FIELDS."""
+    columns = _columns(file, name)
+    return zip(*(columns[field].astype(np.int64).tolist() for field in FIELDS[name]), strict=True)
+
+
+def _texts(file: PlainHdf5, name: str) -> list[str]:
+    """The texts of an array of them; none where it is absent or, as SLEAP writes no texts, an array of no numbers."""
+    if name not in file:
+        return []
+    values = np.atleast_1d(file.array(name))
+    return [value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in values.tolist()]
+
+
+def _videos(file: PlainHdf5) -> tuple[SleapVideo, ...]:
+    cropped: set[int] = set()
+    if "video_crops" in file:
+        cropped = {int(each["video"]) for each in json.loads(_texts(file, "video_crops")[0])}
+    taken: set[str] = set()
+    videos = []
+    for place, text in enumerate(_texts(file, "videos_json")):
+        video = _video(file, json.loads(text), place, is_cropped=place in cropped)
+        name = _free_name(video.name, taken)
+        taken.add(name)
+        videos.append(SleapVideo(**{**vars(video), "name": name}))
+    return tuple(videos)
+
+
+def _video(file: PlainHdf5, content: Mapping[str, Any], place: int, *, is_cropped: bool) -> SleapVideo:
+    backend = content["backend"]
+    size, frames = _shape(backend)
+    stated = backend.get("filenames") or backend.get("filename", content.get("filename"))
+    files = tuple(_clean(each) for each in (stated if isinstance(stated, list) else [stated]))
+    dataset = str(backend.get("dataset") or "")
+    if files != (".",):
+        return SleapVideo(_video_name(files), files, size=size, frames=frames, is_cropped=is_cropped)
+    group = dataset.removesuffix("/video")
+    numbers: tuple[int, ...] = ()
+    if f"{group}/frame_numbers" in file:
+        numbers = tuple(int(number) for number in file.array(f"{group}/frame_numbers"))
+    source = _source(file, group)
+    name = _video_name(source) if source else f"video{place}"
+    return SleapVideo(name, source, group, numbers, size, None, is_cropped)
+
+
+def _source(file: PlainHdf5, group: str) -> tuple[str, ...]:
+    """The path of the video that embedded images were taken from; none where the file does not say."""
+    place = f"{group}/source_video"
+    if place not in file:
+        return ()
+    text = _texts(file, f"{place}/json")[0] if f"{place}/json" in file else file.text(place, "json")
+    backend = json.loads(text)["backend"]
+    stated = backend.get("filenames") or backend.get("filename")
+    return tuple(_clean(each) for each in (stated if isinstance(stated, list) else [stated]) if each and each != ".")
+
+
+def _shape(backend: Mapping[str, Any]) -> tuple[tuple[int, int] | None, int | None]:
+    shape = backend.get("shape")
+    if not isinstance(shape, Sequence) or len(shape) != 4 or not all(isinstance(side, int) for side in shape):
+        return None, None
+    frames, height, width, _ = shape
+    return ((height, width) if min(height, width) > 0 else None), (frames if frames > 0 else None)
+
+
+def _clean(path: Any) -> str:
+    return str(path).replace("\\", "/")
+
+
+def _video_name(files: Sequence[str]) -> str:
+    """The file's name; for images one by one that of their folder."""
+    parts = [part for part in files[0].split("/") if part] or ["video"]
+    return parts[-2] if len(files) > 1 and len(parts) > 1 else parts[-1]
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    if name not in taken:
+        return name
+    stem, dot, ending = name.rpartition(".") if "." in name else (name, "", "")
+    return next(free for number in range(2, len(taken) + 3) if (free := f"{stem}_{number}{dot}{ending}") not in taken)
+
+
+def _instances(file: PlainHdf5, counts: Sequence[int], version: float) -> list[SleapInstance]:
+    shift = 0.0 if version >= CENTERED_SINCE else 0.5
+    points = [_points(file, name, shift) for name in ("points", "pred_points")]
+    found: list[SleapInstance] = []
+    for kind, skeleton, track, start, end in _rows(file, "instances"):
+        own = points[kind == PREDICTED][max(0, start) : max(0, end)]
+        if not 0 <= skeleton < len(counts) or len(own) != counts[skeleton]:
+            raise DataError(
+                f"{file.path}: instance {len(found)} has {len(own)} points of skeleton {skeleton}, expected one for each "
+                f"keypoint of {len(counts)} skeletons ({list(counts)}). Save the file anew in SLEAP."
+            )
+        found.append(SleapInstance(skeleton, max(-1, track), own, kind == PREDICTED))
+    return found
+
+
+def _points(file: PlainHdf5, name: str, shift: float) -> Doubles:
+    """All points of one kind: (P, 2), NaN where SLEAP does not show them, as their places mean nothing then."""
+    if name not in file:
+        return np.zeros((0, 2))
+    table = _columns(file, name)
+    points = np.stack([table["x"], table["y"]], axis=-1).astype(np.float64) - shift
+    is_shown = table["visible"].astype(bool) & (np.abs(points) < 1e9).all(axis=-1)  # NaN and infinity are not below
+    return np.where(is_shown[:, None], points, np.nan)
+
+
+def _frames(
+    file: PlainHdf5, instances: Sequence[SleapInstance], videos: Sequence[SleapVideo]
+) -> tuple[SleapFrame, ...]:
+    table = list(_rows(file, "frames"))
+    negative: set[tuple[int, int]] = set()
+    if "negative_frames" in file:
+        negative = {(int(row["video_id"]), int(row["frame_idx"])) for row in file.array("negative_frames")}
+    places = _video_places({number for number, *_ in table}, videos)
+    frames = []
+    for number, index, start, end in table:
+        if not 0 <= start <= end <= len(instances) or number not in places:
+            raise DataError(
+                f"{file.path}: frame {index} is of video {number} with instances {start} to {end}; expected one of "
+                f"{len(videos)} videos and instances up to {len(instances)}. Save the file anew in SLEAP."
+            )
+        frames.append(SleapFrame(places[number], index, tuple(instances[start:end]), (number, index) in negative))
+    return tuple(frames)
+
+
+def _video_places(numbers: set[int], videos: Sequence[SleapVideo]) -> dict[int, int]:
+    """The place of each video that frames name: by its order or, in some packages, by the number in its group's name."""
+    by_group = {
+        int(video.group.removeprefix("video")): place
+        for place, video in enumerate(videos)
+        if video.group.removeprefix("video").isdigit()
+    }
+    is_in_order = numbers == set(range(len(videos)))
+    by_order = {place: place for place in range(len(videos))}
+    return by_order if is_in_order or not by_group else {**by_order, **by_group}

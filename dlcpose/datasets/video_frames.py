@@ -1,0 +1,97 @@
+"""Single frames of a video file by their number, for labels that name frames of videos."""
+
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from dlcpose.datasets.frame_conversion import upright_rgb
+from dlcpose.datasets.video import VideoReader, opened, upright_size
+from dlcpose.structures.errors import DataError
+from dlcpose.structures.sample import Image
+
+PROBED = 64  # frames at the beginning whose time stamps are compared with those of the packets
+HIDING = frozenset({"vp8"})  # codecs with packets that show nothing, anywhere in a video
+
+
+class VideoFrames:
+    """Any frame of a video by its number, which is the one that VideoReader gives it.
+
+    The packets of the file are read once, without decoding them: the n-th time stamp is that of frame n, and a frame is
+    decoded from the key frame before it until one has that stamp. Where that is not sure (no time stamps, hidden frames,
+    another frame than expected) the video is decoded from its beginning for every frame.
+    size: (height, width) of the upright frames. frames: how many there are, at most.
+    Raises DataError for what is no video.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        with opened(self.path) as (container, stream):
+            packets = _packets(container, stream)
+        with opened(self.path) as (container, stream):
+            self.size, first = _probe(container, stream)
+            is_hiding = stream.codec_context.name in HIDING
+        if self.size is None:
+            raise DataError(f"{self.path}: expected a video, got one without a frame that can be decoded.")
+        self.frames = len(packets)
+        times = sorted(time for time, _ in packets if time is not None)
+        is_counted = len(set(times)) == len(packets) and first == times[: len(first)] and not is_hiding
+        self._times: npt.NDArray[np.int64] | None = np.array(times, np.int64) if is_counted else None
+        self._keys = np.array(sorted(time for time, is_key in packets if is_key and time is not None), np.int64)
+
+    def read(self, index: int) -> Image:
+        """Frame `index`: (H, W, 3) uint8 RGB. Raises DataError where there is none, or it cannot be decoded."""
+        if not 0 <= index < self.frames:
+            raise DataError(f"{self.path}: expected a frame below {self.frames}, got {index}. It may be another video.")
+        image = None if self._times is None else self._sought(int(self._times[index]))
+        return self._from_beginning(index) if image is None else image
+
+    def _sought(self, time: int) -> Image | None:
+        """The frame with this time stamp, decoded from the key frame before it; None where it does not come."""
+        place = int(np.searchsorted(self._keys, time, side="right")) - 1
+        if place < 0:
+            return None
+        with opened(self.path) as (container, stream):
+            try:
+                container.seek(int(self._keys[place]), stream=stream)
+                for frame in container.decode(stream):
+                    if frame.pts == time and not frame.is_corrupt:
+                        return upright_rgb(frame)
+                    if frame.pts is None or frame.pts > time:
+                        return None
+            except (av.FFmpegError, EOFError):
+                return None
+        return None
+
+    def _from_beginning(self, index: int) -> Image:
+        for frame in VideoReader(self.path, start=index, stop=index + 1):
+            return frame.image
+        raise DataError(f"{self.path}: frame {index} cannot be decoded. Restore the file from its source.")
+
+
+def _packets(container: Any, stream: Any) -> list[tuple[int | None, bool]]:
+    """(time stamp, whether it begins anew) of every packet that shows a frame, up to where the file can be followed."""
+    found: list[tuple[int | None, bool]] = []
+    try:
+        for packet in container.demux(stream):
+            if packet.size and not packet.is_discard:
+                found.append((packet.pts, packet.is_keyframe))
+    except av.FFmpegError:
+        pass
+    return found
+
+
+def _probe(container: Any, stream: Any) -> tuple[tuple[int, int] | None, list[int | None]]:
+    """The size of the first frame, None where there is none, and the time stamps of the first frames."""
+    size, times = None, []
+    try:
+        for frame in container.decode(stream):
+            size = size or upright_size(frame)
+            times.append(frame.pts)
+            if len(times) == PROBED:
+                break
+    except (av.FFmpegError, EOFError):
+        times.append(None)
+    return size, times

@@ -1,0 +1,37 @@
+"""Single frames of videos: the same as those of a reader that decodes every frame in order."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dlcpose.datasets.video import VideoReader
+from dlcpose.datasets.video_frames import VideoFrames
+from dlcpose.structures.errors import DataError
+from tests.datasets.numbered_videos import number_of, write_numbered
+from tests.datasets.test_video import KINDS
+
+NOT_SOUGHT = {"stream.h264", "vp8.webm", "h264.avi"}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_frame_is_that_of_the_whole_video(name: str, tmp_path: Path) -> None:
+    path = write_numbered(tmp_path / name, **KINDS[name])
+    whole, frames = [frame.image for frame in VideoReader(path)], VideoFrames(path)
+    assert frames.size == (48, 80)
+    for index in (59, 0, 23, 24, 25, 7):
+        image = frames.read(index)
+        assert number_of(image) == index
+        np.testing.assert_array_equal(image, whole[index])
+    assert (frames._times is None) <= (name in NOT_SOUGHT)
+
+
+def test_frames_of_a_turned_video_are_upright(tmp_path: Path) -> None:
+    path = write_numbered(tmp_path / "v.mp4", 8, rotation=90)
+    assert VideoFrames(path).size == VideoFrames(path).read(3).shape[:2] == (80, 48)
+
+
+def test_a_frame_behind_the_end_is_refused(tmp_path: Path) -> None:
+    frames = VideoFrames(write_numbered(tmp_path / "v.mp4", 8))
+    with pytest.raises(DataError, match=r"below 8.*got 8"):
+        frames.read(8)
