@@ -17,7 +17,9 @@ import torch
 from pytorch_lightning import Callback, Trainer
 
 from dlcpose.build import build_input, build_pipeline, build_trunk
+from dlcpose.codecs.pose_variation import animal_shares
 from dlcpose.config.compose import compose
+from dlcpose.datasets.splits import train_frames
 from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.batch import PoseBatch
@@ -97,11 +99,15 @@ def main() -> None:
     trunk = build_trunk(config, instantiate)
     data = instantiate(config["dataset"], "dataset")
     split = instantiate(config["split"], "split")(data)
-    model_input = build_input(config, instantiate, trunk, [(frame.height, frame.width) for frame in data.frames])
+    training = train_frames(data, split)
+    sizes = [(frame.height, frame.width) for frame in data.frames]
+    model_input = build_input(config, instantiate, trunk, sizes, animal_shares(training))
     described = DataDescription(data.skeleton, model_input, data.max_animals)
     pipeline = build_pipeline(config, instantiate, described, trunk=trunk, to_train=True)
-    transform = instantiate(config["augmentation"], "augmentation")
-    datamodule = instantiate(config["datamodule"], "datamodule")(data, split, pipeline.frame_input, transform)
+    schedule = instantiate(config["augmentation"], "augmentation").schedule(
+        training, data.skeleton, pipeline.frame_input, may_crop=pipeline.may_crop_frames
+    )
+    datamodule = instantiate(config["datamodule"], "datamodule")(data, split, pipeline.frame_input, schedule)
     precision = fastest_precision(config["trainer"]["accelerator"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
     pipeline = pipeline.to(device, memory_format=torch.channels_last)

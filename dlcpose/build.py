@@ -8,7 +8,7 @@ from typing import Any
 
 from dlcpose.detectors.base import Detector
 from dlcpose.heads.base import Head
-from dlcpose.instantiate import Instantiator, complete, facts_for
+from dlcpose.instantiate import Instantiator, complete, facts_for, parameters_of
 from dlcpose.pipelines.base import PoseModule
 from dlcpose.pipelines.components import Components
 from dlcpose.structures.data_description import DataDescription
@@ -44,12 +44,20 @@ def build_trunk(config: Mapping[str, Any], instantiate: Instantiator) -> Trunk:
 
 
 def build_input(
-    config: Mapping[str, Any], instantiate: Instantiator, trunk: Trunk, image_sizes: Sequence[tuple[int, int]]
+    config: Mapping[str, Any],
+    instantiate: Instantiator,
+    trunk: Trunk,
+    image_sizes: Sequence[tuple[int, int]],
+    animal_shares: Sequence[float] = (),
 ) -> Input:
-    """The input of a config for a backbone and images of these (height, width)."""
+    """The input of a config for a backbone and images of these (height, width).
+
+    animal_shares: the longer side of each animal as a share of the longer side of its image, where animals are known.
+    """
     late_input = instantiate(config["input"], "input")
     multiple_of = 1 if trunk.backbone is None else trunk.backbone.size_divisor
-    built: Input = complete(late_input, "input", image_sizes=image_sizes, multiple_of=multiple_of)
+    facts = {"image_sizes": image_sizes, "multiple_of": multiple_of, "animal_shares": animal_shares}
+    built: Input = complete(late_input, "input", **facts_for(late_input, facts))
     return built
 
 
@@ -127,10 +135,15 @@ def _build_heads(
     head = complete(late_head, "head", **facts_for(late_head, facts))
     _check_head(head, data.max_animals, kind)
     side_heads = {}
-    for name, late in instantiate(config.get("side_head") or {}, "side_head").items():
+    late_side_heads = instantiate(config.get("side_head") or {}, "side_head")
+    for name, late in late_side_heads.items():
         if (side_head := complete(late, f"side_head.{name}", **facts_for(late, facts))) is not None:
             side_heads[name] = side_head
-    return {"backbone": trunk.backbone, "neck": trunk.neck, "head": head, "side_heads": side_heads}
+    return {
+        **{"backbone": trunk.backbone, "neck": trunk.neck, "head": head, "side_heads": side_heads},
+        # Who asks for the canvas has layers for it.
+        "sized_for_input": any("canvas" in parameters_of(late) for late in (late_head, *late_side_heads.values())),
+    }
 
 
 def _build_conditioning(

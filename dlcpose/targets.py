@@ -97,13 +97,18 @@ PLACES: dict[str, Place] = {
     "dataset": Place("dlcpose.datasets", base="dlcpose.datasets.base.LabelledFrames"),
     "split": Place(names=_of("dlcpose.datasets.splits", "block", "random", "stored", "video")),
     "input": Place(names=_of("dlcpose.structures.input", "letterbox", "native", "resize")),
-    "datamodule": Place(names=("dlcpose.datasets.datamodule.PoseDataModule",), inner={"closing": "augmentation"}),
+    "datamodule": Place(names=("dlcpose.datasets.datamodule.PoseDataModule",)),
     "augmentation": Place(
+        "dlcpose.augmentations",
+        base="dlcpose.augmentations.base.Augmentation",
+        inner={"transforms": "transform", "closing": "transform"},
+    ),
+    "transform": Place(
         "dlcpose.augmentations",
         names=ALBUMENTATIONS,
         base="albumentations.BasicTransform",
         inner={
-            **{"transforms": "augmentation", "first": "augmentation", "second": "augmentation"},
+            **{"transforms": "transform", "first": "transform", "second": "transform"},
             **{"keypoint_params": "point_format", "bbox_params": "point_format"},
         },
     ),

@@ -11,6 +11,7 @@ from dlcpose.build import build_input, build_pipeline, build_trunk
 from dlcpose.checkpoint import Description
 from dlcpose.datasets.base import LabelledFrames
 from dlcpose.datasets.datamodule import PoseDataModule
+from dlcpose.datasets.splits import train_frames
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseEstimator
@@ -76,12 +77,15 @@ def run_of(
     """What a training command hands to Lightning."""
     pipeline = pipeline_of(config, data)
     split = halves(data)
-    transform = Instantiator()(config["augmentation"], "augmentation")
+    augmentation = Instantiator()(config["augmentation"], "augmentation")
+    schedule = augmentation.schedule(
+        train_frames(data, split), data.skeleton, pipeline.frame_input, may_crop=pipeline.may_crop_frames
+    )
     module = PoseDataModule(
         data,
         split,
         pipeline.frame_input,
-        transform,
+        schedule,
         seed=0,
         batch_size=batch_size,
         workers=workers,

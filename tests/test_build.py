@@ -150,7 +150,7 @@ def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
     said = refused({"_target_": "dlcpose.heads.heatmap.HeatmapHaed"})
     assert "Nearest: HeatmapHead" in said
     assert "trust=" not in said
-    assert "albumentations.Rotate" in refused({"_target_": "albumentations.Rotat"}, "augmentation")
+    assert "albumentations.Rotate" in refused({"_target_": "albumentations.Rotat"}, "augmentation.transforms[0]")
 
 
 CANARY = {"_target_": "dlcpose.callbacks.pictures.PosePictures", "frames": 4}
@@ -231,7 +231,9 @@ def test_plain_values_come_out_as_they_are() -> None:
 
 def test_nested_nodes_are_built_from_the_inside() -> None:
     flip = {"_target_": "albumentations.HorizontalFlip"}
-    built = Instantiator()({"_target_": "albumentations.OneOf", "transforms": [flip, flip]}, "augmentation")
+    built = Instantiator()(
+        {"_target_": "albumentations.OneOf", "transforms": [flip, flip]}, "augmentation.transforms[0]"
+    )
     assert [type(step) for step in built.transforms] == [albumentations.HorizontalFlip] * 2
 
 
@@ -254,9 +256,9 @@ def test_objects_reach_their_part_as_they_are() -> None:
             "optimizer.weight_deacy: AdamW takes no such setting. Nearest: weight_decay",
         ),
         (
-            "augmentation",
+            "augmentation.transforms[0]",
             {"_target_": "albumentations.Affine", "rotat": [1, 2]},
-            "augmentation.rotat: Affine takes no such setting. Nearest: rotate",
+            "augmentation.transforms[0].rotat: Affine takes no such setting. Nearest: rotate",
         ),
         ("callbacks.x", {"_target_": "dlcpose.callbacks.collapse.CollapseWatch", "patiense": 3}, "Nearest: patience"),
         (
@@ -316,8 +318,8 @@ def test_lists_are_lists_of_what_they_are_annotated_with(value: Any) -> None:
     ("where", "node"),
     [
         ("callbacks.stop", {"_target_": "pytorch_lightning.callbacks.EarlyStopping", "monitor": "x", "mode": "least"}),
-        ("augmentation", {"_target_": "albumentations.Affine", "scale": "large"}),
-        ("augmentation", {"_target_": "albumentations.HorizontalFlip", "p": 3.0}),
+        ("augmentation.transforms[0]", {"_target_": "albumentations.Affine", "scale": "large"}),
+        ("augmentation.transforms[0]", {"_target_": "albumentations.HorizontalFlip", "p": 3.0}),
         ("neck", {"_target_": "dlcpose.necks.identity.Identity"}),
         ("neck", {"_target_": "dlcpose.necks.fpn.FeaturePyramid", "in_channels": [1], "strides": [4], "channels": -1}),
     ],

@@ -1,1 +1,1 @@
-"""Augmentations of our own, as albumentations transforms."""
+"""Augmentations: what training frames go through at random, as albumentations transforms."""

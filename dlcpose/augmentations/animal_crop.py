@@ -1,4 +1,4 @@
-"""Random crops around animals: enlarged to the canvas, or of a fixed size that costs less to compute."""
+"""Random crops around animals: enlarged to the canvas, or of a fixed size, which cost less to compute."""
 
 from typing import Any
 
@@ -74,10 +74,12 @@ class AnimalResizedCrop(_CropAroundAnimal):
 
 
 class AnimalCrop(_CropAroundAnimal):
-    """Crops a part of fixed size at the canvas's scale: training sees fewer pixels, prediction the whole image.
+    """Crops a part of fixed size, rotated and scaled: training sees fewer pixels, prediction the whole image.
 
     height, width: of the crop, or the canvas's where that is smaller. around: probability that it lies around an animal;
     else it lies anywhere, so that background is learned too. The animal's center lies in the crop's middle half.
+    rotation: at most so many degrees either way, about the crop's center. scale: range of factors by which what it shows is
+    enlarged. affine: probability that a crop is rotated and scaled at all; others are the canvas's own pixels.
     """
 
     class InitSchema(albumentations.DualTransform.InitSchema):
@@ -86,27 +88,60 @@ class AnimalCrop(_CropAroundAnimal):
         height: int
         width: int
         around: float
+        rotation: float
+        scale: tuple[float, float]
+        affine: float
 
-    def __init__(self, height: int = 192, width: int = 192, around: float = 0.8, p: float = 1.0) -> None:
+    def __init__(
+        self,
+        height: int = 192,
+        width: int = 192,
+        around: float = 0.8,
+        rotation: float = 0.0,
+        scale: tuple[float, float] = (1.0, 1.0),
+        affine: float = 0.0,
+        p: float = 1.0,
+    ) -> None:
         super().__init__(p=p)
         self.height, self.width, self.around = height, width, around
+        self.rotation, self.scale, self.affine = rotation, scale, affine
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """A random crop: its matrix, and its rows and columns."""
+        """A random crop: the matrix to it, its (height, width), and whether it is the canvas's own pixels."""
         height, width = params["shape"][:2]
         size = np.minimum((self.width, self.height), (width, height))
-        max_first = np.array([width, height]) - size
+        angle, scale, is_affine = 0.0, 1.0, self.random_generator.uniform() < self.affine
+        if is_affine:
+            angle = np.radians(self.random_generator.uniform(-self.rotation, self.rotation))
+            scale = np.exp(self.random_generator.uniform(*np.log(self.scale)))
+        turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         if self.random_generator.uniform() < self.around:
-            within = self.random_generator.uniform(0.25, 0.75, size=2)
-            first = np.clip(self._center_of_one(data, height, width) - within * size, 0, max_first)
+            shift = self.random_generator.uniform(-0.25, 0.25, size=2) * size  # of the animal from the crop's center
+            center = self._center_of_one(data, height, width) - np.linalg.solve(turn, shift)
         else:
-            first = self.random_generator.uniform((0, 0), max_first + 1)
-        left, top = np.minimum(first.astype(int), max_first)
-        return {"matrix": crop_matrix(left, top), "crop": (top, top + size[1], left, left + size[0])}
+            center = self.random_generator.uniform((0, 0), (width, height))
+        # As much of the canvas as can be: a crop reaches beyond it only where it is rotated, or shows more than there is.
+        reach = np.minimum(size / scale, (width, height)) / 2
+        center = np.clip(center, reach - 0.5, np.array([width, height]) - reach - 0.5)
+        if not is_affine:
+            center = np.round(center - (size - 1) / 2) + (size - 1) / 2  # whole pixels
+        move = (size - 1) / 2 - turn @ center
+        return {
+            "matrix": np.column_stack([turn, move]),
+            "size": (int(size[1]), int(size[0])),
+            "is_affine": is_affine,
+        }
 
     def apply(
-        self, img: npt.NDArray[np.uint8], crop: tuple[int, int, int, int], **params: Any
+        self,
+        img: npt.NDArray[np.uint8],
+        matrix: Matrix,
+        size: tuple[int, int],
+        is_affine: bool,
+        **params: Any,
     ) -> npt.NDArray[np.uint8]:
-        """The crop of the image."""
-        top, bottom, left, right = crop
-        return np.ascontiguousarray(img[top:bottom, left:right])
+        """The crop of the image; what lies beyond the canvas is black."""
+        if is_affine:
+            return np.asarray(cv2.warpAffine(img, matrix, size[::-1], flags=cv2.INTER_LINEAR), np.uint8)
+        left, top = (-matrix[:, 2]).round().astype(int)
+        return np.ascontiguousarray(img[top : top + size[0], left : left + size[1]])

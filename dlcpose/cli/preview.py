@@ -18,28 +18,26 @@ def preview_command(
     frames: Annotated[int, typer.Option(min=1, help="how many")] = 16,
 ) -> None:
     """Draw what the model sees: training frames as the chosen augmentation makes them."""
-    config = compose(overrides or [])  # before the slow imports: a misspelt name is reported at once
+    config = compose(overrides or [], run_dir=str(output.parent))  # first: a misspelt name is reported at once
     import numpy as np
 
-    from dlcpose.build import build_input, build_trunk
     from dlcpose.datasets.crops import augment, fit_to_canvas, keep_keypoints
-    from dlcpose.instantiate import Instantiator
-    from dlcpose.training.validate import KEYS, check_keys
+    from dlcpose.training.experiment import build_experiment
+    from dlcpose.training.validate import validate_config
     from dlcpose.visualization.pictures import contact_sheet, draw_poses, write_png
 
-    check_keys(config, KEYS)
-    instantiate = Instantiator(tuple(config["trust"]))
-    trunk = build_trunk(config, instantiate)
-    data = instantiate(config["dataset"], "dataset")
-    keys = set(instantiate(config["split"], "split")(data).train)
-    indices = [index for index, frame in enumerate(data.frames) if frame.key in keys]
-    sizes = [(frame.height, frame.width) for frame in data.frames]
-    model_input = build_input(config, instantiate, trunk, sizes)
-    transform = keep_keypoints(instantiate(config["augmentation"], "augmentation"))
+    validate_config(config)
+    experiment = build_experiment(config)
+    data, batches = experiment.data, experiment.build_datamodule()
+    transform = keep_keypoints(batches.schedule.strongest.transform)
     drawn, captions = [], []
-    for number, index in enumerate(np.resize(indices, frames)):
-        crop = augment(fit_to_canvas(data[int(index)], model_input), transform, data.skeleton, config["seed"] + number)
+    for number, index in enumerate(np.resize(batches.train_indices, frames)):
+        crop = augment(
+            fit_to_canvas(data[int(index)], batches.model_input), transform, data.skeleton, config["seed"] + number
+        )
         drawn.append(draw_poses(crop.image, crop.keypoints_in_crop, data.skeleton))
         captions.append(crop.key)
+    for choice in batches.schedule.choices:
+        typer.echo(f"augmentation: {choice}")
     write_png(output, contact_sheet(drawn, captions, columns=4, tile=320))
     typer.echo(f"{output}: {frames} training frames as the model sees them")

@@ -1,6 +1,8 @@
 """Data module of a run: frames, their order and augmentation, all determined by the seed."""
 
+import bisect
 import functools
+import math
 import os
 import signal
 import sys
@@ -9,7 +11,6 @@ import time
 from collections.abc import Iterator, Sequence, Sized
 from typing import Any
 
-import albumentations
 import cv2
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from dlcpose.datasets.base import LabelledFrames
 from dlcpose.datasets.cache import CachedFrames
 from dlcpose.datasets.crops import augment, fit_to_canvas, keep_keypoints
+from dlcpose.structures.augmentation import AugmentationSchedule
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
@@ -27,7 +29,7 @@ from dlcpose.structures.sample import FrameLabels, PoseCrop
 from dlcpose.structures.split import Split
 
 GRACE_SECONDS = 20  # for which a worker continues after SIGTERM
-Draw = tuple[int, int, bool]  # index of a frame, seed of its augmentation, whether to use the closing augmentation
+Draw = tuple[int, int, int]  # index of a frame, seed and phase of its augmentation
 
 
 class EpochSampler(DistributedSampler[Any]):
@@ -36,8 +38,8 @@ class EpochSampler(DistributedSampler[Any]):
     A draw carries the seed of its augmentation, so that a crop depends on seed, epoch and place in the epoch, not on the
     worker. Lightning calls set_epoch at the start of each epoch, also after resuming.
     min_draws: of each device; several devices take the draws of an epoch in turn. begun: an epoch, and how many of its
-    draws each device has had before the run was stopped. closing: the first epoch of the closing augmentation, None for
-    none. A DistributedSampler, since Lightning would wrap any other in one that never passes on the epoch.
+    draws each device has had before the run was stopped. first_epochs: the epoch with which each phase of the augmentation
+    begins. A DistributedSampler, since Lightning would wrap any other in one that never passes on the epoch.
     """
 
     def __init__(
@@ -47,11 +49,11 @@ class EpochSampler(DistributedSampler[Any]):
         min_draws: int,
         seed: int,
         begun: tuple[int, int] = (0, 0),
-        closing: int | None = None,
+        first_epochs: Sequence[int] = (0,),
     ) -> None:
         devices, rank = devices_and_rank()
         super().__init__(range(len(indices)), num_replicas=devices, rank=rank, seed=seed)  # type: ignore[arg-type]
-        self.indices, self.begun, self.closing = list(indices), begun, closing
+        self.indices, self.begun, self.first_epochs = list(indices), begun, list(first_epochs)
         self.set_epoch(0)
         self.total_draws = max(len(self.indices), min_draws * devices)  # of all devices
         self.length = -(-self.total_draws // devices)  # of each
@@ -68,8 +70,8 @@ class EpochSampler(DistributedSampler[Any]):
         total = self.length * self.num_replicas
         order = np.resize(order, total)
         seeds = generator.integers(2**31, size=total)
-        closes = self.closing is not None and self.epoch >= self.closing
-        draws = [(int(index), int(seed), closes) for index, seed in zip(order, seeds, strict=True)]
+        phase = bisect.bisect_right(self.first_epochs, self.epoch) - 1
+        draws = [(int(index), int(seed), phase) for index, seed in zip(order, seeds, strict=True)]
         epoch, done = self.begun
         return iter(draws[self.rank :: self.num_replicas][done if epoch == self.epoch else 0 :])
 
@@ -107,22 +109,17 @@ def devices_and_rank() -> tuple[int, int]:
 
 
 class TrainCrops(Dataset[PoseCrop]):
-    """Augmented crops of a data set by draw, through `transform` or, for draws that are closing, `closing`."""
+    """Augmented crops of a data set by draw, through the transform of the draw's phase."""
 
-    def __init__(
-        self,
-        data: LabelledFrames,
-        model_input: Input,
-        transform: albumentations.Compose,
-        closing: albumentations.Compose | None = None,
-    ) -> None:
-        self.data, self.model_input, self.transform = data, model_input, keep_keypoints(transform)
-        self.closing = self.transform if closing is None else keep_keypoints(closing)
+    def __init__(self, data: LabelledFrames, model_input: Input, schedule: AugmentationSchedule) -> None:
+        self.data, self.model_input = data, model_input
+        self.transforms = [keep_keypoints(phase.transform) for phase in schedule.phases]
 
     def __getitem__(self, draw: Draw) -> PoseCrop:
-        index, seed, closes = draw
-        transform = self.closing if closes else self.transform
-        return augment(fit_to_canvas(self.data[index], self.model_input), transform, self.data.skeleton, seed)
+        index, seed, phase = draw
+        return augment(
+            fit_to_canvas(self.data[index], self.model_input), self.transforms[phase], self.data.skeleton, seed
+        )
 
 
 class EvaluationCrops(Dataset[PoseCrop], Sized):
@@ -144,10 +141,9 @@ class PoseDataModule(LightningDataModule):
     batch_size: frames on each device. workers: processes that prepare batches; None chooses by the machine's cores.
     cache_gb: memory for decoded images. min_steps: minimum number of batches in an epoch, so that with few frames an
     epoch is still worth validating. overfit: number of training frames to train and validate on, all others unused, to
-    see whether a model can memorize them. closing_share: the share of epochs, at the end of the run, with the weaker
-    augmentation `closing` in place of `transform` (Ge et al. 2021, YOLOX, section 2.1).
-    Raises ConfigError for a batch_size below 1, workers below 0, and a closing_share outside of [0, 1], without `closing`
-    or without a number of epochs.
+    see whether a model can memorize them.
+    Raises ConfigError for a batch_size below 1, workers below 0, and a schedule of several phases without a number of
+    epochs.
     """
 
     def __init__(
@@ -155,7 +151,7 @@ class PoseDataModule(LightningDataModule):
         data: LabelledFrames,
         split: Split,
         model_input: Input,
-        transform: albumentations.Compose,
+        schedule: AugmentationSchedule,
         *,
         seed: int,
         batch_size: int = 8,
@@ -163,19 +159,10 @@ class PoseDataModule(LightningDataModule):
         cache_gb: float = 4.0,
         min_steps: int = 0,
         overfit: int | None = None,
-        closing: albumentations.Compose | None = None,
-        closing_share: float = 0.0,
     ) -> None:
         super().__init__()
-        if not 0 <= closing_share <= 1:
-            raise ConfigError(f"datamodule.closing_share: expected a share from 0 to 1, got {closing_share}.")
         if overfit is not None and overfit < 1:
             raise ConfigError(f"datamodule.overfit: expected null or a number of frames from 1, got {overfit}.")
-        if closing_share and closing is None:
-            raise ConfigError(
-                f"datamodule.closing_share={closing_share}, but there is no closing augmentation. "
-                "Take augmentation@datamodule.closing=light, or closing_share=0."
-            )
         if batch_size < 1 or (workers is not None and workers < 0):
             raise ConfigError(
                 f"datamodule: expected a batch_size from 1 and workers from 0, got {batch_size} and {workers}."
@@ -186,8 +173,7 @@ class PoseDataModule(LightningDataModule):
         if overfit is not None:
             self.train_indices = self.val_indices = self.train_indices[:overfit]
         self.data = CachedFrames(data, self.train_indices + self.val_indices, cache_gb)
-        self.model_input, self.transform = model_input, transform
-        self.closing, self.closing_share = closing, closing_share
+        self.model_input, self.schedule = model_input, schedule
         self.seed, self.batch_size, self.min_steps = seed, batch_size, min_steps
         self.workers = default_workers() if workers is None else workers
         self.begun = (0, 0)  # an epoch, and how many of its batches were done before the run was stopped
@@ -204,24 +190,27 @@ class PoseDataModule(LightningDataModule):
             min_draws=self.min_steps * self.batch_size,
             seed=self.seed,
             begun=(epoch, batches * self.batch_size),
-            closing=self._first_closing(),
+            first_epochs=self._first_epochs(),
         )
-        crops = TrainCrops(self.data, self.model_input, self.transform, self.closing)
+        crops = TrainCrops(self.data, self.model_input, self.schedule)
         # A last batch of one or two frames is too small for batch-norm's statistics.
         whole_batches = len(draws) >= self.batch_size
         return DataLoader(crops, sampler=draws, drop_last=whole_batches, **self._settings(self.workers))
 
-    def _first_closing(self) -> int | None:
-        """The first epoch with the closing augmentation, None without one."""
-        if not self.closing_share:
-            return None
-        epochs = None if self.trainer is None else self.trainer.max_epochs
+    def _first_epochs(self) -> tuple[int, ...]:
+        """The epoch with which each phase of the augmentation begins."""
+        if self.trainer is None or len(self.schedule.phases) == 1:
+            return self.schedule.strongest_throughout
+        epochs, steps = self.trainer.max_epochs, self.trainer.max_steps
         if epochs is None or epochs < 1:
-            raise ConfigError(
-                f"datamodule.closing_share={self.closing_share}: it needs a number of epochs. "
-                "Set trainer.max_epochs, or datamodule.closing_share=0."
-            )
-        return epochs - round(self.closing_share * epochs)
+            if steps < 1:
+                raise ConfigError(
+                    "augmentation: its phases are shares of a run, so the run needs an end. Set trainer.max_epochs or "
+                    "max_steps, or take augmentation=light, which stays the same."
+                )
+            per_epoch = max(1, max(len(self.train_indices), self.min_steps * self.batch_size) // self.batch_size)
+            epochs = math.ceil(steps * self.trainer.accumulate_grad_batches / per_epoch)
+        return self.schedule.first_epochs(epochs)
 
     def val_dataloader(self) -> DataLoader[PoseCrop]:
         crops = EvaluationCrops(self.data, self.model_input, self.val_indices)

@@ -101,6 +101,12 @@ def stored(data: LabelledFrames, *, val: float = 0.1, seed: int = 0) -> Split:
     return Split(train=inner.train, val=inner.val, test=tuple(frame.key for frame in test))
 
 
+def train_frames(data: LabelledFrames, split: Split) -> list[FrameLabels]:
+    """The labels of the frames that a model is trained on, in the order of the data."""
+    keys = set(split.train)
+    return [frame for frame in data.frames if frame.key in keys]
+
+
 def labelled_frames(data: LabelledFrames) -> list[FrameLabels]:
     """The frames to split: all of them, or, where an empty frame is an unlabelled one, those with a label.
 

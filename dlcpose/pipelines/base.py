@@ -74,6 +74,11 @@ class PoseModule(LightningModule):
         return self.model_input
 
     @property
+    def may_crop_frames(self) -> bool:
+        """Whether it learns from parts of the frames of `frame_input` as well as from whole ones."""
+        return False
+
+    @property
     def needs_labels(self) -> bool:
         """Whether it predicts only in labelled images."""
         return False
@@ -197,10 +202,16 @@ class PoseEstimator(PoseModule):
         self.neck = required(components.neck, "neck")
         self.head = required(components.head, "head")
         self.side_heads = nn.ModuleDict(dict(components.side_heads))
+        self.sized_for_input = components.sized_for_input
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(self.model_input.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(self.model_input.std)[:, None, None], persistent=False)
+
+    @property
+    def may_crop_frames(self) -> bool:
+        """Unless a head has layers for one size of image."""
+        return not self.sized_for_input
 
     @property
     def channels(self) -> int:

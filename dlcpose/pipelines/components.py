@@ -25,7 +25,8 @@ class Components:
 
     model_input: what the pose network sees. side_heads, metrics: by name.
     optimizer: from (name, parameter) pairs to an optimizer. scheduler: from (optimizer, steps) to Lightning's description
-    of a learning rate schedule. Both are None in a module that only predicts.
+    of a learning rate schedule. Both are None in a module that only predicts. sized_for_input: whether a component has
+    layers for the height and width of model_input, and takes no other size.
     """
 
     skeleton: Skeleton
@@ -40,6 +41,7 @@ class Components:
     optimizer: Callable[..., Optimizer] | None = None
     scheduler: Callable[..., dict[str, Any]] | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+    sized_for_input: bool = False
 
 
 def required(component: Component | None, name: str) -> Component:

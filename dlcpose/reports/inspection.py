@@ -11,9 +11,12 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from dlcpose.augmentations.auto import AutoAugmentation
+from dlcpose.codecs.pose_variation import animal_shares
 from dlcpose.datasets.base import LabelledFrames
 from dlcpose.datasets.label_checks import KeypointCount, Swap, count_keypoints, find_coinciding, find_swaps
 from dlcpose.structures.errors import DataError
+from dlcpose.structures.input import letterbox
 from dlcpose.structures.sample import Image
 from dlcpose.visualization.pictures import contact_sheet, draw_poses, write_png
 from dlcpose.visualization.terminal import plain
@@ -26,7 +29,8 @@ class Inspection:
     """What a data set holds, and what looks wrong in it.
 
     empty: number of frames without any animal. videos: number of frames by video. sizes: number of frames by (height,
-    width). duplicate_images: keys of frames with the same pixels. coinciding and unreadable: one line each.
+    width). augmentation: what augmentation=auto would choose from the labels, a line each. duplicate_images: keys of frames
+    with the same pixels. coinciding and unreadable: one line each.
     """
 
     frames: int
@@ -36,6 +40,7 @@ class Inspection:
     videos: Mapping[str, int]
     sizes: Mapping[tuple[int, int], int]
     keypoints: tuple[KeypointCount, ...]
+    augmentation: tuple[str, ...]
     swaps: tuple[Swap, ...]
     duplicate_images: tuple[tuple[str, ...], ...]
     coinciding: tuple[str, ...]
@@ -71,11 +76,21 @@ def inspect_frames(data: LabelledFrames) -> Inspection:
         videos=Counter(frame.video for frame in data.frames if frame.video),
         sizes=Counter((frame.height, frame.width) for frame in data.frames),
         keypoints=tuple(count_keypoints(data.frames, data.skeleton)),
+        augmentation=_augmentation_choices(data),
         swaps=tuple(find_swaps(data.frames, data.skeleton)),
         duplicate_images=tuple(tuple(keys) for keys in keys_by_pixels.values() if len(keys) > 1),
         coinciding=tuple(find_coinciding(data.frames, data.skeleton)),
         unreadable=tuple(dict.fromkeys(unreadable)),  # a video that is gone is told once, not frame by frame
     )
+
+
+def _augmentation_choices(data: LabelledFrames) -> tuple[str, ...]:
+    """What augmentation=auto would choose from all labels for a model of whole frames."""
+    if not any(len(frame) for frame in data.frames):
+        return ()
+    model_input = letterbox([(frame.height, frame.width) for frame in data.frames], 32, animal_shares(data.frames))
+    _, choices = AutoAugmentation().choose(data.frames, data.skeleton, model_input, may_crop=True)
+    return choices
 
 
 def write_contact_sheet(data: LabelledFrames, inspection: Inspection, out: Path) -> bool:
@@ -116,5 +131,6 @@ def inspection_table(inspection: Inspection) -> Group:
     table = Table("keypoint", "labelled", "missing", "out of frame")
     for count in inspection.keypoints:
         table.add_row(plain(count.name), str(count.labelled), str(count.missing), str(count.out_of_frame))
+    choices = Text("\n".join(f"augmentation=auto: {choice}" for choice in inspection.augmentation))
     summary = f"{len(inspection.findings)} findings" if inspection.findings else "nothing looks wrong"
-    return Group(facts, table, Text(summary))
+    return Group(facts, table, choices, Text(summary))

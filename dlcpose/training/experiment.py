@@ -8,11 +8,14 @@ from typing import Any
 import pytorch_lightning as lightning
 from pytorch_lightning.utilities import rank_zero_only
 
+from dlcpose.augmentations.base import Augmentation
 from dlcpose.build import SeveralAnimalsError, Trunk, build_input, build_pipeline, build_trunk
 from dlcpose.checkpoint import Description, embed_bottom_up_model, read_checkpoint
+from dlcpose.codecs.pose_variation import animal_shares
 from dlcpose.config.models import multi_animal_models
 from dlcpose.datasets.base import LabelledFrames
 from dlcpose.datasets.datamodule import PoseDataModule
+from dlcpose.datasets.splits import train_frames
 from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseModule
 from dlcpose.runs.resume import checkpoint_to_resume, detector_to_resume
@@ -49,9 +52,16 @@ class Experiment:
 
     def build_datamodule(self) -> PoseDataModule:
         """Its batches."""
-        augmentation = self.instantiate(self.config["augmentation"], "augmentation")
+        augmentation: Augmentation = self.instantiate(self.config["augmentation"], "augmentation")
+        frame_input = self.model.frame_input
+        schedule = augmentation.schedule(
+            train_frames(self.data, self.split),
+            self.data.skeleton,
+            frame_input,
+            may_crop=self.model.may_crop_frames,
+        )
         datamodule: PoseDataModule = self.instantiate(self.config["datamodule"], "datamodule")(
-            self.data, self.split, self.model.frame_input, augmentation
+            self.data, self.split, frame_input, schedule
         )
         return datamodule
 
@@ -66,7 +76,13 @@ def build_experiment(config: dict[str, Any]) -> Experiment:
     run_dir = Path(config["run_dir"])
     resumed = checkpoint_to_resume(config["resume"], run_dir)
     split = _split(config, instantiate, data, resumed or detector_to_resume(config["resume"], run_dir))
-    model_input = build_input(config, instantiate, trunk, [(frame.height, frame.width) for frame in data.frames])
+    model_input = build_input(
+        config,
+        instantiate,
+        trunk,
+        [(frame.height, frame.width) for frame in data.frames],
+        animal_shares(train_frames(data, split)),
+    )
     description = Description(
         config, data.skeleton, model_input, split, data.individuals, data.max_animals, data.has_identities
     )

@@ -11,6 +11,7 @@ from dlcpose.reports.comparison import command_again
 from dlcpose.reports.evaluation import learning_curve
 from dlcpose.runs.provenance import begin_tracking, close_trackers, end_tracking, record_run
 from dlcpose.runs.run_json import MetricValue, optimized_metrics, read_run_json, record_cost
+from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.training.compilation import compile_networks
 from dlcpose.training.evaluation import evaluate_frames, print_result
 from dlcpose.training.experiment import Experiment, stages
@@ -36,6 +37,7 @@ def _fit_stage(stage: Experiment) -> MetricValue:
     trainer = build_trainer(config, stage.instantiate)
     facts = record_run(stage.run_dir, stage.description)
     _print_plan(trainer, stage, datamodule)
+    _keep_choices(trainer, stage, datamodule)
     model.to(memory_format=torch.channels_last)
     model.freeze_unused_parameters()
     compile_networks(config["compile"], model, trainer.strategy.root_device)
@@ -67,6 +69,8 @@ def _print_plan(trainer: Trainer, stage: Experiment, datamodule: PoseDataModule)
     print(f"frames: {len(split.train)} train, {len(split.val)} val, {len(split.test)} test")
     print(f"model: {weights / 1e6:.2f} M parameters, {stage.model.summary}")
     print(f"input: {'native size' if canvas is None else f'{canvas[1]}x{canvas[0]}'}")
+    for choice in datamodule.schedule.choices:
+        print(f"augmentation: {choice}")
     print(
         f"training: {trainer.max_epochs} epochs, effective batch {per_step} ({datamodule.batch_size} x {trainer.world_size} "
         f"devices x {trainer.accumulate_grad_batches} accumulated), learning rate {config['optimizer']['lr']:g}, "
@@ -74,6 +78,13 @@ def _print_plan(trainer: Trainer, stage: Experiment, datamodule: PoseDataModule)
         f"{datamodule.workers} workers",
         flush=True,
     )
+
+
+def _keep_choices(trainer: Trainer, stage: Experiment, datamodule: PoseDataModule) -> None:
+    """Leave with the run what its augmentation has chosen from the data."""
+    choices = datamodule.schedule.choices
+    if trainer.is_global_zero and choices:
+        write_atomic(stage.run_dir / "augmentation.txt", "\n".join(choices) + "\n")
 
 
 def _best_value(name: str, trainer: Trainer) -> float:

@@ -70,6 +70,27 @@ def test_a_cut_larger_than_the_canvas_is_the_canvas() -> None:
     assert through(AnimalCrop(height=999, width=50), np.zeros((1, 2, 2)), 0).image.shape == (HEIGHT, 50, 3)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31 - 1), st.floats(6, WIDTH - 7), st.floats(6, HEIGHT - 7))
+def test_a_rotated_cut_moves_pixels_and_points_alike_and_keeps_the_animal(seed: int, x: float, y: float) -> None:
+    step = AnimalCrop(height=60, width=70, around=1.0, rotation=180.0, scale=(0.8, 1.25), affine=1.0)
+    crop = through(step, np.array([[[x, y], [x, y]]]), seed, lit(HEIGHT, WIDTH, x, y))
+    assert crop.image.shape == (60, 70, 3)
+    linear = crop.crop_to_image[:, :2]
+    factor = np.sqrt(np.linalg.det(linear))
+    assert 0.8 - 1e-3 <= 1 / factor <= 1.25 + 1e-3
+    np.testing.assert_allclose(
+        linear @ linear.T, factor**2 * np.eye(2), atol=1e-4
+    )  # nothing but a rotation and a scale
+    place = crop.keypoints_in_crop[0, 0]
+    # The corners of the canvas may lie outside of a crop that is rotated there.
+    if 20 < x < WIDTH - 20 and 20 < y < HEIGHT - 20:
+        assert (place > -1).all()
+        assert (place < (70, 60)).all()
+    if (place > 8).all() and (place < (62, 52)).all():
+        np.testing.assert_allclose(centroid(crop.image, floor=0.05), place, atol=0.25)
+
+
 @pytest.mark.parametrize("name", WINDOWS)
 def test_every_animal_gets_its_turn(name: str) -> None:
     animals = np.array([[[20.0, 20.0]] * 2, [[140.0, 100.0]] * 2])

@@ -9,6 +9,7 @@ import yaml
 
 from dlcpose.datasets.crops import augment, keep_keypoints, whole
 from dlcpose.instantiate import Instantiator
+from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
 from tests.datasets.lit_frames import frame
 
@@ -17,8 +18,14 @@ OPTIONS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 SKELETON = Skeleton(("a", "b"), pairs=((0, 1),))
 
 
+POSES = np.array([[[20.0, 20.0], [30.0, 28.0]]])
+
+
 def built(option: str) -> A.Compose:
-    return keep_keypoints(Instantiator()(yaml.safe_load((FOLDER / f"{option}.yaml").read_text()), "augmentation"))
+    augmentation = Instantiator()(yaml.safe_load((FOLDER / f"{option}.yaml").read_text()), "augmentation")
+    frames = [frame(np.zeros((48, 48, 3), np.uint8), POSES).labels]
+    schedule = augmentation.schedule(frames, SKELETON, Input(48, 48), may_crop=True)
+    return keep_keypoints(schedule.strongest.transform)
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -30,7 +37,7 @@ def test_an_option_builds_and_says_what_it_is_for(option: str) -> None:
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option != "none"])
 def test_an_option_changes_most_frames_and_no_two_alike(option: str) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
-    crop, transform = whole(frame(picture, np.array([[[20.0, 20.0], [30.0, 28.0]]]))), built(option)
+    crop, transform = whole(frame(picture, POSES)), built(option)
     images = [augment(crop, transform, SKELETON, seed).image for seed in range(20)]
     assert sum(image.shape != picture.shape or bool((image != picture).any()) for image in images) >= 15
     assert len({image.tobytes() for image in images}) >= 15

@@ -3,7 +3,7 @@
 import multiprocessing
 import time
 from collections import Counter
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import albumentations as A
@@ -13,8 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dlcpose.augmentations.base import compose_transforms
 from dlcpose.datasets import datamodule as module
 from dlcpose.datasets.datamodule import EpochSampler, PoseDataModule, RankSampler, init_worker
+from dlcpose.structures.augmentation import AugmentationPhase, AugmentationSchedule
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
@@ -23,8 +25,12 @@ from tests.datasets.counted_frames import CountedFrames
 from tests.made_up_runs import frames_of, run_of, tiny_config, trainer_of
 
 FRAMES = CountedFrames([(16, 24)] * 7)
-XY = A.KeypointParams(format="xy")
 STEPS = [A.HorizontalFlip(p=0.5), A.Affine(rotate=(-40, 40), p=0.7), A.GaussNoise(p=0.5)]
+
+
+def only(*steps: A.BasicTransform) -> AugmentationSchedule:
+    """A schedule of one phase."""
+    return AugmentationSchedule((AugmentationPhase(0.0, compose_transforms(steps)),))
 
 
 def made(*, workers: int = 0, seed: int = 3, batch_size: int = 2, min_steps: int = 0, train: int = 5) -> PoseDataModule:
@@ -33,7 +39,7 @@ def made(*, workers: int = 0, seed: int = 3, batch_size: int = 2, min_steps: int
         FRAMES,
         Split(keys[:train], keys[train:], ()),
         Input(16, 24),
-        A.Compose(STEPS, keypoint_params=XY),
+        only(*STEPS),
         seed=seed,
         batch_size=batch_size,
         workers=workers,
@@ -199,11 +205,11 @@ def test_lightning_resumes_with_the_draws_of_the_next_epoch(tmp_path: Path) -> N
 def test_to_overfit_it_validates_on_the_frames_it_trains_on(tmp_path: Path) -> None:
     keys = [frame.key for frame in FRAMES.frames]
     split = Split(tuple(keys[:5]), tuple(keys[5:]), ())
-    few = PoseDataModule(FRAMES, split, Input(16, 24), A.Compose([], keypoint_params=XY), seed=0, overfit=2)
+    few = PoseDataModule(FRAMES, split, Input(16, 24), only(), seed=0, overfit=2)
     assert few.train_indices == few.val_indices == [0, 1]
     assert list(few.labels) == keys[:2]
     with pytest.raises(ConfigError, match=r"datamodule\.overfit"):
-        PoseDataModule(FRAMES, split, Input(16, 24), A.Compose([], keypoint_params=XY), seed=0, overfit=0)
+        PoseDataModule(FRAMES, split, Input(16, 24), only(), seed=0, overfit=0)
 
 
 class SeenImages(lightning.Callback):
@@ -226,13 +232,14 @@ class SeenImages(lightning.Callback):
 KEYS = [frame.key for frame in FRAMES.frames]
 
 
-def closing_run(folder: Path, share: float, **until: int) -> list[bool]:
-    """Which epochs of a run showed the frames as they are, which only the closing ones do."""
+def phased_run(folder: Path, *starts: float, **until: int) -> list[bool]:
+    """Which epochs of a run showed the frames as they are, which only the last of its phases does."""
     split = Split(tuple(KEYS[:5]), tuple(KEYS[5:]), ())
-    inverted = A.Compose([A.InvertImg(p=1.0)], keypoint_params=XY)
-    plain = A.Compose([], keypoint_params=XY)
+    inverted, plain = only(A.InvertImg(p=1.0)).phases[0].transform, only().phases[0].transform
+    phases = [AugmentationPhase(start, inverted) for start in (0.0, *starts)]
+    phases[-1] = replace(phases[-1], transform=plain)
     batches = PoseDataModule(
-        FRAMES, split, Input(16, 24), inverted, seed=0, batch_size=2, workers=0, closing=plain, closing_share=share
+        FRAMES, split, Input(16, 24), AugmentationSchedule(tuple(phases)), seed=0, batch_size=2, workers=0
     )
     pipeline, _ = run_of(tiny_config(), FRAMES)
     seen = SeenImages()
@@ -241,23 +248,40 @@ def closing_run(folder: Path, share: float, **until: int) -> list[bool]:
 
 
 @pytest.mark.parametrize(
-    ("share", "plain"),
-    [(0.0, [False] * 4), (0.25, [False, False, False, True]), (0.5, [False, False, True, True]), (1.0, [True] * 4)],
+    ("starts", "plain"),
+    [
+        ((1.0,), [False] * 4),
+        ((0.75,), [False, False, False, True]),
+        ((0.2, 0.5), [False, False, True, True]),
+        ((0.0,), [True] * 4),
+    ],
 )
-def test_the_last_epochs_see_the_closing_augmentation(tmp_path: Path, share: float, plain: list[bool]) -> None:
-    assert closing_run(tmp_path, share, max_epochs=4) == plain
+def test_each_phase_begins_at_its_share_of_the_epochs(tmp_path: Path, starts: list[float], plain: list[bool]) -> None:
+    assert phased_run(tmp_path, *starts, max_epochs=4) == plain
 
 
-def test_a_share_of_no_known_number_of_epochs_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"closing_share.*trainer\.max_epochs"):
-        closing_run(tmp_path, 0.5, max_epochs=-1, max_steps=4)
+def test_a_run_of_so_many_steps_has_phases_too(tmp_path: Path) -> None:
+    assert phased_run(tmp_path, 0.5, max_epochs=-1, max_steps=8) == [False, False, True, True]
+
+
+def test_phases_of_a_run_without_an_end_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"trainer\.max_epochs"):
-        closing_run(tmp_path, 0, max_epochs=-1)
+        phased_run(tmp_path, 0.5, max_epochs=-1)
+
+
+def test_a_loader_outside_of_a_run_shows_the_strongest_phase() -> None:
+    phases = tuple(AugmentationPhase(start, only(A.InvertImg(p=1.0)).phases[0].transform) for start in (0.0, 0.5, 0.9))
+    schedule = AugmentationSchedule(phases)
+    assert schedule.strongest is phases[1]
     split = Split(tuple(KEYS[:5]), tuple(KEYS[5:]), ())
-    with pytest.raises(ConfigError, match=r"closing_share.*augmentation"):
-        PoseDataModule(FRAMES, split, Input(16, 24), A.Compose([], keypoint_params=XY), seed=0, closing_share=0.5)
-    with pytest.raises(ConfigError, match=r"closing_share.*2"):
-        closing_run(tmp_path, 2, max_epochs=4)
+    loader = PoseDataModule(FRAMES, split, Input(16, 24), schedule, seed=0, workers=0).train_dataloader()
+    assert {phase for _, _, phase in loader.sampler} == {1}
+
+
+@pytest.mark.parametrize("starts", [(), (0.1,), (0.0, 0.5, 0.4), (0.0, 1.5)])
+def test_phases_in_no_order_are_refused(starts: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="rising"):
+        AugmentationSchedule(tuple(AugmentationPhase(start, A.Compose([])) for start in starts))
 
 
 def test_a_worker_ends_when_the_process_it_works_for_is_gone() -> None:

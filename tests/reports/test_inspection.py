@@ -36,6 +36,7 @@ def test_counts_of_real_data(shared_data: Path) -> None:
         ("Joystick2", 55, 0),
     ]
     assert found.findings == []
+    assert [choice.split(":")[0] for choice in found.augmentation[:2]] == ["rotation up to 10 degrees", "no flip"]
 
 
 def test_what_looks_wrong_is_found(tmp_path: Path) -> None:

@@ -1,0 +1,201 @@
+"""Augmentation chosen from the training labels: rotation, flips, scale and crops as the animals themselves vary."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import albumentations
+import numpy as np
+import numpy.typing as npt
+
+from dlcpose.augmentations.animal_crop import AnimalCrop
+from dlcpose.augmentations.base import Augmentation, compose_transforms
+from dlcpose.codecs.affine import apply_affine, place_on_canvas
+from dlcpose.codecs.pose_variation import Poses, facing_spread, mirror_distance, pose_sizes, size_ratio
+from dlcpose.structures.augmentation import AugmentationPhase, AugmentationSchedule
+from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.input import Input, round_up
+from dlcpose.structures.sample import FrameLabels
+from dlcpose.structures.skeleton import Skeleton
+
+ALL_WAYS = 60.0  # degrees: animals that face such different ways are seen from above, and may face any way
+LEAST_ROTATION = 10.0  # degrees: no camera is mounted exactly as another, and labels say little of other days
+ROTATION_OF_UNKNOWN = 15.0  # degrees, where labels do not show which way an animal faces
+MIRRORED = 1.5  # mirrored poses at up to this distance, as a multiple of the poses' own, are taken to occur
+LEAST_SCALE, MOST_SCALE = 1.15, 1.5  # the largest enlargement, whatever the sizes of the animals
+CROP_MULTIPLE = 32  # px, which every backbone takes
+WORTH_CROPPING = 0.7  # of the canvas's pixels: a larger crop saves too little
+LEAST_CROP = 128  # px
+LARGE = 0.95  # quantile of the animals' sizes
+AROUND = 0.85  # of the crops, as against anywhere in the frame
+FIRST_ROTATION, SECOND_ROTATION = 30.0, 90.0  # degrees, at most, in the first two phases
+GROWING, GROWN, CLOSING = 0.15, 0.35, 0.85  # shares of the run at which its phases begin
+
+
+@dataclass(frozen=True)
+class AugmentationRanges:
+    """How far geometry is varied.
+
+    rotation: degrees either way. flip: whether left and right are swapped. scale: range of factors. crop: (height, width)
+    of the part of the canvas around an animal that is trained on, None for all of it.
+    """
+
+    rotation: float
+    flip: bool
+    scale: tuple[float, float]
+    crop: tuple[int, int] | None
+
+
+class AutoAugmentation(Augmentation):
+    """Chooses from the training labels, and lets the augmentation grow over the run.
+
+    A fresh network first learns where keypoints are at all: rotations are small and there is no flip, then they grow to
+    what the labels call for, and the last epochs see whole frames, hardly changed, as prediction will.
+
+    rotation: degrees either way. flip: whether left and right are swapped. scale: range of factors. crop: side in px of
+    the part of the canvas around an animal that is trained on, 0 for all of it. None chooses each from the labels.
+    Raises ConfigError for a rotation below 0, a scale that is no rising range of positive factors, and a negative crop.
+    """
+
+    def __init__(
+        self,
+        rotation: float | None = None,
+        flip: bool | None = None,
+        scale: tuple[float, float] | None = None,
+        crop: int | None = None,
+    ) -> None:
+        if rotation is not None and not 0 <= rotation <= 180:
+            raise ConfigError(f"augmentation.rotation: expected null or degrees from 0 to 180, got {rotation}.")
+        if scale is not None and not (len(scale) == 2 and 0 < scale[0] <= scale[1]):
+            raise ConfigError(f"augmentation.scale: expected null or [smallest, largest] factor, got {scale}.")
+        if crop is not None and crop < 0:
+            raise ConfigError(f"augmentation.crop: expected null, 0 or a side in pixels, got {crop}.")
+        self.rotation, self.flip, self.scale, self.crop = rotation, flip, scale, crop
+
+    def schedule(
+        self, frames: Sequence[FrameLabels], skeleton: Skeleton, model_input: Input, *, may_crop: bool
+    ) -> AugmentationSchedule:
+        """Weak, growing, full, and closing phases of the ranges that the labels show."""
+        ranges, choices = self.choose(frames, skeleton, model_input, may_crop=may_crop)
+        return AugmentationSchedule(_phases(ranges), choices)
+
+    def choose(
+        self, frames: Sequence[FrameLabels], skeleton: Skeleton, model_input: Input, *, may_crop: bool
+    ) -> tuple[AugmentationRanges, tuple[str, ...]]:
+        """The ranges at full strength, and a line for each that says why."""
+        seen = [_Seen("animals", _animals_on_canvas(frames, model_input), skeleton.flip_order)]
+        if skeleton.unique:  # keypoints of the arena tell of the camera as an animal's do
+            arena = np.stack([frame.unique_in_image for frame in frames]).astype(np.float64)
+            seen.append(_Seen("the arena's keypoints", arena, skeleton.unique_flip_order))
+        rotation, why_rotation = _given(self.rotation) or min(map(_rotation, seen), key=lambda chosen: chosen[0])
+        flip, why_flip = _given(self.flip) or min(
+            (_flip(each, rotation) for each in seen), key=lambda chosen: chosen[0]
+        )
+        sizes = pose_sizes(seen[0].poses)
+        scale, why_scale = _given(self.scale) or _scale(size_ratio(seen[0].poses))
+        crop, why_crop = self._crop(sizes, scale[1], model_input.canvas if may_crop else None)
+        return AugmentationRanges(rotation, flip, scale, crop), (
+            f"rotation up to {rotation:.0f} degrees: {why_rotation}",
+            f"{'flip' if flip else 'no flip'}: {why_flip}",
+            f"scale {scale[0]:.2f} to {scale[1]:.2f}: {why_scale}",
+            f"{f'crops of {crop[1]}x{crop[0]}' if crop else 'whole frames'}: {why_crop}",
+        )
+
+    def _crop(
+        self, sizes: npt.NDArray[np.float64], enlargement: float, canvas: tuple[int, int] | None
+    ) -> tuple[tuple[int, int] | None, str]:
+        if canvas is None:
+            if self.crop:
+                raise ConfigError(
+                    f"augmentation.crop={self.crop}: this model learns from whole frames alone. Take augmentation.crop=null."
+                )
+            return None, "this model learns from no parts of them"
+        if self.crop is not None:
+            side = self.crop or max(canvas)
+            return (min(side, canvas[0]), min(side, canvas[1])) if self.crop else None, "as given"
+        if not len(sizes):
+            return None, "labels do not show how large the animals are"
+        large = float(np.quantile(sizes, LARGE))
+        # An animal whose center lies in the middle half of the crop is all within it.
+        side = max(LEAST_CROP, round_up(2 * large * enlargement, CROP_MULTIPLE))
+        height, width = min(side, canvas[0]), min(side, canvas[1])
+        why = f"animals of up to {large:.0f} px in an input of {canvas[1]}x{canvas[0]}"
+        return (height, width) if height * width <= WORTH_CROPPING * canvas[0] * canvas[1] else None, why
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Poses (P, K, 2) of one kind, and the keypoint at each place after left and right are swapped."""
+
+    of: str
+    poses: Poses
+    flip_order: tuple[int, ...]
+
+
+def _given(setting: Any) -> tuple[Any, str] | None:
+    return None if setting is None else (setting, "as given")
+
+
+def _animals_on_canvas(frames: Sequence[FrameLabels], model_input: Input) -> Poses:
+    poses = [
+        apply_affine(place_on_canvas(model_input, (frame.height, frame.width))[0], frame.keypoints_in_image)
+        for frame in frames
+    ]
+    return np.concatenate(poses).astype(np.float64)
+
+
+def _rotation(seen: _Seen) -> tuple[float, str]:
+    spread = facing_spread(seen.poses)
+    if math.isnan(spread):
+        return ROTATION_OF_UNKNOWN, f"labels do not show which way {seen.of} face"
+    if spread >= ALL_WAYS:
+        return 180.0, f"{seen.of} turn in the frame, 90 % of them by up to {spread:.0f} degrees"
+    return max(LEAST_ROTATION, float(math.ceil(spread))), f"{seen.of} face one way, within {spread:.0f} degrees"
+
+
+def _flip(seen: _Seen, rotation: float) -> tuple[bool, str]:
+    distance = mirror_distance(seen.poses, seen.flip_order, rotation)
+    if math.isnan(distance):
+        return False, f"labels do not show whether {seen.of} occur mirrored"
+    if distance <= MIRRORED:
+        return (
+            True,
+            f"{seen.of}, mirrored with left and right swapped, lie as close to other poses ({distance:.1f} times)",
+        )
+    return False, f"{seen.of}, mirrored with left and right swapped, lie {distance:.1f} times as far from other poses"
+
+
+def _scale(ratio: float) -> tuple[tuple[float, float], str]:
+    if math.isnan(ratio):
+        return (1 / LEAST_SCALE, LEAST_SCALE), "labels do not show how large the animals are"
+    factor = min(max(math.sqrt(ratio), LEAST_SCALE), MOST_SCALE)
+    return (1 / factor, factor), f"large animals are {ratio:.1f} times as large as small ones"
+
+
+def _phases(ranges: AugmentationRanges) -> tuple[AugmentationPhase, ...]:
+    weak = min(ranges.rotation, FIRST_ROTATION)
+    return (
+        AugmentationPhase(0.0, _transform(ranges, weak, 0.5, flip=False)),
+        AugmentationPhase(GROWING, _transform(ranges, min(ranges.rotation, SECOND_ROTATION), 0.7, flip=ranges.flip)),
+        AugmentationPhase(GROWN, _transform(ranges, ranges.rotation, 0.9, flip=ranges.flip)),
+        AugmentationPhase(CLOSING, _transform(replace(ranges, crop=None), weak, 0.5, flip=ranges.flip)),
+    )
+
+
+def _transform(ranges: AugmentationRanges, rotation: float, p: float, *, flip: bool) -> albumentations.Compose:
+    """One phase: geometry as far as it has grown, light and noise always alike."""
+    steps: list[albumentations.BasicTransform] = [albumentations.HorizontalFlip(p=0.5)] if flip else []
+    if ranges.crop is None:
+        steps.append(
+            albumentations.Affine(rotate=(-rotation, rotation), scale=ranges.scale, translate_percent=(-0.1, 0.1), p=p)
+        )
+    else:
+        height, width = ranges.crop
+        steps.append(AnimalCrop(height, width, AROUND, rotation=rotation, scale=ranges.scale, affine=p))
+    steps += [
+        albumentations.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.5),
+        albumentations.GaussNoise(std_range=(0.01, 0.05), p=0.2),
+        albumentations.MotionBlur(blur_limit=(3, 5), p=0.15),
+    ]
+    return compose_transforms(steps)

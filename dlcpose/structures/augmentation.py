@@ -1,0 +1,47 @@
+"""The augmentation of a run: which random transform training frames go through, from epoch to epoch."""
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # importing albumentations takes a second
+    from albumentations import Compose
+
+
+@dataclass(frozen=True)
+class AugmentationPhase:
+    """A part of a run with one transform. start: the share of the run's epochs after which it begins, 0 for the first."""
+
+    start: float
+    transform: "Compose"
+
+
+@dataclass(frozen=True)
+class AugmentationSchedule:
+    """The phases of a run's augmentation, in order; of several, the last one is that of the closing epochs.
+
+    choices: what was chosen from the data and why, a line each; none where nothing was.
+    Raises ValueError where the first phase does not begin at 0, or the starts do not rise within [0, 1].
+    """
+
+    phases: tuple[AugmentationPhase, ...]
+    choices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        starts = [phase.start for phase in self.phases]
+        if not starts or starts[0] != 0 or starts != sorted(starts) or starts[-1] > 1:
+            raise ValueError(f"Expected phases that begin at rising shares of the run, the first at 0, got {starts}.")
+
+    def first_epochs(self, epochs: int) -> tuple[int, ...]:
+        """The epoch with which each phase of a run of so many epochs begins."""
+        return tuple(round(phase.start * epochs) for phase in self.phases)
+
+    @property
+    def strongest(self) -> AugmentationPhase:
+        """The phase in which the augmentation has grown, before the closing one."""
+        return self.phases[max(0, len(self.phases) - 2)]
+
+    @property
+    def strongest_throughout(self) -> tuple[int, ...]:
+        """The first epochs of a run, or a loader of its own, without an end: none closes."""
+        return (0,) * max(1, len(self.phases) - 1) + (sys.maxsize,) * (len(self.phases) > 1)
