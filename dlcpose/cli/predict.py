@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,9 +39,19 @@ def predict_command(
         Path | None, typer.Option(help="For a conditioned model: the checkpoint of the poses it is asked by.")
     ] = None,
     trust: Annotated[list[str] | None, typer.Option(help="A package of your own that the model is made of.")] = None,
+    track: Annotated[bool, typer.Option("--track", help="Track the animals too: NAME.tracks.poses.h5.")] = False,
+    animals: Annotated[
+        int | None, typer.Option(min=1, help="With --track, how many there are: never more tracks. As the model.")
+    ] = None,
+    readers: Annotated[
+        list[str] | None, typer.Option("--for", help="Write tables too, as this tool takes them; see `dlcpose tables`.")
+    ] = None,
+    formats: Annotated[list[str] | None, typer.Option("--format", help="Write tables too, in this format.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict anew what is there already.")] = False,
 ) -> None:
     """Predict the poses in videos: NAME.poses.h5 for each; images of a folder: images.poses.json."""
+    if animals is not None and not track:
+        raise ConfigError("--animals: it is of the tracking. Add --track, or leave it out.")
     from dlcpose.cli.prediction_inputs import find_inputs
     from dlcpose.prediction.settings import PredictionSettings
 
@@ -67,15 +77,35 @@ def predict_command(
 
         for result, images in found.images.items():
             predict_images(predictor, images, result, settings, overwrite=overwrite)
-    predict_videos(predictor, found.videos, settings, overwrite=overwrite)
+
+    def finish(outcome: Outcome) -> None:
+        result = _tracked(outcome.path, animals) if track else outcome.path
+        if readers or formats:
+            from dlcpose.cli.write_tables import tables_of
+
+            tables_of([result], readers or (), formats or ())
+
+    predict_videos(predictor, found.videos, settings, overwrite=overwrite, finish=finish)
+
+
+def _tracked(poses: Path, animals: int | None) -> Path:
+    from dlcpose.cli.track import track_file
+    from dlcpose.tracking.settings import TrackingSettings
+
+    return track_file(poses, TrackingSettings(animals=animals))
 
 
 def predict_videos(
-    predictor: Predictor, videos: Mapping[Path, Path], settings: PredictionSettings, *, overwrite: bool
+    predictor: Predictor,
+    videos: Mapping[Path, Path],
+    settings: PredictionSettings,
+    *,
+    overwrite: bool,
+    finish: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
     """Predict each video into its file and say how it goes; one that fails does not stop the others.
 
-    Raises DataError at the end where some failed.
+    finish: is called with each video's outcome, for what is to be made of it. Raises DataError at the end where some failed.
     """
     from dlcpose.prediction.video import check_writable
 
@@ -86,6 +116,9 @@ def predict_videos(
         began = time.perf_counter()
         try:
             outcome = _predict_video(predictor, video, result, settings, overwrite)
+            _say(outcome, time.perf_counter() - began)
+            if finish is not None:
+                finish(outcome)
         except DlcposeError as error:
             if len(videos) == 1:
                 raise
@@ -93,7 +126,6 @@ def predict_videos(
             typer.echo(f"dlcpose: {error}", err=True)
             continue
         outcomes.append(outcome)
-        _say(outcome, time.perf_counter() - began)
     if failures:
         raise DataError(f"{len(failures)} of {len(videos)} videos failed, which stand above. The others are done.")
     return outcomes

@@ -36,16 +36,33 @@ def track_command(
     seed: Annotated[int, typer.Option(min=0, help="Of what is learnt from the video.")] = 0,
 ) -> None:
     """Track the animals of a video through all of its frames."""
-    from dlcpose.exporters.pose_file import read_pose_tracks
-    from dlcpose.tracking.corrections import apply_corrections, read_corrections
-    from dlcpose.tracking.result import swap_candidates
     from dlcpose.tracking.settings import TrackingSettings
 
     settings = TrackingSettings(animals=animals, min_score=min_score, appearance=appearance, seed=seed)
+    track_file(poses, settings, output, video=video, corrections=corrections, review=review)
+
+
+def track_file(
+    poses: Path,
+    settings: TrackingSettings,
+    output: Path | None = None,
+    *,
+    video: Path | None = None,
+    corrections: Path | None = None,
+    review: Path | None = None,
+) -> Path:
+    """Track the animals of a file of poses into another, say what came out, and write a page for review where asked.
+
+    Arguments as of the command; returns the file of tracks.
+    """
+    from dlcpose.exporters.pose_file import read_pose_tracks
+    from dlcpose.tracking.corrections import apply_corrections, read_corrections
+    from dlcpose.tracking.result import swap_candidates
+
     untracked = read_pose_tracks(poses)
-    source = _video_of(untracked, video, is_needed=bool(appearance) or review is not None)
+    source = _video_of(untracked, video, is_needed=bool(settings.appearance) or review is not None)
     decided = read_corrections(corrections) if corrections is not None else None
-    result = _tracked(untracked, settings, source if video is not None or appearance else None)
+    result = _tracked(untracked, settings, source if video is not None or settings.appearance else None)
     tracks = result.tracks if decided is None else apply_corrections(result.tracks, decided)
     out = output or poses.with_name(f"{poses.name.removesuffix('.h5').removesuffix('.poses')}.tracks.poses.h5")
     _write(out, poses, tracks, settings, result)
@@ -57,6 +74,7 @@ def track_command(
 
         count = write_review(review, result.tracks, likely, read_video(source))
         typer.echo(f"{review}: {count} likely swaps to review in a browser")
+    return out
 
 
 def _video_of(poses: PoseTracks, given: Path | None, *, is_needed: bool) -> Path | None:

@@ -1,7 +1,7 @@
 """`dlcpose tables`: predicted poses in the field's formats, or as another tool takes them."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -31,6 +31,19 @@ def tables_command(
     """Write predicted poses as tables: row i is frame i, coordinates are pixels of the full frame."""
     if not readers and not formats:
         raise ConfigError("Name what to write with --format or --for; `dlcpose tables --help` lists them.")
+    tables_of(poses, readers or (), formats or (), output=output, name=name, scorer=scorer)
+
+
+def tables_of(
+    poses: Sequence[Path],
+    readers: Sequence[str],
+    formats: Sequence[str],
+    *,
+    output: Path | None = None,
+    name: str | None = None,
+    scorer: str | None = None,
+) -> None:
+    """Write the tables of files of poses and print their names; arguments as of the command."""
     from dlcpose.exporters.formats import DEFAULT_SCORER
     from dlcpose.exporters.pose_file import read_pose_tracks
     from dlcpose.exporters.pose_tables import write_tables
@@ -49,8 +62,8 @@ def tables_command(
                 tracks,
                 folder,
                 stem,
-                formats=formats or (),
-                readers=readers or (),
+                formats=formats,
+                readers=readers,
                 scorer=scorer or DEFAULT_SCORER,
             )
         for table in written:

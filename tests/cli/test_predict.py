@@ -77,6 +77,25 @@ def test_settings_arrive(predict, here: Path) -> None:
     assert provenance.settings["chosen"]["precision"] == "bf16"
 
 
+def test_tracks_and_tables_come_with_it(predict, here: Path) -> None:
+    video(here / "a.mp4")
+    answer = predict("a.mp4", "--track", "--animals", "1", "--format", "csv", "--for", "deeplabcut", "--output", "out")
+    assert answer.code == 0, answer.err
+    tracks = read_pose_tracks(here / "out" / "a.tracks.poses.h5")
+    assert tracks.frame_indices.tolist() == list(range(10))
+    assert len(tracks.individuals) == 1
+    written = [
+        Path(line)
+        for line in answer.out.splitlines()
+        if line.endswith((".csv", "_filtered.h5")) or "deeplabcut" in line
+    ]
+    assert written
+    assert all(path.exists() for path in written)
+    answer = predict("a.mp4", "--animals", "1", "--output", "out")
+    assert answer.code != 0
+    assert "--track" in answer.err
+
+
 def test_one_video_that_fails_does_not_stop_the_others(predict, here: Path) -> None:
     video(here / "b.mp4")
     (here / "a.mp4").write_text("no video")
