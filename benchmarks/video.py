@@ -38,7 +38,7 @@ from dlcpose.prediction.model import Chosen, Model
 from dlcpose.prediction.precision import autocast
 from dlcpose.prediction.settings import PredictionSettings
 from dlcpose.prediction.video import VideoRun, write_video_poses
-from dlcpose.training.experiment import quiet_libraries
+from dlcpose.training.libraries import quiet_libraries
 from dlcpose.visualization.video_file import write_video
 
 # Random weights find nothing or everything: two boxes in each frame, as two flies would have.

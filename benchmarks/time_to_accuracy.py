@@ -1,0 +1,142 @@
+"""The error on the test frames against seconds and images of training: dlcpose's default beside DeepLabCut's own training.
+
+Both see the same frames of the same project, from random weights; the clock stands still while test frames are predicted.
+DeepLabCut is run by the interpreter of an environment of its own, after dlcpose, on as many images.
+
+    python benchmarks/time_to_accuracy.py --root .../openfield-Pranav-2018-10-30
+    python benchmarks/time_to_accuracy.py --root ... --deeplabcut ~/deeplabcut/bin/python --net resnet_50
+    python benchmarks/time_to_accuracy.py --root ... model=resnet_18 trainer.max_epochs=9 --json out.json
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as lightning
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from dlcpose.checkpoint import versions
+from dlcpose.config.compose import compose
+from dlcpose.metrics.base import EvaluatedFrames, figures_of
+from dlcpose.metrics.pixel_error import PixelError
+from dlcpose.predict import load
+from dlcpose.training.experiment import Experiment, build_experiment, stages
+from dlcpose.training.libraries import quiet_libraries
+from dlcpose.training.trainer import build_trainer
+from dlcpose.training.validate import validate_config
+
+Point = dict[str, float]  # seconds, images, mean_error_px
+DEFAULTS = ("model=resnet_50", "dataset=deeplabcut", "logger=[]", "callbacks=[checkpoint]")
+
+
+class TestErrors(lightning.Callback):
+    """The error on an experiment's test frames after each epoch; its own time does not count."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+        self.points: list[Point] = []
+        self.images, self.began, self.stood_still = 0, time.perf_counter(), 0.0
+        places = {frame.key: index for index, frame in enumerate(experiment.data.frames)}
+        self.indices = [places[key] for key in experiment.split.test]
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, index: int
+    ) -> None:
+        self.images += len(batch)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        stopped = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoint = Path(folder) / "now.ckpt"
+            trainer.save_checkpoint(checkpoint)
+            predictor = load(checkpoint, device=pl_module.device.type)
+        samples = (self.experiment.data[index] for index in self.indices)
+        predictions = [each for batch in predictor.stream_labelled(samples, 8) for each in batch]
+        labels = [self.experiment.data.frames[index] for index in self.indices]
+        figures = figures_of(
+            {"error": PixelError()}, EvaluatedFrames(predictions, labels, self.experiment.data.skeleton)
+        )
+        seconds = stopped - self.began - self.stood_still
+        self.points.append({"seconds": seconds, "images": self.images, "mean_error_px": figures["mean_error_px"]})
+        print(f"dlcpose: {self.points[-1]}", flush=True)
+        self.stood_still += time.perf_counter() - stopped
+
+
+def train_ours(overrides: list[str], run_dir: Path) -> tuple[list[Point], Experiment]:
+    """Train what the overrides compose; the error on the test frames after each epoch, and what was trained."""
+    config = compose([*DEFAULTS, *overrides], run_dir=str(run_dir))
+    validate_config(config)
+    experiment = build_experiment(config)
+    points: list[Point] = []
+    for stage in stages(experiment):
+        datamodule = stage.build_datamodule()
+        for choice in datamodule.schedule.choices:
+            print(f"augmentation: {choice}")
+        stage.model.labels, stage.model.description = datamodule.labels, stage.description.as_dict()
+        trainer = build_trainer(stage.config, stage.instantiate)
+        errors = TestErrors(stage)
+        trainer.callbacks.append(errors)  # type: ignore[attr-defined]
+        stage.model.to(memory_format=torch.channels_last)
+        trainer.fit(stage.model, datamodule=datamodule)
+        points = errors.points
+    return points, experiment
+
+
+def train_theirs(python: Path, root: Path, net: str, experiment: Experiment, images: int, folder: Path) -> list[Point]:
+    """The same of DeepLabCut's own training on the frames of an experiment's train and val parts."""
+    keys = {"train": [*experiment.split.train, *experiment.split.val], "test": list(experiment.split.test)}
+    (folder / "split.json").write_text(json.dumps(keys))
+    epochs = -(-images // len(keys["train"]))
+    script = Path(__file__).with_name("deeplabcut_training.py")
+    subprocess.run([python, script, root, folder, net, str(epochs)], check=True)
+    points: list[Point] = json.loads((folder / "points.json").read_text())
+    return points
+
+
+def table_of(curves: dict[str, list[Point]]) -> Table:
+    table = Table("training", "seconds", "images", "test error (px)")
+    for name, points in curves.items():
+        for point in points:
+            table.add_row(name, f"{point['seconds']:.0f}", f"{point['images']:.0f}", f"{point['mean_error_px']:.2f}")
+    return table
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("overrides", nargs="*", help="as for train.py")
+    parser.add_argument("--root", type=Path, required=True, help="a DeepLabCut project")
+    parser.add_argument(
+        "--deeplabcut", type=Path, help="a Python that has deeplabcut 3; without it only dlcpose trains"
+    )
+    parser.add_argument("--net", default="resnet_50", help="DeepLabCut's net_type")
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
+    arguments = parser.parse_intermixed_args()
+    quiet_libraries()
+    curves: dict[str, list[Point]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = [f"dataset.root={arguments.root}", *arguments.overrides]
+        curves["dlcpose"], experiment = train_ours(overrides, Path(folder) / "ours")
+        if arguments.deeplabcut:
+            images = int(curves["dlcpose"][-1]["images"])
+            curves["DeepLabCut"] = train_theirs(
+                arguments.deeplabcut, arguments.root.absolute(), arguments.net, experiment, images, Path(folder)
+            )
+    Console().print(table_of(curves))
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    print(f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}", file=sys.stderr)
+    if arguments.json:
+        machine = {"device": device, "threads": torch.get_num_threads(), "versions": versions()}
+        arguments.json.write_text(json.dumps({"curves": curves, "machine": machine}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
