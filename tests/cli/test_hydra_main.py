@@ -83,7 +83,7 @@ def test_importing_the_package_imports_nothing_heavy(tmp_path: Path) -> None:
         (["neck=identity", "neck.levle=0"], "neck.levle: no such key in this config. Nearest: neck.level"),
         (
             ["dataset.root=."],
-            "dataset.root: no such key in this config. It is one with dataset=coco or dataset=deeplabcut.",
+            "dataset.root: no such key in this config. It is one with dataset=coco, ",
         ),
         (
             ["callbacks.ema.decay=0.9"],
@@ -116,7 +116,7 @@ def test_options_of_the_users_own_folder_are_named_too(here: Path) -> None:
 
 def test_evaluate_names_its_own_keys(here: Path) -> None:
     answer = shell("evaluate.py", "checkpoint=any.ckpt", "dataset.root=.")
-    assert reason(answer).endswith("It is one with dataset=coco or dataset=deeplabcut.")
+    assert re.search(r"It is one with dataset=coco.*dataset=deeplabcut", reason(answer))
     assert reason(shell("evaluate.py")) == "checkpoint must be given: add checkpoint=... to the command."
     assert reason(shell("evaluate.py", "checkpont=a")).startswith(
         "checkpont: no such group or key. Nearest: checkpoint"

@@ -147,6 +147,7 @@ def test_loggers_leave_what_they_should(loggers: str, left: list[str], here: Pat
         ".hydra",
         "checkpoints",
         "evaluation",
+        "augmentation.txt",
         "environment.txt",
         "split.json",
         "pictures",

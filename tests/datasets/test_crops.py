@@ -1,5 +1,6 @@
 """Image and labels go the same way, and the way back is known, whatever is done to them."""
 
+import copy
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from dlcpose.augmentations.base import compose_transforms
 from dlcpose.codecs.affine import apply_affine
 from dlcpose.datasets.crops import augment, fit_to_canvas, keep_keypoints, whole
 from dlcpose.instantiate import Instantiator
@@ -47,13 +49,16 @@ def input_of(kind: str, height: int, width: int, multiple: int = 8) -> Input:
 
 
 def of_option(option: str, *, geometry_only: bool = False, always: bool = False) -> A.Compose:
-    """The transform of an option file; without what only changes pixels, or with every step taken."""
+    """An option's transform at its strongest; without what only changes pixels, or with every step taken."""
     node = yaml.safe_load((CONF / "augmentation" / f"{option}.yaml").read_text())
-    if geometry_only:
-        node["transforms"] = [step for step in node["transforms"] if step["_target_"].split(".")[-1] not in NOISE]
-    if always:
-        node["transforms"] = [{**step, "p": 1.0} for step in node["transforms"]]
-    return keep_keypoints(Instantiator()(node, "augmentation"))
+    augmentation = Instantiator()(node, "augmentation")
+    frames = [two_animals(100, 130, seed).labels for seed in range(20)]
+    schedule = augmentation.schedule(frames, SKELETON, Input(100, 130), may_crop=True)
+    steps = copy.deepcopy(list(schedule.strongest.transform.transforms))
+    steps = [step for step in steps if not (geometry_only and type(step).__name__ in NOISE)]
+    for step in steps if always else ():
+        step.p = 1.0
+    return keep_keypoints(compose_transforms(steps))
 
 
 def compose_of(*steps: Any, **settings: Any) -> A.Compose:
@@ -110,7 +115,7 @@ def assert_boxes_hold_their_animals(crop: PoseCrop) -> None:
 
 
 def test_there_are_options() -> None:
-    assert {"none", "default"} <= set(OPTIONS)
+    assert {"none", "auto"} <= set(OPTIONS)
 
 
 @settings(max_examples=60, deadline=None)
@@ -328,7 +333,7 @@ def test_steps_are_taken_independently_of_each_other() -> None:
 
 
 def test_without_a_seed_torch_decides() -> None:
-    crop, transform = whole(two_animals(40, 40, 1)), of_option("default", always=True)
+    crop, transform = whole(two_animals(40, 40, 1)), of_option("from_above", always=True)
     images = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)

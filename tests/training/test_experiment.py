@@ -37,6 +37,7 @@ def test_a_run_folder_holds_all_it_should_and_no_more(trained: Trained) -> None:
     run, _ = trained
     assert {path.name for path in run.iterdir()} == {
         *(".hydra", "checkpoints", "metrics.csv", "evaluation", "environment.txt", "split.json"),
+        "augmentation.txt",
         *("learning_curve.png", "pictures", "train.log", "run.json"),
     }
     assert {path.name for path in (run / ".hydra").iterdir()} == {"config.yaml", "hydra.yaml", "overrides.yaml"}
