@@ -83,7 +83,7 @@ def test_importing_the_package_imports_nothing_heavy(tmp_path: Path) -> None:
         (["neck=identity", "neck.levle=0"], "neck.levle: no such key in this config. Nearest: neck.level"),
         (
             ["dataset.root=."],
-            "dataset.root: no such key in this config. It is one with dataset=coco, ",
+            "dataset.root: no such key in this config. It is one with dataset=coco or ",
         ),
         (
             ["callbacks.ema.decay=0.9"],
