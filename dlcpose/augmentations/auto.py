@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dlcpose.augmentations.animal_crop import AnimalCrop
 from dlcpose.augmentations.base import Augmentation, compose_transforms
 from dlcpose.codecs.affine import apply_affine, place_on_canvas
-from dlcpose.codecs.pose_variation import Poses, facing_spread, mirror_distance, pose_sizes, size_ratio
+from dlcpose.codecs.pose_variation import Poses, evenly, facing_spread, mirror_distance, pose_sizes, size_ratio
 from dlcpose.structures.augmentation import AugmentationPhase, AugmentationSchedule
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input, round_up
@@ -84,6 +84,7 @@ class AutoAugmentation(Augmentation):
         self, frames: Sequence[FrameLabels], skeleton: Skeleton, model_input: Input, *, may_crop: bool
     ) -> tuple[AugmentationRanges, tuple[str, ...]]:
         """The ranges at full strength, and a line for each that says why."""
+        frames = evenly(frames)
         seen = [_Seen("animals", _animals_on_canvas(frames, model_input), skeleton.flip_order)]
         if skeleton.unique:  # keypoints of the arena tell of the camera as an animal's do
             arena = np.stack([frame.unique_in_image for frame in frames]).astype(np.float64)

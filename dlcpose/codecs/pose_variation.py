@@ -10,7 +10,8 @@ from dlcpose.structures.sample import FrameLabels
 Poses = npt.NDArray[np.float64]  # (P, K, 2) pixels, NaN where missing, in the order of their frames
 ComplexPoses = npt.NDArray[np.complex128]  # (P, K) x + iy
 
-MAX_POSES = 300  # more say nothing new, and each is compared with each
+MAX_FRAMES = 2000
+MAX_POSES = 300  # each is compared with each
 MIN_COMMON = 2  # keypoints that two poses share, at least, to be compared
 OFTEN = 0.5  # of the poses: two keypoints that are labeled together as often tell a direction
 FACING_QUANTILE = 0.9
@@ -74,11 +75,18 @@ def pose_sizes(poses: Poses) -> npt.NDArray[np.float64]:
     return np.asarray(sides.max(axis=1), np.float64)
 
 
+def evenly(frames: Sequence[FrameLabels]) -> Sequence[FrameLabels]:
+    """At most 2,000 of the frames, evenly chosen in their order: more say nothing new."""
+    if len(frames) <= MAX_FRAMES:
+        return frames
+    return [frames[place] for place in np.linspace(0, len(frames) - 1, MAX_FRAMES).round().astype(int)]
+
+
 def animal_shares(frames: Sequence[FrameLabels]) -> list[float]:
-    """The longer side of each animal of these frames as a share of the longer side of its image."""
+    """The longer side of each animal as a share of the longer side of its image, from frames evenly chosen of many."""
     return [
         float(size) / max(frame.height, frame.width)
-        for frame in frames
+        for frame in evenly(frames)
         for size in pose_sizes(frame.keypoints_in_image.astype(np.float64))
     ]
 
@@ -92,8 +100,8 @@ def _several(poses: Poses) -> Poses:
     several = poses[_labeled(poses) >= MIN_COMMON]
     if len(several) <= MAX_POSES:
         return several
-    evenly = np.linspace(0, len(several) - 1, MAX_POSES).round().astype(int)
-    return np.asarray(several[evenly], np.float64)
+    places = np.linspace(0, len(several) - 1, MAX_POSES).round().astype(int)
+    return np.asarray(several[places], np.float64)
 
 
 def _complex(poses: Poses) -> ComplexPoses:

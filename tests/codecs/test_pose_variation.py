@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlcpose.codecs.pose_variation import facing_spread, mirror_distance, pose_sizes, size_ratio
+from dlcpose.codecs.pose_variation import animal_shares, facing_spread, mirror_distance, pose_sizes, size_ratio
+from tests.datasets.lit_frames import frame
 
 # Nose, left ear, right ear, tail base of an animal seen from above; left and right are mirror images.
 ABOVE = np.array([[0.0, -50.0], [-12.0, -35.0], [12.0, -35.0], [0.0, 50.0]])
@@ -106,3 +107,9 @@ def test_missing_keypoints_are_left_out() -> None:
     poses[np.random.default_rng(1).uniform(size=poses.shape[:2]) < 0.15] = np.nan
     assert facing_spread(poses) > 130
     assert mirror_distance(poses, FROM_ABOVE, 180) < 1.5
+
+
+def test_of_many_frames_some_are_looked_at_from_the_first_to_the_last() -> None:
+    frames = [frame(np.zeros((100, 100, 3), np.uint8), np.array([[[10.0, 10.0], [30.0, 60.0]]])).labels] * 5000
+    assert animal_shares(frames) == [0.5] * 2000
+    assert animal_shares(frames[:3]) == [0.5] * 3
