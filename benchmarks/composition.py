@@ -32,7 +32,7 @@ class FirstStep(Callback):
             note()
 """
 SMALL = (
-    *("dataset.frames=24", "dataset.videos=2", "dataset.height=64", "dataset.width=64", "trainer=debug"),
+    *("dataset.frames=24", "dataset.videos=2", "dataset.height=64", "dataset.width=64", "debug=fast"),
     *("backbone=timm", "backbone.name=test_resnet", "datamodule.workers=0", "evaluation.pictures=0"),
     *("+callbacks.spy._target_=spying.FirstStep", "trust=[spying]"),
 )

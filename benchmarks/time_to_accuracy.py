@@ -28,7 +28,7 @@ from dlcpose.config.compose import compose
 from dlcpose.metrics.base import EvaluatedFrames, figures_of
 from dlcpose.metrics.pixel_error import PixelError
 from dlcpose.predict import load
-from dlcpose.training.experiment import Experiment, build_experiment, stages
+from dlcpose.training.experiment import Stage, build_experiment
 from dlcpose.training.libraries import quiet_libraries
 from dlcpose.training.trainer import build_trainer
 from dlcpose.training.validate import validate_config
@@ -40,7 +40,7 @@ DEFAULTS = ("model=resnet_50", "dataset=deeplabcut", "logger=[]", "callbacks=[ch
 class TestErrors(lightning.Callback):
     """The error on an experiment's test frames after each epoch; its own time does not count."""
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: Stage) -> None:
         self.experiment = experiment
         self.points: list[Point] = []
         self.images, self.began, self.stood_still = 0, time.perf_counter(), 0.0
@@ -70,13 +70,14 @@ class TestErrors(lightning.Callback):
         self.stood_still += time.perf_counter() - stopped
 
 
-def train_ours(overrides: list[str], run_dir: Path) -> tuple[list[Point], Experiment]:
+def train_ours(overrides: list[str], run_dir: Path) -> tuple[list[Point], Stage]:
     """Train what the overrides compose; the error on the test frames after each epoch, and what was trained."""
     config = compose([*DEFAULTS, *overrides], run_dir=str(run_dir))
     validate_config(config)
     experiment = build_experiment(config)
     points: list[Point] = []
-    for stage in stages(experiment):
+    for stage in experiment.stages:
+        stage.begin()
         datamodule = stage.build_datamodule()
         for choice in datamodule.schedule.choices:
             print(f"augmentation: {choice}")
@@ -87,10 +88,10 @@ def train_ours(overrides: list[str], run_dir: Path) -> tuple[list[Point], Experi
         stage.model.to(memory_format=torch.channels_last)
         trainer.fit(stage.model, datamodule=datamodule)
         points = errors.points
-    return points, experiment
+    return points, experiment.stages[-1]
 
 
-def train_theirs(python: Path, root: Path, net: str, experiment: Experiment, images: int, folder: Path) -> list[Point]:
+def train_theirs(python: Path, root: Path, net: str, experiment: Stage, images: int, folder: Path) -> list[Point]:
     """The same of DeepLabCut's own training on the frames of an experiment's train and val parts."""
     keys = {"train": [*experiment.split.train, *experiment.split.val], "test": list(experiment.split.test)}
     (folder / "split.json").write_text(json.dumps(keys))

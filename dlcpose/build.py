@@ -200,8 +200,8 @@ def _module_class(late_module: Any) -> type[PoseModule]:
     return kind
 
 
-def _check_max_animals(part: Any, where: str, max_animals: int) -> None:
-    limit = getattr(part, "max_animals", None)
+def _check_max_animals(part: Head | Detector | None, where: str, max_animals: int) -> None:
+    limit = None if part is None else part.max_animals
     if limit is not None and limit < max_animals:
         raise ConfigError(
             f"{where}.max_animals={limit}: the data has up to {max_animals} animals in an image, of which at most {limit} "

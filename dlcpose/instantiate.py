@@ -21,7 +21,7 @@ from dlcpose.structures.errors import ConfigError, DlcposeError
 from dlcpose.targets import MODEL_GROUPS, PLACES, Place
 
 NO_PLACE = Place()
-RESERVED = ("run_dir",)  # where a part may write: the run says it, no config
+RESERVED = ("run_dir", "run_name")  # where a part may write, and under what name: the run says it, no config
 KEYWORDS = ("_target_", "_partial_")
 
 
@@ -186,7 +186,9 @@ def _check_names(target: Any, settings: Mapping[str, Any], where: str) -> None:
     """Raises ConfigError for a setting that a target does not take, or that is not a config's to give."""
     for name in settings:
         if name in RESERVED:
-            raise ConfigError(f"{where}.{name}: the run says where {target.__name__} writes. Leave it out.")
+            raise ConfigError(
+                f"{where}.{name}: the run says where {target.__name__} writes, and as what. Leave it out."
+            )
     parameters = inspect.signature(target).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return
@@ -222,10 +224,8 @@ def complete(late: Any, where: str, *arguments: Any, **settings: Any) -> Any:
         raise ConfigError(f"{where}: {late.func.__name__} refuses its settings: {reason}") from error
 
 
-def complete_with_run_folder(built: Any, where: str, run_dir: Any) -> Any:
-    """A part, completed with the folder of its run where it writes there."""
-    return (
-        complete(built, where, **facts_for(built, {"run_dir": run_dir}))
-        if isinstance(built, functools.partial)
-        else built
-    )
+def complete_with_run(built: Any, where: str, run_dir: Any, run_name: str) -> Any:
+    """A part, completed with the folder and the name of its run where it asks for them."""
+    if not isinstance(built, functools.partial):
+        return built
+    return complete(built, where, **facts_for(built, {"run_dir": run_dir, "run_name": run_name}))

@@ -13,17 +13,18 @@ import torch
 from dlcpose.checkpoint import Checkpoint, read_checkpoint, restore, versions
 from dlcpose.datasets.base import read_image_file
 from dlcpose.datasets.crops import fit_to_canvas
+from dlcpose.datasets.video import VideoReader, fingerprint
 from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseModule
-from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
 from dlcpose.prediction.frame_predictor import Frame, FramePredictor
 from dlcpose.prediction.model import Model, check_settings
+from dlcpose.prediction.pose_rows import tracks_of_frames
 from dlcpose.prediction.settings import PredictionSettings
 from dlcpose.prediction.video import predict_video
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.instances import PosePrediction
-from dlcpose.structures.pose_tracks import PoseTracks
+from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
 from dlcpose.structures.sample import Floats, FrameLabels, Image, PoseSample, labels_of
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.tracking.ctd_tracker import CtdTracker, TrackedFrame
@@ -118,13 +119,31 @@ class Predictor:
         settings: of `tracking.ctd_tracker.CtdTracker`: max_lost, min_score, detect_every, ...
         Raises ConfigError for a model that takes no pose conditions.
         """
-        if not isinstance(self.pipeline, ConditionalTopDown):
+        if (model := self.pipeline.conditional) is None:
             raise ConfigError(
                 f"follow: {type(self.pipeline).__name__} takes no pose conditions, so it cannot be conditioned on the frame "
                 "before. Take a checkpoint of one of the models ctd_*."
             )
         self._refuse_unlabelled()
-        return self._tracked_frames(images, CtdTracker(self.pipeline, **settings))
+        return self._tracked_frames(images, CtdTracker(model, **settings))
+
+    def track_video(self, path: str | Path, **settings: Any) -> tuple[PoseTracks, VideoReader]:
+        """The same through a video, as tracks with a column for each; and the reader, which knows what was damaged.
+
+        Raises DataError for what is no video.
+        """
+        reader, places = VideoReader(path), list[tuple[int, float]]()
+
+        def images() -> Iterator[Image]:
+            for frame in reader:
+                places.append((frame.index, frame.time))
+                yield frame.image
+
+        tracked = list(self.follow(images(), **settings))
+        assert reader.size is not None
+        assert reader.frames is not None
+        video = VideoInfo(str(path), fingerprint(path), *reader.size, reader.frames, reader.fps)
+        return tracks_of_frames(tracked, places, self.skeleton, video), reader
 
     def _tracked_frames(self, images: Iterable[Image | str | Path], tracker: CtdTracker) -> Iterator[TrackedFrame]:
         for number, image in enumerate(images):

@@ -1,7 +1,9 @@
 """What several tests need: the real labelled data beside the checkout, an empty folder, and one small trained run."""
 
+import json
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 # Tests run side by side: more threads inside each only wait for each other. Set before torch is imported.
@@ -10,6 +12,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import pytest
 import torch
+from filelock import FileLock
 
 from tests.shells import REPOSITORY, SMALL, Answer, python
 
@@ -41,11 +44,17 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
     """`python train.py` in a process of its own, on small data: its run folder and what it printed."""
-    folder = tmp_path_factory.mktemp("trained")
-    answer = python(REPOSITORY / "train.py", *SMALL, cwd=folder)
-    assert answer.code == 0, answer.err
+    own = tmp_path_factory.getbasetemp()
+    # The workers of pytest-xdist have folders of their own in one of the session's, and train it once for all.
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "trained"
+    with FileLock(folder.with_suffix(".lock")):
+        if not (folder / "answer.json").exists():
+            folder.mkdir(exist_ok=True)
+            answer = python(REPOSITORY / "train.py", *SMALL, cwd=folder)
+            assert answer.code == 0, answer.err
+            (folder / "answer.json").write_text(json.dumps(asdict(answer)))
     (run,) = (folder / "outputs" / "resnet_18").glob("*/*")
-    return run, answer
+    return run, Answer(**json.loads((folder / "answer.json").read_text()))
 
 
 @pytest.fixture

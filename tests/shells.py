@@ -23,10 +23,10 @@ REPOSITORY = Path(__file__).parents[1]
 # A run that ends in seconds: rendered animals of 64 px, two steps, no processes beside it.
 SMALL = (
     *("dataset.frames=24", "dataset.videos=2", "dataset.height=64", "dataset.width=64"),
-    *("trainer=debug", "datamodule.workers=0", "evaluation.pictures=2"),
+    *("debug=fast", "datamodule.workers=0", "evaluation.pictures=2"),
 )
 # The same for data of other kinds, which has no such settings.
-SHORT = ("trainer=debug", "datamodule.workers=0", "evaluation.pictures=2")
+SHORT = ("debug=fast", "datamodule.workers=0", "evaluation.pictures=2")
 # A network of half a million weights, where it does not matter which.
 TINY = ("backbone=timm", "backbone.name=test_resnet", "neck.channels=16")
 

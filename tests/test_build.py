@@ -17,7 +17,7 @@ import yaml
 
 from dlcpose.build import build_input, build_pipeline, build_trunk
 from dlcpose.config.compose import compose
-from dlcpose.instantiate import Instantiator, complete_with_run_folder, parts_in
+from dlcpose.instantiate import Instantiator, complete_with_run, parts_in
 from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
@@ -370,7 +370,7 @@ def test_callbacks_build(name: str, tmp_path: Path) -> None:
     content = yaml.safe_load(text)
     content.pop("defaults", None)
     for part, built in Instantiator()(content, "callbacks").items():
-        assert isinstance(complete_with_run_folder(built, f"callbacks.{part}", tmp_path), lightning.Callback)
+        assert isinstance(complete_with_run(built, f"callbacks.{part}", tmp_path, "mine"), lightning.Callback)
 
 
 # ------------------------------------------------------------------------------------------------ pipelines

@@ -234,8 +234,15 @@ def attacks(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-@pytest.mark.parametrize("attack", sorted(attacks(Path("x"))))
-@pytest.mark.parametrize("group", ["pipeline", "backbone", "neck", "head", "side_head", "detector"])
+# Each attack in one place, one of them in each place, and as slow tests the rest.
+@pytest.mark.parametrize(
+    ("attack", "group"),
+    [
+        pytest.param(attack, group, marks=() if attack == "shell" or group == "head" else pytest.mark.slow)
+        for group in ("pipeline", "backbone", "neck", "head", "side_head", "detector")
+        for attack in sorted(attacks(Path("x")))
+    ],
+)
 def test_a_checkpoint_names_parts_of_a_model_and_nothing_else(
     checkpoint: Path, tmp_path: Path, attack: str, group: str
 ) -> None:

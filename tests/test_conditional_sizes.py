@@ -69,7 +69,13 @@ def built(overrides: list[str]) -> ConditionalTopDown:
     return pipeline.eval()
 
 
-@pytest.mark.parametrize("name", COUNTED)
+# The rest are the same components at other widths.
+QUICK = ("dlc_ctd_coam_w32", "dlc_ctd_prenet_rtmpose_s")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in COUNTED]
+)
 @torch.no_grad()
 def test_sizes_are_those_that_others_counted(name: str) -> None:
     overrides, parameters, gmacs = COUNTED[name]

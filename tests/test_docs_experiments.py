@@ -19,9 +19,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from dlcpose.cli.app import main
-from dlcpose.cli.compare import read_run
 from dlcpose.config.folders import CONF
 from dlcpose.reports.comparison_page import command_of
+from dlcpose.runs.comparison import read_run
 from dlcpose.runs.sweep import sweep_of
 from tests.shells import REPOSITORY, SMALL, TINY, Answer, shell
 
@@ -41,8 +41,8 @@ WALKED = [command for command in COMMANDS if command not in LAUNCHED]
 QUICK = (*SMALL[:-1], "evaluation.pictures=0", *TINY[:2])
 FEWER = {
     "hydra/sweeper=": "hydra.sweeper.n_trials=2",
-    "hparams_search=": "hydra.sweeper.n_trials=2",
-    "experiment=sweep_rates": "hydra.sweeper.params.seed=0",
+    "hparams_search=rates ": "hydra.sweeper.n_trials=2",
+    "hparams_search=rates_grid": "hydra.sweeper.params.seed=0",
 }
 OF_THE_SITTING = {"images_per_s", "peak_memory_mb"}
 

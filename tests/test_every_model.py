@@ -3,9 +3,11 @@
 As tiny models (tests/tiny_models.py): what is tested is that the parts fit each other, not what they are worth.
 """
 
+import functools
 import inspect
-from collections.abc import Sequence
-from dataclasses import fields
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +37,7 @@ from tests.tiny_models import (
     worms_node,
 )
 
-KEYPOINTS = (1, 4, 24)
+KEYPOINTS = 4
 STEPS = 3
 FIELDS = [field.name for field in fields(PosePrediction) if field.name != "key"]
 
@@ -66,43 +68,70 @@ for checkpoint in sorted(Path(sys.argv[1]).glob("*.ckpt")):
 """
 
 
+@dataclass(frozen=True)
+class Learned:
+    """The losses of a model's first steps, its checkpoint, and what it predicts for the frames."""
+
+    losses: list[float]
+    checkpoint: Path
+    answers: list[PosePrediction]
+
+
+Learn = Callable[[str, int], Learned]
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where each model leaves its checkpoint and what it answered."""
-    return tmp_path_factory.mktemp("models")
+def learn_first_steps(tmp_path_factory: pytest.TempPathFactory) -> Learn:
+    """Builds a tiny model for a number of keypoints and trains it, once for all tests."""
+    folder = tmp_path_factory.mktemp("models")
+
+    @functools.cache
+    def learned(model: str, keypoints: int) -> Learned:
+        animals = 2 if model in multi_animal_models() else 1
+        config = tiny(composed(f"model={model}"), **FINDING_ANYTHING, **WITHOUT_CHANCE)
+        data = worms(keypoints, animals)
+        pipeline = built({**config, "dataset": worms_node(keypoints, animals)}, data)
+        losses, trainer = first_steps(pipeline, batch_of(data, pipeline), STEPS, folder)
+        checkpoint = folder / f"{model}-{keypoints}.ckpt"
+        trainer.save_checkpoint(checkpoint)
+        predictor = Predictor(pipeline.eval(), torch.device("cpu"))
+        return Learned(losses, checkpoint, answers_of(predictor, [data[index] for index in range(len(data))]))
+
+    return learned
 
 
 @pytest.mark.parametrize("model", available_models())
-@pytest.mark.parametrize("keypoints", KEYPOINTS)
-def test_it_learns_and_answers(model: str, keypoints: int, folder: Path) -> None:
-    animals = 2 if model in multi_animal_models() else 1
-    config = tiny(composed(f"model={model}"), **FINDING_ANYTHING, **WITHOUT_CHANCE)
-    data = worms(keypoints, animals)
-    pipeline = built({**config, "dataset": worms_node(keypoints, animals)}, data)
-    losses, trainer = first_steps(pipeline, batch_of(data, pipeline), STEPS, folder)
-    assert len(losses) == STEPS
-    assert losses[-1] < losses[0], losses
-    checkpoint = folder / f"{model}-{keypoints}.ckpt"
-    trainer.save_checkpoint(checkpoint)
-    answers = answers_of(Predictor(pipeline.eval(), torch.device("cpu")), [data[index] for index in range(len(data))])
-    for number, found in enumerate(answers):
+@pytest.mark.parametrize("keypoints", [KEYPOINTS, *(pytest.param(count, marks=pytest.mark.slow) for count in (1, 24))])
+def test_it_learns_and_answers(model: str, keypoints: int, learn_first_steps: Learn) -> None:
+    learned = learn_first_steps(model, keypoints)
+    assert len(learned.losses) == STEPS
+    assert learned.losses[-1] < learned.losses[0], learned.losses
+    for found in learned.answers:
         assert found.keypoints_in_image.shape[1:] == (keypoints, 2)
         assert len(found) > 0
-        np.savez(checkpoint.with_suffix(f".answer{number}.npz"), **vars(found))
 
 
-def test_a_fresh_process_predicts_the_same(folder: Path, tmp_path: Path) -> None:
+# One of each family; the others differ from one of these in the backbone.
+FAMILIES = ["resnet_18", "bottom_up_resnet_18", "dekr_w18", "top_down_resnet_18", "rtmpose_s", "ctd_coam_w32"]
+
+
+@pytest.mark.parametrize(
+    "models", [FAMILIES, pytest.param(available_models(), marks=pytest.mark.slow)], ids=["families", "all"]
+)
+def test_a_fresh_process_predicts_the_same(models: list[str], learn_first_steps: Learn, tmp_path: Path) -> None:
     """One process for all of them: to import torch takes longer than to predict."""
-    answers = sorted(folder.glob("*.answer*.npz"))
-    if not answers:
-        pytest.skip("no model was chosen beside this test")
+    learned = [learn_first_steps(model, KEYPOINTS) for model in models]
+    for each in learned:
+        shutil.copy(each.checkpoint, tmp_path)
     (tmp_path / "predict.py").write_text(PREDICT)
-    done = python(tmp_path / "predict.py", folder, cwd=tmp_path)
+    done = python(tmp_path / "predict.py", tmp_path, cwd=tmp_path)
     assert done.code == 0, done.err
-    for path in answers:
-        with np.load(path) as before, np.load(path.with_name(path.name.replace(".answer", ".again"))) as after:
-            for name in FIELDS:
-                np.testing.assert_array_equal(after[name], before[name], err_msg=f"{path.stem}: {name}")
+    for each in learned:
+        for number, found in enumerate(each.answers):
+            with np.load(tmp_path / f"{each.checkpoint.stem}.again{number}.npz") as again:
+                for name in FIELDS:
+                    said = f"{each.checkpoint.stem}: {name}"
+                    np.testing.assert_array_equal(again[name], getattr(found, name), err_msg=said)
 
 
 @pytest.mark.parametrize("model", sorted(set(available_models()) - set(multi_animal_models())))
@@ -124,7 +153,10 @@ BY_HEART = {
 TIMES = 200
 
 
-@pytest.mark.parametrize("family", BY_HEART)
+@pytest.mark.parametrize(
+    "family",
+    [family if family == "one animal" else pytest.param(family, marks=pytest.mark.slow) for family in BY_HEART],
+)
 def test_two_images_are_learned_by_heart(family: str, tmp_path: Path) -> None:
     """All animals are found, to less than 2 px, and none that is not there."""
     config = tiny(composed(*BY_HEART[family]))

@@ -26,10 +26,19 @@ CONF = Path(__file__).parents[1] / "conf"
 SKELETON = Skeleton(("nose", "left_ear", "right_ear", "tail"), edges=((0, 1), (0, 2), (0, 3)))
 SIZES = [(128, 192), (256, 256)]  # (height, width); the first cannot be cut into all patches
 NEEDED = {"timm": ("backbone.name=convnext_atto",)}  # settings that an option asks for
+# A neck sees of a backbone only its channels and strides: other options with the strides of one of these are slow tests.
+STRIDES = ("resnet_18", "resnet_50", "resnet_50_stride8", "hrnet_stem", "hrnet_w18", "hrnet_w32_stage3", "vit_s")
 
 
 def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("[!_]*.yaml"))
+
+
+def backbones() -> list[Any]:
+    """All backbones, those with strides that another has marked as slow."""
+    return [
+        option if option in STRIDES else pytest.param(option, marks=pytest.mark.slow) for option in options("backbone")
+    ]
 
 
 def node(group: str, option: str) -> Any:
@@ -93,7 +102,7 @@ def test_a_backbone_has_the_maps_it_states(option: str) -> None:
 
 
 @pytest.mark.parametrize("neck", options("neck"))
-@pytest.mark.parametrize("option", options("backbone"))
+@pytest.mark.parametrize("option", backbones())
 @torch.no_grad()
 def test_every_neck_reads_every_backbone_that_has_its_strides(option: str, neck: str) -> None:
     described = node("neck", neck)
@@ -134,6 +143,28 @@ def check_head(head: str, trunk: Trunk, merged: Mapping[tuple[int, int], Tensor]
         assert_fits(built(merged[size]), size, built.stride)
 
 
+class Features(nn.Module):
+    """In the place of backbone and neck, where it does not matter which: `channels` of one stride."""
+
+    def __init__(self, channels: int = 8, stride: int = 4) -> None:
+        super().__init__()
+        self.channels, self.strides, self.size_divisor = (channels,), (stride,), stride
+        self.out_channels, self.stride = channels, stride
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images
+
+
+@pytest.mark.parametrize("head", options("head"))
+@pytest.mark.parametrize(("channels", "stride"), [(48, 4), (64, 8), (96, 16), (32, 32)])
+@torch.no_grad()
+def test_every_head_reads_features_of_every_stride(channels: int, stride: int, head: str) -> None:
+    features = Features(channels, stride)
+    made = {size: torch.zeros(1, channels, size[0] // stride, size[1] // stride, device="meta") for size in SIZES}
+    check_head(head, Trunk(features, features), made)
+
+
+@pytest.mark.slow  # of all that a backbone is, a head sees the channels and stride of its last maps
 @pytest.mark.parametrize("head", options("head"))
 @pytest.mark.parametrize("option", options("backbone"))
 @torch.no_grad()
@@ -142,6 +173,7 @@ def test_every_head_reads_every_backbone(option: str, head: str) -> None:
     check_head(head, Trunk(backbone(option), neck), {size: neck(features(option, size)) for size in SIZES})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", options("head"))
 @pytest.mark.parametrize("neck", options("neck"))
 @torch.no_grad()
@@ -150,18 +182,9 @@ def test_every_head_reads_every_neck(neck: str, head: str) -> None:
     check_head(head, Trunk(backbone("resnet_18"), built), {size: built(features("resnet_18", size)) for size in SIZES})
 
 
-class OneMap(nn.Module):
-    """In the place of backbone and neck, where it does not matter which."""
-
-    channels, strides, size_divisor, out_channels, stride = (8,), (4,), 4, 8, 4
-
-    def forward(self, images: Tensor) -> Tensor:
-        return images
-
-
 @pytest.mark.parametrize("head", options("head"))
 def test_a_head_made_for_one_size_is_refused_where_images_have_any(head: str) -> None:
-    trunk = Trunk(OneMap(), OneMap())
+    trunk = Trunk(Features(), Features())
     if not hasattr(pipeline_with(head, trunk, (256, 256), 1).head, "canvas") and "patch" not in node("head", head):
         assert pipeline_with(head, trunk, None, 1).head is not None
         return
@@ -181,7 +204,7 @@ def test_a_head_serves_as_many_animals_as_it_is_shown(pipeline: str, animals: in
     chosen = {"pipeline": config["pipeline"], "detector": {}}
     if pipeline == "top_down":
         chosen["detector"] = node("detector", "ground_truth")
-    trunk = Trunk(OneMap(), OneMap())
+    trunk = Trunk(Features(), Features())
     finds_several = pipeline_with(head, trunk, (256, 256), 1).head.multi_animal
     if (pipeline == "top_down") == finds_several and (finds_several or animals > 1):
         with pytest.raises(ConfigError) as caught:

@@ -1,28 +1,11 @@
 """`dlcpose compare`: compare the runs of a sweep, or any others."""
 
-import csv
-import json
-import logging
-import math
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
-import yaml
 
 from dlcpose.cli.registry import command
-from dlcpose.runs.run_json import flatten_config, read_run_json
-from dlcpose.structures.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from dlcpose.metrics.figure_info import FigureInfo
-    from dlcpose.reports.comparison import Comparison, Run
-
-METRICS = Path("evaluation") / "metrics.json"
-INFOS = Path("evaluation") / "metrics_info.json"
-MIN_TRIALS = 10  # of a study, below which importances mean nothing
 
 
 @command("compare")
@@ -38,6 +21,7 @@ def compare_command(
     from rich.table import Column, Table
 
     from dlcpose.reports.comparison_page import command_of, table_rows, write_comparison
+    from dlcpose.runs.comparison import comparison_of
     from dlcpose.structures.printable import printable
     from dlcpose.visualization.terminal import plain
 
@@ -59,173 +43,3 @@ def compare_command(
     best = comparison.settings[0].runs[0]
     typer.echo(f"{printable(best.name)} again: {command_of(best)}")
     typer.echo(folder / "comparison.html")
-
-
-def comparison_of(folders: Sequence[Path], *, by: str | None = None) -> "Comparison":
-    """The comparison of all runs in some folders. Raises DataError where there are none, ConfigError for an unknown `by`."""
-    from dlcpose.reports.comparison import compare
-
-    found = [run for folder in folders for run in run_folders(folder)]
-    found = list({folder.resolve(): folder for folder in found}.values())
-    if not found:
-        raise DataError(
-            f"{', '.join(map(str, folders))}: no run. Expected folders of runs, which hold run.json or {METRICS}, or a "
-            "folder that holds such."
-        )
-    runs = [read_run(folder, name) for folder, name in zip(found, short_names(found), strict=True)]
-    known = sorted({name for run in runs for name in run.figures})
-    if by is not None and by not in known:
-        raise ConfigError(f"--by {by}: no run has this figure. There are: {', '.join(known) or 'none'}.")
-    comparison = compare(runs, by=by, lower_is_better=_direction(found, by))
-    for study in sorted({folder.parent / "study.db" for folder in found}):
-        if study.exists() and by is None:
-            comparison = _with_importance(comparison, study)
-    return comparison
-
-
-def run_folders(folder: Path) -> list[Path]:
-    """The runs in a folder: itself, or those anywhere below; what lies within a run belongs to it."""
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder. Give run folders, or folders that hold them.")
-    if read_run_json(folder) is not None or (folder / METRICS).exists():
-        return [folder]
-    below = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    return [run for entry in below for run in run_folders(entry)]
-
-
-def short_names(folders: Sequence[Path]) -> list[str]:
-    """The paths of folders without the part that all have in common."""
-    parts = [folder.resolve().parts for folder in folders]
-    if len(parts) == 1:
-        return [parts[0][-1]]
-    depth = 0
-    while all(len(each) > depth + 1 for each in parts) and len({each[depth] for each in parts}) == 1:
-        depth += 1
-    return ["/".join(each[depth:]) for each in parts]
-
-
-def read_run(folder: Path, name: str) -> "Run":
-    """A run as its folder describes it; without run.json, by the config that Hydra wrote."""
-    from dlcpose.reports.comparison import Run
-
-    entry = read_run_json(folder) or _entry_from_hydra(folder)
-    figures = {key: float(value) for key, value in _figures(folder).items() if isinstance(value, int | float)}
-    objective = entry.get("optimized_metric") or {}
-    figures |= {key: float(value) for key, value in objective.items() if value is not None}
-    costs = {key: entry[key] for key in ("training_images_per_s", "parameters") if entry.get(key) is not None}
-    costs |= {"minutes": entry["seconds"] / 60} if entry.get("seconds") else {}
-    costs |= {"peak_memory_mb": figures["peak_memory_mb"]} if "peak_memory_mb" in figures else {}
-    named = entry["config"].get("optimized_metric") or []
-    return Run(
-        name=name,
-        folder=folder,
-        status={"running": "unfinished"}.get(entry["status"], entry["status"]),
-        settings=flatten_config(entry["config"]),
-        choices={key: value for key, value in entry.get("choices", {}).items() if isinstance(value, str)},
-        overrides=tuple(entry.get("overrides", ())),
-        figures=figures,
-        costs=costs,
-        curves=_curves(folder / "metrics.csv"),
-        objectives=tuple(named) if isinstance(named, list) else (named,),
-        epochs=entry.get("epochs"),
-        pruned=entry.get("pruned"),
-        device=entry.get("device", ""),
-        error=entry.get("error", ""),
-        config_dir=entry.get("config_dir"),
-        infos=_infos(folder),
-    )
-
-
-def _entry_from_hydra(folder: Path) -> dict[str, Any]:
-    """What Hydra's own files say of a run; interpolations are not resolved."""
-
-    def content(name: str) -> Any:
-        try:
-            return yaml.safe_load((folder / ".hydra" / name).read_text())
-        except (OSError, yaml.YAMLError):
-            return None
-
-    config, overrides = content("config.yaml"), content("overrides.yaml")
-    return {
-        "status": "finished",
-        "config": config if isinstance(config, dict) else {},
-        "overrides": overrides if isinstance(overrides, list) else [],
-        "config_dir": _own_options(content("hydra.yaml")),
-    }
-
-
-def _own_options(hydra: Any) -> str | None:
-    """The folder of `--config-dir`, from Hydra's own files."""
-    try:
-        sources = hydra["hydra"]["runtime"]["config_sources"]
-        return next((str(source["path"]) for source in sources if source["provider"] == "command-line"), None)
-    except (KeyError, TypeError):
-        return None
-
-
-def _figures(folder: Path) -> dict[str, Any]:
-    try:
-        content = json.loads((folder / METRICS).read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _infos(folder: Path) -> "dict[str, FigureInfo]":
-    """The facts that a run's metrics stated about their figures; none where there is no such file, or it is torn."""
-    from dlcpose.metrics.figure_info import FigureInfo
-
-    try:
-        content = json.loads((folder / INFOS).read_text())
-        return {str(name): FigureInfo.from_dict(info) for name, info in content.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}
-
-
-def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
-    """The series of a metrics.csv over its epochs: of several values in an epoch, the last."""
-    series: dict[str, dict[float, float]] = {}
-    try:
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                for name, text in row.items():
-                    if name and name.startswith(("train/", "val/")) and text and row.get("epoch"):
-                        series.setdefault(name, {})[float(row["epoch"])] = float(text)
-    except (OSError, ValueError):
-        return {}
-    return {name: sorted(line.items()) for name, line in series.items()}
-
-
-def _direction(folders: Sequence[Path], by: str | None) -> bool | None:
-    """Whether lower is better by the runs' own config, `best.mode`; None where it does not say."""
-    entries = [entry for folder in folders if (entry := read_run_json(folder)) is not None]
-    for entry in entries:
-        best = entry["config"].get("best") or {}
-        if by in (None, best.get("monitor")) and entry["config"].get("optimized_metric") == best.get("monitor"):
-            return bool(best.get("mode") == "min")
-    return None
-
-
-def _with_importance(comparison: "Comparison", study_file: Path) -> "Comparison":
-    """The comparison with Optuna's importances of a study with one objective, where it and scikit-learn are installed.
-
-    Its default, fANOVA, does not work with numpy 2.
-    """
-    try:
-        import optuna
-        from optuna.importance import MeanDecreaseImpurityImportanceEvaluator, get_param_importances
-
-        optuna.logging.set_verbosity(logging.ERROR)
-        storage = f"sqlite:///{study_file.resolve()}"
-        (summary,) = optuna.get_all_study_summaries(storage)
-        study = optuna.load_study(study_name=summary.study_name, storage=storage)
-        finished = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
-        if len(finished) < MIN_TRIALS or len(study.directions) > 1:
-            return comparison
-        names = [key for key in finished[0].params if key in comparison.columns]
-        shares = get_param_importances(study, evaluator=MeanDecreaseImpurityImportanceEvaluator(seed=0), params=names)
-    except (ImportError, ValueError, RuntimeError):
-        return comparison
-    note = f"Importance for {comparison.ranked_by}, by Optuna from a random forest over {len(finished)} trials."
-    shares = {name: float(share) for name, share in shares.items() if math.isfinite(share)}
-    return replace(comparison, importance=shares, importance_note=note) if shares else comparison

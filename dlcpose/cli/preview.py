@@ -27,8 +27,8 @@ def preview_command(
     from dlcpose.visualization.pictures import contact_sheet, draw_poses, write_png
 
     validate_config(config)
-    experiment = build_experiment(config)
-    data, batches = experiment.data, experiment.build_datamodule()
+    stage = build_experiment(config).stages[-1]
+    data, batches = stage.data, stage.build_datamodule()
     transform = keep_keypoints(batches.schedule.strongest.transform)
     drawn, captions = [], []
     for number, index in enumerate(np.resize(batches.train_indices, frames)):

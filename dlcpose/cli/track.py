@@ -1,7 +1,8 @@
-"""`dlcpose track`: the poses of a video to tracks of a known number of animals, with a page on which to review them."""
+"""`dlcpose track`: tracks of the animals of a video, by joining its poses or by a conditional model (BUCTD)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +21,9 @@ SHOWN = 10  # likely swaps that are printed
 
 @command("track")
 def track_command(
-    poses: Annotated[Path, typer.Argument(help="NAME.poses.h5, as `dlcpose predict` writes it.")],
+    poses: Annotated[
+        Path, typer.Argument(help="NAME.poses.h5, as `dlcpose predict` writes it; with --conditional, the video.")
+    ],
     animals: Annotated[
         int | None, typer.Option(min=1, help="How many there are: never more tracks. As the model, unless given.")
     ] = None,
@@ -32,13 +35,39 @@ def track_command(
     ] = None,
     corrections: Annotated[Path | None, typer.Option(help="What a review page saved; replayed on the tracks.")] = None,
     review: Annotated[Path | None, typer.Option(help="Write a page with a clip of each likely swap.")] = None,
-    min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave out detections below this.")] = 0.0,
+    min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out animals below this.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of what is learnt from the video.")] = 0,
+    conditional: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint of a model ctd_*: the poses of each frame are its conditions in the next."),
+    ] = None,
+    conditions: Annotated[
+        Path | None, typer.Option(help="With --conditional: checkpoint, or json of poses, that new animals come from.")
+    ] = None,
+    max_lost: Annotated[
+        int | None,
+        typer.Option(min=0, help="With --conditional: frames without an animal after which its track ends; 5."),
+    ] = None,
+    detect_every: Annotated[
+        int | None, typer.Option(min=1, help="With --conditional: detect new animals in every n-th frame; each.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="With --conditional: cpu, cuda, ...; what there is.")] = None,
 ) -> None:
     """Track the animals of a video through all of its frames."""
+    way = {"animals": animals, "video": video, "appearance": appearance, "corrections": corrections, "review": review}
+    if conditional is not None:
+        from dlcpose.cli.conditional_tracking import track_by_conditioning
+
+        _refuse(way, "--conditional tracks in the video itself. Leave it out")
+        chosen = {"max_lost": max_lost, "detect_every": detect_every, "min_score": min_score}
+        given = {name: value for name, value in chosen.items() if value is not None}
+        track_by_conditioning(poses, conditional, output, conditions, device, given)
+        return
+    of_conditional = {"conditions": conditions, "max-lost": max_lost, "detect-every": detect_every, "device": device}
+    _refuse(of_conditional, "it is of tracking by conditioning. Add --conditional=CHECKPOINT")
     from dlcpose.tracking.settings import TrackingSettings
 
-    settings = TrackingSettings(animals=animals, min_score=min_score, appearance=appearance, seed=seed)
+    settings = TrackingSettings(animals=animals, min_score=min_score or 0.0, appearance=appearance, seed=seed)
     track_file(poses, settings, output, video=video, corrections=corrections, review=review)
 
 
@@ -75,6 +104,15 @@ def track_file(
         count = write_review(review, result.tracks, likely, read_video(source))
         typer.echo(f"{review}: {count} likely swaps to review in a browser")
     return out
+
+
+def _refuse(options: Mapping[str, object], reason: str) -> None:
+    """Raises ConfigError where an option of another way to track is given."""
+    from dlcpose.structures.errors import ConfigError
+
+    for name, value in options.items():
+        if value is not None:
+            raise ConfigError(f"--{name}: {reason}.")
 
 
 def _video_of(poses: PoseTracks, given: Path | None, *, is_needed: bool) -> Path | None:

@@ -319,12 +319,17 @@ def _check_commanded(config: DictConfig, given: Mapping[str, Override], run_mode
             return
         raise
     assert isinstance(resolved, dict)
-    for group, setting, allowed in (("logger", "tracking_uri", None), ("callbacks", "storage", storage)):
-        for name, node in dict(resolved.get(group) or {}).items():
+    places = (
+        ("logger", "tracking_uri", None, resolved),
+        ("callbacks", "storage", storage, resolved),
+        ("detector_stage.callbacks", "storage", storage, resolved.get("detector_stage") or {}),
+    )
+    for place, setting, allowed, parent in places:
+        for name, node in dict(parent.get(place.rpartition(".")[2]) or {}).items():
             value = node.get(setting) if isinstance(node, Mapping) else None
-            if value not in (None, allowed) and f"{group}.{name}.{setting}" not in given:
+            if value not in (None, allowed) and f"{place}.{name}.{setting}" not in given:
                 raise ConfigError(
-                    f"{group}.{name}.{setting}: a config file may not say where a run is reported. Give it in the command."
+                    f"{place}.{name}.{setting}: a config file may not say where a run is reported. Give it in the command."
                 )
 
 

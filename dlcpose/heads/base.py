@@ -17,10 +17,12 @@ class Head(nn.Module, ABC):
 
     A head is built with those of these facts that its signature names: in_channels and stride of the neck's features;
     skeleton; individuals, the animals' names where the data has identities; canvas, the (height, width) of its input, None
-    where that differs from image to image. multi_animal says whether it predicts several animals per image.
+    where that differs from image to image. multi_animal says whether it predicts several animals per image, max_animals how
+    many at most, None for any number.
     """
 
     multi_animal: ClassVar[bool]
+    max_animals: int | None = None
     stride: float  # input pixels per cell of the maps
 
     @abstractmethod

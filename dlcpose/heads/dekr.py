@@ -47,6 +47,7 @@ class DekrHead(Head):
     """
 
     multi_animal: ClassVar[bool] = True
+    max_animals: int
 
     def __init__(
         self,

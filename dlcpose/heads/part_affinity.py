@@ -70,6 +70,7 @@ class PartAffinityHead(Head):
     """
 
     multi_animal: ClassVar[bool] = True
+    max_animals: int
 
     def __init__(
         self,

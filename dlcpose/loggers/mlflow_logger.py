@@ -25,22 +25,23 @@ RECORD = "mlflow_run.json"  # in the run folder: which run of which store it is
 class MlflowTracker(ExperimentTracker, MLFlowLogger):
     """Metrics, parameters, pictures; the config, the report and the best checkpoint as artifacts.
 
-    run_dir: the run folder. tracking_uri: a server's address or a store of MLflow's, which then knows where artifacts
-    go; null is mlflow.db in the run folder, with artifacts in mlflow/ beside it. checkpoint: whether it is kept there.
+    run_dir, run_name: of the run. experiment_name: what the run belongs to, null for its own name. tracking_uri: a
+    server's address or a store of MLflow's, which then knows where artifacts go; null is mlflow.db in the run folder, with
+    artifacts in mlflow/ beside it. checkpoint: whether it is kept there.
     A run that goes on in its folder goes on under its id. Parameters stay as it began: MLflow lets none change.
     """
 
     def __init__(
         self,
         run_dir: str | Path,
-        *,
-        experiment_name: str,
         run_name: str,
+        *,
+        experiment_name: str | None = None,
         tracking_uri: str | None = None,
         checkpoint: bool = True,
     ) -> None:
         super().__init__(
-            experiment_name,
+            experiment_name or run_name,
             run_name,
             tracking_uri=tracking_uri or f"sqlite:///{run_dir}/mlflow.db",
             artifact_location=None if tracking_uri else f"{run_dir}/mlflow",

@@ -17,16 +17,16 @@ KEPT = ("checkpoints/best.ckpt", "environment.txt", "split.json", "evaluation/me
 class WandbTracker(ExperimentTracker, WandbLogger):
     """Metrics, pictures, config and final figures; at the end the best checkpoint and the report as an artifact.
 
-    run_dir: the run folder; wandb's own files go to wandb/ in it. offline: neither network nor key is needed.
+    run_dir, run_name: of the run; wandb's own files go to wandb/ in it. offline: neither network nor key is needed.
     checkpoint: whether the artifact is made. A run that goes on in its folder goes on under its id.
     """
 
     def __init__(
-        self, run_dir: str | Path, *, project: str, name: str, offline: bool = False, checkpoint: bool = True
+        self, run_dir: str | Path, run_name: str, *, project: str, offline: bool = False, checkpoint: bool = True
     ) -> None:
         # Given to wandb.init itself: Lightning's `offline` would set it for every later run of the process.
         super().__init__(
-            name, run_dir, version=_earlier_id(Path(run_dir)), project=project, mode="offline" if offline else None
+            run_name, run_dir, version=_earlier_id(Path(run_dir)), project=project, mode="offline" if offline else None
         )
         self.checkpoint = checkpoint
 

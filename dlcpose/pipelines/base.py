@@ -4,7 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -12,7 +12,9 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from dlcpose.codecs.affine import apply_affine, apply_affine_to_boxes
+from dlcpose.conditions.base import ConditionSource
 from dlcpose.detectors.base import Detector
+from dlcpose.fusions.base import Fusion
 from dlcpose.heads.base import Maps
 from dlcpose.metrics.base import EvaluatedFrames, figures_of
 from dlcpose.pipelines.components import Components, required
@@ -30,6 +32,7 @@ from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.instances import PoseInstances, PosePrediction
 from dlcpose.structures.sample import FrameLabels
+from dlcpose.structures.skeleton import Skeleton
 
 TRACING_SIDE = 64  # px of an image that finds unused parameters where the input has no size of its own
 
@@ -41,32 +44,53 @@ class PoseMaps(NamedTuple):
     side_heads: tuple[Maps, ...]  # in the order of the side heads
 
 
+class TakesConditions(Protocol):
+    """A model that is conditioned on poses: of the animals in an image it predicts those that the poses belong to."""
+
+    skeleton: Skeleton
+
+    def detect_conditions(self, batch: PoseBatch) -> list[PoseInstances]:
+        """The poses in each image that it is conditioned on when it is given none, in the frame's pixels."""
+
+    def predict_with_conditions(
+        self, batch: PoseBatch, conditions: Sequence[PoseInstances]
+    ) -> tuple[list[PosePrediction], list[Tensor]]:
+        """The animals in each image, and the place of each one's condition among those of its frame: (M,)."""
+
+
 class PoseModule(LightningModule):
     """What all models share, whatever they predict: losses and figures of an epoch, the optimizer, the checkpoint.
 
     groups: the config groups that a subclass is assembled from. one_animal_per_crop: whether the head sees one animal at a
     time, so that a head for one animal serves images of several. A subclass's constructor takes the components, and its
     own settings as keyword arguments.
-    detector: of the animals, None where the model needs none. labels: ground truth of the validation frames, by key.
-    description: what a checkpoint holds besides the weights. All three may be set from outside before training.
+    detector, fusion, condition: None where the model is made of none. labels: ground truth of the validation frames, by key.
+    description: what a checkpoint holds besides the weights. labels and description may be set from outside before training.
     """
 
     groups: ClassVar[frozenset[str]] = frozenset()
     one_animal_per_crop: ClassVar[bool] = False
     detector: Detector | None
+    fusion: Fusion | None
+    condition: ConditionSource | None
 
     def __init__(self, components: Components) -> None:
         super().__init__()
+        self.check_components(components)
         self.model_input, self.skeleton = components.model_input, components.skeleton
         self.optimizer, self.scheduler = components.optimizer, components.scheduler
         self.metrics = dict(components.metrics)
-        self.detector = components.detector
+        self.detector, self.fusion, self.condition = components.detector, components.fusion, components.condition
         self.labels: Mapping[str, FrameLabels] = {}
         self.description: dict[str, Any] = {}
         self.train_losses = RunningMeans()  # of this epoch
         self.val_losses: list[BatchLosses] = []
         self.val_predictions: list[PosePrediction] = []
         self.val_keys: tuple[str, ...] = ()  # of the batch that is being validated
+
+    @classmethod
+    def check_components(cls, components: Components) -> None:
+        """Raises ConfigError where components do not fit each other, ValueError where one is missing."""
 
     @property
     def frame_input(self) -> Input:
@@ -87,6 +111,11 @@ class PoseModule(LightningModule):
     def summary(self) -> str:
         """What the model predicts, in words, for the plan of a run."""
         return f"{len(self.skeleton)} keypoints"
+
+    @property
+    def conditional(self) -> TakesConditions | None:
+        """The model as one that is conditioned on poses, None where it is not."""
+        return None
 
     def stages(self) -> tuple[str, ...]:
         """Names of the stages in which the model is trained, each a run of its own; the last is this module's."""

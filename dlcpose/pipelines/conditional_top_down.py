@@ -11,11 +11,12 @@ from torch import Tensor
 from dlcpose.codecs.affine import apply_affine
 from dlcpose.codecs.boxes import clip_boxes
 from dlcpose.codecs.pose_conditions import rng_for_frame
-from dlcpose.conditions.base import PoseConditions
+from dlcpose.conditions.base import ConditionSource, PoseConditions
 from dlcpose.detectors.base import Boxes
 from dlcpose.detectors.pose_boxes import PoseDetector
+from dlcpose.fusions.base import Fusion
 from dlcpose.pipelines.animal_crops import AnimalCrops
-from dlcpose.pipelines.base import PoseMaps
+from dlcpose.pipelines.base import PoseMaps, TakesConditions
 from dlcpose.pipelines.components import Components, required
 from dlcpose.pipelines.top_down import TopDown
 from dlcpose.structures.batch import PoseBatch
@@ -42,31 +43,14 @@ class ConditionalTopDown(TopDown):
 
     groups: ClassVar[frozenset[str]] = TopDown.groups | {"condition", "fusion"}
     detector: PoseDetector
+    fusion: Fusion
+    condition: ConditionSource
 
-    def __init__(
-        self,
-        components: Components,
-        *,
-        margin: float = 0.25,
-        min_size: float = 32.0,
-        shift: float = 0.05,
-        scale: float = 0.15,
-        threshold: float = 0.05,
-        nms_oks: float = 0.7,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            components,
-            margin=margin,
-            min_size=min_size,
-            shift=shift,
-            scale=scale,
-            threshold=threshold,
-            nms_oks=nms_oks,
-            seed=seed,
-        )
-        self.fusion = required(components.fusion, "fusion")
-        self.condition = required(components.condition, "condition")
+    @classmethod
+    def check_components(cls, components: Components) -> None:
+        super().check_components(components)
+        required(components.fusion, "fusion")
+        required(components.condition, "condition")
         _check_detector(components)
 
     @property
@@ -90,13 +74,22 @@ class ConditionalTopDown(TopDown):
         for network in (self.neck, self.head, *self.side_heads.values()):
             network.compile(backend=backend)
 
+    @property
+    def conditional(self) -> TakesConditions:
+        """The model itself."""
+        return self
+
+    def detect_conditions(self, batch: PoseBatch) -> list[PoseInstances]:
+        """The detector's poses, in the frame's pixels."""
+        return self.detector.detect_poses(batch)
+
     def oracles(self) -> dict[str, Callable[[PoseBatch], list[PosePrediction]]]:
         """The conditions themselves as predictions: what this model improves on."""
         return {"conditions": self.predict_conditions}
 
     def predict_batch(self, batch: PoseBatch) -> list[PosePrediction]:
         """The animals in each image by descending score, conditioned on the detector's poses."""
-        return self.predict_with_conditions(batch, self.detector.detect_poses(batch))[0]
+        return self.predict_with_conditions(batch, self.detect_conditions(batch))[0]
 
     def compute_maps(self, batch: PoseBatch, boxes: Sequence[Boxes] | None = None) -> Any:
         """The predictions themselves: the model that makes the conditions has to decode its own maps in between."""
@@ -108,7 +101,7 @@ class ConditionalTopDown(TopDown):
 
     def predict_conditions(self, batch: PoseBatch) -> list[PosePrediction]:
         """The detector's poses."""
-        return self.predictions_in_image(batch, self.detector.detect_poses(batch))
+        return self.predictions_in_image(batch, self.detect_conditions(batch))
 
     def predict_with_conditions(
         self, batch: PoseBatch, conditions: Sequence[PoseInstances]

@@ -21,8 +21,9 @@ class Detection(PoseModule):
     groups: ClassVar[frozenset[str]] = frozenset({"detector"})
     detector: Detector
 
-    def __init__(self, components: Components) -> None:
-        super().__init__(components)
+    @classmethod
+    def check_components(cls, components: Components) -> None:
+        super().check_components(components)
         if not required(components.detector, "detector").is_trainable:
             raise ConfigError(
                 f"detector: {type(components.detector).__name__} has nothing to train, so it cannot be trained alone. "

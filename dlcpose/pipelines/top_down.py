@@ -56,15 +56,21 @@ class TopDown(PoseEstimator):
         seed: int = 0,
     ) -> None:
         super().__init__(components)
-        required(components.detector, "detector").requires_grad_(False)
-        if self.model_input.canvas is None:
-            raise ConfigError(
-                f"input: {type(self).__name__} cuts crops of one size, this input has none. "
-                "Take input=resize with input.height= and input.width=."
-            )
+        self.detector.requires_grad_(False)
+        assert self.model_input.canvas is not None
         self.crop_size = self.model_input.canvas
         self.settings = CropSettings(margin, min_size, shift, scale, threshold, nms_oks, seed)
         self.train()
+
+    @classmethod
+    def check_components(cls, components: Components) -> None:
+        super().check_components(components)
+        required(components.detector, "detector")
+        if components.model_input.canvas is None:
+            raise ConfigError(
+                f"input: {cls.__name__} cuts crops of one size, this input has none. "
+                "Take input=resize with input.height= and input.width=."
+            )
 
     @property
     def frame_input(self) -> Input:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlcpose.structures.instances import PosePrediction
+from dlcpose.structures.instances import Integers, PosePrediction
 from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
 from dlcpose.structures.skeleton import Skeleton
+from dlcpose.tracking.ctd_tracker import TrackedFrame
 
 Array = npt.NDArray[Any]
 OF_ANIMALS = ("keypoints_in_image", "keypoint_scores", "scores", "boxes_in_image", "identities")
@@ -55,14 +56,14 @@ def rows_of(frame_indices: Sequence[int], times: Sequence[float], predictions: S
     )
 
 
-def joined(instantiate: Sequence[PoseRows]) -> PoseRows:
+def joined(stretches: Sequence[PoseRows]) -> PoseRows:
     """Rows of several stretches, one at least, as those of one."""
     return PoseRows(
-        np.concatenate([part.frame_indices for part in instantiate]),
-        np.concatenate([part.times for part in instantiate]),
-        np.concatenate([part.counts for part in instantiate]),
-        {name: np.concatenate([part.animals[name] for part in instantiate]) for name in OF_ANIMALS},
-        {name: np.concatenate([part.frames[name] for part in instantiate]) for name in OF_FRAMES},
+        np.concatenate([part.frame_indices for part in stretches]),
+        np.concatenate([part.times for part in stretches]),
+        np.concatenate([part.counts for part in stretches]),
+        {name: np.concatenate([part.animals[name] for part in stretches]) for name in OF_ANIMALS},
+        {name: np.concatenate([part.frames[name] for part in stretches]) for name in OF_FRAMES},
     )
 
 
@@ -80,22 +81,40 @@ def no_rows(skeleton: Skeleton) -> PoseRows:
     return PoseRows(integers, np.zeros(0), integers, animals, frames)
 
 
+def tracks_of_frames(
+    frames: Sequence[TrackedFrame], places: Sequence[tuple[int, float]], skeleton: Skeleton, video: VideoInfo
+) -> PoseTracks:
+    """The tracks of a video, a column for each, from its tracked frames. places: number and time of each."""
+    rows = rows_of([index for index, _ in places], [time for _, time in places], [each.prediction for each in frames])
+    track_ids = np.concatenate([np.zeros(0, np.int64), *(each.track_ids for each in frames)])
+    count = 1 + int(track_ids.max(initial=0))
+    return tracks_of(rows, skeleton, video, column_names(count, ()), is_tracked=True, columns=track_ids)
+
+
 def tracks_of(
-    rows: PoseRows, skeleton: Skeleton, video: VideoInfo, individuals: tuple[str, ...], *, is_tracked: bool
+    rows: PoseRows,
+    skeleton: Skeleton,
+    video: VideoInfo,
+    individuals: tuple[str, ...],
+    *,
+    is_tracked: bool,
+    columns: Integers | None = None,
 ) -> PoseTracks:
     """Rows as arrays over frames and columns; what a frame has fewer than columns is missing.
 
+    columns: (S,) that of each animal; the order in which a frame has them unless given.
     Raises ValueError where a frame has more animals than there are individuals.
     """
-    count, columns = len(rows), len(individuals)
-    if count and rows.counts.max() > columns:
-        raise ValueError(f"expected {columns} animals in a frame at most, got {rows.counts.max()}")
+    count, width = len(rows), len(individuals)
+    if count and rows.counts.max() > width:
+        raise ValueError(f"expected {width} animals in a frame at most, got {rows.counts.max()}")
     owners = np.repeat(np.arange(count), rows.counts)  # (S,)
     places = np.arange(len(owners)) - np.repeat(np.cumsum(rows.counts) - rows.counts, rows.counts)
+    places = places if columns is None else columns
     missing = {"keypoints_in_image": np.nan, "boxes_in_image": np.nan, "identities": -1}
     arrays = {}
     for name, values in rows.animals.items():
-        arrays[name] = np.full((count, columns, *values.shape[1:]), missing.get(name, 0), values.dtype)
+        arrays[name] = np.full((count, width, *values.shape[1:]), missing.get(name, 0), values.dtype)
         arrays[name][owners, places] = values
     # In a table a keypoint is there or not: half a place is none, and what is not there has no score.
     is_missing = np.isnan(arrays["keypoints_in_image"]).any(axis=-1)

@@ -8,7 +8,7 @@ import torch
 
 from dlcpose.codecs.oks import pairwise_oks
 from dlcpose.detectors.pose_boxes import points_in_frame
-from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
+from dlcpose.pipelines.base import TakesConditions
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.instances import Floats, Integers, PoseInstances, PosePrediction
 
@@ -43,7 +43,7 @@ class CtdTracker:
 
     def __init__(
         self,
-        model: ConditionalTopDown,
+        model: TakesConditions,
         *,
         max_lost: int = 5,
         min_score: float = 0.1,
@@ -66,7 +66,7 @@ class CtdTracker:
         """The animals of the next frame, given as a batch of one."""
         conditions = self._track_conditions(batch)
         if not self.tracks or self.frames % self.detect_every == 0:
-            (detected,) = self.model.detector.detect_poses(batch)
+            (detected,) = self.model.detect_conditions(batch)
             conditions = PoseInstances.concatenate([conditions, self._unmatched(conditions, detected)])
         (prediction,), (places,) = self.model.predict_with_conditions(batch, [conditions])
         kept = np.flatnonzero(prediction.scores >= self.min_score)

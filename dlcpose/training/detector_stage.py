@@ -1,40 +1,20 @@
-"""The config of the first stage of a top-down model: its detector, trained as `model=detection` trains it."""
+"""The config of the first stage of a top-down model: its detector's own run."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dlcpose.config.compose import compose
-from dlcpose.detectors.base import DetectorTraining
 from dlcpose.runs.resume import DETECTOR_FOLDER
 
-# What both stages have in common; all else is that of a detection run.
-SHARED = ("seed", "trust", "dataset", "split", "augmentation", "datamodule", "detector", "evaluation")
 
-
-def detector_config(config: Mapping[str, Any], training: DetectorTraining) -> dict[str, Any]:
-    """The config of the detector's own run: that of `model=detection`, on the data and the trainer of another run.
-
-    training: as the detector states it. Loggers and callbacks are those of the other run that a detector has a use for.
-    """
-    folder = str(Path(config["run_dir"]) / DETECTOR_FOLDER)
-    alone = compose(["model=detection", "input=native", f"optimizer.lr={training.lr}"], run_dir=folder)
-    boxes, name = alone["metric"]["boxes"], f"{config['name']}_detector"
+def detector_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of the detector's run: that of the poses, with what config["detector_stage"] has in place of theirs."""
+    own = config["detector_stage"]
+    trainer = {name: value for name, value in own["trainer"].items() if value is not None}
     return {
-        **alone,
-        **{key: config[key] for key in SHARED},
-        "name": name,
-        "trainer": {**config["trainer"], "max_epochs": training.epochs or config["trainer"]["max_epochs"]},
-        "metric": {"boxes": {**boxes, "boxes": config["detector"].get("boxes", boxes["boxes"])}},
-        "callbacks": {key: node for key, node in alone["callbacks"].items() if key in config["callbacks"]},
-        "logger": _renamed(config["logger"], config["name"], name),
+        **config,
+        **own,
+        "trainer": {**config["trainer"], **trainer},
+        "detector_stage": {},
+        "run_dir": str(Path(config["run_dir"]) / DETECTOR_FOLDER),
     }
-
-
-def _renamed(node: Any, name: str, other: str) -> Any:
-    """A config in which every text that is a name is another."""
-    if isinstance(node, dict):
-        return {key: _renamed(value, name, other) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_renamed(value, name, other) for value in node]
-    return other if node == name else node

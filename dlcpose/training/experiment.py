@@ -1,12 +1,11 @@
-"""From a config to an Experiment: the data, its split, the model, and how it is trained, built and checked."""
+"""From a config to an Experiment: the data, its split, and the model of each stage, built and checked."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as lightning
-from pytorch_lightning.utilities import rank_zero_only
 
 from dlcpose.augmentations.base import Augmentation
 from dlcpose.build import SeveralAnimalsError, Trunk, build_input, build_pipeline, build_trunk
@@ -27,18 +26,21 @@ from dlcpose.training.validate import validate_monitors
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """One training: a model, the frames it learns from, and the config it was built from.
+class Stage:
+    """One training of an experiment: a model, the frames it learns from, and the config it was built from.
 
-    description: what its checkpoints hold besides weights. resumed: the checkpoint it resumes from, None for a new run.
+    name: "pose", or "detector". description: what its checkpoints hold besides weights. resumed: the checkpoint it
+    resumes from, None for a new run. before: the stage that trains its detector, None where it is the first.
     """
 
+    name: str
     config: Mapping[str, Any]
     instantiate: Instantiator
     data: LabelledFrames
     model: PoseModule
     description: Description
     resumed: Path | None
+    before: "Stage | None" = None
 
     @property
     def run_dir(self) -> Path:
@@ -65,9 +67,32 @@ class Experiment:
         )
         return datamodule
 
+    def begin(self) -> None:
+        """Take over the best epoch of the detector that the stage before has trained, where there is one."""
+        if self.before is None:
+            return
+        detector, best = self.model.detector, self.before.run_dir / "checkpoints" / "best.ckpt"
+        assert detector is not None
+        if best.exists():
+            detector.load(best)
+        else:
+            detector.load_state_dict(self.before.model.get_submodule("detector").state_dict())
+        # The poses are then trained as they would be on a detector that was trained elsewhere.
+        lightning.seed_everything(self.config["seed"], workers=True, verbose=False)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a config describes: the stages in which it is trained, in order, the last of them that of the whole model."""
+
+    stages: tuple[Stage, ...]
+
 
 def build_experiment(config: dict[str, Any]) -> Experiment:
-    """What a composed config describes. Raises a DlcposeError where parts, data and settings do not fit each other."""
+    """What a composed config describes, all of it built before anything is trained.
+
+    Raises a DlcposeError where parts, data and settings do not fit each other.
+    """
     config = {**config, "detector": embed_bottom_up_model(config["detector"])}
     lightning.seed_everything(config["seed"], workers=True, verbose=False)
     instantiate = Instantiator(tuple(config["trust"]))
@@ -89,42 +114,29 @@ def build_experiment(config: dict[str, Any]) -> Experiment:
     model = _build_model(config, instantiate, description, trunk)
     validate_monitors(config, model.metrics, data.skeleton)
     init_from(config, model, description, resumed)
-    return Experiment(config, instantiate, data, model, description, resumed)
-
-
-def stages(experiment: Experiment) -> Iterator[Experiment]:
-    """The trainings that an experiment consists of, in order: that of its detector where that has to learn, then itself.
-
-    When the detector's is over, its best epoch is in the model of the next.
-    """
-    detector = experiment.model.detector
+    pose = Stage("pose", config, instantiate, data, model, description, resumed)
     # A resumed run has the detector's weights in its checkpoint.
-    if detector is not None and "detector" in experiment.model.stages()[:-1] and experiment.resumed is None:
-        first = _detector_stage(experiment)
-        print_from_rank_zero(f"first the detector, in {first.run_dir}")
-        yield first
-        best = first.run_dir / "checkpoints" / "best.ckpt"
-        if best.exists():
-            detector.load(best)
-        else:
-            detector.load_state_dict(first.model.get_submodule("detector").state_dict())
-        # The poses are then trained as they would be on a detector that was trained elsewhere.
-        lightning.seed_everything(experiment.config["seed"], workers=True, verbose=False)
-        print_from_rank_zero(f"now the poses, in {experiment.run_dir}")
-    yield experiment
+    if "detector" not in model.stages()[:-1] or resumed is not None:
+        return Experiment((pose,))
+    detector = _detector_stage(pose)
+    return Experiment((detector, replace(pose, before=detector)))
 
 
-def _detector_stage(experiment: Experiment) -> Experiment:
-    """The training of an experiment's detector alone, on the same frames."""
-    detector = experiment.model.detector
-    assert detector is not None
-    config = detector_config(experiment.config, detector.training_settings)
-    description = replace(experiment.description, config=config, model_input=experiment.model.frame_input)
-    model = _build_model(config, experiment.instantiate, description)
-    if experiment.config["init_from"]["checkpoint"] is not None:  # it starts from the detector of that run
-        model.get_submodule("detector").load_state_dict(experiment.model.get_submodule("detector").state_dict())
-    resumed = detector_to_resume(experiment.config["resume"], experiment.run_dir)
-    return replace(experiment, config=config, model=model, description=description, resumed=resumed)
+def _detector_stage(pose: Stage) -> Stage:
+    """The training of a model's detector alone, on the same frames. Raises ConfigError where the config has none."""
+    if not pose.config["detector_stage"]:
+        raise ConfigError(
+            f"detector_stage: {type(pose.model.detector).__name__} has to be trained before the poses. Take "
+            "detector_stage=default, or give a trained one with detector.checkpoint=."
+        )
+    config = detector_config(pose.config)
+    description = replace(pose.description, config=config, model_input=pose.model.frame_input)
+    model = _build_model(config, pose.instantiate, description)
+    validate_monitors(config, model.metrics, pose.data.skeleton, prefix="detector_stage.")
+    if pose.config["init_from"]["checkpoint"] is not None:  # it starts from the detector of that run
+        model.get_submodule("detector").load_state_dict(pose.model.get_submodule("detector").state_dict())
+    resumed = detector_to_resume(pose.config["resume"], pose.run_dir)
+    return replace(pose, name="detector", config=config, model=model, description=description, resumed=resumed)
 
 
 def _build_model(
@@ -149,8 +161,3 @@ def _split(config: Mapping[str, Any], instantiate: Instantiator, data: LabelledF
             f"resume={resumed}: {len(gone)} frames of that run are no longer in the data, such as {gone[0]}."
         )
     return split
-
-
-def print_from_rank_zero(text: str) -> None:
-    """Print once, however many processes train together."""
-    rank_zero_only(print)(text, flush=True)

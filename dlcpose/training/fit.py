@@ -3,6 +3,7 @@
 import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities import rank_zero_only
 
 from dlcpose.datasets.datamodule import PoseDataModule
 from dlcpose.metrics.base import infos_of
@@ -14,7 +15,7 @@ from dlcpose.runs.run_json import MetricValue, optimized_metrics, read_run_json,
 from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.training.compilation import compile_networks
 from dlcpose.training.evaluation import evaluate_frames, print_result
-from dlcpose.training.experiment import Experiment, stages
+from dlcpose.training.experiment import Experiment, Stage
 from dlcpose.training.hints import explain_batch_norm, explain_memory
 from dlcpose.training.trainer import build_trainer
 
@@ -25,12 +26,15 @@ def fit_and_evaluate(experiment: Experiment) -> MetricValue:
     A top-down model's detector is a stage of its own, before the poses.
     """
     value: MetricValue = float("nan")
-    for stage in stages(experiment):
+    for number, stage in enumerate(experiment.stages, start=1):
+        if len(experiment.stages) > 1:
+            rank_zero_only(print)(f"stage {number} of {len(experiment.stages)}: {stage.name}", flush=True)
+        stage.begin()
         value = _fit_stage(stage)
     return value
 
 
-def _fit_stage(stage: Experiment) -> MetricValue:
+def _fit_stage(stage: Stage) -> MetricValue:
     config, model = stage.config, stage.model
     datamodule = stage.build_datamodule()
     model.labels, model.description = datamodule.labels, stage.description.as_dict()
@@ -56,7 +60,7 @@ def _fit_stage(stage: Experiment) -> MetricValue:
     return list(values.values()) if isinstance(config["optimized_metric"], list) else next(iter(values.values()))
 
 
-def _print_plan(trainer: Trainer, stage: Experiment, datamodule: PoseDataModule) -> None:
+def _print_plan(trainer: Trainer, stage: Stage, datamodule: PoseDataModule) -> None:
     """Say what will be trained on what, before the first step."""
     if not trainer.is_global_zero:
         return
@@ -95,7 +99,7 @@ def _best_value(name: str, trainer: Trainer) -> float:
     return float("nan") if best is None else float(best)
 
 
-def _evaluate(trainer: Trainer, stage: Experiment) -> dict[str, float]:
+def _evaluate(trainer: Trainer, stage: Stage) -> dict[str, float]:
     """Figures of the best epoch on the test frames, with its learning curve drawn; none where nothing was evaluated."""
     if not trainer.is_global_zero:
         return {}

@@ -37,9 +37,9 @@ def explain_memory(config: Mapping[str, Any]) -> Iterator[None]:
 def _advice(config: Mapping[str, Any]) -> str:
     """What to lower, with numbers where halving the batch leaves the training as it was."""
     batch, accumulated = config["datamodule"]["batch_size"], config["trainer"].get("accumulate_grad_batches", 1)
-    displacements = []
+    remedies = []
     if batch > 1:
-        displacements.append(
+        remedies.append(
             f"datamodule.batch_size={batch // 2} trainer.accumulate_grad_batches={2 * accumulated} (the same effective batch)"
         )
     sizes = {
@@ -47,11 +47,11 @@ def _advice(config: Mapping[str, Any]) -> str:
         for key in ("longest_side", "height")
         if isinstance((config.get("input") or {}).get(key), int)
     }
-    displacements += [f"a smaller {name} (now {size})" for name, size in sizes.items()]
+    remedies += [f"a smaller {name} (now {size})" for name, size in sizes.items()]
     if config["trainer"].get("precision") == "32-true":
-        displacements.append("trainer.precision=bf16-mixed")
-    displacements.append("a smaller backbone")
-    return f"Try {', or '.join(displacements)}."
+        remedies.append("trainer.precision=bf16-mixed")
+    remedies.append("a smaller backbone")
+    return f"Try {', or '.join(remedies)}."
 
 
 # As torch's batch-norm says it, where a layer sees one cell of one frame.
@@ -68,8 +68,8 @@ def explain_batch_norm(config: Mapping[str, Any]) -> Iterator[None]:
             raise
         size = config["datamodule"]["batch_size"]
         few = f"datamodule.batch_size={size}" if size == 1 else "a batch of one frame"
-        displacement = "datamodule.batch_size=2 or more" if size == 1 else "more frames to train on"
+        remedy = "datamodule.batch_size=2 or more" if size == 1 else "more frames to train on"
         raise ConfigError(
             f"{few}: a layer of this model normalises over its batch, and sees a single value there, of which there is no "
-            f"spread. Take {displacement}."
+            f"spread. Take {remedy}."
         ) from error

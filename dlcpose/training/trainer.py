@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import WeightAveraging
 
 from dlcpose.callbacks.best import FOLDER
 from dlcpose.callbacks.reseed import ReseedEachBatch
-from dlcpose.instantiate import Instantiator, complete_with_run_folder
+from dlcpose.instantiate import Instantiator, complete_with_run
 from dlcpose.runs.checkpoint_io import WholeFiles
 from dlcpose.runs.provenance import guarded
 from dlcpose.structures.errors import ConfigError
@@ -26,12 +26,12 @@ def build_trainer(config: Mapping[str, Any], instantiate: Instantiator) -> Train
         settings["precision"] = fastest_precision(settings["accelerator"])
     loggers = guarded(
         {
-            name: complete_with_run_folder(built, f"logger.{name}", run_dir)
+            name: complete_with_run(built, f"logger.{name}", run_dir, config["name"])
             for name, built in instantiate(config["logger"], "logger").items()
         }
     )
     callbacks = [
-        complete_with_run_folder(callback, f"callbacks.{name}", run_dir)
+        complete_with_run(callback, f"callbacks.{name}", run_dir, config["name"])
         for name, callback in instantiate(config["callbacks"], "callbacks").items()
         if loggers or name != "learning_rate"  # without a logger Lightning refuses the monitor
     ]

@@ -27,6 +27,7 @@ KEYS = (
         "head",
         "side_head",
         "detector",
+        "detector_stage",
         "fusion",
         "condition",
     ),
@@ -38,6 +39,10 @@ PLAIN_KEYS = {
     "init_from": ("checkpoint", "strict"),
     "evaluation": ("pictures",),
     "sweep": ("name", "trial"),
+    "detector_stage": (
+        *("name", "pipeline", "input", "metric", "optimizer", "scheduler", "callbacks", "trainer"),
+        *("best", "optimized_metric", "compile"),
+    ),
 }
 
 
@@ -46,7 +51,9 @@ def validate_config(config: Mapping[str, Any]) -> None:
     check_keys(config, KEYS)
     _check_seed(config["seed"])
     check_compile(config["compile"])
-    _check_optimizer(config["optimizer"], Instantiator(tuple(config["trust"])))
+    for stage in (config, config["detector_stage"]):
+        if "optimizer" in stage:
+            _check_optimizer(stage["optimizer"], Instantiator(tuple(config["trust"])))
 
 
 def check_keys(config: Mapping[str, Any], known: Sequence[str]) -> None:
@@ -81,9 +88,13 @@ def _check_optimizer(node: Any, instantiate: Instantiator) -> None:
         raise ConfigError(f"optimizer: {error}.") from error
 
 
-def validate_monitors(config: Mapping[str, Any], metrics: Mapping[str, Metric], skeleton: Skeleton) -> None:
-    """Raises ConfigError where something is to watch a figure that no epoch gives, which would be told after the first."""
+def validate_monitors(
+    config: Mapping[str, Any], metrics: Mapping[str, Metric], skeleton: Skeleton, *, prefix: str = ""
+) -> None:
+    """Raises ConfigError where something is to watch a figure that no epoch gives, which would be told after the first.
 
+    prefix: of its keys, where the config is a part of another.
+    """
     given = [
         "train/loss",
         "val/loss",
@@ -101,4 +112,4 @@ def validate_monitors(config: Mapping[str, Any], metrics: Mapping[str, Metric], 
         is_a_loss = str(monitor).startswith(("train/loss_", "val/loss_"))  # which terms there are the head decides
         if monitor is not None and monitor not in given and not is_a_loss:
             near = difflib.get_close_matches(str(monitor), given, n=3) or given
-            raise ConfigError(f"{where}: no epoch gives {monitor!r}. Nearest: {', '.join(near)}.")
+            raise ConfigError(f"{prefix}{where}: no epoch gives {monitor!r}. Nearest: {', '.join(near)}.")

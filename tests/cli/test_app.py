@@ -9,7 +9,7 @@ from dlcpose.cli.app import main
 from tests.cli.test_hydra_main import modules_after
 from tests.shells import Answer, python, reason
 
-COMMANDS = ("attention", "compare", "follow", "inspect", "models", "preview", "render")
+COMMANDS = ("attention", "compare", "inspect", "models", "preview", "render")
 
 
 def dlcpose(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Answer:

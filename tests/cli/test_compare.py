@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dlcpose.cli.compare import comparison_of, read_run, run_folders, short_names
 from dlcpose.reports.comparison_page import command_of
+from dlcpose.runs.comparison import comparison_of, read_run, run_folders, short_names
 from dlcpose.structures.errors import DataError
 from tests.cli.test_app import dlcpose
 from tests.runs.made_up_sweeps import error_of, made_up_run, made_up_sweep

@@ -1,9 +1,7 @@
 """Every option there is composes, every model learns a step, and a user's own part works beside them."""
 
-import functools
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import wandb
@@ -13,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from dlcpose.config.compose import compose
 from dlcpose.instantiate import Instantiator
 from tests.shells import REPOSITORY, SMALL, TINY, python, reason, shell
+from tests.tiny_models import composed
 
 CONF = REPOSITORY / "conf"
 OPTIONS = sorted((file.parent.name, file.stem) for file in CONF.glob("*/[!_]*.yaml"))
@@ -44,18 +43,22 @@ def chosen(group: str, option: str) -> list[str]:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes(group: str, option: str) -> None:
-    config = compose(chosen(group, option))
+    config = composed(*chosen(group, option))
     assert config["run_dir"] == "outputs/composed"
     assert "hydra" not in config
+    assert config["best"]["mode"] in ("min", "max")  # what a sweeper's direction begins with
 
 
 @pytest.mark.parametrize(
     "group",
-    sorted({group for group, _ in OPTIONS} - {"model", "experiment", "hparams_search", "debug", "backbone", "dataset"}),
+    sorted(
+        {group for group, _ in OPTIONS}
+        - {"model", "experiment", "hparams_search", "debug", "backbone", "dataset", "detector_stage"}
+    ),
 )
 def test_every_option_is_of_settings_that_its_part_takes(group: str) -> None:
     for option in (option for of, option in OPTIONS if of == group):
-        node = compose(chosen(group, option))[group]
+        node = composed(*chosen(group, option))[group]
         if (group, option) != ("logger", "mlflow"):  # an extra, and slow to import: the loggers' own test builds it
             Instantiator()(node, group)
 
@@ -69,21 +72,21 @@ def test_launchers_and_sweepers_compose(here: Path) -> None:
     assert set(content["sweeper"]["params"]) == {"optimizer.lr", "optimizer.weight_decay"}
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_a_sweep_knows_which_way_is_better(model: str) -> None:
-    assert compose([f"model={model}"])["best"]["mode"] in ("min", "max")  # what a sweeper's direction begins with
-
-
-@functools.cache
-def head_alone(option: str) -> dict[str, Any]:
-    node: dict[str, Any] = compose(["~model", "name=any", f"head={option}"])["head"]
-    return node
-
-
-@pytest.mark.parametrize("model", MODELS)
+# One of each family and, as slow tests, the others.
+@pytest.mark.parametrize(
+    "model",
+    [
+        model
+        if model in ("resnet_18", "dekr_w18", "top_down_resnet_18")
+        else pytest.param(model, marks=pytest.mark.slow)
+        for model in MODELS
+    ],
+)
 def test_a_head_replaces_the_one_of_a_named_model(model: str) -> None:
     other = "heatmap" if "dekr" in model else "dekr"
-    assert compose([f"model={model}", f"head={other}"])["head"] == head_alone(other)
+    assert (
+        composed(f"model={model}", f"head={other}")["head"] == composed("~model", "name=any", f"head={other}")["head"]
+    )
 
 
 def test_composing_leaves_hydra_as_it_was() -> None:
@@ -97,6 +100,7 @@ def test_the_name_of_a_run_is_that_of_its_model_unless_given() -> None:
     assert compose(["model=dekr_w32", "name=mine"])["name"] == "mine"
 
 
+@pytest.mark.slow  # as tiny models in tests/test_every_model.py
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_takes_a_step(model: str, here: Path) -> None:
     answer = shell("train.py", f"model={model}", *SMALL, *ONE_STEP)

@@ -69,13 +69,18 @@ ACTS = {
     ),
     "a server": (
         "logger: {x: {_target_: dlcpose.loggers.mlflow_logger.MlflowTracker, _partial_: true, experiment_name: a, "
-        "run_name: a, tracking_uri: 'sqlite:///HERE/victim/a.db'}}\n",
+        "tracking_uri: 'sqlite:///HERE/victim/a.db'}}\n",
         "logger.x.tracking_uri",
     ),
     "a database": (
         "callbacks: {x: {_target_: dlcpose.callbacks.trial_pruning.TrialPruning, monitor: val/loss, "
         "storage: 'sqlite:///HERE/victim/a.db', study: a, trial: 0}}\n",
         "callbacks.x.storage",
+    ),
+    "a database of the detector's": (
+        "detector_stage: {callbacks: {x: {_target_: dlcpose.callbacks.trial_pruning.TrialPruning, monitor: val/loss, "
+        "storage: 'sqlite:///HERE/victim/a.db', study: a, trial: 0}}}\n",
+        "detector_stage.callbacks.x.storage",
     ),
     "an environment variable": ("name: '${oc.env:MY_TOKEN}'\n", "name"),
     "one by a resolver that is told its name": ("a: oc.env\nname: '${${a}:MY_TOKEN}'\n", "name"),

@@ -10,7 +10,7 @@ pytest.importorskip("mlflow", reason="mlflow is an extra: pip install 'dlcpose[m
 
 def begun(folder: Path, uri: str | None = None, **config: Any) -> MlflowTracker:
     """A tracker of a run of some config in a folder."""
-    tracker = MlflowTracker(str(folder), experiment_name="mice", run_name="mice", tracking_uri=uri)
+    tracker = MlflowTracker(str(folder), "mice", tracking_uri=uri)
     tracker.begin({"config": {"lr": {"value": 1e-3}, **config}, "overrides": [], "environment": {}, "git": "abc"})
     return tracker
 
@@ -33,6 +33,6 @@ def test_a_run_that_goes_on_in_its_folder_is_the_same_run(tmp_path: Path) -> Non
     assert begun(tmp_path).run_id == anew.run_id
     # Another store knows nothing of it, and neither does a folder whose record was torn.
     other = f"sqlite:///{tmp_path}/mlflow.db?cache=private"
-    assert MlflowTracker(str(tmp_path), experiment_name="m", run_name="m", tracking_uri=other)._run_id is None
+    assert MlflowTracker(str(tmp_path), "m", tracking_uri=other)._run_id is None
     (tmp_path / RECORD).write_text("{")
     assert begun(tmp_path).run_id != anew.run_id

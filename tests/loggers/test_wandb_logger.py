@@ -5,7 +5,7 @@ from dlcpose.loggers.wandb_logger import WandbTracker
 
 
 def tracker(folder: Path) -> WandbTracker:
-    return WandbTracker(str(folder), project="dlcpose", name="mine", offline=True)
+    return WandbTracker(str(folder), "mine", project="dlcpose", offline=True)
 
 
 def test_a_run_that_goes_on_in_its_folder_keeps_its_id(tmp_path: Path) -> None:

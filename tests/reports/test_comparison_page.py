@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from dlcpose.cli.compare import comparison_of
 from dlcpose.reports.comparison import Comparison, compare
 from dlcpose.reports.comparison_page import as_csv, as_json, command_of, render_comparison, write_comparison
+from dlcpose.runs.comparison import comparison_of
 from tests.runs.made_up_sweeps import error_of, made_up_run, made_up_sweep
 
 

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlcpose.cli.compare import comparison_of
 from dlcpose.reports.comparison import Comparison
 from dlcpose.reports.comparison_plots import (
     HEIGHT,
@@ -18,6 +17,7 @@ from dlcpose.reports.comparison_plots import (
     parallel_coordinates,
     value_label,
 )
+from dlcpose.runs.comparison import comparison_of
 from tests.runs.made_up_sweeps import made_up_sweep
 
 

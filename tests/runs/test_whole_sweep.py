@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from dlcpose.cli.compare import comparison_of
 from dlcpose.reports.comparison_page import write_comparison
+from dlcpose.runs.comparison import comparison_of
 from tests.cli.test_compare import rows_of
 from tests.shells import REPOSITORY, SMALL, TINY, chromium, python
 

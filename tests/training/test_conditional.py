@@ -1,6 +1,5 @@
 """A bottom-up model and one conditioned on its poses, one after the other, through the commands."""
 
-import csv
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +12,8 @@ from typer.testing import CliRunner
 import dlcpose
 from dlcpose.cli.app import build_app
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
+from dlcpose.datasets.video import read_video
+from dlcpose.exporters.pose_file import read_pose_tracks, read_provenance
 from dlcpose.structures.errors import CheckpointError, ConfigError, DataError
 from dlcpose.visualization.video_file import write_video
 from tests.shells import SMALL, TINY, Answer, reason, shell
@@ -136,19 +137,26 @@ def test_mistakes_are_told_in_a_line(alone: Path, bottom_up: Path, here: Path) -
     assert not list((here / "outputs").rglob("*.ckpt"))
 
 
-def test_a_video_is_followed_and_left_as_a_table(both: tuple[Path, Answer], tmp_path: Path) -> None:
+def test_a_video_is_tracked_by_conditioning(both: tuple[Path, Answer], tmp_path: Path) -> None:
     video = tmp_path / "animals.mp4"
     write_video(video, [image(0)] * 3, fps=10)
-    done = CliRunner().invoke(
-        build_app(), ["follow", str(best(both[0])), str(video), "--device", "cpu", "--max-lost", "1"]
-    )
+    checkpoint = best(both[0])
+    command = ["track", str(video), "--conditional", str(checkpoint), "--device", "cpu", "--max-lost", "1"]
+    done = CliRunner().invoke(build_app(), [*command, "--min-score", "0"])
     assert done.exit_code == 0, done.output
-    (table,) = tmp_path.glob("*.csv")
-    assert table.name == "animals.tracks.csv"
-    rows = list(csv.reader(table.open()))
-    skeleton = dlcpose.load(best(both[0]), device="cpu").skeleton
-    assert rows[0][:6] == ["frame", "track", "score", *(f"{skeleton.names[0]}_{what}" for what in ("x", "y", "score"))]
-    assert all(len(row) == 3 + 3 * len(skeleton) for row in rows)
+    tracks = read_pose_tracks(tmp_path / "animals.tracks.poses.h5")
+    assert tracks.is_tracked
+    assert tracks.frame_indices.tolist() == [0, 1, 2]
+    tracked = list(dlcpose.load(checkpoint, device="cpu").follow(read_video(video), max_lost=1, min_score=0.0))
+    assert sum(len(each.prediction) for each in tracked) > 0
+    for frame, each in enumerate(tracked):  # column i is track i
+        np.testing.assert_array_equal(np.flatnonzero(tracks.is_present[frame]), np.sort(each.track_ids))
+        for keypoints, track in zip(each.prediction.keypoints_in_image, each.track_ids.tolist(), strict=True):
+            np.testing.assert_array_equal(tracks.keypoints_in_image[frame, track], keypoints)
+    assert read_provenance(tmp_path / "animals.tracks.poses.h5")[1].settings["tracking"]["max_lost"] == 1
+    for other in (["--animals", "2"], ["--review", "page.html"]):
+        assert isinstance(CliRunner().invoke(build_app(), [*command, *other]).exception, ConfigError)
+    assert isinstance(CliRunner().invoke(build_app(), ["track", str(video), "--max-lost", "1"]).exception, ConfigError)
 
 
 def test_what_cannot_be_followed_is_said(
@@ -159,10 +167,10 @@ def test_what_cannot_be_followed_is_said(
     with pytest.raises(ConfigError, match="conditions="):
         dlcpose.load(best(alone), device="cpu").follow([image()])
     (tmp_path / "text.mp4").write_text("no video")
-    failed = CliRunner().invoke(build_app(), ["follow", str(best(both[0])), str(tmp_path / "text.mp4")])
+    failed = CliRunner().invoke(build_app(), ["track", str(tmp_path / "text.mp4"), "--conditional", str(best(both[0]))])
     assert isinstance(failed.exception, DataError)
     assert "cannot be read as a video after 0 frames" in str(failed.exception)
-    assert not list(tmp_path.glob("*.csv"))
+    assert not list(tmp_path.glob("*.h5"))
 
 
 def test_a_checkpoint_whose_conditions_were_a_file_says_when_that_is_missed(alone: Path, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def weights_in(run: Path) -> dict[str, torch.Tensor]:
 
 def test_one_command_trains_both(both: tuple[Path, Answer]) -> None:
     run, answer = both
-    assert answer.out.index("first the detector") < answer.out.index("now the poses")
+    assert answer.out.index("stage 1 of 2: detector") < answer.out.index("stage 2 of 2: pose")
     assert answer.last_line.startswith(f"{run}: mean error ")
     assert ", box AP " in answer.last_line
     alone, figures = figures_in(run / "detector"), figures_in(run)
@@ -151,6 +151,9 @@ def test_a_detector_is_trained_alone(here: Path) -> None:
         (["model=top_down_resnet_18", "detector.checkpoint=gone.ckpt"], "detector.checkpoint: no such file: gone.ckpt"),
         (["model=top_down_resnet_18", "head=dekr"], "head: DekrHead"),
         (["model=top_down_resnet_18", "pipeline.margn=0.1"], "Nearest: pipeline.margin"),
+        (["model=top_down_resnet_18", "detector_stage=none"], "detector_stage: CenterNetDetector"),
+        (["model=top_down_resnet_18", "+detector_stage.seed=1"], "detector_stage.seed"),
+        (["model=top_down_resnet_18", "detector_stage.best.monitor=val/oks_ap"], "detector_stage.best.monitor"),
         (["model=top_down_resnet_18", "input.height=100"], "multiple of 32"),
         (["model=top_down_resnet_18", "detector.training.lr=0.0"], "lr above 0"),
         (["model=detection", "best.monitor=val/oks_ap"], "no epoch gives 'val/oks_ap'. Nearest: val/box_ap"),
@@ -160,3 +163,48 @@ def test_mistakes_are_told_before_anything_is_trained(arguments: list[str], said
     answer = shell("train.py", *arguments, *SMALL)
     assert said in reason(answer)
     assert not list(here.rglob("*.ckpt"))
+
+
+OWN_DETECTOR = '''
+"""One box of learned size in the middle of each frame: all that a detector must be, and no setting beside the box rule."""
+
+import torch
+from torch import Tensor, nn
+
+from dlcpose.detectors.base import Boxes, BoxRule, Detector
+from dlcpose.structures.batch import PoseBatch
+
+
+class MiddleBox(Detector):
+    def __init__(self, boxes: BoxRule) -> None:
+        super().__init__(boxes)
+        self.share = nn.Parameter(torch.tensor(0.5))  # of the frame's sides
+
+    def _boxes(self, batch: PoseBatch) -> Tensor:
+        sizes = self.share.new_tensor(batch.own_sizes).flip(1)  # (B, 2) as width, height
+        return torch.cat([sizes * (1 - self.share), sizes * (1 + self.share)], dim=1) / 2
+
+    def losses(self, batch: PoseBatch) -> dict[str, Tensor]:
+        return {"distance": (self._boxes(batch)[:, None] - self.gt_boxes(batch)).abs().nanmean()}
+
+    def detect(self, batch: PoseBatch) -> list[Boxes]:
+        return [Boxes(box[None], box.new_ones(1)) for box in self._boxes(batch).detach()]
+'''
+
+
+def test_a_detector_of_the_users_own_is_trained_without_settings_of_ours(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "middle_box.py").write_text(OWN_DETECTOR)
+    (here / "lab" / "detector").mkdir(parents=True)
+    (here / "lab" / "detector" / "middle.yaml").write_text(
+        "defaults: [{/detector/boxes@boxes: around_keypoints}, _self_]\n_target_: middle_box.MiddleBox\n"
+    )
+    monkeypatch.syspath_prepend(here)
+    own = ("--config-dir", "lab", "detector=middle", "trust=[middle_box]", "detector_stage.optimizer.lr=0.05")
+    answer = shell("train.py", *TOP_DOWN, *own)
+    assert answer.code == 0, answer.err
+    run = only_run("top_down_resnet_18")
+    assert weights_in(run)["detector.share"] != 0.5
+    assert weights_in(run / "detector")["detector.share"] == weights_in(run)["detector.share"]
+    assert "learning rate 0.05" in answer.out.split("stage 2 of 2")[0]

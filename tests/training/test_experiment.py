@@ -224,7 +224,7 @@ def test_a_detector_that_cannot_learn_from_one_frame_says_so(here: Path) -> None
     "overrides", [["trainer=cpu", "trainer.precision=32-true"], ["trainer=default", "trainer.accelerator=cpu"]]
 )
 def test_trainers_by_name(overrides: list[str], here: Path) -> None:
-    short = ("trainer.max_epochs=1", "+trainer.limit_train_batches=1", "+trainer.limit_val_batches=1")
+    short = ("trainer.max_epochs=1", "trainer.limit_train_batches=1", "trainer.limit_val_batches=1")
     answer = shell("train.py", *SMALL, *TINY, *overrides, *short)
     assert answer.code == 0, answer.err
     expected = "32-true on CPU" if "trainer=cpu" in overrides else " on CPU"
