@@ -13,8 +13,14 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import pytest
 import torch
 from filelock import FileLock
+from hypothesis import settings
 
 from tests.shells import REPOSITORY, SMALL, Answer, python
+
+# How many cases a property is tried on, where its test does not say; HYPOTHESIS_PROFILE=thorough tries more.
+settings.register_profile("quick", max_examples=15, deadline=None)
+settings.register_profile("thorough", max_examples=100, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcpose.build import build_from_description
@@ -416,7 +416,6 @@ NAMES = [f"{layer}.{tensor}" for layer in ("a", "a.b", "c") for tensor in ("weig
 STATES = st.dictionaries(st.sampled_from(NAMES), st.sampled_from([(), (2,), (3, 2)]).map(torch.zeros))
 
 
-@settings(max_examples=100, deadline=None)
 @given(STATES, STATES)
 def test_each_tensor_is_taken_with_its_whole_layer_or_named_with_a_reason(
     wanted: dict[str, torch.Tensor], given: dict[str, torch.Tensor]

@@ -61,7 +61,13 @@ def built(overrides: list[str], size: tuple[int, int] | None, skeleton: Skeleton
         return build_pipeline(config, instantiate, data).eval()
 
 
-@pytest.mark.parametrize("name", COUNTED)
+# Of each family the smallest; the rest are the same parts at other widths.
+QUICK = ("TokenPose-S-v1", "TransPose-R-A4", "ViTPose-S")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in COUNTED]
+)
 @torch.no_grad()
 def test_sizes_are_those_that_others_counted(name: str) -> None:
     overrides, size, parameters, gmacs, table = COUNTED[name]
@@ -132,6 +138,7 @@ def two_images(pipeline: PoseEstimator) -> PoseBatch:
     return pipeline.normalized(collate([fit_to_canvas(data[index], pipeline.model_input) for index in range(2)]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LEARNERS)
 def test_two_images_are_learned_by_heart(name: str) -> None:
     pipeline = pipeline_of(tiny_config(**LEARNERS[name]), frames_of(2)).train()
@@ -156,7 +163,7 @@ def test_two_images_are_learned_by_heart(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-@pytest.mark.parametrize("keypoints", [1, 4, 24])
+@pytest.mark.parametrize("keypoints", [4, *(pytest.param(count, marks=pytest.mark.slow) for count in (1, 24))])
 @torch.no_grad()
 def test_images_are_answered_alone_and_in_any_company_alike(name: str, keypoints: int) -> None:
     data = frames_of(2)

@@ -1,7 +1,7 @@
 import albumentations as A
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcpose.augmentations.animal_crop import AnimalCrop, AnimalResizedCrop
@@ -34,7 +34,6 @@ def source_corners(crop: PoseCrop) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", WINDOWS)
-@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**31 - 1), st.floats(0, WIDTH - 1), st.floats(0, HEIGHT - 1))
 def test_the_animal_is_in_the_window_and_the_window_in_the_image(name: str, seed: int, x: float, y: float) -> None:
     animal = np.array([[[x, y], [x, y]]])

@@ -41,7 +41,13 @@ def statistics(network: nn.Module) -> list[torch.Tensor]:
     return [module.running_mean.clone() for module in network.modules() if isinstance(module, _BatchNorm)]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+# The same networks as others, wider or deeper.
+LARGE = ("hrnet_w32", "hrnet_w48", "hrnet_w48_stage3", "resnet_101", "cspnext_m", "cspnext_x", "vit_b")
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow) if case[0] in LARGE else case for case in CASES], ids=str
+)
 def test_channels_and_strides_are_as_stated(case: tuple[str, str | None]) -> None:
     with torch.device("meta"):  # shapes alone: no weights are made
         backbone = backbone_of(case).eval()

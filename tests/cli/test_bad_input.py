@@ -229,6 +229,7 @@ def test_a_torn_checkpoint(best: Path, here: Path) -> None:
     assert reason(shell("evaluate.py", "checkpoint=torn.ckpt")).startswith("torn.ckpt: cannot be read as a checkpoint")
 
 
+@pytest.mark.slow
 def test_in_a_process_of_its_own_it_is_the_same(tmp_path: Path) -> None:
     image_truncated(tmp_path / "mine")
     arguments = ("dataset=deeplabcut", "dataset.root=mine", *SHORT, *QUICK, "datamodule.workers=1")

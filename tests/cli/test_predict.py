@@ -179,12 +179,14 @@ def killed(checkpoint: Path, folder: Path, kills: int, frames: int) -> Answer:
     return answer
 
 
+@pytest.mark.slow  # processes of their own
 def test_killed_at_any_moment_it_ends_with_the_same_table(checkpoint: Path, tmp_path: Path) -> None:
     kills = int(os.environ.get("DLCPOSE_KILLS", "4"))  # before a release: DLCPOSE_KILLS=10
     answer = killed(checkpoint, tmp_path, kills, 400)
     assert re.search(r"ended with -9, [1-9]\d* stretches", answer.out), answer.out  # in its midst, at least once
 
 
+@pytest.mark.slow
 def test_many_videos_by_a_launcher(checkpoint: Path, tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="an extra: pip install 'dlcpose[sweep]'")
     for name in ("a.mp4", "b.mp4"):

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcpose.codecs.affine import (
@@ -84,7 +84,6 @@ def test_a_cell_s_center_is_the_mean_of_its_pixels() -> None:
         np.testing.assert_allclose(pixels_from_cells(np.arange(5), stride), pixels.mean(axis=1))
 
 
-@settings(max_examples=30)
 @given(MATRICES)
 def test_a_matrix_is_fitted_from_where_points_went(matrix: np.ndarray) -> None:
     points = np.array([[0.0, 0.0], [100, 0], [0, 80], [100, 80]])

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcpose.codecs.boxes import boxes_around_points, clip_boxes, expand_boxes, jitter_boxes
@@ -47,7 +47,6 @@ def test_clipping(box: list[float], left: list[float] | None) -> None:
 
 
 @given(draws=st.lists(numbers(-1, 1), min_size=3, max_size=3), shift=numbers(0, 0.5), scale=numbers(0, 1))
-@settings(max_examples=40, deadline=None)
 def test_jitter_stays_within_its_bounds(draws: list[float], shift: float, scale: float) -> None:
     box = torch.tensor([[10.0, 20.0, 50.0, 30.0]])
     moved = jitter_boxes(box, torch.tensor([draws]), shift=shift, scale=scale)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -55,7 +55,6 @@ def test_the_whole_image_at_its_own_size_is_the_image() -> None:
     top=st.floats(5, 25),
     side=st.floats(20, 60),
 )
-@settings(max_examples=40, deadline=None)
 def test_a_lit_pixel_and_its_keypoint_land_together(x: int, y: int, left: float, top: float, side: float) -> None:
     image = torch.zeros(1, 90, 120)
     image[0, y, x] = 255
@@ -124,7 +123,6 @@ def boxes(draw: st.DrawFn) -> Tensor:
 
 
 @given(box=boxes(), size=SIZES, margin=numbers(0, 0.5), places=st.lists(numbers(-0.5, 1.5), min_size=8, max_size=8))
-@settings(max_examples=60, deadline=None)
 def test_points_go_to_the_crop_and_back(box: Tensor, size: tuple[int, int], margin: float, places: list[float]) -> None:
     there, back = crop_matrices(box, size, margin=margin, min_size=32.0)
     sides = (box[:, 2:] - box[:, :2]).clamp(min=8)
@@ -137,7 +135,6 @@ def test_points_go_to_the_crop_and_back(box: Tensor, size: tuple[int, int], marg
 
 
 @given(box=boxes(), size=SIZES, margin=numbers(0, 0.5), min_size=numbers(1, 64))
-@settings(max_examples=60, deadline=None)
 def test_the_crop_holds_the_grown_box_and_is_no_larger(
     box: Tensor, size: tuple[int, int], margin: float, min_size: float
 ) -> None:

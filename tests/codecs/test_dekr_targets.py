@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcpose.codecs.dekr_targets import animal_centers, draw_center_offsets, find_centers, pose_extents
@@ -18,7 +18,6 @@ def animals(seed: int, count: int, keypoints: int = 4) -> torch.Tensor:
     return torch.from_numpy(points).float()
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 6))
 def test_offsets_are_those_of_a_loop_over_cells_and_animals(seed: int, count: int) -> None:
     points = animals(seed, count)
@@ -57,7 +56,6 @@ def test_extents_are_diagonals_of_known_keypoints() -> None:
     torch.testing.assert_close(pose_extents(points, dim=1), torch.tensor([5.0, 0.0, NAN]), equal_nan=True)
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 31), st.integers(0, 23)), min_size=1, max_size=12, unique=True))
 def test_every_center_in_a_cell_of_its_own_is_found(places: list[tuple[int, int]]) -> None:
     centers = torch.tensor(places).float()[None] + torch.tensor([0.3, -0.2])  # (1, N, 2)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcpose.codecs.limb_lengths import (
@@ -25,7 +25,6 @@ def poses_of(seed: int, count: int, missing: float = 0.2) -> torch.Tensor:
 
 
 @given(seed=st.integers(0, 10**6), parts=st.integers(1, 5))
-@settings(max_examples=20, deadline=None)
 def test_statistics_of_parts_are_those_of_the_whole(seed: int, parts: int) -> None:
     poses = poses_of(seed, 60)
     statistics = empty_statistics(4)

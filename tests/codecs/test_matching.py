@@ -4,7 +4,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcpose.codecs.matching import animal_sizes, match_animals, match_by_similarity
@@ -37,7 +37,6 @@ def lowest_cost_of_all(pred: np.ndarray, gt: np.ndarray, max_distance: float) ->
 @given(
     seed=seeds, labeled=st.integers(1, 3), false_positives=st.integers(0, 2), max_distance=st.sampled_from([0.2, 1.0])
 )
-@settings(max_examples=60, deadline=None)
 def test_no_other_assignment_is_cheaper(seed: int, labeled: int, false_positives: int, max_distance: float) -> None:
     random = np.random.default_rng(seed)
     gt = animal_shapes(random, labeled) * 0.4
@@ -58,7 +57,6 @@ def test_no_other_assignment_is_cheaper(seed: int, labeled: int, false_positives
 
 
 @given(seed=seeds)
-@settings(max_examples=30, deadline=None)
 def test_the_order_of_animals_does_not_matter(seed: int) -> None:
     random = np.random.default_rng(seed)
     gt = animal_shapes(random, 4)

@@ -1,7 +1,7 @@
 """The offset of every cell near a keypoint leads to it; that of peaks is tested in test_peaks.py."""
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
@@ -10,7 +10,6 @@ from dlcpose.codecs.offsets import draw_offsets
 SIZE = (14, 19)
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**31 - 1), st.integers(0, 4), st.floats(0.5, 6))
 def test_each_near_cell_leads_to_the_nearest_animals_keypoint_and_others_are_unsupervised(
     seed: int, animals: int, radius: float

@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -57,7 +57,6 @@ def computed_by_pycocotools(pred: np.ndarray, gt: np.ndarray, areas: np.ndarray)
 
 
 @given(seed=seeds)
-@settings(max_examples=30, deadline=None)
 def test_oks_agrees_with_pycocotools(seed: int) -> None:
     random = np.random.default_rng(seed)
     gt = animal_shapes(random, 3)
@@ -108,7 +107,6 @@ def rng(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 7))
 def test_pairwise_oks_is_the_oks_of_the_evaluation(seed: int, poses: int) -> None:
     keypoints = rng(seed).uniform(0, 40, (poses, 4, 2)).astype(np.float32)
@@ -131,7 +129,6 @@ def test_only_keypoints_that_both_have_count() -> None:
     assert similarity[0, 2] == similarity[2, 0] == 0
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 40), st.floats(0.1, 0.9))
 def test_suppression_is_greedy_as_torchvision_is_with_boxes(seed: int, count: int, threshold: float) -> None:
     corners = rng(seed).uniform(0, 50, (count, 2))
@@ -141,7 +138,6 @@ def test_suppression_is_greedy_as_torchvision_is_with_boxes(seed: int, count: in
     assert pose_nms(box_iou(boxes, boxes), scores, threshold).tolist() == expected.tolist()
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000))
 def test_duplicates_of_a_pose_go_and_the_highest_scoring_stays(seed: int) -> None:
     poses = BODY + torch.tensor([[0.0, 0.0], [60.0, 0.0], [0.0, 60.0]])[:, None]

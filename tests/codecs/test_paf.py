@@ -86,7 +86,7 @@ def test_nothing_is_drawn_of_no_animals_and_of_no_edges() -> None:
 
 
 @given(seed=st.integers(0, 10**6), animals=st.integers(1, 4))
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(derandomize=True)
 def test_integrals_agree_with_a_loop(seed: int, animals: int) -> None:
     edges = torch.tensor([[0, 1], [1, 2]])
     scene = random_scene(seed, animals)
@@ -102,7 +102,6 @@ def test_integrals_agree_with_a_loop(seed: int, animals: int) -> None:
 
 
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=20, deadline=None)
 def test_an_animal_alone_has_affinity_one_and_backwards_none(seed: int) -> None:
     scene = random_scene(seed, 1)
     fields = draw_pafs(scene, EDGE, 1.5, SIZE)

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcpose.codecs.paf_graph import edge_separability, select_edges
@@ -18,7 +18,6 @@ def test_separability_is_the_fraction_of_pairs_in_order() -> None:
 
 
 @given(seed=st.integers(0, 10**6), keypoints=st.integers(2, 7), extra=st.integers(0, 8))
-@settings(max_examples=25, deadline=None)
 def test_kept_edges_connect_all_keypoints_and_hold_the_best_tree(seed: int, keypoints: int, extra: int) -> None:
     rng = np.random.default_rng(seed)
     edges = tuple(itertools.combinations(range(keypoints), 2))

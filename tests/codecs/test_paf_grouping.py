@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcpose.codecs.paf_grouping import NONE, group_keypoints, match_edges, refine_groups
@@ -37,7 +37,6 @@ def rows(members: np.ndarray) -> list[list[int]]:
 
 
 @given(data=st.data(), rows_count=st.integers(1, 5), columns=st.integers(1, 5))
-@settings(max_examples=60, deadline=None)
 def test_the_matching_has_the_greatest_total_affinity(data: st.DataObject, rows_count: int, columns: int) -> None:
     size = max(rows_count, columns)
     seed = data.draw(st.integers(0, 10**6))
@@ -55,7 +54,6 @@ def test_the_matching_has_the_greatest_total_affinity(data: st.DataObject, rows_
 
 
 @given(seed=st.integers(0, 10**6), animals=st.integers(0, 30), edges=st.sampled_from([CHAIN, ALL]))
-@settings(max_examples=40, deadline=None)
 def test_candidates_are_grouped_into_their_animals(seed: int, animals: int, edges: tuple[tuple[int, int], ...]) -> None:
     rng = np.random.default_rng(seed)
     expected = np.stack([rng.permutation(animals) for _ in range(4)], axis=1).reshape(animals, 4)
@@ -66,7 +64,6 @@ def test_candidates_are_grouped_into_their_animals(seed: int, animals: int, edge
 
 
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=40, deadline=None)
 def test_with_all_edges_any_keypoint_may_be_hidden(seed: int) -> None:
     rng = np.random.default_rng(seed)
     expected = np.stack([rng.permutation(6) for _ in range(4)], axis=1)
@@ -83,7 +80,6 @@ def test_a_broken_chain_gives_two_animals() -> None:
 
 
 @given(seed=st.integers(0, 10**6), edges=st.sampled_from([CHAIN, ALL]))
-@settings(max_examples=40, deadline=None)
 def test_every_candidate_is_in_exactly_one_animal(seed: int, edges: tuple[tuple[int, int], ...]) -> None:
     rng = np.random.default_rng(seed)
     known = rng.random((4, 5)) < 0.8
@@ -128,7 +124,6 @@ def test_many_edges_together_outweigh_the_strongest() -> None:
 
 
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=30, deadline=None)
 def test_refining_never_lowers_the_total_affinity(seed: int) -> None:
     rng = np.random.default_rng(seed)
     affinity = rng.uniform(0, 1, (len(ALL), 4, 4)).astype(np.float32)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 from torch.nn.functional import max_pool2d
@@ -32,7 +32,6 @@ SIZE = (14, 19)
 MIN_OFFSET_SCORE = math.exp(-0.25) - 1e-3
 
 
-@settings(max_examples=60, deadline=None)
 @given(PLACES, st.sampled_from([1, 2, 4, 8, 16]), st.floats(1.0, 3.0))
 def test_decoding_returns_the_drawn_point(places: list[tuple[float, float]], stride: int, sigma: float) -> None:
     points = torch.tensor(places)[None, None]  # (1, 1, K, 2) pixels
@@ -43,7 +42,6 @@ def test_decoding_returns_the_drawn_point(places: list[tuple[float, float]], str
     assert scores.max() <= 1
 
 
-@settings(max_examples=30, deadline=None)
 @given(PLACES, st.sampled_from([4, 8, 16]))
 def test_offsets_lead_from_the_peak_to_the_point(places: list[tuple[float, float]], stride: int) -> None:
     points_in_map = cells_from_pixels(torch.tensor(places)[None, None], stride)
@@ -67,7 +65,6 @@ def cells_of(cells: torch.Tensor, scores: torch.Tensor) -> set[tuple[int, ...]]:
 
 
 @given(seed=st.integers(0, 10**6), height=st.integers(1, 9), width=st.integers(1, 12))
-@settings(max_examples=40, deadline=None)
 def test_peaks_are_those_of_pooling(seed: int, height: int, width: int) -> None:
     maps = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(seed))
     cells, scores = find_local_peaks(maps, 0.3, 1000)
@@ -105,7 +102,6 @@ def test_a_flat_map_has_one_peak_and_an_empty_one_none() -> None:
 
 
 @given(x=st.floats(3, 14), y=st.floats(3, 10), side=st.sampled_from([(1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (1.0, -1.0)]))
-@settings(max_examples=40, deadline=None)
 def test_keypoints_in_neighboring_cells_are_separated_by_their_offsets(
     x: float, y: float, side: tuple[float, float]
 ) -> None:
@@ -132,7 +128,6 @@ def test_of_duplicates_the_highest_scoring_stays() -> None:
     assert not find_duplicates(points, np.array([[[0.5, 0.9, 0.4, 0.0]]]), 0.1).any()
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000))
 def test_bilinear_sampling_agrees_with_scipy(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -145,7 +140,6 @@ def test_bilinear_sampling_agrees_with_scipy(seed: int) -> None:
         np.testing.assert_allclose(got[place], expected, atol=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.floats(2, 29), st.floats(2, 20), st.floats(-1.4, 1.4), st.floats(-1.4, 1.4))
 def test_a_point_is_refined_to_the_peak_beside_it(x: float, y: float, dx: float, dy: float) -> None:
     peak = torch.tensor([x, y])

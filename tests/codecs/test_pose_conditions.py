@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcpose.codecs.pose_conditions import (
@@ -122,7 +122,6 @@ def test_kinds_have_the_given_probabilities() -> None:
     assert (middle == ErrorKind.ABSENT).mean() == pytest.approx(0.1, abs=0.03)
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     animals=st.integers(0, 5),

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -16,7 +16,6 @@ FINE = st.integers(1, 3)
 SHIFTS = st.sampled_from([0.0, -0.5])
 
 
-@settings(max_examples=80, deadline=None)
 @given(SIDES, FINE, SHIFTS, st.lists(st.floats(0, 1, width=32), min_size=1, max_size=5), st.floats(-3, 3, width=32))
 def test_decoding_returns_the_drawn_coordinate(
     side: int, fine: int, shift: float, shares: list[float], constant: float
@@ -69,7 +68,6 @@ def test_missing_coordinates_are_nan_and_the_nearest_animal_counts() -> None:
     assert scores[0, 2] == 0
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.floats(0.55, 0.98), st.integers(20, 60), st.integers(110, 180))
 def test_a_score_is_the_probability_that_the_keypoint_is_there(share: float, here: int, elsewhere: int) -> None:
     """The output of a calibrated network: it is here in `share` of such images, and elsewhere in the others."""

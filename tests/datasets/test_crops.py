@@ -118,7 +118,6 @@ def test_there_are_options() -> None:
     assert {"none", "auto"} <= set(OPTIONS)
 
 
-@settings(max_examples=60, deadline=None)
 @given(sides, sides, inputs, seeds)
 def test_points_on_the_canvas_go_back_to_the_image(height: int, width: int, kind: str, seed: int) -> None:
     sample = two_animals(height, width, seed)
@@ -131,7 +130,6 @@ def test_points_on_the_canvas_go_back_to_the_image(height: int, width: int, kind
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-@settings(max_examples=25, deadline=None)
 @given(sides, sides, inputs, seeds)
 def test_augmented_points_go_back_to_the_image(option: str, height: int, width: int, kind: str, seed: int) -> None:
     sample = two_animals(height, width, seed)
@@ -158,7 +156,6 @@ def test_the_lit_block_is_at_its_keypoint_on_the_canvas(kind: str, height: int, 
     np.testing.assert_allclose(centroid(crop.image, floor=0), crop.keypoints_in_crop[0, 0], atol=0.5)
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(50, 160), st.integers(50, 160), st.integers(50, 160), st.integers(50, 160), st.integers(0, 99))
 def test_a_stretched_spot_is_at_its_keypoint(height: int, width: int, to_height: int, to_width: int, seed: int) -> None:
     x, y = np.random.default_rng(seed).uniform(18, (width - 19, height - 19))

@@ -10,7 +10,7 @@ import albumentations as A
 import pytest
 import pytorch_lightning as lightning
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcpose.augmentations.base import compose_transforms
@@ -97,7 +97,6 @@ def test_an_epoch_that_was_stopped_goes_on_with_its_next_batch(workers: int) -> 
 
 
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 5))
-@settings(max_examples=100, deadline=None)
 def test_devices_share_frames_without_overlap_in_the_same_number_of_batches(
     count: int, batch_size: int, devices: int
 ) -> None:
@@ -113,7 +112,6 @@ def test_devices_share_frames_without_overlap_in_the_same_number_of_batches(
     assert sorted([*shares[0], *own]) == list(range(count))
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(1, 30), st.integers(0, 100), st.integers(0, 2**31 - 1), st.integers(0, 50))
 def test_an_epoch_shows_every_frame_as_evenly_as_can_be(count: int, min_draws: int, seed: int, epoch: int) -> None:
     indices = list(range(100, 100 + count))

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tables
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcpose.datasets.deeplabcut_tables import LabelTable, read_csv, read_h5, read_table
@@ -57,7 +57,6 @@ def test_real_csv_and_h5_agree(shared_data: Path, project: str) -> None:
         np.testing.assert_allclose(ours.values, theirs.values, rtol=1e-15)
 
 
-@settings(max_examples=20, deadline=None)
 @given(
     st.data(),
     st.sampled_from([single_columns(), single_columns(("Nase ü", "tail, end", "3")), multi_columns()]),

@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -8,7 +8,6 @@ from dlcpose.datasets.keypoint_distortion import invert_distortion
 SIZE = (70, 90)
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**31 - 1), st.floats(0, 4))
 def test_following_the_map_back_and_forth_is_standing_still(seed: int, strength: float) -> None:
     rng = np.random.default_rng(seed)

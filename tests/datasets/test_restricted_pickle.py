@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -35,13 +35,11 @@ class Calls:
         return self.call
 
 
-@settings(max_examples=40, deadline=None)
 @given(plain, st.sampled_from(PROTOCOLS))
 def test_plain_values_come_back(value: object, protocol: int) -> None:
     assert load_restricted_pickle(pickle.dumps(value, protocol), "x") == value
 
 
-@settings(max_examples=40, deadline=None)
 @given(arrays, st.sampled_from(PROTOCOLS), st.booleans())
 def test_arrays_come_back(array: np.ndarray, protocol: int, fortran: bool) -> None:
     array = np.asfortranarray(array) if fortran and array.ndim else array
@@ -99,7 +97,6 @@ def test_a_forged_dtype_cannot_hide_objects() -> None:
         load_restricted_pickle(pickle.dumps(array), "x")
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_broken_pickles_are_one_kind_of_error(data: st.DataObject) -> None:
     content = bytearray(

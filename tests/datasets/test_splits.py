@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcpose.datasets import splits
@@ -47,7 +47,6 @@ fractions = st.sampled_from([0.0, 0.1, 0.2, 0.25, 0.3])
 seeds = st.integers(0, 5)
 
 
-@settings(max_examples=60, deadline=None)
 @given(counts, fractions, fractions, seeds, st.sampled_from([splits.block, splits.video, splits.random]))
 def test_every_frame_is_in_one_set(
     videos: dict[str, int], val: float, test: float, seed: int, split: splits.Splitter
@@ -63,7 +62,6 @@ def test_every_frame_is_in_one_set(
     assert found == split(data, val=val, test=test, seed=seed)
 
 
-@settings(max_examples=40, deadline=None)
 @given(counts, fractions, fractions)
 def test_blocks_follow_each_other_in_time(videos: dict[str, int], val: float, test: float) -> None:
     try:
@@ -79,7 +77,6 @@ def test_blocks_follow_each_other_in_time(videos: dict[str, int], val: float, te
         assert [len(part) for part in numbers[1:]] == [round(val * count), round(test * count)]
 
 
-@settings(max_examples=40, deadline=None)
 @given(counts, fractions, fractions, seeds)
 def test_videos_stay_whole(videos: dict[str, int], val: float, test: float, seed: int) -> None:
     if len(videos) < 1 + (val > 0) + (test > 0):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import box_iou
@@ -29,7 +29,6 @@ def apart(draw: st.DrawFn) -> Tensor:
 
 
 @given(boxes=apart())
-@settings(max_examples=60, deadline=None)
 def test_decoding_what_was_encoded_gives_the_boxes(boxes: Tensor) -> None:
     (found,) = DETECTOR.decode(DETECTOR.encode(boxes, MAP))
     assert len(found.scores) == boxes.shape[1]
@@ -42,7 +41,6 @@ def test_decoding_what_was_encoded_gives_the_boxes(boxes: Tensor) -> None:
 
 
 @given(boxes=apart())
-@settings(max_examples=20, deadline=None)
 def test_what_is_targets_costs_nothing(boxes: Tensor) -> None:
     targets = DETECTOR.encode(boxes, MAP)
     found = CenterNetMaps(targets.centers, targets.boxes.nan_to_num(0.0))

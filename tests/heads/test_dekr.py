@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcpose.build import build_pipeline
@@ -62,7 +62,6 @@ def test_it_works_with_any_backbone(backbone: str) -> None:
     assert maps.centers.shape == maps.heatmaps.shape == (2, 1, 16, 24)
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 100_000), st.integers(1, 30), st.integers(1, 6), st.sampled_from([1, 2, 4, 8]))
 def test_as_many_as_thirty_animals_come_back_exactly(seed: int, animals: int, keypoints: int, stride: int) -> None:
     """Each centre in the middle of a cell of its own: beside, across, and on top of each other."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcpose.build import build_pipeline, build_trunk
@@ -76,7 +76,6 @@ def test_any_number_of_keypoints(keypoints: int, bins_per_pixel: int) -> None:
     assert [pred.keypoints_in_crop.shape for pred in head.decode(maps)] == [(1, keypoints, 2)] * 2
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 100_000), st.sampled_from([0.0, -0.5]), st.sampled_from([1, 2]))
 def test_labels_come_back_to_a_hundredth_of_a_pixel_up_to_the_edges(seed: int, shift: float, fine: int) -> None:
     rng = np.random.default_rng(seed)

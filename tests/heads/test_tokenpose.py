@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -105,7 +105,6 @@ def test_attention_is_that_of_the_keypoints_to_the_patches() -> None:
         head.attention(features_of(), torch.zeros(2, 3, 2), 4)
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     st.tuples(st.integers(1, 40), st.integers(1, 40)),
     st.tuples(st.integers(1, 5), st.integers(1, 5)),

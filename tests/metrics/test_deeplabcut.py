@@ -121,7 +121,6 @@ def _precision_recall(images, sigma) -> tuple[float, float]:
 
 
 @given(seed=seeds)
-@settings(max_examples=25, deadline=None)
 def test_several_animals_agree_with_the_definition(seed: int) -> None:
     labels, predictions = herd(seed, missing=0.3, noise=8)
     figures = DeepLabCutFigures()(EvaluatedFrames(predictions, labels, SKELETON))

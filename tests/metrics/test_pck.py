@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from dlcpose.metrics.base import EvaluatedFrames
 from dlcpose.metrics.pck import PercentageOfCorrectKeypoints, share_within
@@ -9,7 +9,6 @@ from tests.metrics.made_up import SHAPE, SKELETON, as_table, at, herd, predictio
 
 
 @given(seed=seeds)
-@settings(max_examples=20, deadline=None)
 def test_pck_agrees_with_pandas(seed: int) -> None:
     labels, predictions = herd(seed, most=1, missing=0.4)
     table = as_table(labels, predictions)

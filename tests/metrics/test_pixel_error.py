@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from dlcpose.metrics.base import EvaluatedFrames
 from dlcpose.metrics.pixel_error import PixelError
@@ -10,7 +10,6 @@ from tests.metrics.made_up import SHAPE, SKELETON, as_table, at, herd, predictio
 
 
 @given(seed=seeds)
-@settings(max_examples=20, deadline=None)
 def test_errors_agree_with_pandas(seed: int) -> None:
     labels, predictions = herd(seed, most=1)
     table = as_table(labels, predictions)

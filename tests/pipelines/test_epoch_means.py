@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcpose.pipelines.epoch_means import BatchLosses, RunningMeans, mean_over_batches, mean_over_devices
@@ -18,7 +18,6 @@ def means_over(taken: list[tuple[float, int]], means: RunningMeans | None = None
 
 
 @given(batches, st.integers(0, 12))
-@settings(max_examples=60, deadline=None)
 def test_shared_or_stopped_it_is_the_mean_over_all_samples(taken: list[tuple[float, int]], place: int) -> None:
     expected = sum(value * count for value, count in taken) / sum(count for _, count in taken)
     shares = [means_over(taken[:place]).sums(), means_over(taken[place:]).sums()]

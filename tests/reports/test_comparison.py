@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import f_oneway
 
@@ -79,7 +79,6 @@ def test_a_number_and_its_spelling_are_the_same_setting() -> None:
     assert differing(runs)[0] == ()
 
 
-@settings(max_examples=30)
 @given(st.lists(st.tuples(st.sampled_from("xyz"), st.integers(0, 2), NUMBERS), min_size=1, max_size=8), st.randoms())
 def test_the_order_of_runs_changes_nothing(drawn: list[tuple[str, int, float]], rng: Any) -> None:
     runs = [
@@ -107,7 +106,6 @@ def test_mean_and_deviation_are_those_of_numpy(values: list[float]) -> None:
         assert spread.deviation == pytest.approx(np.std(values, ddof=1), abs=1e-9)
 
 
-@settings(max_examples=40)
 @given(st.lists(st.lists(NUMBERS, min_size=2, max_size=4), min_size=2, max_size=4))
 def test_the_explained_share_is_that_of_an_analysis_of_variance(groups: list[list[float]]) -> None:
     share = explained_share(groups)

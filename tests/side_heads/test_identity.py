@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -61,7 +61,6 @@ def test_an_animal_without_identity_is_unsupervised() -> None:
     assert not targets[0, :, 14 // STRIDE, 20 // STRIDE].isnan().any()
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 5), st.integers(2, 4))
 def test_the_assignment_is_the_most_likely(seed: int, animals: int, individuals: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcpose.structures.batch import PoseBatch, collate
@@ -34,7 +34,6 @@ def tensors(batch: PoseBatch) -> dict[str, torch.Tensor]:
     return {field.name: getattr(batch, field.name) for field in fields(batch) if field.name not in ("keys", "sizes")}
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 12), st.integers(1, 12)), min_size=1, max_size=5))
 def test_a_batch_of_many_holds_its_images_one_by_one(kinds: list[tuple[int, int, int]]) -> None:
     crops = [crop_of(seed, *kind) for seed, kind in enumerate(kinds)]

@@ -2,7 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcpose.structures.sample import boxes_around, labels_of, visibility_of
@@ -42,7 +42,6 @@ def test_a_point_with_one_coordinate_is_missing() -> None:
     assert visibility_of(np.array([[[1, NAN], [NAN, 1], [0, 0]]])).tolist() == [[0, 0, 2]]
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**31), st.floats(0, 20))
 def test_a_box_holds_its_animals_points_and_touches_them(seed: int, margin: float) -> None:
     rng = np.random.default_rng(seed)

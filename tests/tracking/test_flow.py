@@ -4,7 +4,7 @@ from itertools import chain, combinations, pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcpose.tracking import flow as module
@@ -59,7 +59,6 @@ def best_of_all(first: np.ndarray, last: np.ndarray, rewards: np.ndarray, joins:
     return best
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 100_000), st.integers(1, 3))
 def test_no_other_choice_of_joins_costs_less(seed: int, animals: int) -> None:
     first, last, rewards, joins = problem(seed, tracklets=5)
@@ -70,7 +69,6 @@ def test_no_other_choice_of_joins_costs_less(seed: int, animals: int) -> None:
     )
 
 
-@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 100_000), st.integers(1, 4))
 def test_tracks_never_overlap_themselves_and_never_are_too_many(seed: int, animals: int) -> None:
     first, last, rewards, joins = problem(seed, tracklets=40)

@@ -4,7 +4,7 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcpose.tracking.naming import Naming, name_slots
@@ -44,7 +44,6 @@ def all_costs(case: Problem, starts: list[tuple[int, ...]]) -> dict[tuple[bool, 
     return {each: min(cost_of(each, start, case) for start in starts) for each in product((False, True), repeat=count)}
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 100_000), st.booleans())
 def test_no_other_sequence_of_exchanges_costs_less(seed: int, free_start: bool) -> None:
     case = problem(seed)
@@ -55,7 +54,6 @@ def test_no_other_sequence_of_exchanges_costs_less(seed: int, free_start: bool) 
     assert costs[tuple(naming.is_exchanged.tolist())] == pytest.approx(naming.cost)
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 100_000))
 def test_a_margin_is_what_the_other_decision_costs_at_least(seed: int) -> None:
     case = problem(seed)
@@ -66,7 +64,6 @@ def test_a_margin_is_what_the_other_decision_costs_at_least(seed: int) -> None:
         assert naming.margins[number] == pytest.approx(other - naming.cost)
 
 
-@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 100_000))
 def test_at_every_time_each_animal_is_in_one_slot(seed: int) -> None:
     naming: Naming = name_slots(*problem(seed, animals=4, exchanges=9), beam=1000, free_start=True)

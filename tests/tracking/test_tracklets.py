@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcpose.structures.skeleton import Skeleton
@@ -69,7 +69,6 @@ def test_left_and_right_confused_for_a_frame_do_not_end_a_tracklet() -> None:
 
 
 @given(st.integers(0, 1000))
-@settings(max_examples=20, deadline=None)
 def test_detections_are_all_animals_in_their_order(seed: int) -> None:
     poses = made_up_tracks(animals=3, missing=0.5, seed=seed)
     detections = detections_of(poses, min_score=0.2)

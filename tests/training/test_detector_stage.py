@@ -88,6 +88,7 @@ numpy.savez(sys.argv[3], poses=poses.keypoints_in_image, boxes=poses.boxes_in_im
 """
 
 
+@pytest.mark.slow  # as one of each family in tests/test_every_model.py
 def test_the_checkpoint_alone_predicts_in_a_fresh_process(both: tuple[Path, Answer], here: Path) -> None:
     from dlcpose.visualization.pictures import write_png
 

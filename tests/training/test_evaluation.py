@@ -13,7 +13,7 @@ from pycocotools.cocoeval import COCOeval
 
 from dlcpose.checkpoint import read_checkpoint
 from dlcpose.cli.render import render_command
-from tests.shells import REPOSITORY, Answer, python, reason, shell
+from tests.shells import Answer, reason, shell
 
 Trained = tuple[Path, Answer]
 OF_THE_MACHINE = {"images_per_s", "peak_memory_mb"}
@@ -29,10 +29,10 @@ def newest_run(folder: Path) -> Path:
     return run
 
 
-def test_evaluating_again_gives_the_same_figures(trained: Trained, best: Path, tmp_path: Path) -> None:
-    answer = python(REPOSITORY / "evaluate.py", f"checkpoint={best}", cwd=tmp_path)
+def test_evaluating_again_gives_the_same_figures(trained: Trained, best: Path, here: Path) -> None:
+    answer = shell("evaluate.py", f"checkpoint={best}")
     assert answer.code == 0, answer.err
-    run = newest_run(tmp_path)
+    run = newest_run(here)
     assert figures_in(run) == figures_in(trained[0])
     for name in ("predictions.json", "labels.json", "per_keypoint.csv"):
         assert (run / "evaluation" / name).read_bytes() == (trained[0] / "evaluation" / name).read_bytes()

@@ -233,7 +233,7 @@ def test_trainers_by_name(overrides: list[str], here: Path) -> None:
 
 def test_a_swept_run_is_a_folder_for_each_job(here: Path) -> None:
     quick = ("callbacks=[progress]", "+trainer.enable_checkpointing=false", "datamodule.batch_size=2")
-    answer = shell("train.py", "-m", "model=resnet_18,dekr_w18", "seed=0,1", *SMALL, *quick)
+    answer = shell("train.py", "-m", "model=resnet_18,dekr_w18", "seed=0,1", *SMALL, *TINY[:2], *quick)
     assert answer.code == 0, answer.err
     (sweep,) = (here / "multirun").glob("*/*")
     jobs = sorted(folder for folder in sweep.iterdir() if folder.is_dir())
@@ -248,6 +248,7 @@ def test_a_swept_run_is_a_folder_for_each_job(here: Path) -> None:
     assert len(tables) == 4
 
 
+@pytest.mark.slow
 def test_parts_of_a_named_model_are_replaced_by_the_shell(here: Path) -> None:
     quick = ("trainer.limit_train_batches=1", "datamodule.batch_size=2")
     answer = shell("train.py", "model=dekr_w32", "backbone=hrnet_w18", "optimizer.lr=5e-4", *SMALL, *quick)
@@ -259,6 +260,7 @@ def test_parts_of_a_named_model_are_replaced_by_the_shell(here: Path) -> None:
     assert "learning rate 0.0005" in answer.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("experiment", "project"),
     [("openfield", "openfield-Pranav-2018-10-30"), ("reaching", "Reaching-Mackenzie-2018-08-30")],
@@ -275,6 +277,7 @@ def test_single_animal_experiments_on_real_data(experiment: str, project: str, s
     assert min(split["test"]) > max(split["train"])
 
 
+@pytest.mark.slow
 def test_the_top_down_experiment_on_real_animals(shared_data: Path, here: Path) -> None:
     root = shared_data / "flypair24-SLEAP-2024-12-20"
     tiny = ("detector.backbone.name=test_resnet", "detector.longest_side=96", "detector.training.epochs=1")

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial import ConvexHull
 
@@ -46,13 +46,11 @@ inside_x = st.floats(14, 48)
 inside_y = st.floats(14, 32)
 
 
-@settings(max_examples=40, deadline=None)
 @given(x=inside_x, y=inside_y, radius=st.floats(1.2, 9))
 def test_a_disc_lies_where_it_was_asked_for(x: float, y: float, radius: float) -> None:
     np.testing.assert_allclose(centroid(coverage(capsule((x, y), (x, y), (radius, radius)))), (x, y), atol=0.08)
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     x=inside_x, y=inside_y, angle=st.floats(0, 6.3), length=st.floats(0, 10), radii=st.tuples(*[st.floats(1.5, 4)] * 2)
 )
@@ -73,7 +71,6 @@ def test_what_is_drawn_has_the_area_and_place_of_the_hull_of_two_circles(
     np.testing.assert_allclose(box, [columns.min(), rows.min(), columns.max(), rows.max()], atol=1.3)
 
 
-@settings(max_examples=30, deadline=None)
 @given(x=inside_x, y=inside_y, angle=st.floats(0, 6.3), length=st.floats(2, 10))
 def test_a_point_is_contained_where_its_pixel_is_painted(x: float, y: float, angle: float, length: float) -> None:
     shape = capsule((x, y), (x + length * np.cos(angle), y + length * np.sin(angle)), (3.0, 2.0))
