@@ -114,8 +114,8 @@ def test_at_native_size_unlike_images_never_share_a_batch(native: Predictor, mon
     monkeypatch.setattr(
         Predictor,
         "_predict_batch",
-        lambda self, samples, displacement: (
-            shapes.append([each.image.shape for each in samples]) or predict_batch(self, samples, displacement)
+        lambda self, samples, way: (
+            shapes.append([each.image.shape for each in samples]) or predict_batch(self, samples, way)
         ),
     )
     native.predict([IMAGES[0], IMAGES[1], *MIXED, IMAGES[0]], batch_size=3)

@@ -120,13 +120,13 @@ def predict_video(
     """
     chosen = choose(model, path, settings)
     run = VideoRun(model, path, settings, chosen)
-    instantiate = []
+    stretches = []
     for rows in run.stretches():
-        instantiate.append(rows)
+        stretches.append(rows)
         if progress is not None:
             progress(run.done, run.expected())
     video = run.video(fingerprint(path))
-    rows = joined(instantiate) if instantiate else no_rows(model.pipeline.skeleton)
+    rows = joined(stretches) if stretches else no_rows(model.pipeline.skeleton)
     is_single = finds_one_animal(model.pipeline)
     names = column_names(1 if is_single else max(1, int(rows.counts.max())), model.individuals)
     tracks = tracks_of(rows, model.pipeline.skeleton, video, names, is_tracked=is_single)
