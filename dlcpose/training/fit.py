@@ -84,7 +84,7 @@ def _print_plan(trainer: Trainer, stage: Stage, datamodule: PoseDataModule) -> N
     )
 
 
-def _keep_choices(trainer: Trainer, stage: Experiment, datamodule: PoseDataModule) -> None:
+def _keep_choices(trainer: Trainer, stage: Stage, datamodule: PoseDataModule) -> None:
     """Leave with the run what its augmentation has chosen from the data."""
     choices = datamodule.schedule.choices
     if trainer.is_global_zero and choices:

@@ -69,7 +69,6 @@ def test_a_cut_larger_than_the_canvas_is_the_canvas() -> None:
     assert through(AnimalCrop(height=999, width=50), np.zeros((1, 2, 2)), 0).image.shape == (HEIGHT, 50, 3)
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**31 - 1), st.floats(6, WIDTH - 7), st.floats(6, HEIGHT - 7))
 def test_a_rotated_cut_moves_pixels_and_points_alike_and_keeps_the_animal(seed: int, x: float, y: float) -> None:
     step = AnimalCrop(height=60, width=70, around=1.0, rotation=180.0, scale=(0.8, 1.25), affine=1.0)
