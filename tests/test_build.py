@@ -358,8 +358,8 @@ def test_callbacks_build(name: str, tmp_path: Path) -> None:
     text = (CONF / "callbacks" / f"{name}.yaml").read_text()
     composed = {
         "run_dir": str(tmp_path),
-        "best.monitor": "val/mean_error_px",
-        "best.mode": "min",
+        "...best.monitor": "val/mean_error_px",  # of the run that the callbacks are of
+        "...best.mode": "min",
         "optimized_metric": "val/mean_error_px",
         "hydra:sweeper.storage": f"sqlite:///{tmp_path}/study.db",
         "hydra:sweeper.study_name": "study",
