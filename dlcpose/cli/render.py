@@ -14,7 +14,10 @@ def render_command(
     out: Annotated[Path, typer.Argument(help="Folder to write: new or empty.")],
     frames: Annotated[int, typer.Option(help="How many frames, over all videos.")] = 200,
     format: Annotated[
-        str, typer.Option(help="deeplabcut (a project with videos), coco, or a plugin's.")
+        str,
+        typer.Option(
+            help="deeplabcut (a project with videos), coco, sleap (a .pkg.slp), lightning_pose, or a plugin's."
+        ),
     ] = "deeplabcut",
     animals: Annotated[int, typer.Option(help="Animals in each video.")] = 1,
     skeleton: Annotated[str, typer.Option(help="quadruped, mouse or fly.")] = "quadruped",
@@ -31,9 +34,9 @@ def render_command(
     if not fps > 0:
         raise ConfigError(f"--fps: expected more than 0, got {fps}.")
     from dlcpose.datasets.synthetic.frames import SyntheticFrames
-    from dlcpose.exporters.label_formats import find_writer
+    from dlcpose.exporters.label_formats import find_format
 
-    write = find_writer(format)
+    write = find_format(format).write
     data = SyntheticFrames(
         frames=frames,
         height=height,

@@ -14,8 +14,12 @@ from dlcpose.structures.skeleton import Skeleton
 CATEGORY = 1
 
 
-def ground_truth(frames: Sequence[FrameLabels], skeleton: Skeleton, individuals: Sequence[str] = ()) -> dict[str, Any]:
+def ground_truth(
+    frames: Sequence[FrameLabels], skeleton: Skeleton, individuals: Sequence[str] = (), *, exact: bool = False
+) -> dict[str, Any]:
     """COCO ground truth of frames: images numbered from 1 in the order of their names, annotations, and the category.
+
+    exact: write coordinates with all the digits of the file that they were read from; False: those that models see.
 
     Beyond COCO: an image's `video`, `frame_index` and `unique_keypoints`, an animal's `individual`, the category's
     `sigmas`, `pairs`, `unique` and `unique_pairs`. An animal without labels and without a box is left out.
@@ -24,11 +28,11 @@ def ground_truth(frames: Sequence[FrameLabels], skeleton: Skeleton, individuals:
     in_order = sorted(frames, key=lambda frame: frame.key)
     annotations: list[dict[str, Any]] = []
     for image_id, frame in enumerate(in_order, start=1):
-        for annotation in (*_animals(frame, individuals), *_crowds(frame, len(skeleton))):
+        for annotation in (*_animals(frame, individuals, exact=exact), *_crowds(frame, len(skeleton))):
             place = {"id": len(annotations) + 1, "image_id": image_id, "category_id": CATEGORY}
             annotations.append({**place, **annotation})
     return {
-        "images": [_image(image_id, frame) for image_id, frame in enumerate(in_order, start=1)],
+        "images": [_image(image_id, frame, exact=exact) for image_id, frame in enumerate(in_order, start=1)],
         "annotations": annotations,
         "categories": [_category(skeleton)],
     }
@@ -63,7 +67,7 @@ def triplets(keypoints_in_image: npt.NDArray[Any], visibility: Iterable[Any]) ->
     flat: list[float | int] = []
     for (x, y), v in zip(keypoints_in_image, visibility, strict=True):
         missing = v == 0 or np.isnan(x) or np.isnan(y)
-        flat += [0, 0, 0] if missing else [_short(x), _short(y), int(v)]
+        flat += [0, 0, 0] if missing else [_coordinate(x), _coordinate(y), int(v)]
     return flat
 
 
@@ -72,11 +76,15 @@ def plain(value: Any) -> float | None:
     return None if np.isnan(value) else _short(value)
 
 
+def _coordinate(value: Any) -> float:
+    return float(value) if isinstance(value, np.float64) else _short(value)
+
+
 def _short(value: Any) -> float:
     return float(str(np.float32(value)))
 
 
-def _image(image_id: int, frame: FrameLabels) -> dict[str, Any]:
+def _image(image_id: int, frame: FrameLabels, *, exact: bool) -> dict[str, Any]:
     image: dict[str, Any] = {
         "id": image_id,
         "file_name": frame.key,
@@ -86,13 +94,15 @@ def _image(image_id: int, frame: FrameLabels) -> dict[str, Any]:
         "frame_index": frame.frame_index,
     }
     if len(frame.unique_in_image):
-        image["unique_keypoints"] = triplets(frame.unique_in_image, [2] * len(frame.unique_in_image))
+        points = frame.exact_unique if exact else frame.unique_in_image
+        image["unique_keypoints"] = triplets(points, [2] * len(points))
     return image
 
 
-def _animals(frame: FrameLabels, individuals: Sequence[str]) -> Iterable[dict[str, Any]]:
+def _animals(frame: FrameLabels, individuals: Sequence[str], *, exact: bool) -> Iterable[dict[str, Any]]:
     labeled = (frame.visibility > 0) & ~np.isnan(frame.keypoints_in_image).any(axis=-1)  # (N, K)
     points = np.where(labeled[..., None], frame.keypoints_in_image, np.nan)
+    written = frame.exact_keypoints if exact else points
     stored = ~np.isnan(frame.boxes_in_image).any(axis=-1, keepdims=True)  # (N, 1)
     boxes = np.where(stored, frame.boxes_in_image, boxes_around(points))
     # An animal with a box and no labels is an ignored region, whose area in COCO is that of the box.
@@ -101,7 +111,7 @@ def _animals(frame: FrameLabels, individuals: Sequence[str]) -> Iterable[dict[st
     for i in np.flatnonzero(~np.isnan(boxes).any(axis=-1)):
         identity = int(frame.identities[i])
         yield {
-            "keypoints": triplets(points[i], frame.visibility[i]),
+            "keypoints": triplets(written[i], frame.visibility[i]),
             "num_keypoints": int(labeled[i].sum()),
             "bbox": _corner_and_size(boxes[i]),
             "area": plain(areas[i]),

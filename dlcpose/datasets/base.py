@@ -1,5 +1,6 @@
 """Base class of data sets: an index of labelled frames that knows nothing of models."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -93,3 +94,9 @@ def image_file_size(path: Path) -> tuple[int, int]:
             f"{path}: the image cannot be read ({reason}). Restore the file or remove its labels."
         ) from error
     return height, width
+
+
+def frame_number(image_name: str, default: int) -> int:
+    """The number of the frame that an image shows, by the last number in its name; without one, the default."""
+    numbers = re.findall(r"\d+", Path(image_name).stem)
+    return int(numbers[-1]) if numbers else default

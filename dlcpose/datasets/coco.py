@@ -17,6 +17,8 @@ from dlcpose.structures.skeleton import Skeleton, pairs_from_names
 
 logger = logging.getLogger(__name__)
 
+IDENTITIES = "individuals_are_identities"  # of `info` in our own files
+OF_SKELETON = ("skeleton", "sigmas", "pairs", "unique", "unique_pairs")
 COCO_KEYS = ("images", "annotations", "categories")
 
 HUMAN = (
@@ -49,7 +51,8 @@ class CocoFrames(LabelledFrames):
     becomes the stored split; None takes the only one in root or root/annotations. images: the folder that file_name starts
     from. category: whose keypoints to read; None reads all categories as one, if they share their keypoints.
     Crowds become boxes to ignore. Extra fields that are read where present: `video`, `frame_index` and
-    `unique_keypoints` of images, `individual` of annotations, `sigmas`, `pairs`, `unique` of categories.
+    `unique_keypoints` of images, `individual` of annotations, `sigmas`, `pairs`, `unique` of categories,
+    `individuals_are_identities` of `info`.
     Raises DataError for files that are missing or inconsistent.
     """
 
@@ -89,6 +92,8 @@ class CocoFrames(LabelledFrames):
         }
         self.frames = [frame for frames in parts.values() for frame in frames]
         self._check_files(files)
+        infos = [content.get("info") for content in contents.values()]
+        self.has_identities = all(isinstance(info, dict) and info.get(IDENTITIES) is True for info in infos)
         if isinstance(annotations, Mapping):
             self.stored_split = {part: tuple(frame.key for frame in frames) for part, frames in parts.items()}
 
@@ -177,6 +182,11 @@ def _skeleton(content: Mapping[str, Any], category: str | None, path: Path) -> S
             f"Set category to one of {[kind.get('name') for kind in kinds]}."
         )
     names = keypoints.pop()
+    if len({json.dumps([kind.get(key) for key in OF_SKELETON]) for kind in kinds}) > 1:
+        logger.warning(
+            "%s: the categories differ in one of %s; those of %r count for all. Set category to read one alone.",
+            path, ", ".join(OF_SKELETON), kinds[0].get("name"),
+        )  # fmt: skip
     unique = tuple(kinds[0].get("unique") or ())
     try:
         return Skeleton(
@@ -235,6 +245,11 @@ def _read_frames(
             by_image[annotation["image_id"]].append(annotation)
         else:
             others += 1
+    used = {annotation["category_id"] for annotations in by_image.values() for annotation in annotations}
+    if len(used) > 1:
+        logger.warning(
+            "%s: animals of %d categories are read as one kind; which they are is not kept.", path, len(used)
+        )
     if others:
         logger.warning("%s: %d annotations of other categories are left out.", path, others)
     return [_frame(image, by_image[image["id"]], skeleton, individuals, path) for image in content["images"]]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlcpose.datasets.base import LabelledFrames, image_file_size, read_image_file
+from dlcpose.datasets.base import LabelledFrames, frame_number, image_file_size, read_image_file
 from dlcpose.datasets.deeplabcut_config import ProjectConfig, read_project_config
 from dlcpose.datasets.deeplabcut_tables import LabelTable, read_table
 from dlcpose.datasets.readers import reader
@@ -135,7 +135,7 @@ def _read_frames(config: ProjectConfig, tables: Sequence[LabelTable]) -> list[Fr
                     identities=np.flatnonzero(present).astype(np.int64),
                     unique_in_image=unique[row],
                     video=video,
-                    frame_index=_frame_index(name, row),
+                    frame_index=frame_number(name, row),
                 )
             )
     if missing:
@@ -234,12 +234,6 @@ def _rows_by_image(table: LabelTable, video: str) -> list[int]:
 
 def _image_name(place: str) -> str:
     return place.rsplit("/", 1)[-1]
-
-
-def _frame_index(image_name: str, row: int) -> int:
-    """The last number in an image's name; without one, its row."""
-    numbers = re.findall(r"\d+", Path(image_name).stem)
-    return int(numbers[-1]) if numbers else row
 
 
 def _read_stored_split(config: ProjectConfig, scorer: str | None, keys: set[str]) -> dict[str, tuple[str, ...]] | None:

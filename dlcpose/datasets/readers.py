@@ -1,4 +1,4 @@
-"""Find the reader that can open a path: DeepLabCut projects, COCO and SLEAP files, and what plugins bring."""
+"""Find the reader that can open a path: DeepLabCut's, COCO's, SLEAP's and Lightning Pose's labels, and what plugins bring."""
 
 from pathlib import Path
 
@@ -7,7 +7,8 @@ from dlcpose.structures.errors import DataError
 from dlcpose.structures.registry import Registry
 
 READERS: Registry[type[LabelledFrames]] = Registry(
-    "dlcpose.readers", ("dlcpose.datasets.deeplabcut", "dlcpose.datasets.coco", "dlcpose.datasets.sleap")
+    "dlcpose.readers",
+    tuple(f"dlcpose.datasets.{name}" for name in ("deeplabcut", "coco", "sleap", "lightning_pose")),
 )
 reader = READERS.register
 

@@ -23,6 +23,7 @@ FORMAT_LIMIT = 3.0  # of the layout: newer ones are unknown
 CENTERED_SINCE = 1.1  # from here on the centre of the first pixel is (0, 0)
 RGB_SINCE = 1.4  # embedded images that do not say so are BGR before
 PREDICTED = 1
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 FIELDS = {
     "frames": ("video", "frame_idx", "instance_id_start", "instance_id_end"),
     "instances": ("instance_type", "skeleton", "track", "point_id_start", "point_id_end"),
@@ -193,10 +194,15 @@ def _clean(path: Any) -> str:
     return str(path).replace("\\", "/")
 
 
+def is_images(files: Sequence[str]) -> bool:
+    """Whether a video's files are images, one for each frame."""
+    return len(files) > 1 or any(file.lower().endswith(IMAGES) for file in files)
+
+
 def _video_name(files: Sequence[str]) -> str:
     """The file's name; for images one by one that of their folder."""
     parts = [part for part in files[0].split("/") if part] or ["video"]
-    return parts[-2] if len(files) > 1 and len(parts) > 1 else parts[-1]
+    return parts[-2] if is_images(files) and len(parts) > 1 else parts[-1]
 
 
 def _free_name(name: str, taken: set[str]) -> str:

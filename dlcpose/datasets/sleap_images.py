@@ -1,6 +1,5 @@
 """Where the images of SLEAP's labels come from: a video, image files, the .slp file itself, or nowhere any more."""
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from io import BytesIO
@@ -11,9 +10,9 @@ import cv2
 import numpy as np
 from PIL import Image as PillowImage
 
-from dlcpose.datasets.base import image_file_size, read_image_file
+from dlcpose.datasets.base import frame_number, image_file_size, read_image_file
 from dlcpose.datasets.plain_hdf5 import PlainHdf5, plain_hdf5
-from dlcpose.datasets.sleap_file import RGB_SINCE, SleapVideo
+from dlcpose.datasets.sleap_file import RGB_SINCE, SleapVideo, is_images
 from dlcpose.datasets.video_frames import VideoFrames
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import Image
@@ -183,24 +182,21 @@ def find_frames(video: SleapVideo, labels: Path, folder: Path | None) -> FrameSo
         )  # fmt: skip
     if video.group:
         return EmbeddedSource(video, labels)
-    if len(video.files) > 1 or Path(video.files[0]).suffix.lower() in IMAGES:
+    if is_images(video.files):
         return FileSource(video, [_find(stated, labels.parent, folder) for stated in video.files])
     path = _find(video.files[0], labels.parent, folder)
     return MissingFrames(video, labels) if path is None else VideoSource(video, path)
 
 
-IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
-
-
 def frame_name(video: SleapVideo, number: int) -> tuple[str, int]:
     """A frame's key, the same wherever the files lie, and its number in time: for images that in their name."""
     names = [file.rsplit("/", 1)[-1] for file in video.files]
-    if len(names) < 2 or not 0 <= number < len(names):
+    if not is_images(video.files) or not 0 <= number < len(names):
         return f"{video.name}/{number:06d}", number
     name = names[number] if names.count(names[number]) == 1 else f"{number:06d}-{names[number]}"
-    digits = [found[-1] if (found := re.findall(r"\d+", each.rsplit(".", 1)[0])) else "" for each in names]
-    is_numbered = all(digits) and len(set(map(int, digits))) == len(digits)
-    return f"{video.name}/{name}", int(digits[number]) if is_numbered else number
+    numbers = [frame_number(each, -1) for each in names]
+    is_numbered = min(numbers) >= 0 and len(set(numbers)) == len(numbers)
+    return f"{video.name}/{name}", numbers[number] if is_numbered else number
 
 
 def _find(stated: str, beside: Path, folder: Path | None) -> Path | None:

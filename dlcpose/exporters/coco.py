@@ -2,13 +2,32 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
-
-import cv2
 
 from dlcpose.codecs.coco import ground_truth, plain, results, triplets
 from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.coco import IDENTITIES as IDENTITY_FLAG
+from dlcpose.exporters.image_files import PNG, by_video, png_names, write_image
+from dlcpose.exporters.label_contents import (
+    AREAS,
+    BOXES,
+    EDGES,
+    EMPTY,
+    HIDDEN,
+    IDENTITIES,
+    IGNORED,
+    INDIVIDUALS,
+    LOOSE,
+    MIXED,
+    NAMES,
+    ONLY_BOXES,
+    PAIRS,
+    SEVERAL,
+    SIGMAS,
+    UNIQUE,
+    is_unlabelled,
+)
 from dlcpose.exporters.label_formats import label_format
 from dlcpose.structures.atomic_files import atomic_folder
 from dlcpose.structures.instances import PosePrediction
@@ -49,19 +68,49 @@ def unique_results(predictions: Iterable[PosePrediction], image_ids: Mapping[str
     ]
 
 
-@label_format("coco")
-def write_coco_dataset(data: LabelledFrames, folder: Path, *, fps: float = 25) -> None:
-    """Write images/VIDEO/NAME.png and annotations.json, whose `file_name` starts from the folder.
+HOLDS = frozenset(
+    {SEVERAL, HIDDEN, ONLY_BOXES, BOXES, AREAS, IGNORED, UNIQUE, EMPTY, EDGES, PAIRS, SIGMAS, INDIVIDUALS, IDENTITIES}
+    | {LOOSE, MIXED, NAMES}
+)
 
-    fps: COCO has no place for it. Raises DataError when the folder is there and not empty.
+
+@label_format("coco", holds=HOLDS)
+def write_coco_dataset(data: LabelledFrames, folder: Path, *, fps: float | None = None) -> None:
+    """Write images/VIDEO/NAME and annotations.json, whose `file_name` starts from the folder.
+
+    Frames that nobody labelled are left out, as COCO would take them for empty ones. `info` says whether an individual is
+    the same animal in all frames. fps: COCO has no place for it. Raises DataError when the folder is there and not empty.
     """
-    labels = coco_labels(data, range(len(data)))
-    places = {frame.key: index for index, frame in enumerate(data.frames)}
+    kept = [index for index, frame in enumerate(data.frames) if data.empty_is_label or not is_unlabelled(frame)]
+    labels = ground_truth([data.frames[index] for index in kept], data.skeleton, data.individuals, exact=True)
+    labels = {"info": {IDENTITY_FLAG: data.has_identities}, **labels}
+    places, names = {data.frames[index].key: index for index in kept}, _file_names(data, kept)
     with atomic_folder(folder) as partial:
         for image in labels["images"]:
             index = places[image["file_name"]]
-            image["file_name"] = image["file_name"].replace("labeled-data/", "images/", 1)
+            image["file_name"] = names[index]
             path = partial / image["file_name"]
             path.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imencode(".png", data.read_image(index)[..., ::-1])[1].tofile(path)
+            write_image(data, index, path)
         (partial / "annotations.json").write_text(json.dumps(labels), encoding="utf-8")
+
+
+def _file_names(data: LabelledFrames, indices: Sequence[int]) -> dict[int, str]:
+    """The file names of frames: their own paths where they are image files below one folder, else by video and number."""
+    own = {index: _own_path(data, index) for index in indices}
+    if all(own.values()) and len({path.lower() for path in own.values()}) == len(own):
+        return own
+    names = {}
+    for folder, of_video in by_video([data.frames[index] for index in indices]).items():
+        frames = [data.frames[indices[place]] for place in of_video]
+        for place, name in zip(of_video, png_names(frames), strict=True):
+            names[indices[place]] = f"images/{folder}/{name}"
+    return names
+
+
+def _own_path(data: LabelledFrames, index: int) -> str:
+    """The path of a frame's image below its data's folder, "" where it has none that can be taken over."""
+    key = PurePosixPath(data.frames[index].key.replace("labeled-data/", "images/", 1))
+    own = data.image_file(index)
+    is_kept = key.suffix.lower() == PNG if own is None else key.suffix.lower() == own.suffix.lower() != ""
+    return str(key) if is_kept and not key.is_absolute() and ".." not in key.parts and ":" not in str(key) else ""

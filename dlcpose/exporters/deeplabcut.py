@@ -1,19 +1,29 @@
 """Write labelled frames as a DeepLabCut project, which DeepLabCut and this framework open alike."""
 
 import logging
-import re
 from collections.abc import Iterator, Sequence
 from datetime import date
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import yaml
 
 from dlcpose.datasets.base import LabelledFrames
+from dlcpose.exporters.image_files import by_video, png_names, write_image
+from dlcpose.exporters.label_contents import (
+    EDGES,
+    IDENTITIES,
+    INDIVIDUALS,
+    LOOSE,
+    MIXED,
+    NAMES,
+    SEVERAL,
+    UNIQUE,
+    UNLABELLED,
+)
 from dlcpose.exporters.label_formats import label_format
 from dlcpose.structures.atomic_files import atomic_folder
 from dlcpose.structures.errors import DataError
@@ -23,18 +33,23 @@ from dlcpose.visualization.video_file import write_video
 logger = logging.getLogger(__name__)
 
 UNIQUE_INDIVIDUAL = "single"  # DeepLabCut keeps unique keypoints under this individual
-_VIDEO_ENDINGS = {".mp4", ".avi", ".mov", ".mkv", ".mpg", ".mpeg", ".m4v", ".webm", ".wmv"}
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-@label_format("deeplabcut")
+def _holds(data: LabelledFrames, path: Path) -> set[str]:
+    """What a project has a place for; one of a single animal has none for its name."""
+    names = {INDIVIDUALS} if _is_multi_animal(data, _individuals(data)) else set()
+    return {SEVERAL, UNIQUE, UNLABELLED, EDGES, IDENTITIES, LOOSE, MIXED, NAMES, *names}
+
+
+@label_format("deeplabcut", holds=_holds)
 def write_deeplabcut_project(
-    data: LabelledFrames, folder: Path, *, scorer: str = "dlcpose", fps: float = 25, video: bool = True
+    data: LabelledFrames, folder: Path, *, scorer: str = "dlcpose", fps: float | None = None
 ) -> Path:
-    """Write a project with config.yaml, labeled-data and, with `video`, an mp4 of each video's labelled frames.
+    """Write a project with config.yaml, labeled-data and, with `fps`, an mp4 of each video's labelled frames.
 
     It is a multi-animal project where there are several individuals or unique keypoints, else a single-animal one.
-    Images are numbered by `frame_index`, or by their order in a video where an index repeats. DeepLabCut has no flag
+    Images keep their names, or are numbered by `frame_index` or, where that repeats, by their order. DeepLabCut has no flag
     for occluded keypoints: they are written as visible ones. Boxes, areas and splits have no place in a project.
     Returns the folder. Raises DataError when the folder is there and not empty, there are no frames, or a frame has an
     individual twice.
@@ -42,29 +57,34 @@ def write_deeplabcut_project(
     if not len(data):
         raise DataError(f"{folder}: expected labelled frames to write, got none.")
     individuals = _individuals(data)
-    multi_animal = len(individuals) > 1 or bool(data.skeleton.unique)
+    multi_animal = _is_multi_animal(data, individuals)
     if data.skeleton.unique and UNIQUE_INDIVIDUAL in individuals:
         raise DataError(
             f"An individual is called {UNIQUE_INDIVIDUAL!r}, the name DeepLabCut keeps for unique keypoints. "
             "Rename the individual."
         )
     columns = _columns(data, scorer, individuals if multi_animal else ())
-    videos = _by_video(data.frames)
+    videos = by_video(data.frames)
     with atomic_folder(folder) as partial:
         (partial / "videos").mkdir()
         for name, indices in videos.items():
-            images = _image_names([data.frames[index] for index in indices])
+            images = png_names([data.frames[index] for index in indices])
             rows = [_row(data.frames[index], individuals) for index in indices]
             labels = partial / "labeled-data" / name
             labels.mkdir(parents=True)
-            _write_images(data, indices, [labels / image for image in images])
+            for index, image in zip(indices, images, strict=True):
+                write_image(data, index, labels / image)
             _write_table(labels / f"CollectedData_{scorer}", np.stack(rows), images, name, columns)
-            if video:
+            if fps is not None:
                 _write_video(data, indices, partial / "videos" / f"{name}.mp4", fps)
         content = _config(data, scorer, individuals if multi_animal else (), videos)
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
         (partial / "config.yaml").write_text(text, encoding="utf-8")
     return folder
+
+
+def _is_multi_animal(data: LabelledFrames, individuals: Sequence[str]) -> bool:
+    return len(individuals) > 1 or bool(data.skeleton.unique)
 
 
 def _individuals(data: LabelledFrames) -> tuple[str, ...]:
@@ -95,36 +115,6 @@ def _columns(data: LabelledFrames, scorer: str, individuals: Sequence[str]) -> p
     )
 
 
-def _by_video(frames: Sequence[FrameLabels]) -> dict[str, list[int]]:
-    """Indices of the frames of each video, in temporal order, by the name of the video's folder."""
-    folders: dict[str, str] = {}
-    places: dict[str, list[int]] = {}
-    for index, frame in enumerate(frames):
-        if frame.video not in folders:
-            folders[frame.video] = _free_name(_folder_name(frame.video), set(folders.values()))
-        places.setdefault(folders[frame.video], []).append(index)
-    return {name: sorted(indices, key=lambda index: frames[index].frame_index) for name, indices in places.items()}
-
-
-def _folder_name(video: str) -> str:
-    place = PurePosixPath(video.replace("\\", "/"))
-    name = place.stem if place.suffix.lower() in _VIDEO_ENDINGS else place.name
-    return re.sub(r'[<>:"|?*\x00-\x1f]', "_", name) or "frames"
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    candidates = (name if number == 1 else f"{name}_{number}" for number in range(1, len(taken) + 2))
-    return next(candidate for candidate in candidates if candidate not in taken)
-
-
-def _image_names(frames: Sequence[FrameLabels]) -> list[str]:
-    numbers = [frame.frame_index for frame in frames]
-    if len(set(numbers)) < len(numbers) or min(numbers) < 0:
-        numbers = list(range(len(frames)))
-    digits = max(4, len(str(max(numbers))))
-    return [f"img{number:0{digits}d}.png" for number in numbers]
-
-
 def _row(frame: FrameLabels, individuals: Sequence[str]) -> npt.NDArray[np.float64]:
     """A frame's coordinates in the order of the columns; animals without identity take the columns left free."""
     identities = [int(identity) for identity in frame.identities]
@@ -137,15 +127,9 @@ def _row(frame: FrameLabels, individuals: Sequence[str]) -> npt.NDArray[np.float
         )
     free = iter([place for place in range(len(individuals)) if place not in known])
     points = np.full((len(individuals), *frame.keypoints_in_image.shape[1:]), np.nan)
-    for animal, identity in zip(frame.keypoints_in_image, identities, strict=True):
+    for animal, identity in zip(frame.exact_keypoints, identities, strict=True):
         points[identity if identity >= 0 else next(free)] = animal
-    return np.concatenate([points.ravel(), frame.unique_in_image.astype(np.float64).ravel()])
-
-
-def _write_images(data: LabelledFrames, indices: Sequence[int], paths: Sequence[Path]) -> None:
-    for index, path in zip(indices, paths, strict=True):
-        # Written as bytes: OpenCV's own writer knows no path beyond ASCII on Windows.
-        cv2.imencode(".png", data[index].image[..., ::-1])[1].tofile(path)
+    return np.concatenate([points.ravel(), frame.exact_unique.ravel()])
 
 
 def _write_table(

@@ -17,6 +17,7 @@ import pandas as pd
 
 from dlcpose.datasets.deeplabcut_config import ProjectConfig
 from dlcpose.datasets.deeplabcut_tables import read_table
+from dlcpose.exporters.sleap_table import sleap_skeleton
 from dlcpose.structures.atomic_files import atomic_output, write_output
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
@@ -141,13 +142,7 @@ def write_sleap_suggestions(path: Path, tracks: PoseTracks, rows: Sequence[int],
     """Write the poses of some rows as predicted instances on suggested frames of a video: a .slp file."""
     import sleap_io
 
-    names = tracks.skeleton.names
-    skeleton = sleap_io.Skeleton(
-        nodes=list(names),
-        edges=[(names[first], names[second]) for first, second in tracks.skeleton.edges],
-        symmetries=[(names[left], names[right]) for left, right in tracks.skeleton.pairs],
-        name="animal",
-    )
+    skeleton = sleap_skeleton(tracks.skeleton)
     file = sleap_io.Video(filename=str(video), open_backend=False)
     shape = (max(tracks.video.frames, 1), tracks.video.height, tracks.video.width, 3)
     file.backend_metadata = {"type": "MediaVideo", "shape": shape, "grayscale": False}

@@ -7,6 +7,7 @@ from dlcpose.exporters.formats import TableTarget, check_individuals, provenance
 from dlcpose.structures.atomic_files import atomic_output
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
+from dlcpose.structures.skeleton import Skeleton
 
 LEAVES_OUT = ("unique keypoints", "times", "boxes", "identities")
 
@@ -44,17 +45,24 @@ def write_sleap_analysis(tracks: PoseTracks, target: TableTarget) -> list[Path]:
     return [path]
 
 
+def sleap_skeleton(skeleton: Skeleton) -> Any:
+    """The animals' skeleton as sleap-io's, with edges and symmetries."""
+    import sleap_io
+
+    names = skeleton.names
+    return sleap_io.Skeleton(
+        nodes=list(names),
+        edges=[(names[first], names[second]) for first, second in skeleton.edges],
+        symmetries=[(names[left], names[right]) for left, right in skeleton.pairs],
+        name="animal",
+    )
+
+
 def sleap_labels(tracks: PoseTracks) -> Any:
     """The poses as sleap-io's Labels: a PredictedInstance for every animal in a frame, missing keypoints NaN."""
     import sleap_io
 
-    names, video = tracks.skeleton.names, tracks.video
-    skeleton = sleap_io.Skeleton(
-        nodes=list(names),
-        edges=[(names[first], names[second]) for first, second in tracks.skeleton.edges],
-        symmetries=[(names[left], names[right]) for left, right in tracks.skeleton.pairs],
-        name="animal",
-    )
+    skeleton, video = sleap_skeleton(tracks.skeleton), tracks.video
     # Described, not opened: poses can be written where the video is not.
     file = sleap_io.Video(filename=video.path, open_backend=False)
     file.backend_metadata = {

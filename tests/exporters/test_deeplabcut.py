@@ -51,7 +51,7 @@ def decoded(path: Path) -> list[np.ndarray]:
 @pytest.mark.parametrize("options", [SMALL, MANY])
 def test_what_is_written_reads_back_as_the_same_frames(tmp_path: Path, options: dict[str, Any]) -> None:
     data = SyntheticFrames(**options)
-    back = DeepLabCutFrames(write_deeplabcut_project(data, tmp_path / "project", video=False))
+    back = DeepLabCutFrames(write_deeplabcut_project(data, tmp_path / "project"))
     assert (back.skeleton.names, back.skeleton.edges) == (data.skeleton.names, data.skeleton.edges)
     assert back.skeleton.unique == data.skeleton.unique
     assert len(back.individuals) == len(data.individuals)
@@ -70,7 +70,7 @@ def test_what_is_written_reads_back_as_the_same_frames(tmp_path: Path, options: 
 def test_the_tables_are_what_pandas_finds_in_a_project_of_deeplabcut(tmp_path: Path, shared_data: Path) -> None:
     theirs = pd.read_hdf(next((shared_data / "flypair13-SLEAP-2024-12-20").rglob("CollectedData_*.h5")))
     data = SyntheticFrames(**MANY)
-    project = write_deeplabcut_project(data, tmp_path / "project", scorer="Ada", video=False)
+    project = write_deeplabcut_project(data, tmp_path / "project", scorer="Ada")
     for folder in sorted((project / "labeled-data").iterdir()):
         ours = pd.read_hdf(folder / "CollectedData_Ada.h5", "df_with_missing")
         assert ours.columns.names == theirs.columns.names == ["scorer", "individuals", "bodyparts", "coords"]
@@ -97,7 +97,7 @@ def test_the_tables_are_what_pandas_finds_in_a_project_of_deeplabcut(tmp_path: P
 
 
 def test_a_single_animal_project_has_no_individuals(tmp_path: Path) -> None:
-    project = write_deeplabcut_project(SyntheticFrames(**SMALL), tmp_path / "project", video=False)
+    project = write_deeplabcut_project(SyntheticFrames(**SMALL), tmp_path / "project")
     table = pd.read_hdf(project / "labeled-data/rendered0/CollectedData_dlcpose.h5")
     assert list(table.columns.names) == ["scorer", "bodyparts", "coords"]
     config = yaml.safe_load((project / "config.yaml").read_text())
@@ -109,7 +109,7 @@ def test_a_single_animal_project_has_no_individuals(tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", [SMALL, {**SMALL, "animals": 2}])
 def test_sleap_reads_the_same_points(tmp_path: Path, options: dict[str, Any]) -> None:
     data = SyntheticFrames(**options)
-    project = write_deeplabcut_project(data, tmp_path / "project", video=False)
+    project = write_deeplabcut_project(data, tmp_path / "project")
     labels = sleap_io.load_file(str(project / "labeled-data/rendered1/CollectedData_dlcpose.csv"))
     frames = [frame for frame in data.frames if frame.video == "rendered1"]
     assert len(labels) == len(frames)
@@ -156,7 +156,7 @@ def test_animals_without_a_name_take_the_places_left_free(tmp_path: Path) -> Non
 
 def test_videos_of_one_name_and_frames_of_one_number_stay_apart(tmp_path: Path) -> None:
     frames = [given(video, 3, [0]) for video in ("one/clip.mp4", "two\\clip.mp4", "", "one/clip.mp4", "dots.in.name")]
-    project = write_deeplabcut_project(GivenFrames(frames), tmp_path / "project")
+    project = write_deeplabcut_project(GivenFrames(frames), tmp_path / "project", fps=25)
     folders = {path.name: sorted(image.name for image in path.glob("*.png")) for path in project.glob("labeled-data/*")}
     assert folders == {
         "clip": ["img0000.png", "img0001.png"],
@@ -172,7 +172,7 @@ def test_videos_of_one_name_and_frames_of_one_number_stay_apart(tmp_path: Path) 
 
 def test_frames_of_several_sizes_are_written_without_a_video(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = GivenFrames([given("v", 0, [0]), given("v", 1, [0], size=(24, 30))])
-    project = write_deeplabcut_project(data, tmp_path / "project")
+    project = write_deeplabcut_project(data, tmp_path / "project", fps=25)
     assert "2 sizes" in caplog.text
     assert not list((project / "videos").iterdir())
     assert len(DeepLabCutFrames(project)) == 2
@@ -206,7 +206,7 @@ def test_what_fails_leaves_nothing_behind(tmp_path: Path, data: GivenFrames, mes
 
 def test_real_labels_survive_the_way_out_and_back(tmp_path: Path, shared_data: Path) -> None:
     data = DeepLabCutFrames(shared_data / "rodentpair15-SLEAP-2024-12-17")
-    back = DeepLabCutFrames(write_deeplabcut_project(data, tmp_path / "project", video=False))
+    back = DeepLabCutFrames(write_deeplabcut_project(data, tmp_path / "project"))
     assert (back.individuals, back.skeleton, back.has_identities) == (
         data.individuals,
         data.skeleton,

@@ -1,0 +1,81 @@
+"""`dlcpose convert FROM TO`: labelled data in another format, and what of it has no place there."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dlcpose.cli.registry import command
+from dlcpose.structures.errors import DataError
+
+if TYPE_CHECKING:
+    from dlcpose.datasets.base import LabelledFrames
+    from dlcpose.exporters.label_formats import LabelFormat
+
+
+@command("convert")
+def convert_command(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FROM", help="A DeepLabCut project, a COCO json, a .slp, a Lightning Pose csv or folder."
+        ),
+    ],
+    target: Annotated[
+        Path,
+        typer.Argument(metavar="TO", help="A new folder, or a new .pkg.slp (images inside) or .slp (images named)."),
+    ],
+    to: Annotated[
+        str | None,
+        typer.Option(help="deeplabcut, coco, sleap, lightning_pose, or a plugin's; by TO's ending where it has one."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace data of this format that is at TO.")] = False,
+) -> None:
+    """Write labelled frames with their images in another format, and list what that cannot hold."""
+    from dlcpose.datasets.readers import open_data
+    from dlcpose.exporters.label_formats import find_format, format_for
+    from dlcpose.structures.printable import printable
+
+    format = format_for(target) if to is None else find_format(to, "--to")
+    _check_apart(source, target)
+    data = open_data(source)
+    losses = format.losses(data, target)
+    _write(format, data, target, overwrite)
+    animals = sum(len(frame) for frame in data.frames)
+    typer.echo(f"{target}: {len(data)} frames with {animals} animals as {format.name}")
+    for loss in losses:
+        typer.echo(f"- lost: {printable(str(loss))}")
+    if not losses:
+        typer.echo("Nothing is lost.")
+
+
+def _check_apart(source: Path, target: Path) -> None:
+    one, other = source.resolve(), target.resolve()
+    if one == other or one in other.parents or other in one.parents:
+        raise DataError(f"{target}: expected a place apart from {source}, got the same or one inside the other.")
+
+
+def _write(format: "LabelFormat", data: "LabelledFrames", target: Path, overwrite: bool) -> None:
+    from dlcpose.datasets.readers import READERS
+    from dlcpose.structures.atomic_files import atomic_folder, check_new_folder
+
+    if not target.exists() or (not format.suffix and not overwrite):
+        format.write(data, target, fps=None)
+        return
+    if not overwrite:
+        raise DataError(f"{target}: expected a new file, got one that is there. --overwrite replaces it.")
+    reader = READERS.load().get(format.name)
+    if format.suffix:
+        fresh = target.with_name(f".{os.getpid()}-{target.name}")
+        try:
+            format.write(data, fresh, fps=None)
+            fresh.replace(target)
+        finally:
+            fresh.unlink(missing_ok=True)
+        return
+    # A whole folder is replaced: it had better be such data, not somebody's home.
+    if reader is None or not reader.can_open(target):
+        check_new_folder(target)
+    with atomic_folder(target, replace=True) as partial:
+        format.write(data, partial, fps=None)

@@ -1,0 +1,90 @@
+"""`dlcpose convert`: what it writes, what it tells, what it leaves alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dlcpose.datasets.coco import CocoFrames
+from dlcpose.datasets.readers import open_data
+from dlcpose.datasets.synthetic.frames import SyntheticFrames
+from dlcpose.exporters.coco import write_coco_dataset
+from tests.cli.test_app import dlcpose
+from tests.shells import reason
+
+Capture = pytest.CaptureFixture[str]
+Patch = pytest.MonkeyPatch
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    write_coco_dataset(
+        SyntheticFrames(frames=4, height=32, width=40, videos=2, occlusion=0.3, unique_points=1, seed=1),
+        tmp_path / "photos",
+    )
+    return tmp_path / "photos"
+
+
+def test_losses_are_listed_and_labels_written(photos: Path, capsys: Capture, monkeypatch: Patch) -> None:
+    target = photos.parent / "x.pkg.slp"
+    answer = dlcpose(capsys, monkeypatch, "convert", str(photos), str(target))
+    assert answer.code == 0, answer.err
+    data = CocoFrames(photos)
+    hidden = sum(int((frame.visibility == 1).sum()) for frame in data.frames)
+    assert hidden
+    assert f"{hidden} keypoints that are hidden" in answer.out
+    assert "unique keypoints" in answer.out
+    assert "edges" not in answer.out
+    back = open_data(target)
+    for frame, other in zip(data.frames, back.frames, strict=True):
+        np.testing.assert_array_equal(other.exact_keypoints, frame.exact_keypoints)
+    answer = dlcpose(capsys, monkeypatch, "convert", str(photos), str(photos.parent / "again"), "--to", "coco")
+    assert "Nothing is lost." in answer.out
+
+
+def test_what_is_there_is_replaced_only_where_asked(photos: Path, capsys: Capture, monkeypatch: Patch) -> None:
+    for name, options in (("x.pkg.slp", ()), ("project", ("--to", "deeplabcut"))):
+        target = photos.parent / name
+        convert = ("convert", str(photos), str(target), *options)
+        assert dlcpose(capsys, monkeypatch, *convert).code == 0
+        before = sorted(photos.parent.rglob("*"))
+        assert str(target) in reason(dlcpose(capsys, monkeypatch, *convert))
+        answer = dlcpose(capsys, monkeypatch, *convert, "--overwrite")
+        assert answer.code == 0, answer.err
+        assert sorted(photos.parent.rglob("*")) == before
+    home = photos.parent / "home"
+    home.mkdir()
+    (home / "thesis.txt").write_text("mine")
+    answer = dlcpose(capsys, monkeypatch, "convert", str(photos), str(home), "--to", "deeplabcut", "--overwrite")
+    assert str(home) in reason(answer)
+    assert (home / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "expected"),
+    [
+        ("out", (), "--to: expected one of coco, deeplabcut, lightning_pose, sleap"),
+        ("out", ("--to", "yolo"), "--to: expected one of coco, deeplabcut, lightning_pose, sleap"),
+        ("photos/inside", ("--to", "coco"), "apart from"),
+    ],
+)
+def test_mistakes_are_one_line(
+    photos: Path, capsys: Capture, monkeypatch: Patch, target: str, options: tuple[str, ...], expected: str
+) -> None:
+    before = sorted(photos.parent.rglob("*"))
+    answer = dlcpose(capsys, monkeypatch, "convert", str(photos), str(photos.parent / target), *options)
+    assert expected in reason(answer)
+    assert sorted(photos.parent.rglob("*")) == before
+
+
+def test_a_video_that_is_gone_leaves_nothing_behind(
+    tmp_path: Path, capsys: Capture, monkeypatch: Patch, shared_data: Path
+) -> None:
+    source = tmp_path / "labels.slp"
+    source.write_bytes((shared_data / "sleap/flypair24/centered_pair.slp").read_bytes())
+    answer = dlcpose(capsys, monkeypatch, "convert", str(source), str(tmp_path / "out"), "--to", "coco")
+    assert "centered_pair_low_quality.mp4" in reason(answer)
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.slp"]
+    answer = dlcpose(capsys, monkeypatch, "inspect", str(source), "--output", str(tmp_path / "sheet.png"))
+    assert answer.code == 0, answer.err
+    assert answer.out.count("centered_pair_low_quality.mp4 is not there") == 1
