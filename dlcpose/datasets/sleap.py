@@ -28,7 +28,7 @@ class SleapFrames(LabelledFrames):
     predictions: whether predicted animals count as labels in frames without labelled ones. tracks: whether a track is an
     individual; None takes them as such unless there are more than animals in a frame, as where tracking was cut to pieces.
     skip_missing: leave out frames whose video is gone instead of refusing the file. needs_images: False reads labels also
-    where all images are gone; sizes are then those that the file states, or 0.
+    where all images are gone; sizes are then those that the file states, or else just hold the labels.
     Points that SLEAP does not show are missing, whatever their coordinates are.
     Raises DataError, with the file and what to do, for a file that cannot be read.
     """
@@ -71,6 +71,7 @@ class SleapFrames(LabelledFrames):
         is_named = all(each.track in chosen for frame in labelled for each in frame.instances)
         self.has_identities = bool(chosen) and is_named and (bool(tracks) or len(used) == 1)
         self._places = [(frame.video, frame.frame_index) for frame in labelled]
+        self._extents = {number: _extent(labelled, number) for number in used}
         self.frames = [self._frame(frame, chosen) for frame in labelled]
 
     def read_image(self, index: int) -> Image:
@@ -89,7 +90,7 @@ class SleapFrames(LabelledFrames):
         identities = [tracks.index(each.track) if each.track in tracks else -1 for each in frame.instances]
         return labels_of(
             key,
-            source.size(frame.frame_index),
+            source.size(frame.frame_index) or self._extents[frame.video],
             np.stack(points) if points else np.zeros((0, len(self.skeleton), 2)),
             identities=np.array(identities, np.int64),
             video=source.video.name,
@@ -178,6 +179,13 @@ def _individuals(content: SleapFile, frames: Sequence[SleapFrame], tracks: bool 
     if tracks is None and len(used) > most:
         logger.info("%s: %d tracks of up to %d animals in a frame are no individuals.", content.path, len(used), most)
     return used if tracks or (tracks is None and len(used) <= most) else []
+
+
+def _extent(frames: Sequence[SleapFrame], video: int) -> tuple[int, int]:
+    """The smallest (height, width) that holds all labels of a video."""
+    points = [each.points_in_image.reshape(-1, 2) for f in frames if f.video == video for each in f.instances]
+    width, height = np.nanmax(np.concatenate([np.zeros((1, 2)), *points]), axis=0)
+    return int(height) + 1, int(width) + 1
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

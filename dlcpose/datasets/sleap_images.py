@@ -35,9 +35,9 @@ class FrameSource(ABC):
     def read(self, number: int) -> Image:
         """Frame `number`: (H, W, 3) uint8 RGB. Raises DataError where it cannot be had."""
 
-    def size(self, number: int) -> tuple[int, int]:
-        """(height, width) of frame `number` as the file states it, (0, 0) where it does not."""
-        return self.video.size or (0, 0)
+    def size(self, number: int) -> tuple[int, int] | None:
+        """(height, width) of frame `number` as the file states it, None where it does not."""
+        return self.video.size
 
     def file(self, number: int) -> Path | None:
         """The file that holds frame `number` and nothing else, None where there is none."""
@@ -77,7 +77,7 @@ class VideoSource(FrameSource):
             )
         expected = self.video.size
         if expected is not None and expected != self.frames.size:
-            height, width = self.size(number)
+            height, width = self.frames.size
             return (
                 f"{self.frames.path}: expected {expected[1]}x{expected[0]}, as labelled, got {width}x{height}. "
                 "It may be another video of this name."
@@ -85,7 +85,7 @@ class VideoSource(FrameSource):
         return None
 
     def size(self, number: int) -> tuple[int, int]:
-        return self.frames.size or (0, 0)
+        return self.frames.size
 
     def read(self, number: int) -> Image:
         return self.frames.read(number)
@@ -107,7 +107,7 @@ class FileSource(FrameSource):
             )
         return f"{self.video.name}: expected image {number}, which is labelled, got {len(self.found)}. Save it anew in SLEAP."
 
-    def size(self, number: int) -> tuple[int, int]:
+    def size(self, number: int) -> tuple[int, int] | None:
         path = self.file(number)
         return super().size(number) if path is None else image_file_size(path)
 
@@ -138,10 +138,10 @@ class EmbeddedSource(FrameSource):
             return None
         return f"{self.path}: the image of frame {number} of {self.video.name} is not in it. Export it anew in SLEAP."
 
-    def size(self, number: int) -> tuple[int, int]:
+    def size(self, number: int) -> tuple[int, int] | None:
         if self._size is None and self.problem(number) is None:
             self._size = self.read(number).shape[:2]
-        return self._size or (0, 0)
+        return self._size
 
     def read(self, number: int) -> Image:
         if (problem := self.problem(number)) is not None:

@@ -31,10 +31,11 @@ class VideoFrames:
         with opened(self.path) as (container, stream):
             packets = _packets(container, stream)
         with opened(self.path) as (container, stream):
-            self.size, first = _probe(container, stream)
+            size, first = _probe(container, stream)
             is_hiding = stream.codec_context.name in HIDING
-        if self.size is None:
+        if size is None:
             raise DataError(f"{self.path}: expected a video, got one without a frame that can be decoded.")
+        self.size = size
         self.frames = len(packets)
         times = sorted(time for time, _ in packets if time is not None)
         is_counted = len(set(times)) == len(packets) and first == times[: len(first)] and not is_hiding
