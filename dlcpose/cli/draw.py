@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dlcpose.cli.pose_files import check_video, stem_of
+from dlcpose.cli.pose_files import check_new, stem_of, video_of
 from dlcpose.cli.registry import command
 from dlcpose.structures.errors import ConfigError, DataError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @command("draw")
 def draw_command(
     poses: Annotated[Path, typer.Argument(help="A .poses.h5 file.")],
-    video: Annotated[Path, typer.Option(help="The video that the poses are of.")],
+    video: Annotated[Path | None, typer.Option(help="The video, if it is not where it was.")] = None,
     output: Annotated[Path | None, typer.Option(help="The mp4 to write; NAME_labelled.mp4 unless given.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="A PNG to write with frames from all of the video.")] = None,
     trail: Annotated[int, typer.Option(min=0, help="Frames of an animal's path to show.")] = 25,
@@ -46,17 +46,16 @@ def draw_command(
     out = output or poses.with_name(f"{stem_of(poses)}_labelled.mp4")
     if out.suffix.lower() != ".mp4":
         raise ConfigError(f"--output: expected a name that ends in .mp4, got {out.name!r}.")
-    if out.exists() and video.exists() and out.samefile(video):
-        raise ConfigError(f"--output: expected a new file, got {video}, which is read. Name another.")
     tracks = read_pose_tracks(poses)
-    check_video(tracks, video)
+    source = video_of(tracks, video)
+    check_new(out, [source])
     is_drawn = (tracks.frame_indices >= start) & (tracks.frame_indices < (np.inf if stop is None else stop))
     rows = np.flatnonzero(is_drawn)
     if not len(rows):
         raise DataError(f"{poses}: expected poses from frame {start} on{f' before {stop}' if stop else ''}, got none.")
     drawer = PoseDrawer(tracks, cutoff=cutoff, trail=trail, scale=scale)
     collected = SheetOfFrames(drawer, rows)
-    reader = VideoReader(video, start=int(tracks.frame_indices[rows[0]]), stop=int(tracks.frame_indices[rows[-1]]) + 1)
+    reader = VideoReader(source, start=int(tracks.frame_indices[rows[0]]), stop=int(tracks.frame_indices[rows[-1]]) + 1)
     count = write_labelled_video(out, drawer, _numbered(reader), seen=collected)
     typer.echo(f"{out}: {count} frames at {drawer.size[0]}x{drawer.size[1]}")
     if count < len(rows):

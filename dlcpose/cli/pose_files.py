@@ -46,12 +46,19 @@ def with_step(provenance: Provenance, step: str, settings: Mapping[str, Any], so
     return replace(provenance, settings={**provenance.settings, HISTORY: done})
 
 
-def check_video(tracks: PoseTracks, video: Path) -> None:
-    """Raises DataError where poses are of another video than this file."""
+def video_of(tracks: PoseTracks, given: Path | None) -> Path:
+    """The video that poses are of: the one that is given, else where it was when they were predicted.
+
+    Raises ConfigError where it is not there any more, DataError where it is another video.
+    """
     from dlcpose.datasets.video import fingerprint
 
-    if (found := fingerprint(video)) != tracks.video.fingerprint:
+    path = given or Path(tracks.video.path)
+    if given is None and not path.is_file():
+        raise ConfigError(f"--video: it is needed, and {path} is not there any more. Say where it is with --video.")
+    if (found := fingerprint(path)) != tracks.video.fingerprint:
         raise DataError(
-            f"{video}: expected the video that the poses are of ({Path(tracks.video.path).name}, fingerprint "
-            f"{tracks.video.fingerprint}), got another one ({found}). Give the file that was predicted, unchanged."
+            f"{path}: expected the video that the poses are of ({Path(tracks.video.path).name}, fingerprint "
+            f"{tracks.video.fingerprint}), got another one ({found}). Give the file that was predicted with --video."
         )
+    return path

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dlcpose.cli.pose_files import check_video, stem_of
+from dlcpose.cli.pose_files import stem_of, video_of
 from dlcpose.cli.registry import command
 from dlcpose.structures.errors import ConfigError, DataError
 
@@ -34,7 +34,7 @@ class Diversity(StrEnum):
 @command("propose")
 def propose_command(
     poses: Annotated[Path, typer.Argument(help="A .poses.h5 file.")],
-    video: Annotated[Path, typer.Option(help="The video that the poses are of.")],
+    video: Annotated[Path | None, typer.Option(help="The video, if it is not where it was.")] = None,
     frames: Annotated[int, typer.Option(min=1, help="How many frames to choose.")] = 20,
     project: Annotated[
         Path | None, typer.Option(help="A DeepLabCut project: its names are used, frames it has are not chosen.")
@@ -66,10 +66,10 @@ def propose_command(
     from dlcpose.structures.atomic_files import atomic_folder, check_new_folder
 
     tracks = read_pose_tracks(poses)
-    check_video(tracks, video)
+    source = video_of(tracks, video)
     config = None if project is None else read_project_config(project)
     columns = columns_for(tracks, config)
-    in_project = None if project is None else project / "labeled-data" / video.stem
+    in_project = None if project is None else project / "labeled-data" / source.stem
     iteration = 0 if config is None else config.iteration
     out = output or poses.with_name(f"{stem_of(poses)}_to_label")
     if into_project and in_project is not None:
@@ -79,8 +79,8 @@ def propose_command(
         check_new_folder(out)
     known = set() if in_project is None else frames_in_folder(in_project)
     worth, reasons = rank_frames(rate_frames(tracks))
-    rows = _choose(tracks, video, worth, np.array(sorted(known), np.int64), frames, diverse, seed)
-    images = _read_images(tracks, video, rows)
+    rows = _choose(tracks, source, worth, np.array(sorted(known), np.int64), frames, diverse, seed)
+    images = _read_images(tracks, source, rows)
     if not images:
         raise DataError(
             f"{poses}: expected frames to choose from, but the project has all {len(tracks)} of them already."
@@ -89,10 +89,10 @@ def propose_command(
         write_machine_labels(out, tracks, images, columns, iteration=iteration)
     else:
         with atomic_folder(out) as partial:
-            folder = partial / "labeled-data" / video.stem
+            folder = partial / "labeled-data" / source.stem
             folder.mkdir(parents=True)
             write_machine_labels(folder, tracks, images, columns, iteration=iteration)
-            write_sleap_suggestions(partial / f"{video.stem}.slp", tracks, sorted(images), video.resolve())
+            write_sleap_suggestions(partial / f"{source.stem}.slp", tracks, sorted(images), source.resolve())
             (partial / "frames.csv").write_text(_reasons_table(tracks, sorted(images), worth, reasons))
     _report(out, tracks, sorted(images), reasons, frames)
 

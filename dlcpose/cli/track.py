@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dlcpose.cli.pose_files import video_of
 from dlcpose.cli.registry import command
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ def track_file(
     from dlcpose.tracking.result import swap_candidates
 
     untracked = read_pose_tracks(poses)
-    source = _video_of(untracked, video, is_needed=bool(settings.appearance) or review is not None)
+    is_needed = video is not None or settings.appearance or review is not None
+    source = video_of(untracked, video) if is_needed else None
     decided = read_corrections(corrections) if corrections is not None else None
     result = _tracked(untracked, settings, source if video is not None or settings.appearance else None)
     tracks = result.tracks if decided is None else apply_corrections(result.tracks, decided)
@@ -113,27 +115,6 @@ def _refuse(options: Mapping[str, object], reason: str) -> None:
     for name, value in options.items():
         if value is not None:
             raise ConfigError(f"--{name}: {reason}.")
-
-
-def _video_of(poses: PoseTracks, given: Path | None, *, is_needed: bool) -> Path | None:
-    """The video of the poses, None where it is neither given nor needed.
-
-    Raises ConfigError where it is needed and not there, DataError where another was given.
-    """
-    from dlcpose.datasets.video import fingerprint
-    from dlcpose.structures.errors import ConfigError, DataError
-
-    if given is None and not is_needed:
-        return None
-    path = given or Path(poses.video.path)
-    if given is None and not path.is_file():
-        raise ConfigError(f"--video: it is needed, and {path} is not there any more. Say where it is with --video.")
-    if (own := fingerprint(path)) != poses.video.fingerprint:
-        raise DataError(
-            f"{path}: expected the video that the poses are of ({poses.video.fingerprint}), got another ({own}). "
-            "Give that one with --video."
-        )
-    return path
 
 
 def _tracked(poses: PoseTracks, settings: TrackingSettings, video: Path | None) -> TrackingResult:
