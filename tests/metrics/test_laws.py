@@ -68,7 +68,8 @@ def test_neither_the_order_of_images_nor_that_of_animals_matters(seed: int) -> N
     for i in order:
         here, there = random.permutation(len(labels[i])), random.permutation(len(predictions[i]))
         names = ("keypoints_in_image", "visibility", "boxes_in_image", "areas", "identities")
-        mixed_labels.append(replace(labels[i], **{name: getattr(labels[i], name)[here] for name in names}))
+        permuted = {name: getattr(labels[i], name)[here] for name in names}
+        mixed_labels.append(replace(labels[i], stored_keypoints=None, **permuted))
         names = ("keypoints_in_image", "keypoint_scores", "scores", "identities", "boxes_in_image")
         mixed_predictions.append(
             replace(predictions[i], **{name: getattr(predictions[i], name)[there] for name in names})
