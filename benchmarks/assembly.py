@@ -1,7 +1,7 @@
 """How long it takes from a part affinity head's maps to animals, over the number of animals and of limbs.
 
 Maps are drawn from made-up animals on one map of 128x128 cells, a little noise added as a network leaves it, every
-tenth keypoint missing; the head has learnt the animals' distances, as in training. Timed is `decode`: peaks, location
+tenth keypoint missing; the head has learned the animals' distances, as in training. Timed is `decode`: peaks, location
 refinement, line integrals, matching and joining, one frame at a time. Found are more than there are animals along the
 chain: nothing joins what lies on either side of a missing keypoint.
 

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.readers import READERS, open_data
 from dlcpose.exporters.label_formats import LABEL_FORMATS
 from dlcpose.structures.errors import DataError
@@ -29,7 +29,7 @@ def main(sources: list[Path]) -> None:
                     print(begin, "refused:", str(error).partition(";")[0], "| | | |", flush=True)
 
 
-def there_and_back(data: LabelledFrames, own: str, name: str, folder: Path) -> tuple[str, ...]:
+def there_and_back(data: LabeledFrames, own: str, name: str, folder: Path) -> tuple[str, ...]:
     """Largest difference, images that are the same, and what was told as lost on each way."""
     there, lost = written(data, name, folder / "there")
     back, lost_back = written(there, own, folder / "back")
@@ -49,7 +49,7 @@ def there_and_back(data: LabelledFrames, own: str, name: str, folder: Path) -> t
     return f"{largest:g} px", f"{same} of {compared} the same", lost or "nothing", lost_back or "nothing"
 
 
-def written(data: LabelledFrames, name: str, path: Path) -> tuple[LabelledFrames, str]:
+def written(data: LabeledFrames, name: str, path: Path) -> tuple[LabeledFrames, str]:
     form = LABEL_FORMATS.load()[name]
     target = path.with_name(f"{path.name}.pkg{form.suffix}") if form.suffix else path
     losses = ", ".join(f"{loss.count} {loss.kind}" for loss in form.losses(data, target))

@@ -59,7 +59,7 @@ class TestErrors(lightning.Callback):
             trainer.save_checkpoint(checkpoint)
             predictor = load(checkpoint, device=pl_module.device.type)
         samples = (self.experiment.data[index] for index in self.indices)
-        predictions = [each for batch in predictor.stream_labelled(samples, 8) for each in batch]
+        predictions = [each for batch in predictor.stream_labeled(samples, 8) for each in batch]
         labels = [self.experiment.data.frames[index] for index in self.indices]
         figures = figures_of(
             {"error": PixelError()}, EvaluatedFrames(predictions, labels, self.experiment.data.skeleton)

@@ -1,7 +1,7 @@
 """What share of the bare model's rate the prediction of a video keeps, and that its memory does not grow.
 
 The bare model computes its maps of one ready batch again and again; the prediction decodes a rendered video, resizes,
-normalises, computes the same maps, decodes them and gathers the poses. Both in turn in one process, several rounds of each,
+normalizes, computes the same maps, decodes them and gathers the poses. Both in turn in one process, several rounds of each,
 at the same precision. For a top-down model the bare model is the detector on ready frames and the pose network on ready
 crops, two for each frame.
 
@@ -77,11 +77,11 @@ def bare_model(model: Model, images: list[np.ndarray], batch_size: int, precisio
     with torch.inference_mode():
         if isinstance(pipeline, TopDown):
             detector = pipeline.detector
-            ready.append((detector, detector._normalised(detector._shrunk(batch.images)[0])))
+            ready.append((detector, detector._normalized(detector._shrunk(batch.images)[0])))
             found = pipeline.compute_maps(batch)
             ready.append((pipeline, pipeline.shown(found.crops).images))
         else:
-            ready.append((pipeline, pipeline.normalised(batch).images))
+            ready.append((pipeline, pipeline.normalized(batch).images))
 
     def step() -> None:
         with torch.inference_mode(), autocast(model.device, precision):

@@ -32,7 +32,7 @@ def evaluate(checkpoint: str | Path, *overrides: str, run_dir: str | Path | None
 
     folder = _folder(run_dir)
     config = compose(["checkpoint=given", *overrides], config_name="evaluate", run_dir=str(folder))
-    # Put in afterwards: in Hydra's grammar, quotes and braces of a path would have a meaning.
+    # Put in afterward: in Hydra's grammar, quotes and braces of a path would have a meaning.
     return evaluate_checkpoint({**config, "checkpoint": str(checkpoint)})
 
 

@@ -2,7 +2,7 @@
 
 A config is plain dictionaries and lists (a checkpoint holds it as text), so a model is built from a checkpoint without
 Hydra. What hydra.utils.instantiate does is not enough here: it follows any path into any package, passes arguments
-through OmegaConf, which turns a Skeleton into a DictConfig, and explains a misspelt setting with a traceback.
+through OmegaConf, which turns a Skeleton into a DictConfig, and explains a misspelled setting with a traceback.
 """
 
 import difflib

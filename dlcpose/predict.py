@@ -62,18 +62,18 @@ class Predictor:
     def stream(self, named: Iterable[tuple[str, Image]], batch_size: int) -> Iterator[list[PosePrediction]]:
         """Poses batch by batch, for (key, image) pairs of any number; images of unlike canvas never share a batch.
 
-        Raises ConfigError for a model that predicts only in labelled images.
+        Raises ConfigError for a model that predicts only in labeled images.
         """
-        self._refuse_unlabelled()
-        return self.stream_labelled((self._unlabelled(key, image) for key, image in named), batch_size)
+        self._refuse_unlabeled()
+        return self.stream_labeled((self._unlabeled(key, image) for key, image in named), batch_size)
 
-    def _unlabelled(self, key: str, image: Image) -> PoseSample:
+    def _unlabeled(self, key: str, image: Image) -> PoseSample:
         return PoseSample(_no_labels(key, image, self.skeleton), image)
 
-    def _refuse_unlabelled(self) -> None:
+    def _refuse_unlabeled(self) -> None:
         if self.pipeline.needs_labels:
             raise ConfigError(
-                "This model has no detector of its own (detector=ground_truth): it predicts where animals are labelled, and "
+                "This model has no detector of its own (detector=ground_truth): it predicts where animals are labeled, and "
                 "plain images have no labels. Evaluate it with evaluate.py, or train with detector=centernet. A conditional "
                 "model (detector=perturbed_pose_boxes) needs another's poses: load(..., conditions=best.ckpt of that)."
             )
@@ -102,7 +102,7 @@ class Predictor:
         Frames are taken as they are needed. With batch_size=1 every prediction comes before the next frame is taken, as a
         camera wants it; with more, it comes a batch or two later, and decoding goes on beside the forward pass.
         precision: "32", "bf16" or "fp16".
-        Raises ConfigError for a model that predicts only in labelled images, ValueError for an array of another kind.
+        Raises ConfigError for a model that predicts only in labeled images, ValueError for an array of another kind.
         """
         settings = PredictionSettings(batch_size=batch_size, precision=precision)
         check_settings(settings, self.pipeline)
@@ -124,7 +124,7 @@ class Predictor:
                 f"follow: {type(self.pipeline).__name__} takes no pose conditions, so it cannot be conditioned on the frame "
                 "before. Take a checkpoint of one of the models ctd_*."
             )
-        self._refuse_unlabelled()
+        self._refuse_unlabeled()
         return self._tracked_frames(images, CtdTracker(model, **settings))
 
     def track_video(self, path: str | Path, **settings: Any) -> tuple[PoseTracks, VideoReader]:
@@ -149,16 +149,16 @@ class Predictor:
         for number, image in enumerate(images):
             key, pixels = _named(number, image)
             with torch.inference_mode():
-                tracked = tracker.step(self._batch_of([self._unlabelled(key, pixels)]))
+                tracked = tracker.step(self._batch_of([self._unlabeled(key, pixels)]))
             yield tracked
 
-    def stream_labelled(
+    def stream_labeled(
         self,
         samples: Iterable[PoseSample],
         batch_size: int,
         predict_batch: Callable[[PoseBatch], list[PosePrediction]] | None = None,
     ) -> Iterator[list[PosePrediction]]:
-        """The same for labelled frames; predict_batch: another way than the pipeline's own, such as one of its oracles."""
+        """The same for labeled frames; predict_batch: another way than the pipeline's own, such as one of its oracles."""
         if batch_size < 1:
             raise ValueError(f"Expected a batch_size of at least 1, got {batch_size}.")
         predict_batch = predict_batch or self.pipeline.predict_batch

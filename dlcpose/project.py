@@ -1,4 +1,4 @@
-"""A DeepLabCut project in Python: its labelled frames, their split, and a torch Dataset of each set."""
+"""A DeepLabCut project in Python: its labeled frames, their split, and a torch Dataset of each set."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -32,7 +32,7 @@ def _of(package: str, *names: str) -> tuple[str, ...]:
     return tuple(f"{package}.{name}" for name in names)
 
 
-# Of albumentations 2.0.8, what turns, cuts, blurs or recolours an image: nothing that takes a function, reads further
+# Of albumentations 2.0.8, what turns, cuts, blurs or recolors an image: nothing that takes a function, reads further
 # images or fonts from paths (FDA, HistogramMatching, TextImage, ...), or makes something else than an image of it.
 ALBUMENTATIONS = _of(
     "albumentations",
@@ -94,7 +94,7 @@ PLACES: dict[str, Place] = {
     "condition": Place("dlcpose.conditions", base="dlcpose.conditions.base.ConditionSource"),
     "fusion": Place("dlcpose.fusions", base="dlcpose.fusions.base.Fusion"),
     # ---- what it is trained on
-    "dataset": Place("dlcpose.datasets", base="dlcpose.datasets.base.LabelledFrames"),
+    "dataset": Place("dlcpose.datasets", base="dlcpose.datasets.base.LabeledFrames"),
     "split": Place(names=_of("dlcpose.datasets.splits", "block", "random", "stored", "video")),
     "input": Place(names=_of("dlcpose.structures.input", "letterbox", "native", "resize")),
     "datamodule": Place(names=("dlcpose.datasets.datamodule.PoseDataModule",)),

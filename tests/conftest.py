@@ -1,4 +1,4 @@
-"""What several tests need: the real labelled data beside the checkout, an empty folder, and one small trained run."""
+"""What several tests need: the real labeled data beside the checkout, an empty folder, and one small trained run."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def _one_thread() -> Iterator[None]:
 def shared_data() -> Path:
     folder = (REPOSITORY / ".." / "shared" / "data").resolve()
     if not folder.is_dir():
-        pytest.skip(f"the real labelled data is not beside the checkout ({folder.parent.name}/{folder.name})")
+        pytest.skip(f"the real labeled data is not beside the checkout ({folder.parent.name}/{folder.name})")
     return folder
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from dlcpose.build import build_input, build_pipeline, build_trunk
 from dlcpose.checkpoint import Description
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.datamodule import PoseDataModule
 from dlcpose.datasets.splits import train_frames
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
@@ -54,14 +54,14 @@ def frames_of(count: int, **settings: Any) -> SyntheticFrames:
     return SyntheticFrames(**{"frames": count, "height": 64, "width": 64, "videos": 1, "occlusion": 0.0, **settings})
 
 
-def halves(data: LabelledFrames) -> Split:
+def halves(data: LabeledFrames) -> Split:
     """Half of the frames to train on, half to validate with, none to test."""
     keys = tuple(frame.key for frame in data.frames)
     middle = max(1, len(keys) // 2)
     return Split(keys[:middle], keys[middle:], ())
 
 
-def pipeline_of(config: dict[str, Any], data: LabelledFrames, *, to_train: bool = True) -> PoseEstimator:
+def pipeline_of(config: dict[str, Any], data: LabeledFrames, *, to_train: bool = True) -> PoseEstimator:
     torch.manual_seed(0)
     instantiate = Instantiator()
     trunk = build_trunk(config, instantiate)
@@ -72,7 +72,7 @@ def pipeline_of(config: dict[str, Any], data: LabelledFrames, *, to_train: bool 
 
 
 def run_of(
-    config: dict[str, Any], data: LabelledFrames, *, workers: int = 0, batch_size: int = 2, min_steps: int = 0
+    config: dict[str, Any], data: LabeledFrames, *, workers: int = 0, batch_size: int = 2, min_steps: int = 0
 ) -> tuple[PoseEstimator, PoseDataModule]:
     """What a training command hands to Lightning."""
     pipeline = pipeline_of(config, data)
@@ -112,7 +112,7 @@ def trainer_of(folder: Path, **settings: Any) -> lightning.Trainer:
     )
 
 
-def checkpoint_of(folder: Path, config: dict[str, Any] | None = None, data: LabelledFrames | None = None) -> Path:
+def checkpoint_of(folder: Path, config: dict[str, Any] | None = None, data: LabeledFrames | None = None) -> Path:
     """A checkpoint as Lightning writes it, after an epoch."""
     pipeline, module = run_of(config or tiny_config(), data or frames_of(4))
     trainer = trainer_of(folder)

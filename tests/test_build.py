@@ -146,7 +146,7 @@ def test_a_part_of_a_package_of_ours_needs_no_list(group: str, path: str) -> Non
     assert path in own_parts(group)
 
 
-def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
+def test_a_misspelled_name_is_answered_with_the_nearest() -> None:
     said = refused({"_target_": "dlcpose.heads.heatmap.HeatmapHaed"})
     assert "Nearest: HeatmapHead" in said
     assert "trust=" not in said
@@ -273,7 +273,7 @@ def test_objects_reach_their_part_as_they_are() -> None:
         ),
     ],
 )
-def test_a_misspelt_setting_is_answered_with_the_nearest(where: str, node: dict[str, Any], said: str) -> None:
+def test_a_misspelled_setting_is_answered_with_the_nearest(where: str, node: dict[str, Any], said: str) -> None:
     assert said in refused(node, where)
 
 

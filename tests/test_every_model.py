@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from dlcpose.build import SeveralAnimalsError
 from dlcpose.config.models import available_models, multi_animal_models
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.pipelines.base import PoseModule
 from dlcpose.predict import Predictor
 from dlcpose.structures.instances import PosePrediction
@@ -27,7 +27,7 @@ from tests.made_up_runs import trainer_of
 from tests.shells import python
 from tests.tiny_models import (
     FINDING_ANYTHING,
-    WITHOUT_CHANCE,
+    WITHOUT_RANDOMNESS,
     batch_of,
     built,
     composed,
@@ -43,9 +43,9 @@ FIELDS = [field.name for field in fields(PosePrediction) if field.name != "key"]
 
 
 def answers_of(predictor: Predictor, samples: Sequence[PoseSample]) -> list[PosePrediction]:
-    """What a model says of images, or of labelled frames where it speaks of nothing else."""
+    """What a model says of images, or of labeled frames where it speaks of nothing else."""
     if predictor.pipeline.needs_labels:
-        return [found for batch in predictor.stream_labelled(samples, batch_size=8) for found in batch]
+        return [found for batch in predictor.stream_labeled(samples, batch_size=8) for found in batch]
     return predictor.predict([sample.image for sample in samples])
 
 
@@ -88,7 +88,7 @@ def learn_first_steps(tmp_path_factory: pytest.TempPathFactory) -> Learn:
     @functools.cache
     def learned(model: str, keypoints: int) -> Learned:
         animals = 2 if model in multi_animal_models() else 1
-        config = tiny(composed(f"model={model}"), **FINDING_ANYTHING, **WITHOUT_CHANCE)
+        config = tiny(composed(f"model={model}"), **FINDING_ANYTHING, **WITHOUT_RANDOMNESS)
         data = worms(keypoints, animals)
         pipeline = built({**config, "dataset": worms_node(keypoints, animals)}, data)
         losses, trainer = first_steps(pipeline, batch_of(data, pipeline), STEPS, folder)
@@ -178,7 +178,7 @@ def test_two_images_are_learned_by_heart(family: str, tmp_path: Path) -> None:
         assert errors[pairs].mean() < 2.0
 
 
-def learn(pipeline: PoseModule, data: LabelledFrames, folder: Path) -> None:
+def learn(pipeline: PoseModule, data: LabeledFrames, folder: Path) -> None:
     """As a run does: with the model's optimizer and its scheduler."""
     trainer = trainer_of(folder, max_epochs=1)
     trainer.fit(pipeline, train_dataloaders=DataLoader([batch_of(data, pipeline)] * TIMES, batch_size=None))

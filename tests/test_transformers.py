@@ -143,11 +143,11 @@ def two_images(pipeline: PoseEstimator) -> PoseBatch:
 def test_two_images_are_learned_by_heart(name: str) -> None:
     pipeline = pipeline_of(tiny_config(**LEARNERS[name]), frames_of(2)).train()
     batch = two_images(pipeline)
-    wanted = pipeline.encode(batch)
+    targets = pipeline.encode(batch)
     optimizer = torch.optim.AdamW(pipeline.parameters(), lr=2e-3)
     losses = []
     for _ in range(200):
-        loss = torch.stack(list(pipeline.losses(pipeline(batch.images), wanted).values())).sum()
+        loss = torch.stack(list(pipeline.losses(pipeline(batch.images), targets).values())).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from dlcpose.build import build_input, build_pipeline, build_trunk
 from dlcpose.checkpoint import Description
 from dlcpose.config.compose import compose
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.crops import fit_to_canvas
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.instantiate import Instantiator
@@ -43,7 +43,9 @@ NETWORKS: dict[str, dict[str, Any]] = {
 # So that a network that knows nothing yet finds something, but not thousands.
 FINDING_ANYTHING = {"threshold": 0.0, "min_affinity": -1.0, "max_animals": 4}
 # So that the same batch is the same again: boxes and conditions as they are.
-WITHOUT_CHANCE = dict.fromkeys(("shift", "scale", "jitter", "miss", "inversion", "swap", "absent", "background"), 0.0)
+WITHOUT_RANDOMNESS = dict.fromkeys(
+    ("shift", "scale", "jitter", "miss", "inversion", "swap", "absent", "background"), 0.0
+)
 
 
 @functools.cache
@@ -78,7 +80,7 @@ def _smaller(key: str, value: Any, values: Mapping[str, Any]) -> Any:
 
 
 def worms_node(keypoints: int, animals: int, *, unique_points: int = 2) -> dict[str, Any]:
-    """The config of frames of animals that are one chain of joints, of which the first `keypoints` are labelled."""
+    """The config of frames of animals that are one chain of joints, of which the first `keypoints` are labeled."""
     count = max(2, keypoints)
     joints: list[dict[str, Any]] = [{"name": "joint0", "radius": 0.08}]
     joints += [
@@ -90,7 +92,7 @@ def worms_node(keypoints: int, animals: int, *, unique_points: int = 2) -> dict[
             "base": 0.08,
             "swing": 0.6 / (count - 1),
             "tint": "head" if number == count - 1 else "coat",
-            "labelled": number < keypoints,
+            "labeled": number < keypoints,
         }
         for number in range(1, count)
     ]
@@ -108,7 +110,7 @@ def worms(keypoints: int, animals: int, *, unique_points: int = 2) -> SyntheticF
     return data
 
 
-def built(config: Mapping[str, Any], data: LabelledFrames) -> PoseModule:
+def built(config: Mapping[str, Any], data: LabeledFrames) -> PoseModule:
     """The pipeline that a training command would build for a config and data, from a seed, with what it saves."""
     torch.manual_seed(0)
     instantiate = Instantiator()
@@ -128,7 +130,7 @@ def built(config: Mapping[str, Any], data: LabelledFrames) -> PoseModule:
     return pipeline
 
 
-def batch_of(data: LabelledFrames, pipeline: PoseModule) -> PoseBatch:
+def batch_of(data: LabeledFrames, pipeline: PoseModule) -> PoseBatch:
     """All frames of the data at once, as the loader would hand them on."""
     return collate([fit_to_canvas(data[index], pipeline.frame_input) for index in range(len(data))])
 

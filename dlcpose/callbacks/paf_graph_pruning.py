@@ -112,7 +112,7 @@ class PafGraphPruning(Callback):
     def _affinities(
         self, pipeline: PoseEstimator, head: PartAffinityHead, data: PoseDataModule
     ) -> tuple[list[Array], list[Array]]:
-        """For each limb what the fields found say of labelled pairs: of one animal, and of two."""
+        """For each limb what the fields found say of labeled pairs: of one animal, and of two."""
         places = np.linspace(0, len(data.train_indices) - 1, min(self.frames, len(data.train_indices))).round()
         chosen = [data.train_indices[int(place)] for place in places]
         within: list[list[Array]] = [[] for _ in head.edges]

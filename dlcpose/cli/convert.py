@@ -1,4 +1,4 @@
-"""`dlcpose convert FROM TO`: labelled data in another format, and what of it has no place there."""
+"""`dlcpose convert FROM TO`: labeled data in another format, and what of it has no place there."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from dlcpose.cli.registry import command
 from dlcpose.structures.errors import DataError
 
 if TYPE_CHECKING:
-    from dlcpose.datasets.base import LabelledFrames
+    from dlcpose.datasets.base import LabeledFrames
     from dlcpose.exporters.label_formats import LabelFormat
 
 
@@ -32,7 +32,7 @@ def convert_command(
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace data of this format that is at TO.")] = False,
 ) -> None:
-    """Write labelled frames with their images in another format, and list what that cannot hold."""
+    """Write labeled frames with their images in another format, and list what that cannot hold."""
     from dlcpose.datasets.readers import open_data
     from dlcpose.exporters.label_formats import find_format, format_for
     from dlcpose.structures.printable import printable
@@ -56,7 +56,7 @@ def _check_apart(source: Path, target: Path) -> None:
         raise DataError(f"{target}: expected a place apart from {source}, got the same or one inside the other.")
 
 
-def _write(format: "LabelFormat", data: "LabelledFrames", target: Path, overwrite: bool) -> None:
+def _write(format: "LabelFormat", data: "LabeledFrames", target: Path, overwrite: bool) -> None:
     from dlcpose.datasets.readers import READERS
     from dlcpose.structures.atomic_files import atomic_folder, check_new_folder
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def draw_command(
     poses: Annotated[Path, typer.Argument(help="A .poses.h5 file.")],
     video: Annotated[Path | None, typer.Option(help="The video, if it is not where it was.")] = None,
-    output: Annotated[Path | None, typer.Option(help="The mp4 to write; NAME_labelled.mp4 unless given.")] = None,
+    output: Annotated[Path | None, typer.Option(help="The mp4 to write; NAME_labeled.mp4 unless given.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="A PNG to write with frames from all of the video.")] = None,
     trail: Annotated[int, typer.Option(min=0, help="Frames of an animal's path to show.")] = 25,
     cutoff: Annotated[
@@ -41,9 +41,9 @@ def draw_command(
     from dlcpose.datasets.video import VideoReader
     from dlcpose.exporters.pose_file import read_pose_tracks
     from dlcpose.visualization.pictures import write_png
-    from dlcpose.visualization.video import PoseDrawer, SheetOfFrames, write_labelled_video
+    from dlcpose.visualization.video import PoseDrawer, SheetOfFrames, write_labeled_video
 
-    out = output or poses.with_name(f"{stem_of(poses)}_labelled.mp4")
+    out = output or poses.with_name(f"{stem_of(poses)}_labeled.mp4")
     if out.suffix.lower() != ".mp4":
         raise ConfigError(f"--output: expected a name that ends in .mp4, got {out.name!r}.")
     tracks = read_pose_tracks(poses)
@@ -56,7 +56,7 @@ def draw_command(
     drawer = PoseDrawer(tracks, cutoff=cutoff, trail=trail, scale=scale)
     collected = SheetOfFrames(drawer, rows)
     reader = VideoReader(source, start=int(tracks.frame_indices[rows[0]]), stop=int(tracks.frame_indices[rows[-1]]) + 1)
-    count = write_labelled_video(out, drawer, _numbered(reader), seen=collected)
+    count = write_labeled_video(out, drawer, _numbered(reader), seen=collected)
     typer.echo(f"{out}: {count} frames at {drawer.size[0]}x{drawer.size[1]}")
     if count < len(rows):
         typer.echo(f"{len(rows) - count} frames with poses could not be decoded. {reader.problem or ''}".rstrip())

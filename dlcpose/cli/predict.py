@@ -36,7 +36,7 @@ def predict_command(
     flip_test: Annotated[bool, typer.Option("--flip-test", help="Look at each frame mirrored too.")] = False,
     dynamic_crop: Annotated[bool, typer.Option("--dynamic-crop", help="Look around one animal's last pose.")] = False,
     conditions: Annotated[
-        Path | None, typer.Option(help="For a conditioned model: the checkpoint of the poses it is asked by.")
+        Path | None, typer.Option(help="For a conditioned model: the checkpoint of the poses it is conditioned on.")
     ] = None,
     trust: Annotated[list[str] | None, typer.Option(help="A package of your own that the model is made of.")] = None,
     track: Annotated[bool, typer.Option("--track", help="Track the animals too: NAME.tracks.poses.h5.")] = False,

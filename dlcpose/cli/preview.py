@@ -18,7 +18,7 @@ def preview_command(
     frames: Annotated[int, typer.Option(min=1, help="how many")] = 16,
 ) -> None:
     """Draw what the model sees: training frames as the chosen augmentation makes them."""
-    config = compose(overrides or [], run_dir=str(output.parent))  # first: a misspelt name is reported at once
+    config = compose(overrides or [], run_dir=str(output.parent))  # first: a misspelled name is reported at once
     import numpy as np
 
     from dlcpose.datasets.crops import augment, fit_to_canvas, keep_keypoints

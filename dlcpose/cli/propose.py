@@ -1,4 +1,4 @@
-"""`dlcpose propose`: the frames worth labelling next, with their poses, for DeepLabCut, napari and SLEAP."""
+"""`dlcpose propose`: the frames worth labeling next, with their poses, for DeepLabCut, napari and SLEAP."""
 
 from __future__ import annotations
 
@@ -155,5 +155,5 @@ def _report(out: Path, tracks: PoseTracks, rows: Sequence[int], reasons: Sequenc
     counts = ", ".join(f"{chosen.count(reason)} for {reason}" for reason in sorted(set(chosen)))
     typer.echo(f"{out}: {len(rows)} frames to label: {counts}")
     if len(rows) < requested:
-        typer.echo(f"--frames {requested}: the video has no more frames that are not labelled already.")
+        typer.echo(f"--frames {requested}: the video has no more frames that are not labeled already.")
     typer.echo("frames " + ", ".join(str(tracks.frame_indices[row]) for row in rows))

@@ -32,12 +32,12 @@ def track_command(
     video: Annotated[Path | None, typer.Option(help="The video, if it is not where it was.")] = None,
     appearance: Annotated[
         bool | None,
-        typer.Option(help="Tell animals apart by their looks, learnt from --video; by default where it is needed."),
+        typer.Option(help="Tell animals apart by their looks, learned from --video; by default where it is needed."),
     ] = None,
     corrections: Annotated[Path | None, typer.Option(help="What a review page saved; replayed on the tracks.")] = None,
     review: Annotated[Path | None, typer.Option(help="Write a page with a clip of each likely swap.")] = None,
     min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out animals below this.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of what is learnt from the video.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is learned from the video.")] = 0,
     conditional: Annotated[
         Path | None,
         typer.Option(help="Checkpoint of a model ctd_*: the poses of each frame are its conditions in the next."),

@@ -7,7 +7,7 @@ from torch import Tensor
 def resize_images(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Images (B, C, H, W) uint8 brought to (height, width), what shrinks first: as `datasets.crops.resize_onto` does.
 
-    Both differ by one grey level where OpenCV rounds its weights. Returns uint8, channels last in memory.
+    Both differ by one gray level where OpenCV rounds its weights. Returns uint8, channels last in memory.
     Source: OpenCV's INTER_AREA and INTER_LINEAR.
     """
     height, width = images.shape[-2:]
@@ -35,6 +35,6 @@ def _resized(images: Tensor, target: tuple[int, int]) -> Tensor:
     down, across = (
         resize_weights(length, side).to(images.device) for length, side in zip(images.shape[-2:], target, strict=True)
     )
-    with torch.autocast(images.device.type, enabled=False):  # half precision has fewer steps than 256 grey levels need
+    with torch.autocast(images.device.type, enabled=False):  # half precision has fewer steps than 256 gray levels need
         resized = down @ images.float() @ across.mT
     return resized.round().clamp(0, 255).to(torch.uint8)

@@ -19,11 +19,11 @@ class PoseConditions(NamedTuple):
 
     keypoints_in_frame: Tensor  # (M, K, 2) px, NaN where missing
     frame_indices: Tensor  # (M,) place of the frame in the batch, ascending
-    animal_indices: Tensor  # (M,) place of the labelled animal that the condition belongs to, −1 for background
+    animal_indices: Tensor  # (M,) place of the labeled animal that the condition belongs to, −1 for background
 
 
 class ConditionSource(ABC):
-    """Makes the pose conditions of labelled frames that a conditional model is trained with.
+    """Makes the pose conditions of labeled frames that a conditional model is trained with.
 
     needs_poses: whether it takes them from a detector's poses.
     """

@@ -1,4 +1,4 @@
-"""Generated conditions: labelled poses perturbed with the errors that bottom-up models make."""
+"""Generated conditions: labeled poses perturbed with the errors that bottom-up models make."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -12,7 +12,7 @@ from dlcpose.structures.skeleton import Skeleton
 
 
 class GeneratedConditions(ConditionSource):
-    """A condition for each labelled animal, perturbed anew each time; no bottom-up model is needed.
+    """A condition for each labeled animal, perturbed anew each time; no bottom-up model is needed.
 
     jitter, miss, inversion, swap, absent, background: shares of errors, see `codecs.pose_conditions.PoseNoise`.
     """
@@ -36,7 +36,7 @@ class GeneratedConditions(ConditionSource):
     def conditions(
         self, batch: PoseBatch, detect_poses: DetectPoses, rngs: Sequence[np.random.Generator]
     ) -> PoseConditions:
-        """One condition for each labelled animal, and some of background."""
+        """One condition for each labeled animal, and some of background."""
         keypoints, areas = batch.keypoints_in_crop.cpu().numpy(), batch.areas.cpu().numpy()
         size = (batch.images.shape[-2], batch.images.shape[-1])
         return join_frames(
@@ -47,10 +47,10 @@ class GeneratedConditions(ConditionSource):
     def _of_frame(
         self, gt: np.ndarray, areas: np.ndarray, size: tuple[int, int], rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        labelled = np.flatnonzero(~np.isnan(gt).any(axis=-1).all(axis=-1))
-        gt, areas = gt[labelled], areas[labelled]
+        labeled = np.flatnonzero(~np.isnan(gt).any(axis=-1).all(axis=-1))
+        gt, areas = gt[labeled], areas[labeled]
         poses = perturb_poses(gt, areas, self.skeleton.sigmas, self.skeleton.flip_order, self.noise, rng).keypoints
         displaced = [background_pose(pose, gt, size, rng) for pose in poses if rng.random() < self.noise.background]
         background = [pose for pose in displaced if pose is not None]
         poses = np.concatenate([poses, *(pose[None] for pose in background)])
-        return poses, np.append(labelled, [-1] * len(background))
+        return poses, np.append(labeled, [-1] * len(background))

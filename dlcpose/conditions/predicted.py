@@ -14,9 +14,9 @@ from dlcpose.structures.skeleton import Skeleton
 
 
 class PredictedConditions(ConditionSource):
-    """The detector's poses, each matched to a labelled animal by OKS; a pose without a match is background.
+    """The detector's poses, each matched to a labeled animal by OKS; a pose without a match is background.
 
-    min_oks: minimum OKS of a match. generate_missing: whether a labelled animal without a match gets a condition
+    min_oks: minimum OKS of a match. generate_missing: whether a labeled animal without a match gets a condition
     perturbed from its label, or is left out.
     A model predicts its own training frames better than any others, so that its conditions there are too good: take a
     model trained on other frames, or `condition=generated`.
@@ -33,7 +33,7 @@ class PredictedConditions(ConditionSource):
     def conditions(
         self, batch: PoseBatch, detect_poses: DetectPoses, rngs: Sequence[np.random.Generator]
     ) -> PoseConditions:
-        """One condition for each predicted pose, and for each labelled animal without a match."""
+        """One condition for each predicted pose, and for each labeled animal without a match."""
         keypoints, areas = batch.keypoints_in_crop.cpu().numpy(), batch.areas.cpu().numpy()
         predicted = [instances.keypoints_in_crop.float().cpu().numpy() for instances in detect_poses(batch)]
         of_frames = zip(keypoints, areas, predicted, rngs, strict=True)
@@ -42,14 +42,14 @@ class PredictedConditions(ConditionSource):
     def _of_frame(
         self, gt: np.ndarray, areas: np.ndarray, predicted: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        labelled = np.flatnonzero(~np.isnan(gt).any(axis=-1).all(axis=-1))
-        gt, areas = gt[labelled], areas[labelled]
+        labeled = np.flatnonzero(~np.isnan(gt).any(axis=-1).all(axis=-1))
+        gt, areas = gt[labeled], areas[labeled]
         oks = compute_oks(predicted, gt, oks_areas(areas, gt), np.asarray(self.skeleton.sigmas))  # (M, N)
         animals = np.full(len(predicted), -1, np.int64)
         for pose, animal in match_by_similarity(oks, self.min_oks):
-            animals[pose] = labelled[animal]
-        is_missing = ~np.isin(labelled, animals)
+            animals[pose] = labeled[animal]
+        is_missing = ~np.isin(labeled, animals)
         if not self.generate_missing or not is_missing.any():
             return predicted, animals
         noisy = perturb_poses(gt, areas, self.skeleton.sigmas, self.skeleton.flip_order, PoseNoise(), rng).keypoints
-        return np.concatenate([predicted, noisy[is_missing]]), np.concatenate([animals, labelled[is_missing]])
+        return np.concatenate([predicted, noisy[is_missing]]), np.concatenate([animals, labeled[is_missing]])

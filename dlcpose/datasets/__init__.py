@@ -1,1 +1,1 @@
-"""Data sets of labelled frames: readers, splits, augmentation of keypoints, and the data module."""
+"""Data sets of labeled frames: readers, splits, augmentation of keypoints, and the data module."""

@@ -1,4 +1,4 @@
-"""Base class of data sets: an index of labelled frames that knows nothing of models."""
+"""Base class of data sets: an index of labeled frames that knows nothing of models."""
 
 import re
 from abc import ABC, abstractmethod
@@ -15,13 +15,13 @@ from dlcpose.structures.sample import FrameLabels, Image, PoseSample
 from dlcpose.structures.skeleton import Skeleton
 
 
-class LabelledFrames(ABC):
-    """Labelled frames of one skeleton. A subclass sets the fields in its constructor and reads images on demand.
+class LabeledFrames(ABC):
+    """Labeled frames of one skeleton. A subclass sets the fields in its constructor and reads images on demand.
 
     skeleton: the keypoints, edges and left/right pairs. individuals: names of the animals, in the order of `identities`.
     frames: the labels, in an order that does not change. stored_split: the keys of "train", "val" and "test" frames
     where the data has a split of its own, else None. has_identities: whether an individual is the same animal in all
-    frames. empty_is_label: whether a frame without animals is labelled as empty; where False, it is unlabelled and
+    frames. empty_is_label: whether a frame without animals is labeled as empty; where False, it is unlabeled and
     splits leave it out. opens: what `can_open` accepts, for the message of an error.
     """
 
@@ -39,8 +39,8 @@ class LabelledFrames(ABC):
         return False
 
     @classmethod
-    def open(cls, path: Path) -> "LabelledFrames":
-        """The labelled frames at a path that this class can open. Raises DataError as the constructor does."""
+    def open(cls, path: Path) -> "LabeledFrames":
+        """The labeled frames at a path that this class can open. Raises DataError as the constructor does."""
         raise NotImplementedError(f"{cls.__name__} opens no path.")
 
     @abstractmethod

@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.structures.sample import Image, PoseSample
 
 
-class CachedFrames(LabelledFrames):
+class CachedFrames(LabeledFrames):
     """A data set whose images are decoded once and then read from memory that forked workers share.
 
     gigabytes: limit of that memory; frames beyond it are decoded each time. Memory is reserved at once but used only as
     frames are read. Where workers are not forked, each has a cache of its own.
     """
 
-    def __init__(self, frames: LabelledFrames, indices: Sequence[int], gigabytes: float) -> None:
+    def __init__(self, frames: LabeledFrames, indices: Sequence[int], gigabytes: float) -> None:
         self.source = frames
         self.skeleton, self.individuals = frames.skeleton, frames.individuals
         self.frames, self.stored_split, self.has_identities = frames.frames, frames.stored_split, frames.has_identities

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcpose.datasets.base import LabelledFrames, read_image_file
+from dlcpose.datasets.base import LabeledFrames, read_image_file
 from dlcpose.datasets.readers import reader
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import Doubles, Floats, FrameLabels, Image, Integers, labels_of
@@ -44,7 +44,7 @@ KNOWN_SIGMAS: dict[tuple[str, ...], tuple[float, ...]] = {  # pycocotools' and m
 
 
 @reader("coco")
-class CocoFrames(LabelledFrames):
+class CocoFrames(LabeledFrames):
     """The images and keypoints that one or several COCO files describe.
 
     root: the folder that paths start from. annotations: the json, or a mapping of train, val, test to one each, which

@@ -18,7 +18,7 @@ from pytorch_lightning import LightningDataModule
 from torch import distributed
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.cache import CachedFrames
 from dlcpose.datasets.crops import augment, fit_to_canvas, keep_keypoints
 from dlcpose.structures.augmentation import AugmentationSchedule
@@ -111,7 +111,7 @@ def devices_and_rank() -> tuple[int, int]:
 class TrainCrops(Dataset[PoseCrop]):
     """Augmented crops of a data set by draw, through the transform of the draw's phase."""
 
-    def __init__(self, data: LabelledFrames, model_input: Input, schedule: AugmentationSchedule) -> None:
+    def __init__(self, data: LabeledFrames, model_input: Input, schedule: AugmentationSchedule) -> None:
         self.data, self.model_input = data, model_input
         self.transforms = [keep_keypoints(phase.transform) for phase in schedule.phases]
 
@@ -125,7 +125,7 @@ class TrainCrops(Dataset[PoseCrop]):
 class EvaluationCrops(Dataset[PoseCrop], Sized):
     """Crops of some frames of a data set, without augmentation."""
 
-    def __init__(self, data: LabelledFrames, model_input: Input, indices: Sequence[int]) -> None:
+    def __init__(self, data: LabeledFrames, model_input: Input, indices: Sequence[int]) -> None:
         self.data, self.model_input, self.indices = data, model_input, list(indices)
 
     def __len__(self) -> int:
@@ -148,7 +148,7 @@ class PoseDataModule(LightningDataModule):
 
     def __init__(
         self,
-        data: LabelledFrames,
+        data: LabeledFrames,
         split: Split,
         model_input: Input,
         schedule: AugmentationSchedule,

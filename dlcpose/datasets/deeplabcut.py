@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlcpose.datasets.base import LabelledFrames, frame_number, image_file_size, read_image_file
+from dlcpose.datasets.base import LabeledFrames, frame_number, image_file_size, read_image_file
 from dlcpose.datasets.deeplabcut_config import ProjectConfig, read_project_config
 from dlcpose.datasets.deeplabcut_tables import LabelTable, read_table
 from dlcpose.datasets.readers import reader
@@ -23,12 +23,12 @@ UNIQUE_INDIVIDUAL = "single"  # DeepLabCut keeps unique keypoints under this ind
 
 
 @reader("deeplabcut")
-class DeepLabCutFrames(LabelledFrames):
-    """The labelled frames of a single-animal or multi-animal project.
+class DeepLabCutFrames(LabeledFrames):
+    """The labeled frames of a single-animal or multi-animal project.
 
     root: the folder with config.yaml; its project_path is ignored. scorer: whose labels to read; by default those of the
     config's scorer, else the only ones there are. An animal without a label in a frame is not in it; frames without any
-    label are kept as unlabelled (`empty_is_label`).
+    label are kept as unlabeled (`empty_is_label`).
     Raises DataError, with the file and what to do, for a project that cannot be read.
     """
 
@@ -72,12 +72,12 @@ class DeepLabCutFrames(LabelledFrames):
 
 def _find_tables(config: ProjectConfig, scorer: str | None) -> list[LabelTable]:
     """One table for each folder of labeled-data that has labels."""
-    labelled = config.folder / "labeled-data"
-    if not labelled.is_dir():
+    labeled = config.folder / "labeled-data"
+    if not labeled.is_dir():
         raise DataError(f"{config.folder}: expected a folder labeled-data, got none. Label frames in DeepLabCut first.")
     tables = []
     # DeepLabCut's check_labels draws into folders of this name.
-    folders = [path for path in sorted(labelled.iterdir()) if path.is_dir() and not path.name.endswith("_labeled")]
+    folders = [path for path in sorted(labeled.iterdir()) if path.is_dir() and not path.name.endswith("_labeled")]
     for folder in folders:
         name = _choose_labels(folder, scorer or config.scorer, is_required=scorer is not None)
         if name is None:
@@ -87,7 +87,7 @@ def _find_tables(config: ProjectConfig, scorer: str | None) -> list[LabelTable]:
     if not tables:
         others = sorted({name.removeprefix(LABELS) for folder in folders for name in _label_names(folder)})
         raise DataError(
-            f"{labelled}: expected {LABELS}{scorer or config.scorer}.csv or .h5 in one of {len(folders)} folders, "
+            f"{labeled}: expected {LABELS}{scorer or config.scorer}.csv or .h5 in one of {len(folders)} folders, "
             + (f"got those of {', '.join(others)}. Name one of them." if others else "got none. Label frames first.")
         )
     return tables
@@ -278,6 +278,6 @@ def _find_shuffle(config: ProjectConfig) -> Path | None:
 
 def _warn_of_changes(path: Path, stored: set[str], keys: set[str]) -> None:
     if gone := stored - keys:
-        logger.warning("%s: %d frames of the split are no longer labelled, such as %s.", path, len(gone), min(gone))
+        logger.warning("%s: %d frames of the split are no longer labeled, such as %s.", path, len(gone), min(gone))
     if new := keys - stored:
-        logger.warning("%s: %d frames were labelled after the split and are in none of its sets.", path, len(new))
+        logger.warning("%s: %d frames were labeled after the split and are in none of its sets.", path, len(new))

@@ -31,7 +31,7 @@ class LabelTable:
     """The content of one CollectedData file.
 
     columns: C of (individual, bodypart, coordinate), individual "" where the file has no individuals.
-    rows: R paths of images as the file has them, with forward slashes. values: (R, C), NaN where nothing was labelled.
+    rows: R paths of images as the file has them, with forward slashes. values: (R, C), NaN where nothing was labeled.
     """
 
     path: Path

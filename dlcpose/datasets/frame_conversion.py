@@ -15,7 +15,7 @@ def upright_rgb(frame: Any, crop: tuple[int, int, int, int] | None = None) -> Im
     """An `av.VideoFrame` as RGB, turned as its display matrix says: (H, W, 3) uint8.
 
     FFmpeg converts by the matrix (BT.601, BT.709, ...) and range that the frame states, by BT.601 where it states none, as
-    OpenCV does for labelled frames. Alpha is dropped, grey is repeated, of 16 bits the upper 8 count.
+    OpenCV does for labeled frames. Alpha is dropped, gray is repeated, of 16 bits the upper 8 count.
     crop: x1 y1 x2 y2 of the upright frame, x2 and y2 excluded.
     """
     if not hasattr(_of_thread, "reformatter"):

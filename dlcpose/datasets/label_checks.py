@@ -18,10 +18,10 @@ MIN_ANIMALS = 5  # below this a majority means nothing
 
 @dataclass(frozen=True)
 class KeypointCount:
-    """How often a keypoint of the animals in the data is labelled, missing, or labelled outside its image."""
+    """How often a keypoint of the animals in the data is labeled, missing, or labeled outside its image."""
 
     name: str
-    labelled: int
+    labeled: int
     missing: int
     out_of_frame: int
 
@@ -71,7 +71,7 @@ def _sides(
 ) -> Iterable[npt.NDArray[np.int64]]:
     """The side of its body axis on which each animal's left lies, 1 or -1, 0 where unclear: (A,) for each axis.
 
-    Animals in which an end of the longest axis is not labelled are compared along the next longest, with each other.
+    Animals in which an end of the longest axis is not labeled are compared along the next longest, with each other.
     """
     midline = _midline(points_in_image, skeleton, left, right)  # (A, M, 2)
     axes = list(combinations(range(midline.shape[1]), 2))
@@ -110,11 +110,11 @@ def count_keypoints(frames: Sequence[FrameLabels], skeleton: Skeleton) -> Iterab
     for names, owners in ((skeleton.names, animals), (skeleton.unique, unique)):
         for place, name in enumerate(names):
             points = [(frame, points[place]) for frame, points in owners]
-            labelled = [(frame, point) for frame, point in points if not np.isnan(point).any()]
+            labeled = [(frame, point) for frame, point in points if not np.isnan(point).any()]
             out_of_frame = sum(
-                not (-0.5 <= x <= frame.width - 0.5 and -0.5 <= y <= frame.height - 0.5) for frame, (x, y) in labelled
+                not (-0.5 <= x <= frame.width - 0.5 and -0.5 <= y <= frame.height - 0.5) for frame, (x, y) in labeled
             )
-            yield KeypointCount(name, len(labelled), len(points) - len(labelled), out_of_frame)
+            yield KeypointCount(name, len(labeled), len(points) - len(labeled), out_of_frame)
 
 
 def find_coinciding(frames: Sequence[FrameLabels], skeleton: Skeleton) -> Iterable[str]:

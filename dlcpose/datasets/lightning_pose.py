@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlcpose.datasets.base import LabelledFrames, frame_number, image_file_size, read_image_file
+from dlcpose.datasets.base import LabeledFrames, frame_number, image_file_size, read_image_file
 from dlcpose.datasets.deeplabcut_tables import LabelTable, read_csv
 from dlcpose.datasets.readers import reader
 from dlcpose.structures.errors import DataError
@@ -17,16 +17,16 @@ logger = logging.getLogger(__name__)
 
 HEADS = ("scorer", "bodyparts", "coords")
 LONGEST_HEAD = 2**20  # bytes of a header row
-VISIBLE = "visible"  # the third coordinate: 0 not labelled, 1 hidden, 2 visible, as in COCO
+VISIBLE = "visible"  # the third coordinate: 0 not labeled, 1 hidden, 2 visible, as in COCO
 
 
 @reader("lightning_pose")
-class LightningPoseFrames(LabelledFrames):
-    """The labelled frames of a data folder of Lightning Pose: one animal in each.
+class LightningPoseFrames(LabeledFrames):
+    """The labeled frames of a data folder of Lightning Pose: one animal in each.
 
     root: the folder that the csv's image names start from, or the csv in it. labels: the csv below root; None takes the only
     one that has the header rows scorer, bodyparts and coords. With the coordinate `visible` a keypoint may be hidden.
-    A frame without any keypoint is unlabelled (`empty_is_label`), as it does not count in Lightning Pose either.
+    A frame without any keypoint is unlabeled (`empty_is_label`), as it does not count in Lightning Pose either.
     Raises DataError, with the file and what to do, for labels that cannot be read.
     """
 
@@ -144,7 +144,7 @@ def _points(table: LabelTable, names: Sequence[str]) -> tuple[Doubles, Integers]
         row, k = wrong[0]
         raise DataError(
             f"{table.path}: {table.rows[row]}: {names[k]} is visible {stated[row, k]:g}. "
-            "Expected 0 (not labelled), 1 (hidden) or 2 (visible)."
+            "Expected 0 (not labeled), 1 (hidden) or 2 (visible)."
         )
     known = np.isfinite(points).all(axis=-1) & (stated > 0)
     return np.where(known[..., None], points, np.nan), np.where(known, stated, 0).astype(np.int64)

@@ -2,19 +2,19 @@
 
 from pathlib import Path
 
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.registry import Registry
 
-READERS: Registry[type[LabelledFrames]] = Registry(
+READERS: Registry[type[LabeledFrames]] = Registry(
     "dlcpose.readers",
     tuple(f"dlcpose.datasets.{name}" for name in ("deeplabcut", "coco", "sleap", "lightning_pose")),
 )
 reader = READERS.register
 
 
-def open_data(path: Path) -> LabelledFrames:
-    """The labelled frames at a path, by the first reader that can open it. Raises DataError where none can."""
+def open_data(path: Path) -> LabeledFrames:
+    """The labeled frames at a path, by the first reader that can open it. Raises DataError where none can."""
     if not path.exists():
         raise DataError(f"{path}: expected a data set, got nothing at this path. Correct the path.")
     readers = READERS.load().values()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.readers import reader
 from dlcpose.datasets.sleap_file import SleapFile, SleapFrame, SleapInstance, read_sleap_file
 from dlcpose.datasets.sleap_images import FrameSource, find_frames, frame_name
@@ -20,12 +20,12 @@ ENDING = ".slp"
 
 
 @reader("sleap")
-class SleapFrames(LabelledFrames):
-    """The frames that people labelled in SLEAP, and those marked as negative.
+class SleapFrames(LabeledFrames):
+    """The frames that people labeled in SLEAP, and those marked as negative.
 
     root: the .slp or .pkg.slp file, or a folder with only one. videos: a folder to look for videos in, by their names, beside
-    the place that the file states and the file's own folder. skeleton: its name, where animals of several are labelled.
-    predictions: whether predicted animals count as labels in frames without labelled ones. tracks: whether a track is an
+    the place that the file states and the file's own folder. skeleton: its name, where animals of several are labeled.
+    predictions: whether predicted animals count as labels in frames without labeled ones. tracks: whether a track is an
     individual; None takes them as such unless there are more than animals in a frame, as where tracking was cut to pieces.
     skip_missing: leave out frames whose video is gone instead of refusing the file. needs_images: False reads labels also
     where all images are gone; sizes are then those that the file states, or else just hold the labels.
@@ -60,19 +60,19 @@ class SleapFrames(LabelledFrames):
         content = read_sleap_file(self.path)
         place = _chosen_skeleton(content, skeleton, predictions)
         self.skeleton = content.skeletons[place][1]
-        labelled = _labelled(content, place, predictions)
+        labeled = _labeled(content, place, predictions)
         folder = None if videos is None else Path(videos)
-        used = sorted({frame.video for frame in labelled})
+        used = sorted({frame.video for frame in labeled})
         self._sources = {number: find_frames(content.videos[number], self.path, folder) for number in used}
         if needs_images:
-            labelled = _with_images(labelled, self._sources, self.path, skip_missing)
-        chosen = _individuals(content, labelled, tracks)
+            labeled = _with_images(labeled, self._sources, self.path, skip_missing)
+        chosen = _individuals(content, labeled, tracks)
         self.individuals = tuple(_distinct([content.tracks[track] for track in chosen]))
-        is_named = all(each.track in chosen for frame in labelled for each in frame.instances)
+        is_named = all(each.track in chosen for frame in labeled for each in frame.instances)
         self.has_identities = bool(chosen) and is_named and (bool(tracks) or len(used) == 1)
-        self._places = [(frame.video, frame.frame_index) for frame in labelled]
-        self._extents = {number: _extent(labelled, number) for number in used}
-        self.frames = [self._frame(frame, chosen) for frame in labelled]
+        self._places = [(frame.video, frame.frame_index) for frame in labeled]
+        self._extents = {number: _extent(labeled, number) for number in used}
+        self.frames = [self._frame(frame, chosen) for frame in labeled]
 
     def read_image(self, index: int) -> Image:
         """The image of frame `index`: (H, W, 3) uint8 RGB."""
@@ -108,7 +108,7 @@ def _only_file(root: Path) -> Path:
 
 
 def _chosen_skeleton(content: SleapFile, name: str | None, predictions: bool) -> int:
-    """The place of the skeleton that is asked for, or of the only one that animals are labelled with."""
+    """The place of the skeleton that is asked for, or of the only one that animals are labeled with."""
     names = [each for each, _ in content.skeletons]
     if name is not None:
         if names.count(name) != 1:
@@ -118,23 +118,23 @@ def _chosen_skeleton(content: SleapFile, name: str | None, predictions: bool) ->
     used = sorted({each.skeleton for each in animals if predictions or not each.is_predicted})
     if len(used) > 1:
         raise DataError(
-            f"{content.path}: animals of {len(used)} skeletons are labelled, so one must be named. "
+            f"{content.path}: animals of {len(used)} skeletons are labeled, so one must be named. "
             f"Set skeleton to one of {[names[place] for place in used]}."
         )
     if not used:
         hint = f"It has {len(animals)} predicted ones: to take those, set predictions=true." if animals else ""
         raise DataError(
-            f"{content.path}: expected animals labelled by a person, got none. {hint or 'Label frames first.'}"
+            f"{content.path}: expected animals labeled by a person, got none. {hint or 'Label frames first.'}"
         )
     return used[0]
 
 
-def _labelled(content: SleapFile, skeleton: int, predictions: bool) -> list[SleapFrame]:
-    """Labelled and negative frames with their labelled animals, each frame once, in the order of videos and time."""
+def _labeled(content: SleapFile, skeleton: int, predictions: bool) -> list[SleapFrame]:
+    """Labeled and negative frames with their labeled animals, each frame once, in the order of videos and time."""
     by_place: dict[tuple[int, int], list[SleapFrame]] = {}
     for frame in content.frames:
         by_place.setdefault((frame.video, frame.frame_index), []).append(frame)
-    labelled, blank = [], 0
+    labeled, blank = [], 0
     for (video, number), frames in sorted(by_place.items()):
         animals = [each for frame in frames for each in frame.instances if each.skeleton == skeleton]
         shown = [each for each in animals if not np.isnan(each.points_in_image).all()]
@@ -142,14 +142,14 @@ def _labelled(content: SleapFile, skeleton: int, predictions: bool) -> list[Slea
         chosen = _chosen_animals(shown, predictions)
         is_negative = any(frame.is_negative for frame in frames)
         if chosen or is_negative:
-            labelled.append(SleapFrame(video, number, chosen, is_negative))
+            labeled.append(SleapFrame(video, number, chosen, is_negative))
     if blank:
         logger.warning("%s: %d animals without a visible point are left out.", content.path, blank)
-    return labelled
+    return labeled
 
 
 def _chosen_animals(animals: Sequence[SleapInstance], predictions: bool) -> tuple[SleapInstance, ...]:
-    """Those labelled by a person; where there are none, the predicted ones if they are asked for."""
+    """Those labeled by a person; where there are none, the predicted ones if they are asked for."""
     by_person = tuple(each for each in animals if not each.is_predicted)
     return by_person or (tuple(animals) if predictions else ())
 
@@ -164,7 +164,7 @@ def _with_images(
     if reasons and (not found or not skip_missing):
         others = f" ({len(reasons) - 1} more such problems.)" if len(reasons) > 1 else ""
         raise DataError(
-            f"{next(iter(reasons))} {reasons.total()} of {len(frames)} labelled frames have no image; skip_missing=true "
+            f"{next(iter(reasons))} {reasons.total()} of {len(frames)} labeled frames have no image; skip_missing=true "
             f"leaves them out.{others}"
         )
     for reason, count in reasons.items():

@@ -20,7 +20,7 @@ from dlcpose.structures.sample import Doubles
 from dlcpose.structures.skeleton import Skeleton, pairs_from_names
 
 FORMAT_LIMIT = 3.0  # of the layout: newer ones are unknown
-CENTERED_SINCE = 1.1  # from here on the centre of the first pixel is (0, 0)
+CENTERED_SINCE = 1.1  # from here on the center of the first pixel is (0, 0)
 RGB_SINCE = 1.4  # embedded images that do not say so are BGR before
 PREDICTED = 1
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -62,7 +62,7 @@ class SleapInstance:
 
 @dataclass(frozen=True)
 class SleapFrame:
-    """A frame with its animals. video: its place in the file. is_negative: whether it is labelled as empty."""
+    """A frame with its animals. video: its place in the file. is_negative: whether it is labeled as empty."""
 
     video: int
     frame_index: int

@@ -72,14 +72,14 @@ class VideoSource(FrameSource):
     def problem(self, number: int) -> str | None:
         if not 0 <= number < self.frames.frames:
             return (
-                f"{self.frames.path}: expected frame {number}, which is labelled, got {self.frames.frames} frames. "
+                f"{self.frames.path}: expected frame {number}, which is labeled, got {self.frames.frames} frames. "
                 "It may be another video of this name."
             )
         expected = self.video.size
         if expected is not None and expected != self.frames.size:
             height, width = self.frames.size
             return (
-                f"{self.frames.path}: expected {expected[1]}x{expected[0]}, as labelled, got {width}x{height}. "
+                f"{self.frames.path}: expected {expected[1]}x{expected[0]}, as labeled, got {width}x{height}. "
                 "It may be another video of this name."
             )
         return None
@@ -105,7 +105,7 @@ class FileSource(FrameSource):
             return (
                 f"{self.video.files[number]}: the image is missing. Put it back, or set videos to the folder it is in."
             )
-        return f"{self.video.name}: expected image {number}, which is labelled, got {len(self.found)}. Save it anew in SLEAP."
+        return f"{self.video.name}: expected image {number}, which is labeled, got {len(self.found)}. Save it anew in SLEAP."
 
     def size(self, number: int) -> tuple[int, int] | None:
         path = self.file(number)

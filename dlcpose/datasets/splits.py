@@ -1,7 +1,7 @@
 """Splits of a data set into train, val and test frames.
 
-Neighbouring frames of a video are nearly identical, so test frames beside train frames make figures too good. `block` and
-`video` keep neighbours in one set; `random` does not, and warns.
+Neighboring frames of a video are nearly identical, so test frames beside train frames make figures too good. `block` and
+`video` keep neighbors in one set; `random` does not, and warns.
 """
 
 import logging
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.sample import FrameLabels
 from dlcpose.structures.split import Split
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 Splitter = Callable[..., Split]
 
 
-def block(data: LabelledFrames, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Split:
+def block(data: LabeledFrames, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Split:
     """Contiguous blocks: the last frames of each video are for test, those before them for val.
 
     val, test: fractions of each video's frames, rounded. seed: unused. Raises DataError when a set with a fraction above
@@ -29,7 +29,7 @@ def block(data: LabelledFrames, *, val: float = 0.1, test: float = 0.2, seed: in
     train_frames: list[FrameLabels] = []
     val_frames: list[FrameLabels] = []
     test_frames: list[FrameLabels] = []
-    for frames in _by_video(labelled_frames(data)).values():
+    for frames in _by_video(labeled_frames(data)).values():
         first_test = len(frames) - round(test * len(frames))
         first_val = max(0, first_test - round(val * len(frames)))
         train_frames += frames[:first_val]
@@ -38,14 +38,14 @@ def block(data: LabelledFrames, *, val: float = 0.1, test: float = 0.2, seed: in
     return _split(train_frames, val_frames, test_frames, val, test)
 
 
-def video(data: LabelledFrames, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Split:
+def video(data: LabeledFrames, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Split:
     """Whole videos, drawn by seed: no frame of a test video is trained on.
 
     val, test: fractions of the videos, rounded, at least one video where above 0. Raises DataError when there are fewer
     videos than sets.
     """
     _check_fractions(val, test)
-    videos = _by_video(labelled_frames(data))
+    videos = _by_video(labeled_frames(data))
     needed = 1 + (val > 0) + (test > 0)
     if len(videos) < needed:
         raise DataError(
@@ -65,14 +65,14 @@ def video(data: LabelledFrames, *, val: float = 0.1, test: float = 0.2, seed: in
     return _split(frames_of(chosen[2]), frames_of(chosen[1]), frames_of(chosen[0]), val, test)
 
 
-def random(data: LabelledFrames, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Split:
+def random(data: LabeledFrames, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Split:
     """Single frames, drawn by seed. Warns when several are of one video: test figures are too good then."""
     _check_fractions(val, test)
-    frames = labelled_frames(data)
+    frames = labeled_frames(data)
     videos = _by_video(frames)
     if any(name and len(of_video) > 1 for name, of_video in videos.items()):
         logger.warning(
-            "Frames of one video are split at random: nearly identical neighbours are in train and test, so test figures "
+            "Frames of one video are split at random: nearly identical neighbors are in train and test, so test figures "
             "are better than on new videos. Choose split=block or split=video to avoid it."
         )
     order = np.random.default_rng(seed).permutation(len(frames))
@@ -82,7 +82,7 @@ def random(data: LabelledFrames, *, val: float = 0.1, test: float = 0.2, seed: i
     return _split(train_frames, val_frames, test_frames, val, test)
 
 
-def stored(data: LabelledFrames, *, val: float = 0.1, seed: int = 0) -> Split:
+def stored(data: LabeledFrames, *, val: float = 0.1, seed: int = 0) -> Split:
     """The data's own train and test frames. Where it has no val, a fraction of the train frames is taken.
 
     val: that fraction, by video where the train frames are of several, else by block. Raises DataError when the data has
@@ -91,7 +91,7 @@ def stored(data: LabelledFrames, *, val: float = 0.1, seed: int = 0) -> Split:
     _check_fractions(val, 0.0)
     if data.stored_split is None:
         raise DataError("The data has no split of its own. Choose split=block, split=video or split=random.")
-    frames = {frame.key: frame for frame in labelled_frames(data)}
+    frames = {frame.key: frame for frame in labeled_frames(data)}
     own = {part: [frames[key] for key in keys if key in frames] for part, keys in data.stored_split.items()}
     train, test = own.get("train", []), own.get("test", [])
     if "val" in own or val == 0:
@@ -101,14 +101,14 @@ def stored(data: LabelledFrames, *, val: float = 0.1, seed: int = 0) -> Split:
     return Split(train=inner.train, val=inner.val, test=tuple(frame.key for frame in test))
 
 
-def train_frames(data: LabelledFrames, split: Split) -> list[FrameLabels]:
+def train_frames(data: LabeledFrames, split: Split) -> list[FrameLabels]:
     """The labels of the frames that a model is trained on, in the order of the data."""
     keys = set(split.train)
     return [frame for frame in data.frames if frame.key in keys]
 
 
-def labelled_frames(data: LabelledFrames) -> list[FrameLabels]:
-    """The frames to split: all of them, or, where an empty frame is an unlabelled one, those with a label.
+def labeled_frames(data: LabeledFrames) -> list[FrameLabels]:
+    """The frames to split: all of them, or, where an empty frame is an unlabeled one, those with a label.
 
     Raises DataError when no frame has a label.
     """
@@ -122,10 +122,10 @@ def labelled_frames(data: LabelledFrames) -> list[FrameLabels]:
     return with_labels
 
 
-class _Subset(LabelledFrames):
+class _Subset(LabeledFrames):
     """Some frames of a data set, to be split again."""
 
-    def __init__(self, data: LabelledFrames, frames: Sequence[FrameLabels]) -> None:
+    def __init__(self, data: LabeledFrames, frames: Sequence[FrameLabels]) -> None:
         self.frames = frames
         self.skeleton, self.individuals = data.skeleton, data.individuals
 
@@ -178,7 +178,7 @@ def _split(
     ):
         if frames and not any(_has_animal(frame) for frame in frames):
             raise DataError(
-                f"None of the {len(frames)} frames of the {name} set, such as {frames[0].key}, has a labelled animal: {use}. "
+                f"None of the {len(frames)} frames of the {name} set, such as {frames[0].key}, has a labeled animal: {use}. "
                 "Label animals in more frames, or choose another split (block, video, random)."
             )
     keys = [tuple(frame.key for frame in frames) for frames in (train, val, test)]

@@ -45,9 +45,9 @@ class Detector(nn.Module, ABC):
     """Detects the animals of frames as boxes.
 
     A frame is what a batch's uint8 images show; the fields of a batch call it the crop (of the source image).
-    boxes: the rule that makes ground-truth boxes of labelled keypoints and the data's boxes.
+    boxes: the rule that makes ground-truth boxes of labeled keypoints and the data's boxes.
     is_trainable: whether there is anything to train. is_trained: whether its weights come from a checkpoint.
-    needs_labels: whether it detects only what is labelled. max_animals: maximum in a frame, None for any number.
+    needs_labels: whether it detects only what is labeled. max_animals: maximum in a frame, None for any number.
     """
 
     is_trainable: ClassVar[bool] = True
@@ -60,7 +60,7 @@ class Detector(nn.Module, ABC):
         self.training_settings = training or DetectorTraining()  # nn.Module has a `training` of its own
 
     def gt_boxes(self, batch: PoseBatch) -> Tensor:
-        """The ground-truth box of each labelled animal, clipped to its frame: (B, N, 4), NaN where there is none in it."""
+        """The ground-truth box of each labeled animal, clipped to its frame: (B, N, 4), NaN where there is none in it."""
         boxes = self.box_rule(batch.keypoints_in_crop, batch.boxes_in_crop)
         return torch.stack([clip_boxes(each, size) for each, size in zip(boxes, batch.own_sizes, strict=True)])
 

@@ -1,4 +1,4 @@
-"""Rules that make the ground-truth boxes by which detectors are trained and crops of labelled animals are cut."""
+"""Rules that make the ground-truth boxes by which detectors are trained and crops of labeled animals are cut."""
 
 import torch
 from torch import Tensor
@@ -9,11 +9,11 @@ from dlcpose.codecs.boxes import boxes_around_points, expand_boxes
 def around_keypoints(
     keypoints_in_frame: Tensor, boxes_in_frame: Tensor, *, margin: float = 0.1, min_size: float = 16.0
 ) -> Tensor:
-    """The box around the labelled keypoints; the data's own where fewer than two are labelled: (..., K, 2), (..., 4).
+    """The box around the labeled keypoints; the data's own where fewer than two are labeled: (..., K, 2), (..., 4).
 
     margin: how much wider on each side, as a share of the longer side. min_size: minimum length of a side, px.
     Keypoints come first because a box grows when an image is rotated, as only its corners rotate with it. An animal with
-    a single keypoint and no box in the data gets a box of min_size. Returns (..., 4), NaN where nothing is labelled.
+    a single keypoint and no box in the data gets a box of min_size. Returns (..., 4), NaN where nothing is labeled.
     """
     return _with_stored(keypoints_in_frame, boxes_in_frame, margin, min_size, min_keypoints=2)
 
@@ -27,7 +27,7 @@ def stored(
 
 def _with_stored(keypoints: Tensor, boxes: Tensor, margin: float, min_size: float, min_keypoints: int | None) -> Tensor:
     around = expand_boxes(boxes_around_points(keypoints), margin, min_size)
-    labelled = (~keypoints.isnan().any(dim=-1)).sum(dim=-1)
-    is_enough = torch.zeros_like(labelled, dtype=torch.bool) if min_keypoints is None else labelled >= min_keypoints
+    labeled = (~keypoints.isnan().any(dim=-1)).sum(dim=-1)
+    is_enough = torch.zeros_like(labeled, dtype=torch.bool) if min_keypoints is None else labeled >= min_keypoints
     takes_stored = ~boxes.isnan().any(dim=-1) & ~is_enough
     return expand_boxes(boxes, 0.0, min_size).where(takes_stored[..., None], around)

@@ -8,7 +8,7 @@ from dlcpose.structures.batch import PoseBatch
 
 
 class GroundTruthDetector(Detector):
-    """Detects exactly what is labelled."""
+    """Detects exactly what is labeled."""
 
     is_trainable = False
     needs_labels = True

@@ -44,20 +44,20 @@ class PoseDetector(Detector):
 
 
 class PerturbedPoseDetector(PoseDetector):
-    """Labelled poses perturbed with the errors of bottom-up models, to evaluate a conditional model on its own.
+    """Labeled poses perturbed with the errors of bottom-up models, to evaluate a conditional model on its own.
 
     The errors of a frame are always the same. seed: of their random numbers.
     """
 
     needs_labels = True
-    origin = "labelled poses with errors"
+    origin = "labeled poses with errors"
 
     def __init__(self, boxes: BoxRule, skeleton: Skeleton, *, seed: int = 0) -> None:
         super().__init__(boxes)
         self.skeleton, self.seed = skeleton, seed
 
     def detect_poses(self, batch: PoseBatch) -> list[PoseInstances]:
-        """One pose for each labelled animal, with a score of 1."""
+        """One pose for each labeled animal, with a score of 1."""
         return [
             self._perturb(key, keypoints[~keypoints.isnan().any(dim=-1).all(dim=-1)])
             for key, keypoints in zip(batch.keys, batch.keypoints_in_crop, strict=True)

@@ -35,7 +35,7 @@ class TorchvisionDetector(Detector):
         checkpoint: str | None,
     ) -> None:
         super().__init__(boxes, training)
-        # Always built without weights and filled afterwards: torchvision builds other layers where it is given weights,
+        # Always built without weights and filled afterward: torchvision builds other layers where it is given weights,
         # and a checkpoint would not fit the network that was trained.
         self.network, self.max_animals = network, max_animals
         if checkpoint is not None:

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dlcpose.codecs.coco import ground_truth, plain, results, triplets
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.coco import IDENTITIES as IDENTITY_FLAG
 from dlcpose.exporters.image_files import PNG, by_video, png_names, write_image
 from dlcpose.exporters.label_contents import (
@@ -26,14 +26,14 @@ from dlcpose.exporters.label_contents import (
     SEVERAL,
     SIGMAS,
     UNIQUE,
-    is_unlabelled,
+    is_unlabeled,
 )
 from dlcpose.exporters.label_formats import label_format
 from dlcpose.structures.atomic_files import atomic_folder
 from dlcpose.structures.instances import PosePrediction
 
 
-def coco_labels(data: LabelledFrames, indices: Sequence[int]) -> dict[str, Any]:
+def coco_labels(data: LabeledFrames, indices: Sequence[int]) -> dict[str, Any]:
     """The labels of some frames as a COCO ground truth, with each image's key as `file_name`.
 
     Images are numbered from 1 by the order of their keys. Coordinates are as they are, missing keypoints 0, 0, 0.
@@ -75,13 +75,13 @@ HOLDS = frozenset(
 
 
 @label_format("coco", holds=HOLDS)
-def write_coco_dataset(data: LabelledFrames, folder: Path, *, fps: float | None = None) -> None:
+def write_coco_dataset(data: LabeledFrames, folder: Path, *, fps: float | None = None) -> None:
     """Write images/VIDEO/NAME and annotations.json, whose `file_name` starts from the folder.
 
-    Frames that nobody labelled are left out, as COCO would take them for empty ones. `info` says whether an individual is
+    Frames that nobody labeled are left out, as COCO would take them for empty ones. `info` says whether an individual is
     the same animal in all frames. fps: COCO has no place for it. Raises DataError when the folder is there and not empty.
     """
-    kept = [index for index, frame in enumerate(data.frames) if data.empty_is_label or not is_unlabelled(frame)]
+    kept = [index for index, frame in enumerate(data.frames) if data.empty_is_label or not is_unlabeled(frame)]
     labels = ground_truth([data.frames[index] for index in kept], data.skeleton, data.individuals, exact=True)
     labels = {"info": {IDENTITY_FLAG: data.has_identities}, **labels}
     places, names = {data.frames[index].key: index for index in kept}, _file_names(data, kept)
@@ -95,7 +95,7 @@ def write_coco_dataset(data: LabelledFrames, folder: Path, *, fps: float | None 
         (partial / "annotations.json").write_text(json.dumps(labels), encoding="utf-8")
 
 
-def _file_names(data: LabelledFrames, indices: Sequence[int]) -> dict[int, str]:
+def _file_names(data: LabeledFrames, indices: Sequence[int]) -> dict[int, str]:
     """The file names of frames: their own paths where they are image files below one folder, else by video and number."""
     own = {index: _own_path(data, index) for index in indices}
     if all(own.values()) and len({path.lower() for path in own.values()}) == len(own):
@@ -108,7 +108,7 @@ def _file_names(data: LabelledFrames, indices: Sequence[int]) -> dict[int, str]:
     return names
 
 
-def _own_path(data: LabelledFrames, index: int) -> str:
+def _own_path(data: LabeledFrames, index: int) -> str:
     """The path of a frame's image below its data's folder, "" where it has none that can be taken over."""
     key = PurePosixPath(data.frames[index].key.replace("labeled-data/", "images/", 1))
     own = data.image_file(index)

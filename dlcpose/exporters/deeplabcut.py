@@ -1,4 +1,4 @@
-"""Write labelled frames as a DeepLabCut project, which DeepLabCut and this framework open alike."""
+"""Write labeled frames as a DeepLabCut project, which DeepLabCut and this framework open alike."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import yaml
 
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.exporters.image_files import by_video, png_names, write_image
 from dlcpose.exporters.label_contents import (
     EDGES,
@@ -22,7 +22,7 @@ from dlcpose.exporters.label_contents import (
     NAMES,
     SEVERAL,
     UNIQUE,
-    UNLABELLED,
+    UNLABELED,
 )
 from dlcpose.exporters.label_formats import label_format
 from dlcpose.structures.atomic_files import atomic_folder
@@ -36,17 +36,17 @@ UNIQUE_INDIVIDUAL = "single"  # DeepLabCut keeps unique keypoints under this ind
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-def _holds(data: LabelledFrames, path: Path) -> set[str]:
+def _holds(data: LabeledFrames, path: Path) -> set[str]:
     """What a project has a place for; one of a single animal has none for its name."""
     names = {INDIVIDUALS} if _is_multi_animal(data, _individuals(data)) else set()
-    return {SEVERAL, UNIQUE, UNLABELLED, EDGES, IDENTITIES, LOOSE, MIXED, NAMES, *names}
+    return {SEVERAL, UNIQUE, UNLABELED, EDGES, IDENTITIES, LOOSE, MIXED, NAMES, *names}
 
 
 @label_format("deeplabcut", holds=_holds)
 def write_deeplabcut_project(
-    data: LabelledFrames, folder: Path, *, scorer: str = "dlcpose", fps: float | None = None
+    data: LabeledFrames, folder: Path, *, scorer: str = "dlcpose", fps: float | None = None
 ) -> Path:
-    """Write a project with config.yaml, labeled-data and, with `fps`, an mp4 of each video's labelled frames.
+    """Write a project with config.yaml, labeled-data and, with `fps`, an mp4 of each video's labeled frames.
 
     It is a multi-animal project where there are several individuals or unique keypoints, else a single-animal one.
     Images keep their names, or are numbered by `frame_index` or, where that repeats, by their order. DeepLabCut has no flag
@@ -55,7 +55,7 @@ def write_deeplabcut_project(
     individual twice.
     """
     if not len(data):
-        raise DataError(f"{folder}: expected labelled frames to write, got none.")
+        raise DataError(f"{folder}: expected labeled frames to write, got none.")
     individuals = _individuals(data)
     multi_animal = _is_multi_animal(data, individuals)
     if data.skeleton.unique and UNIQUE_INDIVIDUAL in individuals:
@@ -83,11 +83,11 @@ def write_deeplabcut_project(
     return folder
 
 
-def _is_multi_animal(data: LabelledFrames, individuals: Sequence[str]) -> bool:
+def _is_multi_animal(data: LabeledFrames, individuals: Sequence[str]) -> bool:
     return len(individuals) > 1 or bool(data.skeleton.unique)
 
 
-def _individuals(data: LabelledFrames) -> tuple[str, ...]:
+def _individuals(data: LabeledFrames) -> tuple[str, ...]:
     """The individuals of the data set, and further names where frames have more animals or unidentified ones."""
     names = list(data.individuals)
     needed = max(len(names), 1, *(_columns_needed(frame, len(names)) for frame in data.frames))
@@ -102,7 +102,7 @@ def _columns_needed(frame: FrameLabels, named: int) -> int:
     return max(named, len(known) + unknown)
 
 
-def _columns(data: LabelledFrames, scorer: str, individuals: Sequence[str]) -> pd.MultiIndex:
+def _columns(data: LabeledFrames, scorer: str, individuals: Sequence[str]) -> pd.MultiIndex:
     """The columns of a DeepLabCut table; without individuals those of a single-animal project."""
     names, unique = data.skeleton.names, data.skeleton.unique
     if not individuals:
@@ -122,7 +122,7 @@ def _row(frame: FrameLabels, individuals: Sequence[str]) -> npt.NDArray[np.float
     if len(set(known)) < len(known):
         twice = next(identity for identity in known if known.count(identity) > 1)
         raise DataError(
-            f"{frame.key}: {individuals[twice]!r} is labelled twice in this frame, a DeepLabCut table has one place for it. "
+            f"{frame.key}: {individuals[twice]!r} is labeled twice in this frame, a DeepLabCut table has one place for it. "
             "Correct the individuals in the source's labels."
         )
     free = iter([place for place in range(len(individuals)) if place not in known])
@@ -145,7 +145,7 @@ def _write_table(
         store.get_storer("df_with_missing").attrs.pandas_version = "0.15.2"
 
 
-def _write_video(data: LabelledFrames, indices: Sequence[int], path: Path, fps: float) -> None:
+def _write_video(data: LabeledFrames, indices: Sequence[int], path: Path, fps: float) -> None:
     sizes = {(data.frames[index].height, data.frames[index].width) for index in indices}
     if len(sizes) > 1:
         logger.warning("%s: the frames have %d sizes, so no video of them is written.", path.stem, len(sizes))
@@ -159,7 +159,7 @@ def _write_video(data: LabelledFrames, indices: Sequence[int], path: Path, fps: 
 
 
 def _config(
-    data: LabelledFrames, scorer: str, individuals: Sequence[str], videos: dict[str, list[int]]
+    data: LabeledFrames, scorer: str, individuals: Sequence[str], videos: dict[str, list[int]]
 ) -> dict[str, Any]:
     """The content of config.yaml; without individuals that of a single-animal project."""
     names, today = list(data.skeleton.names), date.today()

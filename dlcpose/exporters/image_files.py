@@ -1,4 +1,4 @@
-"""Where the images of labelled frames go in a folder of data, and what they are called there."""
+"""Where the images of labeled frames go in a folder of data, and what they are called there."""
 
 import re
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import cv2
 
-from dlcpose.datasets.base import LabelledFrames, frame_number, image_file_size
+from dlcpose.datasets.base import LabeledFrames, frame_number, image_file_size
 from dlcpose.structures.sample import FrameLabels
 
 VIDEO_ENDINGS = frozenset({".mp4", ".avi", ".mov", ".mkv", ".mpg", ".mpeg", ".m4v", ".webm", ".wmv"})
@@ -51,7 +51,7 @@ def own_name(frame: FrameLabels) -> str:
     return _printable(name) if PurePosixPath(name).suffix.lower() in IMAGE_ENDINGS else ""
 
 
-def write_image(data: LabelledFrames, index: int, path: Path) -> None:
+def write_image(data: LabeledFrames, index: int, path: Path) -> None:
     """Write the image of a frame: a copy of its own file where that is of the same kind, else encoded without loss.
 
     Raises DataError where the image cannot be read or is not of the labels' size.

@@ -1,4 +1,4 @@
-"""What labelled frames hold beyond one animal's keypoints in each: each format says which of it has a place there."""
+"""What labeled frames hold beyond one animal's keypoints in each: each format says which of it has a place there."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcpose.codecs.oks import oks_areas
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.deeplabcut_config import ONLY_INDIVIDUAL
 from dlcpose.exporters.image_files import own_name
 from dlcpose.structures.errors import DataError
@@ -23,8 +23,8 @@ BOXES = "boxes"
 AREAS = "areas"
 IGNORED = "regions to ignore"
 UNIQUE = "unique keypoints"
-EMPTY = "frames labelled as empty"
-UNLABELLED = "frames without labels"
+EMPTY = "frames labeled as empty"
+UNLABELED = "frames without labels"
 EDGES = "edges"
 PAIRS = "left/right pairs that names do not tell"
 SIGMAS = "OKS sigmas"
@@ -48,16 +48,16 @@ class Content:
         return f"{self.count} {self.kind} ({self.which})"
 
 
-def contents_of(data: LabelledFrames) -> list[Content]:
+def contents_of(data: LabeledFrames) -> list[Content]:
     """What a data set holds of each kind that is not empty."""
     found = [*_of_frames(data), *_of_skeleton(data), *_of_individuals(data)]
     return [Content(kind, len(which), _first(which)) for kind, which in found if which]
 
 
-def _of_frames(data: LabelledFrames) -> Iterator[tuple[str, list[str]]]:
+def _of_frames(data: LabeledFrames) -> Iterator[tuple[str, list[str]]]:
     frames = data.frames
     names = data.skeleton.names
-    empty = [frame.key for frame in frames if is_unlabelled(frame)]
+    empty = [frame.key for frame in frames if is_unlabeled(frame)]
     yield SEVERAL, [frame.key for frame in frames if len(frame) > 1]
     yield HIDDEN, [f"{names[k]} in {frame.key}" for frame in frames for _, k in np.argwhere(frame.visibility == 1)]
     yield ONLY_BOXES, list(_animals(frames, lambda frame: (frame.visibility == 0).all(axis=1)))
@@ -72,13 +72,13 @@ def _of_frames(data: LabelledFrames) -> Iterator[tuple[str, list[str]]]:
             for place in np.flatnonzero(~np.isnan(frame.unique_in_image).any(axis=-1))
         ],
     )
-    yield (EMPTY if data.empty_is_label else UNLABELLED), empty
+    yield (EMPTY if data.empty_is_label else UNLABELED), empty
     yield NAMES, [frame.key for frame in frames if own_name(frame) and not _is_numbered(frame)]
     yield MIXED, _mixed_videos(frames)
     yield SPLIT, _stored_split(data)
 
 
-def _of_skeleton(data: LabelledFrames) -> Iterator[tuple[str, list[str]]]:
+def _of_skeleton(data: LabeledFrames) -> Iterator[tuple[str, list[str]]]:
     skeleton = data.skeleton
     names = skeleton.names
     by_name = {frozenset(pair) for pair in pairs_from_names(names)}
@@ -89,15 +89,15 @@ def _of_skeleton(data: LabelledFrames) -> Iterator[tuple[str, list[str]]]:
                    if sigma != DEFAULT_SIGMA]  # fmt: skip
 
 
-def _of_individuals(data: LabelledFrames) -> Iterator[tuple[str, list[str]]]:
+def _of_individuals(data: LabeledFrames) -> Iterator[tuple[str, list[str]]]:
     # That name is DeepLabCut's for animals without one.
     yield INDIVIDUALS, [name for name in data.individuals if data.individuals != (ONLY_INDIVIDUAL,)]
     if len(data.individuals) > 1:
         yield (IDENTITIES if data.has_identities else LOOSE), list(data.individuals)
 
 
-def is_unlabelled(frame: FrameLabels) -> bool:
-    """Whether nothing is labelled in a frame: no animal, and no unique keypoint."""
+def is_unlabeled(frame: FrameLabels) -> bool:
+    """Whether nothing is labeled in a frame: no animal, and no unique keypoint."""
     return len(frame) == 0 and bool(np.isnan(frame.unique_in_image).any(axis=-1).all())
 
 
@@ -132,7 +132,7 @@ def _mixed_videos(frames: Iterable[FrameLabels]) -> list[str]:
     return [video or "without a name" for video, of_video in sizes.items() if len(of_video) > 1]
 
 
-def _stored_split(data: LabelledFrames) -> list[str]:
+def _stored_split(data: LabeledFrames) -> list[str]:
     try:
         split = data.stored_split
     except DataError:  # told where it is asked for

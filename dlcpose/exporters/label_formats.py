@@ -1,28 +1,28 @@
-"""The registry of formats for labelled frames: a module registers its writer with `@label_format(name)`."""
+"""The registry of formats for labeled frames: a module registers its writer with `@label_format(name)`."""
 
 import functools
 from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.exporters.label_contents import Content, contents_of
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.registry import Registry, modules_in
 
 
 class LabelWriter(Protocol):
-    """Writes labelled frames with their images to a path that is new: a folder, which may be empty, or a file.
+    """Writes labeled frames with their images to a path that is new: a folder, which may be empty, or a file.
 
     fps: of the videos that the frames are of, None where they are single frames.
     """
 
-    def __call__(self, data: LabelledFrames, path: Path, *, fps: float | None = None) -> Any:
+    def __call__(self, data: LabeledFrames, path: Path, *, fps: float | None = None) -> Any:
         """Write it, whole or not at all; raises DataError where something is there."""
 
 
 Writer = TypeVar("Writer", bound=Callable[..., Any])
-Holds = Set[str] | Callable[[LabelledFrames, Path], Set[str]]
+Holds = Set[str] | Callable[[LabeledFrames, Path], Set[str]]
 
 
 class LabelFormat:
@@ -36,7 +36,7 @@ class LabelFormat:
         functools.update_wrapper(self, write)  # type: ignore[arg-type]  # it stands for the writer in the registry
         self.name, self.write, self.suffix, self._holds = name, write, suffix, holds
 
-    def losses(self, data: LabelledFrames, path: Path) -> list[Content]:
+    def losses(self, data: LabeledFrames, path: Path) -> list[Content]:
         """What of some data would have no place in this format at a path."""
         held = self._holds(data, path) if callable(self._holds) else self._holds
         return [content for content in contents_of(data) if content.kind not in held]

@@ -1,13 +1,13 @@
-"""Write labelled frames as a data folder of Lightning Pose: CollectedData.csv and the images that it names."""
+"""Write labeled frames as a data folder of Lightning Pose: CollectedData.csv and the images that it names."""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.exporters.image_files import by_video, png_names, write_image
-from dlcpose.exporters.label_contents import HIDDEN, MIXED, NAMES, UNLABELLED
+from dlcpose.exporters.label_contents import HIDDEN, MIXED, NAMES, UNLABELED
 from dlcpose.exporters.label_formats import label_format
 from dlcpose.structures.atomic_files import atomic_folder
 from dlcpose.structures.errors import DataError
@@ -16,8 +16,8 @@ SCORER = "dlcpose"
 LABELS = "CollectedData.csv"
 
 
-@label_format("lightning_pose", holds=frozenset({HIDDEN, MIXED, NAMES, UNLABELLED}))
-def write_lightning_pose(data: LabelledFrames, folder: Path, *, fps: float | None = None) -> None:
+@label_format("lightning_pose", holds=frozenset({HIDDEN, MIXED, NAMES, UNLABELED}))
+def write_lightning_pose(data: LabeledFrames, folder: Path, *, fps: float | None = None) -> None:
     """Write CollectedData.csv, labeled-data/VIDEO/NAME.png and an empty folder for videos.
 
     The coordinate `visible` is written where keypoints are hidden: Lightning Pose reads it since June 2026 (its pull
@@ -47,7 +47,7 @@ def write_lightning_pose(data: LabelledFrames, folder: Path, *, fps: float | Non
         (partial / LABELS).write_text(str(table.to_csv()), encoding="utf-8")
 
 
-def _row(data: LabelledFrames, index: int) -> np.ndarray:
+def _row(data: LabeledFrames, index: int) -> np.ndarray:
     """x, y and visibility of a frame's keypoints: (K, 3), NaN, NaN, 0 where missing."""
     frame = data.frames[index]
     if not len(frame):

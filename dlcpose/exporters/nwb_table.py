@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 REFERENCE_FRAME = (
     "(x, y) in pixels of the full, upright frame, x to the right and y down; "
-    "the centre of the top-left pixel is at (0, 0)."
+    "the center of the top-left pixel is at (0, 0)."
 )
 FORBIDDEN = "/:"  # in the name of an NWB object
 

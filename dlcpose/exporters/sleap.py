@@ -1,4 +1,4 @@
-"""Write labelled frames as SLEAP's files: a .pkg.slp with the images inside, or a .slp that names image files.
+"""Write labeled frames as SLEAP's files: a .pkg.slp with the images inside, or a .slp that names image files.
 
 sleap-io writes the labels. The images follow with h5py one by one, by the layout that SLEAP 1.3 and sleap-io read: a group
 for each video with the encoded images, the frames' numbers, and the video that they were taken from.
@@ -14,7 +14,7 @@ import cv2
 import h5py  # type: ignore[import-untyped]
 import numpy as np
 
-from dlcpose.datasets.base import LabelledFrames, image_file_size
+from dlcpose.datasets.base import LabeledFrames, image_file_size
 from dlcpose.exporters.image_files import PNG, by_video, png_names
 from dlcpose.exporters.label_contents import (
     EDGES,
@@ -24,7 +24,7 @@ from dlcpose.exporters.label_contents import (
     NAMES,
     PAIRS,
     SEVERAL,
-    is_unlabelled,
+    is_unlabeled,
 )
 from dlcpose.exporters.label_formats import label_format
 from dlcpose.exporters.sleap_table import sleap_skeleton
@@ -45,7 +45,7 @@ class _Video:
     images: tuple[str, ...]
 
 
-def _holds(data: LabelledFrames, path: Path) -> set[str]:
+def _holds(data: LabeledFrames, path: Path) -> set[str]:
     """What a file has a place for. A track is one animal, but two videos' tracks of a name need not be."""
     one_video = {IDENTITIES} if len({frame.video for frame in data.frames}) == 1 else set()
     is_named = not path.name.endswith(PACKAGE) or all(video.images for video in _videos(data, _kept(data)))
@@ -53,10 +53,10 @@ def _holds(data: LabelledFrames, path: Path) -> set[str]:
 
 
 @label_format("sleap", suffix=".slp", holds=_holds)
-def write_sleap_labels(data: LabelledFrames, path: Path, *, fps: float | None = None) -> None:
+def write_sleap_labels(data: LabeledFrames, path: Path, *, fps: float | None = None) -> None:
     """Write a .pkg.slp with the images inside, or a .slp that names the data's own image files.
 
-    Individuals are tracks; frames that are labelled as empty are negative frames, unlabelled ones are left out. Hidden
+    Individuals are tracks; frames that are labeled as empty are negative frames, unlabeled ones are left out. Hidden
     keypoints are written as shown ones: SLEAP takes others for missing. fps: SLEAP asks the video.
     Raises DataError where something is there already, the name does not end in .slp, or a .slp is asked for of data whose
     frames are no image files.
@@ -81,14 +81,14 @@ def write_sleap_labels(data: LabelledFrames, path: Path, *, fps: float | None = 
                     _write_images(file, f"video{place}", data, video)
 
 
-def _kept(data: LabelledFrames) -> list[int]:
+def _kept(data: LabeledFrames) -> list[int]:
     kept = [index for index, frame in enumerate(data.frames) if len(frame) or data.empty_is_label]
     if not kept:
-        raise DataError("Expected labelled frames to write, got none.")
-    return [index for index in kept if data.empty_is_label or not is_unlabelled(data.frames[index])]
+        raise DataError("Expected labeled frames to write, got none.")
+    return [index for index in kept if data.empty_is_label or not is_unlabeled(data.frames[index])]
 
 
-def _videos(data: LabelledFrames, indices: Sequence[int]) -> Iterator[_Video]:
+def _videos(data: LabeledFrames, indices: Sequence[int]) -> Iterator[_Video]:
     """The videos to write: SLEAP takes all frames of one for of one size."""
     for folder, places in by_video([data.frames[index] for index in indices]).items():
         of_video = [indices[place] for place in places]
@@ -109,7 +109,7 @@ def _videos(data: LabelledFrames, indices: Sequence[int]) -> Iterator[_Video]:
             )
 
 
-def _labels(data: LabelledFrames, videos: Sequence[_Video], theirs: Sequence[Any], is_package: bool) -> Any:
+def _labels(data: LabeledFrames, videos: Sequence[_Video], theirs: Sequence[Any], is_package: bool) -> Any:
     import sleap_io
 
     skeleton = sleap_skeleton(data.skeleton)
@@ -152,7 +152,7 @@ def _embedded(place: int, video: _Video) -> Any:
     return made
 
 
-def _named(data: LabelledFrames, video: _Video, path: Path) -> Any:
+def _named(data: LabeledFrames, video: _Video, path: Path) -> Any:
     """A video that is a list of the data's own image files."""
     import sleap_io
 
@@ -174,7 +174,7 @@ def _named(data: LabelledFrames, video: _Video, path: Path) -> Any:
     return made
 
 
-def _write_images(file: Any, group: str, data: LabelledFrames, video: _Video) -> None:
+def _write_images(file: Any, group: str, data: LabeledFrames, video: _Video) -> None:
     images = file.create_dataset(f"{group}/video", (len(video.indices),), h5py.vlen_dtype(np.int8))
     for row, index in enumerate(video.indices):
         images[row] = np.frombuffer(_png(data, index), np.int8)
@@ -198,7 +198,7 @@ def _write_images(file: Any, group: str, data: LabelledFrames, video: _Video) ->
     file.create_group(f"{group}/source_video")["json"] = np.bytes_(text)
 
 
-def _png(data: LabelledFrames, index: int) -> bytes:
+def _png(data: LabeledFrames, index: int) -> bytes:
     """An image as PNG: its own file where that is one, else encoded."""
     own, frame = data.image_file(index), data.frames[index]
     if own is not None and own.suffix.lower() == PNG and image_file_size(own) == (frame.height, frame.width):

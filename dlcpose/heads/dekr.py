@@ -152,7 +152,7 @@ def _offset_loss(pred: Tensor, target: Tensor, min_extent: float) -> Tensor:
     """Mean smooth L1 over supervised elements, in units of their animal's extent (at least `min_extent` cells): a scalar."""
     extents = pose_extents(target, dim=1).nan_to_num(min_extent).clamp(min=min_extent)  # (B, h, w)
     supervised = ~target.isnan()
-    # NaN leaves before the subtraction: masking afterwards cleans the loss but not its gradient (0 · NaN is NaN).
+    # NaN leaves before the subtraction: masking afterward cleans the loss but not its gradient (0 · NaN is NaN).
     pred, target = pred.float().where(supervised, 0.0), target.where(supervised, 0.0)
     values = functional.smooth_l1_loss(pred, target, beta=1 / 9, reduction="none")
     return (values / extents[:, None, None]).sum() / supervised.sum().clamp(min=1)

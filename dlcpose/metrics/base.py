@@ -91,14 +91,12 @@ def _check_frames(frames: EvaluatedFrames) -> None:
     """Raises ValueError unless predictions and labels are of the same frames, with K keypoints each."""
     predictions, labels, keypoints = frames.predictions, frames.labels, len(frames.skeleton)
     if len(predictions) != len(labels):
-        raise ValueError(
-            f"Expected a prediction for each of the {len(labels)} labelled frames, got {len(predictions)}."
-        )
+        raise ValueError(f"Expected a prediction for each of the {len(labels)} labeled frames, got {len(predictions)}.")
     for prediction, frame in zip(predictions, labels, strict=True):
         if prediction.key != frame.key:
             raise ValueError(f"Expected the prediction of frame {frame.key}, got that of {prediction.key}.")
-        for whose, shape in (("predicted", prediction.keypoints_in_image.shape), ("labelled", frame.visibility.shape)):
+        for whose, shape in (("predicted", prediction.keypoints_in_image.shape), ("labeled", frame.visibility.shape)):
             if shape[1] != keypoints:
                 raise ValueError(f"{frame.key}: expected {keypoints} keypoints, got {shape[1]} {whose}.")
     if len(keys := {frame.key for frame in labels}) != len(labels):
-        raise ValueError(f"Expected each frame once, got {len(labels)} labelled frames with {len(keys)} keys.")
+        raise ValueError(f"Expected each frame once, got {len(labels)} labeled frames with {len(keys)} keys.")

@@ -26,7 +26,7 @@ MAX_DETECTIONS = 100  # boxes of an image that COCO counts, by falling score
 class BoxAveragePrecision(Metric):
     """`box_ap`, `box_ap50`, `box_ar` in [0, 1], over all sizes, of animals' boxes with the animals' scores.
 
-    boxes: the rule that the detector was trained by, from labelled keypoints (..., K, 2) and the data's boxes (..., 4)
+    boxes: the rule that the detector was trained by, from labeled keypoints (..., K, 2) and the data's boxes (..., 4)
     to ground-truth boxes; None takes the data's own, and those around the keypoints where it has none. Ground-truth
     boxes are clipped to the image; detections in boxes of crowds count neither as true nor as false positives.
     """
@@ -51,7 +51,7 @@ class BoxAveragePrecision(Metric):
     boxes: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def __call__(self, frames: EvaluatedFrames) -> dict[str, float]:
-        """The figures, NaN where nothing is labelled, or where none of the predicted animals has a box."""
+        """The figures, NaN where nothing is labeled, or where none of the predicted animals has a box."""
         has_box = [np.asarray(~np.isnan(each.boxes_in_image).any(axis=-1)) for each in frames.predictions]
         if any(len(each) for each in has_box) and not any(each.any() for each in has_box):
             return dict.fromkeys(self.figures, float("nan"))
@@ -64,8 +64,8 @@ class BoxAveragePrecision(Metric):
 
     def _gt_boxes(self, frame: FrameLabels) -> Array:
         """(N, 4), of the animals of which a box is known."""
-        is_labelled = (frame.visibility > 0)[..., None]
-        keypoints = torch.from_numpy(np.where(is_labelled, frame.keypoints_in_image, np.float32(np.nan)))
+        is_labeled = (frame.visibility > 0)[..., None]
+        keypoints = torch.from_numpy(np.where(is_labeled, frame.keypoints_in_image, np.float32(np.nan)))
         rule = self.boxes or _stored_else_around
         boxes = clip_boxes(rule(keypoints, torch.from_numpy(frame.boxes_in_image)), (frame.height, frame.width)).numpy()
         known: Array = boxes[~np.isnan(boxes).any(axis=-1)]

@@ -10,16 +10,16 @@ from dlcpose.metrics.figure_info import FigureInfo
 
 @dataclass(frozen=True)
 class Counts(Metric):
-    """`images`, `animals` (labelled ones), `false_negatives` and `false_positives`, after matching (`match_animals`)."""
+    """`images`, `animals` (labeled ones), `false_negatives` and `false_positives`, after matching (`match_animals`)."""
 
     figures: ClassVar[Mapping[str, FigureInfo]] = {
         "images": FigureInfo("images", digits=0, note="evaluated"),
-        "animals": FigureInfo("animals", digits=0, note="labelled"),
+        "animals": FigureInfo("animals", digits=0, note="labeled"),
         "false_negatives": FigureInfo(
-            "false negatives", "", 0, False, "labelled animals without a prediction within their length", headline=True
+            "false negatives", "", 0, False, "labeled animals without a prediction within their length", headline=True
         ),
         "false_positives": FigureInfo(
-            "false positives", "", 0, False, "predicted animals where none is labelled", headline=True
+            "false positives", "", 0, False, "predicted animals where none is labeled", headline=True
         ),
     }
 

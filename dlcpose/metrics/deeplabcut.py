@@ -1,7 +1,7 @@
 """RMSE, mAP and mAR as DeepLabCut 3 computes them for the same predictions, by its own definitions.
 
 Its "rmse" is the mean distance. Its mAP counts animals with at least two keypoints, computes OKS with the area of the
-box around their labelled keypoints, and matches greedily: a prediction whose most similar animal is taken gets no other.
+box around their labeled keypoints, and matches greedily: a prediction whose most similar animal is taken gets no other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from dlcpose.codecs.oks import compute_oks
 from dlcpose.metrics.base import EvaluatedFrames, Metric
 from dlcpose.metrics.figure_info import FigureInfo
-from dlcpose.metrics.matching import labelled_animals
+from dlcpose.metrics.matching import labeled_animals
 from dlcpose.metrics.pixel_error import mean
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.sample import FrameLabels
@@ -33,7 +33,7 @@ class _Image:
     gt: Array  # (N, K, 2)
     pred: Array  # (M, K, 2)
     keypoint_scores: Array  # (M, K), NaN where not predicted
-    similarity: Array  # (M, N), NaN where the labelled animal has no size
+    similarity: Array  # (M, N), NaN where the labeled animal has no size
 
     @property
     def scores(self) -> Array:
@@ -76,7 +76,7 @@ class DeepLabCutFigures(Metric):
 
 
 def _prepare(prediction: PosePrediction, frame: FrameLabels, sigma: float) -> _Image:
-    gt = labelled_animals(frame)
+    gt = labeled_animals(frame)
     missing = np.isnan(prediction.keypoints_in_image).any(axis=-1) | ~(prediction.keypoint_scores >= 0)  # (M, K)
     pred = np.where(missing[..., None], np.nan, prediction.keypoints_in_image).astype(np.float64)
     scores = np.where(missing, np.nan, prediction.keypoint_scores).astype(np.float64)
@@ -126,7 +126,7 @@ def _unique_errors_and_scores(prediction: PosePrediction, frame: FrameLabels) ->
 
 
 def _with_two_keypoints(image: _Image) -> _Image:
-    """The image without animals, labelled or predicted, of fewer than two keypoints."""
+    """The image without animals, labeled or predicted, of fewer than two keypoints."""
     pred = np.flatnonzero((~np.isnan(image.keypoint_scores)).sum(axis=-1) > 1)
     gt = np.flatnonzero((~np.isnan(image.gt).any(axis=-1)).sum(axis=-1) > 1)
     kept = _select(image, pred)
@@ -139,16 +139,16 @@ def _select(image: _Image, pred: Array) -> _Image:
 
 def _precision_and_recall(images: Sequence[_Image]) -> tuple[float, float]:
     """Means over the thresholds of average precision at 101 recalls, and of the recall reached."""
-    labelled = sum(len(image.gt) for image in images)
+    labeled = sum(len(image.gt) for image in images)
     order = np.argsort(-np.concatenate([np.zeros(0), *(image.scores for image in images)]), kind="stable")
     if len(order) == 0:
         return 0.0, 0.0
-    if labelled == 0:
+    if labeled == 0:
         return float("nan"), float("nan")
     precisions, recalls = [], []
     for threshold in THRESHOLDS:
         correct = np.concatenate([_is_correct(image, threshold) for image in images])[order]  # (predicted animals,)
-        recall = np.cumsum(correct) / labelled
+        recall = np.cumsum(correct) / labeled
         precision = np.cumsum(correct) / np.arange(1, len(correct) + 1)
         envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)  # 0 beyond the last recall reached
         precisions.append(envelope[np.searchsorted(recall, RECALLS)].mean())

@@ -10,7 +10,7 @@ from dlcpose.metrics.figure_info import FigureInfo
 
 @dataclass(frozen=True)
 class IdentityAccuracy(Metric):
-    """`identity_accuracy`: of the matched animals whose individual is labelled, the share with the right identity.
+    """`identity_accuracy`: of the matched animals whose individual is labeled, the share with the right identity.
 
     A matched animal without a predicted identity counts as wrong. NaN where the model predicts no identities, or the
     data has none.
@@ -20,7 +20,7 @@ class IdentityAccuracy(Metric):
         "identity_accuracy": FigureInfo(
             "identity accuracy",
             higher_is_better=True,
-            note="of matched animals with a labelled identity, those with the right one",
+            note="of matched animals with a labeled identity, those with the right one",
         )
     }
 

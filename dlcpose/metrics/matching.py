@@ -17,13 +17,13 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class MatchedAnimals:
-    """The A labelled animals of F frames, each with the prediction matched to it.
+    """The A labeled animals of F frames, each with the prediction matched to it.
 
-    frames: (A,) index of the frame. gt_in_image: (A, K, 2), NaN where unlabelled. pred_in_image: (A, K, 2) and
+    frames: (A,) index of the frame. gt_in_image: (A, K, 2), NaN where unlabeled. pred_in_image: (A, K, 2) and
     scores: (A, K), NaN where a keypoint is not predicted, and for animals without a prediction. is_matched: (A,) bool.
-    sizes: (A,) pixels, the longer side of the box around the labelled keypoints, NaN below two places. gt_identities
+    sizes: (A,) pixels, the longer side of the box around the labeled keypoints, NaN below two places. gt_identities
     and pred_identities: (A,) index of the individual, -1 where unknown. false_positives: (F,) predicted animals of each
-    frame that match no labelled one. unique_errors: (F, U) pixels, NaN where not labelled or not predicted.
+    frame that match no labeled one. unique_errors: (F, U) pixels, NaN where not labeled or not predicted.
     """
 
     frames: Array
@@ -38,13 +38,13 @@ class MatchedAnimals:
     unique_errors: Array
 
     @property
-    def labelled(self) -> Array:
-        """Which keypoints are labelled: (A, K) bool."""
+    def labeled(self) -> Array:
+        """Which keypoints are labeled: (A, K) bool."""
         return np.asarray(~np.isnan(self.gt_in_image).any(axis=-1))
 
     @property
     def errors(self) -> Array:
-        """Distance of each keypoint from its label: (A, K) pixels, NaN where not labelled or not predicted."""
+        """Distance of each keypoint from its label: (A, K) pixels, NaN where not labeled or not predicted."""
         return np.asarray(np.linalg.norm(self.pred_in_image - self.gt_in_image, axis=-1))
 
 
@@ -53,11 +53,11 @@ def match_frames(
 ) -> MatchedAnimals:
     """Match the predictions of each frame to its labels (`match_animals`); predictions[i] is of the frame of labels[i].
 
-    Where no frame holds more than one animal, labelled or predicted, the two are matched however far apart: that is the
+    Where no frame holds more than one animal, labeled or predicted, the two are matched however far apart: that is the
     error of a single-animal model, and leaving out its worst frames would flatter it. An animal without a visible
     label does not count; a prediction whose keypoints lie mostly in a box to ignore is no false positive.
     """
-    gts = [labelled_animals(frame) for frame in labels]
+    gts = [labeled_animals(frame) for frame in labels]
     preds = [_predicted_animals(each) for each in predictions]
     max_distance = None if all(len(each) <= 1 for each in (*gts, *preds)) else MAX_DISTANCE
     animals, keypoints = sum(len(gt) for gt in gts), len(skeleton)
@@ -86,7 +86,7 @@ def match_frames(
         is_matched=~np.isnan(pred_in_image).any(axis=-1).all(axis=-1),
         sizes=animal_sizes(gt_in_image),
         gt_identities=np.concatenate(
-            [np.zeros(0, np.int64), *(frame.identities[_is_labelled(frame)] for frame in labels)]
+            [np.zeros(0, np.int64), *(frame.identities[_is_labeled(frame)] for frame in labels)]
         ),
         pred_identities=pred_identities,
         false_positives=false_positives,
@@ -94,13 +94,13 @@ def match_frames(
     )
 
 
-def labelled_animals(frame: FrameLabels) -> Array:
-    """The animals with at least one visible label: (N, K, 2) float64, NaN where a keypoint is not labelled."""
+def labeled_animals(frame: FrameLabels) -> Array:
+    """The animals with at least one visible label: (N, K, 2) float64, NaN where a keypoint is not labeled."""
     points = np.where(frame.visibility[..., None] > 0, frame.keypoints_in_image, np.nan).astype(np.float64)
-    return points[_is_labelled(frame)]
+    return points[_is_labeled(frame)]
 
 
-def _is_labelled(frame: FrameLabels) -> Array:
+def _is_labeled(frame: FrameLabels) -> Array:
     """Which animals have at least one visible label: (N,) bool."""
     visible = (frame.visibility > 0) & ~np.isnan(frame.keypoints_in_image).any(axis=-1)
     return np.asarray(visible.any(axis=-1))
@@ -112,8 +112,8 @@ def _predicted_animals(prediction: PosePrediction) -> Array:
 
 
 def _boxes_to_ignore(frame: FrameLabels) -> Array:
-    """Crowds, and the boxes of animals without labelled keypoints: (R, 4)."""
-    return np.concatenate([frame.ignored_in_image, frame.boxes_in_image[~_is_labelled(frame)]])
+    """Crowds, and the boxes of animals without labeled keypoints: (R, 4)."""
+    return np.concatenate([frame.ignored_in_image, frame.boxes_in_image[~_is_labeled(frame)]])
 
 
 def _mostly_inside(poses: Array, boxes: Array) -> Array:
@@ -127,7 +127,7 @@ def _mostly_inside(poses: Array, boxes: Array) -> Array:
 
 
 def _unique_errors(predictions: Sequence[PosePrediction], labels: Sequence[FrameLabels]) -> Array:
-    """Error of each frame's unique keypoints: (F, U) pixels, NaN where the model predicts none or they are unlabelled."""
+    """Error of each frame's unique keypoints: (F, U) pixels, NaN where the model predicts none or they are unlabeled."""
     count = max((len(frame.unique_in_image) for frame in labels), default=0)
     errors = np.full((len(labels), count), np.nan)
     for error, prediction, frame in zip(errors, predictions, labels, strict=True):

@@ -23,7 +23,7 @@ class ObjectKeypointSimilarity(Metric):
     """`oks_ap`, `oks_ap50`, `oks_ap75`, `oks_ar`, in [0, 1], with the skeleton's sigmas, over all sizes of animals.
 
     Computed from exactly what `predictions.json` and `labels.json` hold. The area is the data's own where it has one,
-    else the box of the labelled keypoints, 1 px² at least: an animal labelled at fewer than two places is matched only
+    else the box of the labeled keypoints, 1 px² at least: an animal labeled at fewer than two places is matched only
     within about a pixel.
     """
 
@@ -46,7 +46,7 @@ class ObjectKeypointSimilarity(Metric):
     }
 
     def __call__(self, frames: EvaluatedFrames) -> dict[str, float]:
-        """The figures, NaN where nothing is labelled."""
+        """The figures, NaN where nothing is labeled."""
         gt = ground_truth(frames.labels, frames.skeleton)
         image_ids = {image["file_name"]: image["id"] for image in gt["images"]}
         return average_precision(gt, results(frames.predictions, image_ids), frames.skeleton.sigmas)
@@ -57,9 +57,9 @@ def average_precision(
 ) -> dict[str, float]:
     """OKS AP, AP50, AP75 and AR of COCO results against a COCO ground truth, with these sigmas: (K,).
 
-    COCO's limit of 20 detections in an image is raised to the largest number of labelled animals in one.
+    COCO's limit of 20 detections in an image is raised to the largest number of labeled animals in one.
     """
-    labelled_in_image = np.bincount([annotation["image_id"] for annotation in gt["annotations"]], minlength=1)
+    labeled_in_image = np.bincount([annotation["image_id"] for annotation in gt["annotations"]], minlength=1)
     # pycocotools prints, and writes into what it is given.
     with contextlib.redirect_stdout(io.StringIO()):
         coco_gt = COCO()
@@ -68,7 +68,7 @@ def average_precision(
         coco_detections = coco_gt.loadRes(deepcopy(list(detections))) if detections else _no_detections(coco_gt)
         evaluation = COCOeval(coco_gt, coco_detections, "keypoints")
         evaluation.params.kpt_oks_sigmas = np.asarray(sigmas)
-        evaluation.params.maxDets = [max(MAX_DETECTIONS, int(labelled_in_image.max()))]
+        evaluation.params.maxDets = [max(MAX_DETECTIONS, int(labeled_in_image.max()))]
         evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
         evaluation.evaluate()
         evaluation.accumulate()

@@ -15,9 +15,9 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class PercentageOfCorrectKeypoints(Metric):
-    """`pck@0.05` and so on: the share, in [0, 1], of labelled keypoints predicted within that fraction of the size.
+    """`pck@0.05` and so on: the share, in [0, 1], of labeled keypoints predicted within that fraction of the size.
 
-    The size is the longer side of the box around the animal's labelled keypoints; animals labelled at fewer than two
+    The size is the longer side of the box around the animal's labeled keypoints; animals labeled at fewer than two
     places have none and are left out. Keypoints of false negatives, and missing ones, are not correct.
     """
 
@@ -25,7 +25,7 @@ class PercentageOfCorrectKeypoints(Metric):
         "pck@{}": FigureInfo(
             "PCK@{}",
             higher_is_better=True,
-            note="share of labelled keypoints predicted within this fraction of the animal's size",
+            note="share of labeled keypoints predicted within this fraction of the animal's size",
             headline=True,
         )
     }
@@ -36,17 +36,17 @@ class PercentageOfCorrectKeypoints(Metric):
         """The figures, NaN where no animal has a size."""
         matched = frames.matched
         return {
-            f"pck@{fraction:g}": share_within(fraction, matched.errors, matched.labelled, matched.sizes)
+            f"pck@{fraction:g}": share_within(fraction, matched.errors, matched.labeled, matched.sizes)
             for fraction in self.fractions
         }
 
 
-def share_within(fraction: float, errors: Array, labelled: Array, sizes: Array) -> float:
-    """The share of labelled keypoints whose error is at most `fraction` of their animal's size.
+def share_within(fraction: float, errors: Array, labeled: Array, sizes: Array) -> float:
+    """The share of labeled keypoints whose error is at most `fraction` of their animal's size.
 
-    errors: (A, K) pixels, NaN where not predicted. labelled: (A, K) bool. sizes: (A,) pixels, NaN leaves the animal
+    errors: (A, K) pixels, NaN where not predicted. labeled: (A, K) bool. sizes: (A,) pixels, NaN leaves the animal
     out.
     """
-    counted = labelled & ~np.isnan(sizes)[:, None]  # (A, K)
+    counted = labeled & ~np.isnan(sizes)[:, None]  # (A, K)
     correct = errors <= fraction * sizes[:, None]  # NaN is never correct
     return float(correct[counted].mean()) if counted.any() else float("nan")

@@ -1,4 +1,4 @@
-"""Distance of predicted from labelled keypoints, in pixels of the source image."""
+"""Distance of predicted from labeled keypoints, in pixels of the source image."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from dlcpose.metrics.base import EvaluatedFrames, Metric
 from dlcpose.metrics.figure_info import FigureInfo
 
 Array = npt.NDArray[Any]
-SHIFT_NOTE = "median of predicted − labelled; far from 0, two conventions for coordinates meet somewhere"
+SHIFT_NOTE = "median of predicted − labeled; far from 0, two conventions for coordinates meet somewhere"
 
 
 @dataclass(frozen=True)
 class PixelError(Metric):
-    """`mean_error_px` (DeepLabCut's "RMSE"), `median_error_px`, `rmse_px` over labelled keypoints of matched animals.
+    """`mean_error_px` (DeepLabCut's "RMSE"), `median_error_px`, `rmse_px` over labeled keypoints of matched animals.
 
-    `shift_x_px` and `shift_y_px` are the medians of predicted − labelled: far from 0, two conventions for coordinates
+    `shift_x_px` and `shift_y_px` are the medians of predicted − labeled: far from 0, two conventions for coordinates
     meet somewhere, in the labels or after them.
     confidence: the same for keypoints with at least this score, as `mean_error_px@0.6` and `rmse_px@0.6`, and
-    `kept@0.6`, the share of all labelled keypoints that these are. False negatives have no error: see
+    `kept@0.6`, the share of all labeled keypoints that these are. False negatives have no error: see
     `false_negatives`, or PCK, where they count. Where the skeleton has unique keypoints, their mean error is
     `unique_error_px`.
     """
@@ -41,7 +41,7 @@ class PixelError(Metric):
         "shift_x_px": FigureInfo("shift to the right", "px", 2, note=SHIFT_NOTE),
         "shift_y_px": FigureInfo("shift downwards", "px", 2, note=SHIFT_NOTE),
         "kept@{}": FigureInfo(
-            "share of keypoints above score {}", note="of all labelled keypoints, those predicted with that score"
+            "share of keypoints above score {}", note="of all labeled keypoints, those predicted with that score"
         ),
         "unique_error_px": FigureInfo(
             "mean error of unique keypoints", "px", 2, False, "keypoints of the arena, which belong to no animal"
@@ -64,7 +64,7 @@ class PixelError(Metric):
             "shift_y_px": median(offsets[..., 1]),
             f"mean_error_px{cut}": mean(errors[confident]),
             f"rmse_px{cut}": root_mean_square(errors[confident]),
-            f"kept{cut}": mean(confident[matched.labelled]),
+            f"kept{cut}": mean(confident[matched.labeled]),
         }
         return figures | ({"unique_error_px": mean(matched.unique_errors)} if frames.skeleton.unique else {})
 

@@ -65,20 +65,20 @@ class AnimalCrops:
         ]
 
     def with_labels(self, frames: PoseBatch, animal_indices: Tensor) -> Self:
-        """The crops, each labelled with one animal of its frame: animal_indices (M,), −1 for none."""
+        """The crops, each labeled with one animal of its frame: animal_indices (M,), −1 for none."""
         places, is_background = self.frame_indices, animal_indices < 0
         keypoints = frames.keypoints_in_crop[places, animal_indices]
         keypoints = keypoints.masked_fill(is_background[:, None, None], torch.nan)
         areas = frames.areas[places, animal_indices].masked_fill(is_background, torch.nan)
         visibility = frames.visibility[places, animal_indices].masked_fill(is_background[:, None], 0)
-        labelled = replace(
+        labeled = replace(
             self.batch,
             keypoints_in_crop=apply_affine(self.frame_to_crop, keypoints)[:, None],
             visibility=visibility[:, None],
             areas=(areas * self.frame_to_crop[:, 0, 0].float() ** 2)[:, None],
             identities=frames.identities[places, animal_indices].masked_fill(is_background, -1)[:, None],
         )
-        return replace(self, batch=labelled)
+        return replace(self, batch=labeled)
 
 
 def cut_crops(

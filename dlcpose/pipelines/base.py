@@ -104,7 +104,7 @@ class PoseModule(LightningModule):
 
     @property
     def needs_labels(self) -> bool:
-        """Whether it predicts only in labelled images."""
+        """Whether it predicts only in labeled images."""
         return False
 
     @property
@@ -136,7 +136,7 @@ class PoseModule(LightningModule):
         return predictions
 
     def oracles(self) -> dict[str, Callable[[PoseBatch], list[PosePrediction]]]:
-        """Other ways to predict a labelled batch, by name, that are given more: how much a component costs."""
+        """Other ways to predict a labeled batch, by name, that are given more: how much a component costs."""
         return {}
 
     def predictions_in_image(

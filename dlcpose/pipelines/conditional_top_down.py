@@ -137,7 +137,7 @@ class ConditionalTopDown(TopDown):
     def training_crops(
         self, batch: PoseBatch, rngs: Sequence[np.random.Generator], jitter: np.random.Generator | None = None
     ) -> ConditionalCrops:
-        """The crops around a labelled batch's conditions, labelled with the animals these belong to.
+        """The crops around a labeled batch's conditions, labeled with the animals these belong to.
 
         rngs: of each frame's conditions. jitter: of the boxes, None to leave them as they are.
         """

@@ -85,7 +85,7 @@ class TopDown(PoseEstimator):
 
     @property
     def needs_labels(self) -> bool:
-        """Whether it predicts only in labelled images."""
+        """Whether it predicts only in labeled images."""
         return self.detector.needs_labels
 
     def stages(self) -> tuple[str, ...]:
@@ -125,7 +125,7 @@ class TopDown(PoseEstimator):
         return self._nms_predictions(batch, in_frame, [each.boxes_in_frame for each in boxes])[0]
 
     def predict_in_gt_boxes(self, batch: PoseBatch) -> list[PosePrediction]:
-        """The labelled animals' poses in their ground-truth boxes; boxes_in_image is NaN, as no detector took part."""
+        """The labeled animals' poses in their ground-truth boxes; boxes_in_image is NaN, as no detector took part."""
         crops = self.gt_crops(batch)
         return self._predictions_of_crops(batch, self._decode_crops(crops), crops)
 
@@ -159,7 +159,7 @@ class TopDown(PoseEstimator):
         return cut_crops(batch, boxes_in_frame, self.crop_size, self.settings)
 
     def gt_crops(self, batch: PoseBatch, rng: np.random.Generator | None = None) -> AnimalCrops:
-        """The labelled crops of all animals with a labelled keypoint and a box in the frame; jittered where rng is given."""
+        """The labeled crops of all animals with a labeled keypoint and a box in the frame; jittered where rng is given."""
         all_boxes = self.detector.gt_boxes(batch)  # (B, N, 4)
         has_label = ~batch.keypoints_in_crop.isnan().any(dim=-1).all(dim=-1)  # (B, N)
         is_shown = has_label & ~all_boxes.isnan().any(dim=-1)  # (B, N)

@@ -17,7 +17,7 @@ Array = npt.NDArray[Any]
 Statistic = Literal["median", "mean"]
 MIN_OKS = 0.1  # below it two poses are not of one animal
 SAME_COLUMN = 0.05  # OKS that a pair is given for lying in columns that go together over the whole video
-# The median distance from the centre of a Gaussian in the plane, in standard deviations of one coordinate.
+# The median distance from the center of a Gaussian in the plane, in standard deviations of one coordinate.
 MEDIAN_DISTANCE = float(np.sqrt(2 * np.log(2)))
 # What that falls short of for few members, since their median lies closer to them than the truth does: of 2, 3, ... members,
 # from 400,000 draws each; from 11 on it is 1 + 0.27 / members.

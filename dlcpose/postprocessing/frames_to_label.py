@@ -1,4 +1,4 @@
-"""Which frames of a video are worth labelling: where the poses look wrong, spread over what the video shows."""
+"""Which frames of a video are worth labeling: where the poses look wrong, spread over what the video shows."""
 
 import warnings
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from dlcpose.postprocessing.time_axis import time_axis
 from dlcpose.structures.pose_tracks import PoseTracks
 
 Array = npt.NDArray[Any]
-USUAL_QUANTILE = 0.95  # of a keypoint's departures from its neighbours in time: what is still usual
+USUAL_QUANTILE = 0.95  # of a keypoint's departures from its neighbors in time: what is still usual
 HALF_JUMP = 5.0  # times the usual departure, where a jump is rated 0.5: no end to it, so that large ones still rank
 MIN_JUMP = 0.02  # animal lengths: less is jitter, however still the animals sit
 POOL = 10  # candidates for each frame that is chosen
@@ -40,7 +40,7 @@ def rate_frames(tracks: PoseTracks) -> dict[str, Array]:
 
 
 def rank_frames(reasons: Mapping[str, Array]) -> tuple[Array, list[str]]:
-    """How much each frame is worth labelling, in [0, 1], and its main reason: (T,), T.
+    """How much each frame is worth labeling, in [0, 1], and its main reason: (T,), T.
 
     A frame is worth the highest of its ranks among the reasons, so that one that is always high takes not all places.
     """
@@ -53,7 +53,7 @@ def rank_frames(reasons: Mapping[str, Array]) -> tuple[Array, list[str]]:
 def pool_of_frames(tracks: PoseTracks, worth: Array, excluded: Array, count: int) -> Array:
     """The rows worth most, some for each of `count` frames to choose, and not next to each other: rising.
 
-    excluded: numbers of frames that are not to be chosen, such as labelled ones.
+    excluded: numbers of frames that are not to be chosen, such as labeled ones.
     """
     frames, size = tracks.frame_indices, POOL * count
     per_second = tracks.video.fps if tracks.video.fps > 0 else 25.0
@@ -80,7 +80,7 @@ def choose_diverse(features: Array, worth: Array, count: int, rng: np.random.Gen
         return np.arange(len(features))
     spread = features.std(axis=0)
     scaled = (features - features.mean(axis=0)) / (float(spread.mean()) or 1.0)
-    kinds = min(count, len(np.unique(scaled, axis=0)))  # k-means++ cannot start from more centres than there are points
+    kinds = min(count, len(np.unique(scaled, axis=0)))  # k-means++ cannot start from more centers than there are points
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of empty clusters, which are made up for below
         _, clusters = kmeans2(scaled.astype(np.float64), kinds, minit="++", rng=rng)

@@ -40,7 +40,7 @@ class TimeAxis:
 def time_axis(tracks: PoseTracks) -> TimeAxis:
     """The time axis of a table of poses: its presentation times, smoothed where the frame rate is constant.
 
-    Rows without a time get it from their neighbours'. Without any times, or where they do not rise, the frame numbers
+    Rows without a time get it from their neighbors'. Without any times, or where they do not rise, the frame numbers
     and the mean frame rate have to do, and a warning says so where times were there.
     """
     frames = tracks.frame_indices

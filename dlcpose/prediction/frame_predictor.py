@@ -146,7 +146,7 @@ class FramePredictor:
     def _with_boxes_kept(
         self, frames: Iterable[Frame], last: PosePrediction | None, done: int
     ) -> Iterator[list[PosePrediction]]:
-        """The detector at every `detector_every`th frame and wherever nobody was seen; else boxes around the last poses."""
+        """The detector at every `detector_every`th frame and wherever no animal was seen; else around the last poses."""
         assert isinstance(self.pipeline, TopDown)
         for number, frame in enumerate(frames, done):
             job = self._batch([Frame(frame.key, as_rgb_frame(frame.image, frame.key))])

@@ -60,7 +60,7 @@ def check_settings(settings: PredictionSettings, pipeline: PoseModule) -> None:
     """Raises ConfigError for what this model cannot do."""
     if pipeline.needs_labels:
         raise ConfigError(
-            "checkpoint: this model looks where animals are labelled (detector=ground_truth), and a video has no labels. "
+            "checkpoint: this model looks where animals are labeled (detector=ground_truth), and a video has no labels. "
             "Train it with detector=centernet; for a conditioned model give conditions=best.ckpt of another."
         )
     if settings.detector_every > 1 and (not isinstance(pipeline, TopDown) or isinstance(pipeline, ConditionalTopDown)):

@@ -23,7 +23,7 @@ def boxes_around_last(
     size: tuple[int, int],
     device: torch.device,
 ) -> Boxes | None:
-    """Boxes around the poses of the last frame, by the rule that the detector was trained by; None where nobody was seen.
+    """Boxes around the poses of the last frame, by the rule that the detector was trained by; None where no animal was seen.
 
     In pixels of a canvas of (height, width). Their score is 1: a pose says by its own how sure it is.
     """

@@ -16,11 +16,11 @@ import numpy.typing as npt
 import pandas as pd
 from rich.table import Table
 
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.exporters.coco import coco_labels, coco_results, image_ids, unique_results
 from dlcpose.metrics.base import EvaluatedFrames
 from dlcpose.metrics.figure_info import FigureInfo
-from dlcpose.metrics.matching import MatchedAnimals, labelled_animals
+from dlcpose.metrics.matching import MatchedAnimals, labeled_animals
 from dlcpose.metrics.per_keypoint import Row, per_keypoint
 from dlcpose.reports.evaluation_page import Example, render_report
 from dlcpose.reports.figure_table import figure_rows, format_number
@@ -40,7 +40,7 @@ CLOSE_SIDE = 560  # px of each
 def write_evaluation(
     folder: Path,
     *,
-    data: LabelledFrames,
+    data: LabeledFrames,
     indices: Sequence[int],
     frames: EvaluatedFrames,
     figures: Mapping[str, float],
@@ -58,7 +58,7 @@ def write_evaluation(
     predictions, matched = frames.predictions, frames.matched
     if sizeless := int(np.isnan(matched.sizes).sum()):
         logger.warning(
-            "%d of %d animals are labelled at fewer than two places and so have no size: PCK leaves them out, "
+            "%d of %d animals are labeled at fewer than two places and so have no size: PCK leaves them out, "
             "and OKS counts them as detected only within about a pixel unless the data states their area.",
             sizeless,
             len(matched.sizes),
@@ -112,7 +112,7 @@ def errors_of_frames(matched: MatchedAnimals) -> Array:
     A keypoint that is not predicted counts with its animal's size as error, where there is one.
     """
     errors = np.where(np.isnan(matched.errors), matched.sizes[:, None], matched.errors)
-    known = matched.labelled & ~np.isnan(errors)
+    known = matched.labeled & ~np.isnan(errors)
     count = len(matched.false_positives)
     sums = np.bincount(matched.frames, np.where(known, errors, 0.0).sum(axis=1), count)
     numbers = np.bincount(matched.frames, known.sum(axis=1), count)
@@ -120,7 +120,7 @@ def errors_of_frames(matched: MatchedAnimals) -> Array:
 
 
 def _write_coco(
-    folder: Path, data: LabelledFrames, indices: Sequence[int], predictions: Sequence[PosePrediction]
+    folder: Path, data: LabeledFrames, indices: Sequence[int], predictions: Sequence[PosePrediction]
 ) -> None:
     labels = coco_labels(data, indices)
     ids = image_ids(labels)
@@ -131,7 +131,7 @@ def _write_coco(
 
 
 def _write_pictures(
-    folder: Path, data: LabelledFrames, indices: Sequence[int], predictions: Sequence[PosePrediction], max_pictures: int
+    folder: Path, data: LabeledFrames, indices: Sequence[int], predictions: Sequence[PosePrediction], max_pictures: int
 ) -> int:
     """Draw at most max_pictures frames, evenly chosen, and return how many were drawn."""
     chosen = np.unique(np.linspace(0, len(indices) - 1, min(max_pictures, len(indices))).round().astype(int))
@@ -160,7 +160,7 @@ def picture_names(keys: Sequence[str]) -> list[str]:
 
 
 def _examples(
-    data: LabelledFrames, indices: Sequence[int], frames: EvaluatedFrames
+    data: LabeledFrames, indices: Sequence[int], frames: EvaluatedFrames
 ) -> tuple[list[Example], list[Example]]:
     """Close-ups of the worst frames, worst first, and of those nearest the median error."""
     matched = frames.matched
@@ -183,9 +183,9 @@ def _examples(
     return [example(f) for f in worst], [example(f) for f in typical]
 
 
-def _draw(data: LabelledFrames, index: int, prediction: PosePrediction, *, close_up: bool = False) -> Image:
+def _draw(data: LabeledFrames, index: int, prediction: PosePrediction, *, close_up: bool = False) -> Image:
     sample = data[index]
-    gt, pred = labelled_animals(sample.labels), prediction.keypoints_in_image
+    gt, pred = labeled_animals(sample.labels), prediction.keypoints_in_image
     unique, unique_labels = prediction.unique_in_image, sample.labels.unique_in_image
     boxes = prediction.boxes_in_image
     image, corner = sample.image, np.zeros(2)

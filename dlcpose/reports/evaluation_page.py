@@ -19,7 +19,7 @@ from dlcpose.visualization.plots import plot_errors, plot_scores
 
 CONFIDENCE = 0.6  # where the figures name no cutoff
 COLUMNS = {  # of the table of keypoints: title, digits
-    "labelled": ("labelled", 0),
+    "labeled": ("labeled", 0),
     "mean_error_px": ("mean error (px)", 2),
     "median_error_px": ("median (px)", 2),
     "rmse_px": ("RMSE (px)", 2),

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from dlcpose.augmentations.auto import AutoAugmentation
 from dlcpose.codecs.pose_variation import animal_shares
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.label_checks import KeypointCount, Swap, count_keypoints, find_coinciding, find_swaps
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.input import letterbox
@@ -57,7 +57,7 @@ class Inspection:
         ]
 
 
-def inspect_frames(data: LabelledFrames) -> Inspection:
+def inspect_frames(data: LabeledFrames) -> Inspection:
     """Count and check the labels and images of a data set; every image is decoded."""
     unreadable, keys_by_pixels = [], defaultdict(list)
     for index, frame in enumerate(data.frames):
@@ -84,7 +84,7 @@ def inspect_frames(data: LabelledFrames) -> Inspection:
     )
 
 
-def _augmentation_choices(data: LabelledFrames) -> tuple[str, ...]:
+def _augmentation_choices(data: LabeledFrames) -> tuple[str, ...]:
     """What augmentation=auto would choose from all labels for a model of whole frames."""
     if not any(len(frame) for frame in data.frames):
         return ()
@@ -93,7 +93,7 @@ def _augmentation_choices(data: LabelledFrames) -> tuple[str, ...]:
     return choices
 
 
-def write_contact_sheet(data: LabelledFrames, inspection: Inspection, out: Path) -> bool:
+def write_contact_sheet(data: LabeledFrames, inspection: Inspection, out: Path) -> bool:
     """Write a png of up to 16 frames with their labels: suspected swaps first, the others evenly chosen.
 
     Returns whether there was a frame to draw.
@@ -128,9 +128,9 @@ def inspection_table(inspection: Inspection) -> Group:
         ("image sizes", sizes),
     ):
         facts.add_row(name, plain(fact))
-    table = Table("keypoint", "labelled", "missing", "out of frame")
+    table = Table("keypoint", "labeled", "missing", "out of frame")
     for count in inspection.keypoints:
-        table.add_row(plain(count.name), str(count.labelled), str(count.missing), str(count.out_of_frame))
+        table.add_row(plain(count.name), str(count.labeled), str(count.missing), str(count.out_of_frame))
     choices = Text("\n".join(f"augmentation=auto: {choice}" for choice in inspection.augmentation))
     summary = f"{len(inspection.findings)} findings" if inspection.findings else "nothing looks wrong"
     return Group(facts, table, choices, Text(summary))

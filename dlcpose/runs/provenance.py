@@ -104,7 +104,7 @@ def _step_of(checkpoint: Path) -> int:
 def end_tracking(
     trainer: "Trainer", facts: Mapping[str, Any], figures: Mapping[str, float], optimized: Mapping[str, float]
 ) -> None:
-    """Tell every tracker what came out: figures on the test frames, and what a sweep would optimise."""
+    """Tell every tracker what came out: figures on the test frames, and what a sweep would optimize."""
     from dlcpose.loggers.base import ExperimentTracker
 
     outcome = {f"test/{name}": value for name, value in figures.items()}

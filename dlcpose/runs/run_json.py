@@ -142,7 +142,7 @@ def comparable_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def optimized_metrics(config: Mapping[str, Any]) -> list[str]:
-    """The figures that a sweep optimises; mostly one."""
+    """The figures that a sweep optimizes; mostly one."""
     named = config["optimized_metric"]
     return list(named) if isinstance(named, list) else [named]
 

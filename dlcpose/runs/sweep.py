@@ -150,7 +150,7 @@ def earlier_run(config: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str
 
 
 def value_of(earlier: Mapping[str, Any], config: Mapping[str, Any]) -> float | list[float]:
-    """The optimised figure of a run that is done, or each of several, as its sweeper takes it."""
+    """The optimized figure of a run that is done, or each of several, as its sweeper takes it."""
     values = [float("nan") if value is None else float(value) for value in earlier["optimized_metric"].values()]
     return values if isinstance(config["optimized_metric"], list) else values[0]
 

@@ -18,7 +18,7 @@ class PoseBatch:
     """
 
     keys: tuple[str, ...]  # B names of frames
-    images: Tensor  # (B, 3, H, W) uint8 before, float after normalisation
+    images: Tensor  # (B, 3, H, W) uint8 before, float after normalization
     keypoints_in_crop: Tensor  # (B, N, K, 2) float32 pixels, NaN where missing or padded
     visibility: Tensor  # (B, N, K) int64, 0 where missing or padded
     boxes_in_crop: Tensor  # (B, N, 4) float32 x1 y1 x2 y2, NaN where padded

@@ -1,4 +1,4 @@
-"""A labelled frame as NumPy arrays: its labels, its image, and the crop of it that a model sees."""
+"""A labeled frame as NumPy arrays: its labels, its image, and the crop of it that a model sees."""
 
 from dataclasses import dataclass, field
 
@@ -81,7 +81,7 @@ class FrameLabels:
 
 @dataclass(frozen=True)
 class PoseSample:
-    """A labelled frame with its image: (H, W, 3) uint8 RGB."""
+    """A labeled frame with its image: (H, W, 3) uint8 RGB."""
 
     labels: FrameLabels
     image: Image
@@ -112,7 +112,7 @@ def visibility_of(keypoints: Floats | Doubles) -> Integers:
 
 
 def boxes_around(keypoints: Floats, margin: float = 0.0) -> Floats:
-    """The box around each animal's labelled keypoints, expanded by margin px: (N, K, 2) -> (N, 4), NaN without any."""
+    """The box around each animal's labeled keypoints, expanded by margin px: (N, K, 2) -> (N, 4), NaN without any."""
     boxes = np.full((len(keypoints), 4), np.nan, np.float32)
     known = np.asarray(~np.isnan(keypoints).any(axis=-1))  # (N, K)
     for box, points, is_known in zip(boxes, keypoints, known, strict=True):

@@ -1,4 +1,4 @@
-"""What tells animals apart by their looks, learnt from the video's own tracklets without any label."""
+"""What tells animals apart by their looks, learned from the video's own tracklets without any label."""
 
 import itertools
 import logging
@@ -102,7 +102,7 @@ def different_animals(detections: Detections, tracklets: Tracklets) -> Array:
 def aligned_crops(
     frames: Iterable[Image], frame_indices: Array, detections: Detections, chosen: Array
 ) -> npt.NDArray[np.uint8]:
-    """Crops of detections, turned and centred by their poses: (C, 48, 48, 3) uint8.
+    """Crops of detections, turned and centered by their poses: (C, 48, 48, 3) uint8.
 
     Each pose is laid on the mean pose by the rotation and shift of least squares (Procrustes); the size stays.
     """

@@ -1,4 +1,4 @@
-"""HOTA, IDF1, MOTA and switches of a model's predictions, tracked, wherever labelled frames make clips with tracks."""
+"""HOTA, IDF1, MOTA and switches of a model's predictions, tracked, wherever labeled frames make clips with tracks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ class TrackingFigures(Metric):
     """`hota`, `idf1`, `mota` and `switches` of the tracked predictions, and `clip_frames`, the mean length of the clips.
 
     A clip is a run of frames of one video without a gap, of `min_frames` or more, in which every animal's identity is
-    known and there are two individuals at least. Each is tracked on its own, with as many animals as are labelled in it.
+    known and there are two individuals at least. Each is tracked on its own, with as many animals as are labeled in it.
     threshold: OKS from which an animal counts as found. NaN where there is no clip.
     """
 
@@ -37,7 +37,7 @@ class TrackingFigures(Metric):
             "HOTA", higher_is_better=True, note="of tracks: detection and association, OKS 0.05 to 0.95"
         ),
         "idf1": FigureInfo("IDF1", higher_is_better=True, note="of tracks: share of animals with one lasting name"),
-        "mota": FigureInfo("MOTA", higher_is_better=True, note="of tracks: 1 − (missed + extra + switches) / labelled"),
+        "mota": FigureInfo("MOTA", higher_is_better=True, note="of tracks: 1 − (missed + extra + switches) / labeled"),
         "switches": FigureInfo(
             "identity switches",
             digits=0,
@@ -60,10 +60,10 @@ class TrackingFigures(Metric):
         pred_ids: list[Array] = []
         similarity: list[Array] = []
         for number, clip in enumerate(clips):
-            labelled = [labels[place] for place in clip]
-            animals = len(set(np.concatenate([frame.identities for frame in labelled]).tolist()))
-            tracks = _tracked([predictions[place] for place in clip], labelled, skeleton, animals)
-            for row, frame in enumerate(labelled):
+            labeled = [labels[place] for place in clip]
+            animals = len(set(np.concatenate([frame.identities for frame in labeled]).tolist()))
+            tracks = _tracked([predictions[place] for place in clip], labeled, skeleton, animals)
+            for row, frame in enumerate(labeled):
                 there = np.flatnonzero(tracks.is_present[row])
                 known = np.flatnonzero((frame.visibility > 0).any(axis=1))
                 # Each clip has names of its own: who is who from one to the next is not asked.

@@ -11,7 +11,7 @@ from dlcpose.structures.skeleton import Skeleton
 from dlcpose.tracking.detections import Detections
 
 Array = npt.NDArray[Any]
-PIECE = 10  # detections in a row whose features are averaged: neighbouring frames say the same
+PIECE = 10  # detections in a row whose features are averaged: neighboring frames say the same
 MIN_IN_PIECE = 4
 MOST_DIRECTIONS = 6
 MOST_PAIRS = 24  # of keypoints, whose distances are taken

@@ -48,7 +48,7 @@ def join_tracklets(
     A track begins and ends at `absence_cost` each, but for nothing at the video's own first and last time. At no time are
     there more tracks than `animals`: beginning takes an animal out of a pool that holds so many at first, and ending puts
     it back. A tracklet's reward is gained where it is used. Costs of a flow are linear and its constraints totally
-    unimodular, so that HiGHS's linear programme is exact. Long videos are solved in blocks, cut where as many long
+    unimodular, so that HiGHS's linear program is exact. Long videos are solved in blocks, cut where as many long
     tracklets as animals run on side by side.
     """
     is_used, following = np.zeros(len(first), bool), np.full(len(first), -1)

@@ -1,4 +1,4 @@
-"""How far animals get in a gap, learnt from the video's own tracklets, and what a join of two tracklets costs for it."""
+"""How far animals get in a gap, learned from the video's own tracklets, and what a join of two tracklets costs for it."""
 
 from dataclasses import dataclass
 from typing import Any

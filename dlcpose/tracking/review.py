@@ -135,7 +135,7 @@ def _content(tracks: PoseTracks, clips: Sequence[_Clip]) -> dict[str, Any]:
 def _clip_content(tracks: PoseTracks, clip: _Clip) -> dict[str, Any]:
     rows = np.searchsorted(tracks.frame_indices, clip.frames)
     scale = SIDE / clip.side
-    # The centre of the top left pixel is (0, 0) in the frame, and (0.5, 0.5) on a canvas.
+    # The center of the top left pixel is (0, 0) in the frame, and (0.5, 0.5) on a canvas.
     poses = (tracks.keypoints_in_image[rows] - clip.corner + 0.5) * scale  # (F, N, K, 2)
     return {
         "frame": clip.candidate.frame,

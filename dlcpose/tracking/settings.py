@@ -1,4 +1,4 @@
-"""What a tracker is told."""
+"""Settings of the tracker."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class TrackingSettings:
     absence_cost: of a track's animal being lost, and the same again for its return. join_cost_limit: dearer joins are
     not considered. review_margin: joins and encounters with a smaller margin are listed as likely swaps.
     use_identities: whether identities that the model predicted count. use_shape: whether the animals' proportions do.
-    appearance: whether their looks do, learnt from the video; None: where a video is given and joins are doubtful.
+    appearance: whether their looks do, learned from the video; None: where a video is given and joins are doubtful.
     beam: assignments of names that are kept while the video is gone through; all of them up to 5 animals.
     seed: of the appearance's training.
     Raises ConfigError for values outside their range.

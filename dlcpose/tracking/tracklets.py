@@ -106,7 +106,7 @@ def tracklets_of(detections: Detections, skeleton: Skeleton, settings: TrackingS
 
 
 def typical_speeds(detections: Detections) -> Speeds:
-    """Measured between neighbouring frames, from each detection to the nearest of the next; at least the noise."""
+    """Measured between neighboring frames, from each detection to the nearest of the next; at least the noise."""
     noise = MEASUREMENT_NOISE * detections.size
     bounds = detections.frame_bounds()
     centroids = np.nanmean(detections.keypoints_in_image, axis=1) if len(detections) else np.zeros((0, 2))

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from dlcpose.checkpoint import Description, read_checkpoint
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.instantiate import Instantiator
 from dlcpose.metrics.base import EvaluatedFrames, Metric, figures_of, infos_of
 from dlcpose.metrics.figure_info import RUN_FIGURES, FigureInfo, find_info, headline_names
@@ -39,7 +39,7 @@ def evaluate_checkpoint(config: dict[str, Any]) -> dict[str, float]:
     has_other_data = config.get("dataset") is not None
     # Unless others are chosen, data and figures are the checkpoint's own: dlcpose's, with plain settings, and only read.
     own = instantiate.of_file(config["checkpoint"], "dataset", "metric")
-    data: LabelledFrames = (
+    data: LabeledFrames = (
         instantiate(config["dataset"], "dataset")
         if has_other_data
         else own(description.config.get("dataset"), "dataset")
@@ -66,7 +66,7 @@ def evaluate_checkpoint(config: dict[str, Any]) -> dict[str, float]:
     return figures
 
 
-def check_skeleton(data: LabelledFrames, description: Description) -> None:
+def check_skeleton(data: LabeledFrames, description: Description) -> None:
     """Raises DataError when the data's keypoints are not those the model was trained on, in their order."""
 
     expected, got = description.skeleton.names, data.skeleton.names
@@ -77,7 +77,7 @@ def check_skeleton(data: LabelledFrames, description: Description) -> None:
         )
 
 
-def chosen_frames(data: LabelledFrames, description: Description, frames: str) -> list[int]:
+def chosen_frames(data: LabeledFrames, description: Description, frames: str) -> list[int]:
     """Indices of the frames of a set of the checkpoint's split, or of all. Raises when there are none or no such set."""
 
     sets = {**description.split.as_dict(), "all": [frame.key for frame in data.frames]}
@@ -92,7 +92,7 @@ def chosen_frames(data: LabelledFrames, description: Description, frames: str) -
 
 def evaluate_frames(
     predictor: Predictor,
-    data: LabelledFrames,
+    data: LabeledFrames,
     indices: Sequence[int],
     metrics: Mapping[str, Metric],
     *,
@@ -104,7 +104,7 @@ def evaluate_frames(
     """Predict frames, compute their figures and write the evaluation folder."""
 
     samples = functools.partial(map, data.__getitem__, indices)
-    predictions = [each for batch in predictor.stream_labelled(samples(), batch_size) for each in batch]
+    predictions = [each for batch in predictor.stream_labeled(samples(), batch_size) for each in batch]
     labels = [data.frames[index] for index in indices]
     frames = EvaluatedFrames(predictions, labels, data.skeleton)
     metrics = {**metrics, **({} if "tracking" in metrics else {"tracking": TrackingFigures()})}
@@ -115,7 +115,7 @@ def evaluate_frames(
     figures["peak_memory_mb"] = peak_memory_mb(predictor)
     for name, oracle in predictor.pipeline.oracles().items():
         oracle_predictions = [
-            each for batch in predictor.stream_labelled(samples(), batch_size, oracle) for each in batch
+            each for batch in predictor.stream_labeled(samples(), batch_size, oracle) for each in batch
         ]
         oracle_figures = figures_of(metrics, EvaluatedFrames(oracle_predictions, labels, data.skeleton))
         figures |= {f"{name}/{key}": value for key, value in oracle_figures.items() if not math.isnan(value)}

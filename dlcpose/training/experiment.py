@@ -12,7 +12,7 @@ from dlcpose.build import SeveralAnimalsError, Trunk, build_input, build_pipelin
 from dlcpose.checkpoint import Description, embed_bottom_up_model, read_checkpoint
 from dlcpose.codecs.pose_variation import animal_shares
 from dlcpose.config.models import multi_animal_models
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.datamodule import PoseDataModule
 from dlcpose.datasets.splits import train_frames
 from dlcpose.instantiate import Instantiator
@@ -36,7 +36,7 @@ class Stage:
     name: str
     config: Mapping[str, Any]
     instantiate: Instantiator
-    data: LabelledFrames
+    data: LabeledFrames
     model: PoseModule
     description: Description
     resumed: Path | None
@@ -97,7 +97,7 @@ def build_experiment(config: dict[str, Any]) -> Experiment:
     lightning.seed_everything(config["seed"], workers=True, verbose=False)
     instantiate = Instantiator(tuple(config["trust"]))
     trunk = build_trunk(config, instantiate)  # before the data is read: what cannot fit is told in a second
-    data: LabelledFrames = instantiate(config["dataset"], "dataset")
+    data: LabeledFrames = instantiate(config["dataset"], "dataset")
     run_dir = Path(config["run_dir"])
     resumed = checkpoint_to_resume(config["resume"], run_dir)
     split = _split(config, instantiate, data, resumed or detector_to_resume(config["resume"], run_dir))
@@ -148,7 +148,7 @@ def _build_model(
         raise ConfigError(f"{error} Choose model={', '.join(multi_animal_models())}.") from error
 
 
-def _split(config: Mapping[str, Any], instantiate: Instantiator, data: LabelledFrames, resumed: Path | None) -> Split:
+def _split(config: Mapping[str, Any], instantiate: Instantiator, data: LabeledFrames, resumed: Path | None) -> Split:
     """The split that the config makes, or the very frames of the run that is resumed."""
     if resumed is None:
         made: Split = instantiate(config["split"], "split")(data)

@@ -70,6 +70,6 @@ def explain_batch_norm(config: Mapping[str, Any]) -> Iterator[None]:
         few = f"datamodule.batch_size={size}" if size == 1 else "a batch of one frame"
         remedy = "datamodule.batch_size=2 or more" if size == 1 else "more frames to train on"
         raise ConfigError(
-            f"{few}: a layer of this model normalises over its batch, and sees a single value there, of which there is no "
+            f"{few}: a layer of this model normalizes over its batch, and sees a single value there, of which there is no "
             f"spread. Take {remedy}."
         ) from error

@@ -118,7 +118,7 @@ def _check_all_fits(
     if reasons:
         raise CheckpointError(
             f"init_from.checkpoint={checkpoint.path} does not fit: {'; '.join(reasons)}. Add init_from.strict=false to load "
-            f"{len(matched.loaded)} of the model's {len(pipeline.state_dict())} tensors and initialise the rest."
+            f"{len(matched.loaded)} of the model's {len(pipeline.state_dict())} tensors and initialize the rest."
         )
 
 
@@ -147,7 +147,7 @@ def _report(
         if matched.unexpected or matched.missing:
             print(f"  loaded: {_by_module(matched.loaded, [*unexpected, *missing], state)}")
             print(f"  not loaded: {_by_module(unexpected, matched.loaded, checkpoint.weights)}")
-            print(f"  initialised anew: {_by_module(missing, matched.loaded, state)}")
+            print(f"  initialized anew: {_by_module(missing, matched.loaded, state)}")
         write_atomic(run_dir / RECORD, json.dumps(content, indent=1) + "\n")
         print(f"  each of them: {run_dir / RECORD}", flush=True)
 

@@ -11,7 +11,7 @@ from dlcpose.runs.run_json import MetricValue
 def train(config: dict[str, Any]) -> MetricValue:
     """Train and evaluate a composed config on its devices; everything it leaves lies in config["run_dir"].
 
-    Returns the value of `optimized_metric`, for a sweep to optimise.
+    Returns the value of `optimized_metric`, for a sweep to optimize.
     """
     if count := processes_needed(config):
         value: MetricValue = train_in_processes(config, count, "dlcpose.training.worker")
@@ -22,7 +22,7 @@ def train(config: dict[str, Any]) -> MetricValue:
 
 def train_in_this_process(config: dict[str, Any]) -> MetricValue:
     """What `train` does, in this process, which may be one of several that train together."""
-    # torch is imported here, not above: a misspelt name in a config is told before that.
+    # torch is imported here, not above: a misspelled name in a config is told before that.
     from dlcpose.training.experiment import build_experiment
     from dlcpose.training.fit import fit_and_evaluate
     from dlcpose.training.validate import validate_config

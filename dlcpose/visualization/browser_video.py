@@ -1,4 +1,4 @@
-"""Images as a video that every browser plays: H.264 with half-size colour planes, its index in front."""
+"""Images as a video that every browser plays: H.264 with half-size color planes, its index in front."""
 
 import os
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ def write_browser_video(path: Path, frames: Iterable[tuple[float, Image]], *, fp
     """Write images shown from a time on as an mp4, and return how many there were.
 
     frames: seconds, rising, and (H, W, 3) uint8 RGB of one size; the first is shown from time 0. A side of an odd number of
-    pixels gets one more, a copy of the last: half-size colour planes need it. fps: what players are told of the frame
+    pixels gets one more, a copy of the last: half-size color planes need it. fps: what players are told of the frame
     rate, the usual one. crf: 0 (no loss) to 51. One frame at a time is held; the file takes its name once it is whole.
     Raises ValueError for images of unlike size, DataError for none.
     """

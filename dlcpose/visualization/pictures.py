@@ -82,7 +82,7 @@ def draw_poses(
 def keypoint_colors(count: int) -> list[Color]:
     """RGB of each keypoint, in the order of the skeleton: hues at equal steps, of equal lightness.
 
-    Of more than ten, every other one is paler, since neighbouring hues alone are then too similar.
+    Of more than ten, every other one is paler, since neighboring hues alone are then too similar.
     """
     hues = np.linspace(20, 20 + 360 * (count - 1) / max(count, 3), count)
     return [

@@ -19,7 +19,7 @@ from dlcpose.visualization.pictures import keypoint_colors
 
 Array = npt.NDArray[Any]
 INK, ACCENT, SECOND, GRID = "#2b2f36", "#2563eb", "#d97706", "#e5e7eb"
-MAX_NAMES = 12  # more would cover the plot: the table of the report names the colours
+MAX_NAMES = 12  # more would cover the plot: the table of the report names the colors
 MIN_ERROR = 0.05  # px: labels are not better, and a logarithm needs an end
 
 

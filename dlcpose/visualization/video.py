@@ -21,7 +21,7 @@ from dlcpose.visualization.pictures import contact_sheet, crop_around, dot_radiu
 Array = npt.NDArray[Any]
 Color = tuple[int, int, int]
 MIN_SIDE = 640  # px: smaller videos are enlarged, by a whole number, until names and dots do not hide the animals
-# Told apart by colour-blind eyes too (after Okabe and Ito 2008), and light enough for dark fur.
+# Told apart by color-blind eyes too (after Okabe and Ito 2008), and light enough for dark fur.
 PALETTE: tuple[Color, ...] = (
     (255, 165, 40),
     (86, 190, 255),
@@ -41,7 +41,7 @@ class PoseDrawer:
 
     cutoff: keypoints with a lower score are hidden, but for those with a score of 0, which interpolation filled in: they are
     the faintest. trail: rows of an animal's path that are shown, fading. scale: enlargement; by default small videos are
-    enlarged. Tracked animals have a colour and their name each; of untracked ones only keypoints have colours, since a column
+    enlarged. Tracked animals have a color and their name each; of untracked ones only keypoints have colors, since a column
     is another animal in every frame.
     """
 
@@ -127,11 +127,11 @@ class PoseDrawer:
 
 
 def animal_colors(count: int) -> list[Color]:
-    """A colour for each animal, in the order of the columns."""
+    """A color for each animal, in the order of the columns."""
     return list(PALETTE[:count]) if count <= len(PALETTE) else keypoint_colors(count)
 
 
-def write_labelled_video(
+def write_labeled_video(
     path: Path,
     drawer: PoseDrawer,
     frames: Iterable[tuple[int, Image]],
@@ -163,7 +163,7 @@ def write_labelled_video(
 class SheetOfFrames:
     """Collects some of the pictures of a video for a contact sheet, evenly spread over rows with an animal.
 
-    Call it with a row and its picture, as `write_labelled_video` does with `seen`. Pictures are cut around their animals.
+    Call it with a row and its picture, as `write_labeled_video` does with `seen`. Pictures are cut around their animals.
     """
 
     def __init__(self, drawer: PoseDrawer, rows: Array, *, count: int = 12) -> None:

@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from dlcpose.callbacks.paf_graph_pruning import PafGraphPruning
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.heads.part_affinity import PartAffinityHead
 from dlcpose.pipelines.base import PoseEstimator, PoseMaps
 from dlcpose.predict import load
@@ -30,7 +30,7 @@ def config() -> dict[str, Any]:
 
 
 def fitted(
-    folder: Path, data: LabelledFrames = DATA, *, misled: float = 0.0, **settings: Any
+    folder: Path, data: LabeledFrames = DATA, *, misled: float = 0.0, **settings: Any
 ) -> tuple[PoseEstimator, Path]:
     """A pipeline after an epoch with the callback, and its checkpoint. misled: length of noise in every second field.
 
@@ -48,10 +48,10 @@ def fitted(
 def mislead(pipeline: PoseEstimator, length: float) -> None:
     """After training the maps are exact, but for the fields of every second limb."""
     seen: list[PoseBatch] = []
-    normalised, forward = pipeline.normalized, pipeline.forward
+    normalized, forward = pipeline.normalized, pipeline.forward
 
     def noted(batch: PoseBatch) -> PoseBatch:
-        seen[:] = [normalised(batch)]
+        seen[:] = [normalized(batch)]
         return seen[0]
 
     def exact(images: torch.Tensor) -> PoseMaps:
@@ -108,7 +108,7 @@ def test_nothing_but_the_choice_is_changed_and_it_is_what_is_loaded(tmp_path: Pa
     assert sorted(file.name for file in (tmp_path / "chosen").iterdir()) == ["best.ckpt", "limbs.csv"]
 
 
-def test_of_animals_that_are_alone_nothing_can_be_learnt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_of_animals_that_are_alone_nothing_can_be_learned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     _, path = fitted(tmp_path, frames_of(4, animals=1, skeleton="mouse"))
     assert kept_in(path).all()
     assert "No training frame shows two animals" in caplog.text

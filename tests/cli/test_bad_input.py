@@ -109,7 +109,7 @@ def test_an_image_that_breaks_after_training_leaves_no_evaluation(here: Path) ->
     path.write_bytes(path.read_bytes()[:60])
     answer = shell("train.py", "dataset=deeplabcut", "dataset.root=mine", *SHORT, *QUICK)
     assert "img0009.png: expected an image, got 60 bytes" in reason(answer)
-    assert list(here.rglob("best.ckpt"))  # what was learnt is not lost
+    assert list(here.rglob("best.ckpt"))  # what was learned is not lost
     assert not list(here.rglob("*evaluation*"))
 
 

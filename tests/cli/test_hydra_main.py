@@ -100,7 +100,7 @@ def test_importing_the_package_imports_nothing_heavy(tmp_path: Path) -> None:
         (["seed==3"], "Error parsing override 'seed==3'"),
     ],
 )
-def test_misspelt_names_are_answered_with_the_nearest(arguments: list[str], expected: str, here: Path) -> None:
+def test_misspelled_names_are_answered_with_the_nearest(arguments: list[str], expected: str, here: Path) -> None:
     assert reason(shell("train.py", *arguments)).startswith(expected)
     assert not list(here.rglob("checkpoints"))
 

@@ -132,7 +132,7 @@ def test_draw_writes_a_video_for_the_browser_and_a_sheet(cage: Path) -> None:
         "draw", cage.with_name("cage.poses.h5"), "--video", cage, "--sheet", sheet, "--start", 10, "--stop", 40
     )
     assert "30 frames" in result.output
-    with av.open(str(cage.with_name("cage_labelled.mp4"))) as container:
+    with av.open(str(cage.with_name("cage_labeled.mp4"))) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
         assert sum(1 for _ in container.decode(video=0)) == 30
@@ -188,7 +188,7 @@ def with_project(cage: Path) -> Path:
     return project
 
 
-def test_propose_chooses_no_frame_that_is_labelled_and_adds_to_the_project_only_if_asked(cage: Path) -> None:
+def test_propose_chooses_no_frame_that_is_labeled_and_adds_to_the_project_only_if_asked(cage: Path) -> None:
     project = with_project(cage)
     before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
     arguments = ("propose", cage.with_name("cage.poses.h5"), "--video", cage, "--frames", 10, "--project", project)

@@ -8,7 +8,7 @@ from pycocotools.coco import COCO
 from typer.testing import CliRunner
 
 from dlcpose.cli.render import render_command
-from dlcpose.datasets.base import LabelledFrames, read_image_file
+from dlcpose.datasets.base import LabeledFrames, read_image_file
 from dlcpose.datasets.coco import CocoFrames
 from dlcpose.datasets.deeplabcut import DeepLabCutFrames
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
@@ -23,7 +23,7 @@ def app() -> typer.Typer:
     return program
 
 
-def rendered(frames: int, fps: float = 10.0, **options: int | float | str) -> LabelledFrames:
+def rendered(frames: int, fps: float = 10.0, **options: int | float | str) -> LabeledFrames:
     return SyntheticFrames(frames=frames, videos=4, seconds_between_frames=1 / fps, **SMALL, **options)
 
 

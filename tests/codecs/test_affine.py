@@ -1,4 +1,4 @@
-"""The coordinate laws of the design: each change of frame and its way back, and pixel centres at whole numbers."""
+"""The coordinate laws of the design: each change of frame and its way back, and pixel centers at whole numbers."""
 
 import math
 
@@ -57,7 +57,7 @@ def test_canvas_and_back_returns_the_points(
     image_to_canvas, scaled, _ = place_on_canvas(model_input, size)
     back = apply_affine(invert_affine(image_to_canvas), apply_affine(image_to_canvas, points))
     np.testing.assert_allclose(back, points, atol=1e-3)
-    # The image's outer edges, half a pixel beyond the centres, become the scaled image's outer edges.
+    # The image's outer edges, half a pixel beyond the centers, become the scaled image's outer edges.
     edges = np.array([[-0.5, -0.5], [size[1] - 0.5, size[0] - 0.5]])
     expected = [[-0.5, -0.5], [scaled[1] - 0.5, scaled[0] - 0.5]]
     np.testing.assert_allclose(apply_affine(image_to_canvas, edges), expected, atol=1e-6)

@@ -80,7 +80,7 @@ def test_shrinking_by_a_power_of_two_averages_all_pixels() -> None:
         np.testing.assert_allclose(crop.permute(1, 2, 0), area, atol=0.05)
 
 
-def test_fine_stripes_become_grey_and_not_coarse_stripes() -> None:
+def test_fine_stripes_become_gray_and_not_coarse_stripes() -> None:
     stripes = torch.zeros(1, 300, 300)
     stripes[:, :, ::2] = 255
     crop, _, _ = crop_of(stripes, [-0.5, -0.5, 299.5, 299.5], (50, 50))

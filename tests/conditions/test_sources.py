@@ -1,4 +1,4 @@
-"""Condition sources: each labelled animal has a condition, and each predicted pose is matched to an animal."""
+"""Condition sources: each labeled animal has a condition, and each predicted pose is matched to an animal."""
 
 import numpy as np
 import pytest
@@ -20,9 +20,9 @@ SIZE = (224, 224)
 
 
 def scene() -> PoseBatch:
-    unlabelled = np.full((1, 4, 2), np.nan)
+    unlabeled = np.full((1, 4, 2), np.nan)
     three = PLACES[:, None] + BODY
-    return batch_of([three, np.concatenate([unlabelled, three[:1]]), np.zeros((0, 4, 2))], SIZE)
+    return batch_of([three, np.concatenate([unlabeled, three[:1]]), np.zeros((0, 4, 2))], SIZE)
 
 
 def rngs(count: int = 3) -> list[np.random.Generator]:
@@ -37,7 +37,7 @@ def conditions_of(source: ConditionSource, predicted: list[PoseInstances] | None
     return source.conditions(scene(), detect_poses, rngs())
 
 
-def test_each_labelled_animal_has_one_condition() -> None:
+def test_each_labeled_animal_has_one_condition() -> None:
     conditions = conditions_of(GeneratedConditions(SKELETON, background=0.0))
     assert conditions.frame_indices.tolist() == [0, 0, 0, 1]
     assert conditions.animal_indices.tolist() == [0, 1, 2, 1]

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.structures.sample import Image, labels_of
 from dlcpose.structures.skeleton import Skeleton
 
 
-class CountedFrames(LabelledFrames):
+class CountedFrames(LabeledFrames):
     """Frames of noise; the last may be smaller than its labels say."""
 
     def __init__(self, sizes: Sequence[tuple[int, int]], *, last_is_wrong: bool = False) -> None:

@@ -22,12 +22,12 @@ def block(height: int, width: int, x: int, y: int) -> Image:
 
 def centroid(image: Image, floor: float = 0.3) -> np.ndarray:
     """(2,) the middle of the brightest spot's light; what is darker than `floor` of its peak does not count."""
-    grey = image.astype(float).mean(axis=2)
-    grey[grey < floor * grey.max()] = 0
-    _, labels = cv2.connectedComponents((grey > 0).astype(np.uint8))
-    grey[labels != labels[np.unravel_index(grey.argmax(), grey.shape)]] = 0
-    ys, xs = np.mgrid[: grey.shape[0], : grey.shape[1]]
-    return np.array([(xs * grey).sum(), (ys * grey).sum()]) / grey.sum()
+    gray = image.astype(float).mean(axis=2)
+    gray[gray < floor * gray.max()] = 0
+    _, labels = cv2.connectedComponents((gray > 0).astype(np.uint8))
+    gray[labels != labels[np.unravel_index(gray.argmax(), gray.shape)]] = 0
+    ys, xs = np.mgrid[: gray.shape[0], : gray.shape[1]]
+    return np.array([(xs * gray).sum(), (ys * gray).sum()]) / gray.sum()
 
 
 def frame(image: Image, keypoints: np.ndarray, **labels: np.ndarray) -> PoseSample:

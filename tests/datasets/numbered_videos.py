@@ -15,7 +15,7 @@ CLOCK = Fraction(1, 1000)
 def bar_code(
     number: int, size: tuple[int, int] = (48, 80), color: tuple[int, int, int] = (255, 255, 255)
 ) -> np.ndarray:
-    """An image of (height, width) with a bar for each bit, the lowest on the left, coloured where it is 1."""
+    """An image of (height, width) with a bar for each bit, the lowest on the left, colored where it is 1."""
     image = np.zeros((*size, 3), np.uint8)
     for bit, columns in enumerate(np.array_split(np.arange(size[1]), BITS)):
         if number >> bit & 1:
@@ -65,7 +65,7 @@ def write_numbered(
 
 
 def write_planes(path: Path, planes: Sequence[int], *, colorspace: int, color_range: int, frames: int = 3) -> Path:
-    """A lossless video of one colour, given as Y, U and V, with the tags that say what they mean."""
+    """A lossless video of one color, given as Y, U and V, with the tags that say what they mean."""
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("ffv1", rate=25)
         stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv444p"

@@ -29,16 +29,16 @@ def animal(of: Any, at: float, track: Any = None, *, missing: Sequence[int] = ()
     return made
 
 
-def colour(number: int) -> tuple[int, int, int]:
+def color(number: int) -> tuple[int, int, int]:
     return 200, 30, 10 + number
 
 
 def images(folder: Path, count: int, size: tuple[int, int] = (30, 40)) -> list[Path]:
-    """Images of one colour each, which are the frames of a made-up video."""
+    """Images of one color each, which are the frames of a made-up video."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"img{number:04d}.png" for number in range(count)]
     for number, path in enumerate(paths):
-        assert cv2.imwrite(str(path), np.full((*size, 3), colour(number)[::-1], np.uint8))
+        assert cv2.imwrite(str(path), np.full((*size, 3), color(number)[::-1], np.uint8))
     return paths
 
 

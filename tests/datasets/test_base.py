@@ -20,11 +20,11 @@ def test_an_image_is_read_as_pillow_reads_it(tmp_path: Path) -> None:
     assert image_file_size(tmp_path / "ünï cödé.png") == (7, 5)
 
 
-@pytest.mark.parametrize("kind", ["grey", "grey 16", "alpha"])
+@pytest.mark.parametrize("kind", ["gray", "gray 16", "alpha"])
 def test_other_kinds_of_image_become_rgb(tmp_path: Path, kind: str) -> None:
     stored = {
-        "grey": PICTURE[..., 0],
-        "grey 16": PICTURE[..., 0].astype(np.uint16) * 257,
+        "gray": PICTURE[..., 0],
+        "gray 16": PICTURE[..., 0].astype(np.uint16) * 257,
         "alpha": np.dstack([PICTURE, np.full((7, 5), 9, np.uint8)]),
     }[kind]
     cv2.imwrite(str(tmp_path / "a.png"), stored)

@@ -97,8 +97,8 @@ def test_a_copy_in_a_process_that_was_not_forked_fills_its_own() -> None:
     cached = CachedFrames(source, ALL, 1.0)
     expected = cached[1].image
     source.counts = [0] * len(SIZES)  # a lock does not travel by pickle
-    travelled = pickle.loads(pickle.dumps(cached))
-    travelled.source.counts = CountedFrames(SIZES).counts
+    traveled = pickle.loads(pickle.dumps(cached))
+    traveled.source.counts = CountedFrames(SIZES).counts
     for _ in range(2):
-        np.testing.assert_array_equal(travelled[1].image, expected)
-    assert list(travelled.source.counts) == [0, 1, 0, 0, 0]
+        np.testing.assert_array_equal(traveled[1].image, expected)
+    assert list(traveled.source.counts) == [0, 1, 0, 0, 0]

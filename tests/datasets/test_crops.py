@@ -66,7 +66,7 @@ def compose_of(*steps: Any, **settings: Any) -> A.Compose:
 
 
 def two_animals(height: int, width: int, seed: int) -> PoseSample:
-    """One that may lie partly outside and misses points, one hidden in part; boxes that hold their labelled points."""
+    """One that may lie partly outside and misses points, one hidden in part; boxes that hold their labeled points."""
     rng = np.random.default_rng(seed)
     keypoints = rng.uniform(-0.3, 1.3, (2, 3, 2)) * (width, height)
     keypoints[0, 1] = np.nan
@@ -387,8 +387,8 @@ def test_chances_of_resizing_steps_are_the_users() -> None:
 def test_transforms_travel_to_other_processes() -> None:
     steps = [A.Resize(30, 50), A.ElasticTransform(p=1), A.RandomResizedCrop((20, 20))]
     transform, crop = compose_of(*steps), whole(two_animals(60, 40, 2))
-    travelled = pickle.loads(pickle.dumps(transform))
-    here, there = (augment(crop, made, SKELETON, 3) for made in (transform, travelled))
+    traveled = pickle.loads(pickle.dumps(transform))
+    here, there = (augment(crop, made, SKELETON, 3) for made in (transform, traveled))
     np.testing.assert_array_equal(here.image, there.image)
     np.testing.assert_array_equal(here.keypoints_in_crop, there.keypoints_in_crop)
 

@@ -14,7 +14,7 @@ from dlcpose.datasets.readers import open_data
 from dlcpose.datasets.sleap import SleapFrames
 from dlcpose.structures.errors import DataError
 from tests.datasets.numbered_videos import number_of, write_numbered
-from tests.datasets.sleap_files import animal, colour, images, saved, skeleton
+from tests.datasets.sleap_files import animal, color, images, saved, skeleton
 
 REAL = ["flypair24/centered_pair.slp", "flypair13/clip.slp", "rodentpair15/min_session_user_labeled.slp"]
 Frame = sleap_io.LabeledFrame
@@ -23,11 +23,11 @@ Frame = sleap_io.LabeledFrame
 def of_images(folder: Path, *frames: list[Any], name: str = "labels.slp", negative: tuple[int, ...] = ()) -> Path:
     """A file with the given animals in the first frames of an image sequence."""
     video = sleap_io.Video([str(path) for path in images(folder / "cage", len(frames))])
-    labelled = [
+    labeled = [
         Frame(video=video, frame_idx=index, instances=animals, is_negative=index in negative)
         for index, animals in enumerate(frames)
     ]
-    return saved(folder / name, labelled, [video])
+    return saved(folder / name, labeled, [video])
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -51,7 +51,7 @@ def test_agrees_with_sleap_io(shared_data: Path, name: str) -> None:
         tracks = [each.track.name if each.track else None for each in animals]
         assert [ours.individuals[place] if place >= 0 else None for place in frame.identities] == tracks
     for index in {0, len(ours) // 2, len(ours) - 1}:
-        # sleap-io decodes by another library: the same frame, but colours may differ by rounding.
+        # sleap-io decodes by another library: the same frame, but colors may differ by rounding.
         theirs_image = kept[index].image.astype(int)
         assert np.abs(ours[index].image[..., :1].astype(int) - theirs_image).max() <= 4
 
@@ -64,7 +64,7 @@ def test_the_package_of_sleap_is_the_frame_of_the_video(shared_data: Path) -> No
     assert np.abs(difference).max() <= 4
 
 
-def test_who_labelled_what_is_seen_and_which_frames_are_empty(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_who_labeled_what_is_seen_and_which_frames_are_empty(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     mouse = skeleton()
     path = of_images(
         tmp_path,
@@ -85,7 +85,7 @@ def test_who_labelled_what_is_seen_and_which_frames_are_empty(tmp_path: Path, ca
     assert (data.skeleton.edges, data.skeleton.pairs) == (((0, 1), (0, 2)), ((1, 2),))
     np.testing.assert_array_equal(data.frames[0].exact_keypoints[0], animal(mouse, 3).numpy())
     assert [len(frame) for frame in SleapFrames(path, predictions=True).frames] == [1, 1, 0, 1]
-    assert data[1].image[0, 0].tolist() == list(colour(2))
+    assert data[1].image[0, 0].tolist() == list(color(2))
 
 
 def test_tracks_are_individuals_unless_they_are_pieces(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_the_corner_was_zero_in_old_files(tmp_path: Path) -> None:
     np.testing.assert_allclose(SleapFrames(path).frames[0].exact_keypoints, new - 0.5, atol=1e-12)
 
 
-def test_images_inside_a_package_have_their_colours_and_numbers(tmp_path: Path) -> None:
+def test_images_inside_a_package_have_their_colors_and_numbers(tmp_path: Path) -> None:
     mouse = skeleton()
     source = of_images(tmp_path, [], [animal(mouse, 3)], [], [animal(mouse, 4)])
     labels = sleap_io.load_slp(str(source))
@@ -136,11 +136,11 @@ def test_images_inside_a_package_have_their_colours_and_numbers(tmp_path: Path) 
             image.unlink()
         data = SleapFrames(path)
         assert [frame.frame_index for frame in data.frames] == [1, 3]
-        assert [data[index].image[5, 5].tolist() for index in range(2)] == [list(colour(1)), list(colour(3))]
+        assert [data[index].image[5, 5].tolist() for index in range(2)] == [list(color(1)), list(color(3))]
         images(tmp_path / "cage", 4)
     with h5py.File(tmp_path / "bgr.pkg.slp", "r+") as file:
         file["video0/video"].attrs["channel_order"] = "BGR"  # as files of SLEAP itself, which say nothing
-    assert SleapFrames(tmp_path / "bgr.pkg.slp")[0].image[5, 5].tolist() == list(colour(1))[::-1]
+    assert SleapFrames(tmp_path / "bgr.pkg.slp")[0].image[5, 5].tolist() == list(color(1))[::-1]
 
 
 def test_videos_of_a_package_may_have_numbers_with_gaps(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_videos_of_a_package_may_have_numbers_with_gaps(tmp_path: Path) -> None:
         file["frames"][...] = rows
     data = SleapFrames(path)
     assert [frame.video for frame in data.frames] == ["a", "b"]
-    assert data[1].image[0, 0].tolist() == list(colour(1))
+    assert data[1].image[0, 0].tolist() == list(color(1))
 
 
 def test_a_video_is_found_by_its_name_and_missed_in_one_line(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcpose.datasets import splits
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.deeplabcut import DeepLabCutFrames
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.sample import Image, labels_of
@@ -19,7 +19,7 @@ from dlcpose.structures.skeleton import Skeleton
 CONF = Path(__file__).parents[2] / "conf" / "split"
 
 
-class Frames(LabelledFrames):
+class Frames(LabeledFrames):
     """So many frames of each video; the first `empty` of each without an animal, numbers running backwards."""
 
     def __init__(
@@ -112,7 +112,7 @@ def test_val_is_taken_before_test_and_leaves_test_alone(shared_data: Path) -> No
     assert (len(found.train), len(found.val), len(found.test)) == (81, 12, 23)
 
 
-def test_random_warns_of_neighbours(caplog: pytest.LogCaptureFixture) -> None:
+def test_random_warns_of_neighbors(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         splits.random(Frames({"": 20}))
         assert caplog.text == ""

@@ -1,4 +1,4 @@
-"""Frames of a video file: each with its own number, upright and in its colours, whatever the file is like."""
+"""Frames of a video file: each with its own number, upright and in its colors, whatever the file is like."""
 
 import contextlib
 import os
@@ -110,7 +110,7 @@ def test_colors_come_out_as_they_went_in(matrix: str, is_full: bool, tmp_path: P
     planes = (255 * y, 128 + 255 * u, 128 + 255 * v) if is_full else (16 + 219 * y, 128 + 224 * u, 128 + 224 * v)
     tag = {"601": 5, "709": 1, "unstated": 2}[matrix]
     path = write_planes(
-        tmp_path / "colour.mkv", [round(each) for each in planes], colorspace=tag, color_range=2 if is_full else 1
+        tmp_path / "color.mkv", [round(each) for each in planes], colorspace=tag, color_range=2 if is_full else 1
     )
     for frame in VideoReader(path):
         np.testing.assert_allclose(frame.image.reshape(-1, 3).mean(axis=0), color, atol=2)
@@ -119,7 +119,7 @@ def test_colors_come_out_as_they_went_in(matrix: str, is_full: bool, tmp_path: P
 @pytest.mark.parametrize(
     ("codec", "pixels"), [("ffv1", "gray"), ("ffv1", "gray16le"), ("ffv1", "yuva444p"), ("qtrle", "argb")]
 )
-def test_grey_deep_and_transparent_frames_are_read_as_images_are(codec: str, pixels: str, tmp_path: Path) -> None:
+def test_gray_deep_and_transparent_frames_are_read_as_images_are(codec: str, pixels: str, tmp_path: Path) -> None:
     path = write_numbered(
         tmp_path / ("v.mov" if codec == "qtrle" else "v.mkv"), 5, codec=codec, pixels=pixels, b_frames=None
     )

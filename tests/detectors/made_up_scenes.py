@@ -1,4 +1,4 @@
-"""Frames with labelled boxes, as detectors see them."""
+"""Frames with labeled boxes, as detectors see them."""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace

@@ -1,4 +1,4 @@
-"""Centres and boxes: what is encoded is decoded, at any scale, and learned from little."""
+"""Centers and boxes: what is encoded is decoded, at any scale, and learned from little."""
 
 import math
 from typing import Any
@@ -21,7 +21,7 @@ MAP = (12, 16)
 
 @st.composite
 def apart(draw: st.DrawFn) -> Tensor:
-    """Up to three boxes in cells whose centres are well apart, some larger than the map, some less than a cell."""
+    """Up to three boxes in cells whose centers are well apart, some larger than the map, some less than a cell."""
     places = draw(st.permutations([(2.2, 2.7), (8.4, 6.1), (13.7, 9.3)]))[: draw(st.integers(0, 3))]
     sides = st.floats(0.3, 9.0)
     boxes = [[x - (w := draw(sides)) / 2, y - (h := draw(sides)) / 2, x + w / 2, y + h / 2] for x, y in places]
@@ -125,7 +125,7 @@ def test_settings_that_make_no_sense_are_refused() -> None:
 
 
 def test_cells_are_those_of_the_codec() -> None:
-    """A box about the centre of a cell is targets there, as far to the left as to the right."""
+    """A box about the center of a cell is targets there, as far to the left as to the right."""
     assert isinstance(DETECTOR, CenterNetDetector)
     stride = DETECTOR.stride
     middle = torch.tensor([3 * stride + (stride - 1) / 2, 5 * stride + (stride - 1) / 2] * 2)

@@ -133,7 +133,7 @@ def test_padding_to_a_larger_frame_of_the_batch_changes_nothing(detector: Detect
         torch.testing.assert_close(found.boxes_in_frame[:3], alone.boxes_in_frame[:3], atol=0.1, rtol=1e-2)
 
 
-def test_frames_of_unlike_sizes_are_learnt_from(learning: Detector) -> None:
+def test_frames_of_unlike_sizes_are_learned_from(learning: Detector) -> None:
     losses = learning.train().losses(together((scene(ANIMALS[:1], (64, 96)), scene(ANIMALS[1:2], (96, 160)))))
     learning.eval()
     assert all(value.isfinite() for value in losses.values())

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.structures.sample import FrameLabels, Image, labels_of
 from dlcpose.structures.skeleton import Skeleton
 
@@ -14,8 +14,8 @@ SIZE = (6, 8)
 NAMES = ("nose", "left ear", "right ear", "tail, base")
 
 
-class DrawnFrames(LabelledFrames):
-    """Labels of a test with images of one colour each."""
+class DrawnFrames(LabeledFrames):
+    """Labels of a test with images of one color each."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ def frame_labels(draw: Any, keypoints: int, individuals: int, most: int, video: 
 
 @st.composite
 def label_sets(draw: Any, most: int = 3) -> DrawnFrames:
-    """Up to two videos of up to three frames with up to `most` animals, at least one of them labelled."""
+    """Up to two videos of up to three frames with up to `most` animals, at least one of them labeled."""
     names = NAMES[: draw(st.integers(1, 4))]
     edges = (
         draw(st.lists(st.sampled_from([(0, k) for k in range(1, len(names))]), unique=True)) if len(names) > 1 else []

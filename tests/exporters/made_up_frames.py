@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.structures.sample import FrameLabels, Image
 from dlcpose.structures.skeleton import Skeleton
 from tests.metrics.made_up import SKELETON
 
 
-class MadeUpFrames(LabelledFrames):
+class MadeUpFrames(LabeledFrames):
     individuals = ("Anna", "Bo")
 
     def __init__(self, frames: Sequence[FrameLabels], skeleton: Skeleton = SKELETON) -> None:

@@ -10,7 +10,7 @@ import pytest
 import sleap_io
 import yaml
 
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.deeplabcut import DeepLabCutFrames
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.exporters.deeplabcut import write_deeplabcut_project
@@ -22,8 +22,8 @@ SMALL: dict[str, Any] = {"frames": 10, "height": 64, "width": 80, "videos": 2}
 MANY: dict[str, Any] = {**SMALL, "animals": (1, 3), "unique_points": 5, "identity_marks": True}
 
 
-class GivenFrames(LabelledFrames):
-    """Frames with the labels of a test and grey images."""
+class GivenFrames(LabeledFrames):
+    """Frames with the labels of a test and gray images."""
 
     def __init__(self, frames: Sequence[FrameLabels], individuals: tuple[str, ...] = (), broken: int = -1) -> None:
         self.skeleton = Skeleton(("a", "b"))
@@ -121,7 +121,7 @@ def test_sleap_reads_the_same_points(tmp_path: Path, options: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize("size", [(64, 80), (63, 81)])
-def test_the_video_shows_the_labelled_frames(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_the_video_shows_the_labeled_frames(tmp_path: Path, size: tuple[int, int]) -> None:
     data = SyntheticFrames(frames=12, videos=2, height=size[0], width=size[1])
     project = write_deeplabcut_project(data, tmp_path / "project", fps=12.5)
     for video in ("rendered0", "rendered1"):

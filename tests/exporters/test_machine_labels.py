@@ -101,12 +101,12 @@ def poses_of_project(**options: Any) -> PoseTracks:
     )
 
 
-def two_labelled_frames() -> pd.DataFrame:
+def two_labeled_frames() -> pd.DataFrame:
     return labels("cage", np.arange(28.0).reshape(2, 14), multi_columns(), ["img0001.png", "img0004.png"])
 
 
 def test_poses_go_under_the_names_of_the_project(tmp_path: Path) -> None:
-    root = project(tmp_path / "project", {"cage": two_labelled_frames()}, ["a", "b"])
+    root = project(tmp_path / "project", {"cage": two_labeled_frames()}, ["a", "b"])
     config = read_project_config(root)
     tracks = replace(poses_of_project(missing=0.0), individuals=("b", "a"))
     folder = root / "labeled-data" / "cage"
@@ -119,15 +119,15 @@ def test_poses_go_under_the_names_of_the_project(tmp_path: Path) -> None:
 
 
 def test_the_projects_labels_and_how_we_read_them_stay_as_they_are(tmp_path: Path) -> None:
-    root = project(tmp_path / "project", {"cage": two_labelled_frames()}, ["a", "b"])
+    root = project(tmp_path / "project", {"cage": two_labeled_frames()}, ["a", "b"])
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    labelled = [frame.key for frame in DeepLabCutFrames(root).frames]
+    labeled = [frame.key for frame in DeepLabCutFrames(root).frames]
     tracks = poses_of_project()
     columns = columns_for(tracks, read_project_config(root))
     for video in ("cage", "new"):
         write_machine_labels(root / "labeled-data" / video, tracks, pictures((7, 8)), columns)
     assert all(path.read_bytes() == content for path, content in before.items())
-    assert [frame.key for frame in DeepLabCutFrames(root).frames] == labelled
+    assert [frame.key for frame in DeepLabCutFrames(root).frames] == labeled
 
 
 def test_with_more_animals_than_the_project_has_the_best_are_kept(
@@ -171,7 +171,7 @@ def test_keypoints_that_the_project_lacks_are_named(tmp_path: Path) -> None:
         columns_for(replace(made_up_tracks(unique=("door",)), individuals=("single", "b")), None)
 
 
-def test_frames_with_labels_or_an_image_are_known_whoever_labelled(tmp_path: Path) -> None:
+def test_frames_with_labels_or_an_image_are_known_whoever_labeled(tmp_path: Path) -> None:
     root = write_project(
         tmp_path / "project", {"cage": labels("cage", np.ones((2, 4)), images=["img003.png", "img4.png"])}
     )

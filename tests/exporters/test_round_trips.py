@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.deeplabcut_config import ONLY_INDIVIDUAL
 from dlcpose.datasets.readers import READERS, open_data
 from dlcpose.exporters import label_contents as kinds
@@ -23,11 +23,11 @@ from tests.exporters.label_sets import DrawnFrames, label_sets
 OURS = ("deeplabcut", "coco", "sleap", "lightning_pose")
 PAIRS = list(itertools.permutations(OURS, 2))
 DRAWN = settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
-# Names that make no kind are misspelt in `holds`.
+# Names that make no kind are misspelled in `holds`.
 KINDS = {value for name, value in vars(kinds).items() if name.isupper() and isinstance(value, str)}
 
 
-def written(data: LabelledFrames, form: str, folder: Path, name: str) -> tuple[LabelledFrames, set[str]]:
+def written(data: LabeledFrames, form: str, folder: Path, name: str) -> tuple[LabeledFrames, set[str]]:
     """The data as it is read from a format, and the kinds that were told as lost."""
     format = find_format(form)
     path = folder / f"{name}{'.pkg.slp' if form == 'sleap' else ''}"
@@ -42,11 +42,11 @@ def video_of(frame: FrameLabels, lost: set[str]) -> str:
     return name.removesuffix(".mp4")
 
 
-def labels_by_place(data: LabelledFrames, lost: set[str]) -> dict[Any, Any]:
+def labels_by_place(data: LabeledFrames, lost: set[str]) -> dict[Any, Any]:
     """For each frame its animals, as far as nothing of them was lost; videos by their name, animals in no order."""
     found: dict[Any, Any] = {}
     for frame in data.frames:
-        if kinds.is_unlabelled(frame) and (kinds.EMPTY in lost or kinds.UNLABELLED in lost):
+        if kinds.is_unlabeled(frame) and (kinds.EMPTY in lost or kinds.UNLABELED in lost):
             continue
         animals = []
         for points, seen, who in zip(frame.exact_keypoints, frame.visibility, frame.identities, strict=True):
@@ -57,7 +57,7 @@ def labels_by_place(data: LabelledFrames, lost: set[str]) -> dict[Any, Any]:
     return found
 
 
-def assert_same(before: LabelledFrames, after: LabelledFrames, lost: set[str]) -> None:
+def assert_same(before: LabeledFrames, after: LabeledFrames, lost: set[str]) -> None:
     assert after.skeleton.names == before.skeleton.names
     for kind, name in ((kinds.EDGES, "edges"), (kinds.PAIRS, "pairs"), (kinds.SIGMAS, "sigmas")):
         if kind not in lost:

@@ -64,7 +64,7 @@ def test_it_works_with_any_backbone(backbone: str) -> None:
 
 @given(st.integers(0, 100_000), st.integers(1, 30), st.integers(1, 6), st.sampled_from([1, 2, 4, 8]))
 def test_as_many_as_thirty_animals_come_back_exactly(seed: int, animals: int, keypoints: int, stride: int) -> None:
-    """Each centre in the middle of a cell of its own: beside, across, and on top of each other."""
+    """Each center in the middle of a cell of its own: beside, across, and on top of each other."""
     rng = np.random.default_rng(seed)
     height, width = 20 * stride, 28 * stride
     inner = [(x, y) for x in range(3, 25) for y in range(3, 17)]
@@ -80,7 +80,7 @@ def test_as_many_as_thirty_animals_come_back_exactly(seed: int, animals: int, ke
 
 @pytest.mark.parametrize(("skeleton", "animals"), [("quadruped", 1), ("mouse", 5), ("quadruped", 30)])
 def test_rendered_animals_are_decoded_exactly(skeleton: str, animals: int) -> None:
-    """Also where they cross: all but those whose centres lie in one cell, which no map can separate."""
+    """Also where they cross: all but those whose centers lie in one cell, which no map can separate."""
     data = SyntheticFrames(
         frames=16,
         height=512,
@@ -92,7 +92,7 @@ def test_rendered_animals_are_decoded_exactly(skeleton: str, animals: int) -> No
     )
     head = head_of(len(data.skeleton))
     separable = [poses for poses in map(of_frame, data.frames) if nearest_centers(poses) >= 6]
-    assert len(separable) >= 2, "all frames have two animals' centres within a cell and a half"
+    assert len(separable) >= 2, "all frames have two animals' centers within a cell and a half"
     for poses in separable:
         batch = batch_of([poses], (512, 512))
         assert_found(head.decode(head.encode(batch))[0], batch.keypoints_in_crop[0], within=0.01)
@@ -105,7 +105,7 @@ def of_frame(frame: FrameLabels) -> np.ndarray:
 
 
 def nearest_centers(poses: np.ndarray) -> float:
-    """The least distance between two animals' centres, px."""
+    """The least distance between two animals' centers, px."""
     centers = np.nanmean(poses, axis=1)
     apart = np.linalg.norm(centers[:, None] - centers, axis=-1)
     return float((apart + np.where(np.eye(len(centers)), np.inf, 0.0)).min(initial=np.inf))
@@ -129,7 +129,7 @@ def test_an_animal_found_at_several_cells_is_one() -> None:
     targets = head.encode(batch)
     plateau = targets._replace(
         centers=(targets.centers > 0.5).float() * 0.9
-    )  # every cell near the centre scores as high
+    )  # every cell near the center scores as high
     assert_found(head.decode(plateau)[0], batch.keypoints_in_crop[0], within=1e-2)
 
 

@@ -28,12 +28,12 @@ def test_outputs_and_gradients_are_torchvisions(
     # Also far outside; an exact border between two cells has no one derivative and does not come up by chance.
     taps = GRID.flip(1)[:, :, None, None] + 2 * torch.randn(2, groups, 9, 2, height, width)
     weight = torch.randn(groups, channels, channels, 9) / (9 * channels) ** 0.5
-    towards = torch.randn(2, groups * channels, height, width)
+    toward = torch.randn(2, groups * channels, height, width)
     results = []
     for operation in (adaptive_conv, by_torchvision):
         inputs = [tensor.to(dtype, copy=True).requires_grad_() for tensor in (features, taps, weight)]
         output = operation(*inputs)
-        (output * towards).mean().backward()
+        (output * toward).mean().backward()
         results.append((output, *(tensor.grad for tensor in inputs)))
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, atol=close, rtol=close)

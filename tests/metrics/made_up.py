@@ -52,7 +52,7 @@ def prediction_of(
 
 
 def perfect(labels: Sequence[FrameLabels]) -> list[PosePrediction]:
-    """Every labelled animal, exactly, and nothing else."""
+    """Every labeled animal, exactly, and nothing else."""
     predictions = []
     for frame in labels:
         points = np.where(frame.visibility[..., None] > 0, frame.keypoints_in_image, np.nan)
@@ -92,7 +92,7 @@ def animal_shapes(random: np.random.Generator, count: int) -> np.ndarray:
 
 
 def as_table(labels: Sequence[FrameLabels], predictions: Sequence[PosePrediction]) -> pd.DataFrame:
-    """A row for each keypoint of a single animal in each frame, labelled or not."""
+    """A row for each keypoint of a single animal in each frame, labeled or not."""
     rows = []
     for frame, prediction in zip(labels, predictions, strict=True):
         for k, name in enumerate(SKELETON.names):

@@ -128,7 +128,7 @@ def test_keypoints_stand_in_for_boxes() -> None:
     assert figures([found("a", [BOX], [1.0])], [label])["box_ap"] == pytest.approx(1)
 
 
-def test_nothing_is_defined_where_no_detector_spoke_or_nothing_is_labelled() -> None:
+def test_nothing_is_defined_where_no_detector_spoke_or_nothing_is_labeled() -> None:
     silent = found("a", [[np.nan] * 4], [0.9])
     assert all(np.isnan(value) for value in figures([silent], [frame("a", [BOX])]).values())
     assert all(np.isnan(value) for value in figures([found("a", [BOX], [0.9])], [frame("a", [])]).values())

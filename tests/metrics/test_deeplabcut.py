@@ -97,10 +97,10 @@ def _precision_recall(images, sigma) -> tuple[float, float]:
         )
         for gt, found in images
     ]
-    labelled = sum(len(gt) for gt, _ in images)
+    labeled = sum(len(gt) for gt, _ in images)
     if not any(found for _, found in images):
         return 0.0, 0.0
-    if labelled == 0:
+    if labeled == 0:
         return math.nan, math.nan
     precisions, recalls = [], []
     for step in range(10):
@@ -113,10 +113,10 @@ def _precision_recall(images, sigma) -> tuple[float, float]:
         curve, hits = [], 0
         for count, (_, right) in enumerate(outcome, start=1):
             hits += right
-            curve.append((hits / labelled, hits / count))
+            curve.append((hits / labeled, hits / count))
         for least in np.linspace(0, 1, 101):  # as written: a recall of 7/20 lies below the rounded 0.35
             precisions.append(max((p for r, p in curve if r >= least), default=0.0))
-        recalls.append(hits / labelled)
+        recalls.append(hits / labeled)
     return 100 * sum(precisions) / len(precisions), 100 * sum(recalls) / len(recalls)
 
 
@@ -146,7 +146,7 @@ def test_the_rmse_is_the_mean_distance() -> None:
 
 
 def test_a_found_animal_gets_no_second_choice() -> None:
-    # Both are most like the first labelled animal; the surer one takes it and the other goes empty-handed.
+    # Both are most like the first labeled animal; the surer one takes it and the other goes empty-handed.
     labels = [labels_of("a.png", (480, 640), np.stack([SHAPE + 200, at(260, 200)]))]
     found = np.stack([at(201, 200), at(202, 200)])
     figures = DeepLabCutFigures()(

@@ -119,7 +119,7 @@ def test_no_prediction_finds_nothing() -> None:
     assert np.isnan(figures["mean_error_px"])
 
 
-def test_nothing_labelled_defines_no_figure() -> None:
+def test_nothing_labeled_defines_no_figure() -> None:
     labels = [labels_of("a.png", (480, 640), np.full((1, 5, 2), np.nan))]
     figures = figures_of(METRICS, EvaluatedFrames([prediction_of("a.png", SHAPE[None])], labels, SKELETON))
     undefined = {name for name, figure in figures.items() if np.isnan(figure)}

@@ -36,5 +36,5 @@ def test_missed_animals_count_as_wrong_and_animals_of_one_point_not_at_all() -> 
 
 
 def test_the_border_belongs_to_the_right_ones() -> None:
-    errors, labelled = np.array([[10.0, 10.1, np.nan, 0.0]]), np.array([[True, True, True, False]])
-    assert share_within(0.1, errors, labelled, np.array([100.0])) == pytest.approx(1 / 3)
+    errors, labeled = np.array([[10.0, 10.1, np.nan, 0.0]]), np.array([[True, True, True, False]])
+    assert share_within(0.1, errors, labeled, np.array([100.0])) == pytest.approx(1 / 3)

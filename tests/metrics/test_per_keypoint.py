@@ -18,7 +18,7 @@ def test_rows_agree_with_pandas(seed: int) -> None:
     table = table[table.x.notna()]
     table["score"] = table.score.where(table.fx.notna())
     by_name = table.groupby("keypoint").agg(
-        labelled=("x", "size"),
+        labeled=("x", "size"),
         mean_error_px=("error", "mean"),
         median_error_px=("error", "median"),
         rmse_px=("error", lambda errors: (errors**2).mean() ** 0.5),
@@ -42,4 +42,4 @@ def test_keypoints_of_missed_animals_are_missed_and_the_arena_follows() -> None:
     assert rows["snout"]["pck@0.05"] == 0.5
     assert rows["tailtip"]["pck@0.1"] == 0
     assert np.isnan(rows["tailtip"]["mean_error_px"])
-    assert (rows["corner"]["labelled"], rows["corner"]["mean_error_px"], rows["corner"]["mean_score"]) == (1, 5, 0.5)
+    assert (rows["corner"]["labeled"], rows["corner"]["mean_error_px"], rows["corner"]["mean_score"]) == (1, 5, 0.5)

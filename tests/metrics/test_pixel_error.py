@@ -42,7 +42,7 @@ def test_of_several_animals_only_matched_ones_have_an_error() -> None:
     assert PixelError()(EvaluatedFrames(predictions, labels, SKELETON))["mean_error_px"] == pytest.approx(5)
 
 
-def test_the_cutoff_stands_in_the_name_and_unlabelled_keypoints_do_not_count() -> None:
+def test_the_cutoff_stands_in_the_name_and_unlabeled_keypoints_do_not_count() -> None:
     visibility = np.array([[2, 1, 0, 2, 2]])
     labels = [labels_of("a.png", (480, 640), SHAPE[None], visibility=visibility)]
     found = SHAPE[None] + np.array([[3, 4], [6, 8], [90, 90], [0, 0], [0, 0]])

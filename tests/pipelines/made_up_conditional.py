@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.detectors.base import Detector
 from dlcpose.detectors.pose_boxes import PoseDetector
 from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
@@ -34,7 +34,7 @@ def conditional_config(detector: dict[str, Any] = DRAWN, **changes: Any) -> dict
     }
 
 
-def conditional_of(data: LabelledFrames, detector: dict[str, Any] = DRAWN, **changes: Any) -> ConditionalTopDown:
+def conditional_of(data: LabeledFrames, detector: dict[str, Any] = DRAWN, **changes: Any) -> ConditionalTopDown:
     built = pipeline_of(conditional_config(detector, **changes), data)
     assert isinstance(built, ConditionalTopDown)
     built.log_dict = lambda *arguments, **settings: None  # no trainer to log to
@@ -58,7 +58,7 @@ def poses(keypoints: Tensor, scores: Sequence[float]) -> PoseInstances:
     return PoseInstances.from_keypoints(keypoints, torch.ones(keypoints.shape[:2]), torch.tensor(list(scores)))
 
 
-def labelled(batch: PoseBatch, index: int) -> Tensor:
-    """The labelled poses of a frame: (N, K, 2)."""
+def labeled(batch: PoseBatch, index: int) -> Tensor:
+    """The labeled poses of a frame: (N, K, 2)."""
     keypoints = batch.keypoints_in_crop[index]
     return keypoints[~keypoints.isnan().any(dim=-1).all(dim=-1)]

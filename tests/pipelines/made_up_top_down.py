@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.detectors.base import Boxes, Detector
 from dlcpose.pipelines.top_down import TopDown
 from dlcpose.structures.batch import PoseBatch
@@ -32,7 +32,7 @@ def top_down_config(detector: dict[str, Any] = GROUND_TRUTH, **pipeline: Any) ->
     )
 
 
-def top_down_of(data: LabelledFrames, detector: dict[str, Any] = GROUND_TRUTH, **pipeline: Any) -> TopDown:
+def top_down_of(data: LabeledFrames, detector: dict[str, Any] = GROUND_TRUTH, **pipeline: Any) -> TopDown:
     built = pipeline_of(top_down_config(detector, **pipeline), data)
     assert isinstance(built, TopDown)
     built.log_dict = lambda *arguments, **settings: None  # no trainer to log to

@@ -62,7 +62,7 @@ def test_a_few_steps_lower_the_loss() -> None:
     assert losses[-1] < losses[0]
 
 
-def test_training_validation_and_prediction_normalise_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_validation_and_prediction_normalize_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline, seen = trainable().eval(), []
     pipeline.labels = {frame.key: frame for frame in DATA.frames}
     pipeline.backbone.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().clone()))
@@ -77,7 +77,7 @@ def test_training_validation_and_prediction_normalise_alike(monkeypatch: pytest.
     assert batch.images.dtype == torch.uint8  # the batch itself stays what it was
 
 
-def test_normalising_is_torchvisions() -> None:
+def test_normalizing_is_torchvisions() -> None:
     from torchvision.transforms.v2.functional import normalize
 
     pipeline = trainable()

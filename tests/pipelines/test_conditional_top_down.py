@@ -19,7 +19,7 @@ from dlcpose.pipelines.base import PoseMaps
 from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
 from dlcpose.structures.batch import PoseBatch, collate
 from tests.made_up_runs import frames_of, option, pipeline_of, run_of, tiny_config, trainer_of
-from tests.pipelines.made_up_conditional import FixedPoses, conditional_config, conditional_of, labelled, plain, poses
+from tests.pipelines.made_up_conditional import FixedPoses, conditional_config, conditional_of, labeled, plain, poses
 from tests.pipelines.made_up_top_down import INPUT, RULE
 
 DATA = frames_of(4, animals=3, height=96, width=128)
@@ -32,8 +32,8 @@ def batch_of(
 
 
 def give_conditions(pipeline: ConditionalTopDown, batch: PoseBatch, *scores: list[float]) -> None:
-    """The labelled poses as conditions, with these scores in each frame."""
-    conditions = [poses(labelled(batch, index)[: len(each)], each) for index, each in enumerate(scores)]
+    """The labeled poses as conditions, with these scores in each frame."""
+    conditions = [poses(labeled(batch, index)[: len(each)], each) for index, each in enumerate(scores)]
     pipeline.detector = FixedPoses(conditions, pipeline.detector)
 
 
@@ -72,7 +72,7 @@ def test_a_network_that_copies_gives_the_conditions_back(monkeypatch: pytest.Mon
 def test_the_crop_lies_around_the_condition_wherever_the_animal_is() -> None:
     pipeline = conditional_of(DATA)
     batch = batch_of(pipeline, (0,))
-    moved = labelled(batch, 0)[:1] + torch.tensor([20.0, -10.0])
+    moved = labeled(batch, 0)[:1] + torch.tensor([20.0, -10.0])
     indices, boxes = pipeline._usable(poses(moved, [1.0]), batch)
     crops = pipeline._crops_around(batch, [boxes], moved[indices])
     known = moved[0][~moved[0].isnan().any(dim=-1)]
@@ -102,7 +102,7 @@ def test_unusable_conditions_are_left_out(monkeypatch: pytest.MonkeyPatch) -> No
     pipeline = conditional_of(DATA, pipeline={"threshold": 0.5})
     batch = batch_of(pipeline, (0,))
     monkeypatch.setattr(pipeline, "forward", copying_network(pipeline))
-    gt = labelled(batch, 0)
+    gt = labeled(batch, 0)
     unusable = torch.stack([gt[0], gt[1], torch.full_like(gt[0], math.nan), gt[2] + 1000])
     pipeline.detector = FixedPoses([poses(unusable, [0.9, 0.4, 0.9, 0.9])], pipeline.detector)
     (prediction,) = pipeline.predict_batch(batch)
@@ -113,7 +113,7 @@ def test_two_conditions_of_one_animal_are_one(monkeypatch: pytest.MonkeyPatch) -
     pipeline = conditional_of(DATA)
     batch = batch_of(pipeline, (0,))
     monkeypatch.setattr(pipeline, "forward", copying_network(pipeline))
-    gt = labelled(batch, 0)
+    gt = labeled(batch, 0)
     pipeline.detector = FixedPoses(
         [poses(torch.stack([gt[0], gt[0] + 0.5, gt[1]]), [0.8, 0.9, 0.7])], pipeline.detector
     )
@@ -266,7 +266,7 @@ def test_the_condition_decides_which_animal_is_predicted() -> None:
         data, pipeline={"shift": 0.0, "scale": 0.0}, input={**INPUT, "width": 64}, **unperturbed()
     ).train()
     batch = batch_of(pipeline, (0,), data)
-    gt = labelled(batch, 0)
+    gt = labeled(batch, 0)
     # The second is moved onto the first, so that position alone does not tell them apart.
     gt = torch.stack([gt[0], gt[1] - gt[1].nanmean(dim=0) + gt[0].nanmean(dim=0)])
     batch = replace(batch, keypoints_in_crop=gt[None])

@@ -153,7 +153,7 @@ def test_labels_and_pixels_of_a_crop_agree() -> None:
     assert (brightest - place).abs().max() <= 0.5 * magnified + 1  # the label itself is not a whole number
 
 
-def test_crops_are_of_labelled_animals_only() -> None:
+def test_crops_are_of_labeled_animals_only() -> None:
     pipeline = top_down_of(DATA)
     batch = batch_of(pipeline)
     keypoints, boxes = batch.keypoints_in_crop.clone(), batch.boxes_in_crop.clone()
@@ -312,7 +312,7 @@ def test_no_two_animals_of_a_frame_have_one_identity() -> None:
 
 
 def test_labels_do_not_help_prediction() -> None:
-    """A trained detector sees only pixels: labelled frames are predicted as unlabelled ones are."""
+    """A trained detector sees only pixels: labeled frames are predicted as unlabeled ones are."""
     pipeline = top_down_of(DATA, CENTERS).eval()
     pipeline.settings = replace(pipeline.settings, threshold=0.0)
     sample = DATA[0]

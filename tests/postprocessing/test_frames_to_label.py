@@ -110,7 +110,7 @@ def test_a_reason_counts_by_its_rank_and_one_that_is_everywhere_singles_out_none
     assert worth[0] == worth[1] == worth[3]
 
 
-def test_the_pool_holds_the_worthiest_but_no_excluded_frame_and_no_neighbours() -> None:
+def test_the_pool_holds_the_worthiest_but_no_excluded_frame_and_no_neighbors() -> None:
     tracks = calm(frames=5000)
     worth = np.random.default_rng(0).random(5000)
     worth[100:130] = 1.0

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from rich.console import Console
 
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.metrics.base import EvaluatedFrames, builtin_infos, figures_of
 from dlcpose.metrics.counts import Counts
 from dlcpose.metrics.figure_info import FigureInfo
@@ -45,9 +45,7 @@ METRICS = {
 INFOS = builtin_infos()
 
 
-def write(
-    folder: Path, data: LabelledFrames, predictions: Sequence[PosePrediction], figures: dict, **more: Any
-) -> None:
+def write(folder: Path, data: LabeledFrames, predictions: Sequence[PosePrediction], figures: dict, **more: Any) -> None:
     """An evaluation of all frames, in the order of `indices` where they are given."""
     indices = more.pop("indices", range(len(data)))
     frames = EvaluatedFrames(predictions, [data.frames[index] for index in indices], data.skeleton)
@@ -126,7 +124,7 @@ def test_the_table_of_keypoints_is_read_by_pandas(evaluated: tuple[Path, dict[st
     folder, figures = evaluated
     table = pd.read_csv(folder / "per_keypoint.csv")
     assert table.keypoint.tolist() == list(SKELETON.names)
-    found = table.labelled - table.false_negatives
+    found = table.labeled - table.false_negatives
     assert (table.mean_error_px * found).sum() / found.sum() == pytest.approx(figures["mean_error_px"])
 
 
@@ -173,15 +171,15 @@ def test_a_failed_evaluation_leaves_what_was_there(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["evaluation", "metrics.json"]
 
 
-@pytest.mark.parametrize("case", ["nothing found", "nothing labelled", "no frames"])
+@pytest.mark.parametrize("case", ["nothing found", "nothing labeled", "no frames"])
 def test_hopeless_cases_are_written_too(tmp_path: Path, case: str) -> None:
     labels = [
         labels_of("a.png", (120, 160), SHAPE[None] + (60, 40)),
         labels_of("b.png", (120, 160), np.zeros((0, 5, 2))),
     ]
-    if case == "nothing labelled":
+    if case == "nothing labeled":
         labels = [labels_of("a.png", (120, 160), np.full((1, 5, 2), np.nan))]
-    predictions = [prediction_of("a.png", SHAPE[None])] if case == "nothing labelled" else empty(labels)
+    predictions = [prediction_of("a.png", SHAPE[None])] if case == "nothing labeled" else empty(labels)
     if case == "no frames":
         labels, predictions = [], []
     figures = figures_of(METRICS, EvaluatedFrames(predictions, labels, SKELETON))

@@ -28,7 +28,7 @@ def test_counts_of_real_data(shared_data: Path) -> None:
     assert (found.frames, found.empty, found.animals) == (55, 0, 55)
     assert found.videos == {"reachingvideo1": 55}
     assert found.sizes == {(747, 832): 40, (470, 640): 15}
-    assert [(count.name, count.labelled, count.missing) for count in found.keypoints] == [
+    assert [(count.name, count.labeled, count.missing) for count in found.keypoints] == [
         ("Hand", 54, 1),
         ("Finger1", 54, 1),
         ("Tongue", 15, 40),
@@ -46,7 +46,7 @@ def test_what_looks_wrong_is_found(tmp_path: Path) -> None:
     assert found.coinciding == ("labeled-data/cage/img0003.png: nose and tail of animal 0 are at the same place",)
     (unreadable,) = found.unreadable
     assert "img0009.png: expected an image, got 60 bytes that do not decode" in unreadable
-    assert [(count.labelled, count.missing, count.out_of_frame) for count in found.keypoints] == [(9, 0, 1), (9, 0, 0)]
+    assert [(count.labeled, count.missing, count.out_of_frame) for count in found.keypoints] == [(9, 0, 1), (9, 0, 0)]
     assert len(found.findings) == 3
 
 
@@ -54,7 +54,7 @@ def test_the_arena_is_counted_apart(tmp_path: Path) -> None:
     values = [[*range(12), 20, 21], [*[NAN] * 12, 22, 23], [*range(12), NAN, NAN]]
     root = write_project(tmp_path, {"cage": labels("cage", values, multi_columns())}, MULTI)
     found = inspect_frames(DeepLabCutFrames(root))
-    assert [(count.name, count.labelled, count.missing) for count in found.keypoints] == [
+    assert [(count.name, count.labeled, count.missing) for count in found.keypoints] == [
         *[(name, 4, 0) for name in ("nose", "earL", "earR")],
         ("door", 2, 1),
     ]

@@ -22,7 +22,7 @@ from tests.shells import REPOSITORY, Answer, python, reason, shell
 pytestmark = pytest.mark.slow  # whole runs, each in processes of its own
 
 # 13 frames to train on, 9 to validate, 5 to test: none is a multiple of the devices' batches. Nothing here looks
-# at a whole batch: batch-norm in training, and losses that count what is labelled, differ between one batch of four and
+# at a whole batch: batch-norm in training, and losses that count what is labeled, differ between one batch of four and
 # two of two. And Adam would make a whole step of a gradient that is 0 up to rounding.
 TINY_DATA = (
     *("dataset.frames=27", "dataset.videos=1", "dataset.height=64", "dataset.width=64", "split.val=0.33"),

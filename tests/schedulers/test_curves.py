@@ -134,6 +134,6 @@ def test_every_option_runs_with_every_optimizer(scheduler_name: str, optimizer_n
 
 
 @pytest.mark.parametrize("scheduler_name", SCHEDULES)
-def test_a_misspelt_setting_is_named(scheduler_name: str) -> None:
+def test_a_misspelled_setting_is_named(scheduler_name: str) -> None:
     with pytest.raises(ConfigError, match=r"scheduler\.warmpu"):
         Instantiator()({**option("scheduler", scheduler_name), "warmpu": 0.1}, "scheduler")

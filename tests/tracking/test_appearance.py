@@ -1,4 +1,4 @@
-"""Looks are learnt from the video's own tracklets: animals of other colours come apart, and crops are turned to the pose."""
+"""Looks are learned from the video's own tracklets: animals of other colors come apart, and crops are turned to the pose."""
 
 import logging
 

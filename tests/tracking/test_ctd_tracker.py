@@ -26,7 +26,7 @@ VIDEO = frames_of(FRAMES, animals=3, height=128, width=160, animal_length=0.3, s
 
 
 class PartialDetector(PoseDetector):
-    """A bottom-up model that detects some of the labelled animals in some frames."""
+    """A bottom-up model that detects some of the labeled animals in some frames."""
 
     origin = "labels"
 
@@ -44,7 +44,7 @@ class PartialDetector(PoseDetector):
 def perfect(
     pipeline: ConditionalTopDown, hidden: Callable[[int], Sequence[int]] = lambda frame: ()
 ) -> Callable[..., Any]:
-    """A stand-in for a perfect network: the pose of the labelled animal that the condition is nearest to."""
+    """A stand-in for a perfect network: the pose of the labeled animal that the condition is nearest to."""
     predict = pipeline.predict_with_conditions
 
     def predict_nearest(batch: PoseBatch, given: Sequence[PoseInstances]) -> Any:
@@ -82,7 +82,7 @@ def track(
 
 
 def animals_of(tracked: TrackedFrame, frame: int) -> dict[int, int]:
-    """The labelled animal that each track lies on."""
+    """The labeled animal that each track lies on."""
     gt = VIDEO.frames[frame].keypoints_in_image
     apart = np.linalg.norm(tracked.prediction.keypoints_in_image[:, None] - gt, axis=-1)  # (M, N, K)
     mean = np.nanmean(apart, axis=-1)

@@ -86,7 +86,7 @@ def test_the_checkpoint_alone_predicts_where_the_other_is_not(both: tuple[Path, 
     torch.save(content, moved)
     predictor = dlcpose.load(moved, device="cpu")
     (poses,) = predictor.predict([image()])
-    (conditions,) = predictor.stream_labelled(
+    (conditions,) = predictor.stream_labeled(
         [SyntheticFrames(frames=1, animals=2, height=64, width=64)[0]], 1, predictor.pipeline.predict_conditions
     )
     assert 1 <= len(poses) <= len(conditions[0])

@@ -84,7 +84,7 @@ def test_the_error_in_pixels_is_that_of_the_files(trained: Trained) -> None:
     assert figures_in(trained[0])["rmse_px"] == pytest.approx(np.sqrt((errors**2).mean()), rel=1e-4)
     with (folder / "per_keypoint.csv").open() as file:
         rows = list(csv.DictReader(file))
-    counts = [int(row["labelled"]) for row in rows if row["keypoint"] in set(read_names(folder))]
+    counts = [int(row["labeled"]) for row in rows if row["keypoint"] in set(read_names(folder))]
     assert sum(counts) == len(errors)
 
 

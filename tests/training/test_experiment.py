@@ -216,7 +216,7 @@ def test_half_precision_on_a_cpu_is_bf16(here: Path) -> None:
 def test_a_detector_that_cannot_learn_from_one_frame_says_so(here: Path) -> None:
     one = ("model=detection", "detector=ssdlite", "datamodule.batch_size=1", "trainer.limit_train_batches=1")
     said = reason(shell("train.py", *SMALL, *one))
-    assert said.startswith("datamodule.batch_size=1: a layer of this model normalises over its batch")
+    assert said.startswith("datamodule.batch_size=1: a layer of this model normalizes over its batch")
     assert said.endswith("Take datamodule.batch_size=2 or more.")
 
 
@@ -273,7 +273,7 @@ def test_single_animal_experiments_on_real_data(experiment: str, project: str, s
     split = json.loads((run / "split.json").read_text())
     frames = sum(len(keys) for keys in split.values())
     assert len(split["test"]) == round(0.2 * frames)
-    # The end of the video: neighbours of a frame to train on are never tested.
+    # The end of the video: neighbors of a frame to train on are never tested.
     assert min(split["test"]) > max(split["train"])
 
 

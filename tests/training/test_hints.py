@@ -63,7 +63,7 @@ def config_of(batch_size: int) -> dict[str, dict[str, int]]:
         (8, "a batch of one frame: .*Take more frames to train on"),
     ],
 )
-def test_a_single_value_cannot_be_normalised(size: int, said: str) -> None:
+def test_a_single_value_cannot_be_normalized(size: int, said: str) -> None:
     with pytest.raises(ConfigError, match=said), explain_batch_norm(config_of(size)):
         nn.BatchNorm2d(4)(torch.zeros(1, 4, 1, 1))
 

@@ -108,7 +108,7 @@ def test_another_number_of_keypoints_is_refused_unless_said(four_points: Path) -
     assert "head.heatmap_layers.weight (4x32x1x1 in the file, 7x32x1x1 in the model) and 1 more" in said
     assert said.endswith(
         f"load {len(model(7)[1].state_dict()) - 2} of the model's "
-        f"{len(model(7)[1].state_dict())} tensors and initialise the rest."
+        f"{len(model(7)[1].state_dict())} tensors and initialize the rest."
     )
     assert "Add init_from.strict=false" in said
 
@@ -133,7 +133,7 @@ def test_what_fits_is_taken_and_the_rest_listed(
     )
     assert said[2].startswith("  loaded: backbone (")
     assert said[3] == f"  not loaded: head ({4 * 33})"
-    assert said[4] == f"  initialised anew: head ({keypoints * 33})"
+    assert said[4] == f"  initialized anew: head ({keypoints * 33})"
     assert said[5] == f"  each of them: {tmp_path / 'run' / RECORD}"
 
 

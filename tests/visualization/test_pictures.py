@@ -15,12 +15,12 @@ from dlcpose.visualization.pictures import (
 )
 from tests.metrics.made_up import SHAPE, SKELETON, at
 
-GREY = np.full((200, 300, 3), 90, np.uint8)
+GRAY = np.full((200, 300, 3), 90, np.uint8)
 ONE = Skeleton(names=("nose",))
 
 
 def middle_of(change: np.ndarray) -> np.ndarray:
-    """The centre of what was drawn, x and y."""
+    """The center of what was drawn, x and y."""
     weight = np.abs(change.astype(float) - 90).sum(axis=-1)
     ys, xs = np.mgrid[: weight.shape[0], : weight.shape[1]]
     return np.array([(xs * weight).sum(), (ys * weight).sum()]) / weight.sum()
@@ -29,13 +29,13 @@ def middle_of(change: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("scale", [1.0, 2.0, 3.5, 0.5])
 @pytest.mark.parametrize("point", [(40.0, 50.0), (100.3, 77.8)])
 def test_a_dot_lies_where_its_keypoint_is_at_any_scale(scale: float, point: tuple[float, float]) -> None:
-    drawn = draw_poses(GREY, np.array([[point]]), ONE, scale=scale)
+    drawn = draw_poses(GRAY, np.array([[point]]), ONE, scale=scale)
     assert drawn.shape == (200 * scale, 300 * scale, 3)
     np.testing.assert_allclose(middle_of(drawn), (np.array(point) + 0.5) * scale - 0.5, atol=0.15)
 
 
 def test_the_image_itself_is_left_alone_and_small_ones_are_enlarged() -> None:
-    image = GREY.copy()
+    image = GRAY.copy()
     drawn = draw_poses(image, SHAPE[None] + 100, SKELETON, labels_in_image=SHAPE[None] + 105)
     assert (image == 90).all()
     assert max(drawn.shape) >= 480
@@ -46,12 +46,12 @@ def test_what_is_missing_or_far_outside_is_not_drawn() -> None:
     far = np.full((1, 5, 2), -5000.0)
     for points in (missing, far, far + 1e9, np.zeros((0, 5, 2))):
         for labels in (None, missing, points, np.zeros((0, 5, 2))):
-            assert (draw_poses(GREY, points, SKELETON, labels_in_image=labels) == 90).all()
+            assert (draw_poses(GRAY, points, SKELETON, labels_in_image=labels) == 90).all()
 
 
 def test_a_low_score_is_fainter() -> None:
     points = np.array([[[100.0, 100.0]]])
-    sure, unsure = (draw_poses(GREY, points, ONE, scores=np.array([[score]])).astype(int) for score in (1.0, 0.1))
+    sure, unsure = (draw_poses(GRAY, points, ONE, scores=np.array([[score]])).astype(int) for score in (1.0, 0.1))
     assert np.abs(sure - 90).sum() > 2 * np.abs(unsure - 90).sum() > 0
 
 
@@ -59,8 +59,8 @@ def test_an_error_is_a_line_from_the_label_to_its_own_prediction() -> None:
     skeleton = Skeleton(names=SKELETON.names)
     gt = np.stack([at(60, 90), at(220, 90)])
     found = np.stack([at(220, 99), at(60, 99)])
-    plain = draw_poses(GREY, found, skeleton, scale=4)
-    drawn = draw_poses(GREY, found, skeleton, labels_in_image=gt, scale=4)
+    plain = draw_poses(GRAY, found, skeleton, scale=4)
+    drawn = draw_poses(GRAY, found, skeleton, labels_in_image=gt, scale=4)
     changed = (plain != drawn).any(axis=-1)
     assert not changed[:, 4 * 110 : 4 * 170].any()  # nothing is joined across the two animals
     assert changed[round(4 * 134.5), round(4 * 60.5)]  # half-way between a tail's base and its label
@@ -68,7 +68,7 @@ def test_an_error_is_a_line_from_the_label_to_its_own_prediction() -> None:
 
 def test_points_of_the_arena_are_drawn() -> None:
     arena = np.array([[20.0, 30.0], [np.nan, 1]])
-    drawn = draw_poses(GREY, np.zeros((0, 5, 2)), SKELETON, unique_in_image=arena, scale=1)
+    drawn = draw_poses(GRAY, np.zeros((0, 5, 2)), SKELETON, unique_in_image=arena, scale=1)
     np.testing.assert_allclose(middle_of(drawn), arena[0], atol=0.3)
 
 
@@ -106,9 +106,9 @@ def test_a_contact_sheet_has_a_place_for_each_image() -> None:
 
 
 def test_a_legend_is_added_below_and_long_ones_wrap() -> None:
-    picture = add_legend(GREY, SKELETON)
-    np.testing.assert_array_equal(picture[:200], GREY)
-    many = add_legend(GREY, Skeleton(names=tuple(f"keypoint number {k}" for k in range(24))))
+    picture = add_legend(GRAY, SKELETON)
+    np.testing.assert_array_equal(picture[:200], GRAY)
+    many = add_legend(GRAY, Skeleton(names=tuple(f"keypoint number {k}" for k in range(24))))
     assert many.shape[0] > picture.shape[0] > 200
     assert many.shape[1] == 300
 
@@ -124,7 +124,7 @@ def test_a_png_is_read_back_in_its_colors_and_nothing_else_is_left(tmp_path: Pat
 def test_a_box_is_drawn_along_its_sides_and_fainter_where_it_is_less_sure(scale: float) -> None:
     boxes, background = np.array([[50.0, 40.0, 250.0, 160.0]]), np.full((1, 1, 2), np.nan)
     sure, unsure = (
-        draw_poses(GREY, background, ONE, boxes_in_image=boxes, box_scores=np.array([score]), scale=scale)
+        draw_poses(GRAY, background, ONE, boxes_in_image=boxes, box_scores=np.array([score]), scale=scale)
         for score in (1.0, 0.1)
     )
     np.testing.assert_allclose(middle_of(sure), (np.array([150.0, 100.0]) + 0.5) * scale - 0.5, atol=0.3)
@@ -138,4 +138,4 @@ def test_a_box_is_drawn_along_its_sides_and_fainter_where_it_is_less_sure(scale:
 def test_boxes_that_are_not_known_or_far_outside_are_not_drawn() -> None:
     for boxes in (np.full((1, 4), np.nan), np.full((1, 4), -5000.0), np.zeros((0, 4))):
         background = np.full((len(boxes), 1, 2), np.nan)
-        assert (draw_poses(GREY, background, ONE, boxes_in_image=boxes, box_scores=np.ones(len(boxes))) == 90).all()
+        assert (draw_poses(GRAY, background, ONE, boxes_in_image=boxes, box_scores=np.ones(len(boxes))) == 90).all()

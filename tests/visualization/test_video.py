@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from dlcpose.structures.pose_tracks import PoseTracks
-from dlcpose.visualization.video import PALETTE, PoseDrawer, SheetOfFrames, animal_colors, write_labelled_video
+from dlcpose.visualization.video import PALETTE, PoseDrawer, SheetOfFrames, animal_colors, write_labeled_video
 from tests.structures.made_up_tracks import made_up_tracks
 
-GREY = np.full((96, 128, 3), 60, np.uint8)
+GRAY = np.full((96, 128, 3), 60, np.uint8)
 
 
 def far_apart(frames: int = 12, *, animals: int = 2, is_tracked: bool = True, moving: float = 3.0) -> PoseTracks:
@@ -33,7 +33,7 @@ def is_colored(picture: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
 def test_each_animal_has_its_color_where_it_is() -> None:
     tracks = far_apart()
     drawer = PoseDrawer(tracks, scale=4.0)
-    picture = drawer.draw(GREY, 3)
+    picture = drawer.draw(GRAY, 3)
     assert picture.shape == (384, 512, 3)
     for animal, color in enumerate(animal_colors(2)):
         for point in drawer.poses_in_picture(3)[animal].round().astype(int):
@@ -60,7 +60,7 @@ def test_a_hidden_keypoint_leaves_no_trace_but_a_filled_one_is_drawn() -> None:
     np.testing.assert_array_equal(
         PoseDrawer(low, cutoff=0.3, scale=4.0)._shown, PoseDrawer(gone, cutoff=0.3, scale=4.0)._shown
     )
-    assert (PoseDrawer(low, cutoff=0.1, scale=4.0).draw(GREY, 0) != PoseDrawer(gone, scale=4.0).draw(GREY, 0)).any()
+    assert (PoseDrawer(low, cutoff=0.1, scale=4.0).draw(GRAY, 0) != PoseDrawer(gone, scale=4.0).draw(GRAY, 0)).any()
     filled = replace(tracks, keypoint_scores=np.where(scores == 1, scores, 0))
     point = PoseDrawer(filled, cutoff=0.3, scale=4.0).poses_in_picture(0)[0, 3]
     assert not np.isnan(point).any()
@@ -73,28 +73,28 @@ def test_a_keypoint_with_a_high_score_is_seen_better_than_one_with_a_low_score()
         scored = replace(tracks, keypoint_scores=np.full_like(tracks.keypoint_scores, score))
         drawer = PoseDrawer(scored, scale=4.0)
         column, row = drawer.poses_in_picture(0)[0, 3].round().astype(int)
-        contrast.append(np.abs(drawer.draw(GREY, 0)[row, column].astype(int) - 60).max())
+        contrast.append(np.abs(drawer.draw(GRAY, 0)[row, column].astype(int) - 60).max())
     assert contrast[0] > contrast[1] > 10
 
 
 def test_a_trail_shows_where_the_animal_was_and_only_that_long() -> None:
     tracks = far_apart(frames=12, moving=5.0)
-    plain, trailed = PoseDrawer(tracks, scale=4.0).draw(GREY, 8), PoseDrawer(tracks, scale=4.0, trail=3).draw(GREY, 8)
+    plain, trailed = PoseDrawer(tracks, scale=4.0).draw(GRAY, 8), PoseDrawer(tracks, scale=4.0, trail=3).draw(GRAY, 8)
     changed = np.nonzero((plain != trailed).any(axis=-1))[0]
     drawer = PoseDrawer(tracks, scale=4.0, trail=3)
     ends = sorted(drawer._paths[[5, 8], 0, 1])
     assert changed.min() >= ends[0] - 4
     assert changed.max() <= ends[1] + 4
-    assert (PoseDrawer(tracks, scale=4.0, trail=3).draw(GREY, 0) == PoseDrawer(tracks, scale=4.0).draw(GREY, 0)).all()
+    assert (PoseDrawer(tracks, scale=4.0, trail=3).draw(GRAY, 0) == PoseDrawer(tracks, scale=4.0).draw(GRAY, 0)).all()
 
 
 def test_columns_of_untracked_poses_have_neither_color_nor_name_nor_trail() -> None:
     tracks, untracked = far_apart(), far_apart(is_tracked=False)
     assert PoseDrawer(untracked).colors is None
     swapped = replace(untracked, keypoints_in_image=untracked.keypoints_in_image[:, ::-1])
-    first, second = (PoseDrawer(each, trail=5, scale=4.0).draw(GREY, 5) for each in (untracked, swapped))
+    first, second = (PoseDrawer(each, trail=5, scale=4.0).draw(GRAY, 5) for each in (untracked, swapped))
     assert (
-        is_colored(first, PALETTE[1]).sum() < is_colored(PoseDrawer(tracks, scale=4.0).draw(GREY, 5), PALETTE[1]).sum()
+        is_colored(first, PALETTE[1]).sum() < is_colored(PoseDrawer(tracks, scale=4.0).draw(GRAY, 5), PALETTE[1]).sum()
     )
     assert (np.abs(first.astype(int) - second).max(axis=-1) > 150).sum() == 0
 
@@ -115,8 +115,8 @@ def test_the_video_has_the_frames_with_a_row_at_their_times(tmp_path: Path) -> N
     times = np.cumsum([0.04, 0.04, 0.2, 0.04, 0.04, 0.3, 0.04, 0.04, 0.04, 0.04])
     tracks = replace(tracks, times=times, frame_indices=np.arange(0, 20, 2))
     rows: list[int] = []
-    frames = ((number, GREY) for number in range(6, 20))
-    count = write_labelled_video(
+    frames = ((number, GRAY) for number in range(6, 20))
+    count = write_labeled_video(
         tmp_path / "out.mp4", PoseDrawer(tracks, scale=1.0), frames, seen=lambda row, _: rows.append(row)
     )
     assert rows == [3, 4, 5, 6, 7, 8, 9]
@@ -133,7 +133,7 @@ def test_the_sheet_shows_frames_from_all_of_the_video_that_have_an_animal(tmp_pa
     drawer = PoseDrawer(replace(tracks, keypoints_in_image=points))
     sheet = SheetOfFrames(drawer, np.arange(40), count=6)
     for row in range(40):
-        sheet(row, drawer.draw(GREY, row))
+        sheet(row, drawer.draw(GRAY, row))
     assert len(sheet._captions) == 6
     assert sheet._captions[0].startswith("frame 20,")
     assert sheet._captions[-1].startswith("frame 39,")
@@ -143,4 +143,4 @@ def test_the_sheet_shows_frames_from_all_of_the_video_that_have_an_animal(tmp_pa
 @pytest.mark.parametrize("animals", [0, 1, 3])
 def test_frames_without_any_pose_are_drawn_bare(animals: int) -> None:
     tracks = made_up_tracks(animals=animals, missing=1.0, size=(96, 128))
-    np.testing.assert_array_equal(PoseDrawer(tracks, scale=1.0, trail=5).draw(GREY, 4), GREY)
+    np.testing.assert_array_equal(PoseDrawer(tracks, scale=1.0, trail=5).draw(GRAY, 4), GRAY)

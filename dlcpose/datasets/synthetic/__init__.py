@@ -1,1 +1,1 @@
-"""Renderer of synthetic labelled frames: bodies, arena and drawing."""
+"""Renderer of synthetic labeled frames: bodies, arena and drawing."""

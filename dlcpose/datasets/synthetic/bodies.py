@@ -1,6 +1,6 @@
 """Bodies of synthetic animals, seen from above: a kinematic tree of joints, with body parts and marks drawn on it.
 
-Lengths are shares of the animal's length from nose to tail base. Forward is towards the head, left is the animal's own
+Lengths are shares of the animal's length from nose to tail base. Forward is toward the head, left is the animal's own
 left.
 """
 
@@ -27,7 +27,7 @@ class Joint:
 
     radius: of the body at this joint; 0 draws nothing. base: radius at the parent's end of the limb that joins them;
     without it only a disc is drawn at the joint. swing: amplitude of its rotation about the parent, radians. level:
-    higher ones are drawn on top. labelled: whether it is a keypoint. tint: one of TINTS.
+    higher ones are drawn on top. labeled: whether it is a keypoint. tint: one of TINTS.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Joint:
     base: float | None = None
     swing: float = 0.0
     level: int = 0
-    labelled: bool = True
+    labeled: bool = True
     tint: str = "coat"
 
 
@@ -57,7 +57,7 @@ class Mark:
 class Body:
     """The body of one kind of animal. The first joint is the root, every other one comes after its parent.
 
-    Raises ConfigError for an unknown parent, joint or tint, a repeated name, no labelled joint, or nothing visible.
+    Raises ConfigError for an unknown parent, joint or tint, a repeated name, no labeled joint, or nothing visible.
     """
 
     joints: tuple[Joint, ...]
@@ -68,14 +68,14 @@ class Body:
 
     @cached_property
     def skeleton(self) -> Skeleton:
-        """The labelled joints as keypoints; an edge joins each to its nearest labelled ancestor."""
-        names = tuple(joint.name for joint in self.joints if joint.labelled)
+        """The labeled joints as keypoints; an edge joins each to its nearest labeled ancestor."""
+        names = tuple(joint.name for joint in self.joints if joint.labeled)
         edges = []
         for joint in self.joints:
             ancestor = self._parent(joint)
-            while ancestor is not None and not ancestor.labelled:
+            while ancestor is not None and not ancestor.labeled:
                 ancestor = self._parent(ancestor)
-            if joint.labelled and ancestor is not None:
+            if joint.labeled and ancestor is not None:
                 edges.append((names.index(ancestor.name), names.index(joint.name)))
         return Skeleton(names=names, edges=tuple(edges), pairs=pairs_from_names(names))
 
@@ -87,8 +87,8 @@ class Body:
 
     @cached_property
     def keypoints(self) -> tuple[int, ...]:
-        """Indices of the labelled joints: (K,)."""
-        return tuple(index for index, joint in enumerate(self.joints) if joint.labelled)
+        """Indices of the labeled joints: (K,)."""
+        return tuple(index for index, joint in enumerate(self.joints) if joint.labeled)
 
     @cached_property
     def swings(self) -> Array:
@@ -182,8 +182,8 @@ def find_body(skeleton: str | Mapping[str, Any]) -> Body:
 
 def _check(body: Body) -> None:
     names = [joint.name for joint in body.joints]
-    if not any(joint.labelled for joint in body.joints) or len(set(names)) < len(names):
-        raise ConfigError(f"An animal needs labelled joints, each with its own name, got {names}.")
+    if not any(joint.labeled for joint in body.joints) or len(set(names)) < len(names):
+        raise ConfigError(f"An animal needs labeled joints, each with its own name, got {names}.")
     if not any(joint.radius > 0 for joint in body.joints):
         raise ConfigError("An animal needs at least one joint with a radius above 0, or nothing of it can be seen.")
     for index, joint in enumerate(body.joints):
@@ -219,18 +219,18 @@ def _quadruped() -> Body:
         joints=(
             Joint("back", radius=0.13, level=3),
             Joint("neck", "back", 0.27, radius=0.10, base=0.13, swing=0.18, level=3),
-            Joint("head", "neck", 0.17, radius=0.10, base=0.085, swing=0.35, level=3, tint="head", labelled=False),
+            Joint("head", "neck", 0.17, radius=0.10, base=0.085, swing=0.35, level=3, tint="head", labeled=False),
             Joint("nose", "head", 0.15, radius=0.035, base=0.075, level=3, tint="head"),
             *_both(Joint("left_ear", "head", -0.05, 0.115, radius=0.022, base=0.055, level=5, tint="coat")),
-            Joint("hips", "back", -0.26, radius=0.115, base=0.12, swing=0.18, level=3, labelled=False),
+            Joint("hips", "back", -0.26, radius=0.115, base=0.12, swing=0.18, level=3, labeled=False),
             Joint("tail_base", "hips", -0.13, radius=0.045, base=0.09, level=2),
-            Joint("tail_middle", "tail_base", -0.16, radius=0.05, base=0.04, swing=0.5, level=1, labelled=False),
+            Joint("tail_middle", "tail_base", -0.16, radius=0.05, base=0.04, swing=0.5, level=1, labeled=False),
             Joint("tail_tip", "tail_middle", -0.15, radius=0.02, base=0.05, swing=0.4, level=1, tint="light"),
             *_both(
-                Joint("left_shoulder", "neck", -0.05, 0.08, labelled=False),
+                Joint("left_shoulder", "neck", -0.05, 0.08, labeled=False),
                 Joint("left_elbow", "left_shoulder", 0.03, 0.15, radius=0.036, base=0.055, swing=0.4, level=1),
                 Joint("left_forepaw", "left_elbow", 0.15, 0.03, radius=0.034, base=0.03, swing=0.5, tint="light"),
-                Joint("left_hip", "hips", 0.02, 0.07, labelled=False),
+                Joint("left_hip", "hips", 0.02, 0.07, labeled=False),
                 Joint("left_knee", "left_hip", 0.04, 0.17, radius=0.038, base=0.07, swing=0.4, level=1),
                 Joint("left_hindpaw", "left_knee", -0.15, 0.05, radius=0.034, base=0.03, swing=0.5, tint="light"),
             ),
@@ -243,19 +243,19 @@ def _mouse() -> Body:
     return Body(
         joints=(
             Joint("back", radius=0.20, level=3),
-            Joint("shoulders", "back", 0.22, radius=0.14, base=0.19, swing=0.2, level=3, labelled=False),
-            Joint("head", "shoulders", 0.16, radius=0.11, base=0.12, swing=0.3, level=3, labelled=False, tint="head"),
+            Joint("shoulders", "back", 0.22, radius=0.14, base=0.19, swing=0.2, level=3, labeled=False),
+            Joint("head", "shoulders", 0.16, radius=0.11, base=0.12, swing=0.3, level=3, labeled=False, tint="head"),
             Joint("snout", "head", 0.15, radius=0.03, base=0.10, level=3, tint="head"),
             *_both(Joint("left_ear", "head", -0.03, 0.115, radius=0.07, level=5)),
-            Joint("hips", "back", -0.20, radius=0.19, base=0.20, swing=0.2, level=3, labelled=False),
+            Joint("hips", "back", -0.20, radius=0.19, base=0.20, swing=0.2, level=3, labeled=False),
             Joint("tail_base", "hips", -0.22, radius=0.04, base=0.12, level=2),
-            Joint("tail_first", "tail_base", -0.22, radius=0.027, base=0.035, swing=0.35, tint="skin", labelled=False),
-            Joint("tail_second", "tail_first", -0.22, radius=0.022, base=0.027, swing=0.4, tint="skin", labelled=False),
+            Joint("tail_first", "tail_base", -0.22, radius=0.027, base=0.035, swing=0.35, tint="skin", labeled=False),
+            Joint("tail_second", "tail_first", -0.22, radius=0.022, base=0.027, swing=0.4, tint="skin", labeled=False),
             Joint("tail_tip", "tail_second", -0.20, radius=0.014, base=0.022, swing=0.4, tint="skin"),
             *_both(
-                Joint("left_shoulder", "shoulders", 0.03, 0.08, labelled=False),
+                Joint("left_shoulder", "shoulders", 0.03, 0.08, labeled=False),
                 Joint("left_forepaw", "left_shoulder", 0.10, 0.13, radius=0.034, base=0.05, swing=0.6, tint="skin"),
-                Joint("left_hip", "hips", 0.02, 0.12, labelled=False),
+                Joint("left_hip", "hips", 0.02, 0.12, labeled=False),
                 Joint("left_hindpaw", "left_hip", 0.09, 0.15, radius=0.042, base=0.06, swing=0.6, tint="skin"),
             ),
         ),
@@ -277,8 +277,8 @@ def _fly() -> Body:
     left_legs = []
     for name, hip, knee, tip in legs:
         left_legs += [
-            Joint(f"left_{name}_hip", "thorax", *hip, labelled=False),
-            Joint(f"left_{name}_knee", f"left_{name}_hip", *knee, 0.02, 0.03, swing=0.25, tint="dark", labelled=False),
+            Joint(f"left_{name}_hip", "thorax", *hip, labeled=False),
+            Joint(f"left_{name}_knee", f"left_{name}_hip", *knee, 0.02, 0.03, swing=0.25, tint="dark", labeled=False),
             Joint(f"left_{name}_leg", f"left_{name}_knee", *tip, 0.016, 0.02, swing=0.45, tint="dark"),
         ]
     wing = Joint("left_wing", "left_wing_root", -0.62, 0.16, radius=0.09, base=0.04, swing=0.22, level=3, tint="wing")
@@ -287,9 +287,9 @@ def _fly() -> Body:
             Joint("thorax", radius=0.15, level=2),
             Joint("head", "thorax", 0.25, radius=0.12, base=0.05, swing=0.12, level=2, tint="head"),
             *_both(Joint("left_eye", "head", 0.02, 0.105, radius=0.065, level=2, tint="eye")),
-            Joint("abdomen", "thorax", -0.27, radius=0.15, base=0.12, swing=0.1, level=1, labelled=False),
+            Joint("abdomen", "thorax", -0.27, radius=0.15, base=0.12, swing=0.1, level=1, labeled=False),
             Joint("abdomen_tip", "abdomen", -0.26, radius=0.05, base=0.14, swing=0.15, level=1, tint="dark"),
-            *_both(Joint("left_wing_root", "thorax", -0.06, 0.08, labelled=False), wing),
+            *_both(Joint("left_wing_root", "thorax", -0.06, 0.08, labeled=False), wing),
             *_both(*left_legs),
         ),
         marks=(Mark("abdomen", 0.02, 0.0, 0.03), Mark("abdomen", -0.1, 0.0, 0.035)),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcpose.datasets.base import LabelledFrames
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.synthetic import arena
 from dlcpose.datasets.synthetic.bodies import Body, find_body
 from dlcpose.datasets.synthetic.rendering import (
@@ -64,7 +64,7 @@ class _Posed:
     fur_to_image: Array  # (2, 3)
 
 
-class SyntheticFrames(LabelledFrames):
+class SyntheticFrames(LabeledFrames):
     """Frames of rendered animals seen from above, in videos with an arena, light and coat of their own.
 
     frames: their number, distributed over `videos` in turn, so that frame i does not depend on how many there are.
@@ -73,7 +73,7 @@ class SyntheticFrames(LabelledFrames):
     this share of the image's sides around its center. skeleton: "quadruped", "mouse", "fly", or a mapping with joints and
     marks (`datasets.synthetic.bodies.Body`). occlusion: share of the image that is occluded. animal_length: from nose to
     tail base, as a share of the shorter side; by default 0.5 for one animal and less for more. identity_marks: paint each
-    individual in colors of its own. unique_points: landmarks of the arena that are drawn and labelled, at most 6.
+    individual in colors of its own. unique_points: landmarks of the arena that are drawn and labeled, at most 6.
     seconds_between_frames: time between two frames of a video.
 
     Keypoints outside the image are missing; keypoints occluded by objects, other animals or the animal's own body have

@@ -137,7 +137,7 @@ def join(parts: list[Capsules]) -> Capsules:
 
 
 def _paint(capsules: Capsules, origin: tuple[int, int], size: tuple[int, int]) -> tuple[Canvas, Canvas]:
-    """Colours times alpha with alpha (h, w, 4), 0 to 255, and the relief (h, w) in px, both without any jagged edge."""
+    """Colors times alpha with alpha (h, w, 4), 0 to 255, and the relief (h, w) in px, both without any jagged edge."""
     scale = _supersampling(capsules)
     large = (size[0] * scale, size[1] * scale)
     painted, relief = np.zeros((*large, 4), np.uint8), np.zeros(large, np.uint8)

@@ -58,7 +58,7 @@ def test_a_part_above_hides_a_keypoint_but_not_its_own() -> None:
         {
             "joints": [
                 {"name": "trunk", "radius": 0.3, "level": 1},
-                {"name": "hip", "parent": "trunk", "left": 0.1, "labelled": False},
+                {"name": "hip", "parent": "trunk", "left": 0.1, "labeled": False},
                 {"name": "paw", "parent": "hip", "left": 0.1, "radius": 0.05},
                 {"name": "ear", "parent": "trunk", "forward": 0.3, "radius": 0.05, "level": 2},
             ],
@@ -75,11 +75,11 @@ def test_a_part_above_hides_a_keypoint_but_not_its_own() -> None:
     ("skeleton", "message"),
     [
         ("unicorn", "expected one of fly, mouse, quadruped.*'unicorn'"),
-        ({"joints": [{"name": "a", "radius": 1, "colour": "red"}]}, "colour"),
+        ({"joints": [{"name": "a", "radius": 1, "color": "red"}]}, "color"),
         ({"names": ["a"]}, "joints"),
         ({"joints": [{"name": "a", "radius": 0.1}, {"name": "b", "parent": "c"}]}, r"'b'.*\['a'\].*'c'"),
         ({"joints": [{"name": "a"}]}, "radius above 0"),
-        ({"joints": [{"name": "a", "radius": 0.1, "labelled": False}]}, "labelled"),
+        ({"joints": [{"name": "a", "radius": 0.1, "labeled": False}]}, "labeled"),
         ({"joints": [{"name": "a", "radius": 0.1}, {"name": "a", "parent": "a"}]}, "own name"),
         ({"joints": [{"name": "a", "radius": 0.1, "tint": "plaid"}]}, "tints.*plaid"),
         ({"joints": [{"name": "a", "radius": 0.1}], "marks": [{"joint": "z"}]}, "mark"),

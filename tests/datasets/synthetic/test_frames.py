@@ -199,7 +199,7 @@ def test_animals_of_a_video_move_a_little_from_frame_to_frame() -> None:
             assert np.nanmax(step) > 0
 
 
-def test_landmarks_are_drawn_where_they_are_labelled() -> None:
+def test_landmarks_are_drawn_where_they_are_labeled() -> None:
     for place in range(1, len(LANDMARKS)):
         fewer, more = (
             SyntheticFrames(frames=8, animals=0, occlusion=0.0, unique_points=count) for count in (place, place + 1)
