@@ -181,5 +181,9 @@ def _split(
                 f"None of the {len(frames)} frames of the {name} set, such as {frames[0].key}, has a labeled animal: {use}. "
                 "Label animals in more frames, or choose another split (block, video, random)."
             )
+    if not (train or val or test):
+        raise DataError(
+            "None of the frames that the data's own split names is there. Choose split=block or split=video."
+        )
     keys = [tuple(frame.key for frame in frames) for frames in (train, val, test)]
     return Split(train=keys[0], val=keys[1], test=keys[2])

@@ -34,7 +34,8 @@ class HeatmapHeadBase(Head):
     heatmap_loss: of (pred, target) maps, NaN where unsupervised. sigma: of a keypoint's Gaussian, input pixels, at least a
     cell. ignore_missing: leave the map of a keypoint without a label unsupervised; else its target is empty.
     offset_radius: distance from a keypoint within which offsets are supervised, input pixels, at least
-    `codecs.offsets.MIN_RADIUS` cells. offset_weight: of that loss.
+    `codecs.offsets.MIN_RADIUS` cells. offset_weight: of that loss. pixel_shift: of coordinates against the pixels' centers,
+    input pixels.
     """
 
     multi_animal: ClassVar[bool] = False
@@ -50,9 +51,10 @@ class HeatmapHeadBase(Head):
         ignore_missing: bool,
         offset_radius: float = 6.0,
         offset_weight: float = 0.1,
+        pixel_shift: float = 0.0,
     ) -> None:
         super().__init__()
-        self.stride = stride
+        self.stride, self.pixel_shift = stride, pixel_shift
         self.heatmap_loss, self.ignore_missing, self.offset_weight = heatmap_loss, ignore_missing, offset_weight
         self.sigma_in_map = length_in_cells(sigma, stride)
         self.offset_radius_in_map = length_in_cells(offset_radius, stride, min_cells=MIN_RADIUS)
@@ -68,7 +70,7 @@ class HeatmapHeadBase(Head):
 
     def encode(self, batch: PoseBatch) -> HeatmapMaps:
         """Gaussians at the keypoints, and the offsets to them near by."""
-        points_in_map = cells_from_pixels(batch.keypoints_in_crop, self.stride)  # (B, N, K, 2)
+        points_in_map = cells_from_pixels(batch.keypoints_in_crop - self.pixel_shift, self.stride)  # (B, N, K, 2)
         heatmaps = draw_gaussians(points_in_map, self.sigma_in_map, self.map_size(batch))
         if self.ignore_missing:
             missing = points_in_map.isnan().any(dim=-1).all(dim=1)  # (B, K)
@@ -91,7 +93,7 @@ class HeatmapHeadBase(Head):
             points_in_map = refine_peaks(maps.heatmaps.nan_to_num(0.0), cells[:, :, None])[:, :, 0]
         else:
             points_in_map = cells + values_at(maps.offsets, cells[:, :, None])[:, :, 0]
-        keypoints_in_crop = pixels_from_cells(points_in_map, self.stride)
+        keypoints_in_crop = pixels_from_cells(points_in_map, self.stride) + self.pixel_shift
         return [
             PoseInstances.from_keypoints(points[None], score.clamp(0, 1)[None])
             for points, score in zip(keypoints_in_crop, scores, strict=True)

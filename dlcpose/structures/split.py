@@ -9,6 +9,7 @@ from dlcpose.structures.errors import DataError
 class Split:
     """Keys of the frames of each set; kept by key so that a resumed run has exactly the same sets.
 
+    All are empty for a model that was trained elsewhere, on frames that are not known.
     Raises DataError when a frame stands in two sets or there is none to train on.
     """
 
@@ -17,7 +18,7 @@ class Split:
     test: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if not self.train:
+        if not self.train and (self.val or self.test):
             raise DataError(
                 f"The split leaves no frames to train on ({len(self.val)} for validation, {len(self.test)} to test). "
                 "Label more frames or lower split.val and split.test."

@@ -1,0 +1,71 @@
+"""Models of DeepLabCut 3's PyTorch engine: a snapshot with its pytorch_config.yaml."""
+
+import difflib
+from pathlib import Path
+
+from dlcpose.config.models import available_models
+from dlcpose.importers.deeplabcut_config import SnapshotConfig, read_config
+from dlcpose.importers.deeplabcut_files import find_files, read_weights
+from dlcpose.importers.deeplabcut_model import describe_model
+from dlcpose.importers.imported import ImportedModel
+from dlcpose.importers.part import quoted
+from dlcpose.structures.errors import DataError
+from dlcpose.structures.skeleton import Skeleton, pairs_from_names
+
+DETECTOR_WEIGHTS = "detector."  # before the names in a detector's snapshot
+
+
+def read_model(
+    source: Path, *, config: Path | None = None, snapshot: Path | None = None, detector: Path | None = None
+) -> ImportedModel:
+    """A model of DeepLabCut 3 in our terms, as `importers.imported.write_checkpoint` takes it.
+
+    source: the folder of a shuffle, its `train` folder, or a snapshot. config, snapshot, detector: files to take instead
+    of those that are there.
+    Raises DataError or CheckpointError for files that are missing, broken, or of something else.
+    """
+    files = find_files(source, config=config, snapshot=snapshot, detector=detector)
+    described = read_config(files.config)
+    model = describe_model(described)
+    weights = read_weights(files.snapshot)
+    if "detector" in described.root and files.detector is not None:
+        weights |= {DETECTOR_WEIGHTS + name: value for name, value in read_weights(files.detector).items()}
+    ours, left_over = model.to_ours(weights)
+    project = described.root.node("metadata").text("project_path", "PROJECT")
+    overrides = [
+        f"model={_named_model(described)}",
+        "dataset=deeplabcut",
+        f"dataset.root={quoted(project)}",
+        *model.overrides,
+    ]
+    return ImportedModel(
+        source=files.snapshot,
+        overrides=overrides,
+        weights=ours,
+        left_over=left_over,
+        skeleton=Skeleton(
+            described.bodyparts,
+            pairs=pairs_from_names(described.bodyparts),
+            unique=described.unique_bodyparts,
+            unique_pairs=pairs_from_names(described.unique_bodyparts),
+        ),
+        individuals=described.individuals,
+        has_identities=described.has_identities,
+        multiple_of=model.multiple_of,
+    )
+
+
+PREFIXES = {"td": ("top_down_", ""), "ctd": ("",)}
+
+
+def _named_model(config: SnapshotConfig) -> str:
+    """The named model here that is nearest to a net type: the run is called by it, and it chooses what to watch."""
+    known = available_models()
+    several = ("bottom_up_", "") if len(config.individuals) > 1 else ("",)
+    for prefix in PREFIXES.get(config.method, several):
+        if prefix + config.net_type in known:
+            return prefix + config.net_type
+    near = difflib.get_close_matches(config.net_type, known, n=3, cutoff=0.4)
+    raise DataError(
+        f"{config.path.name}.net_type: dlcpose has no model like {config.net_type!r}. Nearest: {', '.join(near) or 'none'}."
+    )

@@ -1,0 +1,139 @@
+"""DeepLabCut 3's pytorch_config.yaml: which model a snapshot is of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dlcpose.structures.errors import DataError
+
+FILE_NAME = "pytorch_config.yaml"
+
+
+class Node:
+    """A mapping of a config that says where something is missing. where: its place in the file, for errors."""
+
+    def __init__(self, content: Any, where: str) -> None:
+        if not isinstance(content, Mapping):
+            raise DataError(f"{where}: expected settings by name, got {_shown(content)}. Is the file whole?")
+        self.content, self.where = content, where
+
+    def __contains__(self, key: str) -> bool:
+        return self.content.get(key) is not None
+
+    def node(self, key: str) -> "Node":
+        """The settings below a key. Raises DataError where there are none."""
+        return Node(self.content.get(key), f"{self.where}.{key}")
+
+    def nodes(self) -> dict[str, "Node"]:
+        """All settings that are mappings themselves, by key."""
+        return {str(key): self.node(str(key)) for key, value in self.content.items() if isinstance(value, Mapping)}
+
+    def text(self, key: str, default: str | None = None) -> str:
+        """A text. Raises DataError where it is missing, or something else."""
+        return str(self._value(key, default, (str,), "a text"))
+
+    def number(self, key: str, default: float | None = None) -> float:
+        """A number. Raises DataError where it is missing, or something else."""
+        return float(self._value(key, default, (int, float), "a number"))
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        """A whole number. Raises DataError where it is missing, or something else."""
+        return int(self._value(key, default, (int,), "a whole number"))
+
+    def flag(self, key: str, default: bool | None = None) -> bool:
+        """true or false. Raises DataError where it is missing, or something else."""
+        return bool(self._value(key, default, (bool,), "true or false"))
+
+    def integers(self, key: str) -> list[int]:
+        """Whole numbers, one alone counts as a list. Raises DataError where they are missing, or something else."""
+        value = self.content.get(key)
+        values = [value] if isinstance(value, int) else value
+        if not isinstance(values, list) or not all(type(each) is int for each in values):
+            raise DataError(f"{self.where}.{key}: expected whole numbers, got {_shown(value)}.")
+        return list(values)
+
+    def pairs(self, key: str) -> list[list[int]]:
+        """Pairs of whole numbers. Raises DataError where they are missing, or something else."""
+        value = self.content.get(key)
+        if not isinstance(value, list) or not all(isinstance(each, list) and len(each) == 2 for each in value):
+            raise DataError(f"{self.where}.{key}: expected pairs of keypoints, got {_shown(value)}.")
+        return [[int(first), int(second)] for first, second in value]
+
+    def names(self, key: str) -> tuple[str, ...]:
+        """A list of names, empty where it is missing. Raises DataError for something else."""
+        value = self.content.get(key) or []
+        if not isinstance(value, list) or not all(isinstance(each, str | int | float) for each in value):
+            raise DataError(f"{self.where}.{key}: expected a list of names, got {_shown(value)}.")
+        return tuple(str(each) for each in value)
+
+    def _value(self, key: str, default: Any, kinds: tuple[type, ...], named: str) -> Any:
+        value = self.content.get(key)
+        value = default if value is None else value
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise DataError(f"{self.where}.{key}: expected {named}, got {_shown(value)}.")
+        return value
+
+
+@dataclass(frozen=True)
+class SnapshotConfig:
+    """A pytorch_config.yaml, read.
+
+    net_type: DeepLabCut's name of the model. method: bu, td or ctd. bodyparts, unique_bodyparts, individuals: names.
+    """
+
+    path: Path
+    root: Node
+    net_type: str
+    method: str
+    bodyparts: tuple[str, ...]
+    unique_bodyparts: tuple[str, ...]
+    individuals: tuple[str, ...]
+    has_identities: bool
+
+    @property
+    def model(self) -> Node:
+        """Backbone, neck and heads."""
+        return self.root.node("model")
+
+    @property
+    def inference(self) -> Node:
+        """How images become the network's input."""
+        return self.root.node("data").node("inference")
+
+
+def read_config(path: Path) -> SnapshotConfig:
+    """A pytorch_config.yaml. Raises DataError where it is missing, broken, or describes no model."""
+    if not path.is_file():
+        raise DataError(
+            f"{path}: no such file. A snapshot of DeepLabCut 3 says only together with its {FILE_NAME} which model it is of: "
+            "copy it from the `train` folder of the shuffle, or name it with --config."
+        )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{path}: expected yaml, got something that does not parse ({reason}).") from error
+    root = Node(content, path.name)
+    metadata = root.node("metadata")
+    bodyparts = metadata.names("bodyparts")
+    if not bodyparts:
+        raise DataError(f"{path}: metadata.bodyparts is empty: it does not say which keypoints the model predicts.")
+    method = root.text("method", "bu").lower()
+    return SnapshotConfig(
+        path=path,
+        root=root,
+        net_type=root.text("net_type", "?").removeprefix("top_down_"),
+        method=method,
+        bodyparts=bodyparts,
+        unique_bodyparts=metadata.names("unique_bodyparts"),
+        individuals=metadata.names("individuals") or ("individual_1",),
+        has_identities=metadata.flag("with_identity", False),
+    )
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,41 @@
+"""DeepLabCut's bottom-up and single-animal models: whole images at their native size."""
+
+from dlcpose.importers.deeplabcut_config import SnapshotConfig
+from dlcpose.importers.part import Part
+from dlcpose.importers.registries import METHODS
+from dlcpose.structures.errors import DataError
+
+KNOWN = ("normalize_images", "auto_padding", "top_down_crop")
+
+
+@METHODS.register("bu")
+def bottom_up(config: SnapshotConfig) -> Part:
+    """Images as they are, padded where the backbone needs it."""
+    check_input(config)
+    return Part(choices={"pipeline": "bottom_up", "input": "native"}, multiple_of=_multiple(config))
+
+
+def check_input(config: SnapshotConfig) -> None:
+    """Raises DataError where images are changed before the network in a way that dlcpose does not."""
+    for key, value in config.inference.content.items():
+        if value and key not in KNOWN:
+            raise DataError(
+                f"{config.inference.where}.{key}: dlcpose cannot import a model whose images are changed by {key!r}. "
+                "Set it to null there if the model works without."
+            )
+    if not config.inference.flag("normalize_images", False):
+        raise DataError(
+            f"{config.inference.where}.normalize_images: expected true, which dlcpose's input does as well."
+        )
+    if (mode := config.root.node("data").text("colormode", "RGB")) != "RGB":
+        raise DataError(f"{config.path.name}.data.colormode: expected RGB, got {mode!r}.")
+
+
+def _multiple(config: SnapshotConfig) -> int:
+    if "auto_padding" not in config.inference:
+        return 1
+    padding = config.inference.node("auto_padding")
+    sides = padding.integer("pad_height_divisor", 1), padding.integer("pad_width_divisor", 1)
+    if sides[0] != sides[1]:
+        raise DataError(f"{padding.where}: expected one multiple for height and width, got {sides}.")
+    return sides[0]

@@ -1,0 +1,85 @@
+"""A part of a model of another package: what it is in our configs, and where its weights belong."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor
+
+Weights = Mapping[str, Tensor]
+
+
+class WeightMap(Protocol):
+    """Weights of a part from their names and shapes there to ours, and back."""
+
+    def to_ours(self, theirs: Weights) -> dict[str, Tensor]:
+        """Of a whole model's weights, those of this part, as ours."""
+
+    def to_theirs(self, ours: Weights) -> dict[str, Tensor]:
+        """The inverse."""
+
+    def is_theirs(self, name: str) -> bool:
+        """Whether a name there is of this part; such weights are accounted for."""
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """Weights that differ only in how their names begin: (beginning there, beginning here), the first that fits counts."""
+
+    beginnings: Sequence[tuple[str, str]]
+
+    def to_ours(self, theirs: Weights) -> dict[str, Tensor]:
+        return _renamed(theirs, self.beginnings)
+
+    def to_theirs(self, ours: Weights) -> dict[str, Tensor]:
+        return _renamed(ours, [(our, their) for their, our in self.beginnings])
+
+    def is_theirs(self, name: str) -> bool:
+        return any(name.startswith(their) for their, _ in self.beginnings)
+
+
+def _renamed(weights: Weights, beginnings: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
+    renamed = {}
+    for name, value in weights.items():
+        for old, new in beginnings:
+            if name.startswith(old):
+                renamed[new + name.removeprefix(old)] = value
+                break
+    return renamed
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a foreign model in our terms.
+
+    choices: options of config groups. settings: values of the composed config, by their keys. weights: where they belong.
+    multiple_of: what the sides of an image must be multiples of there.
+    """
+
+    choices: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    weights: WeightMap = field(default_factory=lambda: Renamed(()))
+    multiple_of: int = 1
+
+    def overrides(self) -> list[str]:
+        """What composes the part, in Hydra's grammar."""
+        return [
+            *(f"{group}={option}" for group, option in self.choices.items()),
+            *(f"{key}={quoted(value)}" for key, value in self.settings.items()),
+        ]
+
+
+def quoted(value: Any) -> str:
+    """A plain value in the grammar of Hydra's overrides."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{quoted(entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(quoted(entry) for entry in value) + "]"
+    text = str(value)
+    return text if text.replace("_", "").isalnum() else "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
