@@ -1,6 +1,7 @@
 """PAF graphs: the pairs of keypoints that part affinity fields are drawn between, the options of `head/edges`."""
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -14,6 +15,16 @@ from dlcpose.structures.skeleton import Skeleton
 def all_edges(skeleton: Skeleton) -> Edges:
     """Every pair of keypoints, in order."""
     return tuple(itertools.combinations(range(len(skeleton)), 2))
+
+
+def listed_edges(skeleton: Skeleton, *, pairs: Sequence[Sequence[int]]) -> Edges:
+    """The pairs as they are given. Raises ConfigError for one that is none of two different keypoints."""
+    for pair in pairs:
+        if len(pair) != 2 or pair[0] == pair[1] or not all(0 <= end < len(skeleton) for end in pair):
+            raise ConfigError(
+                f"head.edges.pairs: expected pairs of two of the keypoints 0 to {len(skeleton) - 1}, got {list(pair)}."
+            )
+    return tuple((pair[0], pair[1]) for pair in pairs)
 
 
 def skeleton_edges(skeleton: Skeleton) -> Edges:

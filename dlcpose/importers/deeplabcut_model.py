@@ -37,6 +37,7 @@ class ForeignModel:
     def to_ours(self, weights: Weights) -> tuple[dict[str, Tensor], list[str]]:
         """The weights under our names, and the names of those that belong to no part."""
         ours = {name: value for part in self.parts for name, value in part.weights.to_ours(weights).items()}
+        ours |= {name: value for part in self.parts for name, value in part.constants.items()}
         left_over = [name for name in weights if not any(part.weights.is_theirs(name) for part in self.parts)]
         return ours, left_over
 

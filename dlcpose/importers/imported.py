@@ -54,7 +54,7 @@ def write_checkpoint(model: ImportedModel, output: Path) -> Description:
     data = DataDescription(model.skeleton, model_input, len(model.individuals), individuals)
     pipeline = build_pipeline(config, instantiate, data, trunk=trunk)
     state = pipeline.state_dict()
-    own = {name: state[name] for name in data_statistics(pipeline) if name not in model.weights}
+    own = {name: state[name] for name in data_statistics(pipeline) & state.keys() - model.weights.keys()}
     state.update(_checked({name: value for name, value in state.items() if name not in own}, model))
     description = Description(
         config=config,

@@ -53,12 +53,13 @@ class Part:
     """A part of a foreign model in our terms.
 
     choices: options of config groups. settings: values of the composed config, by their keys. weights: where they belong.
-    multiple_of: what the sides of an image must be multiples of there.
+    constants: tensors of ours that settings there give. multiple_of: what the sides of an image must be multiples of there.
     """
 
     choices: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     weights: WeightMap = field(default_factory=lambda: Renamed(()))
+    constants: Mapping[str, Tensor] = field(default_factory=dict)
     multiple_of: int = 1
 
     def overrides(self) -> list[str]:

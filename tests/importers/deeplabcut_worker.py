@@ -1,14 +1,15 @@
 """Run by DeepLabCut's own Python: random models saved by DeepLabCut's own code, and what DeepLabCut predicts with them.
 
-    python deeplabcut_worker.py JOB.json
+    python deeplabcut_worker.py JOB.json...
 
-The job: net_type, detector, top_down, multi_animal, individuals, bodyparts, unique, identity, folder, images, seed, boxes.
-It leaves `train/` (pytorch_config.yaml, snapshots) and results.npz in the folder.
+A job: net_type, detector, top_down, multi_animal, individuals, bodyparts, unique, identity, folder, images, seed, boxes.
+It leaves `train/` (pytorch_config.yaml, snapshots) and results.npz in the folder, or error.txt.
 """
 
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -26,7 +27,15 @@ from torch import nn
 
 
 def main() -> None:
-    job = json.loads(Path(sys.argv[1]).read_text())
+    for path in sys.argv[1:]:
+        job = json.loads(Path(path).read_text())
+        try:
+            work(job)
+        except Exception:
+            Path(job["folder"], "error.txt").write_text(traceback.format_exc())
+
+
+def work(job: dict) -> None:
     folder = Path(job["folder"])
     train = folder / "train"
     train.mkdir(parents=True, exist_ok=True)
