@@ -18,6 +18,15 @@ def around_keypoints(
     return _with_stored(keypoints_in_frame, boxes_in_frame, margin, min_size, min_keypoints=2)
 
 
+def padded_keypoints(keypoints_in_frame: Tensor, boxes_in_frame: Tensor, *, padding: float = 20.0) -> Tensor:
+    """The box around the labelled keypoints, `padding` px wider on each side: (..., K, 2), (..., 4) -> (..., 4).
+
+    The data's own boxes do not count. Source: the boxes that DeepLabCut trains detectors with.
+    """
+    boxes = boxes_around_points(keypoints_in_frame)
+    return boxes + boxes.new_tensor([-padding, -padding, padding, padding])
+
+
 def stored(
     keypoints_in_frame: Tensor, boxes_in_frame: Tensor, *, margin: float = 0.1, min_size: float = 16.0
 ) -> Tensor:

@@ -1,17 +1,20 @@
 """torchvision's Faster R-CNN over a feature pyramid (Ren et al. 2015; Lin et al. 2017)."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.detection import (
     FasterRCNN_MobileNet_V3_Large_FPN_Weights,
     FasterRCNN_ResNet50_FPN_V2_Weights,
     fasterrcnn_mobilenet_v3_large_fpn,
     fasterrcnn_resnet50_fpn_v2,
 )
+from torchvision.ops.misc import FrozenBatchNorm2d
 
 from dlcpose.detectors.base import BoxRule, DetectorTraining
-from dlcpose.detectors.torchvision_base import CLASSES, TorchvisionDetector
+from dlcpose.detectors.torchvision_base import CLASSES, TorchvisionDetector, of_channels
+from dlcpose.structures.input import IMAGENET_MEAN, IMAGENET_STD
 
 
 class FasterRcnnResnet50(TorchvisionDetector):
@@ -20,7 +23,8 @@ class FasterRcnnResnet50(TorchvisionDetector):
     pretrained: COCO's weights. shortest_side, longest_side: frames are scaled until the shorter side is `shortest_side`,
     unless the longer would pass `longest_side`, px. threshold: minimum score of a box. nms_iou: of two
     boxes with a larger IoU, the one with the higher score stays. max_animals: maximum in a frame. checkpoint: of a
-    detector's run.
+    detector's run. mean, std: that images are normalized by, one for each channel or one for all. pixel_shift: as in
+    TorchvisionDetector.
     """
 
     def __init__(
@@ -35,16 +39,29 @@ class FasterRcnnResnet50(TorchvisionDetector):
         max_animals: int = 30,
         training: DetectorTraining | None = None,
         checkpoint: str | None = None,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        pixel_shift: float = 0.5,
     ) -> None:
-        network = fasterrcnn_resnet50_fpn_v2(**_settings(shortest_side, longest_side, threshold, nms_iou, max_animals))
+        settings = _settings(shortest_side, longest_side, threshold, nms_iou, max_animals, mean, std)
+        network = fasterrcnn_resnet50_fpn_v2(**settings)
         weights = _resnet50_weights if pretrained else None
         super().__init__(
-            network, boxes, max_animals=max_animals, coco_weights=weights, training=training, checkpoint=checkpoint
+            network,
+            boxes,
+            max_animals=max_animals,
+            coco_weights=weights,
+            training=training,
+            checkpoint=checkpoint,
+            pixel_shift=pixel_shift,
         )
 
 
 class FasterRcnnMobilenet(TorchvisionDetector):
-    """`fasterrcnn_mobilenet_v3_large_fpn`: a light backbone, settings as of `FasterRcnnResnet50`."""
+    """`fasterrcnn_mobilenet_v3_large_fpn`: a light backbone, settings as of `FasterRcnnResnet50`.
+
+    frozen_norm: the backbone's batch norm is torchvision's frozen one, as where torchvision is given weights for it.
+    """
 
     def __init__(
         self,
@@ -58,17 +75,44 @@ class FasterRcnnMobilenet(TorchvisionDetector):
         max_animals: int = 30,
         training: DetectorTraining | None = None,
         checkpoint: str | None = None,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        pixel_shift: float = 0.5,
+        frozen_norm: bool = False,
     ) -> None:
-        settings = _settings(shortest_side, longest_side, threshold, nms_iou, max_animals)
+        settings = _settings(shortest_side, longest_side, threshold, nms_iou, max_animals, mean, std)
         network = fasterrcnn_mobilenet_v3_large_fpn(**settings)
+        if frozen_norm:
+            _freeze_norm(network.backbone.body)
         weights = _mobilenet_weights if pretrained else None
         super().__init__(
-            network, boxes, max_animals=max_animals, coco_weights=weights, training=training, checkpoint=checkpoint
+            network,
+            boxes,
+            max_animals=max_animals,
+            coco_weights=weights,
+            training=training,
+            checkpoint=checkpoint,
+            pixel_shift=pixel_shift,
         )
 
 
+def _freeze_norm(module: nn.Module) -> None:
+    """Put torchvision's frozen batch norm in the place of every other within a module."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(module, name, FrozenBatchNorm2d(child.num_features))
+        else:
+            _freeze_norm(child)
+
+
 def _settings(
-    shortest_side: int, longest_side: int, threshold: float, nms_iou: float, max_animals: int
+    shortest_side: int,
+    longest_side: int,
+    threshold: float,
+    nms_iou: float,
+    max_animals: int,
+    mean: Sequence[float],
+    std: Sequence[float],
 ) -> dict[str, Any]:
     if not 0 < shortest_side <= longest_side or max_animals < 1:
         raise ValueError(
@@ -84,6 +128,8 @@ def _settings(
         "box_score_thresh": threshold,
         "box_nms_thresh": nms_iou,
         "box_detections_per_img": max_animals,
+        "image_mean": of_channels(mean),
+        "image_std": of_channels(std),
     }
 
 

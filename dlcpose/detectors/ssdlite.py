@@ -1,17 +1,20 @@
 """torchvision's SSDLite with MobileNet v3 (Sandler et al. 2018; Howard et al. 2019)."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 from torchvision.models.detection import SSDLite320_MobileNet_V3_Large_Weights, ssdlite320_mobilenet_v3_large
 
 from dlcpose.detectors.base import BoxRule, DetectorTraining
-from dlcpose.detectors.torchvision_base import CLASSES, TorchvisionDetector
+from dlcpose.detectors.torchvision_base import CLASSES, TorchvisionDetector, of_channels
 
 
 class SsdLite(TorchvisionDetector):
     """`ssdlite320_mobilenet_v3_large`: frames are stretched to 320x320, whatever their shape.
 
     pretrained: COCO's weights. threshold: minimum score of a box. nms_iou: of two boxes with a larger IoU, the one
-    with the higher score stays. max_animals: maximum in a frame. checkpoint: of a detector's run.
+    with the higher score stays. max_animals: maximum in a frame. checkpoint: of a detector's run. mean, std: that images
+    are normalized by, one for each channel or one for all. pixel_shift: as in TorchvisionDetector.
     """
 
     def __init__(
@@ -24,6 +27,9 @@ class SsdLite(TorchvisionDetector):
         max_animals: int = 30,
         training: DetectorTraining | None = None,
         checkpoint: str | None = None,
+        mean: Sequence[float] = (0.5,),
+        std: Sequence[float] = (0.5,),
+        pixel_shift: float = 0.5,
     ) -> None:
         if max_animals < 1:
             raise ValueError(f"expected max_animals of 1 or more, got {max_animals}")
@@ -34,10 +40,18 @@ class SsdLite(TorchvisionDetector):
             score_thresh=threshold,
             nms_thresh=nms_iou,
             detections_per_img=max_animals,
+            image_mean=of_channels(mean),
+            image_std=of_channels(std),
         )
         weights = _coco_weights if pretrained else None
         super().__init__(
-            network, boxes, max_animals=max_animals, coco_weights=weights, training=training, checkpoint=checkpoint
+            network,
+            boxes,
+            max_animals=max_animals,
+            coco_weights=weights,
+            training=training,
+            checkpoint=checkpoint,
+            pixel_shift=pixel_shift,
         )
 
 

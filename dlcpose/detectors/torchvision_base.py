@@ -1,7 +1,7 @@
 """Base class of torchvision's detectors, which normalize and resize by themselves and return losses while training."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -20,7 +20,8 @@ class TorchvisionDetector(Detector):
 
     network: as torchvision builds it without any weights, for max_animals detections at most. coco_weights: fetches the
     weights trained on COCO, None to start at random; the layers of COCO's classes start at random in any case.
-    checkpoint: of a detector's run.
+    checkpoint: of a detector's run. pixel_shift: of the network's boxes against the pixels' centers: torchvision counts
+    pixels from the corner of the first one.
     Raises CheckpointError where COCO's weights cannot be fetched.
     """
 
@@ -33,8 +34,10 @@ class TorchvisionDetector(Detector):
         coco_weights: Callable[[], dict[str, Tensor]] | None,
         training: DetectorTraining | None,
         checkpoint: str | None,
+        pixel_shift: float = 0.5,
     ) -> None:
         super().__init__(boxes, training)
+        self.pixel_shift = pixel_shift
         # Always built without weights and filled afterward: torchvision builds other layers where it is given weights,
         # and a checkpoint would not fit the network that was trained.
         self.network, self.max_animals = network, max_animals
@@ -57,16 +60,22 @@ class TorchvisionDetector(Detector):
         return detect_by_size(batch, self._detect)
 
     def _detect(self, frames: Tensor) -> list[Boxes]:
-        # torchvision counts pixels from the corner of the first one.
         detections = self.network(list(frames.float() / 255))
-        return [Boxes(each["boxes"].float() - 0.5, each["scores"].float()) for each in detections]
+        return [Boxes(each["boxes"].float() - self.pixel_shift, each["scores"].float()) for each in detections]
 
     def _targets(self, batch: PoseBatch) -> list[dict[str, Tensor]]:
-        known = [boxes[~boxes.isnan().any(dim=-1)] + 0.5 for boxes in self.gt_boxes(batch)]
+        known = [boxes[~boxes.isnan().any(dim=-1)] + self.pixel_shift for boxes in self.gt_boxes(batch)]
         return [
             {"boxes": boxes, "labels": torch.ones(len(boxes), dtype=torch.int64, device=boxes.device)}
             for boxes in known
         ]
+
+
+def of_channels(values: Sequence[float]) -> list[float]:
+    """A value for each channel of RGB, of three or of one for all. Raises ValueError for other numbers of them."""
+    if len(values) not in (1, 3):
+        raise ValueError(f"expected one value or three, of red, green and blue, got {list(values)}")
+    return list(values) * (3 // len(values))
 
 
 @contextlib.contextmanager

@@ -38,9 +38,14 @@ class Coam(Fusion):
         super().__init__(len(skeleton), sigma=sigma, colored=colored)
         self.before = before
         self.attention = nn.ModuleList(
-            ConditionalAttention(channels, (height, width), self.channels, dropout)
+            self.attention_class(channels, (height, width), self.channels, dropout)
             for channels, height, width in _shapes_into(backbone, before, canvas)
         )
+
+    @property
+    def attention_class(self) -> "type[ConditionalAttention]":
+        """What is put on each map."""
+        return ConditionalAttention
 
     def forward(self, backbone: nn.Module, images: Tensor, rendered: Tensor) -> list[Tensor]:
         """The backbone's feature maps."""
@@ -82,10 +87,14 @@ class ConditionalAttention(nn.Module):
 
     def forward(self, features: Tensor, rendered: Tensor) -> Tensor:
         """The map after attention: (M, C, h, w), (M, condition channels, H, W) -> (M, C, h, w)."""
-        # The mean over the pixels of a cell: a Gaussian between two cells reaches both.
-        condition = functional.adaptive_avg_pool2d(PEAK * rendered, self.size)  # (M, condition channels, h, w)
+        condition = self.condition_of(rendered)  # (M, condition channels, h, w)
         attended = self._spatial_attention(features, condition) + self._channel_attention(features, condition)
         return features + attended.view_as(features)
+
+    def condition_of(self, rendered: Tensor) -> Tensor:
+        """The rendered condition at the size of the map."""
+        # The mean over the pixels of a cell: a Gaussian between two cells reaches both.
+        return functional.adaptive_avg_pool2d(PEAK * rendered, self.size)
 
     def _spatial_attention(self, features: Tensor, condition: Tensor) -> Tensor:
         """Cells attend to cells, with queries from the condition: (M, C, h·w)."""

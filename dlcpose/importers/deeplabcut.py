@@ -26,7 +26,7 @@ def read_model(
     """
     files = find_files(source, config=config, snapshot=snapshot, detector=detector)
     described = read_config(files.config)
-    model = describe_model(described)
+    model = describe_model(described, with_detector=files.detector is not None)
     weights = read_weights(files.snapshot)
     if "detector" in described.root and files.detector is not None:
         weights |= {DETECTOR_WEIGHTS + name: value for name, value in read_weights(files.detector).items()}
@@ -50,7 +50,7 @@ def read_model(
             unique_pairs=pairs_from_names(described.unique_bodyparts),
         ),
         individuals=described.individuals,
-        has_identities=described.has_identities,
+        has_identities="identity" in described.model.node("heads"),
         multiple_of=model.multiple_of,
     )
 

@@ -55,6 +55,18 @@ class Node:
             raise DataError(f"{self.where}.{key}: expected whole numbers, got {_shown(value)}.")
         return list(values)
 
+    def numbers(self, key: str, count: int) -> list[float]:
+        """`count` numbers; one alone stands for all. Raises DataError where they are missing, or something else."""
+        value = self.content.get(key)
+        values = [value] * count if isinstance(value, int | float) else value
+        if (
+            not isinstance(values, list)
+            or len(values) != count
+            or not all(isinstance(each, int | float) for each in values)
+        ):
+            raise DataError(f"{self.where}.{key}: expected {count} numbers, got {_shown(value)}.")
+        return [float(each) for each in values]
+
     def pairs(self, key: str) -> list[list[int]]:
         """Pairs of whole numbers. Raises DataError where they are missing, or something else."""
         value = self.content.get(key)
@@ -91,7 +103,6 @@ class SnapshotConfig:
     bodyparts: tuple[str, ...]
     unique_bodyparts: tuple[str, ...]
     individuals: tuple[str, ...]
-    has_identities: bool
 
     @property
     def model(self) -> Node:
@@ -130,7 +141,6 @@ def read_config(path: Path) -> SnapshotConfig:
         bodyparts=bodyparts,
         unique_bodyparts=metadata.names("unique_bodyparts"),
         individuals=metadata.names("individuals") or ("individual_1",),
-        has_identities=metadata.flag("with_identity", False),
     )
 
 

@@ -1,19 +1,14 @@
 """A DeepLabCut 3 model put together from its parts, in our terms."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from dlcpose.importers.deeplabcut_config import SnapshotConfig
-from dlcpose.importers.part import Part, Weights
-from dlcpose.importers.registries import BACKBONES, DETECTORS, HEADS, METHODS, NECKS, HeadPlace, mapper_of
+from dlcpose.importers.part import Part, Weights, quoted
+from dlcpose.importers.registries import BACKBONES, DETECTORS, HEADS, METHODS, NECKS, SIDE_HEADS, HeadPlace, mapper_of
 from dlcpose.structures.errors import DataError
-
-SIDE_HEADS = {  # of the heads there: the option here, and its key
-    "unique_bodypart": ("deeplabcut_unique", "unique"),
-    "identity": ("deeplabcut_identity", "identity"),
-}
 
 
 @dataclass(frozen=True)
@@ -24,10 +19,13 @@ class ForeignModel:
 
     @property
     def overrides(self) -> list[str]:
-        """What composes the model; choices of options first, since each brings values of its own."""
-        each = [override for part in self.parts for override in part.overrides()]
-        groups = {group for part in self.parts for group in part.choices}
-        return sorted(each, key=lambda override: override.partition("=")[0] not in groups)
+        """What composes the model, in Hydra's grammar; of two parts that give a value the later counts."""
+        choices = {group: option for part in self.parts for group, option in part.choices.items()}
+        settings = {key: value for part in self.parts for key, value in part.settings.items()}
+        return [
+            *(f"{group}={option}" for group, option in choices.items()),
+            *(f"{key}={quoted(value)}" for key, value in settings.items()),
+        ]
 
     @property
     def multiple_of(self) -> int:
@@ -42,8 +40,11 @@ class ForeignModel:
         return ours, left_over
 
 
-def describe_model(config: SnapshotConfig) -> ForeignModel:
-    """The parts of the model that a config describes. Raises DataError, with the nearest, for kinds that are not known."""
+def describe_model(config: SnapshotConfig, *, with_detector: bool) -> ForeignModel:
+    """The parts of the model that a config describes. Raises DataError, with the nearest, for kinds that are not known.
+
+    with_detector: whether there are weights of its detector; boxes are those of labels otherwise.
+    """
     where = f"{config.path.name}.model"
     method = mapper_of(METHODS, config.method, f"{config.path.name}.method")(config)
     backbone = config.model.node("backbone")
@@ -52,7 +53,7 @@ def describe_model(config: SnapshotConfig) -> ForeignModel:
         neck = config.model.node("neck")
         parts.append(mapper_of(NECKS, neck.text("type"), f"{where}.neck.type")(neck, config))
     parts += _heads(config, where)
-    if "detector" in config.root:
+    if with_detector and "detector" in config.root:
         detector = config.root.node("detector").node("model")
         parts.append(mapper_of(DETECTORS, detector.text("type"), f"{config.path.name}.detector.type")(detector, config))
     return ForeignModel(parts)
@@ -60,22 +61,15 @@ def describe_model(config: SnapshotConfig) -> ForeignModel:
 
 def _heads(config: SnapshotConfig, where: str) -> list[Part]:
     """The parts of all heads: the animals' own, and the side heads."""
-    parts, side_heads = [], []
-    for name, node in config.model.node("heads").nodes().items():
-        kind = f"{where}.heads.{name}.type"
-        if name == "bodypart":
-            place = HeadPlace("head", "heads.bodypart.", "head.")
-            parts.append(mapper_of(HEADS, node.text("type"), kind)(node, config, place))
-            continue
-        if name not in SIDE_HEADS:
-            raise DataError(f"{where}.heads.{name}: expected one of bodypart, {', '.join(SIDE_HEADS)}.")
-        option, key = SIDE_HEADS[name]
-        side_heads.append(option)
-        place = HeadPlace(f"side_head.{key}.head", f"heads.{name}.", f"side_heads.{key}.head.")
-        mapped = mapper_of(HEADS, node.text("type"), kind)(node, config, place)
-        parts.append(Part(settings=mapped.settings, weights=mapped.weights))
-    if not parts:
-        raise DataError(
-            f"{where}.heads: expected a head `bodypart`, got {', '.join(config.model.node('heads').nodes())}."
-        )
-    return [*parts, Part(choices={"side_head": f"[{','.join(side_heads)}]" if side_heads else "none"})]
+    nodes = config.model.node("heads").nodes()
+    if "bodypart" not in nodes:
+        raise DataError(f"{where}.heads: expected a head `bodypart`, got {', '.join(nodes) or 'none'}.")
+    animals = nodes.pop("bodypart")
+    mapper = mapper_of(HEADS, animals.text("type"), f"{where}.heads.bodypart.type")
+    side_heads = [mapper_of(SIDE_HEADS, name, f"{where}.heads")(node, config) for name, node in nodes.items()]
+    options = [part.choices["side_head"] for part in side_heads]
+    return [
+        mapper(animals, config, HeadPlace("head", "heads.bodypart.", "head.")),
+        *(replace(part, choices={}) for part in side_heads),
+        Part(choices={"side_head": f"[{','.join(options)}]" if options else "none"}),
+    ]

@@ -62,13 +62,6 @@ class Part:
     constants: Mapping[str, Tensor] = field(default_factory=dict)
     multiple_of: int = 1
 
-    def overrides(self) -> list[str]:
-        """What composes the part, in Hydra's grammar."""
-        return [
-            *(f"{group}={option}" for group, option in self.choices.items()),
-            *(f"{key}={quoted(value)}" for key, value in self.settings.items()),
-        ]
-
 
 def quoted(value: Any) -> str:
     """A plain value in the grammar of Hydra's overrides."""

@@ -23,14 +23,15 @@ class HeadPlace:
     ours: str
 
 
-BackboneMapper = Callable[[Node, SnapshotConfig], Part]
+PartMapper = Callable[[Node, SnapshotConfig], Part]
 HeadMapper = Callable[[Node, SnapshotConfig, HeadPlace], Part]
 MODULES = modules_in("dlcpose.importers.deeplabcut_parts")
 
-BACKBONES: Registry[BackboneMapper] = Registry("dlcpose.deeplabcut_backbones", MODULES)
-NECKS: Registry[BackboneMapper] = Registry("dlcpose.deeplabcut_necks", MODULES)
+BACKBONES: Registry[PartMapper] = Registry("dlcpose.deeplabcut_backbones", MODULES)
+NECKS: Registry[PartMapper] = Registry("dlcpose.deeplabcut_necks", MODULES)
 HEADS: Registry[HeadMapper] = Registry("dlcpose.deeplabcut_heads", MODULES)
-DETECTORS: Registry[BackboneMapper] = Registry("dlcpose.deeplabcut_detectors", MODULES)
+SIDE_HEADS: Registry[PartMapper] = Registry("dlcpose.deeplabcut_side_heads", MODULES)  # by their names
+DETECTORS: Registry[PartMapper] = Registry("dlcpose.deeplabcut_detectors", MODULES)
 METHODS: Registry[Callable[[SnapshotConfig], Part]] = Registry("dlcpose.deeplabcut_methods", MODULES)
 
 

@@ -134,7 +134,7 @@ def randomize(model: nn.Module, spread: float = 1.0) -> None:
 def calm(model: nn.Module, job: dict) -> None:
     """Weaken the norms of a random backbone until its features are about as large as trained ones: residuals add up."""
     model.eval()
-    keywords = {"cond_kpts": torch.zeros(1, len(job["bodyparts"]), 3)} if job.get("cond_kpts") else {}
+    keywords = {"cond_kpts": torch.zeros(1, 1, len(job["bodyparts"]), 3)} if job.get("cond_kpts") else {}
     size = job.get("canvas", [128, 128])
     images = torch.randn(1, 3, *size)
     norms = [module for module in model.backbone.modules() if "Norm" in type(module).__name__]

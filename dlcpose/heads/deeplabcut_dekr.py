@@ -1,0 +1,120 @@
+"""DeepLabCut 3's DEKR head: linear heatmaps, and its choice of centers and suppression of poses."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dlcpose.codecs.affine import pixels_from_cells
+from dlcpose.codecs.peaks import values_at
+from dlcpose.heads.dekr import CELLS_PER_UNIT, DekrHead, DekrMaps
+from dlcpose.layers.initialization import init_near_zero
+from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.instances import PoseInstances
+from dlcpose.structures.skeleton import Skeleton
+
+WINDOW = 5  # cells around a center in which it is the highest
+
+
+class DeepLabCutDekrHead(DekrHead):
+    """DeepLabCut 3's `DEKRHead`, whose snapshots it reads: the same maps, and the same animals from them.
+
+    sigmoid: whether heatmaps are the sigmoid of the outputs, else the outputs themselves. nms_threshold: of two poses with a
+    keypoint nearer to each other than this share of the second's size, the second is dropped, also by one that is dropped
+    itself; None keeps all. score_of: what a keypoint's score is the product of, the heatmap's value, the center's, or both.
+    pixel_shift: of coordinates, input pixels. There are always max_animals poses before suppression; those that are left
+    come in DeepLabCut's order, the highest center last. The rest as in DekrHead.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        stride: float,
+        skeleton: Skeleton,
+        *,
+        heatmap_loss: Callable[[Tensor, Tensor], Tensor],
+        channels: int | None = None,
+        offset_channels: int = 15,
+        sigmoid: bool = False,
+        nms_threshold: float | None = 0.05,
+        use_heatmap_score: bool = True,
+        use_center_score: bool = True,
+        pixel_shift: float = 0.5,
+        sigma: float = 8.5,
+        center_sigma: float = 17.0,
+        offset_radius: float = 17.0,
+        offset_weight: float = 0.03,
+        max_animals: int = 30,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            stride,
+            skeleton,
+            heatmap_loss=heatmap_loss,
+            channels=channels,
+            offset_channels=offset_channels,
+            sigma=sigma,
+            center_sigma=center_sigma,
+            offset_radius=offset_radius,
+            offset_weight=offset_weight,
+            max_animals=max_animals,
+        )
+        self.sigmoid, self.nms_threshold, self.pixel_shift = sigmoid, nms_threshold, pixel_shift
+        self.use_heatmap_score, self.use_center_score = use_heatmap_score, use_center_score
+        if not sigmoid:
+            init_near_zero(self.heatmap_layers)
+
+    def forward(self, features: Tensor) -> DekrMaps:
+        """Predicted maps from features (B, C, h, w); the heatmaps may leave [0, 1] a little without a sigmoid."""
+        heatmaps = self.heatmap_layers(features).float()
+        heatmaps = heatmaps.sigmoid() if self.sigmoid else heatmaps
+        offsets = CELLS_PER_UNIT * self.offset_layers(features).float().unflatten(1, (-1, 2))
+        return DekrMaps(heatmaps[:, -1:], heatmaps[:, :-1], offsets)
+
+    def encode(self, batch: PoseBatch) -> DekrMaps:
+        """As DekrHead, with coordinates counted as DeepLabCut does."""
+        return super().encode(replace(batch, keypoints_in_crop=batch.keypoints_in_crop - self.pixel_shift))
+
+    def decode(self, maps: DekrMaps) -> list[PoseInstances]:
+        """The poses at the highest centers, without those that are suppressed."""
+        centers = maps.centers[:, 0].nan_to_num(0.0)  # (B, h, w)
+        is_peak = functional.max_pool2d(centers, WINDOW, stride=1, padding=WINDOW // 2) == centers
+        count = min(self.max_animals, centers[0].numel())
+        scores, places = (centers * is_peak).flatten(start_dim=1).topk(count, dim=1)  # (B, P) each
+        width = centers.shape[-1]
+        cells = torch.stack((places % width, places // width), dim=-1)  # (B, P, 2)
+        of_keypoints = cells[:, None].expand(-1, maps.offsets.shape[1], -1, -1)  # (B, K, P, 2)
+        points_in_map = of_keypoints + values_at(maps.offsets, of_keypoints)
+        keypoint_scores = torch.ones_like(points_in_map[..., 0])  # (B, K, P)
+        if self.use_center_score:
+            keypoint_scores = keypoint_scores * scores[:, None]
+        if self.use_heatmap_score:
+            keypoint_scores = keypoint_scores * _values_below(maps.heatmaps.nan_to_num(0.0), points_in_map)
+        keypoints_in_crop = pixels_from_cells(points_in_map, self.stride) + self.pixel_shift
+        return [
+            self._kept(points.transpose(0, 1), point_scores.transpose(0, 1).clamp(0, 1))
+            for points, point_scores in zip(keypoints_in_crop, keypoint_scores, strict=True)
+        ]
+
+    def _kept(self, keypoints: Tensor, scores: Tensor) -> PoseInstances:
+        """One image's poses (P, K, 2), (P, K) by falling score of their centers, without those that are suppressed."""
+        known = ~keypoints.isnan().any(dim=-1).any(dim=-1)  # targets of heads have no offsets where there is no animal
+        keypoints, scores = keypoints[known], scores[known]
+        if self.nms_threshold is not None and len(keypoints):
+            extents = keypoints.amax(dim=1) - keypoints.amin(dim=1)  # (P, 2)
+            limits = self.nms_threshold * (extents**2).sum(dim=-1).clamp(min=1).sqrt()  # (P,)
+            distances = torch.linalg.vector_norm(keypoints[:, None] - keypoints[None], dim=-1)  # (P, P, K)
+            is_close = (distances < limits[None, :, None]).any(dim=-1)  # by the size of the second of a pair
+            kept = ~is_close.triu(diagonal=1).any(dim=0)
+            keypoints, scores = keypoints[kept], scores[kept]
+        return PoseInstances.from_keypoints(keypoints.flip(0), scores.flip(0))
+
+
+def _values_below(maps: Tensor, points_in_map: Tensor) -> Tensor:
+    """Values at the cells that points are rounded down to, clamped to the map: (B, K, h, w), (B, K, P, 2) -> (B, K, P)."""
+    height, width = maps.shape[-2:]
+    x = points_in_map[..., 0].nan_to_num(0.0).floor().clamp(0, width - 1).long()
+    y = points_in_map[..., 1].nan_to_num(0.0).floor().clamp(0, height - 1).long()
+    return maps.flatten(start_dim=2).gather(-1, y * width + x)
