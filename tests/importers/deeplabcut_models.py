@@ -14,12 +14,21 @@ import pytest
 import torch
 from torch import Tensor
 
+from dlcpose.datasets.crops import whole
+from dlcpose.heads.deeplabcut_dekr import DeepLabCutDekrHead
 from dlcpose.heads.deeplabcut_heatmap import DeepLabCutHeatmapHead
+from dlcpose.heads.deeplabcut_paf import DeepLabCutPafHead
+from dlcpose.heads.deeplabcut_rtmcc import DeepLabCutRtmccHead
 from dlcpose.importers.deeplabcut import read_model
 from dlcpose.importers.imported import write_checkpoint
-from dlcpose.pipelines.base import PoseEstimator
+from dlcpose.pipelines.base import PoseEstimator, PoseMaps
 from dlcpose.predict import Predictor, load
+from dlcpose.side_heads.deeplabcut_identity import DeepLabCutIdentityHead
+from dlcpose.side_heads.unique import UniqueHead
+from dlcpose.structures.batch import PoseBatch, collate
+from dlcpose.structures.sample import PoseSample, labels_of
 
+Pair = tuple[np.ndarray, np.ndarray]  # ours, theirs
 VARIABLE = "DLCPOSE_DEEPLABCUT_PYTHON"
 WORKER = Path(__file__).with_name("deeplabcut_worker.py")
 SIZES = ((160, 192), (224, 256))  # of the images, multiples of 32: DeepLabCut pads others at a random place
@@ -70,7 +79,9 @@ def make(case: Case, folder: Path) -> tuple[list[np.ndarray], dict[str, np.ndarr
         text=True,
         timeout=600,
     )
+    failed = folder / "error.txt"
     assert ran.returncode == 0, ran.stderr[-3000:]
+    assert not failed.exists(), failed.read_text()
     with np.load(folder / "results.npz") as results:
         return images, dict(results)
 
@@ -81,19 +92,64 @@ def imported(folder: Path) -> Predictor:
     return load(folder / "model.ckpt", device="cpu")
 
 
-def raw_outputs(pipeline: PoseEstimator, images: Tensor) -> dict[str, Tensor]:
-    """The networks' outputs in DeepLabCut's names and units."""
-    with torch.inference_mode():
-        maps = pipeline(images)
-    named = dict(RAW[type(pipeline.head)](pipeline.head, maps.animals))
-    return {f"bodypart/{name}": value for name, value in named.items()}
+def batch_of(image: np.ndarray, keypoints: int) -> PoseBatch:
+    """An image without labels as a batch, at its own size."""
+    labels = labels_of("0", image.shape[:2], np.zeros((0, keypoints, 2), np.float32))
+    return collate([whole(PoseSample(labels, image))])
 
 
-def _of_heatmap_head(head: Any, maps: Any) -> dict[str, Tensor]:
-    outputs = {"heatmap": maps.heatmaps}
+def paired_outputs(pipeline: PoseEstimator, maps: PoseMaps, theirs: Mapping[str, np.ndarray]) -> dict[str, Pair]:
+    """The networks' outputs by name, in DeepLabCut's units: ours and theirs (heads' names before their outputs')."""
+    head: Any = pipeline.head
+    paired = dict(PAIRED[type(head)](head, maps.animals, _of_head(theirs, "bodypart")))
+    for side_head, side_maps in zip(pipeline.side_heads.values(), maps.side_heads, strict=True):
+        if isinstance(side_head, DeepLabCutIdentityHead):
+            paired["identity"] = (side_maps.logits, _of_head(theirs, "identity")["heatmap"])
+        else:
+            assert isinstance(side_head, UniqueHead)
+            unique = _of_heatmap_head(side_head.head, side_maps, _of_head(theirs, "unique_bodypart"))
+            paired |= {f"unique {name}": pair for name, pair in unique.items()}
+    return {name: (ours.numpy(), expected) for name, (ours, expected) in paired.items()}
+
+
+def _of_head(theirs: Mapping[str, np.ndarray], head: str) -> dict[str, np.ndarray]:
+    return {
+        name.removeprefix(f"raw/{head}/"): value for name, value in theirs.items() if name.startswith(f"raw/{head}/")
+    }
+
+
+def _of_heatmap_head(head: Any, maps: Any, theirs: Mapping[str, np.ndarray]) -> dict[str, tuple[Tensor, np.ndarray]]:
+    heatmaps = _sigmoid(theirs["heatmap"]) if head.sigmoid else theirs["heatmap"]
+    paired = {"heatmap": (maps.heatmaps, heatmaps)}
     if maps.offsets is not None:
-        outputs["locref"] = (maps.offsets / head.cells_per_unit).flatten(1, 2)
-    return outputs
+        paired["locref"] = ((maps.offsets / head.cells_per_unit).flatten(1, 2), theirs["locref"])
+    return paired
 
 
-RAW: dict[type, Callable[[Any, Any], dict[str, Tensor]]] = {DeepLabCutHeatmapHead: _of_heatmap_head}
+def _of_paf_head(head: Any, maps: Any, theirs: Mapping[str, np.ndarray]) -> dict[str, tuple[Tensor, np.ndarray]]:
+    return {
+        "heatmap": (maps.heatmaps, _sigmoid(theirs["heatmap"])),
+        "locref": ((maps.offsets / head.cells_per_unit).flatten(1, 2), theirs["locref"]),
+        "paf": (maps.fields.flatten(1, 2), theirs["paf"]),
+    }
+
+
+def _of_dekr_head(head: Any, maps: Any, theirs: Mapping[str, np.ndarray]) -> dict[str, tuple[Tensor, np.ndarray]]:
+    heatmaps = torch.cat((maps.heatmaps, maps.centers), dim=1)
+    return {"heatmap": (heatmaps, theirs["heatmap"]), "offset": (-maps.offsets.flatten(1, 2), theirs["offset"])}
+
+
+def _of_rtmcc_head(head: Any, maps: Any, theirs: Mapping[str, np.ndarray]) -> dict[str, tuple[Tensor, np.ndarray]]:
+    return {"x": (maps.x, theirs["x"]), "y": (maps.y, theirs["y"])}
+
+
+def _sigmoid(values: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-values))
+
+
+PAIRED: dict[type, Callable[..., dict[str, tuple[Tensor, np.ndarray]]]] = {
+    DeepLabCutHeatmapHead: _of_heatmap_head,
+    DeepLabCutPafHead: _of_paf_head,
+    DeepLabCutDekrHead: _of_dekr_head,
+    DeepLabCutRtmccHead: _of_rtmcc_head,
+}

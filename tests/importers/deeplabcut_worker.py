@@ -47,7 +47,7 @@ def work(job: dict) -> None:
     model = PoseModel.build(config["model"], pretrained_backbone=False)
     randomize(model)
     calm(model, job)
-    randomize(model.heads, spread=job.get("spread", 0.3))
+    randomize(model.heads, spread=job.get("spread", 0.1))
     snapshot = saved(model, config["runner"], Task(config["method"]), train)
     detector_snapshot = None
     if job.get("detector"):

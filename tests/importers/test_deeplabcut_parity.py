@@ -3,47 +3,205 @@
 DLCPOSE_DEEPLABCUT_PYTHON=/path/to/python pytest tests/importers/test_deeplabcut_parity.py -m slow -s
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
 
-from tests.importers.deeplabcut_models import Case, imported, make, raw_outputs
+from dlcpose.detectors.base import Boxes
+from dlcpose.pipelines.base import PoseMaps
+from dlcpose.pipelines.deeplabcut_conditional import DeepLabCutConditionalTopDown
+from dlcpose.pipelines.deeplabcut_top_down import DeepLabCutTopDown
+from dlcpose.structures.instances import PoseInstances, PosePrediction
+from tests.importers.deeplabcut_models import Case, batch_of, imported, make, paired_outputs
 
 pytestmark = pytest.mark.slow
 OUTPUTS, KEYPOINTS = 1e-4, 0.01  # largest differences: of outputs, and px
-SINGLE = [Case(name) for name in ("resnet_50", "resnet_101", "hrnet_w18", "hrnet_w32", "hrnet_w48")]
-SINGLE += [Case(name) for name in ("cspnext_s", "cspnext_m", "cspnext_x")]
+SEVERAL = {"multi_animal": True, "individuals": ["first", "second", "third"]}
+# x y width height, also beyond the image and between pixels.
+BOXES = [
+    [[20, 30, 80, 60], [100, 90, 70, 60]],
+    [[10.4, 20.6, 150.2, 100.7], [120, 100, 120.5, 110], [-5, -7, 60, 60]],
+]
+POSES = [
+    [
+        [[40, 50, 0.9], [60, 55, 0.8], [50, 80, 0.7], [90, 90, 0.6]],
+        [[110, 95, 0.9], [120, 140, 0.8], [150, 100, 0.9], [0, 0, 0.0]],
+    ],
+    [
+        [[40.5, 50.2, 0.9], [60.1, 55, 0.8], [50, 180.9, 0.7], [90, 90, 0.6]],
+        [[110, 95, 0.9], [120, 140, 0.8], [150, 100, 0.9], [200, 150, 0.9]],
+    ],
+]
+BACKBONES = ("resnet_50", "resnet_101", "hrnet_w18", "hrnet_w32", "hrnet_w48", "cspnext_s", "cspnext_m", "cspnext_x")
+WIDE = {"changes": {f"data.{part}.top_down_crop": {"width": 384, "height": 384} for part in ("inference", "train")}}
+
+
+def several(net_type: str, name: str = "", *, sizes: Any = None, **job: Any) -> Case:
+    """A model of a project with several animals."""
+    case = Case(net_type, {**SEVERAL, **job}, name)
+    return case if sizes is None else Case(net_type, case.job, name, sizes)
+
+
+BOTTOM_UP = [
+    # Their maps are as fine as the image, which makes the search for peaks in random ones very slow.
+    *(
+        several(name, f"{name} (part affinity)", sizes=((96, 128),) if name.startswith("hrnet") else None)
+        for name in BACKBONES
+    ),
+    *(several(name) for name in ("dlcrnet_stride16_ms5", "dlcrnet_stride32_ms5", "dekr_w18", "dekr_w32", "dekr_w48")),
+    several("resnet_50", "resnet_50 (unique body parts, identity)", unique=["door", "food"], identity=True),
+]
+TOP_DOWN = [
+    *(several(name, f"top_down_{name}", top_down=True, boxes=BOXES) for name in BACKBONES),
+    *(several(name, boxes=BOXES) for name in ("rtmpose_s", "rtmpose_m")),
+    several("rtmpose_x", boxes=BOXES, **WIDE),
+]
+DETECTORS = [
+    several("resnet_50", f"top_down_resnet_50 with {name}", top_down=True, detector=name)
+    for name in ("ssdlite", "fasterrcnn_mobilenet_v3_large_fpn", "fasterrcnn_resnet50_fpn_v2")
+]
+CONDITIONAL = [
+    several(name, cond_kpts=POSES, conditions=1, canvas=[256, 256])
+    for name in (
+        *("ctd_coam_w32", "ctd_coam_w48", "ctd_prenet_hrnet_w32", "ctd_prenet_hrnet_w48"),
+        *("ctd_prenet_rtmpose_s", "ctd_prenet_rtmpose_m"),
+    )
+] + [several("ctd_prenet_rtmpose_x", cond_kpts=POSES, conditions=1, canvas=[384, 384], **WIDE)]
+
+
+@dataclass
+class Row:
+    """A row of the parity table: the largest of their outputs, and the largest differences."""
+
+    name: str
+    largest: float = 0.0
+    outputs: float = 0.0
+    keypoints: float = 0.0
+    scores: float = 0.0
+    spread: float = field(default=0.0, repr=False)
+
+    def add_outputs(self, paired: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+        """The outputs of an image."""
+        for ours, theirs in paired.values():
+            self.largest = max(self.largest, float(np.abs(theirs).max()))
+            self.outputs = max(self.outputs, float(np.abs(ours - theirs).max()))
+            self.spread = max(self.spread, float(theirs.std()))
+
+    def add_poses(self, ours: PosePrediction, theirs: np.ndarray) -> None:
+        """The animals of an image, in any order: theirs (N, K, 3 or more), missing ones are negative."""
+        theirs = theirs[(theirs[..., 2] >= 0).any(axis=1)]
+        assert len(ours) == len(theirs)
+        difference = np.abs(ours.keypoints_in_image[:, None] - theirs[None, ..., :2])
+        missing = np.isnan(ours.keypoints_in_image[:, None]) & np.isnan(theirs[None, ..., :2])
+        largest = np.where(missing, 0.0, np.nan_to_num(difference, nan=1e6)).max(axis=(2, 3))  # (M, N)
+        rows, columns = linear_sum_assignment(largest)
+        self.keypoints = max(self.keypoints, float(largest[rows, columns].max(initial=0.0)))
+        scores = np.clip(np.nan_to_num(theirs[columns, :, 2]), 0, 1)
+        self.scores = max(self.scores, float(np.abs(ours.keypoint_scores[rows] - scores).max(initial=0.0)))
+
+    def check(self) -> None:
+        """That all differences are small, and that there was something to compare."""
+        assert self.spread > 1e-3
+        assert self.outputs < OUTPUTS
+        assert self.scores < OUTPUTS
+        assert self.keypoints < KEYPOINTS
 
 
 @pytest.fixture(scope="module")
-def table() -> Iterator[list[tuple[str, float, float, float]]]:
+def table() -> Iterator[list[Row]]:
     """The rows of the parity table, which is printed at the end."""
-    rows: list[tuple[str, float, float, float]] = []
+    rows: list[Row] = []
     yield rows
-    print(
-        "\n\n| net type | largest output | largest difference of outputs | of keypoints (px) |\n| --- | --- | --- | --- |"
-    )
-    for name, largest, outputs, keypoints in rows:
-        print(f"| {name} | {largest:.2f} | {outputs:.1e} | {keypoints:.1e} |")
+    print("\n\n| net type | largest output | largest difference of outputs | of keypoints (px) | of scores |")
+    print("| --- | --- | --- | --- | --- |")
+    for row in rows:
+        numbers = f"{row.largest:.2f} | {row.outputs:.1e} | {row.keypoints:.1e} | {row.scores:.1e}"
+        print(f"| {row.name} | {numbers} |")
 
 
-@pytest.mark.parametrize("case", SINGLE, ids=str)
-def test_one_animal(case: Case, tmp_path: Path, table: list[tuple[str, float, float, float]]) -> None:
-    images, theirs = make(case, tmp_path)
-    predictor = imported(tmp_path)
-    largest, outputs, keypoints = 0.0, 0.0, 0.0
+def of_image(theirs: Mapping[str, np.ndarray], index: int) -> dict[str, np.ndarray]:
+    return {name.removeprefix(f"{index}/"): value for name, value in theirs.items() if name.startswith(f"{index}/")}
+
+
+@pytest.mark.parametrize("case", [*(Case(name) for name in BACKBONES), *BOTTOM_UP], ids=str)
+def test_whole_images(case: Case, tmp_path: Path, table: list[Row]) -> None:
+    images, results = make(case, tmp_path)
+    predictor, row = imported(tmp_path), Row(str(case))
+    table.append(row)
     for index, prediction in enumerate(predictor.predict(images, batch_size=1)):
-        raw = raw_outputs(predictor.pipeline, torch.from_numpy(theirs[f"{index}/input"]))
-        for name, value in raw.items():
-            expected = theirs[f"{index}/raw/{name}"]
-            largest = max(largest, float(np.abs(expected).max()))
-            outputs = max(outputs, float(np.abs(value.numpy() - expected).max()))
-        their_keypoints = theirs[f"{index}/bodyparts"]
-        keypoints = max(keypoints, float(np.abs(prediction.keypoints_in_image - their_keypoints[..., :2]).max()))
-        np.testing.assert_allclose(prediction.keypoint_scores, their_keypoints[..., 2], atol=OUTPUTS)
-    table.append((str(case), largest, outputs, keypoints))
-    assert outputs < OUTPUTS
-    assert keypoints < KEYPOINTS
+        theirs = of_image(results, index)
+        with torch.inference_mode():
+            maps = predictor.pipeline(torch.from_numpy(theirs["input"]))
+        row.add_outputs(paired_outputs(predictor.pipeline, maps, theirs))
+        row.add_poses(prediction, theirs["bodyparts"])
+        if case.job.get("unique"):
+            unique = np.abs(prediction.unique_in_image - theirs["unique_bodyparts"][0, :, :2])
+            row.keypoints = max(row.keypoints, float(unique.max()))
+        if case.job.get("identity"):  # there, animals are in the order of their identities
+            order = np.argsort(prediction.identities)
+            by_identity = prediction.keypoints_in_image[order]
+            np.testing.assert_allclose(by_identity, theirs["bodyparts"][..., :2], atol=KEYPOINTS)
+    row.check()
+
+
+@pytest.mark.parametrize("case", TOP_DOWN, ids=str)
+def test_crops_in_given_boxes(case: Case, tmp_path: Path, table: list[Row]) -> None:
+    images, results = make(case, tmp_path)
+    pipeline, row = imported(tmp_path).pipeline, Row(str(case))
+    table.append(row)
+    assert isinstance(pipeline, DeepLabCutTopDown)
+    for index, image in enumerate(images):
+        theirs, boxes = of_image(results, index), torch.tensor(BOXES[index]).float()
+        boxes[:, 2:] += boxes[:, :2]
+        batch = batch_of(image, len(pipeline.skeleton))
+        with torch.inference_mode():
+            computed = pipeline.compute_maps(batch, [Boxes(boxes, torch.ones(len(boxes)))])
+            (prediction,) = pipeline.decode_maps(batch, computed)
+        np.testing.assert_allclose(pipeline.network_input(computed.crops).images, theirs["input"], atol=1e-5)
+        row.add_outputs(paired_outputs(pipeline, computed.maps[0], theirs))
+        row.add_poses(prediction, theirs["bodyparts"])
+    row.check()
+
+
+@pytest.mark.parametrize("case", DETECTORS, ids=str)
+def test_a_detector_and_its_crops(case: Case, tmp_path: Path, table: list[Row]) -> None:
+    images, results = make(case, tmp_path)
+    predictor, row = imported(tmp_path), Row(str(case))
+    table.append(row)
+    for index, prediction in enumerate(predictor.predict(images, batch_size=1)):
+        theirs = of_image(results, index)
+        boxes = theirs["bboxes"].copy()
+        boxes[:, 2:] += boxes[:, :2]
+        (detected,) = predictor.pipeline.detector.detect(batch_of(images[index], len(predictor.skeleton)))
+        np.testing.assert_allclose(detected.boxes_in_frame.detach(), boxes, atol=KEYPOINTS)
+        row.add_outputs({"box scores": (detected.scores.detach().numpy(), theirs["bbox_scores"])})
+        with torch.inference_mode():
+            maps: PoseMaps = predictor.pipeline(torch.from_numpy(theirs["input"]))
+        row.add_outputs(paired_outputs(predictor.pipeline, maps, theirs))
+        row.add_poses(prediction, theirs["bodyparts"])
+    row.check()
+
+
+@pytest.mark.parametrize("case", CONDITIONAL, ids=str)
+def test_crops_around_given_poses(case: Case, tmp_path: Path, table: list[Row]) -> None:
+    images, results = make(case, tmp_path)
+    pipeline, row = imported(tmp_path).pipeline, Row(str(case))
+    table.append(row)
+    assert isinstance(pipeline, DeepLabCutConditionalTopDown)
+    seen: list[PoseMaps] = []
+    pipeline.register_forward_hook(lambda module, inputs, maps: seen.append(maps))
+    for index, image in enumerate(images):
+        theirs, poses = of_image(results, index), torch.tensor(POSES[index])
+        batch = batch_of(image, len(pipeline.skeleton))
+        with torch.inference_mode():
+            conditions = PoseInstances.from_keypoints(poses[..., :2], poses[..., 2])
+            (prediction,), _ = pipeline.predict_with_conditions(batch, [conditions])
+        row.add_outputs(paired_outputs(pipeline, seen[-1], theirs))
+        row.add_poses(prediction, theirs["bodyparts"])
+    row.check()
