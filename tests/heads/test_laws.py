@@ -46,9 +46,13 @@ class FirstMap(nn.Module):
         return features[0]
 
 
+# DeepLabCut's fields reach 20 px to either side of an edge: as far as the animals here are long.
+FOR_SMALL_ANIMALS = {"deeplabcut_paf": ["head.field_width=4.0"]}
+
+
 @functools.cache
 def config_of(option: str) -> dict[str, Any]:
-    return compose(["~model", "name=laws", f"head={option}"])
+    return compose(["~model", "name=laws", f"head={option}", *FOR_SMALL_ANIMALS.get(option, ())])
 
 
 def head_of(option: str) -> Head:
