@@ -103,7 +103,9 @@ class DeepLabCutDekrHead(DekrHead):
         known = ~keypoints.isnan().any(dim=-1).all(dim=-1)  # targets have no offsets where there is no animal
         keypoints, scores = keypoints[known], scores[known]
         if self.nms_threshold is not None and len(keypoints):
-            extents = keypoints.nan_to_num(-torch.inf).amax(dim=1) - keypoints.nan_to_num(torch.inf).amin(dim=1)  # (P, 2)
+            extents = keypoints.nan_to_num(-torch.inf).amax(dim=1) - keypoints.nan_to_num(torch.inf).amin(
+                dim=1
+            )  # (P, 2)
             limits = self.nms_threshold * (extents**2).sum(dim=-1).clamp(min=1).sqrt()  # (P,)
             distances = torch.linalg.vector_norm(keypoints[:, None] - keypoints[None], dim=-1)  # (P, P, K)
             is_close = (distances < limits[None, :, None]).any(dim=-1)  # by the size of the second of a pair

@@ -4,11 +4,11 @@ import difflib
 from pathlib import Path
 
 from dlcpose.config.models import available_models
-from dlcpose.importers.deeplabcut_config import SnapshotConfig, read_config
+from dlcpose.deeplabcut_layout.config import SnapshotConfig, read_config
+from dlcpose.deeplabcut_layout.model import describe_model
+from dlcpose.deeplabcut_layout.part import quoted
 from dlcpose.importers.deeplabcut_files import find_files, read_weights
-from dlcpose.importers.deeplabcut_model import describe_model
 from dlcpose.importers.imported import ImportedModel
-from dlcpose.importers.part import quoted
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.skeleton import Skeleton, pairs_from_names
 

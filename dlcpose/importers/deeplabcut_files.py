@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dlcpose.importers.deeplabcut_config import FILE_NAME
+from dlcpose.deeplabcut_layout.config import FILE_NAME
 from dlcpose.structures.checkpoint_file import read_checkpoint_file
 from dlcpose.structures.errors import CheckpointError, DataError
 

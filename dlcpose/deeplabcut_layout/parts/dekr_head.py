@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from dlcpose.deeplabcut_layout.config import Node, SnapshotConfig
+from dlcpose.deeplabcut_layout.part import Part, Renamed, Weights
+from dlcpose.deeplabcut_layout.registries import HEADS, HeadPlace
 from dlcpose.heads.dekr import CELLS_PER_UNIT
-from dlcpose.importers.deeplabcut_config import Node, SnapshotConfig
-from dlcpose.importers.part import Part, Renamed, Weights
-from dlcpose.importers.registries import HEADS, HeadPlace
 from dlcpose.structures.errors import DataError
 
 BLOCKS = 2  # adaptive convolutions of a keypoint

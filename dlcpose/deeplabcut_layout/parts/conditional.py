@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from dlcpose.importers.deeplabcut_config import Node, SnapshotConfig
-from dlcpose.importers.deeplabcut_parts.hrnet import hrnet
-from dlcpose.importers.deeplabcut_parts.top_down import top_down
-from dlcpose.importers.part import Part, Renamed
-from dlcpose.importers.registries import BACKBONES, METHODS, mapper_of
+from dlcpose.deeplabcut_layout.config import Node, SnapshotConfig
+from dlcpose.deeplabcut_layout.part import Part, Renamed
+from dlcpose.deeplabcut_layout.parts.hrnet import hrnet
+from dlcpose.deeplabcut_layout.parts.top_down import top_down
+from dlcpose.deeplabcut_layout.registries import BACKBONES, METHODS, mapper_of
 from dlcpose.structures.errors import DataError
 
 COAM = (

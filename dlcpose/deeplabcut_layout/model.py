@@ -5,9 +5,18 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from dlcpose.importers.deeplabcut_config import SnapshotConfig
-from dlcpose.importers.part import Part, Weights, quoted
-from dlcpose.importers.registries import BACKBONES, DETECTORS, HEADS, METHODS, NECKS, SIDE_HEADS, HeadPlace, mapper_of
+from dlcpose.deeplabcut_layout.config import SnapshotConfig
+from dlcpose.deeplabcut_layout.part import Part, Weights, quoted
+from dlcpose.deeplabcut_layout.registries import (
+    BACKBONES,
+    DETECTORS,
+    HEADS,
+    METHODS,
+    NECKS,
+    SIDE_HEADS,
+    HeadPlace,
+    mapper_of,
+)
 from dlcpose.structures.errors import DataError
 
 

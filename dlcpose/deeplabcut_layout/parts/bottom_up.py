@@ -1,8 +1,8 @@
 """DeepLabCut's bottom-up and single-animal models: whole images at their native size."""
 
-from dlcpose.importers.deeplabcut_config import SnapshotConfig
-from dlcpose.importers.part import Part
-from dlcpose.importers.registries import METHODS
+from dlcpose.deeplabcut_layout.config import SnapshotConfig
+from dlcpose.deeplabcut_layout.part import Part
+from dlcpose.deeplabcut_layout.registries import METHODS
 from dlcpose.structures.errors import DataError
 
 KNOWN = ("normalize_images", "auto_padding", "top_down_crop")

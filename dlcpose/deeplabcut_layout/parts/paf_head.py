@@ -4,10 +4,10 @@ import itertools
 
 import torch
 
-from dlcpose.importers.deeplabcut_config import Node, SnapshotConfig
-from dlcpose.importers.deeplabcut_parts.heatmap_head import SIGMA_OF_RADIUS, layers_of
-from dlcpose.importers.part import Part, Renamed
-from dlcpose.importers.registries import HEADS, HeadPlace
+from dlcpose.deeplabcut_layout.config import Node, SnapshotConfig
+from dlcpose.deeplabcut_layout.part import Part, Renamed
+from dlcpose.deeplabcut_layout.parts.heatmap_head import SIGMA_OF_RADIUS, layers_of
+from dlcpose.deeplabcut_layout.registries import HEADS, HeadPlace
 from dlcpose.structures.errors import DataError
 
 LAYERS = ("heatmap_head", "locref_head", "paf_head", "convt1", "convt2", "convt3", "convt4", "hm_ref_layers")

@@ -1,8 +1,8 @@
 """DeepLabCut's DLCRNet backbone."""
 
-from dlcpose.importers.deeplabcut_config import Node, SnapshotConfig
-from dlcpose.importers.part import Part, Renamed
-from dlcpose.importers.registries import BACKBONES
+from dlcpose.deeplabcut_layout.config import Node, SnapshotConfig
+from dlcpose.deeplabcut_layout.part import Part, Renamed
+from dlcpose.deeplabcut_layout.registries import BACKBONES
 
 
 @BACKBONES.register("DLCRNet")

@@ -1,9 +1,9 @@
 """DeepLabCut's heads beside that of the animals: unique body parts and identities."""
 
-from dlcpose.importers.deeplabcut_config import Node, SnapshotConfig
-from dlcpose.importers.deeplabcut_parts.heatmap_head import heatmap_head, layers_of
-from dlcpose.importers.part import Part, Renamed
-from dlcpose.importers.registries import SIDE_HEADS, HeadPlace
+from dlcpose.deeplabcut_layout.config import Node, SnapshotConfig
+from dlcpose.deeplabcut_layout.part import Part, Renamed
+from dlcpose.deeplabcut_layout.parts.heatmap_head import heatmap_head, layers_of
+from dlcpose.deeplabcut_layout.registries import SIDE_HEADS, HeadPlace
 
 
 @SIDE_HEADS.register("unique_bodypart")

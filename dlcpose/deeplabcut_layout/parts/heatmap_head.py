@@ -1,8 +1,8 @@
 """DeepLabCut's heatmap head of one animal: unpadded deconvolutions or one convolution, with location refinement."""
 
-from dlcpose.importers.deeplabcut_config import Node, SnapshotConfig
-from dlcpose.importers.part import Part, Renamed
-from dlcpose.importers.registries import HEADS, HeadPlace
+from dlcpose.deeplabcut_layout.config import Node, SnapshotConfig
+from dlcpose.deeplabcut_layout.part import Part, Renamed
+from dlcpose.deeplabcut_layout.registries import HEADS, HeadPlace
 from dlcpose.structures.errors import DataError
 
 SIGMA_OF_RADIUS = 2 / 3  # a Gaussian's standard deviation, of the distance up to which a cell counts as on the keypoint

@@ -1,6 +1,6 @@
 """What each kind of part of a DeepLabCut 3 model becomes, by the `type` that its config names it with.
 
-A module of `deeplabcut_parts`, or of a plugin, registers a function that maps a part's settings to a Part.
+A module of `parts`, or of a plugin, registers a function that maps a part's settings to a Part.
 """
 
 import difflib
@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dlcpose.importers.deeplabcut_config import Node, SnapshotConfig
-from dlcpose.importers.part import Part
+from dlcpose.deeplabcut_layout.config import Node, SnapshotConfig
+from dlcpose.deeplabcut_layout.part import Part
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.registry import Registry, modules_in
 
@@ -25,7 +25,7 @@ class HeadPlace:
 
 PartMapper = Callable[[Node, SnapshotConfig], Part]
 HeadMapper = Callable[[Node, SnapshotConfig, HeadPlace], Part]
-MODULES = modules_in("dlcpose.importers.deeplabcut_parts")
+MODULES = modules_in("dlcpose.deeplabcut_layout.parts")
 
 BACKBONES: Registry[PartMapper] = Registry("dlcpose.deeplabcut_backbones", MODULES)
 NECKS: Registry[PartMapper] = Registry("dlcpose.deeplabcut_necks", MODULES)

@@ -1,8 +1,8 @@
 """DeepLabCut's detectors: torchvision's, which see images that were normalized once before."""
 
-from dlcpose.importers.deeplabcut_config import Node, SnapshotConfig
-from dlcpose.importers.part import Part, Renamed
-from dlcpose.importers.registries import DETECTORS
+from dlcpose.deeplabcut_layout.config import Node, SnapshotConfig
+from dlcpose.deeplabcut_layout.part import Part, Renamed
+from dlcpose.deeplabcut_layout.registries import DETECTORS
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.input import IMAGENET_MEAN, IMAGENET_STD
 

@@ -1,9 +1,9 @@
 """DeepLabCut's top-down models: crops around a detector's boxes."""
 
-from dlcpose.importers.deeplabcut_config import SnapshotConfig
-from dlcpose.importers.deeplabcut_parts.bottom_up import check_input
-from dlcpose.importers.part import Part
-from dlcpose.importers.registries import METHODS
+from dlcpose.deeplabcut_layout.config import SnapshotConfig
+from dlcpose.deeplabcut_layout.part import Part
+from dlcpose.deeplabcut_layout.parts.bottom_up import check_input
+from dlcpose.deeplabcut_layout.registries import METHODS
 
 
 @METHODS.register("td")
