@@ -127,6 +127,11 @@ def read_config(path: Path) -> SnapshotConfig:
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{path}: expected yaml, got something that does not parse ({reason}).") from error
+    return config_of(content, path)
+
+
+def config_of(content: Any, path: Path) -> SnapshotConfig:
+    """The same of what a file holds. Raises DataError where it describes no model."""
     root = Node(content, path.name)
     metadata = root.node("metadata")
     bodyparts = metadata.names("bodyparts")

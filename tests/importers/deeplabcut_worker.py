@@ -20,6 +20,7 @@ import torch
 from deeplabcut.pose_estimation_pytorch.apis.utils import get_inference_runners
 from deeplabcut.pose_estimation_pytorch.config import PoseConfig
 from deeplabcut.pose_estimation_pytorch.data.image import load_image
+from deeplabcut.pose_estimation_pytorch.data.snapshots import list_snapshots
 from deeplabcut.pose_estimation_pytorch.models import DETECTORS, PoseModel
 from deeplabcut.pose_estimation_pytorch.runners.train import build_training_runner
 from deeplabcut.pose_estimation_pytorch.task import Task
@@ -39,9 +40,10 @@ def work(job: dict) -> None:
     folder = Path(job["folder"])
     train = folder / "train"
     train.mkdir(parents=True, exist_ok=True)
-    config = written_config(job, train / "pytorch_config.yaml")
-    if job.get("only_config"):
+    if job.get("existing"):
+        predict_existing(job, train, folder)
         return
+    config = written_config(job, train / "pytorch_config.yaml")
     torch.manual_seed(job["seed"])
     # As DeepLabCut's training does, but without fetching weights.
     model = PoseModel.build(config["model"], pretrained_backbone=False)
@@ -57,6 +59,15 @@ def work(job: dict) -> None:
         randomize(detector, spread=0.5)
         detector_snapshot = saved(detector, config["detector"]["runner"], Task.DETECT, train)
     predict(job, config, snapshot, detector_snapshot, folder)
+
+
+def predict_existing(job: dict, train: Path, folder: Path) -> None:
+    """What DeepLabCut predicts with a model that is there already."""
+    config = PoseConfig.from_any(train / "pytorch_config.yaml")
+    snapshots = {snapshot.path.name: snapshot.path for snapshot in list_snapshots(train, "snapshot")}
+    detectors = [snapshot.path for snapshot in list_snapshots(train, "snapshot-detector")]
+    poses = [path for name, path in snapshots.items() if "detector" not in name]
+    predict(job, config, poses[-1], detectors[-1] if detectors else None, folder)
 
 
 def written_config(job: dict, path: Path) -> PoseConfig:

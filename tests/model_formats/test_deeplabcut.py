@@ -1,0 +1,77 @@
+"""Models exported to DeepLabCut: what comes back is what was exported, and what DeepLabCut does not have is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from dlcpose.checkpoint import read_checkpoint
+from dlcpose.importers.deeplabcut import read_model
+from dlcpose.importers.imported import write_checkpoint
+from dlcpose.model_formats.registry import ExportRequest, export_model
+from dlcpose.predict import load
+from dlcpose.structures.errors import ConfigError
+from tests.importers import layouts
+from tests.tiny_models import composed, tiny
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """An imported model, with a backbone that DeepLabCut names."""
+    write_checkpoint(read_model(layouts.write(tmp_path / "model")), tmp_path / "model.ckpt")
+    return tmp_path / "model.ckpt"
+
+
+def test_an_imported_model_goes_back_as_it_came(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(_resnets(), layouts.BACKBONE, "resnet_50")
+    export_model("deeplabcut", ExportRequest(read_checkpoint(checkpoint), tmp_path / "exported"))
+    back = torch.load(tmp_path / "exported" / "train" / "snapshot-000.pt", weights_only=True)["model"]
+    original = layouts.snapshot()["model"]
+    assert back.keys() == original.keys()
+    for name, value in original.items():
+        torch.testing.assert_close(back[name], value)
+    write_checkpoint(read_model(tmp_path / "exported"), tmp_path / "again.ckpt")
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    (expected,), (found,) = (load(path).predict([image]) for path in (checkpoint, tmp_path / "again.ckpt"))
+    np.testing.assert_array_equal(found.keypoints_in_image, expected.keypoints_in_image)
+
+
+def test_the_file_for_live_holds_config_and_weights(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(_resnets(), layouts.BACKBONE, "resnet_50")
+    export_model("dlclive", ExportRequest(read_checkpoint(checkpoint), tmp_path / "live.pt"))
+    content = torch.load(tmp_path / "live.pt", weights_only=True)
+    assert content["config"]["metadata"]["bodyparts"] == layouts.BODYPARTS
+    assert content["pose"].keys() == layouts.snapshot()["model"].keys()
+    yaml.safe_dump(content["config"])  # plain values
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("model=resnet_50", "input=native"), "head: DeepLabCut has no HeatmapHead"),
+        (("model=resnet_50", "head=deeplabcut_heatmap"), "input: .*native size"),
+        (("model=resnet_18", "head=deeplabcut_heatmap", "input=native"), "backbone.name: .*resnet18"),
+        (("model=top_down_resnet_50",), "pipeline: DeepLabCut has no TopDown"),
+    ],
+)
+def test_what_deeplabcut_does_not_have_is_refused(overrides: tuple[str, ...], said: str) -> None:
+    from dlcpose.deeplabcut_layout.written import described_for_deeplabcut
+    from dlcpose.structures.skeleton import Skeleton
+
+    config = tiny(composed(*overrides))
+    config["backbone"]["name"] = composed(*overrides)["backbone"]["name"]
+    canvas = None if "input=native" in overrides else (64, 64)
+    with pytest.raises(ConfigError, match=said):
+        described_for_deeplabcut(config, Skeleton(("a", "b")), ("animal",), channels=32, canvas=canvas)
+
+
+def _resnets() -> dict[str, str]:
+    from dlcpose.deeplabcut_layout.writers_of_parts.backbones import RESNETS
+
+    return RESNETS
