@@ -39,6 +39,7 @@ class DeepLabCutPafHead(Head):
     """
 
     multi_animal: ClassVar[bool] = True
+    max_animals: int
 
     def __init__(
         self,
