@@ -201,7 +201,7 @@ def is_images(files: Sequence[str]) -> bool:
 
 def _video_name(files: Sequence[str]) -> str:
     """The file's name; for images one by one that of their folder."""
-    parts = [part for part in files[0].split("/") if part] or ["video"]
+    parts = [part for part in files[0].split("/") if part not in ("", ".", "..")] or ["video"]
     return parts[-2] if is_images(files) and len(parts) > 1 else parts[-1]
 
 

@@ -1,12 +1,15 @@
 import contextlib
 import io
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
 from dlcpose.exporters.coco import coco_labels, coco_results, image_ids, unique_results
+from dlcpose.exporters.label_formats import find_format
 from tests.exporters.made_up_frames import MadeUpFrames
 from tests.metrics.made_up import SHAPE, herd, prediction_of
 
@@ -29,6 +32,17 @@ def test_pycocotools_reads_labels_and_results() -> None:
         assert len(animals) == (~np.isnan(labels[i].keypoints_in_image).all(axis=(1, 2))).sum()
         found = scored.loadAnns(scored.getAnnIds(imgIds=[image_id]))
         assert sorted(each["score"] for each in found) == pytest.approx(sorted(predictions[i].scores.tolist()))
+
+
+@pytest.mark.parametrize("key", ["../outside.png", "/outside.png", "C:\\outside.png", "a/../../outside.png"])
+def test_no_name_leads_out_of_the_folder(tmp_path: Path, key: str) -> None:
+    labels, _ = herd(2, frames=1, most=1)
+    data = MadeUpFrames([replace(labels[0], key=key, video="..")])
+    for name in ("coco", "deeplabcut"):
+        find_format(name).write(data, tmp_path / "here" / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+    assert {path.name for path in (tmp_path / "here").iterdir()} == {"coco", "deeplabcut"}
+    assert len(list(tmp_path.rglob("*.png"))) == 2
 
 
 def test_individuals_have_their_names() -> None:
