@@ -173,6 +173,7 @@ def _config(
     else:
         animals = {"bodyparts": names}
     first = {name: data.frames[indices[0]] for name, indices in videos.items()}
+    widest = max(first.values(), key=lambda frame: frame.width)
     return {
         "Task": type(data).__name__.removesuffix("Frames").lower() or "data",
         "scorer": scorer,
@@ -204,7 +205,8 @@ def _config(
         "batch_size": 8,
         "detector_batch_size": 1,
         "cropping": False,
-        **dict.fromkeys(("x1", "x2", "y1", "y2"), 0),
+        # Of use only with `cropping`, but DeepLabCut 3 asks for a part that is not empty.
+        **{"x1": 0, "x2": max(1, widest.width), "y1": 0, "y2": max(1, widest.height)},
         "corner2move2": [50, 50],
         "move2corner": True,
     }

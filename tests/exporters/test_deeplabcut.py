@@ -102,6 +102,8 @@ def test_a_single_animal_project_has_no_individuals(tmp_path: Path) -> None:
     assert list(table.columns.names) == ["scorer", "bodyparts", "coords"]
     config = yaml.safe_load((project / "config.yaml").read_text())
     assert not config["multianimalproject"]
+    assert config["x1"] < config["x2"]  # else DeepLabCut 3 refuses the project, although nothing is cropped
+    assert config["y1"] < config["y2"]
     assert config["bodyparts"] == list(SyntheticFrames(**SMALL).skeleton.names)
     assert "individuals" not in config
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,3 +56,14 @@ def test_a_box_holds_its_animals_points_and_touches_them(seed: int, margin: floa
         if len(known):
             np.testing.assert_allclose(box[:2] + margin, known.min(axis=0), atol=1e-4)
             np.testing.assert_allclose(box[2:] - margin, known.max(axis=0), atol=1e-4)
+
+
+def test_points_of_a_file_keep_their_digits() -> None:
+    points = np.array([[[123.456789012345, 2.1], [NAN, NAN]]])
+    labels = labels_of("a", (200, 200), points)
+    assert labels.keypoints_in_image.dtype == np.float32
+    np.testing.assert_array_equal(labels.exact_keypoints, points)
+    rounded = labels_of("a", (200, 200), points.astype(np.float32))
+    np.testing.assert_array_equal(rounded.exact_keypoints, points.astype(np.float32))
+    with pytest.raises(ValueError, match="keypoints_in_image"):
+        replace(labels, keypoints_in_image=labels.keypoints_in_image + 1)
