@@ -50,18 +50,23 @@ class VideoFrames:
         return self._from_beginning(index) if image is None else image
 
     def _sought(self, time: int) -> Image | None:
-        """The frame with this time stamp, decoded from the key frame before it; None where it does not come."""
+        """The frame with this time stamp, decoded from the key frame before it; None where it does not come whole.
+
+        Some files have key frames that need what came before them (parts of several recordings joined without encoding them
+        again): decoders go on with green or grey frames, so any error on the way counts.
+        """
         place = int(np.searchsorted(self._keys, time, side="right")) - 1
         if place < 0:
             return None
         with opened(self.path) as (container, stream):
+            stream.codec_context.options = {"err_detect": "explode"}
             try:
                 container.seek(int(self._keys[place]), stream=stream)
                 for frame in container.decode(stream):
-                    if frame.pts == time and not frame.is_corrupt:
-                        return upright_rgb(frame)
-                    if frame.pts is None or frame.pts > time:
+                    if frame.is_corrupt or frame.pts is None or frame.pts > time:
                         return None
+                    if frame.pts == time:
+                        return upright_rgb(frame)
             except (av.FFmpegError, EOFError):
                 return None
         return None
