@@ -28,6 +28,8 @@ def import_command(
     description = write_checkpoint(model, output)
     weights = sum(value.numel() for value in model.weights.values())
     typer.echo(f"{output}: {len(model.weights)} tensors, {weights:,} weights of {model.source}, all of them")
+    if model.license is not None:
+        typer.echo(f"  license: {model.license}")
     typer.echo(f"  keypoints: {', '.join(description.skeleton.names)}")
     typer.echo(f"  predict:  dlcpose predict --checkpoint {output} VIDEO")
     typer.echo(f"  evaluate: python evaluate.py checkpoint={output} dataset=deeplabcut dataset.root=PROJECT")

@@ -9,6 +9,7 @@ from dlcpose.deeplabcut_layout.model import describe_model
 from dlcpose.deeplabcut_layout.part import quoted
 from dlcpose.importers.deeplabcut_files import find_files, read_weights
 from dlcpose.importers.imported import ImportedModel
+from dlcpose.importers.superanimal import LICENSE, recognized_config
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.skeleton import Skeleton, pairs_from_names
 
@@ -25,11 +26,17 @@ def read_model(
     Raises DataError or CheckpointError for files that are missing, broken, or of something else.
     """
     files = find_files(source, config=config, snapshot=snapshot, detector=detector)
-    described = read_config(files.config)
-    model = describe_model(described, with_detector=files.detector is not None)
     weights = read_weights(files.snapshot)
-    if "detector" in described.root and files.detector is not None:
-        weights |= {DETECTOR_WEIGHTS + name: value for name, value in read_weights(files.detector).items()}
+    # A snapshot alone may be a published one, whose kinds are few; that of a folder is to have its config.
+    is_alone = source.is_file() and config is None and not files.config.is_file()
+    described = None if is_alone else read_config(files.config)
+    has_detector = files.detector is not None and (described is None or "detector" in described.root)
+    of_detector = read_weights(files.detector) if has_detector and files.detector is not None else None
+    if described is None:
+        described = recognized_config(weights, of_detector, files.snapshot)
+    model = describe_model(described, with_detector=of_detector is not None)
+    if of_detector is not None:
+        weights |= {DETECTOR_WEIGHTS + name: value for name, value in of_detector.items()}
     ours, left_over = model.to_ours(weights)
     project = described.root.node("metadata").text("project_path", "PROJECT")
     overrides = [
@@ -51,6 +58,7 @@ def read_model(
         ),
         individuals=described.individuals,
         has_identities="identity" in described.model.node("heads"),
+        license=LICENSE if is_alone else None,
         multiple_of=model.multiple_of,
     )
 

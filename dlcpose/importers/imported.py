@@ -26,7 +26,7 @@ class ImportedModel:
     """A foreign model in our terms, with its weights.
 
     overrides: what composes it from the shell. weights: by our names. left_over: names there that have no place here.
-    multiple_of: what the sides of an image are padded to multiples of.
+    multiple_of: what the sides of an image are padded to multiples of. license: of the weights, where it is known.
     """
 
     source: Path
@@ -37,6 +37,7 @@ class ImportedModel:
     individuals: tuple[str, ...]
     has_identities: bool
     multiple_of: int
+    license: str | None = None
 
 
 def write_checkpoint(model: ImportedModel, output: Path) -> Description:
