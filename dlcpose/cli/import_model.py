@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dlcpose.cli.registry import command
+from dlcpose.structures.errors import DataError
 
 
 @command("import")
@@ -19,8 +20,11 @@ def import_command(
         Path | None, typer.Option(help="Which snapshot; the best, else the last, unless given.")
     ] = None,
     detector: Annotated[Path | None, typer.Option(help="Which snapshot of the detector; likewise.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what lies at the output.")] = False,
 ) -> None:
     """Import a model of DeepLabCut 3: it then predicts, evaluates and trains on like one of dlcpose's own."""
+    if output.exists() and not overwrite:
+        raise DataError(f"{output}: it is there already. Add --overwrite to replace it, or give another --output.")
     from dlcpose.importers.deeplabcut import read_model
     from dlcpose.importers.imported import training_command, write_checkpoint
 

@@ -9,16 +9,10 @@ import dlcpose
 from dlcpose.importers.deeplabcut import read_model
 from dlcpose.importers.imported import write_checkpoint
 from tests.importers import layouts
+from tests.shells import SHORT
 
 pytestmark = pytest.mark.slow
-DATA = ("dataset=synthetic", "dataset.frames=20", "dataset.height=64", "dataset.width=64")
-SHORT = (
-    "trainer.max_epochs=1",
-    "datamodule.min_steps=1",
-    "datamodule.batch_size=4",
-    "augmentation=none",
-    "logger=[csv]",
-)
+DATA = ("dataset=synthetic", "dataset.frames=24", "dataset.videos=2", "dataset.height=64", "dataset.width=64")
 
 
 def test_it_is_evaluated_and_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +24,7 @@ def test_it_is_evaluated_and_trained_on(tmp_path: Path, monkeypatch: pytest.Monk
     model = read_model(layouts.write(tmp_path / "model"))
     write_checkpoint(model, tmp_path / "model.ckpt")
     figures = dlcpose.evaluate(tmp_path / "model.ckpt", *DATA, run_dir=tmp_path / "evaluated")
-    assert figures["images"] == 20
+    assert figures["images"] == 24
     # As the command that the import prints, on other data.
     overrides = [each for each in model.overrides if not each.startswith("dataset")]
     start = f"init_from.checkpoint={tmp_path / 'model.ckpt'}"

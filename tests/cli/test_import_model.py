@@ -1,0 +1,24 @@
+"""`dlcpose import`: what it writes and says."""
+
+from pathlib import Path
+
+import typer
+from typer.testing import CliRunner
+
+from dlcpose.cli.import_model import import_command
+from dlcpose.predict import load
+from dlcpose.structures.errors import DataError
+from tests.importers import layouts
+
+
+def test_it_writes_a_checkpoint_once_and_says_how_to_go_on(tmp_path: Path) -> None:
+    app, output = typer.Typer(), tmp_path / "model.ckpt"
+    app.command()(import_command)
+    command = [str(layouts.write(tmp_path / "model")), "--output", str(output)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert load(output, device="cpu").skeleton.names == tuple(layouts.BODYPARTS)
+    assert f"init_from.checkpoint={output}" in result.output
+    assert f"predict --checkpoint {output}" in result.output
+    assert isinstance(CliRunner().invoke(app, command).exception, DataError)  # what is there is not replaced unasked
+    assert CliRunner().invoke(app, [*command, "--overwrite"]).exit_code == 0
