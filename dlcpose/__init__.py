@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dlcpose.config.models import available_models
     from dlcpose.predict import load
     from dlcpose.project import PoseDataset, Project
+    from dlcpose.structures.errors import DlcposeError
 
 _HOMES = {
     "available_models": "dlcpose.config.models",
@@ -22,8 +23,9 @@ _HOMES = {
     "load": "dlcpose.predict",
     "Project": "dlcpose.project",
     "PoseDataset": "dlcpose.project",
+    "DlcposeError": "dlcpose.structures.errors",
 }
-__all__ = ["PoseDataset", "Project", "available_models", "evaluate", "load", "train"]
+__all__ = ["DlcposeError", "PoseDataset", "Project", "available_models", "evaluate", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,11 +1,15 @@
 """Training and evaluating from Python, with the overrides of the shell."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from dlcpose.config.compose import compose, value_in
 from dlcpose.config.folders import run_folder
+from dlcpose.config.messages import explain
 from dlcpose.runs.provenance import OVERRIDES
+from dlcpose.structures.errors import ConfigError, DlcposeError
 
 
 def train(*overrides: str, run_dir: str | Path | None = None) -> Path:
@@ -16,24 +20,43 @@ def train(*overrides: str, run_dir: str | Path | None = None) -> Path:
     """
     from dlcpose.training.train import train as train_config
 
-    resume = value_in(overrides, "resume")
+    with _explained("train", overrides):
+        resume = value_in(overrides, "resume")
     folder = _folder(run_dir) if run_dir or not resume else _folder(run_folder(str(_folder(None)), resume))
     given = OVERRIDES.set(overrides)
     try:
-        train_config(compose(overrides, run_dir=str(folder)))
+        with _explained("train", overrides):
+            train_config(compose(overrides, run_dir=str(folder)))
     finally:
         OVERRIDES.reset(given)
     return folder
 
 
 def evaluate(checkpoint: str | Path, *overrides: str, run_dir: str | Path | None = None) -> dict[str, float]:
-    """Figures of a checkpoint on its test frames, or on the data that the overrides name."""
+    """Figures of a checkpoint on its test frames, or on the data that the overrides name.
+
+    Raises DlcposeError as the shell would.
+    """
     from dlcpose.training.evaluation import evaluate_checkpoint
 
     folder = _folder(run_dir)
-    config = compose(["checkpoint=given", *overrides], config_name="evaluate", run_dir=str(folder))
-    # Put in afterward: in Hydra's grammar, quotes and braces of a path would have a meaning.
-    return evaluate_checkpoint({**config, "checkpoint": str(checkpoint)})
+    with _explained("evaluate", overrides):
+        config = compose(["checkpoint=given", *overrides], config_name="evaluate", run_dir=str(folder))
+        # Put in afterward: in Hydra's grammar, quotes and braces of a path would have a meaning.
+        return evaluate_checkpoint({**config, "checkpoint": str(Path(checkpoint).expanduser())})
+
+
+@contextmanager
+def _explained(config_name: str, overrides: Sequence[str]) -> Iterator[None]:
+    """A block whose errors for a mistake of the user's, a library's too, are DlcposeErrors with the shell's message."""
+    try:
+        yield
+    except DlcposeError:
+        raise
+    except Exception as error:
+        if (reason := explain(error, config_name, overrides)) is None:
+            raise
+        raise ConfigError(reason) from error
 
 
 def _folder(run_dir: str | Path | None) -> Path:

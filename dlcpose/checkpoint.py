@@ -15,9 +15,11 @@ from dlcpose.build import build_pipeline
 from dlcpose.heads.base import Head
 from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseModule
+from dlcpose.pipelines.finite_values import first_not_finite
 from dlcpose.side_heads.base import SideHead
 from dlcpose.structures.checkpoint_file import read_checkpoint_file
 from dlcpose.structures.data_description import DataDescription
+from dlcpose.structures.data_files import parse_yaml, shown
 from dlcpose.structures.errors import CheckpointError, DlcposeError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
@@ -124,7 +126,7 @@ def _description(described: Mapping[str, Any]) -> Description:
     if any(side > MAX_SIDE for side in (*(model_input.canvas or ()), model_input.multiple_of)):
         raise ValueError(f"expected an input of at most {MAX_SIDE} px, got {model_input.canvas}")
     return Description(
-        config=yaml.safe_load(config),
+        config=_config(config),
         skeleton=Skeleton.from_dict(described["skeleton"]),
         model_input=model_input,
         split=Split(**{name: tuple(keys) for name, keys in described["split"].items()}),
@@ -132,6 +134,13 @@ def _description(described: Mapping[str, Any]) -> Description:
         max_animals=max_animals,
         has_identities=described["identified"],
     )
+
+
+def _config(text: str) -> dict[str, Any]:
+    config = parse_yaml(text, "its config", error=CheckpointError)
+    if not isinstance(config, dict) or not all(isinstance(name, str) for name in config):
+        raise ValueError(f"expected a config of named parts, got {shown(config)}")
+    return config
 
 
 def restore(checkpoint: Checkpoint, instantiate: Instantiator, detector: Mapping[str, Any] | None = None) -> PoseModule:
@@ -190,18 +199,11 @@ def _check_fit(pipeline: PoseModule, checkpoint: Checkpoint) -> None:
 
 def check_finite(pipeline: PoseModule, checkpoint: Checkpoint) -> None:
     """Raises CheckpointError for weights that are not finite; what heads keep of their data may be."""
-    kept = {
-        f"{place}.{name}"
-        for place, module in pipeline.named_modules()
-        if isinstance(module, (Head, SideHead))
-        for name, _ in module.named_buffers(recurse=False)
-    }
-    for name, value in checkpoint.weights.items():
-        if value.is_floating_point() and name not in kept and not bool(value.isfinite().all()):
-            raise CheckpointError(
-                f"{checkpoint.path}: {name} has values that are not finite: its training has diverged, or the file is "
-                "damaged. Take the checkpoint of an earlier epoch, or train anew with a lower optimizer.lr."
-            )
+    if (name := first_not_finite(pipeline, checkpoint.weights)) is not None:
+        raise CheckpointError(
+            f"{checkpoint.path}: {name} has values that are not finite: its training has diverged, or the file is "
+            "damaged. Take the checkpoint of an earlier epoch, or train anew with a lower optimizer.lr."
+        )
 
 
 DETECTOR = "detector."  # what the names of its weights begin with
@@ -234,7 +236,7 @@ def embed_bottom_up_model(detector: Mapping[str, Any]) -> dict[str, Any]:
     if "bottom_up" not in detector or not detector["checkpoint"]:
         return dict(detector)
     described = read_checkpoint(detector["checkpoint"]).description.as_dict()
-    config = without_pretrained_weights(yaml.safe_load(described["config"]))
+    config = without_pretrained_weights(_config(described["config"]))
     model = {name: config[name] for name in MODEL_GROUPS if name in config}
     known = {name: described[name] for name in ("skeleton", "input", "individuals", "max_animals", "identified")}
     return {**detector, "bottom_up": {"config": model, **known}}

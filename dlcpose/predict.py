@@ -22,7 +22,7 @@ from dlcpose.prediction.pose_rows import tracks_of_frames
 from dlcpose.prediction.settings import PredictionSettings
 from dlcpose.prediction.video import predict_video
 from dlcpose.structures.batch import PoseBatch, collate
-from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.errors import ConfigError, InputError, explain_os_errors
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
 from dlcpose.structures.sample import Floats, FrameLabels, Image, PoseSample, labels_of
@@ -49,13 +49,14 @@ class Predictor:
         """Names and order of the keypoints in every prediction."""
         return self.pipeline.skeleton
 
+    @explain_os_errors()
     def predict(self, images: Iterable[Image | str | Path], *, batch_size: int = 8) -> list[PosePrediction]:
         """Poses in images: arrays (H, W, 3) uint8 RGB, or paths. The key is the path or the number.
 
         Raises DataError for a file that is not an image, ValueError for an array of another kind.
         """
         if isinstance(images, str | Path):
-            raise ValueError(f"Expected a list of images, got one path: predict([{str(images)!r}]).")
+            raise InputError(f"Expected a list of images, got one path: predict([{str(images)!r}]).")
         named = (_named(number, image) for number, image in enumerate(images))
         return [prediction for batch in self.stream(named, batch_size) for prediction in batch]
 
@@ -83,6 +84,7 @@ class Predictor:
         """The same, as videos are predicted with it."""
         return Model(self.pipeline, self.device, self.checkpoint, self.individuals, versions())
 
+    @explain_os_errors()
     def predict_video(
         self, path: str | Path, *, progress: Callable[[int, int | None], None] | None = None, **settings: Any
     ) -> PoseTracks:
@@ -92,7 +94,7 @@ class Predictor:
         progress: called with the frames done and, where the file tells, how many there are.
         Raises DataError for what is no video, ConfigError for settings that make no sense or do not fit.
         """
-        return predict_video(self.model, Path(path), PredictionSettings(**settings), progress)[0]
+        return predict_video(self.model, Path(path).expanduser(), PredictionSettings(**settings), progress)[0]
 
     def predict_stream(
         self, frames: Iterable[Image], *, batch_size: int = 8, precision: str = "32"
@@ -160,7 +162,7 @@ class Predictor:
     ) -> Iterator[list[PosePrediction]]:
         """The same for labeled frames; predict_batch: another way than the pipeline's own, such as one of its oracles."""
         if batch_size < 1:
-            raise ValueError(f"Expected a batch_size of at least 1, got {batch_size}.")
+            raise InputError(f"Expected a batch_size of at least 1, got {batch_size}.")
         predict_batch = predict_batch or self.pipeline.predict_batch
         waiting: list[PoseSample] = []
         for sample in samples:
@@ -186,6 +188,7 @@ class Predictor:
         return collate([fit_to_canvas(sample, self.pipeline.frame_input) for sample in samples]).to(self.device)
 
 
+@explain_os_errors()
 def load(
     checkpoint: str | Path,
     *,
@@ -201,12 +204,10 @@ def load(
     detector: the config of one to take instead of the checkpoint's own.
     Raises CheckpointError when the file is not a checkpoint of dlcpose, ConfigError for a device that is not there.
     """
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device=cuda: this machine has no CUDA device. Take device=cpu.")
-    read = read_checkpoint(checkpoint)
+    chosen = _device(device)
+    read = read_checkpoint(Path(checkpoint).expanduser())
     if conditions is not None:
-        detector = _conditions_from(Path(conditions), read)
+        detector = _conditions_from(Path(conditions).expanduser(), read)
     pipeline = restore(read, Instantiator(tuple(trust)), detector)
     return Predictor(
         pipeline.to(chosen, memory_format=torch.channels_last),
@@ -214,6 +215,22 @@ def load(
         checkpoint=read.path,
         individuals=read.description.individuals,
     )
+
+
+def _device(name: str | None) -> torch.device:
+    """The device of a name, or what there is. Raises ConfigError for one that torch does not know or that is not there."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(f"device={name}: torch knows no such device. Take cpu, cuda, cuda:1 or mps.") from error
+    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (device.index or 0) >= there.get(device.type, 0):
+        raise ConfigError(
+            f"device={name}: this machine has no {device.type.upper()} device of this number. Take device=cpu."
+        )
+    return device
 
 
 def _conditions_from(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -234,12 +251,16 @@ def _conditions_from(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _named(number: int, image: Image | str | Path) -> tuple[str, Image]:
-    return (str(image), read_image_file(Path(image))) if isinstance(image, str | Path) else (str(number), image)
+    if isinstance(image, str | Path):
+        return str(image), read_image_file(Path(image).expanduser())
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"{number}: expected an image (H, W, 3) uint8 RGB or a path, got {type(image).__name__}.")
+    return str(number), image
 
 
 def _no_labels(key: str, image: Image, skeleton: Skeleton) -> FrameLabels:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != "uint8" or not image.size:
-        raise ValueError(f"{key}: expected an image (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}.")
+        raise InputError(f"{key}: expected an image (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}.")
     none: Floats = np.zeros((0, len(skeleton), 2), np.float32)
     return labels_of(key, image.shape[:2], none, unique_in_image=np.zeros((len(skeleton.unique), 2), np.float32))
 

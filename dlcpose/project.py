@@ -12,8 +12,8 @@ from dlcpose.datasets import splits
 from dlcpose.datasets.crops import augment, keep_keypoints, whole
 from dlcpose.datasets.deeplabcut import DeepLabCutFrames
 from dlcpose.exporters.coco import coco_labels
-from dlcpose.structures.atomic_files import write_atomic
-from dlcpose.structures.errors import ConfigError, DataError
+from dlcpose.structures.atomic_files import write_output
+from dlcpose.structures.errors import ConfigError, DataError, explain_os_errors
 from dlcpose.structures.sample import FrameLabels, PoseCrop
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.structures.split import Split
@@ -29,12 +29,14 @@ SETS = ("train", "val", "test")
 class Project:
     """A DeepLabCut project, which is only read: `proj_root` is the folder with config.yaml.
 
+    follow_links: also read files that links take from outside of that folder.
     Raises DataError when the project cannot be read.
     """
 
-    def __init__(self, proj_root: str | Path, *, scorer: str | None = None) -> None:
-        self.root = Path(proj_root)
-        self.data = DeepLabCutFrames(self.root, scorer=scorer)
+    @explain_os_errors()
+    def __init__(self, proj_root: str | Path, *, scorer: str | None = None, follow_links: bool = False) -> None:
+        self.root = Path(proj_root).expanduser()
+        self.data = DeepLabCutFrames(self.root, scorer=scorer, follow_links=follow_links)
         self._split: Split | None = None
 
     @property
@@ -79,12 +81,15 @@ class Project:
     def to_coco(self, path: str | Path | None = None, *, split: str | None = None) -> dict[str, Any]:
         """The labels in COCO format, with file names relative to the project; also written to `path` where one is given.
 
-        split: only the frames of "train", "val" or "test".
+        split: only the frames of "train", "val" or "test". Frames that nobody labeled are left out, with a warning: in
+        COCO, an image without annotations has no animal.
         """
-        indices = range(len(self.data)) if split is None else self.indices(split)
+        places = {frame.key: index for index, frame in enumerate(self.data.frames)}
+        labeled = [places[frame.key] for frame in splits.labeled_frames(self.data)]
+        indices = labeled if split is None else self.indices(split)
         content = coco_labels(self.data, list(indices))
         if path is not None:
-            write_atomic(Path(path), json.dumps(content))
+            write_output(Path(path).expanduser(), json.dumps(content))
         return content
 
     def indices(self, split: str) -> list[int]:
@@ -117,6 +122,7 @@ class PoseDataset(Dataset[PoseCrop]):
     def __len__(self) -> int:
         return len(self._indices)
 
+    @explain_os_errors()
     def __getitem__(self, index: int) -> PoseCrop:
         crop = whole(self.project.data[self._indices[index]])
         return crop if self.transform is None else augment(crop, self.transform, self.project.skeleton)

@@ -4,6 +4,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,20 @@ from dlcpose.callbacks.requeue import requeue
 from dlcpose.structures.atomic_files import leftovers
 from dlcpose.structures.errors import CheckpointError
 
-SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]  # SLURM's pre-emption
+# SLURM's pre-emption, and Ctrl-C.
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name)]
+
+
+@contextmanager
+def signals_put_back() -> Iterator[None]:
+    """A training, after which signals mean what they did before: nothing could be saved any more."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 class LastCheckpoint(Callback):
@@ -67,9 +82,10 @@ class LastCheckpoint(Callback):
 
 
 class PreemptionCheckpoint(Checkpoint):
-    """Saves a run and ends it at SIGTERM or SIGUSR1; resumed, it continues within its epoch.
+    """Saves a run and ends it at SIGTERM, SIGUSR1 or Ctrl-C; resumed, it continues within its epoch.
 
-    After SIGUSR1, which SLURM sends before time runs out (`--signal=USR1@120`), the job is queued again.
+    After SIGUSR1, which SLURM sends before time runs out (`--signal=USR1@120`), the job is queued again. Ctrl-C a second
+    time ends it at once, with what was saved before.
     run_dir: of the run. A Checkpoint so that Lightning calls it last, when averages have taken in the step.
     """
 
@@ -79,13 +95,30 @@ class PreemptionCheckpoint(Checkpoint):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.received = None
+        self._listen()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # In place of Lightning's handlers, which it sets after on_fit_start: they end the run after a validation without
+        # saving it, and exchange messages between devices in the midst of a step.
+        if trainer.received_sigterm:
+            self.received = signal.SIGTERM
+            trainer._signal_connector.received_sigterm = False
+        self._listen()
+
+    def _listen(self) -> None:
         if threading.current_thread() is threading.main_thread():
-            # In place of Lightning's, which exchange messages between devices in the midst of a step. It puts back what
-            # was there before when training ends.
             for number in SIGNALS:
                 signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: Any) -> None:
+        if number == signal.SIGINT:
+            if self.received == signal.SIGINT:
+                raise KeyboardInterrupt
+            print(
+                "\ndlcpose: stopping as soon as the run can be saved; Ctrl-C again stops it at once.",
+                file=sys.stderr,
+                flush=True,
+            )
         self.received = number
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,27 +1,48 @@
 """The `dlcpose` command: everything but training and evaluating, which are Hydra's."""
 
+import functools
 import os
+from collections.abc import Callable
+from typing import Any
 
 import typer
 
 from dlcpose.cli.registry import COMMANDS
-from dlcpose.config.messages import explain, fail, wants_traceback
+from dlcpose.config.messages import end_quietly, explain, fail, tolerate_output, wants_traceback
 
 
 def build_app() -> typer.Typer:
     """The program with every registered command, in the order of their names."""
     app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
     for name, function in sorted(COMMANDS.load().items()):
-        app.command(name)(function)
+        app.command(name)(_interruptible(function))
     return app
+
+
+def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command, which Ctrl-C ends in one line."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> Any:
+        try:
+            return command(*arguments, **options)
+        except KeyboardInterrupt:
+            fail("stopped. What was finished is kept, and the same command goes on from there.", 130)
+
+    return run
 
 
 def main() -> None:
     """`dlcpose`: one line for a mistake of the user's; `--debug` shows the traceback."""
     in_full = wants_traceback()
+    tolerate_output()
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     try:
         build_app()()
+    except KeyboardInterrupt:
+        fail("stopped.", 130)
+    except BrokenPipeError:
+        end_quietly()
     except Exception as error:
         if in_full or (reason := explain(error, "train")) is None:
             raise

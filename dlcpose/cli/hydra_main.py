@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -17,10 +17,14 @@ from omegaconf import DictConfig
 
 from dlcpose.config.compose import plain
 from dlcpose.config.folders import CONF
-from dlcpose.config.messages import explain, fail, wants_traceback
+from dlcpose.config.messages import end_quietly, explain, fail, tolerate_output, wants_traceback
+from dlcpose.config.quoting import quote_paths
 from dlcpose.config.sources import checked_loading
 from dlcpose.runs.sweep import launch, record_failure, sweep_of
 from dlcpose.structures.errors import ConfigError
+
+# Hydra's options that are followed by a value.
+WITH_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p")
 
 
 def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> None:
@@ -29,7 +33,8 @@ def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> Non
     `--debug` or HYDRA_FULL_ERROR=1 shows tracebacks.
     """
     shows_traceback = wants_traceback()
-    sys.argv = [sys.argv[0], *overrides_last(sys.argv[1:])]
+    tolerate_output()
+    sys.argv = [sys.argv[0], *quote_paths(overrides_last(sys.argv[1:]))]
     replace_optuna_sweeper()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and `explain` gets to see it
 
@@ -37,6 +42,8 @@ def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> Non
     def composed(config: DictConfig) -> Any:
         try:
             return command(plain(config))
+        except BrokenPipeError:
+            raise  # nobody reads any more: no mistake, and nobody to tell
         except Exception as error:
             # Within a sweep the launcher has to see the error; alone, Hydra would print a line of its own before ours.
             is_alone = HydraConfig.get().mode == RunMode.RUN
@@ -81,14 +88,13 @@ def replace_optuna_sweeper() -> None:
 
 def overrides_last(arguments: list[str]) -> list[str]:
     """The arguments with options first: argparse refuses overrides on both sides of an option (`model=x -m seed=0,1`)."""
-    overrides = [argument for argument in arguments if re.match(r"[^-][^=]*=|~", argument)]
-    return [argument for argument in arguments if argument not in overrides] + overrides
-
-
-def end_quietly() -> NoReturn:
-    """End when nobody reads what is printed any more (`| head`); what is still buffered has nowhere to go."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    raise SystemExit(141)  # as a program that the signal ended
+    options: list[str] = []
+    overrides: list[str] = []
+    for place, argument in enumerate(arguments):
+        is_value = place > 0 and arguments[place - 1] in WITH_VALUE  # a folder may be named lr=0.1
+        is_override = not is_value and re.match(r"[^-][^=]*=|~", argument)
+        (overrides if is_override else options).append(argument)
+    return options + overrides
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from dlcpose.cli.hydra_main import run_hydra
 from dlcpose.runs.distributed import LEADER, follow_leader, is_follower
 from dlcpose.runs.resume import resume_if_requeued
 from dlcpose.runs.run_json import MetricValue, is_worker_process, optimized_metrics
-from dlcpose.runs.sweep import earlier_run, value_of
+from dlcpose.runs.sweep import check_objective, earlier_run, value_of
 from dlcpose.training.train import train, train_in_this_process
 
 
@@ -27,7 +27,10 @@ def job(config: dict[str, Any]) -> MetricValue:
     """One run; of a sweep, what is done is not done again, and what was killed resumes."""
     done, config = earlier_run(resume_if_requeued(config))
     if done is None:
-        return train(config)
-    value = value_of(done, config)
-    print(f"done before, {', '.join(optimized_metrics(config))} {value}: {config['run_dir']}", flush=True)
+        value = train(config)
+    else:
+        value = value_of(done, config)
+        print(f"done before, {', '.join(optimized_metrics(config))} {value}: {config['run_dir']}", flush=True)
+    if config["sweep"]["trial"] is not None:
+        check_objective(config, value)
     return value

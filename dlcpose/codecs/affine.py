@@ -82,13 +82,16 @@ def pixels_from_cells(points: Array, stride: float) -> Array:
     return cast(Array, points * stride + (stride - 1) / 2)
 
 
+MAX_LENGTH = 16_384.0  # input pixels
+
+
 def length_in_cells(pixels: float, stride: float, *, min_cells: float = 1.0) -> float:
     """A length in input pixels as cells of a map, at least `min_cells`: a coarse map cannot show what is smaller.
 
-    Raises ValueError for a length that is not above 0.
+    Raises ValueError for a length that is not above 0, or longer than any image.
     """
-    if not pixels > 0:
-        raise ValueError(f"expected a length above 0 input pixels, got {pixels}")
+    if not 0 < pixels <= MAX_LENGTH:
+        raise ValueError(f"expected a length above 0 and up to {MAX_LENGTH:g} input pixels, got {pixels}")
     return max(pixels / stride, min_cells)
 
 

@@ -12,6 +12,7 @@ from omegaconf.errors import MissingMandatoryValue
 
 from dlcpose.config.folders import CONF, register_resolvers
 from dlcpose.config.messages import explain
+from dlcpose.config.quoting import quote_paths
 from dlcpose.config.sources import checked_loading
 from dlcpose.structures.errors import ConfigError
 
@@ -25,6 +26,7 @@ def compose(
 
     Raises ConfigError, with the message of the shell, where they do not compose.
     """
+    overrides = quote_paths(overrides)
     known_before = HydraConfig.instance().cfg
     GlobalHydra.instance().clear()
     try:
@@ -61,7 +63,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 def value_in(overrides: Sequence[str], key: str) -> str | None:
     """The value that overrides give to a key, read by Hydra's grammar (quotes, escapes, `++key=`); None where they do not."""
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
+    for override in OverridesParser.create().parse_overrides(quote_paths(overrides)):
         if override.key_or_group == key and (value := override.value()) is not None:
             return str(value)
     return None

@@ -8,7 +8,7 @@ import argparse
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -65,6 +65,7 @@ def run_folder(new: str, resume: str | None) -> str:
         latest = latest_run(Path(new))
         return new if latest is None else str(latest)
     if resume:
+        resume = str(resume)  # a folder may be named by a number
         belongs_to_a_run = Path(resume).parent.name == LAST_CHECKPOINT.parent.name
         return str(Path(resume).parents[1]) if belongs_to_a_run else new
     if (job := _slurm_job()) is None:
@@ -97,9 +98,14 @@ def is_run(folder: Path) -> bool:
     return any((folder / file).exists() for file in RUN_FILES)
 
 
-def latest_run(run_dir: Path) -> Path | None:
-    """The run that was the last to write something, of those of a name, whose folders are <name>/<date>/<time>."""
-    runs = [folder for folder in run_dir.parents[1].glob("*/*") if is_run(folder) and folder != run_dir]
+def latest_run(run_dir: Path, counts: Callable[[Path], bool] = lambda folder: True) -> Path | None:
+    """The run that was the last to write something, of those of a name, whose folders are <name>/<date>/<time>.
+
+    counts: whether a run is looked at.
+    """
+    runs = [
+        folder for folder in run_dir.parents[1].glob("*/*") if is_run(folder) and folder != run_dir and counts(folder)
+    ]
     return max(runs, key=_last_written, default=None)
 
 

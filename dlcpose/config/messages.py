@@ -1,6 +1,8 @@
 """One line for a mistake in a config, with the nearest names there are; and how a command ends with it."""
 
+import argparse
 import difflib
+import io
 import os
 import re
 import sys
@@ -29,12 +31,14 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] | None 
     """One line for a mistake of the user's, None for one of ours. arguments: the overrides; the shell's unless given."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if isinstance(error, DlcposeError):
-        return _without_worker(str(error), type(error))
+        return _without_worker(str(error.args[0]) if error.args else "", type(error))
     if isinstance(error, (HydraException, OmegaConfBaseException)) or _was_raised_by_hydra(error):
         return _explain_composition(error, config_name, arguments)
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}: line {mark.line + 1}, column {mark.column + 1}: {error.problem}. Correct this file."
+    if isinstance(error, argparse.ArgumentError):
+        return f"{error.argument_name or 'the command'}: {error.message}. --help lists what there is."
     if isinstance(error, OSError):
         place = error.filename or "a file"
         return f"{place}: {error.strerror or error}. Check the path, its permissions and the disk's room."
@@ -47,6 +51,30 @@ def fail(reason: str, code: int = 1) -> NoReturn:
     """End the program with one line on standard error."""
     print(f"dlcpose: {printable(reason)}", file=sys.stderr)
     raise SystemExit(code)
+
+
+def end_quietly() -> NoReturn:
+    """End when nobody reads what is printed any more (`| head`); what is still buffered has nowhere to go."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(141)  # as a program that the signal ended
+
+
+def tolerate_output() -> None:
+    """Print what the output's encoding has no letters for with others, and to nowhere what is closed.
+
+    A finished run is not to fail for a sign; and where standard output is closed, the next file that is opened would get
+    its number, and what libraries print.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def wants_traceback() -> bool:
@@ -64,9 +92,15 @@ def _without_worker(text: str, kind: type[Exception]) -> str:
 
 
 def _was_raised_by_hydra(error: Exception) -> bool:
-    """Hydra raises plain ValueErrors too; where the innermost frame is its own, it was the command line that was wrong."""
+    """Hydra raises plain ValueErrors too; where the innermost frame is its own, it was the command line that was wrong.
+
+    So it is where Optuna's distributions refuse what a search space says.
+    """
     frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and Path(hydra.__file__).parent in Path(frames[-1].filename).parents
+    if not frames:
+        return False
+    innermost = Path(frames[-1].filename)
+    return Path(hydra.__file__).parent in innermost.parents or innermost.parts[-2:] == ("optuna", "distributions.py")
 
 
 def _explain_composition(error: Exception, config_name: str, arguments: Sequence[str]) -> str:

@@ -1,18 +1,32 @@
 """Base class of data sets: an index of labeled frames that knows nothing of models."""
 
+import logging
 import re
+import struct
+import threading
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image as PillowImage
 
+from dlcpose.structures.data_files import check_file, read_file, reading
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import FrameLabels, Image, PoseSample
 from dlcpose.structures.skeleton import Skeleton
+
+logger = logging.getLogger(__name__)
+
+MAX_PIXELS = 2**28  # of an image: 16 384 x 16 384, and 800 MB in memory; a small file can say that it holds more
+MAX_IMAGE_BYTES = 2**31
+ORIENTATION = 0x0112  # tag of EXIF and TIFF
+SIDEWAYS = (5, 6, 7, 8)  # orientations whose upright image is as wide as the stored one is high
+_PIXELS_ARE_COUNTED_HERE = threading.Lock()  # Pillow's own limit, which is for all of a process, is off meanwhile
 
 
 class LabeledFrames(ABC):
@@ -70,30 +84,133 @@ class LabeledFrames(ABC):
         return PoseSample(labels=frame, image=image)
 
 
-def read_image_file(path: Path) -> Image:
-    """An image file as (H, W, 3) uint8 RGB; gray and 16-bit images are converted. Raises DataError with the path."""
-    try:
-        content = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise DataError(f"{path}: the image cannot be read ({error.strerror}).") from error
-    # Labels refer to pixels as stored: an orientation flag must not rotate the image.
-    image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if len(content) else None
-    if image is None:
+def read_image_file(path: Path, *, size: tuple[int, int] | None = None) -> Image:
+    """An image file as (H, W, 3) uint8 RGB, upright: as its EXIF or TIFF orientation says, and as every viewer shows it.
+
+    Gray images are repeated, alpha is dropped, of 16 bits the upper 8 are taken. size: (height, width) that its labels
+    state; where that is the size of the pixels as they are stored, and not of the upright image, they stay as stored.
+    Raises DataError with the path, also for more than MAX_PIXELS and for images of floating point.
+    """
+    content = read_file(path, max_bytes=MAX_IMAGE_BYTES)
+    header = _header(content, path) if content else None
+    if header is not None and header.mode in ("F", "I") and header.format == "TIFF":
+        raise DataError(f"{path}: expected pixels of 8 or 16 bits, got numbers of 32 bits. Convert the image.")
+    # Each format's reader has its own idea of the orientation: all are told to leave it.
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    with reading(path):
+        stored = _without_orientation(content) if header is not None and header.format == "TIFF" else content
+        image = cv2.imdecode(np.frombuffer(stored, np.uint8), flags) if header is not None else None
+    if image is None or header is None:
         raise DataError(f"{path}: expected an image, got {len(content)} bytes that do not decode. Replace the file.")
+    if not (header.upright != size and header.stored == size):
+        image = _turned(image, header.orientation)
     return np.ascontiguousarray(image[..., ::-1])
 
 
 def image_file_size(path: Path) -> tuple[int, int]:
-    """(height, width) from an image file's header, without decoding it. Raises DataError with the path."""
+    """(height, width) of the upright image from a file's header, without decoding it. Raises DataError with the path."""
+    return read_header(path).upright
+
+
+class Header(NamedTuple):
+    """What an image file says of itself: (height, width) of the pixels as stored, EXIF orientation 1 to 8, mode."""
+
+    stored: tuple[int, int]
+    orientation: int
+    mode: str
+    format: str
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """(height, width) as it is shown."""
+        return self.stored[::-1] if self.orientation in SIDEWAYS else self.stored
+
+
+def read_header(path: Path) -> Header:
+    """The header of an image file. Raises DataError with the path for what is none, or has more than MAX_PIXELS."""
+    check_file(path, max_bytes=MAX_IMAGE_BYTES)
+    header = _header(path, path)
+    if header is None:
+        raise DataError(f"{path}: expected an image, got something else. Restore the file or remove its labels.")
+    return header
+
+
+def warn_of_orientations(named: str, images: Iterable[tuple[Path, tuple[int, int]]]) -> None:
+    """Warn where images are stored turned and their labels do not say by their size whether they were made upright.
+
+    named: of the labels. images: each with the size (height, width) that its labels state.
+    """
+    turned = [path for path, size in images if (header := read_header(path)).orientation != 1 and header.stored == size]
+    if turned:
+        logger.warning(
+            "%s: %d images are stored turned or mirrored (an EXIF orientation), such as %s. They are read as they are "
+            "stored where only that fits the size that is stated, else upright, as viewers show them. Look at the labels "
+            "with dlcpose inspect; saving the images upright ends the doubt.",
+            named,
+            len(turned),
+            turned[0],
+        )
+
+
+def _header(source: bytes | Path, path: Path) -> Header | None:
+    """What Pillow reads of a header; None where it is of no image."""
     try:
-        with PillowImage.open(path) as image:
-            width, height = image.size
-    except OSError as error:
-        reason = error.strerror or "not an image"
+        with _PIXELS_ARE_COUNTED_HERE, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            limit, PillowImage.MAX_IMAGE_PIXELS = PillowImage.MAX_IMAGE_PIXELS, None
+            try:
+                with PillowImage.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
+                    tags = getattr(image, "tag_v2", {})  # of TIFF, whose size Pillow may have turned already
+                    width, height = (int(tags.get(tag, side)) for tag, side in zip((256, 257), image.size, strict=True))
+                    mode, kind = image.mode, image.format or ""
+                    orientation = _orientation(image)
+            finally:
+                PillowImage.MAX_IMAGE_PIXELS = limit
+    except Exception:  # a damaged header can make its parser raise anything
+        return None
+    if width * height > MAX_PIXELS:
         raise DataError(
-            f"{path}: the image cannot be read ({reason}). Restore the file or remove its labels."
-        ) from error
-    return height, width
+            f"{path}: expected at most {MAX_PIXELS} pixels, got {width}x{height}. Cut the image into smaller ones."
+        )
+    return Header((height, width), orientation, mode, kind)
+
+
+def _orientation(image: PillowImage.Image) -> int:
+    """The orientation that a file states, 1 where it states none that there is; no pixels are decoded."""
+    try:
+        exif = image.getexif() if image.format != "PNG" else PillowImage.Exif()
+        if image.format == "PNG":  # Pillow would decode it, to look for a chunk behind the pixels
+            exif.load(image.info.get("exif", b""))
+        orientation = exif.get(ORIENTATION, 1)
+    except Exception:  # damaged, while the pixels may be sound
+        return 1
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+
+
+def _without_orientation(content: bytes) -> bytes:
+    """A TIFF whose first image says that it is stored upright: OpenCV turns these whatever flags it is given."""
+    order = "<" if content[:2] == b"II" else ">"
+    is_big = struct.unpack_from(f"{order}H", content, 2)[0] == 43  # BigTIFF
+    start = struct.unpack_from(f"{order}{'Q' if is_big else 'I'}", content, 8 if is_big else 4)[0]
+    count = struct.unpack_from(f"{order}{'Q' if is_big else 'H'}", content, start)[0]
+    first, size, value = (start + 8, 20, 12) if is_big else (start + 2, 12, 8)
+    for place in range(first, min(first + count * size, len(content) - size + 1), size):
+        if struct.unpack_from(f"{order}H", content, place)[0] == ORIENTATION:
+            changed = bytearray(content)
+            struct.pack_into(f"{order}H", changed, place + value, 1)
+            return bytes(changed)
+    return content
+
+
+def _turned(image: Image, orientation: int) -> Image:
+    """Stored pixels (H, W, 3) as they are shown. Source: the orientation tag of TIFF 6.0 and EXIF."""
+    if orientation in SIDEWAYS:
+        image = image.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return image
 
 
 def frame_number(image_name: str, default: int) -> int:

@@ -28,6 +28,7 @@ from dlcpose.structures.input import Input
 from dlcpose.structures.sample import FrameLabels, PoseCrop
 from dlcpose.structures.split import Split
 
+MAX_WAIT = 900  # seconds for a batch
 GRACE_SECONDS = 20  # for which a worker continues after SIGTERM
 Draw = tuple[int, int, int]  # index of a frame, seed and phase of its augmentation
 
@@ -235,6 +236,8 @@ class PoseDataModule(LightningDataModule):
             "collate_fn": collate,
             "pin_memory": torch.cuda.is_available(),
             "persistent_workers": workers > 0,
+            # A batch that finds no room in /dev/shm is lost, and the run would wait for it for ever.
+            "timeout": MAX_WAIT if workers > 0 else 0,
             "worker_init_fn": functools.partial(init_worker, parent=os.getpid()),
             # Forked workers share the cache of images. Stated, because joblib's launcher and Python 3.14 have other
             # defaults.
@@ -263,6 +266,7 @@ def init_worker(worker: int, parent: int) -> None:
         # SLURM signals every process of a job, but batches are needed until the run has saved a checkpoint: workers end
         # a while later.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which saves itself first
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))
 
 

@@ -5,14 +5,23 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from dlcpose.datasets.base import LabeledFrames, frame_number, image_file_size, read_image_file
+from dlcpose.datasets.base import (
+    LabeledFrames,
+    frame_number,
+    image_file_size,
+    read_image_file,
+    warn_of_orientations,
+)
 from dlcpose.datasets.deeplabcut_config import ProjectConfig, read_project_config
 from dlcpose.datasets.deeplabcut_tables import LabelTable, read_table
+from dlcpose.datasets.label_checks import count_out_of_frame
 from dlcpose.datasets.readers import reader
-from dlcpose.datasets.restricted_pickle import load_restricted_pickle
+from dlcpose.datasets.restricted_pickle import MAX_BYTES, load_restricted_pickle
+from dlcpose.structures.data_files import InsideFolder, is_file, read_file
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import Doubles, FrameLabels, Image, labels_of
 
@@ -28,8 +37,9 @@ class DeepLabCutFrames(LabeledFrames):
 
     root: the folder with config.yaml; its project_path is ignored. scorer: whose labels to read; by default those of the
     config's scorer, else the only ones there are. An animal without a label in a frame is not in it; frames without any
-    label are kept as unlabeled (`empty_is_label`).
-    Raises DataError, with the file and what to do, for a project that cannot be read.
+    label are kept as unlabeled (`empty_is_label`). follow_links: also read files that links take from outside of root.
+    docs/data.md says how each value is checked. Raises DataError, with the file and what to do, where a project cannot be
+    read.
     """
 
     empty_is_label = False
@@ -45,14 +55,22 @@ class DeepLabCutFrames(LabeledFrames):
         """The labels of the project's own scorer."""
         return cls(path.parent if path.name == "config.yaml" else path)
 
-    def __init__(self, root: str | Path, *, scorer: str | None = None) -> None:
-        self.root = Path(root)
+    def __init__(self, root: str | int | Path, *, scorer: str | int | None = None, follow_links: bool = False) -> None:
+        self.root = Path(str(root)).expanduser()
+        self._links = None if follow_links else InsideFolder(self.root)
+        if self._links is not None:
+            self._links.check(self.root / "config.yaml")
+        scorer = None if scorer is None else str(scorer)
         self.config = read_project_config(self.root)
         self.skeleton = self.config.skeleton
         self.individuals = self.config.individuals
         self.has_identities = self.config.has_identities
         self._scorer = scorer
-        self.frames = _read_frames(self.config, _find_tables(self.config, scorer))
+        self.frames = _read_frames(self.config, _find_tables(self.config, scorer, self._links), self._links)
+        if outside := count_out_of_frame(self.frames):
+            logger.warning(
+                "%s: %d keypoints lie outside of their image. dlcpose inspect names them.", self.root, outside
+            )
 
     def read_image(self, index: int) -> Image:
         """The image of frame `index`: (H, W, 3) uint8 RGB."""
@@ -67,10 +85,10 @@ class DeepLabCutFrames(LabeledFrames):
 
         Raises DataError when the split's files are missing, or hold more than plain values.
         """
-        return _read_stored_split(self.config, self._scorer, {frame.key for frame in self.frames})
+        return _read_stored_split(self.config, self._scorer, {frame.key for frame in self.frames}, self._links)
 
 
-def _find_tables(config: ProjectConfig, scorer: str | None) -> list[LabelTable]:
+def _find_tables(config: ProjectConfig, scorer: str | None, links: InsideFolder | None) -> list[LabelTable]:
     """One table for each folder of labeled-data that has labels."""
     labeled = config.folder / "labeled-data"
     if not labeled.is_dir():
@@ -83,7 +101,7 @@ def _find_tables(config: ProjectConfig, scorer: str | None) -> list[LabelTable]:
         if name is None:
             logger.warning("%s has no labels%s: skipped.", folder, f" of scorer {scorer!r}" if scorer else "")
         else:
-            tables.append(read_table(folder, name))
+            tables.append(read_table(folder, name, links))
     if not tables:
         others = sorted({name.removeprefix(LABELS) for folder in folders for name in _label_names(folder)})
         raise DataError(
@@ -114,19 +132,23 @@ def _choose_labels(folder: Path, scorer: str, *, is_required: bool) -> str | Non
     return found[0]
 
 
-def _read_frames(config: ProjectConfig, tables: Sequence[LabelTable]) -> list[FrameLabels]:
-    frames = []
+def _read_frames(config: ProjectConfig, tables: Sequence[LabelTable], links: InsideFolder | None) -> list[FrameLabels]:
+    frames, places = [], []
     missing: list[Path] = []
+    somewhere = frozenset(column for table in tables for column in table.columns)
     for table in tables:
         video = table.path.parent.name
-        animals, unique = _points(table, config)
+        animals, unique = _points(table, config, somewhere)
         for row in _rows_by_image(table, video):
             name = _image_name(table.rows[row])
             path = table.path.parent / name
-            if not path.is_file():
+            if links is not None:
+                links.check(path)
+            if not is_file(path):
                 missing.append(path)
                 continue
             present = ~np.isnan(animals[row]).all(axis=(1, 2))  # (I,)
+            places.append(path)
             frames.append(
                 labels_of(
                     f"labeled-data/{video}/{name}",
@@ -145,11 +167,19 @@ def _read_frames(config: ProjectConfig, tables: Sequence[LabelTable]) -> list[Fr
         )
     if not any(len(frame) or not np.isnan(frame.unique_in_image).all() for frame in frames):
         raise DataError(f"{config.folder}: expected labels, but all points of all {len(frames)} frames are missing.")
+    warn_of_orientations(
+        str(config.folder), zip(places, ((frame.height, frame.width) for frame in frames), strict=True)
+    )
     return frames
 
 
-def _points(table: LabelTable, config: ProjectConfig) -> tuple[Doubles, Doubles]:
-    """The labels of all rows, in the config's order: animals (R, I, K, 2) and unique keypoints (R, U, 2)."""
+def _points(
+    table: LabelTable, config: ProjectConfig, somewhere: frozenset[tuple[str, str, str]]
+) -> tuple[Doubles, Doubles]:
+    """The labels of all rows, in the config's order: animals (R, I, K, 2) and unique keypoints (R, U, 2).
+
+    somewhere: the columns of all tables. A keypoint that only others have was added later, and is missing in this one.
+    """
     place = {column: index for index, column in enumerate(table.columns)}
     individuals = config.individuals if config.multi_animal else ("",)
     in_file = list(dict.fromkeys(individual for individual, _, _ in table.columns))
@@ -158,18 +188,34 @@ def _points(table: LabelTable, config: ProjectConfig) -> tuple[Doubles, Doubles]
     known |= {(UNIQUE_INDIVIDUAL, name) for name in config.skeleton.unique}
     if unused := sorted({name for individual, name, _ in place if (individual, name) not in known}):
         logger.warning("%s: %s are not in config.yaml and are left out.", table.path, unused)
+    labeled_elsewhere = {name for _, name, _ in somewhere}
+    added: list[str] = []
 
     def columns_of(individual: str, names: Sequence[str]) -> list[list[int]]:
-        """Columns of x and y for each name; an animal that the file lacks gets the column of NaN after the last."""
-        absent = individual not in in_file and individual != UNIQUE_INDIVIDUAL
-        return [
-            [len(place) if absent else _column(place, table, individual, name, xy) for xy in "xy"] for name in names
-        ]
+        """Columns of x and y for each name; what the file lacks gets the column of NaN after the last."""
+        if individual not in in_file and individual != UNIQUE_INDIVIDUAL:
+            return [[len(place)] * 2 for _ in names]
+        columns = []
+        for name in names:
+            is_here = any((individual, name, xy) in place for xy in "xy")
+            if not is_here and name in labeled_elsewhere:
+                added.append(f"{name} of {individual}" if individual else name)
+                columns.append([len(place)] * 2)
+            else:
+                columns.append([_column(place, table, individual, name, xy) for xy in "xy"])
+        return columns
 
     values = np.concatenate([table.values, np.full((len(table.rows), 1), np.nan)], axis=1)
     animals = values[:, [columns_of(individual, config.skeleton.names) for individual in individuals]]
     unique_columns = columns_of(UNIQUE_INDIVIDUAL, config.skeleton.unique)
     unique = values[:, np.array(unique_columns, np.int64).reshape(-1, 2)]
+    if added:
+        logger.warning(
+            "%s: %s have no columns, which other labels of the project have: they count as missing in its %d frames.",
+            table.path,
+            ", ".join(added[:5]) + (f" and {len(added) - 5} more" if len(added) > 5 else ""),
+            len(table.rows),
+        )
     half = sum(int((np.isnan(points).sum(axis=-1) == 1).sum()) for points in (animals, unique))
     if half:
         logger.warning("%s: %d keypoints have only one of x and y and count as missing.", table.path, half)
@@ -236,27 +282,44 @@ def _image_name(place: str) -> str:
     return place.rsplit("/", 1)[-1]
 
 
-def _read_stored_split(config: ProjectConfig, scorer: str | None, keys: set[str]) -> dict[str, tuple[str, ...]] | None:
+def _read_stored_split(
+    config: ProjectConfig, scorer: str | None, keys: set[str], links: InsideFolder | None
+) -> dict[str, tuple[str, ...]] | None:
     """The split with the lowest shuffle of the config's iteration, else the latest; preferably of the config's fraction."""
     path = _find_shuffle(config)
     if path is None:
         return None
-    content = load_restricted_pickle(path.read_bytes(), str(path))
+    if links is not None:
+        links.check(path)
+    content = load_restricted_pickle(read_file(path, max_bytes=MAX_BYTES), str(path))
     name = _choose_labels(path.parent, scorer or config.scorer, is_required=False)
     if name is None:
         raise DataError(f"{path}: the split counts rows of {LABELS}{config.scorer}, which is not beside it.")
-    merged = read_table(path.parent, name)
+    merged = read_table(path.parent, name, links)
     stored = {}
     try:
         for part, rows in (("train", content[1]), ("test", content[2])):
-            indices = [int(row) for row in np.asarray(rows).ravel() if row != -1]  # -1 is padding
+            indices = [row for row in _whole_numbers(rows) if row != -1]  # -1 is padding
             if any(not 0 <= row < len(merged.rows) for row in indices):
                 raise DataError(f"{path}: expected rows of {merged.path.name} below {len(merged.rows)}, got others.")
             stored[part] = tuple("labeled-data/" + "/".join(merged.rows[row].split("/")[-2:]) for row in indices)
-    except (TypeError, ValueError, IndexError, KeyError) as error:
-        raise DataError(f"{path}: expected a list of data, train rows and test rows, got {error}.") from error
+    except DataError:
+        raise
+    except Exception as error:  # a pickle can hold anything in the place of these lists
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"{path}: expected a list of data, train rows and test rows, got {reason}.") from error
     _warn_of_changes(path, {key for part in stored.values() for key in part}, keys)
     return {part: tuple(key for key in of_part if key in keys) for part, of_part in stored.items()}
+
+
+def _whole_numbers(rows: Any) -> list[int]:
+    """An array or a flat list of whole numbers; a few bytes of lists in lists can stand for more than memory holds."""
+    if not isinstance(rows, np.ndarray) and not (isinstance(rows, list | tuple) and all(map(np.isscalar, rows))):
+        raise TypeError(f"{type(rows).__name__} in place of a list of numbers")
+    numbers = np.asarray(rows).ravel()
+    if len(numbers) and (numbers.dtype.kind not in "iuf" or not np.isfinite(numbers).all()):
+        raise TypeError("other values than numbers")
+    return [int(number) for number in numbers]
 
 
 def _find_shuffle(config: ProjectConfig) -> Path | None:

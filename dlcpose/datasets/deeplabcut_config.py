@@ -1,14 +1,15 @@
 """Reader of a DeepLabCut project's config.yaml: animals, keypoints and skeleton, validated."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from dlcpose.structures.checked_values import Fields
+from dlcpose.structures.data_files import read_yaml, shown
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.skeleton import Skeleton, pairs_from_names
 
@@ -47,27 +48,35 @@ def read_project_config(folder: Path) -> ProjectConfig:
     path = folder / "config.yaml"
     if not path.is_file():
         raise DataError(f"{folder}: expected the folder of a DeepLabCut project, but it has no config.yaml.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path}: expected yaml, got something that does not parse ({reason}).") from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected the keys of a DeepLabCut project, got {type(content).__name__}.")
-    multi_animal = bool(content.get("multianimalproject")) or content.get("bodyparts") == "MULTI!"
+    fields = Fields(content, str(path))
+    multi_animal = fields.flag("multianimalproject") or content.get("bodyparts") == "MULTI!"
     keypoints = _names(content, "multianimalbodyparts" if multi_animal else "bodyparts", path)
     unique = _names(content, "uniquebodyparts", path) if multi_animal and content.get("uniquebodyparts") else ()
     fractions = content.get("TrainingFraction")
     return ProjectConfig(
         folder=folder,
-        scorer=str(_needed(content, "scorer", path)),
+        scorer=_scorer(fields, path),
         skeleton=_skeleton(keypoints, unique, content.get("skeleton") or (), path),
         individuals=_names(content, "individuals", path) if multi_animal else (ONLY_INDIVIDUAL,),
         multi_animal=multi_animal,
-        has_identities=bool(content.get("identity")),
-        iteration=int(content.get("iteration") or 0),
-        train_fraction=float(fractions[0]) if isinstance(fractions, list) and fractions else None,
+        has_identities=fields.flag("identity"),
+        iteration=fields.whole("iteration", default=0),
+        train_fraction=_train_fraction(fractions, path) if isinstance(fractions, list) and fractions else None,
     )
+
+
+def _scorer(fields: Fields, path: Path) -> str:
+    _needed(dict(fields.content), "scorer", path)
+    return fields.text("scorer")
+
+
+def _train_fraction(fractions: list[Any], path: Path) -> float:
+    """The first of the fractions that DeepLabCut has split by."""
+    first = Fields({"TrainingFraction": fractions[0]}, str(path))
+    return first.number("TrainingFraction", minimum=0, maximum=100)
 
 
 def _needed(content: dict[str, Any], key: str, path: Path) -> Any:
@@ -79,18 +88,19 @@ def _needed(content: dict[str, Any], key: str, path: Path) -> Any:
 def _names(content: dict[str, Any], key: str, path: Path) -> tuple[str, ...]:
     names = _needed(content, key, path)
     if not isinstance(names, list) or not names or not all(isinstance(name, str | int | float) for name in names):
-        raise DataError(f"{path}: expected a list of names under {key!r}, got {names!r}.")
+        raise DataError(f"{path}: expected a list of names under {key!r}, got {shown(names)}.")
     if misread := [name for name in names if isinstance(name, bool)]:
         raise DataError(f"{path}: a name under {key!r} is read as {misread[0]}: put it in quotes.")
-    if repeated := sorted({str(name) for name in names if names.count(name) > 1}):
+    if repeated := sorted(name for name, count in Counter(map(str, names)).items() if count > 1):
         raise DataError(f"{path}: expected each name under {key!r} once, got {repeated} more than once.")
     return tuple(str(name) for name in names)
 
 
 def _skeleton(keypoints: tuple[str, ...], unique: tuple[str, ...], edges: Any, path: Path) -> Skeleton:
     index_pairs: list[tuple[int, int]] = []
+    known = set(keypoints)
     for names in _name_pairs(edges, path):
-        unknown = [name for name in names if name not in keypoints]
+        unknown = [name for name in names if name not in known]
         if set(unknown) & set(unique):
             logger.warning("%s: the skeleton's edge %s has a unique body part and is left out.", path, list(names))
         elif unknown and TEMPLATE_NAMES.issuperset(unknown):
@@ -119,11 +129,11 @@ def _skeleton(keypoints: tuple[str, ...], unique: tuple[str, ...], edges: Any, p
 def _name_pairs(edges: Any, path: Path) -> Iterator[tuple[str, str]]:
     """Pairs of names from nested lists of names; a list of more than two names is a chain."""
     if not isinstance(edges, Sequence) or isinstance(edges, str):
-        raise DataError(f"{path}: expected pairs of keypoints under `skeleton:`, got {edges!r}.")
+        raise DataError(f"{path}: expected pairs of keypoints under `skeleton:`, got {shown(edges)}.")
     if any(isinstance(edge, list) for edge in edges):
         for edge in edges:
             yield from _name_pairs(edge, path)
     elif len(edges) == 1:
-        raise DataError(f"{path}: expected pairs of keypoints under `skeleton:`, got {edges[0]!r} alone.")
+        raise DataError(f"{path}: expected pairs of keypoints under `skeleton:`, got {shown(edges[0])} alone.")
     else:
         yield from pairwise(str(name) for name in edges)

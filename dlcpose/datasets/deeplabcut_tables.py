@@ -8,8 +8,10 @@ then needs no pickle, its table layout only one of column names, which goes thro
 
 import csv
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,18 @@ import h5py  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 
+from dlcpose.datasets.plain_hdf5 import PlainHdf5
 from dlcpose.datasets.restricted_pickle import load_restricted_pickle
+from dlcpose.structures.checked_values import MAX_COORDINATE, check_places
+from dlcpose.structures.data_files import InsideFolder, check_file
 from dlcpose.structures.errors import DataError
 
 logger = logging.getLogger(__name__)
 
 Column = tuple[str, str, str]
-H5_KEY = "df_with_missing"
+LIKELIHOOD = "likelihood"
+MAX_BYTES = 2**28  # of a table, and of each array in it
+SAME_PX = 1e-3  # a csv may have been rounded
 
 
 @dataclass(frozen=True)
@@ -40,16 +47,20 @@ class LabelTable:
     values: npt.NDArray[np.float64]
 
 
-def read_table(folder: Path, name: str) -> LabelTable:
+def read_table(folder: Path, name: str, links: InsideFolder | None = None) -> LabelTable:
     """The labels in `folder/name`.h5 or .csv: the h5, as DeepLabCut itself reads it, where that is safe.
 
+    Where both are there and say different things, a warning says so. links: the check that files lie in the project.
     Raises DataError when there is no h5 that is safe to read and no csv.
     """
     h5_path, csv_path = folder / f"{name}.h5", folder / f"{name}.csv"  # a scorer's name may contain a dot
-    if not h5_path.is_file():
+    for path in (h5_path, csv_path):
+        if links is not None and path.is_symlink():
+            links.check(path)
+    if not h5_path.exists():
         return read_csv(csv_path)
     try:
-        return read_h5(h5_path)
+        table = read_h5(h5_path)
     except DataError as error:
         if not csv_path.is_file():
             raise DataError(
@@ -58,23 +69,65 @@ def read_table(folder: Path, name: str) -> LabelTable:
             ) from error
         logger.warning("%s %s is read instead.", error, csv_path.name)
         return read_csv(csv_path)
+    if csv_path.is_file() and (difference := _difference(table, csv_path)):
+        logger.warning(
+            "%s: the csv beside it says something else: %s. The h5 is read, as DeepLabCut does. Where the csv is right, "
+            "convert it (deeplabcut.convertcsv2h5) or move the h5 away.",
+            h5_path,
+            difference,
+        )
+    return table
+
+
+def _difference(table: LabelTable, csv_path: Path) -> str | None:
+    """How the csv beside a table differs from it, None where it does not."""
+    try:
+        other = read_csv(csv_path)
+    except DataError as error:
+        return f"it cannot be read ({error})"
+    ours, theirs = ({_file_name(row): place for place, row in enumerate(each.rows)} for each in (table, other))
+    if only := sorted(ours.keys() ^ theirs.keys()):
+        return f"it has {len(theirs)} rows, the h5 {len(ours)}; only one of them has {only[0]}"
+    if set(table.columns) != set(other.columns):
+        return f"only one of them has {' '.join(min(set(table.columns) ^ set(other.columns))).strip()}"
+    rows = [theirs[name] for name in ours]
+    columns = [dict(zip(other.columns, range(len(other.columns)), strict=True))[column] for column in table.columns]
+    values = table.values[list(ours.values())]
+    is_same = np.isclose(values, other.values[np.ix_(rows, columns)], rtol=0, atol=SAME_PX, equal_nan=True)
+    if is_same.all():
+        return None
+    row, column = np.argwhere(~is_same)[0]
+    return (
+        f"{int((~is_same).sum())} values differ, such as {' '.join(table.columns[column]).strip()} of {list(ours)[row]}"
+    )
+
+
+def _file_name(row: str) -> str:
+    return row.rsplit("/", 1)[-1]
 
 
 def read_csv(path: Path) -> LabelTable:
     """A csv with header rows scorer, (individuals,) bodyparts, coords and one or three index columns.
 
-    Raises DataError, naming row and column, for another header, a row that is too long, or a cell that is no number.
+    Raises DataError, naming row and column, for another header, a row that is too long, or a cell that is no number or
+    no place in an image.
     """
+    check_file(path, max_bytes=MAX_BYTES)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = [line for line in csv.reader(file) if any(line)]
+            # Row by row: as text, cells take twenty times their memory.
+            return _read_csv_lines(path, (line for line in csv.reader(file) if any(line)))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: the labels cannot be read ({error}).") from error
-    heads = {line[0]: line for line in lines[:4] if line[0] in ("scorer", "individuals", "bodyparts", "coords")}
+
+
+def _read_csv_lines(path: Path, lines: Iterator[list[str]]) -> LabelTable:
+    first = list(islice(lines, 4))
+    heads = {line[0]: line for line in first if line[0] in ("scorer", "individuals", "bodyparts", "coords")}
     if "bodyparts" not in heads or "coords" not in heads:
         raise DataError(
             f"{path}: expected header rows scorer, bodyparts and coords separated by commas, "
-            f"got {[line[0][:40] for line in lines[:4]]}. Save the labels again in DeepLabCut."
+            f"got {[line[0][:40] for line in first]}. Save the labels again in DeepLabCut."
         )
     index_columns = next((place for place, cell in enumerate(heads["coords"]) if place and cell), 1)
     width = len(heads["coords"])
@@ -82,35 +135,69 @@ def read_csv(path: Path) -> LabelTable:
     if len({len(head) for head in names}) > 1:
         raise DataError(f"{path}: expected header rows of one length, got {[len(head) for head in names]}.")
     columns = list(zip(*(head[index_columns:] for head in names), strict=True))
-    body = lines[len(heads) :]
-    if body and not any(body[0][index_columns:]) and "." not in _place(body[0][:index_columns]):
-        body = body[1:]  # pandas writes the names of an index as a row of their own
-    values = np.full((len(body), len(columns)), np.nan)
-    for row, line in enumerate(body):
-        cells = line[index_columns:]
+    _check_once(path, columns)
+    rows: list[str] = []
+    values: list[npt.NDArray[np.float64]] = []
+    for number, line in enumerate(chain(first[len(heads) :], lines)):
+        place, cells = _place(line[:index_columns]), line[index_columns:]
+        if number == 0 and not any(cells) and "." not in place:
+            continue  # pandas writes the names of an index as a row of their own
         if any(cells[len(columns) :]):
-            raise DataError(f"{path}: {_place(line[:index_columns])} has more than the {len(columns)} columns named.")
-        for place, cell in enumerate(cells[: len(columns)]):
-            values[row, place] = _number(cell, path, line[:index_columns], columns[place])
-    return _checked(path, columns, [_place(line[:index_columns]) for line in body], values)
+            raise DataError(f"{path}: {place} has more than the {len(columns)} columns named.")
+        read = [_number(cell, path, place, column) for cell, column in zip(cells, columns, strict=False)]
+        rows.append(place)
+        values.append(np.array([*read, *[np.nan] * (len(columns) - len(read))]))
+    return _checked(path, columns, rows, np.array(values).reshape(len(rows), len(columns)))
 
 
 def read_h5(path: Path) -> LabelTable:
     """A pandas frame in an h5 file, fixed or table layout, read without unpickling anything but plain names.
 
-    Raises DataError when the file is no such frame, or holds Python objects.
+    Raises DataError when the file is no such frame, holds Python objects, several frames or links to elsewhere, or says
+    that it holds more than MAX_BYTES.
     """
+    check_file(path, max_bytes=MAX_BYTES)
     try:
         with h5py.File(path, "r") as file:
-            group = file[H5_KEY] if H5_KEY in file else file[min(file)]
+            group = _child(file, _only_key(file, path), path)
             read = _read_table_layout if "table" in group else _read_fixed_layout
             columns, rows, values = read(group, path)
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
-        raise DataError(f"{path}: expected a frame of labels written by pandas, got {error}.") from error
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file can make the library raise anything
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"{path}: expected a frame of labels written by pandas, got {reason}.") from error
+    _check_once(path, columns)
     return _checked(path, columns, rows, values)
 
 
-def _number(cell: str, path: Path, place: Sequence[str], column: Column) -> float:
+def _only_key(file: Any, path: Path) -> str:
+    keys = sorted(file)
+    if not keys:
+        raise DataError(f"{path}: expected a frame of labels written by pandas, got an empty file.")
+    if len(keys) > 1:
+        raise DataError(
+            f"{path}: expected one frame of labels, got {', '.join(keys)[:200]}. Keep one of them: "
+            "which is right cannot be told."
+        )
+    return str(keys[0])
+
+
+def _child(group: Any, name: str, path: Path) -> Any:
+    """What a group holds under a name, where that lies in this very file and is of bounded size.
+
+    A link may lead to any other file of the disk, and a few bytes may say that they stand for gigabytes.
+    """
+    link = group.get(name, getlink=True)
+    if not isinstance(link, h5py.HardLink):
+        raise DataError(f"{path}: expected {name[:80]!r} in the file itself, got {type(link).__name__}.")
+    child = group[name]
+    if isinstance(child, h5py.Dataset) and not child.dtype.hasobject:  # objects are refused where they are found
+        return PlainHdf5(group.file, path).dataset(f"{group.name}/{name}", MAX_BYTES)
+    return child
+
+
+def _number(cell: str, path: Path, place: str, column: Column) -> float:
     if not cell.strip():
         return np.nan
     try:
@@ -118,7 +205,7 @@ def _number(cell: str, path: Path, place: Sequence[str], column: Column) -> floa
     except ValueError:
         named = " ".join(part for part in column if part)
         raise DataError(
-            f"{path}: expected a number for {named} in {_place(place)}, got {cell!r}. Correct the cell or empty it."
+            f"{path}: expected a number for {named} in {place}, got {cell[:80]!r}. Correct the cell or empty it."
         ) from None
 
 
@@ -126,16 +213,26 @@ def _place(parts: Sequence[str]) -> str:
     return "/".join(parts).replace("\\", "/")
 
 
-def _checked(path: Path, columns: Sequence[Column], rows: Sequence[str], values: npt.NDArray[np.float64]) -> LabelTable:
-    # Tables of predictions have likelihoods, labels do not.
-    kept = [place for place, (_, _, coordinate) in enumerate(columns) if coordinate != "likelihood"]
-    names = tuple(columns[place] for place in kept)
-    if repeated := sorted({column for column in names if names.count(column) > 1}):
+def _check_once(path: Path, columns: Sequence[Column]) -> None:
+    counts = Counter(column for column in columns if column[2] != LIKELIHOOD)
+    if repeated := sorted(column for column, count in counts.items() if count > 1):
         raise DataError(
             f"{path}: expected each column once, got {' '.join(repeated[0]).strip()} more than once. "
             "Keep the labels of one scorer."
         )
-    return LabelTable(path, names, tuple(rows), values[:, kept])
+
+
+def _checked(path: Path, columns: Sequence[Column], rows: Sequence[str], values: npt.NDArray[np.float64]) -> LabelTable:
+    # Tables of predictions have likelihoods, labels do not.
+    kept = [place for place, (_, _, coordinate) in enumerate(columns) if coordinate != LIKELIHOOD]
+    names, values = tuple(columns[place] for place in kept), values[:, kept]
+    with np.errstate(invalid="ignore"):
+        is_far = np.abs(values) > MAX_COORDINATE  # infinite ones too
+    if is_far.any():
+        row, column = np.argwhere(is_far)[0]
+        where = f"{path}: {' '.join(part for part in names[column] if part)} in {rows[row]}"
+        check_places(values[row, column : column + 1], where)
+    return LabelTable(path, names, tuple(rows), values)
 
 
 def _read_fixed_layout(group: Any, path: Path) -> tuple[list[Column], list[str], npt.NDArray[np.float64]]:
@@ -145,7 +242,7 @@ def _read_fixed_layout(group: Any, path: Path) -> tuple[list[Column], list[str],
     blocks: list[npt.NDArray[np.float64]] = []
     while (name := f"block{len(blocks)}_values") in group:
         items = _axis(group, f"block{len(blocks)}_items", path)
-        dataset = group[name]
+        dataset = _child(group, name, path)
         if dataset.dtype.kind not in "iuf":
             raise DataError(f"{path}: {name} holds Python objects, which cannot be read safely.")
         values = np.asarray(dataset[()], np.float64)
@@ -161,11 +258,17 @@ def _read_fixed_layout(group: Any, path: Path) -> tuple[list[Column], list[str],
 def _axis(group: Any, name: str, path: Path) -> list[tuple[str, ...]]:
     """The names along an axis, one tuple each: stored as they are, or as codes into the names of several levels."""
     if name in group:
-        return [(label,) for label in _texts(group[name], path)]
+        return [(label,) for label in _texts(_child(group, name, path), path)]
     levels: list[list[str]] = []
     while f"{name}_level{len(levels)}" in group:
-        labels = [*_texts(group[f"{name}_level{len(levels)}"], path), ""]  # code -1: nothing at this level
-        levels.append([labels[code] for code in np.asarray(group[f"{name}_label{len(levels)}"][()], np.int64)])
+        labels = [
+            *_texts(_child(group, f"{name}_level{len(levels)}", path), path),
+            "",
+        ]  # code -1: nothing at this level
+        codes = np.asarray(_child(group, f"{name}_label{len(levels)}", path)[()], np.int64)
+        if ((codes < -1) | (codes >= len(labels) - 1)).any():
+            raise DataError(f"{path}: {name} names more labels than the file has. Save the labels again in DeepLabCut.")
+        levels.append([labels[code] for code in codes])
     if not levels:
         raise DataError(f"{path}: expected the axis {name}, got {sorted(group)}.")
     return list(zip(*levels, strict=True))
@@ -181,7 +284,7 @@ def _texts(dataset: Any, path: Path) -> list[str]:
 
 def _read_table_layout(group: Any, path: Path) -> tuple[list[Column], list[str], npt.NDArray[np.float64]]:
     """pandas' table layout: one record a row, the names of a block's columns pickled in an attribute."""
-    table = group["table"]
+    table = _child(group, "table", path)
     blocks = [name for name in table.dtype.names if name.startswith("values_block_")]
     records = table[()]
     if set(table.dtype.names) != {"index", *blocks} or records["index"].dtype.kind != "S":

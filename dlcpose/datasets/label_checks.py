@@ -111,10 +111,23 @@ def count_keypoints(frames: Sequence[FrameLabels], skeleton: Skeleton) -> Iterab
         for place, name in enumerate(names):
             points = [(frame, points[place]) for frame, points in owners]
             labeled = [(frame, point) for frame, point in points if not np.isnan(point).any()]
-            out_of_frame = sum(
-                not (-0.5 <= x <= frame.width - 0.5 and -0.5 <= y <= frame.height - 0.5) for frame, (x, y) in labeled
-            )
+            out_of_frame = sum(_is_outside(frame, point[None]) for frame, point in labeled)
             yield KeypointCount(name, len(labeled), len(points) - len(labeled), out_of_frame)
+
+
+def count_out_of_frame(frames: Sequence[FrameLabels]) -> int:
+    """How many keypoints of animals, and unique ones, are labeled outside of their images."""
+    return sum(
+        _is_outside(frame, np.concatenate([frame.keypoints_in_image.reshape(-1, 2), frame.unique_in_image]))
+        for frame in frames
+    )
+
+
+def _is_outside(frame: FrameLabels, points: npt.NDArray[np.float32]) -> int:
+    """How many of points (P, 2) lie outside of a frame's pixels; NaN does not."""
+    x, y = points.T
+    is_far = (x < -0.5) | (x > frame.width - 0.5) | (y < -0.5) | (y > frame.height - 0.5)
+    return int(is_far.sum())
 
 
 def find_coinciding(frames: Sequence[FrameLabels], skeleton: Skeleton) -> Iterable[str]:

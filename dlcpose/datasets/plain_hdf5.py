@@ -12,6 +12,7 @@ from dlcpose.structures.errors import DataError
 
 MAX_BYTES = 2**31  # of one array
 MAX_CHUNK = 2**28
+MAX_CHUNKS = 100_000
 MAX_TEXT = 2**26
 FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})  # HDF5's own and lzf: others would load plugins from folders
 
@@ -81,6 +82,8 @@ class PlainHdf5:
         chunk = found.dtype.itemsize * int(np.prod([int(side) for side in found.chunks or ()], dtype=object))
         if size > max_bytes or chunk > MAX_CHUNK:
             raise self._refused(f"the array {name} says that it holds {size} bytes, more than {max_bytes}")
+        if chunk and size > chunk * MAX_CHUNKS:  # HDF5 takes kilobytes for each, also where nothing is stored
+            raise self._refused(f"the array {name} is cut into more than {MAX_CHUNKS} chunks")
         creation = found.id.get_create_plist()
         filters = {creation.get_filter(place)[0] for place in range(creation.get_nfilters())}
         if not filters <= FILTERS:

@@ -17,23 +17,30 @@ import numpy as np
 
 from dlcpose.structures.errors import DataError
 
+MAX_BYTES = 2**25
 PLAIN_DTYPE = re.compile(r"[biufc]\d{1,2}|[SU]\d{1,6}")  # numbers and text, no pointers
 
 
 def load_restricted_pickle(content: bytes, source: str) -> Any:
     """The containers, numbers, strings and numpy arrays in a pickle.
 
-    source: the name of the file for errors. Raises DataError when the pickle holds anything else or is broken.
+    source: the name of the file for errors. Raises DataError when the pickle holds anything else, is broken, or is larger
+    than MAX_BYTES.
     """
+    if len(content) > MAX_BYTES:
+        raise DataError(f"{source}: expected a pickle of at most {MAX_BYTES} bytes, got {len(content)}.")
     try:
         return _PlainUnpickler(io.BytesIO(content), encoding="latin1").load()
     except Exception as error:  # a broken pickle can raise anything
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise DataError(
-            f"{source}: expected a pickle of plain values, got one that cannot be read safely ({error})."
+            f"{source}: expected a pickle of plain values, got one that cannot be read safely ({reason})."
         ) from error
 
 
-class _PlainUnpickler(pickle.Unpickler):
+class _PlainUnpickler(pickle._Unpickler):
+    """Python's own unpickler, not the one in C: that takes gigabytes for ten bytes that name a place of its memory."""
+
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _ALLOWED[module, name]

@@ -22,16 +22,20 @@ Splitter = Callable[..., Split]
 def block(data: LabeledFrames, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Split:
     """Contiguous blocks: the last frames of each video are for test, those before them for val.
 
-    val, test: fractions of each video's frames, rounded. seed: unused. Raises DataError when a set with a fraction above
-    0 is empty, ConfigError when the fractions leave nothing to train on.
+    val, test: fractions of each video's frames, rounded; what rounding leaves over is carried to the next video, so that
+    of few frames in many videos the fractions come out too. seed: unused. Raises DataError when a set with a fraction
+    above 0 is empty, ConfigError when the fractions leave nothing to train on.
     """
     _check_fractions(val, test)
     train_frames: list[FrameLabels] = []
     val_frames: list[FrameLabels] = []
     test_frames: list[FrameLabels] = []
+    test_left = val_left = 0.0
     for frames in _by_video(labeled_frames(data)).values():
-        first_test = len(frames) - round(test * len(frames))
-        first_val = max(0, first_test - round(val * len(frames)))
+        test_count, test_left = _carried(test * len(frames) + test_left, len(frames))
+        val_count, val_left = _carried(val * len(frames) + val_left, len(frames) - test_count)
+        first_test = len(frames) - test_count
+        first_val = first_test - val_count
         train_frames += frames[:first_val]
         val_frames += frames[first_val:first_test]
         test_frames += frames[first_test:]
@@ -85,8 +89,8 @@ def random(data: LabeledFrames, *, val: float = 0.1, test: float = 0.2, seed: in
 def stored(data: LabeledFrames, *, val: float = 0.1, seed: int = 0) -> Split:
     """The data's own train and test frames. Where it has no val, a fraction of the train frames is taken.
 
-    val: that fraction, by video where the train frames are of several, else by block. Raises DataError when the data has
-    no split of its own.
+    val: that fraction, by video where the train frames are of so many that a whole video is about that much, else by
+    block. Raises DataError when the data has no split of its own.
     """
     _check_fractions(val, 0.0)
     if data.stored_split is None:
@@ -97,7 +101,8 @@ def stored(data: LabeledFrames, *, val: float = 0.1, seed: int = 0) -> Split:
     if "val" in own or val == 0:
         return _split(train, own.get("val", []), test, 0.0, 0.0)
     # Split as a data set of its own, so that the result is the same as for data without test frames.
-    inner = (video if len(_by_video(train)) > 1 else block)(_Subset(data, train), val=val, test=0.0, seed=seed)
+    is_enough = round(val * len(_by_video(train))) > 0
+    inner = (video if is_enough else block)(_Subset(data, train), val=val, test=0.0, seed=seed)
     return Split(train=inner.train, val=inner.val, test=tuple(frame.key for frame in test))
 
 
@@ -105,6 +110,12 @@ def train_frames(data: LabeledFrames, split: Split) -> list[FrameLabels]:
     """The labels of the frames that a model is trained on, in the order of the data."""
     keys = set(split.train)
     return [frame for frame in data.frames if frame.key in keys]
+
+
+def _carried(exact: float, limit: int) -> tuple[int, float]:
+    """A number of frames rounded, at most limit, and what rounding leaves for the next video."""
+    count = min(limit, max(0, round(exact)))
+    return count, exact - count
 
 
 def labeled_frames(data: LabeledFrames) -> list[FrameLabels]:
@@ -118,7 +129,7 @@ def labeled_frames(data: LabeledFrames) -> list[FrameLabels]:
     if data.empty_is_label:
         return list(data.frames)
     if empty := len(data.frames) - len(with_labels):
-        logger.warning("%d frames without any label are left out of all sets.", empty)
+        logger.warning("%d frames without any label are left out: nobody has labeled them.", empty)
     return with_labels
 
 

@@ -1,6 +1,5 @@
 """Read files of predicted poses: COCO results as an evaluation writes them, or DeepLabCut's poses by image."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dlcpose.structures.data_files import read_json
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.skeleton import Skeleton
 
+MAX_BYTES = 2**29
 Poses = npt.NDArray[np.float64]  # (M, K, 3) x, y in the image's pixels and score; x and y NaN where not detected
 
 
@@ -73,7 +74,7 @@ def _of_results(path: Path, results: Sequence[Any], skeleton: Skeleton) -> dict[
             "Give predictions of a model of the same keypoints in the same order."
         )
     try:
-        keys = {image["id"]: str(image["file_name"]) for image in labels["images"]}
+        keys: dict[Any, str] = {image["id"]: str(image["file_name"]) for image in labels["images"]}
         poses: dict[str, list[Any]] = {key: [] for key in keys.values()}
         for entry in results:
             triplets = np.asarray(entry["keypoints"], np.float64).reshape(-1, 3)
@@ -82,7 +83,7 @@ def _of_results(path: Path, results: Sequence[Any], skeleton: Skeleton) -> dict[
                 [x, y, score] if v > 0 else [None, None, 0.0] for (x, y, v), score in zip(triplets, scores, strict=True)
             ]
             poses[keys[entry["image_id"]]].append(pose)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(
             f"{path}: expected COCO keypoint results of the images in labels.json beside it; "
             f"{type(error).__name__}: {error}. Take both files from one evaluation."
@@ -91,8 +92,10 @@ def _of_results(path: Path, results: Sequence[Any], skeleton: Skeleton) -> dict[
 
 
 def _names_in(labels: Mapping[str, Any]) -> list[str]:
-    categories = labels.get("categories") or [{}]
-    return list(categories[0].get("keypoints") or [])
+    try:
+        return [str(name) for name in (labels.get("categories") or [{}])[0].get("keypoints") or []]
+    except (KeyError, TypeError, AttributeError):
+        return []
 
 
 def _poses(path: Path, key: str, poses: Any, skeleton: Skeleton) -> Poses:
@@ -101,7 +104,7 @@ def _poses(path: Path, key: str, poses: Any, skeleton: Skeleton) -> Poses:
         stored = stored.reshape(0, len(skeleton), 3) if not stored.size else stored
         if stored.ndim != 3 or stored.shape[1:] != (len(skeleton), 3):
             raise ValueError(f"got {stored.shape}")
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise DataError(
             f"{path}: {key}: expected poses of {len(skeleton)} keypoints with x, y and score each "
             f"({', '.join(skeleton.names)}); {error}."
@@ -114,11 +117,8 @@ def _poses(path: Path, key: str, poses: Any, skeleton: Skeleton) -> Poses:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text())
-    except OSError as error:
+        return read_json(path, max_bytes=MAX_BYTES)
+    except DataError as error:
         raise DataError(
-            f"{path}: cannot be read ({error.strerror or error}). Give the file of predictions as detector.predictions=, "
-            "or a checkpoint as detector.checkpoint=."
+            f"{error} Give the file of predictions as detector.predictions=, or a checkpoint as detector.checkpoint=."
         ) from error
-    except ValueError as error:
-        raise DataError(f"{path}: expected predictions as json, got something else ({error}).") from error

@@ -5,7 +5,6 @@ so that h5py, MATLAB or R read it without dlcpose, and a stranger's file can be 
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -16,6 +15,7 @@ import h5py  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 
+from dlcpose.structures.atomic_files import atomic_output
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
 from dlcpose.structures.skeleton import Skeleton
@@ -110,26 +110,12 @@ class PoseWriter:
 def pose_writer(
     path: Path | str, frames: int, skeleton: Skeleton, individuals: tuple[str, ...]
 ) -> Iterator[PoseWriter]:
-    """A writer for a file of `frames` rows that is written beside its place and renamed once it is whole.
+    """A writer for a file of `frames` rows, which takes its name once it is whole.
 
     Raises DataError where it cannot be written; what was there before stays.
     """
-    path = Path(path)
-    partial = path.with_name(f"{path.name}.writing")
-    try:
-        with h5py.File(partial, "w") as file:
-            yield PoseWriter(file, frames, skeleton, individuals)
-        with partial.open("rb+") as whole:
-            os.fsync(whole.fileno())  # else a power cut could leave the new name on an empty file
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise DataError(
-            f"{path}: cannot be written ({error.strerror or error}). Check the disk's room and the folder's permissions."
-        ) from error
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with atomic_output(Path(path)) as partial, h5py.File(partial, "w") as file:
+        yield PoseWriter(file, frames, skeleton, individuals)
 
 
 def write_pose_tracks(path: Path | str, tracks: PoseTracks, provenance: Provenance | None = None) -> None:

@@ -87,13 +87,16 @@ class HeatmapHeadBase(Head):
         return losses
 
     def decode(self, maps: HeatmapMaps) -> list[PoseInstances]:
-        """The highest peak of each map, whatever its score."""
+        """The highest peak of each map, whatever its score; NaN, with a score of 0, where a map has values that are NaN."""
+        is_broken = maps.heatmaps.sum(dim=(-2, -1)).isnan()  # (B, K)
         cells, scores = find_global_peaks(maps.heatmaps.nan_to_num(0.0))  # (B, K, 2), (B, K)
         if maps.offsets is None:
             points_in_map = refine_peaks(maps.heatmaps.nan_to_num(0.0), cells[:, :, None])[:, :, 0]
         else:
             points_in_map = cells + values_at(maps.offsets, cells[:, :, None])[:, :, 0]
         keypoints_in_crop = pixels_from_cells(points_in_map, self.stride) + self.pixel_shift
+        keypoints_in_crop = keypoints_in_crop.masked_fill(is_broken[..., None], math.nan)
+        scores = scores.masked_fill(is_broken, 0.0)
         return [
             PoseInstances.from_keypoints(points[None], score.clamp(0, 1)[None])
             for points, score in zip(keypoints_in_crop, scores, strict=True)

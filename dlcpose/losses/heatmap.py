@@ -16,7 +16,10 @@ def binary_cross_entropy(pred: Tensor, target: Tensor, *, foreground: float = 1.
     supervised, target = ~target.isnan(), target.nan_to_num(0.0)
     # Autocast forbids this loss in half precision: logarithms of small differences are taken in float32.
     with torch.autocast(pred.device.type, enabled=False):
-        cross_entropy = functional.binary_cross_entropy(pred.float(), target, reduction="none")
+        # torch refuses NaN, in words of its own and on a GPU by ending the process: the loss is to be NaN there.
+        pred = pred.float()
+        cross_entropy = functional.binary_cross_entropy(pred.nan_to_num(0.5), target, reduction="none")
+        cross_entropy = torch.where(pred.isnan(), pred, cross_entropy)
         entropy = functional.binary_cross_entropy(target, target, reduction="none")
     return _masked_mean((cross_entropy - entropy) * (1 + foreground * target), supervised)
 

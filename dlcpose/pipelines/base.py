@@ -25,6 +25,7 @@ from dlcpose.pipelines.epoch_means import (
     mean_over_batches,
     mean_over_devices,
 )
+from dlcpose.pipelines.finite_values import DivergedError, FiniteLosses, first_not_finite
 from dlcpose.pipelines.unused_parameters import unused_parameters
 from dlcpose.side_heads.base import SideHead
 from dlcpose.structures.batch import PoseBatch
@@ -86,7 +87,9 @@ class PoseModule(LightningModule):
         self.train_losses = RunningMeans()  # of this epoch
         self.val_losses: list[BatchLosses] = []
         self.val_predictions: list[PosePrediction] = []
+        self.train_keys: tuple[str, ...] = ()  # of the batch that is being learned from
         self.val_keys: tuple[str, ...] = ()  # of the batch that is being validated
+        self.finite_losses = FiniteLosses()
 
     @classmethod
     def check_components(cls, components: Components) -> None:
@@ -155,15 +158,23 @@ class PoseModule(LightningModule):
         ]
 
     def log_losses(self, losses: Mapping[str, Tensor], split: str, count: int) -> Tensor:
-        """Add the terms of `count` samples, and their sum, to the epoch's means; returns the sum."""
+        """Add the terms of `count` samples, and their sum, to the epoch's means; returns the sum.
+
+        Raises DivergedError where one of training is not finite.
+        """
         total = torch.stack(list(losses.values())).sum()
         named = {f"{split}/loss": total, **{f"{split}/loss_{name}": value for name, value in losses.items()}}
         values = {name: value.detach() for name, value in named.items()}
         if split == "train":
+            self.finite_losses.add(self.global_step + 1, values, self.train_keys)
             self.train_losses.add(values, count)
         else:
             self.val_losses.append(BatchLosses(self.val_keys, values, count))
         return total
+
+    def on_train_batch_start(self, batch: PoseBatch, batch_idx: int) -> None:
+        """Note whose losses come next."""
+        self.train_keys = batch.keys
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """After an epoch's last batch, log its mean losses over all devices."""
@@ -211,7 +222,13 @@ class PoseModule(LightningModule):
         raise ConfigError(f"compile: the networks of {type(self).__name__} cannot be compiled. Take compile=false.")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what makes a checkpoint self-contained."""
+        """Add what makes a checkpoint self-contained. Raises DivergedError for weights that are not finite."""
+        self.finite_losses.check()
+        if (name := first_not_finite(self, checkpoint["state_dict"])) is not None:
+            raise DivergedError(
+                f"training: {name} is not finite after step {self.global_step}, so it is not saved: the checkpoints are as "
+                "they were before. Lower optimizer.lr."
+            )
         checkpoint["dlcpose"] = self.description
         checkpoint["running_losses"] = self.train_losses.sums()  # of an epoch that is not over
 

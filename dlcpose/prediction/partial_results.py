@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from dlcpose.prediction.pose_rows import OF_ANIMALS, OF_FRAMES, PoseRows, joined
+from dlcpose.structures.atomic_files import atomic_path, write_atomic
 from dlcpose.structures.errors import DataError
 
 SETTINGS = "settings.json"
@@ -24,8 +25,8 @@ SHARE = 0.02  # of the time so far between two stretches later on: a day's work 
 class PartialResults:
     """A folder of finished stretches, `NAME.poses.partial`.
 
-    Every stretch is written beside its place, synced and renamed, so it is there whole or not at all; they are numbered,
-    and what comes after a gap is not looked at. settings: what a run that goes on must have in common with the first.
+    Every stretch is there whole or not at all; they are numbered, and what comes after a gap is not looked at.
+    settings: what a run that goes on must have in common with the first.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,7 +47,7 @@ class PartialResults:
         """Start anew. Raises OSError where the folder cannot be written."""
         self.clear()
         self.folder.mkdir(parents=True, exist_ok=True)
-        _write_whole(self.folder / SETTINGS, json.dumps(dict(settings), indent=1).encode())
+        write_atomic(self.folder / SETTINGS, json.dumps(dict(settings), indent=1))
 
     def go_on(self) -> tuple[int, PoseRows | None, dict[str, float]]:
         """How many frames are done, the last stretch of them, and the seconds they took by stage."""
@@ -94,13 +95,8 @@ class PartialResults:
             **rows.frames,
             "seconds": np.frombuffer(json.dumps(dict(seconds)).encode(), np.uint8),
         }
-        partial = path.with_name(f"{path.name}.writing")
-        with partial.open("wb") as file:
+        with atomic_path(path) as partial, partial.open("wb") as file:
             np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-        _sync(self.folder)
 
 
 @contextmanager
@@ -141,24 +137,3 @@ def _read(path: Path) -> tuple[PoseRows, dict[str, float]]:
         raise DataError(
             f"{path}: cannot be read as finished frames ({type(error).__name__}). Remove the folder, or add --overwrite."
         ) from error
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    partial = path.with_name(f"{path.name}.writing")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename last through a power cut, where the system lets a folder be synced."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

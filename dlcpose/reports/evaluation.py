@@ -6,7 +6,8 @@ import json
 import logging
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from dlcpose.reports.evaluation_page import Example, render_report
 from dlcpose.reports.figure_table import figure_rows, format_number
 from dlcpose.structures.atomic_files import atomic_folder, write_atomic
 from dlcpose.structures.instances import PosePrediction
+from dlcpose.structures.printable import printable
 from dlcpose.structures.sample import Image
 from dlcpose.visualization.pictures import add_legend, contact_sheet, crop_around, draw_poses, write_png
 from dlcpose.visualization.plots import plot_learning
@@ -69,14 +71,29 @@ def write_evaluation(
         _write_json(partial / "metrics_info.json", {name: asdict(info) for name, info in infos.items()}, indent=2)
         write_atomic(partial / "per_keypoint.csv", _as_csv(rows))
         _write_coco(partial, data, indices, predictions)
-        drawn = _write_pictures(partial / "pictures", data, indices, predictions, pictures)
-        worst, typical = _examples(data, indices, frames)
-        if worst:
-            sheet = contact_sheet([each.image for each in worst], [each.caption for each in worst], tile=400)
-            write_png(partial / "worst.png", add_legend(sheet, data.skeleton))
-        drawn_of_all = (drawn, len(indices))
-        page = render_report(title, figures, infos, rows, data.skeleton, matched, worst, typical, drawn_of_all)
-        write_atomic(partial / "report.html", page)
+        drawn, worst, typical = 0, list[Example](), list[Example]()
+        with only_warned_of("the pictures of the test frames"):
+            drawn = _write_pictures(partial / "pictures", data, indices, predictions, pictures)
+            worst, typical = _examples(data, indices, frames)
+            if worst:
+                sheet = contact_sheet([each.image for each in worst], [each.caption for each in worst], tile=400)
+                write_png(partial / "worst.png", add_legend(sheet, data.skeleton))
+        with only_warned_of("report.html"):
+            drawn_of_all = (drawn, len(indices))
+            page = render_report(title, figures, infos, rows, data.skeleton, matched, worst, typical, drawn_of_all)
+            write_atomic(partial / "report.html", page)
+
+
+@contextmanager
+def only_warned_of(what: str) -> Iterator[None]:
+    """A block that draws: where that fails the figures are kept, which took a training to get. A full disk is an error."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # a library that draws may stumble over any name or number
+        reason = printable(f"{type(error).__name__}: {error}", max_length=200)
+        logger.warning("%s could not be drawn (%s). The figures and tables are complete without.", what, reason)
 
 
 def figure_table(figures: Mapping[str, float], infos: Mapping[str, FigureInfo]) -> Table:
@@ -103,7 +120,8 @@ def learning_curve(metrics_csv: Path, png: Path, infos: Mapping[str, FigureInfo]
     if "epoch" not in table or not series or table[series].isna().all(axis=None):
         logger.warning("%s: no epoch was logged, so there is no learning curve.", metrics_csv)
         return
-    write_atomic(png, plot_learning(table, infos))
+    with only_warned_of(str(png)):
+        write_atomic(png, plot_learning(table, infos))
 
 
 def errors_of_frames(matched: MatchedAnimals) -> Array:

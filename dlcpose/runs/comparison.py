@@ -1,7 +1,6 @@
 """Read the folders of runs, and compare what is in them."""
 
 import csv
-import json
 import logging
 import math
 from collections.abc import Sequence
@@ -9,15 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dlcpose.metrics.figure_info import FigureInfo
 from dlcpose.reports.comparison import Comparison, Run, compare
-from dlcpose.runs.run_json import flatten_config, read_run_json
+from dlcpose.runs.run_json import FILE, flatten_config, read_run_json
+from dlcpose.structures.checked_values import Fields, is_number
+from dlcpose.structures.data_files import check_file, read_json, read_yaml, reading
 from dlcpose.structures.errors import ConfigError, DataError
 
 METRICS = Path("evaluation") / "metrics.json"
 INFOS = Path("evaluation") / "metrics_info.json"
+MAX_BYTES = 2**27  # of a file of figures
+MAX_COST = 1e15
 MIN_TRIALS = 10  # of a study, below which importances mean nothing
 
 
@@ -64,30 +65,35 @@ def short_names(folders: Sequence[Path]) -> list[str]:
 
 def read_run(folder: Path, name: str) -> Run:
     """A run as its folder describes it; without run.json, by the config that Hydra wrote."""
-    entry = read_run_json(folder) or _entry_from_hydra(folder)
-    figures = {key: float(value) for key, value in _figures(folder).items() if isinstance(value, int | float)}
-    objective = entry.get("optimized_metric") or {}
-    figures |= {key: float(value) for key, value in objective.items() if value is not None}
-    costs = {key: entry[key] for key in ("training_images_per_s", "parameters") if entry.get(key) is not None}
-    costs |= {"minutes": entry["seconds"] / 60} if entry.get("seconds") else {}
+    entry = Fields(read_run_json(folder) or _entry_from_hydra(folder), str(folder / FILE))
+    figures = {key: float(value) for key, value in _figures(folder).items() if is_number(value)}
+    objective = entry.mapping("optimized_metric").content
+    figures |= {str(key): float(value) for key, value in objective.items() if is_number(value)}
+    names = [name for name in ("training_images_per_s", "parameters") if entry.has(name)]
+    costs = {name: entry.number(name, minimum=0, maximum=MAX_COST) for name in names}
+    if entry.content.get("seconds"):
+        costs["minutes"] = entry.number("seconds", minimum=0, maximum=MAX_COST) / 60
     costs |= {"peak_memory_mb": figures["peak_memory_mb"]} if "peak_memory_mb" in figures else {}
-    named = entry["config"].get("optimized_metric") or []
+    config, status = entry.mapping("config"), entry.text("status", "")
+    named = config.content.get("optimized_metric") or ()
+    with reading(folder / FILE):
+        settings = flatten_config(config.content)
     return Run(
         name=name,
         folder=folder,
-        status={"running": "unfinished"}.get(entry["status"], entry["status"]),
-        settings=flatten_config(entry["config"]),
-        choices={key: value for key, value in entry.get("choices", {}).items() if isinstance(value, str)},
-        overrides=tuple(entry.get("overrides", ())),
+        status={"running": "unfinished"}.get(status, status),
+        settings=settings,
+        choices={str(key): value for key, value in entry.mapping("choices").content.items() if isinstance(value, str)},
+        overrides=entry.texts("overrides"),
         figures=figures,
         costs=costs,
         curves=_curves(folder / "metrics.csv"),
-        objectives=tuple(named) if isinstance(named, list) else (named,),
-        epochs=entry.get("epochs"),
-        pruned=entry.get("pruned"),
-        device=entry.get("device", ""),
-        error=entry.get("error", ""),
-        config_dir=entry.get("config_dir"),
+        objectives=config.texts("optimized_metric") if isinstance(named, list) else (str(named),) if named else (),
+        epochs=entry.whole("epochs") if entry.has("epochs") else None,
+        pruned=entry.whole("pruned") if entry.has("pruned") else None,
+        device=entry.text("device", ""),
+        error=entry.text("error", ""),
+        config_dir=entry.text("config_dir") if entry.has("config_dir") else None,
         infos=_infos(folder),
     )
 
@@ -97,8 +103,8 @@ def _entry_from_hydra(folder: Path) -> dict[str, Any]:
 
     def content(name: str) -> Any:
         try:
-            return yaml.safe_load((folder / ".hydra" / name).read_text())
-        except (OSError, yaml.YAMLError):
+            return read_yaml(folder / ".hydra" / name)
+        except DataError:
             return None
 
     config, overrides = content("config.yaml"), content("overrides.yaml")
@@ -121,8 +127,8 @@ def _own_options(hydra: Any) -> str | None:
 
 def _figures(folder: Path) -> dict[str, Any]:
     try:
-        content = json.loads((folder / METRICS).read_text())
-    except (OSError, ValueError):
+        content = read_json(folder / METRICS, max_bytes=MAX_BYTES)
+    except DataError:
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -130,9 +136,9 @@ def _figures(folder: Path) -> dict[str, Any]:
 def _infos(folder: Path) -> dict[str, FigureInfo]:
     """The facts that a run's metrics stated about their figures; none where there is no such file, or it is torn."""
     try:
-        content = json.loads((folder / INFOS).read_text())
+        content = read_json(folder / INFOS, max_bytes=MAX_BYTES)
         return {str(name): FigureInfo.from_dict(info) for name, info in content.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (DataError, ValueError, AttributeError, TypeError, KeyError):
         return {}
 
 
@@ -140,12 +146,13 @@ def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
     """The series of a metrics.csv over its epochs: of several values in an epoch, the last."""
     series: dict[str, dict[float, float]] = {}
     try:
-        with path.open(newline="") as file:
+        check_file(path, max_bytes=MAX_BYTES)
+        with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 for name, text in row.items():
                     if name and name.startswith(("train/", "val/")) and text and row.get("epoch"):
                         series.setdefault(name, {})[float(row["epoch"])] = float(text)
-    except (OSError, ValueError):
+    except (DataError, OSError, ValueError, TypeError, csv.Error):
         return {}
     return {name: sorted(line.items()) for name, line in series.items()}
 
@@ -154,7 +161,9 @@ def _direction(folders: Sequence[Path], by: str | None) -> bool | None:
     """Whether lower is better by the runs' own config, `best.mode`; None where it does not say."""
     entries = [entry for folder in folders if (entry := read_run_json(folder)) is not None]
     for entry in entries:
-        best = entry["config"].get("best") or {}
+        best = entry["config"].get("best")
+        if not isinstance(best, dict):
+            continue
         if by in (None, best.get("monitor")) and entry["config"].get("optimized_metric") == best.get("monitor"):
             return bool(best.get("mode") == "min")
     return None
@@ -178,7 +187,7 @@ def _with_importance(comparison: Comparison, study_file: Path) -> Comparison:
             return comparison
         names = [key for key in finished[0].params if key in comparison.columns]
         shares = get_param_importances(study, evaluator=MeanDecreaseImpurityImportanceEvaluator(seed=0), params=names)
-    except (ImportError, ValueError, RuntimeError):
+    except Exception:  # no extra for it, or a file that is no study: SQLAlchemy has many words for that
         return comparison
     note = f"Importance for {comparison.ranked_by}, by Optuna from a random forest over {len(finished)} trials."
     shares = {name: float(share) for name, share in shares.items() if math.isfinite(share)}

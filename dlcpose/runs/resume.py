@@ -1,5 +1,6 @@
 """Which checkpoint a run resumes from."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ from dlcpose.config.folders import LAST_CHECKPOINT, is_requeued, is_run, latest_
 from dlcpose.runs.run_json import comparable_config, config_differences, read_run_json
 from dlcpose.structures.errors import CheckpointError, ConfigError
 
+KEPT = ("optimizer", "scheduler", "split")  # of these a resumed run has its own: their state is in its checkpoint
 DETECTOR_FOLDER = "detector"  # of a run folder: the run of the detector that is trained before the poses
 
 
@@ -31,19 +33,23 @@ def resume_if_requeued(config: dict[str, Any]) -> dict[str, Any]:
 def resolve_last(config: dict[str, Any]) -> dict[str, Any]:
     """The config with the checkpoint that `resume=last` means, before anything is written into the run folder.
 
-    It is that of the run folder, or where that was given and is new, that of the latest run of this name. A run that
+    It is that of the run folder, or where that is new, that of the latest run of this name beside it. A run that
     was killed before it left one starts again from its beginning: `last` stays. Raises CheckpointError where there is no
     run.
     """
     if config["resume"] != "last":
-        return config
+        named = config["resume"]
+        return config if named is None else {**config, "resume": str(Path(str(named)).expanduser())}
     run_dir = Path(config["run_dir"])
-    resumed = run_dir if is_run(run_dir) else latest_run(run_dir)
+    resumed = run_dir if is_run(run_dir) else latest_run(run_dir, lambda folder: _has_name(folder, config["name"]))
+    if resumed is not None and resumed != run_dir:
+        print(f"resume=last: goes on with {resumed}", flush=True)
     if resumed is not None and (resumed / LAST_CHECKPOINT).exists():
         return {**config, "resume": str(resumed / LAST_CHECKPOINT)}
     if resumed != run_dir:
         raise CheckpointError(
-            f"resume=last: no run below {run_dir.parents[1]} has left a checkpoint. Start without it."
+            f"resume=last: no run below {run_dir.parents[1]} has left a checkpoint under the name {config['name']}. Start "
+            "without it, or name the checkpoint: resume=PATH."
         )
     if detector_to_resume("last", run_dir) is not None:
         begins = "so far only its detector has a checkpoint: it resumes that"
@@ -51,6 +57,29 @@ def resolve_last(config: dict[str, Any]) -> dict[str, Any]:
         begins = "no checkpoint yet, so it starts from its beginning"
     print(f"resume=last: {run_dir}: {begins}", flush=True)
     return config
+
+
+def _has_name(run_dir: Path, name: str) -> bool:
+    """Whether a folder holds a run of a name; one without a record lies where the runs of its name lie."""
+    record = read_run_json(run_dir)
+    return record is None or record["config"].get("name") in (name, None)
+
+
+def check_resumed_settings(config: Mapping[str, Any], resumed: Path, before: Mapping[str, Any]) -> str | None:
+    """What a resumed run has other settings for than it had before, in one line; None where they are the same.
+
+    before: the config in the checkpoint. Raises ConfigError for settings that would not be heeded: the optimizer goes on
+    with the learning rate and momentum that it had, and the frames stay in their sets.
+    """
+    differing = config_differences(comparable_config(before), comparable_config(config))
+    for key, (there, here) in differing.items():
+        if key.split(".")[0] in KEPT:
+            raise ConfigError(
+                f"resume={resumed}: {key} was {there!r} and is {here!r} now, but a resumed run keeps its own. Leave it as it "
+                f"was, or start a new run from its weights: init_from.checkpoint={resumed} in place of resume."
+            )
+    changes = [f"{key}={here} (was {there})" for key, (there, here) in differing.items()]
+    return f"resumed with other settings: {', '.join(changes)}" if changes else None
 
 
 def checkpoint_to_resume(resume: str | None, run_dir: Path) -> Path | None:

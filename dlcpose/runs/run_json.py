@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from dlcpose.runs.provenance import overrides
 from dlcpose.structures.atomic_files import write_atomic
-from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.data_files import read_json
+from dlcpose.structures.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
 
 FILE = "run.json"
+MAX_BYTES = 2**26
 RUN_FOLDER = "<run>"  # stands for the run folder, which may be moved
 NOT_COMPARED = ("run_dir", "resume", "sweep")  # two configs that differ only in these are of the same run
 TORN_AFTER = 5.0  # seconds; a run.json that cannot be read for longer was left by a kill
@@ -215,8 +217,8 @@ def reset_peak_memory() -> None:
 def read_run_json(run_dir: Path) -> dict[str, Any] | None:
     """The run.json of a folder; None where there is none, or none that can be read."""
     try:
-        content = json.loads((run_dir / FILE).read_text())
-    except (OSError, ValueError):
+        content = read_json(run_dir / FILE, max_bytes=MAX_BYTES)
+    except DataError:
         return None
     is_ours = isinstance(content, dict) and isinstance(content.get("config"), dict) and "status" in content
     return content if is_ours else None

@@ -6,6 +6,7 @@ it was given. The same command again finds them there.
 
 import argparse
 import contextlib
+import math
 import re
 import time
 import traceback
@@ -17,14 +18,21 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
-from hydra.errors import HydraException
+from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 from dlcpose.config.folders import CONF, LAST_CHECKPOINT, user_config_folders
+from dlcpose.config.quoting import quoted
 from dlcpose.config.sources import checked_loading
-from dlcpose.runs.run_json import FILE, comparable_config, config_differences, in_multirun, read_run_json
+from dlcpose.runs.run_json import (
+    FILE,
+    comparable_config,
+    config_differences,
+    in_multirun,
+    optimized_metrics,
+    read_run_json,
+)
+from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.structures.errors import ConfigError
 
 ERROR = "error.txt"  # in the folder of a job that failed
@@ -43,9 +51,10 @@ class Sweep(NamedTuple):
 
 
 def sweep_of(arguments: Sequence[str], config_name: str) -> Sweep | None:
-    """The sweep that a command asks for; None where it asks for none, or for one that Hydra itself will refuse.
+    """The sweep that a command asks for; None where it asks for none.
 
-    Raises ConfigError for what would otherwise be told in every job, or after the last.
+    Raises ConfigError for what would otherwise be told in every job, or after the last, and Hydra's errors where the first
+    job does not compose: a sweeper may open a study before it composes any.
     """
     shell = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
     shell.add_argument("--multirun", "-m", action="store_true")
@@ -55,14 +64,22 @@ def sweep_of(arguments: Sequence[str], config_name: str) -> Sweep | None:
     parsed, rest = shell.parse_known_args(list(arguments))
     if not parsed.multirun or parsed.cfg or parsed.help:
         return None
-    try:
-        overrides = OverridesParser.create().parse_overrides([text for text in rest if not text.startswith("-")])
-        config = _first_job(config_name, overrides, user_config_folders(arguments))
-    except (HydraException, OmegaConfBaseException):
-        return None
+    overrides = OverridesParser.create().parse_overrides([text for text in rest if not text.startswith("-")])
+    _check_intervals(overrides)
+    config = _first_job(config_name, overrides, user_config_folders(arguments))
     if "sweep" not in config:
         return None
     return _prepared(config, overrides)
+
+
+def _check_intervals(overrides: Sequence[Override]) -> None:
+    """Raises ConfigError for an interval whose ends are exchanged."""
+    for override in overrides:
+        value = override.value() if override.is_sweep_override() else None
+        if isinstance(value, IntervalSweep) and not (value.start or 0) <= (value.end or 0):
+            raise ConfigError(
+                f"{override.input_line}: expected the smaller number first. Write interval({value.end},{value.start})."
+            )
 
 
 def _first_job(config_name: str, overrides: Sequence[Override], own: Sequence[Path]) -> DictConfig:
@@ -114,11 +131,6 @@ def _prepared(config: DictConfig, overrides: Sequence[Override]) -> Sweep:
         HydraConfig.instance().cfg = before
 
 
-def quoted(text: str) -> str:
-    """A text as Hydra's grammar takes it whatever is in it."""
-    return str(QuotedString(text=text, quote=Quote.single).with_quotes())
-
-
 # --------------------------------------------------------------------------------------------------------- within a job
 
 
@@ -155,14 +167,27 @@ def value_of(earlier: Mapping[str, Any], config: Mapping[str, Any]) -> float | l
     return values if isinstance(config["optimized_metric"], list) else values[0]
 
 
+def check_objective(config: Mapping[str, Any], value: float | list[float]) -> None:
+    """Raises ConfigError where what a study optimises came out as no number: its trial has failed.
+
+    Optuna would end the whole study, or believe that infinity is the worst there is.
+    """
+    values = value if isinstance(value, list) else [value]
+    for name, number in zip(optimized_metrics(config), values, strict=True):
+        if not math.isfinite(number):
+            raise ConfigError(
+                f"optimized_metric: {name} of this trial is {number:g}, so it counts as failed. It has a value where "
+                "there are validation frames (split.val above 0) and animals are detected in them."
+            )
+
+
 def record_failure(error: Exception, reason: str | None) -> None:
     """Leave the error of a job in its folder, for the end of its sweep; with a traceback where it was no user's mistake."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     first = reason or f"{type(error).__name__}: {' '.join(str(error).split())}"
     rest = "" if reason else "\n" + "".join(traceback.format_exception(error))
     with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ERROR).write_text(f"{first}\n{rest}")
+        write_atomic(folder / ERROR, f"{first}\n{rest}")
 
 
 # ------------------------------------------------------------------------------------------------------------ at its end
@@ -194,7 +219,7 @@ def report(folder: Path, began: float, say: Callable[[str], None] = print) -> st
         return None
     runs = {job: read_run_json(job) for job in jobs}
     failures = {
-        job: (job / ERROR).read_text().splitlines()[0]
+        job: ((job / ERROR).read_text(encoding="utf-8", errors="replace").splitlines() or ["no reason is on record"])[0]
         for job in jobs
         if (job / ERROR).exists()
         and (job / ERROR).stat().st_mtime >= began - 1  # file systems may cut off parts of a second

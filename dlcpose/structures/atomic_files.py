@@ -1,14 +1,23 @@
 """Write files and folders atomically: under their name lies the old content or the whole new one, never a part."""
 
+import errno
 import glob
 import os
+import platform
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dlcpose.structures.errors import DataError
+
+HOST = re.sub(r"[^A-Za-z0-9]+", "_", platform.node())[:40] or "here"  # several machines may share a disk
+TEMPORARY = re.compile(
+    rf"\.(?P<stem>.+)\.{HOST}-(?P<process>\d+)\.[0-9a-f]{{8}}\.(?P<kind>partial|old)(?P<suffix>(\.[^.]+)?)"
+)
+_looked_at: set[Path] = set()
 
 
 def write_atomic(path: Path, content: bytes | memoryview | str) -> None:
@@ -57,14 +66,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
     partial = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path.parent)
         yield partial
         with partial.open("r+b") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+        _sync(path.parent)
     except BaseException as error:
-        partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno and error.filename in (None, str(partial), partial):
-            raise OSError(error.errno, error.strerror, str(path)) from error
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(partial), partial):
+            raise _named(error, path) from error
         raise
 
 
@@ -84,22 +96,78 @@ def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
         check_new_folder(folder)
     partial = _beside(folder.absolute())
     try:
-        try:
-            partial.mkdir(parents=True)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(folder)) from error
+        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(folder.absolute().parent)
+        partial.mkdir()
         yield partial
         _take_name(partial, folder.absolute())
+        _sync(folder.absolute().parent)
+    except OSError as error:
+        place = None if error.filename is None else Path(os.fsdecode(error.filename))
+        if place is None or place == partial or partial in place.parents:
+            within = Path() if place is None else place.relative_to(partial)
+            raise _named(error, folder / within) from error
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.stem}.{os.getpid()}.{secrets.token_hex(4)}.partial{path.suffix}")
+def _named(error: OSError, path: Path) -> OSError:
+    """The error with the name that the user knows; NumPy and others give neither a name nor a number."""
+    return OSError(error.errno or errno.EIO, error.strerror or str(error) or "it cannot be written", str(path))
+
+
+def _beside(path: Path, kind: str = "partial") -> Path:
+    return path.with_name(f".{path.stem}.{HOST}-{os.getpid()}.{secrets.token_hex(4)}.{kind}{path.suffix}")
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what processes of this machine that do not run any more have left in a folder.
+
+    A folder that was away for the moment in which its successor takes its name, and whose process was killed then, gets
+    its name back. Looked at once for each folder.
+    """
+    if folder in _looked_at:
+        return
+    _looked_at.add(folder)
+    for path in folder.glob(f".*.{glob.escape(HOST)}-*"):
+        match = TEMPORARY.fullmatch(path.name)
+        if match is None or _runs(int(match["process"])):
+            continue
+        with suppress(OSError):
+            named = path.with_name(match["stem"] + match["suffix"])
+            if match["kind"] == "old" and not named.exists():
+                path.rename(named)
+            elif path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # somebody else's
+    return True
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename last through a power cut, where the system lets a folder be synced."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems refuse it
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _take_name(fresh: Path, folder: Path) -> None:
-    old = _beside(folder)
+    old = _beside(folder, "old")
     if folder.exists():
         folder.rename(old)  # a rename onto a folder is refused on Windows, and where it is not empty
     try:

@@ -1,8 +1,21 @@
 """Errors in a user's input, which commands print as one line without a traceback."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dlcpose.structures.printable import printable
+
+MAX_MESSAGE = 3_000
+
 
 class DlcposeError(Exception):
-    """An error that the user can fix. The message says what, where, expected, got, and what to do."""
+    """An error that the user can fix. The message says what, where, expected, got, and what to do.
+
+    It is one line whatever names of other people's files are in it.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__(), max_length=MAX_MESSAGE)
 
 
 class ConfigError(DlcposeError):
@@ -15,3 +28,19 @@ class DataError(DlcposeError):
 
 class CheckpointError(DlcposeError):
     """A checkpoint that cannot be read or written, or does not fit the model."""
+
+
+class InputError(DataError, ValueError):
+    """A value that was handed to a function and is not of the kind it takes."""
+
+
+@contextmanager
+def explain_os_errors() -> Iterator[None]:
+    """A block, or a function, whose OSErrors become a DataError that says where and what to look at."""
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or "a file"
+        raise DataError(
+            f"{place}: {error.strerror or error}. Check the path, its permissions and the disk's room."
+        ) from error

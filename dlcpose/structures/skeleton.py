@@ -1,11 +1,13 @@
 """The skeleton of an animal: keypoint names, edges between them, left/right pairs and OKS sigmas."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 DEFAULT_SIGMA = 0.1  # one value for all keypoints, as DeepLabCut evaluates with
+SIGMAS = (1e-6, 1e3)  # what one may be: OKS divides by its square
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,8 @@ class Skeleton:
 
     names: K keypoint names. edges and pairs: index pairs into them. sigmas: K values (COCO's definition), or none for
     0.1 each. unique: names of the U unique keypoints, which belong to no animal; unique_pairs: index pairs into those.
-    Raises ValueError on a repeated name, an index out of range, or sigmas of another length.
+    Raises ValueError on a name that is no text or stands twice, an index out of range, or sigmas of another length or
+    that are no positive numbers.
     """
 
     names: tuple[str, ...]
@@ -32,8 +35,14 @@ class Skeleton:
         if len(self.sigmas) != len(self.names):
             raise ValueError(f"Expected a sigma for each of the {len(self.names)} keypoints, got {len(self.sigmas)}.")
         for kind, names in (("keypoint", self.names), ("unique keypoint", self.unique)):
-            if repeated := sorted({name for name in names if names.count(name) > 1}):
+            if others := [name for name in names if not isinstance(name, str)]:
+                raise ValueError(f"Each {kind} needs a name, got {others[0]!r:.80}.")
+            if repeated := sorted(name for name, count in Counter(names).items() if count > 1):
                 raise ValueError(f"Each {kind} needs a name of its own, but {repeated} stand more than once.")
+        sigmas: tuple[Any, ...] = self.sigmas  # of a file, where they may be anything
+        for sigma in sigmas:
+            if isinstance(sigma, str) or not SIGMAS[0] <= sigma <= SIGMAS[1]:  # NaN is not
+                raise ValueError(f"Expected sigmas from {SIGMAS[0]:g} to {SIGMAS[1]:g}, got {sigma!r:.80}.")
         _check_indices("edge", self.edges, self.names)
         _check_indices("left/right pair", self.pairs, self.names)
         _check_indices("left/right pair of unique keypoints", self.unique_pairs, self.unique)

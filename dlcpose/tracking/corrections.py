@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
+from dlcpose.structures.data_files import read_file
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.tracking.track import in_columns
@@ -47,12 +48,9 @@ def read_corrections(path: Path) -> Corrections:
 
     Raises DataError when it cannot be read, is too large, or holds anything that is not expected.
     """
+    text = read_file(path, max_bytes=MAX_BYTES)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path}: expected at most {MAX_BYTES} bytes of corrections. Is it the right file?")
-        content = json.loads(path.read_bytes(), parse_constant=_no_constant)
-    except OSError as error:
-        raise DataError(f"{path}: corrections cannot be read ({error.strerror}). Check the path.") from error
+        content = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"{path}: expected json with corrections ({error}). Save it from the review page again."

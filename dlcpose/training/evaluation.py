@@ -13,6 +13,7 @@ from rich.console import Console
 
 from dlcpose.checkpoint import Description, read_checkpoint
 from dlcpose.datasets.base import LabeledFrames
+from dlcpose.datasets.splits import labeled_frames
 from dlcpose.instantiate import Instantiator
 from dlcpose.metrics.base import EvaluatedFrames, Metric, figures_of, infos_of
 from dlcpose.metrics.figure_info import RUN_FIGURES, FigureInfo, find_info, headline_names
@@ -22,7 +23,7 @@ from dlcpose.reports.figure_table import format_figure
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.tracking.evaluation import TrackingFigures
 from dlcpose.training.libraries import quiet_libraries
-from dlcpose.training.validate import check_keys
+from dlcpose.training.validate import check_keys, check_pictures
 
 KEYS = ("checkpoint", "frames", "batch_size", "trust", "run_dir", "evaluation", "dataset", "metric", "detector")
 
@@ -32,6 +33,7 @@ def evaluate_checkpoint(config: dict[str, Any]) -> dict[str, float]:
 
     quiet_libraries()
     check_keys(config, KEYS)
+    check_pictures(config["evaluation"]["pictures"])
     if type(config["batch_size"]) is not int or config["batch_size"] < 1:
         raise ConfigError(f"batch_size: expected a whole number from 1, got {config['batch_size']!r}.")
     instantiate = Instantiator(tuple(config["trust"]))
@@ -42,7 +44,7 @@ def evaluate_checkpoint(config: dict[str, Any]) -> dict[str, float]:
     data: LabeledFrames = (
         instantiate(config["dataset"], "dataset")
         if has_other_data
-        else own(description.config.get("dataset"), "dataset")
+        else _own_data(own, description, config["checkpoint"])
     )
     check_skeleton(data, description)
     indices = chosen_frames(data, description, config["frames"] or ("all" if has_other_data else "test"))
@@ -66,6 +68,18 @@ def evaluate_checkpoint(config: dict[str, Any]) -> dict[str, float]:
     return figures
 
 
+def _own_data(own: Instantiator, description: Description, checkpoint: str) -> LabeledFrames:
+    """The data set that a checkpoint was trained on, where it still lies there."""
+    try:
+        data: LabeledFrames = own(description.config.get("dataset"), "dataset")
+    except DataError as error:
+        raise DataError(
+            f"{error} This is the data set that {checkpoint} was trained on. Where it lies elsewhere, or to evaluate on "
+            "another: dataset=... dataset.root=PATH."
+        ) from error
+    return data
+
+
 def check_skeleton(data: LabeledFrames, description: Description) -> None:
     """Raises DataError when the data's keypoints are not those the model was trained on, in their order."""
 
@@ -80,7 +94,8 @@ def check_skeleton(data: LabeledFrames, description: Description) -> None:
 def chosen_frames(data: LabeledFrames, description: Description, frames: str) -> list[int]:
     """Indices of the frames of a set of the checkpoint's split, or of all. Raises when there are none or no such set."""
 
-    sets = {**description.split.as_dict(), "all": [frame.key for frame in data.frames]}
+    # Where a frame without labels is one that nobody labeled, what is found there is no false positive.
+    sets = {**description.split.as_dict(), "all": [frame.key for frame in labeled_frames(data)]}
     if frames not in sets:
         raise ConfigError(f"frames={frames}: expected one of {', '.join(sets)}.")
     places = {frame.key: index for index, frame in enumerate(data.frames)}

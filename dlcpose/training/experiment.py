@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as lightning
+from pytorch_lightning.utilities import rank_zero_only
 
 from dlcpose.augmentations.base import Augmentation
 from dlcpose.build import SeveralAnimalsError, Trunk, build_input, build_pipeline, build_trunk
@@ -17,7 +18,7 @@ from dlcpose.datasets.datamodule import PoseDataModule
 from dlcpose.datasets.splits import train_frames
 from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseModule
-from dlcpose.runs.resume import checkpoint_to_resume, detector_to_resume
+from dlcpose.runs.resume import check_resumed_settings, checkpoint_to_resume, detector_to_resume
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.split import Split
 from dlcpose.training.detector_stage import detector_config
@@ -100,6 +101,10 @@ def build_experiment(config: dict[str, Any]) -> Experiment:
     data: LabeledFrames = instantiate(config["dataset"], "dataset")
     run_dir = Path(config["run_dir"])
     resumed = checkpoint_to_resume(config["resume"], run_dir)
+    if resumed is not None:
+        before = read_checkpoint(resumed).description.config
+        if (changes := check_resumed_settings(config, resumed, before)) is not None:
+            rank_zero_only(print)(changes, flush=True)
     split = _split(config, instantiate, data, resumed or detector_to_resume(config["resume"], run_dir))
     model_input = build_input(
         config,

@@ -5,6 +5,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
 
+from dlcpose.callbacks.preemption import signals_put_back
 from dlcpose.datasets.datamodule import PoseDataModule
 from dlcpose.metrics.base import infos_of
 from dlcpose.predict import load
@@ -16,7 +17,7 @@ from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.training.compilation import compile_networks
 from dlcpose.training.evaluation import evaluate_frames, print_result
 from dlcpose.training.experiment import Experiment, Stage
-from dlcpose.training.hints import explain_batch_norm, explain_memory
+from dlcpose.training.hints import explain_batch_norm, explain_memory, interruptible
 from dlcpose.training.trainer import build_trainer
 
 
@@ -48,7 +49,7 @@ def _fit_stage(stage: Stage) -> MetricValue:
     succeeded = False
     try:
         begin_tracking(trainer, facts, stage.resumed)
-        with explain_memory(config), explain_batch_norm(config):
+        with explain_memory(config), explain_batch_norm(config), interruptible(stage.run_dir), signals_put_back():
             trainer.fit(model, datamodule=datamodule, ckpt_path=stage.resumed, weights_only=True)
         record_cost(stage.run_dir, trainer, model)
         figures = _evaluate(trainer, stage)

@@ -1,15 +1,21 @@
 """What a training that fails for want of memory, or of a larger batch, should set instead."""
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from dlcpose.config.folders import LAST_CHECKPOINT
 from dlcpose.structures.errors import ConfigError, DlcposeError
 
 # As torch says it of a GPU, of its own memory on the CPU, and of a process that prepares batches.
 DEVICE = re.compile(r"out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
-WORKER = re.compile(r"DataLoader worker .*(killed by signal: (Killed|Bus error)|exited unexpectedly)", re.DOTALL)
+WORKER = re.compile(
+    r"DataLoader worker .*(killed by signal: (Killed|Bus error)|exited unexpectedly)|DataLoader timed out after",
+    re.DOTALL,
+)
 
 
 class MemoryRunOutError(DlcposeError):
@@ -26,12 +32,28 @@ def explain_memory(config: Mapping[str, Any]) -> Iterator[None]:
         if WORKER.search(said):
             settings = config["datamodule"]
             raise MemoryRunOutError(
-                "out of memory in a process that prepares batches. Lower datamodule.workers (0 needs none) or "
+                "out of memory in a process that prepares batches, or no room for a batch in /dev/shm (docker: "
+                "--shm-size=2g). Lower datamodule.workers (0 needs none) or "
                 f"datamodule.cache_gb (now {settings['cache_gb']:g}), then go on with resume=last."
             ) from error
         if isinstance(error, MemoryError) or DEVICE.search(said):
             raise MemoryRunOutError(f"out of memory ({said[:120]}). {_advice(config)}") from error
         raise
+
+
+@contextmanager
+def interruptible(run_dir: Path) -> Iterator[None]:
+    """Training that Ctrl-C, where it is not waited for what can be saved, ends in one line and with exit code 130."""
+    try:
+        yield
+    except SystemExit as end:
+        if not isinstance(end.__context__, KeyboardInterrupt):
+            raise
+        # Lightning has taken the interrupt, and ends the process with another code and without a word.
+        last = run_dir / LAST_CHECKPOINT
+        saved = f"What is saved is {last}. Go on with resume=last" if last.exists() else "Nothing was saved yet"
+        print(f"dlcpose: stopped. {saved}.", file=sys.stderr, flush=True)
+        raise SystemExit(130) from None
 
 
 def _advice(config: Mapping[str, Any]) -> str:

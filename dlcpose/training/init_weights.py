@@ -39,7 +39,9 @@ def init_from(config: Mapping[str, Any], pipeline: PoseModule, description: Desc
     _check_settings(config, resumed)
     if config["init_from"]["checkpoint"] is None:
         if resumed is not None:
-            _check_same_model(pipeline, read_checkpoint(resumed))
+            checkpoint = read_checkpoint(resumed)
+            _check_same_model(pipeline, checkpoint)
+            check_finite(pipeline, checkpoint)
         return
     checkpoint, state = read_checkpoint(config["init_from"]["checkpoint"]), pipeline.state_dict()
     aside = dict.fromkeys(data_statistics(pipeline), "of the data")

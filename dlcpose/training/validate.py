@@ -8,6 +8,7 @@ import torch
 
 from dlcpose.instantiate import Instantiator
 from dlcpose.metrics.base import EvaluatedFrames, Metric, figures_of
+from dlcpose.structures.checked_values import is_number
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.training.compilation import check_compile
@@ -50,6 +51,7 @@ def validate_config(config: Mapping[str, Any]) -> None:
     """Raises ConfigError for what is wrong in a config by itself: keys that nobody reads, seed, compile, optimizer."""
     check_keys(config, KEYS)
     _check_seed(config["seed"])
+    check_pictures(config["evaluation"]["pictures"])
     check_compile(config["compile"])
     for stage in (config, config["detector_stage"]):
         if "optimizer" in stage:
@@ -79,9 +81,18 @@ def _check_seed(seed: Any) -> None:
         raise ConfigError(f"seed: expected a whole number from 0 to below 2³², got {seed!r}.")
 
 
+def check_pictures(count: Any) -> None:
+    """Raises ConfigError for a number of pictures that would be told after the training."""
+    if type(count) is not int or count < 0:
+        raise ConfigError(f"evaluation.pictures: expected a whole number from 0, got {count!r:.80}.")
+
+
 def _check_optimizer(node: Any, instantiate: Instantiator) -> None:
     """Raises ConfigError for settings that the optimizer refuses, which it would otherwise tell when all else is ready."""
 
+    rate = node.get("lr", 1e-3) if isinstance(node, Mapping) else None
+    if not is_number(rate) or not rate > 0:  # type: ignore[operator]
+        raise ConfigError(f"optimizer.lr: expected a finite number above 0, got {rate!r:.80}.")
     try:
         instantiate(node, "optimizer")([("weight", torch.nn.Parameter(torch.zeros(1)))])
     except (TypeError, ValueError) as error:

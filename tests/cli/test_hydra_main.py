@@ -159,6 +159,11 @@ def test_overrides_may_stand_on_both_sides_of_an_option() -> None:
     assert overrides_last(["--config-dir=mylab", "+a=1"]) == ["--config-dir=mylab", "+a=1"]
 
 
+def test_a_folder_of_options_may_have_an_equals_sign_in_its_name() -> None:
+    given = ["experiment=mine", "--config-dir", "lab/lr=0.1", "-m", "seed=0,1"]
+    assert overrides_last(given) == ["--config-dir", "lab/lr=0.1", "-m", "experiment=mine", "seed=0,1"]
+
+
 def test_what_a_worker_says_is_said_without_its_traceback() -> None:
     wrapped = DataError(
         "Caught DataError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"

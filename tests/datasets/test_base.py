@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
+from PIL import ImageOps
 
 from dlcpose.datasets.base import image_file_size, read_image_file
 from dlcpose.structures.errors import DataError
@@ -34,12 +35,39 @@ def test_other_kinds_of_image_become_rgb(tmp_path: Path, kind: str) -> None:
         np.testing.assert_array_equal(image, np.repeat(PICTURE[..., :1], 3, axis=2))
 
 
-def test_a_flag_of_orientation_turns_nothing(tmp_path: Path) -> None:
-    exif = PillowImage.Exif()
-    exif[0x0112] = 6  # to be shown turned by 90 degrees
-    PillowImage.fromarray(PICTURE).save(tmp_path / "a.jpg", exif=exif)
-    assert read_image_file(tmp_path / "a.jpg").shape == (7, 5, 3)
-    assert image_file_size(tmp_path / "a.jpg") == (7, 5)
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_image_is_read_upright_as_pillow_turns_it(tmp_path: Path, orientation: int, suffix: str) -> None:
+    path, exif = tmp_path / f"a.{suffix}", PillowImage.Exif()
+    exif[0x0112] = orientation
+    smooth = cv2.GaussianBlur(cv2.resize(PICTURE, (40, 56)), (0, 0), 4)  # so that lossy formats differ little
+    stored = PillowImage.fromarray(smooth)
+    stored.save(path, exif=exif, **({"lossless": True} if suffix == "webp" else {}))
+    stored.getexif()[0x0112] = orientation
+    upright = np.asarray(ImageOps.exif_transpose(stored))
+    image = read_image_file(path)
+    assert image.shape == upright.shape == (*image_file_size(path), 3)
+    assert np.abs(image.astype(int) - upright).mean() < (5 if suffix == "jpg" else 1e-9)
+    # Labels whose size is only that of the stored pixels were made on those.
+    as_stored = read_image_file(path, size=(56, 40))
+    expected = smooth if orientation in (5, 6, 7, 8) else upright
+    assert np.abs(as_stored.astype(int) - expected).mean() < (5 if suffix == "jpg" else 1e-9)
+
+
+def test_images_of_unknown_range_or_of_too_many_pixels_are_refused(tmp_path: Path) -> None:
+    PillowImage.fromarray(PICTURE[..., 0].astype(np.float32)).save(tmp_path / "float.tif")
+    PillowImage.new("1", (30_000, 30_000)).save(tmp_path / "bomb.png")
+    assert (tmp_path / "bomb.png").stat().st_size < 10**6
+    with pytest.raises(DataError, match=r"float\.tif.*32"):
+        read_image_file(tmp_path / "float.tif")
+    for read in (read_image_file, image_file_size):
+        with pytest.raises(DataError, match=r"bomb\.png.*30000x30000"):
+            read(tmp_path / "bomb.png")
+
+
+def test_an_image_beyond_pillows_limit_has_a_size(tmp_path: Path) -> None:
+    PillowImage.new("1", (14_000, 13_000)).save(tmp_path / "large.png")
+    assert image_file_size(tmp_path / "large.png") == (13_000, 14_000)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no picture at all", "cut"])

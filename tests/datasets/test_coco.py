@@ -6,6 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import Params
 
@@ -44,7 +45,7 @@ def content(**lists: Any) -> dict[str, Any]:
 def written(root: Path, coco: dict[str, Any], name: str = "labels.json", images: str = "") -> Path:
     (root / name).parent.mkdir(parents=True, exist_ok=True)
     (root / name).write_text(json.dumps(coco))
-    for one in coco["images"]:
+    for one in filter(None, coco["images"]):
         path = root / images / str(one.get("file_name", "x.png"))
         path.parent.mkdir(parents=True, exist_ok=True)
         assert cv2.imwrite(str(path), np.zeros((30, 40, 3), np.uint8))
@@ -180,7 +181,42 @@ def changed(**fields: Any) -> dict[str, Any]:
         (changed(bbox=[1, 2, 3]), r"annotation 1.*'bbox'.*4"),
         (changed(keypoints=[0] * 9), "keypoint"),
         (changed(image_id=8), r"annotation 1.*image 8"),
-        (content(images=[{"id": 7, "file_name": "7.png"}]), r"image 7.*'width', 'height'"),
+        (content(images=[image(7, width="40")]), r"image 7.*'width'"),
+        (content(images=[image(7, width=40.5)]), r"image 7.*'width'"),
+        (content(images=[image(7, height=-1)]), r"image 7.*'height'"),
+        (content(images=[image(7, frame_index="f12")]), r"image 7.*'frame_index'"),
+        (content(images=[image(7, video=["a"])]), r"image 7.*'video'"),
+        (content(images=[image(7), {**image(8), "id": 7}]), r"id 7.*7\.png.*8\.png"),
+        (content(images=[{**image(7), "id": [7]}]), "'id'"),
+        (content(images=[{**image(7), "id": True}]), "'id'"),
+        (content(images=[{"id": 7, "width": 40, "height": 30}]), r"image 7.*'file_name'"),
+        (content(images=[None]), "image number 1"),
+        (content(annotations=[None]), "annotation number 1"),
+        (content(annotations=["x"]), "annotation number 1"),
+        (changed(area="large"), r"annotation 1.*'area'"),
+        (changed(area=[12.0]), r"annotation 1.*'area'"),
+        (changed(area=-5), r"annotation 1.*'area'"),
+        (changed(area=1e308), r"annotation 1.*'area'"),
+        (changed(bbox=[1, 2, 1e308, 4]), r"annotation 1.*bbox"),
+        (changed(bbox=[1, 2, float("nan"), 4]), r"annotation 1.*bbox"),
+        (changed(keypoints=[1e300, 2, 2, *[0] * 6]), r"annotation 1.*1e\+300"),
+        (changed(keypoints=[float("inf"), 2, 2, *[0] * 6]), r"annotation 1.*keypoints"),
+        (changed(keypoints=[1, 2, "2", *[0] * 6]), r"annotation 1.*keypoints"),
+        (changed(keypoints={"nose": [1, 2]}), r"annotation 1.*keypoints"),
+        (changed(iscrowd="no"), r"annotation 1.*'iscrowd'"),
+        (changed(individual=["a"]), "'individual'"),
+        (changed(image_id="7"), r"annotation 1.*image '7'.*such as 7"),
+        (changed(image_id=[7]), r"annotation 1.*image \[7\]"),
+        (changed(category_id=[1]), r"annotation 1.*'category_id'"),
+        (content(categories=["mouse"]), "category number 1"),
+        (content(categories=[CATEGORY, CATEGORY]), r"category.*id"),
+        (content(categories=[{**CATEGORY, "keypoints": "nose"}]), "'keypoints'"),
+        (content(categories=[{**CATEGORY, "skeleton": [[1, 2, 3]]}]), "edge"),
+        (content(categories=[{**CATEGORY, "skeleton": [["nose", "tail"]]}]), "edge"),
+        (content(categories=[{**CATEGORY, "sigmas": ["a", "b", "c"]}]), "sigmas"),
+        (content(categories=[{**CATEGORY, "sigmas": [0.1, 0.0, 0.1]}]), "sigmas"),
+        (content(categories=[{**CATEGORY, "sigmas": [0.1, float("nan"), 0.1]}]), "sigmas"),
+        (content(categories=[{**CATEGORY, "pairs": [[0]]}]), "pair"),
         (
             content(images=[image(7), image(8, file_name="7.png")]),
             r"7\.png",
@@ -251,32 +287,78 @@ def test_what_the_exporter_writes_is_read_back(tmp_path: Path) -> None:
         ]
 
 
-def ap10k(*names: str) -> dict[str, Any]:
-    """A file as AP-10K's: animals of several categories with one skeleton, boxes, x, y, v in one list."""
-    kinds = [
-        {"supercategory": "family", "id": number, "name": name, "keypoints": list(AP10K), "skeleton": [[1, 2], [1, 3]]}
-        for number, name in enumerate(names, start=1)
+def test_edges_by_names_and_sizes_from_the_images(tmp_path: Path) -> None:
+    kind = {**CATEGORY, "skeleton": [["nose", "earL"], [1, 3]]}
+    data = CocoFrames(written(tmp_path, content(categories=[kind], images=[{"id": 7, "file_name": "7.png"}])))
+    assert data.skeleton.edges == ((0, 1), (0, 2))
+    assert (data.frames[0].height, data.frames[0].width) == (30, 40)
+
+
+def test_only_what_is_empty_is_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def blank(**fields: Any) -> dict[str, Any]:
+        return {"image_id": 7, "category_id": 1, "keypoints": [0] * 9, **fields}
+
+    animal = {key: value for key, value in annotation(1, 7).items() if key != "id"}
+    empties = [
+        blank(),
+        blank(bbox=[0, 0, 0, 0], id=1),
+        blank(keypoints=[]),
+        blank(keypoints=[None, None, 0, None, None, 0, None, None, 0]),
     ]
-    animals = [
-        annotation(number, 7, category_id=number, num_keypoints=2, keypoints=[5, 5, 2] * 2 + [0, 0, 0] * 15)
-        for number in range(1, len(names) + 1)
+    data = CocoFrames(written(tmp_path, content(annotations=[*empties, animal, annotation(1, 7)])))
+    assert len(data.frames[0]) == data.max_animals == 2
+    assert "[None, 1, None, None]" in caplog.text
+    caplog.clear()
+    strange = [
+        annotation(3, 7, area=0),
+        annotation(4, 7, bbox=[5, 5, 0, 0]),
+        annotation(5, 7, keypoints=[90, 2, 2, *[0] * 6]),
     ]
-    return content(categories=kinds, annotations=animals)
+    frame = CocoFrames(written(tmp_path, content(annotations=strange))).frames[0]
+    assert np.isnan(frame.areas).tolist() == [True, False, False]
+    assert np.isnan(frame.boxes_in_image).all(axis=1).tolist() == [False, True, False]
+    for expected in ("[3] have the area 0", "[4] have a bbox without area", "1 keypoints lie outside"):
+        assert expected in caplog.text
 
 
-def test_the_categories_of_ap10k_are_one_kind(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    data = CocoFrames(written(tmp_path, ap10k("dog", "cat", "cow")))
-    assert (data.skeleton.names, data.skeleton.edges) == (AP10K, ((0, 1), (0, 2)))
-    assert len(set(data.skeleton.sigmas)) == 9
-    assert len(data.skeleton.pairs) == 7
-    assert (len(data.frames[0]), data.frames[0].visibility.sum(axis=1).tolist()) == (3, [4, 4, 4])
-    assert "3 categories are read as one kind" in caplog.text
-    assert len(CocoFrames(tmp_path, category="cat").frames[0]) == 1
+def test_a_folder_of_images_for_each_part(tmp_path: Path) -> None:
+    for part in ("train", "valid"):
+        written(tmp_path / part, content(), "_annotations.coco.json")
+    parts = {"train": "train/_annotations.coco.json", "val": "valid/_annotations.coco.json"}
+    data = CocoFrames(tmp_path, annotations=parts, images={"train": "train", "val": "valid"})
+    assert data.stored_split == {"train": ("train/7.png",), "val": ("valid/7.png",)}
+    assert data[1].image.shape == (30, 40, 3)
+    for images in ("", {"train": "train"}):
+        with pytest.raises(DataError, match="images"):
+            CocoFrames(tmp_path, annotations=parts, images=images)
 
 
-def test_categories_with_skeletons_of_their_own_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    coco = ap10k("dog", "cat")
-    coco["categories"][1]["skeleton"] = [[4, 5]]
-    assert CocoFrames(written(tmp_path, coco)).skeleton.edges == ((0, 1), (0, 2))
-    assert "categories differ" in caplog.text
-    assert CocoFrames(tmp_path, category="cat").skeleton.edges == ((3, 4),)
+def test_images_beside_the_annotations_are_found(tmp_path: Path) -> None:
+    root = written(tmp_path, content(), "annotations/person_keypoints_val2017.json", images="val2017")
+    path = root / "annotations" / "person_keypoints_val2017.json"
+    assert len(CocoFrames.open(path)) == 1
+
+
+def test_images_elsewhere_are_read_only_where_that_is_said(tmp_path: Path) -> None:
+    root = written(tmp_path / "data", content(images=[image(7, file_name="../7.png")]))
+    with pytest.raises(DataError, match="follow_links"):
+        CocoFrames(root)
+    assert CocoFrames(root, follow_links=True)[0].image.shape == (30, 40, 3)
+    written(tmp_path / "data", content())
+    (root / "7.png").unlink()
+    (root / "7.png").symlink_to(tmp_path / "7.png")
+    with pytest.raises(DataError, match="follow_links"):
+        CocoFrames(root)
+    assert len(CocoFrames(root, follow_links=True)) == 1
+
+
+@pytest.mark.parametrize("size", [(40, 30), (30, 40)])
+def test_turned_photos_are_read_as_their_labels_were_made(
+    tmp_path: Path, size: tuple[int, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    root = written(tmp_path, content(images=[image(7, file_name="7.jpg", width=size[1], height=size[0])]))
+    exif = PillowImage.Exif()
+    exif[0x0112] = 6  # stored lying on its side: 40 wide and 30 high
+    PillowImage.new("RGB", (40, 30)).save(root / "7.jpg", exif=exif)
+    assert CocoFrames(root)[0].image.shape == (*size, 3)
+    assert ("stored turned" in caplog.text) == (size == (30, 40))

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import sleap_io
 import yaml
+from PIL import Image as PillowImage
 
 from dlcpose.datasets.coco import CocoFrames
 from dlcpose.datasets.deeplabcut import DeepLabCutFrames
@@ -475,3 +476,103 @@ def test_a_split_without_its_table(tmp_path: Path) -> None:
     (write_shuffle(root, "80shuffle1", [0], [1]).parent / "CollectedData_Ada.csv").unlink()
     with pytest.raises(DataError, match="CollectedData_Ada"):
         _ = DeepLabCutFrames(root).stored_split
+
+
+# --- what is added later, said twice, or elsewhere --------------------------------------------------------------------
+
+
+def test_a_keypoint_that_was_added_later_is_missing_in_earlier_frames(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = {**SINGLE, "bodyparts": ["nose", "tail", "ear"]}
+    later = labels("yard", np.ones((2, 6)), single_columns(("nose", "tail", "ear")))
+    data = DeepLabCutFrames(write_project(tmp_path, {"cage": labels("cage", np.ones((1, 4))), "yard": later}, config))
+    assert [int(frame.visibility.sum()) for frame in data.frames] == [4, 6, 6]
+    assert "ear have no columns" in caplog.text
+
+
+def test_an_animals_part_and_a_unique_one_may_be_added_later(tmp_path: Path) -> None:
+    columns = multi_columns()
+    has_both = [not (who == "b" and part == "earR") and who != "single" for _, who, part, _ in columns]
+    earlier = labels("cage", np.ones((1, sum(has_both))), columns[has_both])
+    later = labels("yard", np.ones((1, len(columns))), columns)
+    data = DeepLabCutFrames(write_project(tmp_path, {"cage": earlier, "yard": later}, MULTI))
+    assert np.isnan(data.frames[0].keypoints_in_image).any(axis=-1).tolist() == [[False] * 3, [False, False, True]]
+    assert np.isnan(data.frames[0].unique_in_image).all()
+    assert not np.isnan(data.frames[1].unique_in_image).any()
+
+
+def test_a_csv_that_says_something_else_than_the_h5_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = write_project(tmp_path, {"cage": ten_frames()})
+    h5 = root / "labeled-data/cage/CollectedData_Ada.h5"
+    ten_frames().to_hdf(h5, key="df_with_missing")
+    DeepLabCutFrames(root)
+    assert "something else" not in caplog.text
+    changed = ten_frames()
+    changed.iloc[3, 1] += 0.5
+    for stale, expected in (
+        (changed, "1 values differ, such as nose y of img0003.png"),
+        (ten_frames()[:7], "10 rows, the h5 7"),
+    ):
+        caplog.clear()
+        stale.to_hdf(h5, key="df_with_missing")
+        assert len(DeepLabCutFrames(root)) == len(stale)
+        assert expected in caplog.text
+
+
+@pytest.mark.parametrize("value", [np.inf, 1e39, -3e38, 1e7])
+def test_a_place_that_no_image_has_is_refused(tmp_path: Path, value: float) -> None:
+    table = ten_frames()
+    table.iloc[4, 2] = value
+    root = write_project(tmp_path, {"cage": table})
+    with pytest.raises(DataError, match=r"CollectedData_Ada\.csv.*tail x in .*img0004\.png"):
+        DeepLabCutFrames(root)
+    table.to_hdf(root / "labeled-data/cage/CollectedData_Ada.h5", key="df_with_missing")
+    (root / "labeled-data/cage/CollectedData_Ada.csv").unlink()
+    with pytest.raises(DataError, match=r"CollectedData_Ada\.h5.*tail x in .*img0004\.png"):
+        DeepLabCutFrames(root)
+
+
+def test_labels_outside_of_their_images_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    DeepLabCutFrames(write_project(tmp_path, {"cage": labels("cage", [[1, 2, 300, 4]])}))
+    assert "1 keypoints lie outside" in caplog.text
+
+
+def test_a_photo_is_as_large_as_it_is_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = write_project(tmp_path, {"cage": labels("cage", [[1, 2, 3, 4]], images=["img1.jpg"])})
+    exif = PillowImage.Exif()
+    exif[0x0112] = 6
+    PillowImage.new("RGB", (40, 30)).save(root / "labeled-data/cage/img1.jpg", exif=exif)
+    data = DeepLabCutFrames(root)
+    assert (data.frames[0].height, data.frames[0].width) == data[0].image.shape[:2] == (40, 30)
+
+
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "labeled-data/cage/CollectedData_Ada.csv", "labeled-data/cage/img0001.png"]
+)
+def test_files_elsewhere_are_read_only_where_that_is_said(tmp_path: Path, name: str) -> None:
+    root = write_project(tmp_path / "project", {"cage": ten_frames()})
+    (root / name).rename(tmp_path / "elsewhere")
+    (root / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="follow_links"):
+        DeepLabCutFrames(root)
+    assert len(DeepLabCutFrames(root, follow_links=True)) == 10
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"iteration": "abc"}, "'iteration'"),
+        ({"iteration": [1]}, "'iteration'"),
+        ({"iteration": float("inf")}, "'iteration'"),
+        ({"TrainingFraction": ["a"]}, "'TrainingFraction'"),
+        ({"TrainingFraction": [None]}, "'TrainingFraction'"),
+        ({"scorer": ["a"]}, "'scorer'"),
+        ({"multianimalproject": "false"}, "'multianimalproject'"),
+        ({"identity": "no"}, "'identity'"),
+    ],
+)
+def test_settings_of_another_kind(tmp_path: Path, config: dict[str, Any], message: str) -> None:
+    root = write_project(tmp_path, {"cage": ten_frames()}, {**SINGLE, **config})
+    with pytest.raises(DataError, match=rf"config\.yaml.*{message}"):
+        DeepLabCutFrames(root)

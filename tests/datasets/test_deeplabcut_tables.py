@@ -234,3 +234,52 @@ def test_a_h5_that_is_only_a_pointer_to_elsewhere(shared_data: Path, tmp_path: P
     shutil.copy(source / "CollectedData_Pranav.csv", tmp_path)
     (tmp_path / "CollectedData_Pranav.h5").write_text("version https://git-lfs.github.com/spec/v1")
     assert len(read_table(tmp_path, "CollectedData_Pranav").rows) == 116
+
+
+# --- an h5 of somebody else's -----------------------------------------------------------------------------------------
+
+
+def test_a_file_of_two_frames_is_refused_with_both_names(tmp_path: Path) -> None:
+    for key in ("df_with_missing", "corrected"):
+        ten_frames().to_hdf(tmp_path / "a.h5", key=key)
+    with pytest.raises(DataError, match=r"a\.h5.*corrected, df_with_missing"):
+        read_h5(tmp_path / "a.h5")
+
+
+def _external(file: h5py.File) -> None:
+    del file["df_with_missing/block0_values"]
+    file["df_with_missing/block0_values"] = h5py.ExternalLink("/etc/passwd", "/x")
+
+
+def _external_storage(file: h5py.File) -> None:
+    del file["df_with_missing/block0_values"]
+    file.create_dataset("df_with_missing/block0_values", (10, 4), "f8", external=[("/etc/passwd", 0, 320)])
+
+
+def _declared(file: h5py.File) -> None:
+    del file["df_with_missing/block0_values"]
+    file.create_dataset("df_with_missing/block0_values", (10**6, 10**4), "f8", chunks=(10, 10), compression="gzip")
+
+
+def _soft(file: h5py.File) -> None:
+    file.move("df_with_missing/block0_values", "values")
+    file["df_with_missing/block0_values"] = h5py.SoftLink("/values")
+
+
+@pytest.mark.parametrize("spoil", [_external, _external_storage, _declared, _soft])
+def test_an_h5_says_what_it_holds_itself(tmp_path: Path, spoil: Any) -> None:
+    ten_frames().to_hdf(tmp_path / "a.h5", key="df_with_missing")
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        spoil(file)
+    with pytest.raises(DataError, match=r"a\.h5") as caught:
+        read_h5(tmp_path / "a.h5")
+    assert "root:" not in str(caught.value)
+
+
+def test_a_pipe_among_the_labels_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "CollectedData_Ada.csv")
+    with pytest.raises(DataError, match="a pipe"):
+        read_table(tmp_path, "CollectedData_Ada")
+    os.mkfifo(tmp_path / "CollectedData_Ada.h5")
+    with pytest.raises(DataError, match="a pipe"):
+        read_table(tmp_path, "CollectedData_Ada")

@@ -1,6 +1,7 @@
 import contextlib
 import os
 import pickle
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +107,14 @@ def test_broken_pickles_are_one_kind_of_error(data: st.DataObject) -> None:
     content[place] = data.draw(st.integers(0, 255))
     with contextlib.suppress(DataError):
         load_restricted_pickle(bytes(content[: data.draw(st.integers(0, len(content)))]), "x")
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x80\x04r\x00\x00\x00\x10.", b"\x80\x04\x8e" + b"\xff" * 8 + b".", b"I" + b"9" * 5_000 + b"\n."]
+)
+def test_a_few_bytes_take_no_memory(content: bytes) -> None:
+    tracemalloc.start()
+    with pytest.raises(DataError):
+        load_restricted_pickle(content, "a.pickle")
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()

@@ -23,6 +23,7 @@ from dlcpose.metrics.matching import match_frames
 from dlcpose.metrics.oks import ObjectKeypointSimilarity
 from dlcpose.metrics.pck import PercentageOfCorrectKeypoints
 from dlcpose.metrics.pixel_error import PixelError
+from dlcpose.reports import evaluation as evaluation_module
 from dlcpose.reports.evaluation import (
     errors_of_frames,
     figure_table,
@@ -169,6 +170,25 @@ def test_a_failed_evaluation_leaves_what_was_there(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="disk"):
         write(folder, Broken(labels), predictions, {"images": 2})
     assert [path.name for path in tmp_path.rglob("*")] == ["evaluation", "metrics.json"]
+
+
+@pytest.mark.parametrize("fails", ["read_image", "render_report"])
+def test_an_evaluation_whose_pictures_fail_has_its_figures(
+    tmp_path: Path, fails: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError("ParseException: $\\frac{$")
+
+    labels, predictions = herd(1, frames=2, most=1)
+    monkeypatch.setattr(
+        *{"read_image": (MadeUpFrames, fails), "render_report": (evaluation_module, fails)}[fails], fail
+    )
+    write(tmp_path / "e", MadeUpFrames(labels), predictions, {"images": 2})
+    assert json.loads((tmp_path / "e" / "metrics.json").read_text()) == {"images": 2}
+    for name in ("per_keypoint.csv", "labels.json", "predictions.json"):
+        assert (tmp_path / "e" / name).is_file()
+    assert (tmp_path / "e" / "report.html").is_file() == (fails == "read_image")
+    assert "could not be drawn" in caplog.text
 
 
 @pytest.mark.parametrize("case", ["nothing found", "nothing labeled", "no frames"])

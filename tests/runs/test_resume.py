@@ -1,5 +1,6 @@
 """Which folder and which checkpoint a run goes on from."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,13 @@ from typing import Any
 import pytest
 
 from dlcpose.config.folders import LAST_CHECKPOINT, run_folder
-from dlcpose.runs.resume import checkpoint_to_resume, detector_to_resume, resolve_last, resume_if_requeued
+from dlcpose.runs.resume import (
+    check_resumed_settings,
+    checkpoint_to_resume,
+    detector_to_resume,
+    resolve_last,
+    resume_if_requeued,
+)
 from dlcpose.structures.errors import CheckpointError, ConfigError
 
 
@@ -94,3 +101,40 @@ def test_a_job_queued_again_with_another_run_in_its_folder_is_refused(
     with pytest.raises(ConfigError, match=r"another config \(seed: 0 there, 1 here\)"):
         resume_if_requeued({**config_of(own, None, seed=1), "sweep": {}})
     assert resume_if_requeued(config_of(tmp_path / "mine" / "slurm" / "78", None))["resume"] is None
+
+
+def test_a_run_of_another_name_beside_a_folder_is_not_gone_on_with(tmp_path: Path) -> None:
+    flies = run_at(tmp_path / "flies" / "run1", 1000)
+    (flies / "run.json").write_text(json.dumps({"status": "running", "config": {"name": "flies"}}))
+    mice = {"run_dir": str(tmp_path / "mice" / "run1"), "resume": "last", "name": "mice"}
+    with pytest.raises(CheckpointError, match="mice"):
+        resolve_last(mice)
+    assert resolve_last({**mice, "name": "flies"})["resume"] == str(flies / LAST_CHECKPOINT)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"optimizer": {"_target_": "torch.optim.AdamW", "lr": 1e-7}}, r"optimizer\.lr was 0\.001 and is 1e-07"),
+        ({"optimizer": {"_target_": "torch.optim.SGD", "lr": 1e-3}}, r"optimizer\._target_"),
+        ({"optimizer": {"_target_": "torch.optim.AdamW", "lr": 1e-3, "weight_decay": 0.5}}, r"optimizer\.weight_decay"),
+        ({"scheduler": {"_target_": "x"}}, r"scheduler\._target_"),
+        ({"split": {"_target_": "y", "val": 0.3}}, r"split\.val"),
+    ],
+)
+def test_settings_that_a_resumed_run_would_not_heed_are_refused(
+    tmp_path: Path, changes: dict[str, Any], expected: str
+) -> None:
+    before = {
+        "run_dir": str(tmp_path / "a"),
+        "optimizer": {"_target_": "torch.optim.AdamW", "lr": 1e-3},
+        "scheduler": None,
+        "split": {"_target_": "y", "val": 0.1},
+        "trainer": {"max_epochs": 1},
+    }
+    with pytest.raises(ConfigError, match=expected):
+        check_resumed_settings({**before, **changes}, tmp_path / "last.ckpt", before)
+    moved = {**before, "run_dir": str(tmp_path / "b"), "resume": "last"}
+    assert check_resumed_settings(moved, tmp_path / "last.ckpt", before) is None
+    told = check_resumed_settings({**before, "trainer": {"max_epochs": 3}}, tmp_path / "last.ckpt", before)
+    assert told == "resumed with other settings: trainer.max_epochs=3 (was 1)"

@@ -1,0 +1,67 @@
+"""Paths in overrides, which Hydra's grammar would read as something else: `~`, `=`, commas, brackets, other letters."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.errors import HydraException
+
+OVERRIDE = re.compile(r"(?P<key>\+{0,2}[\w/@.-]+)=(?P<value>.+)", re.DOTALL)
+
+
+def quote_paths(arguments: Sequence[str]) -> list[str]:
+    """The arguments with quotes around values that are paths, where the grammar needs them; `~` is the home folder.
+
+    A value is a path where something lies at it, or where it has a slash and the grammar does not take it.
+    """
+    return [_quoted_path(argument) for argument in arguments]
+
+
+def quoted(text: str) -> str:
+    """A text as Hydra's grammar takes it whatever is in it."""
+    return str(QuotedString(text=text, quote=Quote.single).with_quotes())
+
+
+def _quoted_path(argument: str) -> str:
+    match = OVERRIDE.fullmatch(argument)
+    if match is None or match["value"][0] in "'\"" or not re.search(r"[/~]", match["value"]):
+        return argument
+    value = match["value"]
+    path = _expanded(value)
+    is_meant = path == value and (
+        _is_plain(argument, value) or (_parsed(argument) is not None and not _is_there(value))
+    )
+    if is_meant:
+        return argument
+    return f"{match['key']}={quoted(path)}"
+
+
+def _expanded(path: str) -> str:
+    if not path.startswith("~"):
+        return path
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:  # nobody of that name, or no home
+        return path
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _parsed(argument: str) -> Override | None:
+    try:
+        return OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return None
+
+
+def _is_plain(argument: str, value: str) -> bool:
+    """Whether the grammar takes a value for the text that it is."""
+    override = _parsed(argument)
+    return override is not None and not override.is_sweep_override() and override.value() == value

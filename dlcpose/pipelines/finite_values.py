@@ -1,0 +1,72 @@
+"""Losses and weights that are no longer finite end a training, before its checkpoints are spoilt."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dlcpose.heads.base import Head
+from dlcpose.side_heads.base import SideHead
+from dlcpose.structures.errors import DlcposeError
+from dlcpose.structures.printable import printable
+
+EVERY = 20  # steps between two looks at a GPU's losses, each of which waits for it
+MAX_NAMED = 8  # images in a message
+
+
+class DivergedError(DlcposeError):
+    """A training whose loss or weights are no longer finite."""
+
+
+class _Step(NamedTuple):
+    number: int
+    losses: dict[str, Tensor]
+    keys: Sequence[str]
+
+
+class FiniteLosses:
+    """Raises DivergedError, with the images of the batch, for a loss that is not finite.
+
+    On the CPU at once; elsewhere after some steps, and before anything is saved: `check`.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[_Step] = []
+
+    def add(self, number: int, losses: Mapping[str, Tensor], keys: Sequence[str]) -> None:
+        """Take the losses of a training step, detached."""
+        self._waiting.append(_Step(number, dict(losses), keys))
+        if len(self._waiting) >= EVERY or all(loss.device.type == "cpu" for loss in losses.values()):
+            self.check()
+
+    def check(self) -> None:
+        """Look at all losses since the last time."""
+        steps, self._waiting = self._waiting, []
+        if not steps or bool(
+            torch.stack([loss.float() for step in steps for loss in step.losses.values()]).isfinite().all()
+        ):
+            return
+        step = next(step for step in steps if not all(bool(loss.isfinite()) for loss in step.losses.values()))
+        name, loss = next((name, loss) for name, loss in step.losses.items() if not bool(loss.isfinite()))
+        named = ", ".join(printable(key, max_length=120) for key in step.keys[:MAX_NAMED])
+        more = f" and {len(step.keys) - MAX_NAMED} more" if len(step.keys) > MAX_NAMED else ""
+        raise DivergedError(
+            f"training: {name} is {float(loss):g} at step {step.number}, whose batch holds {named}{more}. The run ends here, "
+            "and its checkpoints are as they were before. Lower optimizer.lr, or look at these images and their labels "
+            "(dlcpose inspect)."
+        )
+
+
+def first_not_finite(pipeline: nn.Module, weights: Mapping[str, Tensor]) -> str | None:
+    """The name of a tensor that is not finite, None where all are; what heads keep of their data need not be."""
+    kept = {
+        f"{place}.{name}"
+        for place, module in pipeline.named_modules()
+        if isinstance(module, (Head, SideHead))
+        for name, _ in module.named_buffers(recurse=False)
+    }
+    for name, value in weights.items():
+        if value.is_floating_point() and name not in kept and not bool(value.isfinite().all()):
+            return name
+    return None

@@ -1,0 +1,201 @@
+"""Read files that may be somebody else's: regular ones, of bounded size, that unfold to a bounded number of values."""
+
+import json
+import reprlib
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dlcpose.structures.errors import DataError, DlcposeError
+
+MAX_JSON = 2**30  # bytes; the keypoints of COCO's 118 000 training images are 240 MB
+MAX_CONTAINERS = 20_000_000  # lists and mappings in a json, of 64 bytes and more each in memory
+MAX_YAML = 10_000_000  # characters
+MAX_NODES, MAX_DEPTH = 300_000, 50  # of yaml, with what its aliases stand for counted again
+MAX_SHOWN = 80  # characters of a value in a message
+
+# libyaml's reader is ten times as fast as Python's.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read_file(path: Path, *, max_bytes: int, error: type[DlcposeError] = DataError) -> bytes:
+    """The content of a regular file. Raises `error` for one that is missing, is of another kind, or is larger."""
+    check_file(path, max_bytes=max_bytes, error=error)
+    with reading(path, error), path.open("rb") as file:
+        content = file.read(max_bytes + 1)  # it may have grown meanwhile
+    if len(content) > max_bytes:
+        raise error(f"{path}: expected at most {_size(max_bytes)}, got more. It is no file of this kind.")
+    return content
+
+
+def check_file(path: Path, *, max_bytes: int, error: type[DlcposeError] = DataError) -> None:
+    """Raises `error` for what is missing, no regular file (one that never ends, or waits for a writer), or larger."""
+    try:
+        facts = path.stat()
+    except (OSError, ValueError) as reason:
+        raise error(
+            f"{path}: cannot be read ({getattr(reason, 'strerror', None) or reason}). Correct the path."
+        ) from reason
+    if not stat.S_ISREG(facts.st_mode):
+        raise error(f"{path}: expected a file, got {_kind(facts.st_mode)}. Replace it by the file itself.")
+    if facts.st_size > max_bytes:
+        raise error(
+            f"{path}: expected at most {_size(max_bytes)}, got {_size(facts.st_size)}. It is no file of this kind."
+        )
+
+
+class InsideFolder:
+    """A check that files lie within a folder, whatever links lead to; each parent folder is looked at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self._resolved = root.resolve(), dict[Path, Path]()
+
+    def check(self, path: Path) -> None:
+        """Raises DataError for a file that a path or a link takes from elsewhere."""
+        try:
+            if path.parent not in self._resolved:
+                self._resolved[path.parent] = path.parent.resolve()
+            place = self._resolved[path.parent] / path.name
+            place = place.resolve() if path.name in ("", "..") or place.is_symlink() else place
+        except (OSError, ValueError, RuntimeError) as error:  # a loop of links, or a name that no file can have
+            raise DataError(
+                f"{path}: no such file ({getattr(error, 'strerror', None) or error}). Correct it."
+            ) from error
+        if not place.is_relative_to(self.root):
+            raise DataError(
+                f"{path}: it leads out of the data set's folder, to {place}. Copy the file there, or, where you trust the "
+                "data, follow such links (dataset.follow_links=true)."
+            )
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file at a path; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+@contextmanager
+def reading(path: object, error: type[DlcposeError] = DataError) -> Iterator[None]:
+    """Whatever goes wrong while a file is read becomes `error`, in one line that names it.
+
+    A broken file can make its reader raise anything, memory and recursion included; it is no mistake of ours.
+    """
+    try:
+        yield
+    except DlcposeError:
+        raise
+    except Exception as reason:
+        text = " ".join(str(getattr(reason, "strerror", None) or reason).split())
+        raise error(f"{path}: cannot be read ({type(reason).__name__}: {text[:200]}). Replace the file.") from reason
+
+
+def read_json(path: Path, *, max_bytes: int = MAX_JSON, error: type[DlcposeError] = DataError) -> Any:
+    """The content of a json. Raises `error` for a file that is missing, too large, or does not parse."""
+    content = read_file(path, max_bytes=max_bytes, error=error)
+    return parse_json(content, path, error=error)
+
+
+def parse_json(content: bytes, source: object, *, error: type[DlcposeError] = DataError) -> Any:
+    """The value of a json text. source: the name of the file, for errors."""
+    if content.count(b"[") + content.count(b"{") > MAX_CONTAINERS:
+        raise error(f"{source}: expected at most {MAX_CONTAINERS} lists and mappings, got more.")
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError, MemoryError) as reason:
+        text = " ".join(str(reason).split())[:200] or type(reason).__name__
+        raise error(f"{source}: expected json, got something that does not parse ({text}).") from reason
+
+
+def read_yaml(path: Path, *, error: type[DlcposeError] = DataError) -> Any:
+    """The value of a yaml file. Raises `error` for a file that is missing, too large, or does not parse."""
+    content = read_file(path, max_bytes=MAX_YAML, error=error)
+    with reading(path, error):
+        text = content.decode("utf-8-sig")
+    return parse_yaml(text, path, error=error)
+
+
+def parse_yaml(text: str, source: object, *, error: type[DlcposeError] = DataError) -> Any:
+    """The value of a yaml text: plain values only. source: the name of the file, for errors.
+
+    Raises `error` for a text that does not parse, or that unfolds to more than a config has: a few lines of aliases to
+    aliases stand for more values than memory holds.
+    """
+    if len(text) > MAX_YAML:
+        raise error(f"{source}: expected at most {MAX_YAML} characters of yaml, got {len(text)}.")
+    try:
+        _check_nesting(text)
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            _check_size(node)
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except Exception as reason:  # its constructors raise whatever Python does of a bad date or number
+        said = " ".join(str(reason).split())[:200] or type(reason).__name__
+        raise error(f"{source}: expected yaml, got something that does not parse ({said}).") from reason
+
+
+def shown(value: object) -> str:
+    """A value as messages show it: cut off, however large it is and whatever it holds."""
+    try:
+        text = _SHORT.repr(value)
+    except Exception:  # of thousands of digits, or of an object whose repr fails
+        text = type(value).__name__
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
+_SHORT.maxlevel = 3
+
+
+def _check_nesting(text: str) -> None:
+    """Refuse what is nested deeply, before anything that calls itself looks at it."""
+    depth = 0
+    for count, event in enumerate(yaml.parse(text, Loader=_Loader)):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH or count > 2 * MAX_NODES:
+            raise ValueError(f"expected at most {MAX_DEPTH} levels and {MAX_NODES} values, got more")
+
+
+def _check_size(root: Any) -> None:
+    """Refuse a node in itself, and one that stands for more values than a config has."""
+    measured: dict[int, tuple[int, int]] = {}  # values and levels of a node that was looked at
+    inside: set[int] = set()
+
+    def measure(node: Any) -> tuple[int, int]:
+        if id(node) in inside:
+            raise ValueError("a value contains itself")
+        if id(node) not in measured:
+            inside.add(id(node))
+            inner = node.value if isinstance(node, yaml.CollectionNode) else ()
+            parts = [measure(part) for entry in inner for part in (entry if isinstance(entry, tuple) else (entry,))]
+            count, depth = 1 + sum(each for each, _ in parts), 1 + max((levels for _, levels in parts), default=0)
+            if count > MAX_NODES or depth > MAX_DEPTH + 1:
+                raise ValueError(f"its aliases stand for more than {MAX_NODES} values or {MAX_DEPTH} levels")
+            measured[id(node)] = count, depth
+            inside.remove(id(node))
+        return measured[id(node)]
+
+    measure(root)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count} bytes"
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISCHR: "a device", stat.S_ISBLK: "a device"}
+    return next((name for is_kind, name in kinds.items() if is_kind(mode)), "something else")

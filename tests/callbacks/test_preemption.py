@@ -1,0 +1,111 @@
+"""A run that is told to stop, at any hook, ends saved and goes on to the very tables of one that was not."""
+
+import os
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytorch_lightning import Callback
+from pytorch_lightning.callbacks import LearningRateMonitor
+
+from dlcpose.callbacks.best import BestCheckpoint
+from dlcpose.callbacks.preemption import LastCheckpoint, PreemptionCheckpoint, signals_put_back
+from dlcpose.callbacks.reseed import ReseedEachBatch
+from dlcpose.loggers.csv_logger import ContinuedCSVLogger
+from dlcpose.runs.checkpoint_io import WholeFiles
+from tests.made_up_runs import frames_of, run_of, tiny_config, trainer_of
+
+DATA = frames_of(8)
+EPOCHS, STEPS = 3, 2  # four frames to train on, two a batch
+HOOKS = (
+    *("on_train_start", "on_train_epoch_start", "on_train_batch_start", "on_train_batch_end", "on_validation_start"),
+    *("on_validation_batch_end", "on_validation_end", "on_train_epoch_end"),
+)
+
+
+class Tells(Callback):
+    """Sends this process a signal when a hook is called for the count-th time."""
+
+    def __init__(self, hook: str, count: int, number: int) -> None:
+        def called(*_: Any, **__: Any) -> None:
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), number)
+
+        self.left = count
+        setattr(self, hook, called)
+
+
+def attempt(folder: Path, tells: Callback | None = None, *, is_last: bool = False) -> int:
+    """Begin a run in a folder or go on with it; returns the exit code it would end with."""
+    pipeline, module = run_of(tiny_config(), DATA)
+    own = [LearningRateMonitor("epoch"), BestCheckpoint(folder, monitor="val/loss", mode="min"), LastCheckpoint(folder)]
+    own = [*own, tells] if is_last and tells else [tells, *own] if tells else own
+    trainer = trainer_of(
+        folder, max_epochs=EPOCHS, logger=ContinuedCSVLogger(folder), enable_checkpointing=True,
+        callbacks=[ReseedEachBatch(0), *own, PreemptionCheckpoint(folder)], plugins=[WholeFiles(folder / "checkpoints")],
+        log_every_n_steps=1,
+    )  # fmt: skip
+    last = folder / "checkpoints" / "last.ckpt"
+    try:
+        with signals_put_back():
+            trainer.fit(pipeline, datamodule=module, ckpt_path=last if last.exists() else None, weights_only=True)
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def table(folder: Path) -> list[str]:
+    return (folder / "metrics.csv").read_text().splitlines()
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("straight")
+    assert attempt(folder) == 0
+    assert len(table(folder)) > EPOCHS
+    return table(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hook", HOOKS)
+def test_told_to_stop_at_any_hook_it_goes_on_to_the_same_table(hook: str, tmp_path: Path, straight: list[str]) -> None:
+    for is_last in (False, True):
+        folder = tmp_path / str(is_last)
+        code = attempt(folder, Tells(hook, 2 if hook != "on_train_start" else 1, signal.SIGTERM), is_last=is_last)
+        assert code == 128 + signal.SIGTERM
+        assert attempt(folder) == 0
+        assert table(folder) == straight
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_told_to_stop_five_times_at_random_moments(seed: int, tmp_path: Path, straight: list[str]) -> None:
+    rng = random.Random(seed)
+    for _ in range(5):
+        tells = Tells(rng.choice(HOOKS), rng.randint(1, 2), rng.choice((signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)))
+        assert attempt(tmp_path, tells, is_last=rng.random() < 0.5) in (
+            0,
+            130,
+            128 + signal.SIGTERM,
+            128 + signal.SIGUSR1,
+        )
+    assert attempt(tmp_path) == 0
+    assert table(tmp_path) == straight
+
+
+def test_told_to_stop_while_it_validates_a_run_is_saved_first(tmp_path: Path, straight: list[str]) -> None:
+    assert attempt(tmp_path, Tells("on_validation_start", 1, signal.SIGTERM)) == 128 + signal.SIGTERM
+    assert (tmp_path / "checkpoints" / "last.ckpt").exists()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert attempt(tmp_path) == 0
+    assert table(tmp_path) == straight
+
+
+def test_ctrl_c_saves_the_run_and_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert attempt(tmp_path, Tells("on_train_batch_start", 1, signal.SIGINT)) == 130
+    said = capsys.readouterr().err
+    assert "stopping as soon as" in said
+    assert f"stopped by SIGINT, saved {tmp_path / 'checkpoints' / 'last.ckpt'}" in said

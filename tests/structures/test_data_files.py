@@ -1,0 +1,101 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from dlcpose.structures.data_files import (
+    MAX_DEPTH,
+    InsideFolder,
+    check_file,
+    parse_json,
+    parse_yaml,
+    read_file,
+    shown,
+)
+from dlcpose.structures.errors import DataError
+
+BOMB = "\n".join(
+    ["a0: &a0 [x, x, x, x, x, x, x, x, x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10))]
+)
+
+
+def test_only_regular_files_of_bounded_size_are_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "zeros.csv").symlink_to("/dev/zero")
+    (tmp_path / "large.csv").write_bytes(b"12345")
+    for name in ("pipe.csv", "zeros.csv", "large.csv", "none.csv", "."):
+        with pytest.raises(DataError, match=name.replace(".", r"\.") if name != "." else str(tmp_path)):
+            read_file(tmp_path / name, max_bytes=4)
+    check_file(tmp_path / "large.csv", max_bytes=5)
+    assert read_file(tmp_path / "large.csv", max_bytes=5) == b"12345"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BOMB,
+        "&a [*a]",
+        "[" * 5_000 + "]" * 5_000,
+        "\n".join(["a0: &a0 [x]", *(f"a{n}: &a{n} [*a{n - 1}]" for n in range(1, MAX_DEPTH + 10))]),
+        "y: 2024-99-99",
+        "y: !!int abc",
+        "y: !!python/object/apply:os.getcwd []",
+        "y: " + "9" * 5_000,
+        "- a\nb: c",
+        "? [a]\n: b",
+    ],
+    ids=[
+        "laughs",
+        "itself",
+        "nested",
+        "deep by aliases",
+        "date",
+        "int",
+        "object",
+        "digits",
+        "no yaml",
+        "a list as key",
+    ],
+)
+def test_yaml_that_unfolds_or_does_not_parse_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(DataError, match=r"config\.yaml") as caught:
+        parse_yaml(text, "config.yaml")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_yaml_with_an_alias_of_ordinary_size_is_read() -> None:
+    assert parse_yaml("a: &a [1, 2]\nb: *a\n", "x") == {"a": [1, 2], "b": [1, 2]}
+    assert parse_yaml("", "x") is None
+
+
+@pytest.mark.parametrize("text", [b"[" * 100_000, b"{", b"\xff", b"9" * 5_000])
+def test_json_that_does_not_parse_is_refused_in_one_line(text: bytes) -> None:
+    with pytest.raises(DataError, match=r"a\.json") as caught:
+        parse_json(text, "a.json")
+    assert "\n" not in str(caught.value)
+
+
+def test_files_stay_within_a_folder_whatever_links_lead_to(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    for folder in (root / "video", elsewhere):
+        folder.mkdir(parents=True)
+        (folder / "a.png").touch()
+    (root / "link.png").symlink_to(elsewhere / "a.png")
+    (root / "own.png").symlink_to(root / "video" / "a.png")
+    (root / "folder").symlink_to(elsewhere)
+    (tmp_path / "linked project").symlink_to(root)
+    for given in (root, tmp_path / "linked project"):
+        inside = InsideFolder(given)
+        for path in (given / "video" / "a.png", given / "own.png", given / "video" / ".." / "own.png"):
+            inside.check(path)
+        for path in (given / "link.png", given / "folder" / "a.png", given / "../elsewhere/a.png", Path("/etc/passwd")):
+            with pytest.raises(DataError, match="follow_links"):
+                inside.check(path)
+
+
+def test_values_in_messages_are_cut_off() -> None:
+    value: list[object] = []
+    value.append(value)
+    for each in ("x" * 10**6, list(range(10**5)), {n: n for n in range(10**5)}, 10**5_000, value):
+        assert len(shown(each)) <= 80
