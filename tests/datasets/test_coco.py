@@ -362,3 +362,34 @@ def test_turned_photos_are_read_as_their_labels_were_made(
     PillowImage.new("RGB", (40, 30)).save(root / "7.jpg", exif=exif)
     assert CocoFrames(root)[0].image.shape == (*size, 3)
     assert ("stored turned" in caplog.text) == (size == (30, 40))
+
+
+def ap10k(*names: str) -> dict[str, Any]:
+    """A file as AP-10K's: animals of several categories with one skeleton, boxes, x, y, v in one list."""
+    kinds = [
+        {"supercategory": "family", "id": number, "name": name, "keypoints": list(AP10K), "skeleton": [[1, 2], [1, 3]]}
+        for number, name in enumerate(names, start=1)
+    ]
+    animals = [
+        annotation(number, 7, category_id=number, num_keypoints=2, keypoints=[5, 5, 2] * 2 + [0, 0, 0] * 15)
+        for number in range(1, len(names) + 1)
+    ]
+    return content(categories=kinds, annotations=animals)
+
+
+def test_the_categories_of_ap10k_are_one_kind(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = CocoFrames(written(tmp_path, ap10k("dog", "cat", "cow")))
+    assert (data.skeleton.names, data.skeleton.edges) == (AP10K, ((0, 1), (0, 2)))
+    assert len(set(data.skeleton.sigmas)) == 9
+    assert len(data.skeleton.pairs) == 7
+    assert (len(data.frames[0]), data.frames[0].visibility.sum(axis=1).tolist()) == (3, [4, 4, 4])
+    assert "3 categories are read as one kind" in caplog.text
+    assert len(CocoFrames(tmp_path, category="cat").frames[0]) == 1
+
+
+def test_categories_with_skeletons_of_their_own_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    coco = ap10k("dog", "cat")
+    coco["categories"][1]["skeleton"] = [[4, 5]]
+    assert CocoFrames(written(tmp_path, coco)).skeleton.edges == ((0, 1), (0, 2))
+    assert "categories differ" in caplog.text
+    assert CocoFrames(tmp_path, category="cat").skeleton.edges == ((3, 4),)
