@@ -232,7 +232,7 @@ def opened(path: Path) -> Iterator[tuple[Any, Any]]:
             if not pictures:
                 raise DataError(f"{path}: expected a video, got a file without any picture.")
             yield container, pictures[0]
-    except (av.FFmpegError, OSError) as error:
+    except (av.FFmpegError, OSError, UnicodeDecodeError) as error:  # PyAV reads names in a file as UTF-8
         reason = " ".join(str(error).split())
         raise DataError(
             f"{path}: cannot be read as a video after 0 frames ({reason}). Check the path, and that it plays."

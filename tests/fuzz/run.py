@@ -39,6 +39,7 @@ def fuzz(name: str, inputs: int, folder: Path, first: int = 0) -> dict[str, Any]
             _work(name, start, first + inputs, folder, record)
         status = _wait(child, record)
         done = _done(record)
+        assert done or status != 0, f"{record} is gone"
         start = (done[-1]["seed"] + 1) if done else start
         if status != 0:  # it ended within the input after the last that is on record
             failures.append({"seed": start, "what": f"the process ended by {_said(status)}"})
