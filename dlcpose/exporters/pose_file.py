@@ -114,7 +114,10 @@ def pose_writer(
 
     Raises DataError where it cannot be written; what was there before stays.
     """
-    with atomic_output(Path(path)) as partial, h5py.File(partial, "w") as file:
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise DataError(f"{path}: cannot be written (no such folder). Make the folder {path.parent}, or name another.")
+    with atomic_output(path) as partial, h5py.File(partial, "w") as file:
         yield PoseWriter(file, frames, skeleton, individuals)
 
 
