@@ -178,9 +178,10 @@ def _keypoints(annotation: Fields, count: int, told: _Told) -> tuple[Doubles, In
         return np.full((count, 2), np.nan), np.zeros(count, np.int64)
     triples = annotation.numbers("keypoints", 3 * count).reshape(count, 3)
     seen = triples[:, 2]
-    if not np.isin(seen, (0, 1, 2)).all():
+    is_visibility = (seen == 0) | (seen == 1) | (seen == 2)
+    if not is_visibility.all():
         raise DataError(
-            f"{annotation.where} has a visibility of {seen[~np.isin(seen, (0, 1, 2))][0]:g}. "
+            f"{annotation.where} has a visibility of {seen[~is_visibility][0]:g}. "
             "Expected 0 (missing), 1 (hidden) or 2 (visible)."
         )
     is_placed = ~np.isnan(triples[:, :2]).any(axis=1)

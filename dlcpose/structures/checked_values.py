@@ -142,9 +142,12 @@ def _is_name(value: object) -> bool:
 
 def _holds_text(value: object) -> bool:
     """Whether there is a text among numbers, which NumPy would convert."""
-    if isinstance(value, list | tuple):
-        return any(_holds_text(one) for one in value)
-    return isinstance(value, str | bytes | bool)
+    if not isinstance(value, list | tuple):
+        return isinstance(value, str | bytes | bool)
+    kinds = set(map(type, value))  # few, where there are millions of numbers
+    return not kinds.isdisjoint((str, bytes, bool)) or (
+        not kinds.isdisjoint((list, tuple)) and any(map(_holds_text, value))
+    )
 
 
 def check_places(points: npt.NDArray[Any], where: str, error: type[DlcposeError] = DataError) -> None:
