@@ -27,6 +27,7 @@ MAX_IMAGE_BYTES = 2**31
 ORIENTATION = 0x0112  # tag of EXIF and TIFF
 SIDEWAYS = (5, 6, 7, 8)  # orientations whose upright image is as wide as the stored one is high
 _PIXELS_ARE_COUNTED_HERE = threading.Lock()  # Pillow's own limit, which is for all of a process, is off meanwhile
+IDENTITY_FLAG = "individuals_are_identities"  # by which files that we write keep `has_identities`
 
 
 class LabeledFrames(ABC):

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from dlcpose.datasets.base import LabeledFrames, image_file_size, read_image_file, warn_of_orientations
+from dlcpose.datasets.base import IDENTITY_FLAG, LabeledFrames, image_file_size, read_image_file, warn_of_orientations
 from dlcpose.datasets.coco_annotations import read_frames
 from dlcpose.datasets.readers import reader
 from dlcpose.structures.checked_values import Fields
@@ -20,7 +20,6 @@ from dlcpose.structures.skeleton import Skeleton, pairs_from_names
 logger = logging.getLogger(__name__)
 
 COCO_KEYS = ("images", "annotations", "categories")
-IDENTITIES = "individuals_are_identities"  # of `info` in our own files
 OF_SKELETON = ("skeleton", "sigmas", "pairs", "unique", "unique_pairs")
 PARTS = ("train", "val", "test")
 MAX_HEADERS = 2_000  # images whose orientation is looked at: opening those of all of COCO takes a minute
@@ -104,7 +103,7 @@ class CocoFrames(LabeledFrames):
         self.frames = [frame for frames in parts.values() for frame in frames]
         self._check_files(files)
         infos = [content.get("info") for content in contents.values()]
-        self.has_identities = all(isinstance(info, dict) and info.get(IDENTITIES) is True for info in infos)
+        self.has_identities = all(isinstance(info, dict) and info.get(IDENTITY_FLAG) is True for info in infos)
         if isinstance(annotations, Mapping):
             self.stored_split = {part: tuple(frame.key for frame in frames) for part, frames in parts.items()}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlcpose.datasets.base import LabeledFrames
+from dlcpose.datasets.base import IDENTITY_FLAG, LabeledFrames
 from dlcpose.datasets.readers import reader
 from dlcpose.datasets.sleap_file import SleapFile, SleapFrame, SleapInstance, read_sleap_file
 from dlcpose.datasets.sleap_images import FrameSource, find_frames, frame_name
@@ -26,7 +26,8 @@ class SleapFrames(LabeledFrames):
     root: the .slp or .pkg.slp file, or a folder with only one. videos: a folder to look for videos in, by their names, beside
     the place that the file states and the file's own folder. skeleton: its name, where animals of several are labeled.
     predictions: whether predicted animals count as labels in frames without labeled ones. tracks: whether a track is an
-    individual; None takes them as such unless there are more than animals in a frame, as where tracking was cut to pieces.
+    individual; None takes them as such unless there are more than animals in a frame, as where tracking was cut to pieces;
+    a file that dlcpose wrote says it itself.
     skip_missing: leave out frames whose video is gone instead of refusing the file. needs_images: False reads labels also
     where all images are gone; sizes are then those that the file states, or else just hold the labels.
     Points that SLEAP does not show are missing, whatever their coordinates are.
@@ -68,8 +69,7 @@ class SleapFrames(LabeledFrames):
             labeled = _with_images(labeled, self._sources, self.path, skip_missing)
         chosen = _individuals(content, labeled, tracks)
         self.individuals = tuple(_distinct([content.tracks[track] for track in chosen]))
-        is_named = all(each.track in chosen for frame in labeled for each in frame.instances)
-        self.has_identities = bool(chosen) and is_named and (bool(tracks) or len(used) == 1)
+        self.has_identities = bool(chosen) and bool(content.provenance.get(IDENTITY_FLAG, tracks or len(used) == 1))
         self._places = [(frame.video, frame.frame_index) for frame in labeled]
         self._extents = {number: _extent(labeled, number) for number in used}
         self.frames = [self._frame(frame, chosen) for frame in labeled]
@@ -175,6 +175,8 @@ def _with_images(
 def _individuals(content: SleapFile, frames: Sequence[SleapFrame], tracks: bool | None) -> list[int]:
     """The tracks that are individuals."""
     used = sorted({each.track for frame in frames for each in frame.instances if each.track >= 0})
+    if tracks is None and IDENTITY_FLAG in content.provenance:  # our own: its tracks are the individuals
+        return list(range(len(content.tracks)))
     most = max((len(frame.instances) for frame in frames), default=0)
     if tracks is None and len(used) > most:
         logger.info("%s: %d tracks of up to %d animals in a frame are no individuals.", content.path, len(used), most)

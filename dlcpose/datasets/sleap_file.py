@@ -72,13 +72,17 @@ class SleapFrame:
 
 @dataclass(frozen=True)
 class SleapFile:
-    """The content of a .slp file, in its order. skeletons: with their names. tracks: names, which may repeat."""
+    """The content of a .slp file, in its order. skeletons: with their names. tracks: names, which may repeat.
+
+    provenance: what the programs that wrote it say of it.
+    """
 
     path: Path
     skeletons: tuple[tuple[str, Skeleton], ...]
     tracks: tuple[str, ...]
     videos: tuple[SleapVideo, ...]
     frames: tuple[SleapFrame, ...]
+    provenance: Mapping[str, Any]
 
 
 def read_sleap_file(path: Path) -> SleapFile:
@@ -92,9 +96,10 @@ def read_sleap_file(path: Path) -> SleapFile:
         instances = _instances(file, [len(skeleton) for _, skeleton in skeletons], version)
         tracks = tuple(str(json.loads(text)[1]) for text in _texts(file, "tracks_json"))
         frames = _frames(file, instances, videos)
+        provenance = _provenance(file)
     if stray := {each.track for each in instances if each.track >= len(tracks)}:
         raise DataError(f"{path}: expected tracks below {len(tracks)}, got {max(stray)}. Save the file anew in SLEAP.")
-    return SleapFile(path, skeletons, tracks, videos, frames)
+    return SleapFile(path, skeletons, tracks, videos, frames, provenance)
 
 
 def _skeletons(file: PlainHdf5) -> tuple[tuple[str, Skeleton], ...]:
@@ -254,6 +259,12 @@ def _frames(
             )
         frames.append(SleapFrame(places[number], index, tuple(instances[start:end]), (number, index) in negative))
     return tuple(frames)
+
+
+def _provenance(file: PlainHdf5) -> Mapping[str, Any]:
+    texts = _texts(file, "provenance_json")
+    content = json.loads(texts[0]) if texts else json.loads(file.text("metadata", "json")).get("provenance")
+    return content if isinstance(content, dict) else {}
 
 
 def _video_places(numbers: set[int], videos: Sequence[SleapVideo]) -> dict[int, int]:

@@ -6,8 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dlcpose.codecs.coco import ground_truth, plain, results, triplets
-from dlcpose.datasets.base import LabeledFrames
-from dlcpose.datasets.coco import IDENTITIES as IDENTITY_FLAG
+from dlcpose.datasets.base import IDENTITY_FLAG, LabeledFrames
 from dlcpose.exporters.image_files import PNG, by_video, png_names, write_image
 from dlcpose.exporters.label_contents import (
     AREAS,

@@ -14,13 +14,14 @@ import cv2
 import h5py  # type: ignore[import-untyped]
 import numpy as np
 
-from dlcpose.datasets.base import LabeledFrames, image_file_size
+from dlcpose.datasets.base import IDENTITY_FLAG, LabeledFrames, image_file_size
 from dlcpose.exporters.image_files import PNG, by_video, png_names
 from dlcpose.exporters.label_contents import (
     EDGES,
     EMPTY,
     IDENTITIES,
     INDIVIDUALS,
+    LOOSE,
     NAMES,
     PAIRS,
     SEVERAL,
@@ -46,10 +47,9 @@ class _Video:
 
 
 def _holds(data: LabeledFrames, path: Path) -> set[str]:
-    """What a file has a place for. A track is one animal, but two videos' tracks of a name need not be."""
-    one_video = {IDENTITIES} if len({frame.video for frame in data.frames}) == 1 else set()
+    """What a file has a place for; whether individuals are the same animal throughout stands in its provenance."""
     is_named = not path.name.endswith(PACKAGE) or all(video.images for video in _videos(data, _kept(data)))
-    return {SEVERAL, EMPTY, EDGES, PAIRS, INDIVIDUALS, *one_video, *({NAMES} if is_named else set())}
+    return {SEVERAL, EMPTY, EDGES, PAIRS, INDIVIDUALS, IDENTITIES, LOOSE, *({NAMES} if is_named else set())}
 
 
 @label_format("sleap", suffix=".slp", holds=_holds)
@@ -131,7 +131,8 @@ def _labels(data: LabeledFrames, videos: Sequence[_Video], theirs: Sequence[Any]
                     video=target, frame_idx=number, instances=animals, is_negative=not animals and data.empty_is_label
                 )
             )
-    return sleap_io.Labels(frames, videos=list(theirs), skeletons=[skeleton], tracks=tracks)
+    provenance = {"software": "dlcpose", IDENTITY_FLAG: data.has_identities}
+    return sleap_io.Labels(frames, videos=list(theirs), skeletons=[skeleton], tracks=tracks, provenance=provenance)
 
 
 def _embedded(place: int, video: _Video) -> Any:

@@ -92,7 +92,7 @@ def test_tracks_are_individuals_unless_they_are_pieces(tmp_path: Path) -> None:
     mouse, tracks = skeleton(), [sleap_io.Track(name) for name in ("a", "b", "a")]
     both = of_images(tmp_path / "both", [animal(mouse, 3, tracks[1]), animal(mouse, 9, tracks[0])], [animal(mouse, 3)])
     data = SleapFrames(both)
-    assert (data.individuals, data.has_identities) == (("b", "a"), False)
+    assert (data.individuals, data.has_identities) == (("b", "a"), True)  # a track is one animal in one video
     assert [frame.identities.tolist() for frame in data.frames] == [[0, 1], [-1]]
     assert SleapFrames(both, tracks=False).individuals == ()
     pieces = of_images(tmp_path / "pieces", *([animal(mouse, 3, track)] for track in tracks))

@@ -53,6 +53,20 @@ def test_sleap_io_reads_the_labels_and_images(tmp_path: Path) -> None:
     assert [video.source_video.filename for video in theirs.videos] == ["cage", "pen"]
 
 
+@pytest.mark.parametrize("has_identities", [False, True])
+def test_individuals_stay_who_they_are_although_each_is_alone(tmp_path: Path, has_identities: bool) -> None:
+    points = np.ones((1, 3, 2))
+    frames = [
+        labels_of(f"cage/{number}", (6, 8), points, identities=np.array([number]), video="cage", frame_index=number)
+        for number in (0, 2)
+    ]
+    data = DrawnFrames(frames, SKELETON, ("ann", "bob", "cy"), has_identities=has_identities)
+    write_sleap_labels(data, tmp_path / "x.pkg.slp")
+    back = SleapFrames(tmp_path / "x.pkg.slp")
+    assert (back.individuals, back.has_identities) == (("ann", "bob", "cy"), has_identities)
+    assert [frame.identities.tolist() for frame in back.frames] == [[0], [2]]
+
+
 def test_images_that_are_files_are_named(tmp_path: Path) -> None:
     data = SyntheticFrames(frames=4, height=32, width=40, videos=2)
     write_coco_dataset(data, tmp_path / "coco")
