@@ -28,9 +28,10 @@ def smooth(heatmaps: Tensor, *, sigma: float, radius: int) -> Tensor:
     """Heatmaps (B, K, h, w) blurred by a Gaussian of sigma cells over 2·radius + 1 cells, zero beyond the border."""
     steps = torch.arange(-radius, radius + 1, dtype=heatmaps.dtype, device=heatmaps.device)
     kernel = (-(steps**2) / (2 * sigma**2)).softmax(dim=0)
-    count = heatmaps.shape[1]
-    across = functional.conv2d(heatmaps, kernel.expand(count, 1, 1, -1), padding=(0, radius), groups=count)
-    return functional.conv2d(across, kernel[:, None].expand(count, 1, -1, 1), padding=(radius, 0), groups=count)
+    # In two dimensions at once, as there: one after the other is quicker, but rounds differently, and of peaks that differ
+    # by no more than a rounding others would be among the best.
+    both = torch.outer(kernel, kernel).repeat(heatmaps.shape[1], 1, 1, 1)
+    return functional.conv2d(heatmaps, both, padding="same", groups=heatmaps.shape[1])
 
 
 def find_peaks(heatmaps: Tensor, *, window: int) -> Peaks:
