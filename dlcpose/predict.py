@@ -227,9 +227,8 @@ def _device(name: str | None) -> torch.device:
         raise ConfigError(f"device={name}: torch knows no such device. Take cpu, cuda, cuda:1 or mps.") from error
     there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     if (device.index or 0) >= there.get(device.type, 0):
-        raise ConfigError(
-            f"device={name}: this machine has no {device.type.upper()} device of this number. Take device=cpu."
-        )
+        number = "" if device.index is None else f" number {device.index}"
+        raise ConfigError(f"device={name}: this machine has no {device.type.upper()} device{number}. Take device=cpu.")
     return device
 
 

@@ -13,7 +13,7 @@ from tests.shells import SMALL, TINY, Answer
 
 
 def test_what_the_package_offers() -> None:
-    assert dir(dlcpose) == ["PoseDataset", "Project", "available_models", "evaluate", "load", "train"]
+    assert dir(dlcpose) == ["DlcposeError", "PoseDataset", "Project", "available_models", "evaluate", "load", "train"]
     for name in dir(dlcpose):
         assert callable(getattr(dlcpose, name))
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
