@@ -23,11 +23,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from dlcpose.checkpoint import versions
 from dlcpose.config.compose import compose
 from dlcpose.metrics.base import EvaluatedFrames, figures_of
 from dlcpose.metrics.pixel_error import PixelError
 from dlcpose.predict import load
+from dlcpose.structures.versions import versions
 from dlcpose.training.experiment import Stage, build_experiment
 from dlcpose.training.libraries import quiet_libraries
 from dlcpose.training.trainer import build_trainer

@@ -28,7 +28,6 @@ import numpy as np
 import torch
 
 from dlcpose.build import Instantiator, build_input, build_pipeline, build_trunk
-from dlcpose.checkpoint import versions
 from dlcpose.config.compose import compose
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.pipelines.base import PoseEstimator
@@ -38,6 +37,7 @@ from dlcpose.prediction.model import Chosen, Model
 from dlcpose.prediction.precision import autocast
 from dlcpose.prediction.settings import PredictionSettings
 from dlcpose.prediction.video import VideoRun, write_video_poses
+from dlcpose.structures.versions import versions
 from dlcpose.training.libraries import quiet_libraries
 from dlcpose.visualization.video_file import write_video
 

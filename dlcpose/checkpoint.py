@@ -1,9 +1,7 @@
 """Self-contained checkpoints: weights, config as text, skeleton, input, split, versions. Nothing in them can run code."""
 
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +16,13 @@ from dlcpose.pipelines.base import PoseModule
 from dlcpose.pipelines.finite_values import first_not_finite
 from dlcpose.side_heads.base import SideHead
 from dlcpose.structures.checkpoint_file import read_checkpoint_file
-from dlcpose.structures.data_description import DataDescription
+from dlcpose.structures.data_description import DataDescription, check_limits
 from dlcpose.structures.data_files import parse_yaml, shown
 from dlcpose.structures.errors import CheckpointError, DlcposeError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.structures.split import Split
+from dlcpose.structures.versions import versions
 from dlcpose.targets import MODEL_GROUPS
 
 FORMAT = 1
@@ -75,12 +74,6 @@ class Checkpoint:
     weights: dict[str, Tensor]
 
 
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that decide what a model computes."""
-    packages = ("dlcpose", "torch", "torchvision", "timm", "pytorch-lightning", "albumentations", "numpy")
-    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
-
-
 def read_checkpoint(path: Path | str) -> Checkpoint:
     """A checkpoint of a dlcpose run. Raises CheckpointError when the file is missing, broken, or of something else."""
     path = Path(path)
@@ -109,29 +102,22 @@ def _weights(state: Any) -> dict[str, Tensor]:
     return weights
 
 
-# Larger is no model of animals: such numbers would only take memory.
-MAX_CONFIG, MAX_KEYPOINTS, MAX_SIDE, MAX_INDIVIDUALS = 10_000_000, 1_024, 16_384, 10_000
+MAX_CONFIG = 10_000_000  # characters: a longer one is no config
 
 
 def _description(described: Mapping[str, Any]) -> Description:
     """What a checkpoint says of its model. Raises ValueError for what is larger than any model, and for other types."""
-    config, max_animals = described["config"], described["max_animals"]
+    config = described["config"]
     if not isinstance(config, str) or len(config) > MAX_CONFIG:
         raise ValueError(f"expected a config as text of at most {MAX_CONFIG} characters")
-    if type(max_animals) is not int or not 0 <= max_animals <= MAX_INDIVIDUALS:
-        raise ValueError(f"expected max_animals from 0 to {MAX_INDIVIDUALS}, got {max_animals!r:.50}")
-    if len(described["skeleton"]["names"]) > MAX_KEYPOINTS or len(described["individuals"]) > MAX_INDIVIDUALS:
-        raise ValueError(f"expected at most {MAX_KEYPOINTS} keypoints and {MAX_INDIVIDUALS} individuals")
-    model_input = Input.from_dict(described["input"])
-    if any(side > MAX_SIDE for side in (*(model_input.canvas or ()), model_input.multiple_of)):
-        raise ValueError(f"expected an input of at most {MAX_SIDE} px, got {model_input.canvas}")
+    check_limits(described)
     return Description(
         config=_config(config),
         skeleton=Skeleton.from_dict(described["skeleton"]),
-        model_input=model_input,
+        model_input=Input.from_dict(described["input"]),
         split=Split(**{name: tuple(keys) for name, keys in described["split"].items()}),
         individuals=tuple(described["individuals"]),
-        max_animals=max_animals,
+        max_animals=described["max_animals"],
         has_identities=described["identified"],
     )
 

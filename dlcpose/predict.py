@@ -1,23 +1,27 @@
-"""From a checkpoint to poses, without the data set it was trained on and without Hydra."""
+"""From a checkpoint, or an exported model, to poses: without the data set it was trained on and without Hydra.
+
+An exported model needs nothing of what trains one: Lightning and the parts are imported where a checkpoint is loaded.
+"""
+
+from __future__ import annotations
 
 import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from dlcpose.checkpoint import Checkpoint, read_checkpoint, restore, versions
 from dlcpose.datasets.base import read_image_file
 from dlcpose.datasets.crops import fit_to_canvas
 from dlcpose.datasets.video import VideoReader, fingerprint
-from dlcpose.instantiate import Instantiator
-from dlcpose.pipelines.base import PoseModule
 from dlcpose.prediction.frame_predictor import Frame, FramePredictor
-from dlcpose.prediction.model import Model, check_settings
+from dlcpose.prediction.model import Model, check_settings, plain_precision
+from dlcpose.prediction.onnx_file import is_onnx, read_onnx_model
+from dlcpose.prediction.pose_model import PoseModel
 from dlcpose.prediction.pose_rows import tracks_of_frames
 from dlcpose.prediction.settings import PredictionSettings
 from dlcpose.prediction.video import predict_video
@@ -27,17 +31,21 @@ from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
 from dlcpose.structures.sample import Floats, FrameLabels, Image, PoseSample, labels_of
 from dlcpose.structures.skeleton import Skeleton
-from dlcpose.tracking.ctd_tracker import CtdTracker, TrackedFrame
+from dlcpose.structures.versions import versions
+
+if TYPE_CHECKING:
+    from dlcpose.checkpoint import Checkpoint
+    from dlcpose.tracking.ctd_tracker import CtdTracker, TrackedFrame
 
 
 @dataclass
 class Predictor:
-    """A trained pipeline on a device. images and seconds: predicted so far, decoding of files left out.
+    """A trained model on a device. images and seconds: predicted so far, decoding of files left out.
 
     checkpoint: where it came from. individuals: names of the animals, as its data has them.
     """
 
-    pipeline: PoseModule
+    pipeline: PoseModel
     device: torch.device
     images: int = 0
     seconds: float = 0.0
@@ -97,19 +105,23 @@ class Predictor:
         return predict_video(self.model, Path(path).expanduser(), PredictionSettings(**settings), progress)[0]
 
     def predict_stream(
-        self, frames: Iterable[Image], *, batch_size: int = 8, precision: str = "32"
+        self, frames: Iterable[Image], *, batch_size: int = 8, precision: str = "auto"
     ) -> Iterator[PosePrediction]:
         """Poses of each array (H, W, 3) uint8 RGB of a stream, in order; the key is the number.
 
         Frames are taken as they are needed. With batch_size=1 every prediction comes before the next frame is taken, as a
         camera wants it; with more, it comes a batch or two later, and decoding goes on beside the forward pass.
-        precision: "32", "bf16" or "fp16".
+        precision: "32", "bf16" or "fp16"; "auto" is 32 bits, or what the model was exported in.
         Raises ConfigError for a model that predicts only in labeled images, ValueError for an array of another kind.
         """
         settings = PredictionSettings(batch_size=batch_size, precision=precision)
         check_settings(settings, self.pipeline)
         predictor = FramePredictor(
-            self.pipeline, self.device, batch_size=batch_size, precision=precision, is_live=batch_size == 1
+            self.pipeline,
+            self.device,
+            batch_size=batch_size,
+            precision=plain_precision(precision, self.pipeline),
+            is_live=batch_size == 1,
         )
         named = (Frame(str(number), image) for number, image in enumerate(frames))
         return (prediction for some in predictor.predict(named) for prediction in some)
@@ -121,6 +133,8 @@ class Predictor:
         settings: of `tracking.ctd_tracker.CtdTracker`: max_lost, min_score, detect_every, ...
         Raises ConfigError for a model that takes no pose conditions.
         """
+        from dlcpose.tracking.ctd_tracker import CtdTracker
+
         if (model := self.pipeline.conditional) is None:
             raise ConfigError(
                 f"follow: {type(self.pipeline).__name__} takes no pose conditions, so it cannot be conditioned on the frame "
@@ -197,15 +211,27 @@ def load(
     conditions: str | Path | None = None,
     detector: Mapping[str, Any] | None = None,
 ) -> Predictor:
-    """The model of a checkpoint, ready to predict.
+    """The model of a checkpoint, or of a file or folder that `dlcpose export --format onnx` wrote, ready to predict.
 
     device: "cpu", "cuda", ..., or None for a GPU where there is one. trust: packages of your own that it was made of.
     conditions: for a conditional model, the checkpoint whose poses it is conditioned on, or a json file of predictions.
-    detector: the config of one to take instead of the checkpoint's own.
+    detector: the config of one to take instead of the checkpoint's own. An exported model takes none of the three.
     Raises CheckpointError when the file is not a checkpoint of dlcpose, ConfigError for a device that is not there.
     """
+    checkpoint = Path(checkpoint).expanduser()
+    if is_onnx(checkpoint):
+        if trust or conditions is not None or detector is not None:
+            raise ConfigError(
+                f"{checkpoint}: an exported model takes no trust, conditions or detector. Leave them out, or load the "
+                "checkpoint that it was exported from."
+            )
+        model = read_onnx_model(checkpoint, device)
+        return Predictor(model, torch.device("cpu"), checkpoint=model.path, individuals=model.individuals)
+    from dlcpose.checkpoint import read_checkpoint, restore
+    from dlcpose.instantiate import Instantiator
+
     chosen = _device(device)
-    read = read_checkpoint(Path(checkpoint).expanduser())
+    read = read_checkpoint(checkpoint)
     if conditions is not None:
         detector = _conditions_from(Path(conditions).expanduser(), read)
     pipeline = restore(read, Instantiator(tuple(trust)), detector)
@@ -264,6 +290,6 @@ def _no_labels(key: str, image: Image, skeleton: Skeleton) -> FrameLabels:
     return labels_of(key, image.shape[:2], none, unique_in_image=np.zeros((len(skeleton.unique), 2), np.float32))
 
 
-def _unlike(first: Image, second: Image, pipeline: PoseModule) -> bool:
+def _unlike(first: Image, second: Image, pipeline: PoseModel) -> bool:
     """Whether two images come to canvases of unlike size: padding one to the other's would change what it gives."""
     return pipeline.frame_input.canvas is None and first.shape != second.shape

@@ -120,7 +120,7 @@ class PlainVit(nn.Module):
         size = patches.shape[-2], patches.shape[-1]
         # ViTPose has no class token, but adds the class token's position to all others.
         positions = self._positions(size) + self.pos_embed[:, :1]
-        return patches.flatten(2).mT + positions, size
+        return patches.flatten(2).transpose(-1, -2) + positions, size
 
     def _positions(self, size: tuple[int, int]) -> Tensor:
         """The position embedding for a map of this size: (1, h·w, width)."""
@@ -129,9 +129,9 @@ class PlainVit(nn.Module):
             return learned
         as_map = _as_map(learned, self.grid).float()  # (1, width, rows, columns)
         resized = functional.interpolate(as_map, size=size, mode="bicubic", align_corners=False)
-        return resized.flatten(2).mT.to(learned.dtype)
+        return resized.flatten(2).transpose(-1, -2).to(learned.dtype)
 
 
 def _as_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, h·w, C) -> (B, C, h, w)."""
-    return tokens.mT.reshape(tokens.shape[0], -1, *size)
+    return tokens.transpose(-1, -2).reshape(tokens.shape[0], -1, *size)

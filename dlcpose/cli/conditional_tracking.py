@@ -20,9 +20,9 @@ def track_by_conditioning(
     settings: of `tracking.ctd_tracker.CtdTracker`. Raises ConfigError for a model that takes no pose conditions, DataError
     for what is no video.
     """
-    from dlcpose.checkpoint import versions
     from dlcpose.exporters.pose_file import Provenance, write_pose_tracks
     from dlcpose.predict import load
+    from dlcpose.structures.versions import versions
 
     predictor = load(checkpoint, device=device, conditions=conditions)
     tracks, reader = predictor.track_video(video, **settings)

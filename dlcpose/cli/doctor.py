@@ -53,7 +53,7 @@ def _carefully(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
 def _versions() -> Iterator[Finding]:
     import platform
 
-    from dlcpose.checkpoint import versions
+    from dlcpose.structures.versions import versions
 
     said = ", ".join(f"{name} {version}" for name, version in versions().items())
     yield Finding("versions", f"{said}, on {platform.platform()}")

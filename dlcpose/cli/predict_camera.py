@@ -32,7 +32,7 @@ def predict_camera_command(
         int | None, typer.Option(min=1, help="End after so many; else with the stream or Ctrl-C.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; what there is unless given.")] = None,
-    precision: Annotated[str, typer.Option(help="32, bf16 or fp16.")] = "32",
+    precision: Annotated[str, typer.Option(help="auto (32, or as it was exported), 32, bf16 or fp16.")] = "auto",
     conditions: Annotated[
         Path | None, typer.Option(help="For a conditioned model: the checkpoint of its poses.")
     ] = None,

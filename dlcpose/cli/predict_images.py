@@ -29,6 +29,7 @@ def predict_images(
     is there already and overwrite is False.
     """
     from dlcpose.prediction.frame_predictor import FramePredictor
+    from dlcpose.prediction.model import plain_precision
     from dlcpose.prediction.settings import PredictionSettings
     from dlcpose.prediction.video import check_writable
     from dlcpose.structures.atomic_files import write_output
@@ -41,7 +42,7 @@ def predict_images(
         raise DataError(f"{result}: it is there already. Add --overwrite to replace it, or give another --output.")
     check_writable(result.parent)
     size = settings.batch_size if isinstance(settings.batch_size, int) else 8
-    precision = "32" if settings.precision == "auto" else settings.precision
+    precision = plain_precision(settings.precision, predictor.pipeline)
     frames = FramePredictor(
         predictor.pipeline, predictor.device, batch_size=size, precision=precision, flip_test=settings.flip_test
     )

@@ -59,7 +59,9 @@ def find_centers(centers: Tensor, offsets: Tensor, sigma: float, max_centers: in
     whose own offsets have their mean within the cell: animals centered in neighboring cells do not hide each other.
     """
     highest = functional.max_pool2d(centers[:, None], 3, stride=1, padding=1)[:, 0]
-    holds_own_center = (offsets.nanmean(dim=1).abs() <= 0.5 + 1e-3).all(dim=1)  # (B, h, w): mean offset = center − cell
+    known = ~offsets.isnan()
+    means = offsets.where(known, 0.0).sum(dim=1) / known.sum(dim=1)  # nanmean, which ONNX has no operator for
+    holds_own_center = (means.abs() <= 0.5 + 1e-3).all(dim=1)  # (B, h, w): mean offset = center − cell
     is_high = centers >= math.exp(-0.25 / sigma**2) - 1e-4  # half a cell off in x and y
     candidates = centers.where((centers == highest) | (holds_own_center & is_high), 0.0)
     scores, places = candidates.flatten(start_dim=1).topk(min(max_centers, candidates[0].numel()), dim=1)

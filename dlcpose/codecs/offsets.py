@@ -6,6 +6,12 @@ from torch import Tensor
 MIN_RADIUS = 3.0  # cells: a cell beside the keypoint's own may be the peak, and its neighbors' offsets are read too
 
 
+def as_vectors(maps: Tensor) -> Tensor:
+    """Maps of x and y in turn as vectors: (B, 2K, h, w) -> (B, K, 2, h, w)."""
+    batch, _, height, width = maps.shape
+    return maps.reshape(batch, -1, 2, height, width)  # unflatten would leave the size in an exported graph a constant
+
+
 def draw_offsets(points_in_map: Tensor, radius: float, size: tuple[int, int]) -> Tensor:
     """Offsets keypoint − cell to the nearest animal's keypoint where that is at most `radius` cells away, else NaN.
 

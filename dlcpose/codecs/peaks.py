@@ -71,13 +71,15 @@ def refine_peaks(maps: Tensor, cells: Tensor) -> Tensor:
     """
     x, y = cells.unbind(dim=-1)  # (B, K, P) each
     height, width = maps.shape[-2:]
-    middle_x, middle_y = x.clamp(1, max(width - 2, 1)), y.clamp(1, max(height - 2, 1))
-    refined = cells.to(maps.dtype).clone()
+    # Stacked, not written into a copy: ONNX has no operator that writes into a part of a tensor.
+    refined_x, refined_y = x.to(maps.dtype), y.to(maps.dtype)
     if width >= 3:
-        refined[..., 0] = parabolic_peak(x, middle_x, [_log_at(maps, middle_x + step, y) for step in (-1, 0, 1)])
+        middle_x = x.clamp(min=1).clamp(max=width - 2)
+        refined_x = parabolic_peak(x, middle_x, [_log_at(maps, middle_x + step, y) for step in (-1, 0, 1)])
     if height >= 3:
-        refined[..., 1] = parabolic_peak(y, middle_y, [_log_at(maps, x, middle_y + step) for step in (-1, 0, 1)])
-    return refined
+        middle_y = y.clamp(min=1).clamp(max=height - 2)
+        refined_y = parabolic_peak(y, middle_y, [_log_at(maps, x, middle_y + step) for step in (-1, 0, 1)])
+    return torch.stack((refined_x, refined_y), dim=-1)
 
 
 def parabolic_peak(cells: Tensor, middle: Tensor, logarithms: Sequence[Tensor]) -> Tensor:
@@ -97,19 +99,24 @@ def refine_to_peak(maps: Tensor, points_in_map: Tensor, radius: float) -> Tensor
     A point whose peak lies farther off than `radius` cells stays where it is, as does one outside the map.
     """
     height, width = maps.shape[-2:]
-    border = torch.tensor([width - 1, height - 1], device=maps.device)
-    cells = points_in_map.nan_to_num(0.0).round().long()
-    inside = ((cells >= 0) & (cells <= border)).all(dim=-1)
-    cells = cells.clamp(min=0).minimum(border)
+    rounded = points_in_map.nan_to_num(0.0).round().long()
+    cells = _within(rounded, height, width)
+    inside = (cells == rounded).all(dim=-1)
     steps = torch.cartesian_prod(torch.arange(-1, 2), torch.arange(-1, 2)).to(maps.device)  # (9, 2)
     flat = maps.flatten(start_dim=2)[:, :, None].expand(-1, -1, cells.shape[2], -1)  # (B, K, P, h·w)
     for _ in range(int(radius) + 1):
-        around = (cells[..., None, :] + steps).clamp(min=0).minimum(border)  # (B, K, P, 9, 2)
+        around = _within(cells[..., None, :] + steps, height, width)  # (B, K, P, 9, 2)
         highest = flat.gather(-1, around[..., 1] * width + around[..., 0]).argmax(dim=-1)  # (B, K, P)
         cells = around.gather(-2, highest[..., None, None].expand(*highest.shape, 1, 2))[..., 0, :]
     peaks = refine_peaks(maps, cells)
     near = (peaks - points_in_map).norm(dim=-1) <= radius  # False for NaN
     return peaks.where((near & inside)[..., None], points_in_map)
+
+
+def _within(cells: Tensor, height: int, width: int) -> Tensor:
+    """Cells (..., 2) moved into a map."""
+    # x and y apart, not by a tensor of both sizes: that would be a constant in an exported graph.
+    return torch.stack((cells[..., 0].clamp(0, width - 1), cells[..., 1].clamp(0, height - 1)), dim=-1)
 
 
 def sample_bilinear(maps: Tensor, points_in_map: Tensor) -> Tensor:
@@ -118,15 +125,16 @@ def sample_bilinear(maps: Tensor, points_in_map: Tensor) -> Tensor:
     Beyond the outermost cells their own value counts.
     """
     batch, keypoints, height, width = maps.shape
-    size = points_in_map.new_tensor([width, height])
-    grid = ((2 * points_in_map + 1) / size - 1).view(batch * keypoints, 1, -1, 2)
+    # x and y apart, not by a tensor of both sizes: that would be a constant in an exported graph.
+    x, y = points_in_map.unbind(dim=-1)
+    grid = torch.stack(((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1).view(batch * keypoints, 1, -1, 2)
     values = functional.grid_sample(
         maps.reshape(batch * keypoints, 1, height, width),
         grid.nan_to_num(0.0),
         padding_mode="border",
         align_corners=False,
     )
-    return values.view(points_in_map.shape[:-1]).masked_fill(points_in_map.isnan().any(dim=-1), 0.0)
+    return values.view(batch, keypoints, -1).masked_fill(points_in_map.isnan().any(dim=-1), 0.0)
 
 
 def values_at(maps: Tensor, cells: Tensor) -> Tensor:

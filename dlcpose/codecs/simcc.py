@@ -55,8 +55,9 @@ def decode_bins(values: Tensor, radius: float, temperature: float) -> tuple[Tens
     """
     known = ~values.isnan().any(dim=-1)
     finite = values.nan_to_num(0.0)
-    # A softmax does not fix the constant. Far from the keypoint, so in most bins, a Gaussian is 0.
-    heights = finite - finite.median(dim=-1, keepdim=True).values
+    # A softmax does not fix the constant. Far from the keypoint, so in most bins, a Gaussian is 0: at the (lower) median,
+    # which ONNX has no operator for.
+    heights = finite - finite.topk(finite.shape[-1] // 2 + 1, dim=-1).values[..., -1:]
     peak = heights.argmax(dim=-1)
     middle = peak.clamp(1, heights.shape[-1] - 2)
     around = [heights.gather(-1, (middle + step)[..., None])[..., 0] for step in (-1, 0, 1)]

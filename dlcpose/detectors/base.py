@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dlcpose.codecs.boxes import clip_boxes
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.checkpoint_file import read_checkpoint_file
-from dlcpose.structures.errors import CheckpointError
+from dlcpose.structures.errors import CheckpointError, ConfigError
 
 BoxRule = Callable[[Tensor, Tensor], Tensor]  # (keypoints (..., K, 2), the data's boxes (..., 4)) -> boxes (..., 4)
 
@@ -72,6 +72,17 @@ class Detector(nn.Module, ABC):
     def detect(self, batch: PoseBatch) -> list[Boxes]:
         """The boxes in each frame, independent of the other frames in the batch."""
 
+    def graph_outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """What an exported graph gives of the float images (B, 3, h, w) that `graph_detector` prepares.
+
+        Raises ConfigError for a detector that cannot be exported, which is one that does not define both.
+        """
+        raise _not_exported(self)
+
+    def graph_detector(self) -> Any:
+        """What stands around the exported graph: a `detectors.graph_detector.GraphDetector`, `detect` without the network."""
+        raise _not_exported(self)
+
     def load(self, checkpoint: str | Path) -> None:
         """Load the weights of the detector in a checkpoint of model=detection or of a top-down model.
 
@@ -92,6 +103,13 @@ class Detector(nn.Module, ABC):
             )
         self.load_state_dict(state)
         self.is_trained = True
+
+
+def _not_exported(detector: Detector) -> ConfigError:
+    return ConfigError(
+        f"detector: {type(detector).__name__} cannot be exported: it chooses its boxes within the network, as many as there "
+        "are in a frame, and a graph gives as many for every frame. Train with detector=centernet."
+    )
 
 
 def detect_by_size(batch: PoseBatch, detect: Callable[[Tensor], list[Boxes]]) -> list[Boxes]:

@@ -19,7 +19,7 @@ def around_keypoints(
 
 
 def padded_keypoints(keypoints_in_frame: Tensor, boxes_in_frame: Tensor, *, padding: float = 20.0) -> Tensor:
-    """The box around the labelled keypoints, `padding` px wider on each side: (..., K, 2), (..., 4) -> (..., 4).
+    """The box around the labeled keypoints, `padding` px wider on each side: (..., K, 2), (..., 4) -> (..., 4).
 
     The data's own boxes do not count. Source: the boxes that DeepLabCut trains detectors with.
     """

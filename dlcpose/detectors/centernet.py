@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.ops import generalized_box_iou_loss, nms
+from torchvision.ops import generalized_box_iou_loss
 
-from dlcpose.codecs.affine import cells_from_pixels, pixels_from_cells
+from dlcpose.codecs.affine import cells_from_pixels
 from dlcpose.detectors.base import Boxes, BoxRule, Detector, DetectorTraining, detect_by_size, group_by_size
+from dlcpose.detectors.centernet_boxes import CenterNetBoxes
 from dlcpose.structures.batch import PoseBatch
-from dlcpose.structures.input import IMAGENET_MEAN, IMAGENET_STD, round_up
+from dlcpose.structures.input import IMAGENET_MEAN, IMAGENET_STD
 
 INITIAL_SIDE = 6.0  # cells: the box that an untrained network predicts everywhere
 BOX_CELLS = 0.5  # of a center's Gaussian: cells where it is higher have the box as target
@@ -122,20 +123,34 @@ class CenterNetDetector(Detector):
 
     def decode(self, maps: CenterNetMaps) -> list[Boxes]:
         """The boxes at the peaks of the heatmaps, in cells."""
+        outputs = self._candidates(maps)
+        around = self.graph_detector()
+        return [around.choose(*each) for each in zip(outputs["boxes"], outputs["scores"], strict=True)]
+
+    def _candidates(self, maps: CenterNetMaps) -> dict[str, Tensor]:
+        """Boxes (B, P, 4) in cells at the highest peaks of each heatmap, and their scores (B, P)."""
         centers = maps.centers[:, 0].nan_to_num(0.0)  # (B, h, w)
         highest = functional.max_pool2d(centers[:, None], 3, stride=1, padding=1)[:, 0]
         peaks = centers.where(centers == highest, 0.0).flatten(start_dim=1)
         scores, places = peaks.topk(min(4 * self.max_animals, peaks.shape[1]), dim=1)  # (B, P)
         all_boxes = (maps.boxes + _cells((centers.shape[1], centers.shape[2]), centers)).flatten(start_dim=2)
         boxes = all_boxes.gather(2, places[:, None].expand(-1, 4, -1)).transpose(1, 2)  # (B, P, 4)
-        return [self._nms(boxes[index], scores[index]) for index in range(len(boxes))]
+        return {"boxes": boxes, "scores": scores}
 
-    def _nms(self, boxes: Tensor, scores: Tensor) -> Boxes:
-        """One frame's boxes above the threshold that NMS keeps."""
-        is_candidate = (scores >= self.threshold) & ~boxes.isnan().any(dim=-1)
-        boxes, scores = boxes[is_candidate], scores[is_candidate]
-        kept = nms(boxes, scores, self.nms_iou)[: self.max_animals]
-        return Boxes(boxes[kept], scores[kept].clamp(0, 1))
+    def graph_outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Candidate boxes in scaled and padded frames (B, 3, h, w) of 0 to 255."""
+        return self._candidates(self((images / 255 - self.mean) / self.std))
+
+    def graph_detector(self) -> CenterNetBoxes:
+        """What stands around the network."""
+        return CenterNetBoxes(
+            longest_side=self.longest_side,
+            multiple_of=self.multiple_of,
+            stride=self.stride,
+            threshold=self.threshold,
+            nms_iou=self.nms_iou,
+            max_animals=self.max_animals,
+        )
 
     def losses(self, batch: PoseBatch) -> dict[str, Tensor]:
         """The losses of one batch."""
@@ -151,10 +166,8 @@ class CenterNetDetector(Detector):
 
     def _detect(self, frames: Tensor) -> list[Boxes]:
         images, scales = self._scale(frames)
-        detections = self.decode(self(self._normalize(images)))
-        return [
-            Boxes((pixels_from_cells(boxes, self.stride) + 0.5) / scales - 0.5, scores) for boxes, scores in detections
-        ]
+        around = self.graph_detector()
+        return [around.in_frame(each, scales) for each in self.decode(self(self._normalize(images)))]
 
     def _scale_batch(self, batch: PoseBatch) -> tuple[Tensor, Tensor]:
         """A batch's frames, each scaled as it would be alone, then padded to the largest: (B, 3, h, w), scales (B, 4)."""
@@ -172,19 +185,11 @@ class CenterNetDetector(Detector):
 
     def _scale(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Frames (B, 3, H, W) uint8 scaled down to longest_side, as float, and their scales of x y x y: (4,)."""
-        height, width = images.shape[-2:]
-        scale = min(1.0, self.longest_side / max(height, width))
-        size = (max(1, round(height * scale)), max(1, round(width * scale)))
-        scaled = images.float()
-        if size != (height, width):
-            scaled = functional.interpolate(scaled, size, mode="bilinear", antialias=True)
-        return scaled, torch.tensor([size[1] / width, size[0] / height] * 2, device=images.device)
+        return self.graph_detector().scale(images)
 
     def _normalize(self, scaled: Tensor) -> Tensor:
         """Scaled frames (B, 3, h, w) padded and normalized for the network."""
-        below, right = (round_up(side, self.multiple_of) - side for side in scaled.shape[-2:])
-        padded = functional.pad(scaled, (0, right, 0, below))
-        normalized = (padded / 255 - self.mean) / self.std
+        normalized = (self.graph_detector().pad(scaled) / 255 - self.mean) / self.std
         return normalized.contiguous(memory_format=torch.channels_last)
 
 

@@ -6,7 +6,9 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from dlcpose.codecs.affine import size_in_cells
+from dlcpose.codecs.graph_steps import GraphStep
 from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.instances import PoseInstances
 
 Maps = Any  # a head's own NamedTuple of tensors: `forward` and `encode` return the same type
@@ -41,6 +43,24 @@ class Head(nn.Module, ABC):
     def decode(self, maps: Maps) -> list[PoseInstances]:
         """The animals in each image. `decode(encode(batch))` returns the labeled poses."""
 
+    def graph_outputs(self, maps: Maps) -> dict[str, Tensor]:
+        """What an exported graph gives of the maps, by name: tensors of the batch's length that `graph_step` reads.
+
+        Raises ConfigError for a head that cannot be exported, which is one that does not define both.
+        """
+        raise _not_exported(self)
+
+    def graph_step(self) -> GraphStep:
+        """How animals are made of a graph's outputs: as `decode` makes them of the maps."""
+        raise _not_exported(self)
+
     def map_size(self, batch: PoseBatch) -> tuple[int, int]:
         """(h, w) of the maps of a batch's images."""
         return size_in_cells((batch.images.shape[-2], batch.images.shape[-1]), self.stride)
+
+
+def _not_exported(head: Head) -> ConfigError:
+    return ConfigError(
+        f"head: {type(head).__name__} cannot be exported, as it has no graph_outputs and no graph_step. Take another head, "
+        "or write them beside its decode."
+    )

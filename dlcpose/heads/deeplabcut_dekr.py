@@ -8,6 +8,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from dlcpose.codecs.affine import pixels_from_cells
+from dlcpose.codecs.deeplabcut_poses import DeepLabCutPoses
+from dlcpose.codecs.offsets import as_vectors
 from dlcpose.codecs.peaks import values_at
 from dlcpose.heads.dekr import CELLS_PER_UNIT, DekrHead, DekrMaps
 from dlcpose.layers.initialization import init_near_zero
@@ -70,7 +72,7 @@ class DeepLabCutDekrHead(DekrHead):
         """Predicted maps from features (B, C, h, w); the heatmaps may leave [0, 1] a little without a sigmoid."""
         heatmaps = self.heatmap_layers(features).float()
         heatmaps = heatmaps.sigmoid() if self.sigmoid else heatmaps
-        offsets = CELLS_PER_UNIT * self.offset_layers(features).float().unflatten(1, (-1, 2))
+        offsets = CELLS_PER_UNIT * as_vectors(self.offset_layers(features).float())
         return DekrMaps(heatmaps[:, -1:], heatmaps[:, :-1], offsets)
 
     def encode(self, batch: PoseBatch) -> DekrMaps:
@@ -79,8 +81,16 @@ class DeepLabCutDekrHead(DekrHead):
 
     def decode(self, maps: DekrMaps) -> list[PoseInstances]:
         """The poses at the highest centers, without those that are suppressed."""
+        return self.graph_step()([], self.graph_outputs(maps))
+
+    def graph_step(self) -> DeepLabCutPoses:
+        """DeepLabCut's suppression of poses."""
+        return DeepLabCutPoses(self.nms_threshold)
+
+    def graph_outputs(self, maps: DekrMaps) -> dict[str, Tensor]:
+        """The poses at the highest centers (B, P, K, 2) in input pixels, and their keypoints' scores (B, P, K)."""
         centers = maps.centers[:, 0].nan_to_num(0.0)  # (B, h, w)
-        is_peak = functional.max_pool2d(centers, WINDOW, stride=1, padding=WINDOW // 2) == centers
+        is_peak = functional.max_pool2d(centers[:, None], WINDOW, stride=1, padding=WINDOW // 2)[:, 0] == centers
         count = min(self.max_animals, centers[0].numel())
         scores, places = (centers * is_peak).flatten(start_dim=1).topk(count, dim=1)  # (B, P) each
         width = centers.shape[-1]
@@ -93,25 +103,10 @@ class DeepLabCutDekrHead(DekrHead):
         if self.use_heatmap_score:
             keypoint_scores = keypoint_scores * _values_below(maps.heatmaps.nan_to_num(0.0), points_in_map)
         keypoints_in_crop = pixels_from_cells(points_in_map, self.stride) + self.pixel_shift
-        return [
-            self._kept(points.transpose(0, 1), point_scores.transpose(0, 1).clamp(0, 1))
-            for points, point_scores in zip(keypoints_in_crop, keypoint_scores, strict=True)
-        ]
-
-    def _kept(self, keypoints: Tensor, scores: Tensor) -> PoseInstances:
-        """One image's poses (P, K, 2), (P, K) by falling score of their centers, without those that are suppressed."""
-        known = ~keypoints.isnan().any(dim=-1).all(dim=-1)  # targets have no offsets where there is no animal
-        keypoints, scores = keypoints[known], scores[known]
-        if self.nms_threshold is not None and len(keypoints):
-            extents = keypoints.nan_to_num(-torch.inf).amax(dim=1) - keypoints.nan_to_num(torch.inf).amin(
-                dim=1
-            )  # (P, 2)
-            limits = self.nms_threshold * (extents**2).sum(dim=-1).clamp(min=1).sqrt()  # (P,)
-            distances = torch.linalg.vector_norm(keypoints[:, None] - keypoints[None], dim=-1)  # (P, P, K)
-            is_close = (distances < limits[None, :, None]).any(dim=-1)  # by the size of the second of a pair
-            kept = ~is_close.triu(diagonal=1).any(dim=0)
-            keypoints, scores = keypoints[kept], scores[kept]
-        return PoseInstances.from_keypoints(keypoints.flip(0), scores.flip(0))
+        return {
+            "keypoints": keypoints_in_crop.transpose(1, 2),
+            "keypoint_scores": keypoint_scores.transpose(1, 2).clamp(0, 1),
+        }
 
 
 def _values_below(maps: Tensor, points_in_map: Tensor) -> Tensor:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from dlcpose.codecs.affine import pixels_from_cells
+from dlcpose.codecs.offsets import as_vectors
 from dlcpose.codecs.peaks import find_global_peaks, values_at
 from dlcpose.heads.heatmap import HeatmapHeadBase, HeatmapMaps
 from dlcpose.layers.initialization import init_near_zero
 from dlcpose.layers.unpadded_deconv import UnpaddedDeconvolutions
 from dlcpose.structures.batch import PoseBatch
-from dlcpose.structures.instances import PoseInstances
 from dlcpose.structures.skeleton import Skeleton
 
 
@@ -80,19 +80,18 @@ class DeepLabCutHeatmapHead(HeatmapHeadBase):
         if self.offset_layers is None:
             return HeatmapMaps(heatmaps, None)
         offsets = self.cells_per_unit * self.offset_layers(features).float()
-        return HeatmapMaps(heatmaps, offsets.unflatten(1, (-1, 2)))
+        return HeatmapMaps(heatmaps, as_vectors(offsets))
 
-    def decode(self, maps: HeatmapMaps) -> list[PoseInstances]:
+    def graph_outputs(self, maps: HeatmapMaps) -> dict[str, Tensor]:
         """The highest cell of each map with its offset, whatever its score, which is cut to [0, 1]."""
         cells, scores = find_global_peaks(maps.heatmaps.nan_to_num(0.0))  # (B, K, 2), (B, K)
         points_in_map = cells.to(scores.dtype)
         if maps.offsets is not None:
             points_in_map = points_in_map + values_at(maps.offsets, cells[:, :, None])[:, :, 0]
-        keypoints_in_crop = pixels_from_cells(points_in_map, self.stride) + self.pixel_shift
-        return [
-            PoseInstances.from_keypoints(points[None], score.clamp(0, 1)[None])
-            for points, score in zip(keypoints_in_crop, scores, strict=True)
-        ]
+        return {
+            "keypoints": pixels_from_cells(points_in_map, self.stride) + self.pixel_shift,
+            "keypoint_scores": scores.clamp(0, 1),
+        }
 
     def map_size(self, batch: PoseBatch) -> tuple[int, int]:
         """(h, w) of the maps of a batch's images, which end a cell or more beyond them."""

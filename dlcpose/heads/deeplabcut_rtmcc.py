@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from dlcpose.codecs.simcc import pixels_from_bins
 from dlcpose.heads.rtmcc import RtmccHead, RtmccMaps
-from dlcpose.structures.instances import PoseInstances
 from dlcpose.structures.skeleton import Skeleton
 
 
@@ -53,7 +53,7 @@ class DeepLabCutRtmccHead(RtmccHead):
             raise ValueError(f"expected decode_scales of x and y, got {list(decode_scales)}")
         self.decode_scales = tuple(decode_scales)
 
-    def decode(self, maps: RtmccMaps) -> list[PoseInstances]:
+    def graph_outputs(self, maps: RtmccMaps) -> dict[str, Tensor]:
         """The highest bin of each axis; NaN where the distribution is even, or the maps are NaN."""
         bins, scores = [], []
         for values, scale in zip(maps, self.decode_scales, strict=True):
@@ -65,7 +65,4 @@ class DeepLabCutRtmccHead(RtmccHead):
         points = torch.stack(bins, dim=-1).to(score.dtype)
         keypoints_in_crop = pixels_from_bins(points, self.bins_per_pixel, self.bin_shift)
         keypoints_in_crop = keypoints_in_crop.masked_fill(is_even[..., None], torch.nan)
-        return [
-            PoseInstances.from_keypoints(each[None], of_one[None])
-            for each, of_one in zip(keypoints_in_crop, score.masked_fill(is_even, 0.0), strict=True)
-        ]
+        return {"keypoints": keypoints_in_crop, "keypoint_scores": score.masked_fill(is_even, 0.0)}

@@ -11,7 +11,8 @@ from torch.nn import functional
 from dlcpose.codecs.affine import cells_from_pixels, length_in_cells, pixels_from_cells
 from dlcpose.codecs.dekr_targets import animal_centers, draw_center_offsets, find_centers, pose_extents
 from dlcpose.codecs.gaussian import draw_gaussians
-from dlcpose.codecs.oks import pairwise_oks, pose_nms
+from dlcpose.codecs.graph_steps import GraphStep, SuppressedPoses
+from dlcpose.codecs.offsets import as_vectors
 from dlcpose.codecs.peaks import refine_to_peak, sample_bilinear, values_at
 from dlcpose.heads.base import Head
 from dlcpose.layers.adaptive_conv import AdaptiveConvBlock
@@ -94,7 +95,7 @@ class DekrHead(Head):
     def forward(self, features: Tensor) -> DekrMaps:
         """Predicted maps from features (B, C, h, w)."""
         heatmaps = self.heatmap_layers(features).float().sigmoid()
-        offsets = CELLS_PER_UNIT * self.offset_layers(features).float().unflatten(1, (-1, 2))
+        offsets = CELLS_PER_UNIT * as_vectors(self.offset_layers(features).float())
         return DekrMaps(heatmaps[:, -1:], heatmaps[:, :-1], offsets)
 
     def encode(self, batch: PoseBatch) -> DekrMaps:
@@ -120,10 +121,27 @@ class DekrHead(Head):
 
     def decode(self, maps: DekrMaps) -> list[PoseInstances]:
         """The pose at each center, after pose NMS; a keypoint's score is its center's times its heatmap's."""
-        centers = maps.centers[:, 0].nan_to_num(0.0)
-        cells, scores = find_centers(centers, maps.offsets, self.center_sigma_in_map, CANDIDATES * self.max_animals)
+        cells, scores = self._centers(maps)
         count = int((scores >= self.threshold).sum(dim=1).max())  # (B, P) are in falling order
-        cells, scores = cells[:, :count], scores[:, :count]
+        return self.graph_step()([], self._poses_at(maps, cells[:, :count], scores[:, :count]))
+
+    def graph_outputs(self, maps: DekrMaps) -> dict[str, Tensor]:
+        """The pose at each candidate center (B, P, K, 2) in input pixels, and scores: the keypoints' and the centers'."""
+        return self._poses_at(maps, *self._centers(maps))
+
+    def graph_step(self) -> GraphStep:
+        """Pose NMS among the candidates."""
+        # An animal is at least as large as the square of cells that hold it: below, poses a cell apart would all be kept.
+        min_area = (2 * self.offset_radius_in_map * self.stride) ** 2
+        return SuppressedPoses(self.threshold, self.nms_oks, min_area, self.max_animals, tuple(self.oks_sigmas))
+
+    def _centers(self, maps: DekrMaps) -> tuple[Tensor, Tensor]:
+        """Cells (B, P, 2) that may be an animal's center, and their scores (B, P), falling."""
+        centers = maps.centers[:, 0].nan_to_num(0.0)
+        return find_centers(centers, maps.offsets, self.center_sigma_in_map, CANDIDATES * self.max_animals)
+
+    def _poses_at(self, maps: DekrMaps, cells: Tensor, scores: Tensor) -> dict[str, Tensor]:
+        """The poses of centers in some cells (B, P, 2) with these scores (B, P)."""
         of_keypoints = cells[:, None].expand(-1, maps.offsets.shape[1], -1, -1)  # (B, K, P, 2)
         points_in_map = of_keypoints + values_at(maps.offsets, of_keypoints)
         heatmaps = maps.heatmaps.nan_to_num(0.0)
@@ -131,21 +149,7 @@ class DekrHead(Head):
             points_in_map = refine_to_peak(heatmaps, points_in_map, self.snap_radius_in_map)
         keypoint_scores = (scores[:, None] * sample_bilinear(heatmaps, points_in_map)).clamp(0, 1).transpose(1, 2)
         keypoints_in_crop = pixels_from_cells(points_in_map, self.stride).transpose(1, 2)  # (B, P, K, 2)
-        return [
-            self._suppressed(points[score >= self.threshold], point_scores[score >= self.threshold])
-            for points, point_scores, score in zip(keypoints_in_crop, keypoint_scores, scores, strict=True)
-        ]
-
-    def _suppressed(self, keypoints_in_crop: Tensor, keypoint_scores: Tensor) -> PoseInstances:
-        """One image's animals after pose NMS: of candidates (P, K, 2), (P, K)."""
-        present = ~keypoints_in_crop.isnan().any(dim=-1)
-        count = present.sum(dim=-1)
-        scores = keypoint_scores.sum(dim=-1) / count.clamp(min=1)
-        # An animal is at least as large as the square of cells that hold it: below, poses a cell apart would all be kept.
-        min_area = (2 * self.offset_radius_in_map * self.stride) ** 2
-        kept = pose_nms(pairwise_oks(keypoints_in_crop, self.oks_sigmas, min_area), scores, self.nms_oks)
-        kept = kept[count[kept] > 0][: self.max_animals]
-        return PoseInstances.from_keypoints(keypoints_in_crop[kept], keypoint_scores[kept], scores[kept])
+        return {"keypoints": keypoints_in_crop, "keypoint_scores": keypoint_scores, "scores": scores}
 
 
 def _offset_loss(pred: Tensor, target: Tensor, min_extent: float) -> Tensor:

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from dlcpose.codecs.affine import cells_from_pixels, length_in_cells, pixels_from_cells
 from dlcpose.codecs.gaussian import draw_gaussians
-from dlcpose.codecs.offsets import MIN_RADIUS, draw_offsets
+from dlcpose.codecs.graph_steps import SingleAnimal
+from dlcpose.codecs.offsets import MIN_RADIUS, as_vectors, draw_offsets
 from dlcpose.codecs.peaks import find_global_peaks, refine_peaks, values_at
 from dlcpose.heads.base import Head
 from dlcpose.layers.deconv import deconvolutions as stacked_deconvolutions
@@ -66,7 +67,7 @@ class HeatmapHeadBase(Head):
         heatmaps = self.heatmap_layers(features).float().sigmoid()
         if self.offset_layers is None:
             return HeatmapMaps(heatmaps, None)
-        return HeatmapMaps(heatmaps, self.offset_layers(features).float().unflatten(1, (-1, 2)))
+        return HeatmapMaps(heatmaps, as_vectors(self.offset_layers(features).float()))
 
     def encode(self, batch: PoseBatch) -> HeatmapMaps:
         """Gaussians at the keypoints, and the offsets to them near by."""
@@ -88,6 +89,10 @@ class HeatmapHeadBase(Head):
 
     def decode(self, maps: HeatmapMaps) -> list[PoseInstances]:
         """The highest peak of each map, whatever its score; NaN, with a score of 0, where a map has values that are NaN."""
+        return self.graph_step()([], self.graph_outputs(maps))
+
+    def graph_outputs(self, maps: HeatmapMaps) -> dict[str, Tensor]:
+        """The highest peaks (B, K, 2) in input pixels, and their scores (B, K)."""
         is_broken = maps.heatmaps.sum(dim=(-2, -1)).isnan()  # (B, K)
         cells, scores = find_global_peaks(maps.heatmaps.nan_to_num(0.0))  # (B, K, 2), (B, K)
         if maps.offsets is None:
@@ -95,12 +100,14 @@ class HeatmapHeadBase(Head):
         else:
             points_in_map = cells + values_at(maps.offsets, cells[:, :, None])[:, :, 0]
         keypoints_in_crop = pixels_from_cells(points_in_map, self.stride) + self.pixel_shift
-        keypoints_in_crop = keypoints_in_crop.masked_fill(is_broken[..., None], math.nan)
-        scores = scores.masked_fill(is_broken, 0.0)
-        return [
-            PoseInstances.from_keypoints(points[None], score.clamp(0, 1)[None])
-            for points, score in zip(keypoints_in_crop, scores, strict=True)
-        ]
+        return {
+            "keypoints": keypoints_in_crop.masked_fill(is_broken[..., None], math.nan),
+            "keypoint_scores": scores.masked_fill(is_broken, 0.0).clamp(0, 1),
+        }
+
+    def graph_step(self) -> SingleAnimal:
+        """One animal of the peaks."""
+        return SingleAnimal()
 
 
 class HeatmapHead(HeatmapHeadBase):

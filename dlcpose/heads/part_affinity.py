@@ -1,7 +1,5 @@
 """Bottom-up head: heatmaps, location refinement and part affinity fields, grouped into animals (Lauer et al. 2022)."""
 
-import itertools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -10,20 +8,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dlcpose.codecs.affine import cells_from_pixels, length_in_cells, pixels_from_cells, size_in_cells
+from dlcpose.codecs.affine import cells_from_pixels, length_in_cells, size_in_cells
 from dlcpose.codecs.gaussian import draw_gaussians
 from dlcpose.codecs.limb_lengths import (
     DistanceStatistics,
     empty_statistics,
     max_distances,
-    split_implausible,
     update_statistics,
 )
-from dlcpose.codecs.offsets import MIN_RADIUS, draw_offsets
+from dlcpose.codecs.offsets import MIN_RADIUS, as_vectors, draw_offsets
 from dlcpose.codecs.paf import MIN_HALF_WIDTH, draw_pafs, score_edges
+from dlcpose.codecs.paf_assembly import CANDIDATES, PafAssembly, PartAffinity, graph_peaks
 from dlcpose.codecs.paf_graph import Edges
-from dlcpose.codecs.paf_grouping import NONE, group_keypoints
-from dlcpose.codecs.peaks import find_duplicates, find_local_peaks, refine_peaks, values_at
 from dlcpose.heads.base import Head
 from dlcpose.heads.paf_graph import all_edges
 from dlcpose.layers.paf_stages import PafStages, StageOutput
@@ -34,8 +30,6 @@ from dlcpose.structures.instances import PoseInstances
 from dlcpose.structures.skeleton import Skeleton
 
 Array = npt.NDArray[Any]
-CANDIDATES = 2  # of each keypoint, per animal that may be predicted: background can look like a keypoint
-MIN_DISTANCE = 0.5  # cells: candidates of a keypoint nearer than this are duplicates
 
 
 class StageMaps(NamedTuple):
@@ -144,7 +138,7 @@ class PartAffinityHead(Head):
         """Predicted maps from features (B, C, h, w)."""
         output, offsets, intermediate = self.layers(features)
         last = _activated(output)
-        offsets = None if offsets is None else offsets.float().unflatten(1, (-1, 2))
+        offsets = None if offsets is None else as_vectors(offsets.float())
         return PartAffinityMaps(last.heatmaps, offsets, last.fields, tuple(_activated(stage) for stage in intermediate))
 
     def encode(self, batch: PoseBatch) -> PartAffinityMaps:
@@ -182,13 +176,36 @@ class PartAffinityHead(Head):
 
     def decode(self, maps: PartAffinityMaps) -> list[PoseInstances]:
         """The animals that each image's peaks are grouped into along the fields."""
-        points_in_map, scores = self._candidates(maps)  # (B, K, P, 2), (B, K, P)
-        max_distance = max_distances(self._statistics(), self.max_distance_std)  # (K, K) px
-        kept = self.kept.cpu().numpy()
-        affinities = self._affinities(maps.fields.detach(), points_in_map, max_distance, kept)  # (B, kept edges, P, P)
-        edges = list(itertools.compress(self.edges, kept))
-        of_images = zip(affinities, pixels_from_cells(points_in_map, self.stride), np.minimum(scores, 1), strict=True)
-        return [self._group(*each, edges, max_distance) for each in of_images]
+        heatmaps, fields = maps.heatmaps.detach().contiguous(), maps.fields.detach()
+        offsets = None if maps.offsets is None else maps.offsets.detach().contiguous()
+        return self._assembly().assemble(heatmaps, offsets, fields, *self._learned())
+
+    def graph_outputs(self, maps: PartAffinityMaps) -> dict[str, Tensor]:
+        """The maps, of which `graph_step` assembles animals, and their peaks (B, K, P, 3) for programs that do so."""
+        offsets = {} if maps.offsets is None else {"offsets": maps.offsets}
+        peaks = graph_peaks(maps.heatmaps, maps.offsets, CANDIDATES * self.max_animals, self.stride)
+        return {"heatmaps": maps.heatmaps, "fields": maps.fields, **offsets, "peaks": peaks}
+
+    def graph_step(self) -> PartAffinity:
+        """The grouping, which depends on the image and is done outside a graph."""
+        has_offsets = self.layers.first_offsets is not None
+        return PartAffinity.of(self._assembly(), *self._learned(), has_offsets=has_offsets)
+
+    def _assembly(self) -> PafAssembly:
+        return PafAssembly(
+            edges=tuple(self.edges),
+            stride=self.stride,
+            sigma_in_map=self.widths_in_map[self.stride][0],
+            max_animals=self.max_animals,
+            threshold=self.threshold,
+            min_affinity=self.min_affinity,
+            min_keypoints=self.min_keypoints,
+            samples=self.samples,
+        )
+
+    def _learned(self) -> tuple[Array, Array]:
+        """What depends on the training data: which edges are kept (L,), and the greatest distances (K, K) px."""
+        return self.kept.cpu().numpy(), max_distances(self._statistics(), self.max_distance_std)
 
     def gt_affinities(self, maps: PartAffinityMaps, batch: PoseBatch) -> tuple[list[Array], list[Array]]:
         """The fields' affinities of labeled animals: per edge, those within animals and those between two.
@@ -227,57 +244,6 @@ class PartAffinityHead(Head):
     def _update_statistics(self, keypoints_in_crop: Tensor) -> None:
         for name, value in update_statistics(self._statistics(), keypoints_in_crop)._asdict().items():
             getattr(self, f"distance_{name}").copy_(value)
-
-    def _candidates(self, maps: PartAffinityMaps) -> tuple[Array, Array]:
-        """Peaks (B, K, P, 2) in cells, NaN for padding, and their scores (B, K, P), 0 for padding."""
-        heatmaps, max_peaks = maps.heatmaps.detach().contiguous(), CANDIDATES * self.max_animals
-        if maps.offsets is None:
-            cells, scores = find_local_peaks(heatmaps, self.threshold, max_peaks)
-            points_in_map = refine_peaks(heatmaps, cells)
-        else:
-            offsets = maps.offsets.detach().contiguous()
-            min_score = math.exp(-0.25 / self.widths_in_map[self.stride][0] ** 2) - 1e-3  # half a cell off in x and y
-            cells, scores = find_local_peaks(
-                heatmaps, self.threshold, max_peaks, offsets=offsets, min_offset_score=min_score
-            )
-            points_in_map = cells + values_at(offsets, cells).nan_to_num(0.0)
-        points, point_scores = points_in_map.cpu().numpy(), scores.cpu().numpy()
-        points[point_scores <= 0] = np.nan
-        duplicates = find_duplicates(points, point_scores, MIN_DISTANCE)
-        points[duplicates], point_scores[duplicates] = np.nan, 0.0
-        return points, point_scores
-
-    def _affinities(self, fields: Tensor, points_in_map: Array, max_distance: Array, kept: Array) -> Array:
-        """Of every pair of candidates of each kept edge: (B, kept edges, P, P). max_distance: (K, K) input pixels."""
-        max_lengths = max_distance[self._ends[:, 0], self._ends[:, 1]] / np.float32(self.stride)
-        max_lengths[~kept] = -1.0
-        affinities = score_edges(fields, points_in_map, self._ends, samples=self.samples, max_lengths=max_lengths)
-        return affinities if kept.all() else affinities[:, kept]
-
-    def _group(
-        self,
-        affinity: Array,
-        candidates: Array,
-        candidate_scores: Array,
-        edges: Sequence[tuple[int, int]],
-        max_distance: Array,
-    ) -> PoseInstances:
-        """One image's animals, highest score first: from affinities (L, P, P), candidates (K, P, 2) px and scores (K, P)."""
-        members = group_keypoints(affinity, candidate_scores > 0, edges, self.min_affinity)  # (M, K)
-        keypoints = np.arange(members.shape[1])
-        poses = np.where((members != NONE)[..., None], candidates[keypoints, members], np.nan)
-        parts = split_implausible(poses, max_distance)
-        members = np.concatenate([np.where(parts == part, members, NONE) for part in range(parts.max(initial=0) + 1)])
-        members = members[(members != NONE).sum(axis=1) >= self.min_keypoints]
-        present = members != NONE
-        keypoint_scores = np.where(present, candidate_scores[keypoints, members], 0.0)
-        # Over all keypoints, missing ones too: a fragment must not outrank a whole animal.
-        scores = keypoint_scores.mean(axis=1)
-        order = np.argsort(-scores, kind="stable")[: self.max_animals]
-        poses = np.where(present[..., None], candidates[keypoints, members], np.nan)
-        at = self.kept.device
-        arrays = (poses[order], keypoint_scores[order], scores[order])
-        return PoseInstances.from_keypoints(*(torch.from_numpy(array.astype(np.float32)).to(at) for array in arrays))
 
 
 def _activated(stage: StageOutput) -> StageMaps:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dlcpose.codecs.affine import length_in_cells
+from dlcpose.codecs.graph_steps import SingleAnimal
 from dlcpose.codecs.simcc import bins_from_pixels, decode_bins, default_sigma, draw_bins, pixels_from_bins
 from dlcpose.heads.base import Head
 from dlcpose.layers.gated_attention_unit import GatedAttentionUnit, ScaleNorm
@@ -97,13 +98,18 @@ class RtmccHead(Head):
 
     def decode(self, maps: RtmccMaps) -> list[PoseInstances]:
         """The most likely place of each keypoint, whatever its score; NaN where the maps are NaN."""
+        return self.graph_step()([], self.graph_outputs(maps))
+
+    def graph_outputs(self, maps: RtmccMaps) -> dict[str, Tensor]:
+        """The most likely places (B, K, 2) in input pixels, and their scores (B, K)."""
         x, x_scores = decode_bins(maps.x, self.x_sigma, self.temperature)  # (B, K) each
         y, y_scores = decode_bins(maps.y, self.y_sigma, self.temperature)
         keypoints_in_crop = pixels_from_bins(torch.stack((x, y), dim=-1), self.bins_per_pixel, self.bin_shift)
-        return [
-            PoseInstances.from_keypoints(points[None], scores[None])
-            for points, scores in zip(keypoints_in_crop, x_scores * y_scores, strict=True)
-        ]
+        return {"keypoints": keypoints_in_crop, "keypoint_scores": x_scores * y_scores}
+
+    def graph_step(self) -> SingleAnimal:
+        """One animal of these places."""
+        return SingleAnimal()
 
     def _sigma_in_bins(self, sigma: float | None, bins: int) -> float:
         return default_sigma(bins) if sigma is None else length_in_cells(sigma, self.stride)

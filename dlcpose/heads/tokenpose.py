@@ -123,7 +123,7 @@ class TokenPoseNetwork(nn.Module):
         patches = self.embed(features)  # (B, width, rows, columns)
         # In the weights' dtype: in half precision, positions of neighboring patches would be equal.
         positions = sine_pos_embed(patches.shape[-2:], patches.shape[1], device=patches.device).to(self.tokens.dtype)
-        tokens = torch.cat((self.tokens.expand(patches.shape[0], -1, -1), patches.flatten(2).mT), dim=1)
+        tokens = torch.cat((self.tokens.expand(patches.shape[0], -1, -1), patches.flatten(2).transpose(1, 2)), dim=1)
         # The keypoints' tokens have no position: it is what is to be predicted.
         positions = nn.functional.pad(positions.flatten(end_dim=1), (0, 0, self.keypoints, 0))  # (K + patches, width)
         tokens = tokens + positions

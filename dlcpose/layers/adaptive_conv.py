@@ -53,7 +53,8 @@ def adaptive_conv(features: Tensor, taps: Tensor, weight: Tensor) -> Tensor:
     groups, _, channels, count = weight.shape
     taps = _in_float32(taps)
     # In grid_sample's units the outer borders are −1 and 1, so a cell is 2 / width wide.
-    cell = taps.new_tensor([2 / width, 2 / height]).view(2, 1, 1)
+    one = taps.new_ones((1, 1, 1))  # a tensor of both sizes would be a constant in an exported graph
+    cell = torch.cat((one * (2 / width), one * (2 / height)))
     x, y = ((torch.arange(n, device=taps.device, dtype=taps.dtype) + 0.5) * (2 / n) - 1 for n in (width, height))
     centers = torch.stack(torch.meshgrid(x, y, indexing="xy"))  # (2, h, w)
     places = torch.addcmul(centers, taps, cell).permute(0, 1, 2, 4, 5, 3)

@@ -45,7 +45,7 @@ class AttentionEncoder(Neck):
         tokens, positions, size = self._tokens(features)
         for layer in self.layers:
             tokens = layer(tokens, positions)
-        merged: Tensor = tokens.mT.reshape(tokens.shape[0], -1, *size)
+        merged: Tensor = tokens.transpose(-1, -2).reshape(tokens.shape[0], -1, *size)
         return merged
 
     def attention(self, features: Sequence[Tensor], points_in_crop: Tensor, layer: int) -> Tensor:
@@ -63,7 +63,7 @@ class AttentionEncoder(Neck):
         size = reduced.shape[-2], reduced.shape[-1]
         # In the weights' dtype: in half precision, positions of neighboring cells would be equal.
         positions = sine_pos_embed(size, reduced.shape[1], device=reduced.device).to(self.reduce.weight.dtype)
-        return reduced.flatten(2).mT, positions.flatten(end_dim=1), size
+        return reduced.flatten(2).transpose(-1, -2), positions.flatten(end_dim=1), size
 
 
 class EncoderLayer(nn.Module):

@@ -13,6 +13,8 @@ from dlcpose.codecs.boxes import jitter_boxes
 from dlcpose.codecs.crop_images import crop_images, crop_matrices
 from dlcpose.structures.batch import PoseBatch
 
+CROPS_PER_PASS = 64  # through the network in prediction, so that memory does not grow with the number of animals
+
 
 @dataclass(frozen=True)
 class CropSettings:

@@ -3,17 +3,16 @@
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
-import numpy as np
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
-from dlcpose.codecs.affine import apply_affine, apply_affine_to_boxes
+from dlcpose.codecs.graph_steps import GraphStep
 from dlcpose.conditions.base import ConditionSource
-from dlcpose.detectors.base import Detector
+from dlcpose.detectors.base import BoxRule, Detector
 from dlcpose.fusions.base import Fusion
 from dlcpose.heads.base import Maps
 from dlcpose.metrics.base import EvaluatedFrames, figures_of
@@ -26,6 +25,7 @@ from dlcpose.pipelines.epoch_means import (
     mean_over_devices,
 )
 from dlcpose.pipelines.finite_values import DivergedError, FiniteLosses, first_not_finite
+from dlcpose.pipelines.predictions import predictions_in_image
 from dlcpose.pipelines.unused_parameters import unused_parameters
 from dlcpose.side_heads.base import SideHead
 from dlcpose.structures.batch import PoseBatch
@@ -111,6 +111,21 @@ class PoseModule(LightningModule):
         return False
 
     @property
+    def finds_one_animal(self) -> bool:
+        """Whether it finds one animal in a frame, always the same."""
+        return False
+
+    @property
+    def fixed_precision(self) -> str | None:
+        """The precision that it was made in, where no other can be chosen: none, as torch casts while it runs."""
+        return None
+
+    @property
+    def box_rule(self) -> BoxRule | None:
+        """The rule that makes boxes of poses, where the model looks into boxes that may come from elsewhere."""
+        return None
+
+    @property
     def summary(self) -> str:
         """What the model predicts, in words, for the plan of a run."""
         return f"{len(self.skeleton)} keypoints"
@@ -146,16 +161,7 @@ class PoseModule(LightningModule):
         self, batch: PoseBatch, instances: Sequence[PoseInstances], boxes_in_crop: Sequence[Tensor] | None = None
     ) -> list[PosePrediction]:
         """Decoded animals, and the boxes (M, 4) they were detected in, moved from the crop to the source image."""
-        boxes = boxes_in_crop or [each.scores.new_full((len(each), 4), torch.nan) for each in instances]
-        # All of a batch in one go: from a GPU each copy of its own waits for everything before it.
-        tensors = [getattr(each, name) for each in instances for name in _FIELDS]
-        copied = iter(_on_cpu([*tensors, *boxes, *batch.crop_to_image]))
-        instances = [PoseInstances(**{name: next(copied) for name in _FIELDS}) for _ in instances]
-        boxes = [next(copied) for _ in instances]
-        return [
-            _prediction(key, each, box, crop_to_image)
-            for key, each, box, crop_to_image in zip(batch.keys, instances, boxes, copied, strict=True)
-        ]
+        return predictions_in_image(batch, instances, boxes_in_crop)
 
     def log_losses(self, losses: Mapping[str, Tensor], split: str, count: int) -> Tensor:
         """Add the terms of `count` samples, and their sum, to the epoch's means; returns the sum.
@@ -308,6 +314,17 @@ class PoseEstimator(PoseModule):
             instances = side_head.complete(instances, side_maps)
         return instances
 
+    def graph_outputs(self, maps: PoseMaps) -> dict[str, Tensor]:
+        """What an exported graph gives of the maps, by name. Raises ConfigError for a head that cannot be exported."""
+        outputs = dict(self.head.graph_outputs(maps.animals))
+        for side_head, side_maps in zip(self._side_heads(), maps.side_heads, strict=True):
+            outputs |= side_head.graph_outputs(side_maps)
+        return outputs
+
+    def graph_steps(self) -> tuple[GraphStep, ...]:
+        """How the animals are made of a graph's outputs, as `decode` makes them of the maps."""
+        return (self.head.graph_step(), *(side_head.graph_step() for side_head in self._side_heads()))
+
     def _side_heads(self) -> list[SideHead]:
         return cast(list[SideHead], list(self.side_heads.values()))
 
@@ -340,37 +357,3 @@ class PoseEstimator(PoseModule):
         batch = self.normalized(batch)
         _, maps = self._step(batch, "val")
         self.val_predictions += self.predictions_in_image(batch, self.decode(maps))
-
-
-_FIELDS = tuple(field.name for field in fields(PoseInstances))
-
-
-def _on_cpu(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Tensors as they are, on the CPU: those of one kind are copied there together."""
-    if all(tensor.device.type == "cpu" for tensor in tensors):
-        return list(tensors)
-    copied: dict[int, Tensor] = {}
-    for dtype in {tensor.dtype for tensor in tensors}:
-        places = [place for place, tensor in enumerate(tensors) if tensor.dtype == dtype]
-        flat = torch.cat([tensors[place].detach().flatten() for place in places]).cpu()
-        parts = torch.split(flat, [tensors[place].numel() for place in places])
-        copied |= {place: part.view(tensors[place].shape) for place, part in zip(places, parts, strict=True)}
-    return [copied[place] for place in range(len(tensors))]
-
-
-def _prediction(key: str, instances: PoseInstances, boxes_in_crop: Tensor, crop_to_image: Tensor) -> PosePrediction:
-    matrix = crop_to_image.cpu().numpy()
-
-    def floats(tensor: Tensor) -> Any:
-        return tensor.detach().float().cpu().numpy()
-
-    return PosePrediction(
-        key=key,
-        keypoints_in_image=apply_affine(matrix, floats(instances.keypoints_in_crop)),
-        keypoint_scores=floats(instances.keypoint_scores),
-        scores=floats(instances.scores),
-        identities=instances.identities.cpu().numpy().astype(np.int64),
-        unique_in_image=apply_affine(matrix, floats(instances.unique_in_crop)),
-        unique_scores=floats(instances.unique_scores),
-        boxes_in_image=floats(apply_affine_to_boxes(crop_to_image, boxes_in_crop)),
-    )

@@ -12,7 +12,7 @@ from dlcpose.codecs.affine import apply_affine
 from dlcpose.codecs.boxes import clip_boxes
 from dlcpose.codecs.pose_conditions import rng_for_frame
 from dlcpose.conditions.base import ConditionSource, PoseConditions
-from dlcpose.detectors.base import Boxes
+from dlcpose.detectors.base import Boxes, BoxRule
 from dlcpose.detectors.pose_boxes import PoseDetector
 from dlcpose.fusions.base import Fusion
 from dlcpose.pipelines.animal_crops import AnimalCrops
@@ -57,6 +57,11 @@ class ConditionalTopDown(TopDown):
     def channels(self) -> int:
         """Channels of what `forward` takes: those of the image, then those of the rendered condition."""
         return 3 + self.fusion.channels
+
+    @property
+    def box_rule(self) -> BoxRule | None:
+        """None: it looks around poses, which boxes alone do not give."""
+        return None
 
     @property
     def summary(self) -> str:

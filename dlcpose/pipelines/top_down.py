@@ -1,25 +1,21 @@
 """Top-down models: a detector's boxes are cut out of the frames, and a head for one animal sees one crop at a time."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dlcpose.codecs.affine import apply_affine
-from dlcpose.codecs.oks import pairwise_oks, pose_nms
-from dlcpose.detectors.base import Boxes, Detector
-from dlcpose.pipelines.animal_crops import AnimalCrops, CropSettings, cut_crops
+from dlcpose.detectors.base import Boxes, BoxRule, Detector
+from dlcpose.pipelines.animal_crops import CROPS_PER_PASS, AnimalCrops, CropSettings, cut_crops
 from dlcpose.pipelines.base import PoseEstimator, PoseMaps
 from dlcpose.pipelines.components import Components, required
+from dlcpose.pipelines.crop_poses import animals_in_frames, suppressed_predictions, sure_boxes
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.instances import PoseInstances, PosePrediction
-
-CROPS_PER_PASS = 64  # through the network in prediction, so that memory does not grow with the number of animals
 
 
 class CropMaps(NamedTuple):
@@ -88,6 +84,11 @@ class TopDown(PoseEstimator):
         """Whether it predicts only in labeled images."""
         return self.detector.needs_labels
 
+    @property
+    def box_rule(self) -> BoxRule | None:
+        """The detector's, of the boxes that it is trained by."""
+        return self.detector.box_rule
+
     def stages(self) -> tuple[str, ...]:
         """The detector, unless it has nothing to train or came trained from a checkpoint; then the poses."""
         return ("detector", "pose") if self.detector.is_trainable and not self.detector.is_trained else ("pose",)
@@ -109,10 +110,7 @@ class TopDown(PoseEstimator):
     def compute_maps(self, batch: PoseBatch, boxes: Sequence[Boxes] | None = None) -> Any:
         """The maps of all animals' crops. boxes: those of each frame, in place of the detector's."""
         if boxes is None:
-            boxes = [
-                Boxes(each[scores >= self.settings.threshold], scores[scores >= self.settings.threshold])
-                for each, scores in self.detector.detect(batch)
-            ]
+            boxes = sure_boxes(self.detector.detect(batch), self.settings.threshold)
         crops = self.crops(batch, [each.boxes_in_frame for each in boxes])
         maps = [self(self.network_input(some).images) for some in crops.split(CROPS_PER_PASS)] if len(crops) else []
         return CropMaps(tuple(boxes), crops, tuple(maps))
@@ -190,45 +188,10 @@ class TopDown(PoseEstimator):
         self, instances: Sequence[PoseInstances], crops: AnimalCrops, box_scores: Tensor, frames: int
     ) -> list[PoseInstances]:
         """The animals of each frame in its pixels, one for each crop, scored by the product of box and pose."""
-        if not instances:
-            return [PoseInstances.without_keypoints(box_scores[:0], len(self.skeleton))] * frames
-        best = PoseInstances.concatenate([self._best(each) for each in instances])  # one for each crop
-        animals = PoseInstances.from_keypoints(
-            apply_affine(crops.crop_to_frame, best.keypoints_in_crop),
-            best.keypoint_scores,
-            best.scores * box_scores,
-            identities=best.identities,
-        )
-        return [animals[crops.frame_indices == frame] for frame in range(frames)]
-
-    def _best(self, instances: PoseInstances) -> PoseInstances:
-        """The animal of a crop with the highest score; one without keypoints where the crop shows none."""
-        if len(instances):
-            return instances[instances.scores.argmax()[None]]
-        return PoseInstances.without_keypoints(instances.scores.new_zeros(1), len(self.skeleton))
+        return animals_in_frames(instances, crops, box_scores, frames, len(self.skeleton))
 
     def _nms_predictions(
         self, batch: PoseBatch, instances: Sequence[PoseInstances], boxes: Sequence[Tensor]
     ) -> tuple[list[PosePrediction], list[Tensor]]:
         """The predictions that pose NMS keeps, by descending score, and their places (M,) among each frame's instances."""
-        kept = [self._pose_nms(each) for each in instances]
-        predictions = self.predictions_in_image(
-            batch,
-            [_with_unique_identities(each[indices]) for each, indices in zip(instances, kept, strict=True)],
-            [each[indices] for each, indices in zip(boxes, kept, strict=True)],
-        )
-        return predictions, kept
-
-    def _pose_nms(self, animals: PoseInstances) -> Tensor:
-        """Places (M,) of the animals of a frame that OKS NMS keeps, by descending score; none without a keypoint."""
-        similarity = pairwise_oks(animals.keypoints_in_crop, self.skeleton.sigmas)
-        kept = pose_nms(similarity, animals.scores, self.settings.nms_oks)
-        return kept[animals.has_keypoints[kept]]
-
-
-def _with_unique_identities(animals: PoseInstances) -> PoseInstances:
-    """Animals by descending score in which only the first of each individual keeps its identity."""
-    identities: list[int] = []
-    for identity in animals.identities.tolist():
-        identities.append(-1 if identity in identities else identity)
-    return replace(animals, identities=animals.identities.new_tensor(identities))
+        return suppressed_predictions(batch, instances, boxes, self.skeleton.sigmas, self.settings.nms_oks)

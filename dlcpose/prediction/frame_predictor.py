@@ -6,8 +6,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from dlcpose.pipelines.base import PoseModule
-from dlcpose.pipelines.top_down import TopDown
 from dlcpose.prediction.flip_test import merge_mirrored
 from dlcpose.prediction.frame_batches import (
     Placement,
@@ -18,6 +16,7 @@ from dlcpose.prediction.frame_batches import (
     place_frames,
 )
 from dlcpose.prediction.overlap import one_by_one, overlapped
+from dlcpose.prediction.pose_model import PoseModel
 from dlcpose.prediction.precision import autocast
 from dlcpose.prediction.regions import boxes_around_last, is_lost, region_around_last
 from dlcpose.prediction.stage_times import StageTimes
@@ -44,14 +43,14 @@ class Maps(NamedTuple):
 
 @dataclass
 class FramePredictor:
-    """Predicts poses in frames with a pipeline on a device.
+    """Predicts poses in frames with a model on a device.
 
-    precision: "32", "bf16" or "fp16". origin: x, y of the frames' first pixel in the full frame, where they are crops of
-    it. detector_every, flip_test, dynamic_crop: as of PredictionSettings. is_live: give each prediction before the next
-    frame is taken.
+    precision: "32", "bf16" or "fp16"; a model of a fixed precision keeps to its own. origin: x, y of the frames' first pixel
+    in the full frame, where they are crops of it. detector_every, flip_test, dynamic_crop: as of PredictionSettings.
+    is_live: give each prediction before the next frame is taken.
     """
 
-    pipeline: PoseModule
+    pipeline: PoseModel
     device: torch.device
     batch_size: int = 8
     precision: str = "32"
@@ -105,7 +104,8 @@ class FramePredictor:
     def _compute(self, job: tuple[PoseBatch, Placement], **settings: Any) -> Maps:
         """The forward passes of a batch, not waited for on a GPU."""
         batch, placement = job
-        with self.times.measured("forward"), torch.inference_mode(), autocast(self.device, self.precision):
+        precision = "32" if self.pipeline.fixed_precision else self.precision  # then torch has nothing to cast
+        with self.times.measured("forward"), torch.inference_mode(), autocast(self.device, precision):
             plain, of_mirrored, flipped = self.pipeline.compute_maps(batch, **settings), None, None
             if self.flip_test:
                 flipped = mirrored(batch, placement.scaled)
@@ -147,12 +147,13 @@ class FramePredictor:
         self, frames: Iterable[Frame], last: PosePrediction | None, done: int
     ) -> Iterator[list[PosePrediction]]:
         """The detector at every `detector_every`th frame and wherever no animal was seen; else around the last poses."""
-        assert isinstance(self.pipeline, TopDown)
+        rule = self.pipeline.box_rule
+        assert rule is not None
         for number, frame in enumerate(frames, done):
             job = self._batch([Frame(frame.key, as_rgb_frame(frame.image, frame.key))])
             boxes = None
             if number % self.detector_every:
-                rule, placement = self.pipeline.detector.box_rule, job[1]
+                placement = job[1]
                 boxes = boxes_around_last(last, rule, placement.canvas_to_image, placement.canvas, self.device)
             maps = self._compute(job) if boxes is None else self._compute(job, boxes=[boxes])
             predictions = self._decode(job, maps)

@@ -12,12 +12,9 @@ import numpy as np
 import torch
 
 from dlcpose.datasets.video import VideoReader
-from dlcpose.pipelines.base import PoseModule
-from dlcpose.pipelines.bottom_up import BottomUp
-from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
-from dlcpose.pipelines.top_down import TopDown
 from dlcpose.prediction.frame_batches import batch_of_frames, place_frames
 from dlcpose.prediction.frame_predictor import Frame, FramePredictor
+from dlcpose.prediction.pose_model import PoseModel
 from dlcpose.prediction.precision import autocast, automatic_batch_size, fastest_precision
 from dlcpose.prediction.regions import MIN_SIDE
 from dlcpose.prediction.settings import AUTO, PredictionSettings
@@ -29,7 +26,7 @@ from dlcpose.structures.instances import PosePrediction
 class Model:
     """What predicts: a pipeline on a device, where it came from, and the names of its animals."""
 
-    pipeline: PoseModule
+    pipeline: PoseModel
     device: torch.device
     checkpoint: Path | None = None
     individuals: tuple[str, ...] = ()
@@ -51,29 +48,34 @@ class Chosen(NamedTuple):
     precision: str
 
 
-def finds_one_animal(pipeline: PoseModule) -> bool:
-    """Whether the model finds one animal in a frame, always the same."""
-    return isinstance(pipeline, BottomUp) and not pipeline.head.multi_animal
-
-
-def check_settings(settings: PredictionSettings, pipeline: PoseModule) -> None:
+def check_settings(settings: PredictionSettings, pipeline: PoseModel) -> None:
     """Raises ConfigError for what this model cannot do."""
     if pipeline.needs_labels:
         raise ConfigError(
             "checkpoint: this model looks where animals are labeled (detector=ground_truth), and a video has no labels. "
             "Train it with detector=centernet; for a conditioned model give conditions=best.ckpt of another."
         )
-    if settings.detector_every > 1 and (not isinstance(pipeline, TopDown) or isinstance(pipeline, ConditionalTopDown)):
+    if settings.detector_every > 1 and pipeline.box_rule is None:
         raise ConfigError(
             f"detector_every={settings.detector_every}: {type(pipeline).__name__} has no detector of boxes. Leave it out, "
             "or take a top-down model."
         )
-    if settings.dynamic_crop and not finds_one_animal(pipeline):
+    if settings.dynamic_crop and not pipeline.finds_one_animal:
         raise ConfigError(
             "dynamic_crop: it follows one animal, this model finds several. Leave it out, or take a single-animal model."
         )
     if settings.dynamic_crop and settings.detector_every > 1:
         raise ConfigError("dynamic_crop: it takes the place of a detector. Leave detector_every out.")
+    if pipeline.fixed_precision is not None and settings.precision not in (AUTO, pipeline.fixed_precision):
+        raise ConfigError(
+            f"precision={settings.precision}: this model was exported in {pipeline.fixed_precision}. Leave it out, or export "
+            f"the checkpoint with --precision {settings.precision}."
+        )
+
+
+def plain_precision(precision: str, pipeline: PoseModel) -> str:
+    """A precision without "auto", which is then the model's own, or 32 bits."""
+    return precision if precision != AUTO else pipeline.fixed_precision or "32"
 
 
 def choose(model: Model, path: Path, settings: PredictionSettings) -> Chosen:
@@ -87,7 +89,7 @@ def choose(model: Model, path: Path, settings: PredictionSettings) -> Chosen:
     if reader.size is not None:
         settings.check_crop(reader.size, path)
     if not images:
-        return Chosen(1, "32")
+        return Chosen(1, plain_precision(settings.precision, model.pipeline))
     if settings.crop is not None:
         x1, y1, x2, y2 = settings.crop
         images = [image[y1:y2, x1:x2] for image in images]
@@ -105,8 +107,8 @@ def choose(model: Model, path: Path, settings: PredictionSettings) -> Chosen:
         size = automatic_batch_size(model.device, placement.canvas, forward)
     if settings.dynamic_crop:
         _check_reads_any_size(model)
-    if settings.precision != AUTO:
-        return Chosen(int(size), settings.precision)
+    if settings.precision != AUTO or model.pipeline.fixed_precision is not None:
+        return Chosen(int(size), plain_precision(settings.precision, model.pipeline))
 
     def predict(precision: str) -> list[PosePrediction]:
         predictor = FramePredictor(model.pipeline, model.device, batch_size=int(size), precision=precision)

@@ -1,8 +1,10 @@
 """Predictions of frames as arrays: with as many rows as there are animals, and as PoseTracks with a column for each."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +12,9 @@ import numpy.typing as npt
 from dlcpose.structures.instances import Integers, PosePrediction
 from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
 from dlcpose.structures.skeleton import Skeleton
-from dlcpose.tracking.ctd_tracker import TrackedFrame
+
+if TYPE_CHECKING:  # it imports what trains models, which an exported model does not need
+    from dlcpose.tracking.ctd_tracker import TrackedFrame
 
 Array = npt.NDArray[Any]
 OF_ANIMALS = ("keypoints_in_image", "keypoint_scores", "scores", "boxes_in_image", "identities")

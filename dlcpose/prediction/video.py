@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from dlcpose.datasets.video import VideoReader, fingerprint, video_info
 from dlcpose.exporters.pose_file import Provenance, pose_writer, read_provenance
 from dlcpose.prediction.frame_predictor import Frame, FramePredictor
-from dlcpose.prediction.model import Chosen, Model, choose, finds_one_animal
+from dlcpose.prediction.model import Chosen, Model, choose
 from dlcpose.prediction.partial_results import PartialResults, held
 from dlcpose.prediction.pose_rows import PoseRows, column_names, joined, no_rows, rows_of, tracks_of
 from dlcpose.prediction.settings import PredictionSettings, differences
@@ -127,7 +127,7 @@ def predict_video(
             progress(run.done, run.expected())
     video = run.video(fingerprint(path))
     rows = joined(stretches) if stretches else no_rows(model.pipeline.skeleton)
-    is_single = finds_one_animal(model.pipeline)
+    is_single = model.pipeline.finds_one_animal
     names = column_names(1 if is_single else max(1, int(rows.counts.max())), model.individuals)
     tracks = tracks_of(rows, model.pipeline.skeleton, video, names, is_tracked=is_single)
     return tracks, _provenance(run, settings, chosen)
@@ -234,7 +234,7 @@ def _assemble(partial: PartialResults, output: Path, run: VideoRun, video: Video
     frames, most = 0, 1
     for rows in partial.stretches():
         frames, most = frames + len(rows), max(most, int(rows.counts.max()))
-    skeleton, is_single = run.model.pipeline.skeleton, finds_one_animal(run.model.pipeline)
+    skeleton, is_single = run.model.pipeline.skeleton, run.model.pipeline.finds_one_animal
     names = column_names(1 if is_single else most, run.model.individuals)
     with pose_writer(output, frames, skeleton, names) as writer:
         for rows in partial.stretches():

@@ -40,7 +40,7 @@ def record_run(run_dir: Path, description: "Description") -> dict[str, Any]:
 
 def environment() -> dict[str, str]:
     """Command, git revision, machine, and the packages that decide what a model computes."""
-    from dlcpose.checkpoint import versions
+    from dlcpose.structures.versions import versions
 
     machine = f"{platform.platform()}, {platform.processor() or platform.machine()}"
     return {"command": shlex.join(sys.argv), "git": git_revision(), "machine": machine, **versions()}

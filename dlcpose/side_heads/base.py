@@ -5,8 +5,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from dlcpose.codecs.graph_steps import GraphStep
 from dlcpose.heads.base import Maps
 from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.instances import PoseInstances
 
 
@@ -32,3 +34,21 @@ class SideHead(nn.Module, ABC):
     @abstractmethod
     def complete(self, instances: Sequence[PoseInstances], maps: Maps) -> list[PoseInstances]:
         """Each image's animals with the predictions of this head added."""
+
+    def graph_outputs(self, maps: Maps) -> dict[str, Tensor]:
+        """What an exported graph gives of the maps, by name: tensors of the batch's length that `graph_step` reads.
+
+        Raises ConfigError for a side head that cannot be exported, which is one that does not define both.
+        """
+        raise _not_exported(self)
+
+    def graph_step(self) -> GraphStep:
+        """How a graph's outputs are added to the animals: as `complete` adds the maps."""
+        raise _not_exported(self)
+
+
+def _not_exported(side_head: SideHead) -> ConfigError:
+    return ConfigError(
+        f"side_head: {type(side_head).__name__} cannot be exported, as it has no graph_outputs and no graph_step. Train "
+        "without it, or write them beside its complete."
+    )

@@ -2,17 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from dlcpose.codecs.affine import cells_from_pixels, length_in_cells, size_in_cells
+from dlcpose.codecs.identities import Identities
 from dlcpose.codecs.offsets import MIN_RADIUS
-from dlcpose.codecs.peaks import sample_bilinear
 from dlcpose.side_heads.base import SideHead
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
@@ -72,24 +69,15 @@ class IdentityHead(SideHead):
 
     def complete(self, instances: Sequence[PoseInstances], maps: IdentityMaps) -> list[PoseInstances]:
         """Each image's animals with identities, no two the same: the most likely assignment; −1 for surplus animals."""
-        return [
-            replace(animals, identities=self._identities(animals, probabilities))
-            for animals, probabilities in zip(
-                instances, maps.probabilities.nan_to_num(1 / self.individuals), strict=True
-            )
-        ]
+        return self.graph_step()(instances, self.graph_outputs(maps))
 
-    def _identities(self, animals: PoseInstances, probabilities: Tensor) -> Tensor:
-        """(M,), from probabilities (I, h, w)."""
-        points_in_map = cells_from_pixels(animals.keypoints_in_crop, self.stride)  # (M, K, 2)
-        for_each = points_in_map.flatten(end_dim=1)[None, None].expand(1, self.individuals, -1, -1)
-        sampled = sample_bilinear(probabilities[None], for_each)[0].view(self.individuals, *points_in_map.shape[:2])
-        weights = animals.keypoint_scores * ~points_in_map.isnan().any(dim=-1)  # (M, K)
-        evidence = (sampled * weights).sum(dim=-1) / weights.sum(dim=-1).clamp(min=1e-6)  # (I, M)
-        rows, columns = linear_sum_assignment(evidence.detach().cpu().numpy(), maximize=True)
-        identities = np.full(len(animals), -1, np.int64)
-        identities[columns] = rows
-        return torch.from_numpy(identities).to(animals.identities.device)
+    def graph_outputs(self, maps: IdentityMaps) -> dict[str, Tensor]:
+        """The probabilities (B, I, h, w)."""
+        return {"identities": maps.probabilities.nan_to_num(1 / self.individuals)}
+
+    def graph_step(self) -> Identities:
+        """The most likely assignment."""
+        return Identities(self.stride)
 
 
 def identity_head(

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from dlcpose.codecs.graph_steps import UniqueKeypoints
 from dlcpose.heads.base import Head, Maps
 from dlcpose.side_heads.base import SideHead
 from dlcpose.structures.batch import PoseBatch
@@ -38,6 +39,14 @@ class UniqueHead(SideHead):
             replace(animals, unique_in_crop=arena.keypoints_in_crop[0], unique_scores=arena.keypoint_scores[0])
             for animals, arena in zip(instances, self.head.decode(maps), strict=True)
         ]
+
+    def graph_outputs(self, maps: Maps) -> dict[str, Tensor]:
+        """The keypoints (B, U, 2) in input pixels, and their scores (B, U)."""
+        return {f"unique_{name}": values for name, values in self.head.graph_outputs(maps).items()}
+
+    def graph_step(self) -> UniqueKeypoints:
+        """The keypoints as they are."""
+        return UniqueKeypoints()
 
 
 def unique_head(in_channels: int, stride: float, skeleton: Skeleton, *, head: Callable[..., Head]) -> UniqueHead | None:

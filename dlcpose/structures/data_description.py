@@ -1,6 +1,8 @@
 """What a model has to know of the data it is built for."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
@@ -18,3 +20,19 @@ class DataDescription:
     model_input: Input
     max_animals: int = 1
     individuals: tuple[str, ...] = ()
+
+
+# Larger is no model of animals: such numbers, in a file of somebody else's, would only take memory.
+MAX_KEYPOINTS, MAX_SIDE, MAX_INDIVIDUALS = 1_024, 16_384, 10_000
+
+
+def check_limits(described: Mapping[str, Any]) -> None:
+    """Raises ValueError where a file's skeleton, input, individuals or max_animals are larger than those of any data."""
+    max_animals = described["max_animals"]
+    if type(max_animals) is not int or not 0 <= max_animals <= MAX_INDIVIDUALS:
+        raise ValueError(f"expected max_animals from 0 to {MAX_INDIVIDUALS}, got {max_animals!r:.50}")
+    if len(described["skeleton"]["names"]) > MAX_KEYPOINTS or len(described["individuals"]) > MAX_INDIVIDUALS:
+        raise ValueError(f"expected at most {MAX_KEYPOINTS} keypoints and {MAX_INDIVIDUALS} individuals")
+    model_input = Input.from_dict(described["input"])
+    if any(side > MAX_SIDE for side in (*(model_input.canvas or ()), model_input.multiple_of)):
+        raise ValueError(f"expected an input of at most {MAX_SIDE} px, got {model_input.canvas}")

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from dlcpose.build import Trunk, build_pipeline
 from dlcpose.config.compose import compose
 from dlcpose.heads.base import Head
+from dlcpose.heads.deeplabcut_paf import DeepLabCutPafHead
 from dlcpose.instantiate import Instantiator
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.data_description import DataDescription
+from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
 from tests.heads.made_up_batches import assert_found, batch_of, flipped, single
@@ -114,6 +116,20 @@ def test_decoding_returns_the_encoded_poses(head: Head, seed: int, missing: bool
         assert ((pred.scores >= 0) & (pred.scores <= 1)).all()
         assert ((pred.keypoint_scores >= 0) & (pred.keypoint_scores <= 1)).all()
         assert pred.keypoint_scores.shape == pred.keypoints_in_crop.shape[:2]
+
+
+def test_a_graphs_outputs_give_the_animals_that_decoding_gives(head: Head) -> None:
+    maps = head.encode(scene(head, 0))
+    if isinstance(head, DeepLabCutPafHead):
+        with pytest.raises(ConfigError, match=r"^head: DeepLabCutPafHead cannot be exported"):
+            head.graph_outputs(maps)
+        return
+    outputs, step = head.graph_outputs(maps), head.graph_step()
+    assert set(step.outputs) <= set(outputs)
+    assert all(len(values) == 2 for values in outputs.values())
+    for ours, theirs in zip(head.decode(maps), step([], outputs), strict=True):
+        for name in ("keypoints_in_crop", "keypoint_scores", "scores"):
+            torch.testing.assert_close(getattr(theirs, name), getattr(ours, name), equal_nan=True)
 
 
 def test_predicted_and_target_maps_have_the_same_shapes(head: Head) -> None:

@@ -20,7 +20,8 @@ from dlcpose.detectors.base import Boxes
 from dlcpose.heads.heatmap import HeatmapMaps
 from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseMaps
-from dlcpose.pipelines.top_down import TopDown, _with_unique_identities
+from dlcpose.pipelines.crop_poses import _with_unique_identities
+from dlcpose.pipelines.top_down import TopDown
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.errors import ConfigError

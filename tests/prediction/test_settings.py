@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dlcpose.prediction.model import check_settings, finds_one_animal
+from dlcpose.prediction.model import check_settings
 from dlcpose.prediction.settings import PredictionSettings, differences
 from dlcpose.structures.errors import ConfigError
 from tests.made_up_runs import frames_of, pipeline_of
@@ -37,7 +37,7 @@ def test_what_makes_no_sense_is_named(wrong: dict[str, Any]) -> None:
 
 def test_what_a_model_cannot_do_is_named() -> None:
     single, several, boxes = single_animal().pipeline, bottom_up().pipeline, top_down().pipeline
-    assert (finds_one_animal(single), finds_one_animal(several), finds_one_animal(boxes)) == (True, False, False)
+    assert (single.finds_one_animal, several.finds_one_animal, boxes.finds_one_animal) == (True, False, False)
     for pipeline, settings in ((single, {"dynamic_crop": True}), (boxes, {"detector_every": 3}), (several, {})):
         check_settings(PredictionSettings(**settings), pipeline)
     refused = [

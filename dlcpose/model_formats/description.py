@@ -1,0 +1,32 @@
+"""What an exported graph says of itself."""
+
+import hashlib
+
+from dlcpose.model_formats.graph import box_rule_settings
+from dlcpose.model_formats.registry import ExportRequest
+from dlcpose.pipelines.base import PoseEstimator
+from dlcpose.pipelines.top_down import TopDown
+from dlcpose.prediction.graph_description import CropsOfGraph, GraphDescription
+from dlcpose.structures.versions import versions
+
+
+def describe(request: ExportRequest, pipeline: PoseEstimator, *, detector_hash: str = "") -> GraphDescription:
+    """The description of a pipeline's graph. detector_hash: of the file of a top-down model's detector."""
+    with request.checkpoint.path.open("rb") as file:
+        checkpoint_hash = hashlib.file_digest(file, "sha256").hexdigest()
+    crops = None
+    if isinstance(pipeline, TopDown):
+        settings = box_rule_settings(pipeline)
+        crops = CropsOfGraph(pipeline.settings, pipeline.detector.graph_detector(), detector_hash, *settings)
+    described = request.checkpoint.description
+    return GraphDescription(
+        skeleton=pipeline.skeleton,
+        model_input=pipeline.model_input,
+        steps=pipeline.graph_steps(),
+        precision=request.precision,
+        checkpoint_hash=checkpoint_hash,
+        individuals=described.individuals,
+        max_animals=described.max_animals,
+        versions=versions(),
+        crops=crops,
+    )

@@ -1,0 +1,131 @@
+"""Whether an exported model answers as the model it was made of: the same images, both, through the same prediction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dlcpose.datasets.base import read_image_file
+from dlcpose.datasets.synthetic.frames import SyntheticFrames
+from dlcpose.predict import Predictor
+from dlcpose.prediction.pose_model import PoseModel
+from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.instances import PosePrediction
+from dlcpose.structures.sample import Image
+
+SURE = 0.3  # score of a keypoint whose place counts
+EXACT = 1e-3  # px: most that a sure keypoint of a 32-bit export may be off
+EXACT_SCORE = 1e-3  # most that a score of it may be off
+MEAN_SHIFT = 0.1  # px: most that sure keypoints of a 16-bit export may be off on average
+JUMP = 1.0  # px: farther, a keypoint has taken another peak
+RENDERED = 8  # frames to check on where none are given
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far an exported model's keypoints are from the model's, in pixels of the images.
+
+    sure: (S,) of keypoints that the model is sure of. others: (O,) of the others. scores: largest difference of scores.
+    animals: how many were found only by one of both. images: number of them. origin: where they came from.
+    """
+
+    sure: np.ndarray
+    others: np.ndarray
+    scores: float
+    animals: int
+    images: int
+    origin: str
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether all that is sure is the same but for rounding."""
+        return self.animals == 0 and self.scores <= EXACT_SCORE and bool((self.sure <= EXACT).all())
+
+    @property
+    def is_close(self) -> bool:
+        """Whether what is sure is the same but for half precision."""
+        return bool(len(self.sure)) and float(np.mean(self.sure[self.sure <= JUMP])) <= MEAN_SHIFT and self.jumps < 0.05
+
+    @property
+    def jumps(self) -> float:
+        """Share of the sure keypoints that are farther off than JUMP."""
+        return float(np.mean(self.sure > JUMP)) if len(self.sure) else 0.0
+
+    def __str__(self) -> str:
+        if not len(self.sure) + len(self.others):
+            return f"no keypoints in {self.images} {self.origin} images"
+        every = np.concatenate([self.sure, self.others])
+        said = [
+            f"largest difference {every.max():.2g} px of {len(every)} keypoints in {self.images} {self.origin} images"
+        ]
+        if len(self.sure):
+            said.append(
+                f"of the {len(self.sure)} sure ones mean {self.sure.mean():.2g} px, largest {self.sure.max():.2g} px"
+            )
+            said.append(f"{100 * self.jumps:.2g} % of them jump by more than {JUMP:g} px")
+        if len(self.others):
+            said.append(f"{100 * float(np.mean(self.others > JUMP)):.2g} % of the unsure ones do")
+        said.append(f"scores differ by up to {self.scores:.2g}")
+        return "; ".join(said)
+
+
+def check_agreement(model: PoseModel, exported: PoseModel, images: Sequence[Path], *, precision: str) -> Agreement:
+    """How an exported model agrees with the model. Raises ConfigError where it does not, to its precision."""
+    agreement = compare(model, exported, images)
+    is_fine = agreement.is_exact if precision == "32" else agreement.is_close
+    if not is_fine:
+        wanted = (
+            f"{EXACT:g} px for each sure one" if precision == "32" else f"{MEAN_SHIFT:g} px on average of the sure ones"
+        )
+        hint = "" if precision == "32" else " Take --precision 32, or other images with --images."
+        raise ConfigError(
+            f"precision {precision}: the exported model's keypoints are not the model's, nothing is written ({agreement}). "
+            f"Expected {wanted}, and as many animals ({agreement.animals} more or less).{hint}"
+        )
+    return agreement
+
+
+def compare(model: PoseModel, exported: PoseModel, images: Sequence[Path]) -> Agreement:
+    """The agreement of two models on image files, or on rendered animals where none are given."""
+    cpu = torch.device("cpu")
+    shown = [read_image_file(path) for path in images] or _rendered(model)
+    before, after = (Predictor(each, cpu).predict(shown, batch_size=4) for each in (model, exported))
+    sure: list[np.ndarray] = [np.zeros(0)]
+    others: list[np.ndarray] = [np.zeros(0)]
+    scores, animals = 0.0, 0
+    for ours, theirs in zip(before, after, strict=True):
+        animals += abs(len(ours) - len(theirs))
+        for points, point_scores, twin, twin_scores in _matched(ours, theirs):
+            shifts = np.linalg.norm(points - twin, axis=-1)
+            shifts[np.isnan(points).any(axis=-1) & np.isnan(twin).any(axis=-1)] = 0.0
+            shifts = np.nan_to_num(shifts, nan=np.inf)  # found by one alone
+            is_sure = point_scores >= SURE
+            sure.append(shifts[is_sure])
+            others.append(shifts[~is_sure])
+            scores = max(scores, float(np.abs(point_scores - twin_scores).max(initial=0.0)))
+    origin = "given" if images else "rendered"
+    return Agreement(np.concatenate(sure), np.concatenate(others), scores, animals, len(shown), origin)
+
+
+def _matched(
+    ours: PosePrediction, theirs: PosePrediction
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Keypoints and scores of each animal beside those of the nearest of the other's, and the unique ones."""
+    pairs = []
+    for points, point_scores in zip(ours.keypoints_in_image, ours.keypoint_scores, strict=True):
+        if len(theirs):
+            distances = np.linalg.norm(theirs.keypoints_in_image - points, axis=-1)  # (M, K)
+            nearest = int(np.nan_to_num(distances, nan=0.0).mean(axis=-1).argmin())
+            pairs.append((points, point_scores, theirs.keypoints_in_image[nearest], theirs.keypoint_scores[nearest]))
+    if len(ours.unique_scores):
+        pairs.append((ours.unique_in_image, ours.unique_scores, theirs.unique_in_image, theirs.unique_scores))
+    return pairs
+
+
+def _rendered(model: PoseModel) -> list[Image]:
+    """Frames of rendered animals, of the size that the model reads."""
+    height, width = model.frame_input.canvas or (256, 320)
+    frames = SyntheticFrames(frames=RENDERED, height=max(height, 64), width=max(width, 64), videos=1, animals=2)
+    return [frames.read_image(index) for index in range(RENDERED)]
