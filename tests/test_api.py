@@ -64,7 +64,7 @@ def test_paths_with_odd_characters(trained: tuple[Path, Answer], here: Path) -> 
     odd.mkdir()
     (odd / "best.ckpt").symlink_to(trained[0] / "checkpoints" / "best.ckpt")
     figures = dlcpose.evaluate(odd / "best.ckpt", "evaluation.pictures=0", run_dir=odd / "run")
-    assert figures["images"] == 4
+    assert figures["images"] == 5
 
 
 def test_a_project_and_its_data_set(here: Path) -> None:

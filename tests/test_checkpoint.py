@@ -134,7 +134,7 @@ def test_yaml_in_a_checkpoint_makes_no_objects(tmp_path: Path, content: dict[str
         f"!!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path ['{tmp_path}/it ran']]"
     )
     torch.save(content, tmp_path / "a.ckpt")
-    assert "incomplete (ConstructorError" in said_of(tmp_path / "a.ckpt")
+    assert "python/object/apply" in said_of(tmp_path / "a.ckpt")
     assert not (tmp_path / "it ran").exists()
 
 

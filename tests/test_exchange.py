@@ -82,10 +82,10 @@ def assert_has_reason(error: ConfigError, part: str) -> None:
     assert re.search(r"(Take|Choose) .*\.$", said), said
 
 
-def assert_fits(maps: Any, canvas: tuple[int, int], stride: float) -> None:
-    """All maps of the last resolution have a cell for each `stride` pixels of the canvas."""
+def assert_fits(maps: Any, canvas: tuple[int, int], stride: float, more: int = 0) -> None:
+    """All maps of the last resolution have a cell for each `stride` pixels of the canvas, and so many more."""
     shapes = {tuple(value.shape[-2:]) for value in maps if isinstance(value, Tensor) and value.ndim >= 4}
-    assert shapes <= {(round(canvas[0] / stride), round(canvas[1] / stride))}
+    assert shapes <= {(round(canvas[0] / stride) + more, round(canvas[1] / stride) + more)}
 
 
 # ------------------------------------------------------------------------------------------------ backbone and neck
@@ -140,7 +140,11 @@ def check_head(head: str, trunk: Trunk, merged: Mapping[tuple[int, int], Tensor]
             assert_has_reason(caught.value, "head")
             continue
         built = pipeline_with(head, trunk, size, 1).head
-        assert_fits(built(merged[size]), size, built.stride)
+        assert_fits(built(merged[size]), size, built.stride, 1 if head in UNPADDED else 0)
+
+
+# DeepLabCut's deconvolutions are not padded: their maps have a cell more than the stride says.
+UNPADDED = ("deeplabcut_heatmap", "deeplabcut_paf")
 
 
 class Features(nn.Module):

@@ -127,7 +127,7 @@ def test_an_image_that_breaks_after_training_leaves_no_evaluation(here: Path) ->
         (("+trainer.max_epoch=1",), "trainer.max_epoch: Trainer takes no such setting. Nearest: max_epochs"),
         (("trainer.precision=7",), "trainer: Precision 7 is invalid."),
         (("trainer.accelerator=abacus",), "trainer: "),
-        (("optimizer.lr=-1",), "optimizer: Invalid learning rate: -1."),
+        (("optimizer.lr=-1",), "optimizer.lr: "),
         (("datamodule.batch_size=0",), "datamodule: expected a batch_size from 1"),
         (("datamodule.workers=-1",), "datamodule: expected a batch_size from 1 and workers from 0"),
         (("seed=-1",), "seed: expected a whole number from 0"),
@@ -169,8 +169,8 @@ def test_configs_that_fit_no_sense(overrides: tuple[str, ...], expected: str, he
 def test_parts_that_do_not_fit_are_told_before_data_is_read(here: Path) -> None:
     nowhere = ("dataset=deeplabcut", "dataset.root=nowhere")
     assert reason(shell("train.py", *nowhere, "neck.level=7")).startswith("neck.level=7:")
-    assert "optimizer: Invalid learning rate" in reason(shell("train.py", *nowhere, "optimizer.lr=-1"))
-    assert "nowhere" in reason(shell("train.py", *nowhere))
+    assert "optimizer.lr" in reason(shell("train.py", *nowhere, "optimizer.lr=-1"))
+    assert "nowhere" in reason(shell("train.py", *nowhere, "name=other"))
 
 
 def test_a_model_of_one_animal_names_those_of_several(here: Path) -> None:
@@ -189,8 +189,7 @@ def test_an_output_folder_that_cannot_be(best: Path, here: Path) -> None:
         said = reason(shell(script, *arguments, "hydra.run.dir=thesis.txt/run"))
         assert said == "thesis.txt/run: Not a directory. Check the path, its permissions and the disk's room."
         said = reason(shell(script, *arguments, "run_dir=thesis.txt/run"))
-        assert said.startswith("thesis.txt/run")
-        assert "Not a directory" in said
+        assert "thesis.txt/run: Not a directory" in said
     assert (here / "thesis.txt").read_text() == ""
 
 

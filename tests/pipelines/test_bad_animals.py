@@ -167,4 +167,6 @@ def test_a_set_without_any_animal(empty: range, said: str, here: Path) -> None:
 def test_a_box_that_is_no_box(box: list[float], here: Path) -> None:
     coco(here / "data", lambda frame: [posed(bbox=box)])
     said = reason(shell("train.py", *MODELS["detection"], "dataset=coco", "dataset.root=data", *QUICK))
-    assert said.startswith(f"{Path('data', 'labels.json')}: annotation 0 has the bbox {box}")
+    assert said.startswith(f"{Path('data', 'labels.json')}: annotation 0")
+    assert "bbox" in said
+    assert str(box) in said

@@ -1,8 +1,10 @@
 """What registers itself: in modules of the package, in plugins, and never two under one name."""
 
 import logging
+import sys
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -33,20 +35,14 @@ def test_plugins_register_theirs_and_a_broken_one_is_left_out(
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     group = "dlcpose.made_up_parts"
-    made_up_plugin(
-        tmp_path, "made_up_good", "import tests.structures.test_registry as t\nt.HERE.register('x')(len)", group
-    )
+    made_up_plugin(tmp_path, "made_up_good", "import made_up_host\nmade_up_host.registry.register('x')(len)", group)
     made_up_plugin(tmp_path, "made_up_broken", "raise RuntimeError('no')", group)
-    monkeypatch.setattr("tests.structures.test_registry.HERE", Registry(group, ()), raising=False)
+    registry: Registry[object] = Registry(group, ())
+    monkeypatch.setitem(sys.modules, "made_up_host", SimpleNamespace(registry=registry))
     assert len(metadata.entry_points(group=group)) == 2
-    from tests.structures import test_registry
-
     with caplog.at_level(logging.WARNING):
-        assert dict(test_registry.HERE.load()) == {"x": len}
+        assert dict(registry.load()) == {"x": len}
     assert "made_up_broken" in caplog.text
-
-
-HERE: Registry[object] = Registry("dlcpose.made_up_parts", ())
 
 
 def test_the_modules_of_a_package_are_known_without_importing_them() -> None:

@@ -156,7 +156,7 @@ def test_a_detector_is_trained_alone(here: Path) -> None:
         (["model=top_down_resnet_18", "+detector_stage.seed=1"], "detector_stage.seed"),
         (["model=top_down_resnet_18", "detector_stage.best.monitor=val/oks_ap"], "detector_stage.best.monitor"),
         (["model=top_down_resnet_18", "input.height=100"], "multiple of 32"),
-        (["model=top_down_resnet_18", "detector.training.lr=0.0"], "lr above 0"),
+        (["model=top_down_resnet_18", "detector.training.lr=0.0"], "optimizer.lr"),
         (["model=detection", "best.monitor=val/oks_ap"], "no epoch gives 'val/oks_ap'. Nearest: val/box_ap"),
     ],
 )

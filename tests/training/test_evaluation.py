@@ -37,7 +37,7 @@ def test_evaluating_again_gives_the_same_figures(trained: Trained, best: Path, h
     for name in ("predictions.json", "labels.json", "per_keypoint.csv"):
         assert (run / "evaluation" / name).read_bytes() == (trained[0] / "evaluation" / name).read_bytes()
     assert answer.last_line.startswith(f"{run}: mean error ")
-    assert len(list((run / "evaluation" / "pictures").iterdir())) == 4  # every test frame
+    assert len(list((run / "evaluation" / "pictures").iterdir())) == 5  # every test frame
 
 
 @pytest.mark.parametrize("size", [1, 3])
@@ -79,7 +79,7 @@ def test_the_error_in_pixels_is_that_of_the_files(trained: Trained) -> None:
             for one in found
         ]
     )
-    assert len(found) == 4
+    assert len(found) == 5
     assert figures_in(trained[0])["mean_error_px"] == pytest.approx(errors.mean(), rel=1e-4)
     assert figures_in(trained[0])["rmse_px"] == pytest.approx(np.sqrt((errors**2).mean()), rel=1e-4)
     with (folder / "per_keypoint.csv").open() as file:

@@ -14,6 +14,7 @@ from dlcpose.datasets.base import read_image_file
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.metrics.base import figures_of
 from dlcpose.pipelines.base import PoseEstimator
+from dlcpose.structures.errors import ConfigError
 from tests.shells import SHORT, SMALL, TINY, Answer, reason, shell
 
 Trained = tuple[Path, Answer]
@@ -67,8 +68,8 @@ def test_the_run_says_what_it_was(trained: Trained) -> None:
     assert "dataset.frames=24" in lines[0]
     assert f"torch: {torch.__version__.partition('+')[0]}" in (run / "environment.txt").read_text()
     split = json.loads((run / "split.json").read_text())
-    assert {name: len(keys) for name, keys in split.items()} == {"train": 18, "val": 2, "test": 4}
-    for said in ("frames: 18 train, 2 val, 4 test", "effective batch 8", "learning rate 0.001", " on CPU", "epoch 1/1"):
+    assert {name: len(keys) for name, keys in split.items()} == {"train": 17, "val": 2, "test": 5}
+    for said in ("frames: 17 train, 2 val, 5 test", "effective batch 8", "learning rate 0.001", " on CPU", "epoch 1/1"):
         assert said in answer.out
 
 
@@ -89,7 +90,7 @@ def test_figures_are_flat_and_all_there(trained: Trained) -> None:
     )
     assert set(design) <= figures.keys()
     assert all(value is None or isinstance(value, int | float) for value in figures.values())
-    assert figures["images"] == 4
+    assert figures["images"] == 5
 
 
 def test_the_best_epoch_is_chosen_by_the_validation_set(trained: Trained) -> None:
@@ -133,9 +134,10 @@ def test_workers_change_nothing(two_epochs: Path, here: Path) -> None:
 
 def test_a_resumed_run_keeps_its_split_and_goes_on_counting(two_epochs: Path, here: Path) -> None:
     last = two_epochs / "checkpoints" / "last.ckpt"
-    resumed = dlcpose.train(
-        *SMALL, *TINY, "trainer.max_epochs=3", "split=random", "split.test=0.5", f"resume={last}", run_dir=here / "on"
-    )
+    longer = (*SMALL, *TINY, "trainer.max_epochs=3", f"resume={last}")
+    with pytest.raises(ConfigError, match="split"):
+        dlcpose.train(*longer, "split=random", run_dir=here / "other")
+    resumed = dlcpose.train(*longer, run_dir=here / "on")
     assert (resumed / "split.json").read_bytes() == (two_epochs / "split.json").read_bytes()
     assert epochs(two_epochs / "metrics.csv") == {0, 1}
     assert epochs(resumed / "metrics.csv") == {2}
@@ -187,17 +189,13 @@ def test_resuming_does_not_forget_a_better_epoch(here: Path, monkeypatch: pytest
 
 
 def test_a_folder_given_for_a_resumed_run_is_its_own(two_epochs: Path, here: Path) -> None:
-    shutil.copytree(two_epochs, here / "outputs" / "job" / "day" / "first")
-    overrides = (
-        *SMALL,
-        *TINY,
-        "trainer.max_epochs=3",
-        "name=job",
-        "resume=last",
-        "hydra.run.dir=outputs/job/day/second",
+    folder = here / "outputs" / "resnet_18" / "day"
+    shutil.copytree(two_epochs, folder / "first")
+    answer = shell(
+        "train.py", *SMALL, *TINY, "trainer.max_epochs=3", "resume=last", f"hydra.run.dir={folder / 'second'}"
     )
-    assert shell("train.py", *overrides).code == 0
-    assert epochs(here / "outputs" / "job" / "day" / "second" / "metrics.csv") == {2}
+    assert answer.code == 0, answer.err
+    assert epochs(folder / "second" / "metrics.csv") == {2}
 
 
 def test_resuming_where_nothing_was_left_or_frames_are_gone_is_refused(two_epochs: Path, here: Path) -> None:
