@@ -19,7 +19,7 @@ help:
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e ".[dev,mlflow,sweep,tables,nwb]"
+	$(BIN)/python -m pip install --quiet -e ".[dev,mlflow,sweep,tables,nwb,onnx]"
 	touch $@
 
 install: $(INSTALLED)
