@@ -9,13 +9,13 @@ import typer
 from dlcpose.cli.registry import command
 from dlcpose.config import models
 
-COLUMNS = ("model", "pipeline", "animals", "weights\n(M)", "detector\n(M)", "GMACs", "input", "stride")
-TEXTS = ("model", "pipeline", "animals")
+COLUMNS = ("model", "animals", "weights\n(M)", "detector\n(M)", "GMACs", "input", "stride", "license")
+TEXTS = ("model", "animals", "license")
 
 
 @command("models")
 def models_command(as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False) -> None:
-    """List the models: pipeline, parameters, multiply-accumulates, stride."""
+    """List the models: parameters, multiply-accumulates, stride, and the license of pretrained weights."""
     rows = [models.describe(name) for name in models.available_models()]
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows], indent=1))
@@ -25,19 +25,22 @@ def models_command(as_json: Annotated[bool, typer.Option("--json", help="for pro
     from rich.table import Table
 
     # As narrow as possible: names are there to be copied, and in 80 columns none may be cut.
-    table = Table(box=SIMPLE_HEAD, padding=0)
-    table.caption = f"for {rows[0].keypoints} keypoints; of top-down models GMACs are of one crop"
+    table = Table(box=SIMPLE_HEAD, padding=0, collapse_padding=True)
+    table.caption = (
+        f"for {rows[0].keypoints} keypoints; of top-down models GMACs are of one crop; license of the weights that "
+        "backbone.pretrained=true fetches"
+    )
     for heading in COLUMNS:
         table.add_column(heading, justify="left" if heading in TEXTS else "right", no_wrap=True)
     for row in rows:
         table.add_row(
             row.name,
-            row.pipeline,
             row.animals,
             f"{row.parameters / 1e6:.2f}",
             f"{row.detector_parameters / 1e6:.2f}" if row.detector_parameters else "",
             f"{row.gmacs:.2f}",
             f"{row.input[1]}x{row.input[0]}",
             f"{row.stride:g}",
+            row.license,
         )
     Console().print(table)

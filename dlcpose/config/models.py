@@ -1,5 +1,6 @@
 """Facts about the named models (parameters, multiply-accumulates, stride), computed by building them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,8 @@ class ModelFacts:
     """Facts about one model, for a number of keypoints and one image of `input` (height, width).
 
     animals: "one" or "several". parameters: their number. gmacs: multiply-accumulates in 10⁹. Of a top-down model both
-    are those of the pose network for one crop; detector_parameters counts the detector's.
+    are those of the pose network for one crop; detector_parameters counts the detector's. license: of the weights that
+    backbone.pretrained=true fetches, as their hub states it; empty where there are none.
     """
 
     name: str
@@ -26,6 +28,7 @@ class ModelFacts:
     stride: float
     input: tuple[int, int]
     keypoints: int
+    license: str
 
 
 def available_models() -> list[str]:
@@ -73,7 +76,20 @@ def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] | None = N
         stride=pipeline.head.stride,
         input=input_size,
         keypoints=keypoints,
+        license=_license(config["backbone"]),
     )
+
+
+def _license(backbone: Mapping[str, Any]) -> str:
+    """The license of the weights that `pretrained=true` of a backbone's config would fetch; empty where there are none."""
+    import timm
+
+    if "pretrained" not in backbone:
+        return ""
+    weights = timm.get_pretrained_cfg(backbone["name"])
+    if weights is None or not weights.has_weights:
+        return ""
+    return weights.license or "not stated"
 
 
 def multi_animal_models() -> list[str]:

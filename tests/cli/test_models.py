@@ -72,8 +72,16 @@ def test_the_table_and_the_json_list_every_model(monkeypatch: pytest.MonkeyPatch
     for name in few:
         row = rows[name]
         (line,) = [line for line in table.output.splitlines() if line.split()[:1] == [name]]
-        for text in (f"{row['parameters'] / 1e6:.2f}", f"{row['gmacs']:.2f}", f"{row['stride']:g}", row["animals"]):
+        for text in (
+            f"{row['parameters'] / 1e6:.2f}",
+            f"{row['gmacs']:.2f}",
+            f"{row['stride']:g}",
+            row["animals"],
+            row["license"],
+        ):
             assert text in line
+    assert "…" not in table.output  # names are there to be copied
+    assert (rows["resnet_50"]["license"], rows["cspnext_m"]["license"]) == ("apache-2.0", "")
     assert rows["resnet_50"]["parameters"] == COUNTED["resnet_50"][0]
     assert rows["resnet_50"]["gmacs"] == pytest.approx(8.347, abs=0.01)
     assert rows["resnet_50"]["animals"] == "one"
