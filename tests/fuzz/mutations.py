@@ -187,7 +187,7 @@ def _change_values(file: Any, name: str, member: Any, rng: random.Random) -> Non
         return
     del file[name]
     if kind == 1:
-        file.create_dataset(name, shape=(rng.choice((0, 1, 3, 10**6, 2**40)), 3), dtype="f8", chunks=(1, 3))
+        file.create_dataset(name, shape=(rng.choice((1, 3, 10**6, 2**40)), 3), dtype="f8", chunks=(1, 3))
     elif kind == 2:
         file.create_dataset(
             name, data=np.zeros(rng.choice(((), (1,), (2, 2), (0,))), rng.choice(("i8", "f4", "S4", "u1", "c16")))

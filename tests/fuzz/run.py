@@ -12,6 +12,7 @@ import os
 import resource
 import shutil
 import signal
+import sys
 import tempfile
 import time
 import traceback
@@ -36,7 +37,12 @@ def fuzz(name: str, inputs: int, folder: Path, first: int = 0) -> dict[str, Any]
     while start < first + inputs:
         child = os.fork()
         if child == 0:
-            _work(name, start, first + inputs, folder, record)
+            try:
+                _work(name, start, first + inputs, folder, record)
+            except BaseException:  # else what called us would go on twice
+                traceback.print_exc(file=sys.__stdout__)
+            finally:
+                os._exit(1)
         status = _wait(child, record)
         done = _done(record)
         assert done or status != 0, f"{record} is gone"
