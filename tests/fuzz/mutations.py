@@ -171,7 +171,7 @@ def _change_member(file: Any, name: str, rng: random.Random) -> None:
 def _change_values(file: Any, name: str, member: Any, rng: random.Random) -> None:
     kind = rng.randrange(5)
     if kind == 0 and member.size:
-        values = member[()]
+        values = np.array(member[()])
         flat = values.reshape(-1)
         fields = flat.dtype.names
         target = flat[rng.choice(fields)].reshape(-1) if fields else flat
@@ -207,7 +207,7 @@ def checkpoint_tree(content: Path, rng: random.Random, save: Callable[[Any], Non
         tree["state_dict"][name] = rng.choice(
             (
                 weight.double(),
-                weight[:0],
+                weight.reshape(-1)[:0],
                 weight.flatten(),
                 weight * float("nan"),
                 weight.expand(3, *weight.shape),
