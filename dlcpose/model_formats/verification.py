@@ -76,13 +76,13 @@ def check_agreement(model: PoseModel, exported: PoseModel, images: Sequence[Path
     agreement = compare(model, exported, images)
     is_fine = agreement.is_exact if precision == "32" else agreement.is_close
     if not is_fine:
-        wanted = (
+        expected = (
             f"{EXACT:g} px for each sure one" if precision == "32" else f"{MEAN_SHIFT:g} px on average of the sure ones"
         )
         hint = "" if precision == "32" else " Take --precision 32, or other images with --images."
         raise ConfigError(
             f"precision {precision}: the exported model's keypoints are not the model's, nothing is written ({agreement}). "
-            f"Expected {wanted}, and as many animals ({agreement.animals} more or less).{hint}"
+            f"Expected {expected}, and as many animals ({agreement.animals} more or less).{hint}"
         )
     return agreement
 
@@ -97,14 +97,14 @@ def compare(model: PoseModel, exported: PoseModel, images: Sequence[Path]) -> Ag
     scores, animals = 0.0, 0
     for ours, theirs in zip(before, after, strict=True):
         animals += abs(len(ours) - len(theirs))
-        for points, point_scores, twin, twin_scores in _matched(ours, theirs):
-            shifts = np.linalg.norm(points - twin, axis=-1)
-            shifts[np.isnan(points).any(axis=-1) & np.isnan(twin).any(axis=-1)] = 0.0
+        for points, point_scores, match, match_scores in _matched(ours, theirs):
+            shifts = np.linalg.norm(points - match, axis=-1)
+            shifts[np.isnan(points).any(axis=-1) & np.isnan(match).any(axis=-1)] = 0.0
             shifts = np.nan_to_num(shifts, nan=np.inf)  # found by one alone
             is_sure = point_scores >= SURE
             sure.append(shifts[is_sure])
             others.append(shifts[~is_sure])
-            scores = max(scores, float(np.abs(point_scores - twin_scores).max(initial=0.0)))
+            scores = max(scores, float(np.abs(point_scores - match_scores).max(initial=0.0)))
     origin = "given" if images else "rendered"
     return Agreement(np.concatenate(sure), np.concatenate(others), scores, animals, len(shown), origin)
 

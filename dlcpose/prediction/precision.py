@@ -54,8 +54,8 @@ def is_as_good(exact: Sequence[PosePrediction], other: Sequence[PosePrediction],
             ours.keypoints_in_image[:, None] - theirs.keypoints_in_image[None], axis=-1
         )  # (M, M, K)
         nearest = np.nan_to_num(distance, nan=0.0).mean(axis=-1).argmin(axis=1) if len(ours) else []
-        for animal, twin in enumerate(nearest):
-            shifts.append(distance[animal, twin][ours.keypoint_scores[animal] >= SURE])
+        for animal, match in enumerate(nearest):
+            shifts.append(distance[animal, match][ours.keypoint_scores[animal] >= SURE])
     sure = np.concatenate(shifts) * scale if shifts else np.zeros(0)
     if not len(sure) or np.isnan(sure).any():
         return False
