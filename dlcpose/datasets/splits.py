@@ -1,7 +1,8 @@
 """Splits of a data set into train, val and test frames.
 
 Neighboring frames of a video are nearly identical, so test frames beside train frames make figures too good. `block` and
-`video` keep neighbors in one set; `random` does not, and warns.
+`video` keep neighbors in one set; `random` does not, and warns. Each takes `train_frames`, the number of frames to train on:
+of those that the train set would have, evenly chosen in their order, the same for any seed; the others are in no set.
 """
 
 import logging
@@ -19,7 +20,9 @@ logger = logging.getLogger(__name__)
 Splitter = Callable[..., Split]
 
 
-def block(data: LabeledFrames, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Split:
+def block(
+    data: LabeledFrames, *, val: float = 0.1, test: float = 0.2, train_frames: int | None = None, seed: int = 0
+) -> Split:
     """Contiguous blocks: the last frames of each video are for test, those before them for val.
 
     val, test: fractions of each video's frames, rounded; what rounding leaves over is carried to the next video, so that
@@ -27,7 +30,7 @@ def block(data: LabeledFrames, *, val: float = 0.1, test: float = 0.2, seed: int
     above 0 is empty, ConfigError when the fractions leave nothing to train on.
     """
     _check_fractions(val, test)
-    train_frames: list[FrameLabels] = []
+    of_train: list[FrameLabels] = []
     val_frames: list[FrameLabels] = []
     test_frames: list[FrameLabels] = []
     test_left = val_left = 0.0
@@ -36,13 +39,15 @@ def block(data: LabeledFrames, *, val: float = 0.1, test: float = 0.2, seed: int
         val_count, val_left = _carried(val * len(frames) + val_left, len(frames) - test_count)
         first_test = len(frames) - test_count
         first_val = first_test - val_count
-        train_frames += frames[:first_val]
+        of_train += frames[:first_val]
         val_frames += frames[first_val:first_test]
         test_frames += frames[first_test:]
-    return _split(train_frames, val_frames, test_frames, val, test)
+    return _split(_evenly(of_train, train_frames), val_frames, test_frames, val, test)
 
 
-def video(data: LabeledFrames, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Split:
+def video(
+    data: LabeledFrames, *, val: float = 0.1, test: float = 0.2, train_frames: int | None = None, seed: int = 0
+) -> Split:
     """Whole videos, drawn by seed: no frame of a test video is trained on.
 
     val, test: fractions of the videos, rounded, at least one video where above 0. Raises DataError when there are fewer
@@ -66,10 +71,13 @@ def video(data: LabeledFrames, *, val: float = 0.1, test: float = 0.2, seed: int
         return [frame for name in sorted(names) for frame in videos[name]]
 
     chosen = order[:test_count], order[test_count : test_count + val_count], order[test_count + val_count :]
-    return _split(frames_of(chosen[2]), frames_of(chosen[1]), frames_of(chosen[0]), val, test)
+    of_train = _evenly(frames_of(chosen[2]), train_frames)
+    return _split(of_train, frames_of(chosen[1]), frames_of(chosen[0]), val, test)
 
 
-def random(data: LabeledFrames, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Split:
+def random(
+    data: LabeledFrames, *, val: float = 0.1, test: float = 0.2, train_frames: int | None = None, seed: int = 0
+) -> Split:
     """Single frames, drawn by seed. Warns when several are of one video: test figures are too good then."""
     _check_fractions(val, test)
     frames = labeled_frames(data)
@@ -82,11 +90,11 @@ def random(data: LabeledFrames, *, val: float = 0.1, test: float = 0.2, seed: in
     order = np.random.default_rng(seed).permutation(len(frames))
     test_count, val_count = round(test * len(frames)), round(val * len(frames))
     parts = np.split(order, [test_count, test_count + val_count])
-    test_frames, val_frames, train_frames = ([frames[place] for place in sorted(part)] for part in parts)
-    return _split(train_frames, val_frames, test_frames, val, test)
+    test_frames, val_frames, of_train = ([frames[place] for place in sorted(part)] for part in parts)
+    return _split(_evenly(of_train, train_frames), val_frames, test_frames, val, test)
 
 
-def stored(data: LabeledFrames, *, val: float = 0.1, seed: int = 0) -> Split:
+def stored(data: LabeledFrames, *, val: float = 0.1, train_frames: int | None = None, seed: int = 0) -> Split:
     """The data's own train and test frames. Where it has no val, a fraction of the train frames is taken.
 
     val: that fraction, by video where the train frames are of so many that a whole video is about that much, else by
@@ -99,10 +107,12 @@ def stored(data: LabeledFrames, *, val: float = 0.1, seed: int = 0) -> Split:
     own = {part: [frames[key] for key in keys if key in frames] for part, keys in data.stored_split.items()}
     train, test = own.get("train", []), own.get("test", [])
     if "val" in own or val == 0:
-        return _split(train, own.get("val", []), test, 0.0, 0.0)
+        return _split(_evenly(train, train_frames), own.get("val", []), test, 0.0, 0.0)
     # Split as a data set of its own, so that the result is the same as for data without test frames.
     is_enough = round(val * len(_by_video(train))) > 0
-    inner = (video if is_enough else block)(_Subset(data, train), val=val, test=0.0, seed=seed)
+    inner = (video if is_enough else block)(
+        _Subset(data, train), val=val, test=0.0, train_frames=train_frames, seed=seed
+    )
     return Split(train=inner.train, val=inner.val, test=tuple(frame.key for frame in test))
 
 
@@ -110,6 +120,17 @@ def train_frames(data: LabeledFrames, split: Split) -> list[FrameLabels]:
     """The labels of the frames that a model is trained on, in the order of the data."""
     keys = set(split.train)
     return [frame for frame in data.frames if frame.key in keys]
+
+
+def _evenly(frames: Sequence[FrameLabels], count: int | None) -> Sequence[FrameLabels]:
+    """So many of the frames, evenly chosen in their order; all of them for None. Raises ConfigError where there are fewer."""
+    if count is None:
+        return frames
+    if not 1 <= count <= len(frames):
+        raise ConfigError(
+            f"split.train_frames: expected null or a number from 1 to {len(frames)}, the size of the train set, got {count}."
+        )
+    return [frames[place] for place in np.linspace(0, len(frames) - 1, count).round().astype(int)]
 
 
 def _carried(exact: float, limit: int) -> tuple[int, float]:

@@ -247,3 +247,20 @@ def test_a_stored_split_of_two_videos_gives_no_whole_video_to_val() -> None:
     of_each = {part: tuple(key for video in "ab" for key in keys(video, rows)) for part, rows in PARTS_OF_TEN.items()}
     found = splits.stored(Frames({"a": 10, "b": 10}, stored=of_each), val=0.1)
     assert (len(found.train), len(found.val), len(found.test)) == (14, 2, 4)
+
+
+@pytest.mark.parametrize("split", [splits.block, splits.video, splits.random, splits.stored])
+def test_few_training_frames_are_evenly_chosen_of_the_train_set_and_the_other_sets_stay(split: splits.Splitter) -> None:
+    videos = dict.fromkeys("abcd", 25)
+    keys = tuple(frame.key for frame in Frames(videos).frames)
+    data = Frames(videos, stored={"train": keys[:80], "test": keys[80:]})
+    whole, few = split(data, seed=1), split(data, seed=1, train_frames=7)
+    assert (few.val, few.test) == (whole.val, whole.test)
+    assert len(few.train) == 7
+    assert [key for key in whole.train if key in few.train] == list(few.train)
+    places = [whole.train.index(key) for key in few.train]
+    assert np.ptp(np.diff(places)) <= 1
+    assert split(data, seed=1, train_frames=len(whole.train)) == whole
+    for count in (0, len(whole.train) + 1):
+        with pytest.raises(ConfigError, match=r"split\.train_frames"):
+            split(data, seed=1, train_frames=count)
