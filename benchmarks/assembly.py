@@ -1,11 +1,11 @@
-"""How long it takes from a part affinity head's maps to animals, over the number of animals and of limbs.
+"""How long it takes from a part affinity head's maps to animals, over the number of animals and of edges.
 
 Maps are drawn from made-up animals on one map of 128x128 cells, a little noise added as a network leaves it, every
 tenth keypoint missing; the head has learned the animals' distances, as in training. Timed is `decode`: peaks, location
 refinement, line integrals, matching and joining, one frame at a time. Found are more than there are animals along the
 chain: nothing joins what lies on either side of a missing keypoint.
 
-    python benchmarks/assembly.py                        # 12 keypoints, 66 limbs and a chain of 11
+    python benchmarks/assembly.py                        # 12 keypoints, 66 edges and a chain of 11
     python benchmarks/assembly.py --animals 3 --rounds 200
 """
 
@@ -97,7 +97,7 @@ def main() -> None:
             found = [len(head.decode(maps)[0]) for maps in frames]
             spent = milliseconds(head, frames, arguments.rounds)
             print(
-                f"{len(head.edges):3d} limbs, {animals:2d} animals: median {statistics.median(spent):6.2f} ms a frame, "
+                f"{len(head.edges):3d} edges, {animals:2d} animals: median {statistics.median(spent):6.2f} ms a frame, "
                 f"{min(spent):.2f} to {max(spent):.2f}; found {statistics.mean(found):.1f}",
                 flush=True,
             )

@@ -102,7 +102,7 @@ def build_from_description(described: Mapping[str, Any], instantiate: Instantiat
     described: config, skeleton, input, individuals, max_animals and identified, as a checkpoint has them; the config as
     plain values. Raises ConfigError where something is missing, or may not be built from a file.
     """
-    instantiate = instantiate.of_file("detector.checkpoint")  # which may be somebody else's
+    instantiate = instantiate.of_file("detector.checkpoint")  # which may be untrusted
     try:
         data = DataDescription(
             skeleton=Skeleton.from_dict(described["skeleton"]),
@@ -141,7 +141,7 @@ def _build_heads(
             side_heads[name] = side_head
     return {
         **{"backbone": trunk.backbone, "neck": trunk.neck, "head": head, "side_heads": side_heads},
-        # Who asks for the canvas has layers for it.
+        # A component whose signature names the canvas has layers for that size.
         "sized_for_input": any("canvas" in parameters_of(late) for late in (late_head, *late_side_heads.values())),
     }
 
@@ -161,7 +161,7 @@ def _build_conditioning(
 
 def _build_detector(described: Mapping[str, Any], instantiate: Instantiator, skeleton: Skeleton) -> Detector:
     detector = instantiate({name: node for name, node in described.items() if name != "bottom_up"}, "detector")
-    if isinstance(detector, functools.partial):  # one that requests facts
+    if isinstance(detector, functools.partial):  # a factory that takes facts by name
         bottom_up = build_from_description(described["bottom_up"], instantiate) if described.get("bottom_up") else None
         facts = {"skeleton": skeleton, "bottom_up": bottom_up}
         detector = complete(detector, "detector", **facts_for(detector, facts))
@@ -172,7 +172,7 @@ def _build_detector(described: Mapping[str, Any], instantiate: Instantiator, ske
     return detector
 
 
-# Of groups that only some models are made of: what to take where it is missing, and the pipeline that has it.
+# Groups that only some models have: what to choose where one is missing, and the pipeline that takes it.
 OPTIONAL_GROUPS = {
     "fusion": ("fusion=prenet", "conditional_top_down"),
     "condition": ("condition=generated", "conditional_top_down"),

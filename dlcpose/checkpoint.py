@@ -75,12 +75,12 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path | str) -> Checkpoint:
-    """A checkpoint of a dlcpose run. Raises CheckpointError when the file is missing, broken, or of something else."""
+    """Read a checkpoint of a dlcpose run. Raises CheckpointError when the file is missing, broken, or not one of these."""
     path = Path(path)
     content = read_checkpoint_file(path)
     described = content.get("dlcpose")
     if not isinstance(described, dict):
-        raise CheckpointError(f"{path}: expected a .ckpt of a dlcpose run, got a checkpoint of something else.")
+        raise CheckpointError(f"{path}: expected a .ckpt of a dlcpose run, got another program's checkpoint.")
     if described.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}: expected checkpoint format {FORMAT}, got {described.get('format')}: "
@@ -90,7 +90,9 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
         return Checkpoint(path, _description(described), _weights(content["state_dict"]))
     except (KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError, DlcposeError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise CheckpointError(f"{path}: what it says of its model is incomplete ({reason}). Train it anew.") from error
+        raise CheckpointError(
+            f"{path}: its description of the model is incomplete ({reason}). Train it anew."
+        ) from error
 
 
 def _weights(state: Any) -> dict[str, Tensor]:
@@ -106,7 +108,7 @@ MAX_CONFIG = 10_000_000  # characters: a longer one is no config
 
 
 def _description(described: Mapping[str, Any]) -> Description:
-    """What a checkpoint says of its model. Raises ValueError for what is larger than any model, and for other types."""
+    """A checkpoint's description of its model. Raises ValueError for what is larger than any model, and for other types."""
     config = described["config"]
     if not isinstance(config, str) or len(config) > MAX_CONFIG:
         raise ValueError(f"expected a config as text of at most {MAX_CONFIG} characters")
@@ -136,8 +138,8 @@ def restore(checkpoint: Checkpoint, instantiate: Instantiator, detector: Mapping
     for a model that a checkpoint may not describe; CheckpointError for weights that do not fit, or are not finite.
     """
     config = without_pretrained_weights(checkpoint.description.config)
-    if detector is None and not instantiate.trust:  # a part of the user's own need not know such a device
-        # First without memory: somebody else's file may describe a model larger than it has weights for.
+    if detector is None and not instantiate.trust:  # a user's own part may not support the meta device
+        # First on the meta device: an untrusted file may describe a model larger than its weights.
         with torch.device("meta"):
             _check_fit(_built(checkpoint, config, instantiate.of_file(checkpoint.path)), checkpoint)
     if detector is not None:
@@ -162,7 +164,7 @@ def _built(checkpoint: Checkpoint, config: Mapping[str, Any], instantiate: Insta
         return build_pipeline(config, instantiate, checkpoint.description.data)
     except DlcposeError:
         raise
-    except Exception as error:  # a part is missing, or of no use to the others: a constructor says so in its own way
+    except Exception as error:  # a part is missing or does not fit the others: constructors raise errors of any type
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise CheckpointError(f"{checkpoint.path}: the model it describes cannot be built ({reason}).") from error
 
@@ -209,15 +211,16 @@ def without_pretrained_weights(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _beside(pipeline: PoseModule, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A checkpoint's weights, but for its detector's: those of the pipeline's own."""
+    """A checkpoint's weights, with the pipeline's own detector weights in place of the checkpoint's."""
     own = {name: value for name, value in pipeline.state_dict().items() if name.startswith(DETECTOR)}
     return {**{name: value for name, value in weights.items() if not name.startswith(DETECTOR)}, **own}
 
 
 def embed_bottom_up_model(detector: Mapping[str, Any]) -> dict[str, Any]:
-    """A detector's config with what its checkpoint says of the model in it, for detectors that ask for one.
+    """A detector's config with the description of the bottom-up model from its checkpoint, for detectors that take one.
 
-    So a checkpoint of ours can be built again where that file is not. Raises CheckpointError where it cannot be read.
+    So the checkpoint that is saved with it can be restored without that file. Raises CheckpointError where it cannot be
+    read.
     """
     if "bottom_up" not in detector or not detector["checkpoint"]:
         return dict(detector)
@@ -266,10 +269,10 @@ def match_weights(target: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> 
 
 
 def data_statistics(pipeline: PoseModule) -> frozenset[str]:
-    """Names of what is saved with a pipeline but was not learned: what its heads themselves keep beside their layers.
+    """Names of saved tensors that are statistics of the training data, not weights: the heads' own buffers.
 
-    Such are the distances of keypoints that a head has seen, which are wrong on other data. The model within a detector
-    keeps to its own data.
+    For example the distances between keypoints in the training poses, which are wrong on other data. A bottom-up model
+    within a detector keeps its own.
     """
     return frozenset(
         f"{place}.{name}"

@@ -21,20 +21,20 @@ from dlcpose.structures.errors import ConfigError, DlcposeError
 from dlcpose.targets import MODEL_GROUPS, PLACES, Place
 
 NO_PLACE = Place()
-RESERVED = ("run_dir", "run_name")  # where a part may write, and under what name: the run says it, no config
+RESERVED = ("run_dir", "run_name")  # where a part may write, and under what name: set by the run, never by a config
 KEYWORDS = ("_target_", "_partial_")
 
 
 @dataclass(frozen=True)
 class Instantiator:
-    """Builds what config nodes describe. trust: packages of the user's own that may be named besides ours.
+    """Builds what config nodes describe. trust: the user's own packages that may be named besides dlcpose's.
 
     Calling it with a node and the node's place returns the object: a mapping with `_target_` is called with its other
     entries (or bound to them where `_partial_` is true), any other mapping or list is built entry by entry. The whole
-    node is checked before anything of it is called.
-    source: the file that the config comes from, where that is a checkpoint: then only `groups` may be built, of settings
-    that are plain and bounded. own: groups that the user has chosen beside it.
-    Raises ConfigError for a target that may not stand in its place, and for a setting that it does not take.
+    node is checked before anything of it is called. source: the file that the config comes from, where that is a
+    checkpoint: then only `groups` may be built, of settings that are plain and bounded. own: groups that the user chose
+    in the command, in place of the checkpoint's. Raises ConfigError for a target that may not stand in its place, and
+    for a setting that it does not take.
     """
 
     trust: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Instantiator:
     own: tuple[str, ...] = ()
 
     def of_file(self, source: object, *groups: str, own: Sequence[str] = ()) -> "Instantiator":
-        """The same for a config that a checkpoint brings along: parts of a model, and of the groups that are named."""
+        """An Instantiator for the config in a checkpoint: only parts of a model, and the groups that are named."""
         return Instantiator(self.trust, str(source), (*MODEL_GROUPS, *groups, *own), tuple(own))
 
     def __call__(self, node: Any, where: str) -> Any:
@@ -78,7 +78,7 @@ class Instantiator:
             self._check(value, f"{where}.{key}", inner, strict=strict)
 
     def _build(self, node: Any, where: str) -> Any:
-        """What a node that has been checked describes."""
+        """The object that a checked node describes."""
         if isinstance(node, Mapping):
             built = {key: self._build(value, f"{where}.{key}") for key, value in node.items() if key not in KEYWORDS}
             if "_target_" not in node:
@@ -133,7 +133,7 @@ def parts_in(module_name: str, place: Place) -> list[str]:
 
 
 def _bases(place: Place) -> tuple[type, ...]:
-    """The class that those of a place derive from; albumentations has two, for transforms and for lists of them."""
+    """The base classes of a place; albumentations has two, for transforms and for compositions of them."""
     assert place.base is not None
     paths = [place.base]
     if place.base == "albumentations.BasicTransform":
@@ -148,7 +148,7 @@ def _has_target(node: Any) -> bool:
 
 
 def _refusal(path: str, where: str, place: Place, source: str | None) -> str:
-    """What is said of a target that may not stand where it does."""
+    """The message for a target that its place does not allow."""
     shown, package = path[:200], path.rpartition(".")[0][:100]
     said = f"{where}._target_: a config may not name {shown} here" + (f" (in {source[:300]})" if source else "")
     known = [*place.names, *parts_in(path.rpartition(".")[0], place)]
@@ -202,17 +202,17 @@ def _check_names(target: Any, settings: Mapping[str, Any], where: str) -> None:
 
 
 def facts_for(late: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Of what is known when a part is built, that which its signature names: a part asks for a fact by its name."""
+    """The facts that a part's signature names, of all that are known when it is built."""
     return {name: value for name, value in facts.items() if name in parameters_of(late)}
 
 
 def parameters_of(late: Any) -> Mapping[str, inspect.Parameter]:
-    """What a part asks for by name when it is completed."""
+    """The parameters of a part that are still to be given when it is completed."""
     return inspect.signature(late.func).parameters if isinstance(late, functools.partial) else {}
 
 
 def complete(late: Any, where: str, *arguments: Any, **settings: Any) -> Any:
-    """Call what waited for its last arguments; what it refuses is a mistake in the config."""
+    """Call a partial with its last arguments; a ValueError or TypeError from it becomes a ConfigError."""
     if not isinstance(late, functools.partial):
         raise ConfigError(f"{where}: expected a part that is completed later. Add `_partial_: true` to its option.")
     try:
@@ -225,7 +225,7 @@ def complete(late: Any, where: str, *arguments: Any, **settings: Any) -> Any:
 
 
 def complete_with_run(built: Any, where: str, run_dir: Any, run_name: str) -> Any:
-    """A part, completed with the folder and the name of its run where it asks for them."""
+    """A part, completed with the folder and the name of its run where its signature names them."""
     if not isinstance(built, functools.partial):
         return built
     return complete(built, where, **facts_for(built, {"run_dir": run_dir, "run_name": run_name}))

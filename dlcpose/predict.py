@@ -69,7 +69,7 @@ class Predictor:
         return [prediction for batch in self.stream(named, batch_size) for prediction in batch]
 
     def stream(self, named: Iterable[tuple[str, Image]], batch_size: int) -> Iterator[list[PosePrediction]]:
-        """Poses batch by batch, for (key, image) pairs of any number; images of unlike canvas never share a batch.
+        """Poses for any number of (key, image) pairs, batch by batch; images with different canvases never share a batch.
 
         Raises ConfigError for a model that predicts only in labeled images.
         """
@@ -82,14 +82,14 @@ class Predictor:
     def _refuse_unlabeled(self) -> None:
         if self.pipeline.needs_labels:
             raise ConfigError(
-                "This model has no detector of its own (detector=ground_truth): it predicts where animals are labeled, and "
+                "This model has no detector of its own (detector=ground_truth): it predicts in ground-truth boxes, and "
                 "plain images have no labels. Evaluate it with evaluate.py, or train with detector=centernet. A conditional "
                 "model (detector=perturbed_pose_boxes) needs another's poses: load(..., conditions=best.ckpt of that)."
             )
 
     @functools.cached_property
     def model(self) -> Model:
-        """The same, as videos are predicted with it."""
+        """The model as `prediction.video` takes it."""
         return Model(self.pipeline, self.device, self.checkpoint, self.individuals, versions())
 
     @explain_os_errors()
@@ -244,7 +244,7 @@ def load(
 
 
 def _device(name: str | None) -> torch.device:
-    """The device of a name, or what there is. Raises ConfigError for one that torch does not know or that is not there."""
+    """The named device, or the best one of this machine. Raises ConfigError for one that is unknown or not there."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -291,5 +291,5 @@ def _no_labels(key: str, image: Image, skeleton: Skeleton) -> FrameLabels:
 
 
 def _unlike(first: Image, second: Image, pipeline: PoseModel) -> bool:
-    """Whether two images come to canvases of unlike size: padding one to the other's would change what it gives."""
+    """Whether two images have canvases of different size: padding one to the other's would change its prediction."""
     return pipeline.frame_input.canvas is None and first.shape != second.shape

@@ -81,8 +81,8 @@ class Project:
     def to_coco(self, path: str | Path | None = None, *, split: str | None = None) -> dict[str, Any]:
         """The labels in COCO format, with file names relative to the project; also written to `path` where one is given.
 
-        split: only the frames of "train", "val" or "test". Frames that nobody labeled are left out, with a warning: in
-        COCO, an image without annotations has no animal.
+        split: only the frames of "train", "val" or "test". Unlabeled frames are left out, with a warning: in COCO, an
+        image without annotations has no animal.
         """
         places = {frame.key: index for index, frame in enumerate(self.data.frames)}
         labeled = [places[frame.key] for frame in splits.labeled_frames(self.data)]

@@ -1,4 +1,4 @@
-"""Whether a part's settings are of the types that its signature states, and within bounds where a stranger wrote them."""
+"""Check a part's settings against the types in its signature, and against bounds where the config is not the user's own."""
 
 import collections.abc
 import inspect
@@ -11,14 +11,14 @@ from typing import Any
 from dlcpose.structures.errors import ConfigError
 
 PLAIN = (int, float, bool, str, type(None))
-# Of settings that a file of somebody else's brings along: larger ones would only take memory and time.
+# Limits for settings from an untrusted file: larger ones would only take memory and time.
 MAX_INT, MAX_DATA, MAX_SEED, MAX_TEXT, MAX_ITEMS, MAX_DEPTH = 16_384, 1_000_000, 2**32, 4_096, 10_000, 12
 
 
 def check_types(target: Any, settings: Mapping[str, Any], where: str, *, strict: bool = False) -> None:
     """Raises ConfigError for a setting of another type than is annotated.
 
-    strict: for settings from a file of somebody else's: every setting must be plain, bounded and of an annotated type.
+    strict: for settings from an untrusted file: every setting must be plain, bounded and of an annotated type.
     """
     called = target.__init__ if inspect.isclass(target) else target
     try:
@@ -74,7 +74,7 @@ def _is_plain(hint: Any) -> bool:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value of a config may stand where an annotation does; a node that is still to be built may for objects."""
+    """Whether a config value fits an annotation; a node that is still to be instantiated fits any annotation of objects."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, kind) for kind in inner)
@@ -99,7 +99,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _named(hint: Any) -> str:
-    """An annotation in the words of a config."""
+    """An annotation as users write it in a config."""
     kinds = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     names = ["null" if kind is type(None) else _of_one(kind) for kind in kinds]
     return " or ".join(dict.fromkeys(names))

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Place:
-    """What may be built in one place of a config.
+    """What may be instantiated in one place of a config.
 
-    own: a package or module of dlcpose, whose public classes that derive from `base` may be built; without a base, its
+    own: a package or module of dlcpose, whose public classes that derive from `base` are allowed; without a base, its
     public functions and classes. names: full paths of others. base: path of the class that every class derives from.
-    inner: of the settings that are parts themselves, the name of their place. several: whether the place holds any number
-    of parts, each under a name of the user's.
+    inner: of the settings that are parts themselves, the name of their place. several: whether the place holds any
+    number of parts, each under a name of the user's.
     """
 
     own: str | None = None

@@ -158,7 +158,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("other", [{"state_dict": {}}, [1, 2], torch.ones(3), {"dlcpose": 3}])
 def test_a_checkpoint_of_another_program_is_named(tmp_path: Path, other: Any) -> None:
     torch.save(other, tmp_path / "a.ckpt")
-    assert "a checkpoint of something else" in said_of(tmp_path / "a.ckpt")
+    assert "another program's checkpoint" in said_of(tmp_path / "a.ckpt")
 
 
 def test_a_checkpoint_of_another_format_says_which_version_wrote_it(tmp_path: Path, content: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ Point = npt.NDArray[np.float64]  # (2,) as x, y
 
 
 class _CropAroundAnimal(albumentations.DualTransform):
-    """What both crops share: an affine matrix, and where the animals are after the transforms before."""
+    """Base of both crops: an affine matrix, and the animals' places after the transforms before this one."""
 
     @property
     def targets_as_params(self) -> list[str]:

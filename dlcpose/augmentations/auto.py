@@ -19,14 +19,14 @@ from dlcpose.structures.input import Input, round_up
 from dlcpose.structures.sample import FrameLabels
 from dlcpose.structures.skeleton import Skeleton
 
-ALL_WAYS = 60.0  # degrees: animals that face such different ways are seen from above, and may face any way
-LEAST_ROTATION = 10.0  # degrees: no camera is mounted exactly as another, and labels say little of other days
+ALL_DIRECTIONS = 60.0  # degrees: animals with a wider spread of directions are seen from above, and may face any way
+MIN_ROTATION = 10.0  # degrees: camera mounts differ a little from session to session
 ROTATION_OF_UNKNOWN = 15.0  # degrees, where labels do not show which way an animal faces
 MIRRORED = 1.5  # mirrored poses at up to this distance, as a multiple of the poses' own, are taken to occur
-LEAST_SCALE, MOST_SCALE = 1.15, 1.5  # the largest enlargement, whatever the sizes of the animals
+MIN_SCALE, MAX_SCALE = 1.15, 1.5  # the largest enlargement, whatever the sizes of the animals
 CROP_MULTIPLE = 32  # px, which every backbone takes
 WORTH_CROPPING = 0.7  # of the canvas's pixels: a larger crop saves too little
-LEAST_CROP = 128  # px
+MIN_CROP = 128  # px
 LARGE = 0.95  # quantile of the animals' sizes
 AROUND = 0.85  # of the crops, as against anywhere in the frame
 FIRST_ROTATION, SECOND_ROTATION = 30.0, 90.0  # degrees, at most, in the first two phases
@@ -85,16 +85,16 @@ class AutoAugmentation(Augmentation):
     ) -> tuple[AugmentationRanges, tuple[str, ...]]:
         """The ranges at full strength, and a line for each that says why."""
         frames = evenly(frames)
-        seen = [_Seen("animals", _animals_on_canvas(frames, model_input), skeleton.flip_order)]
-        if skeleton.unique:  # keypoints of the arena tell of the camera as an animal's do
+        poses = [_PoseSet("animals", _animals_on_canvas(frames, model_input), skeleton.flip_order)]
+        if skeleton.unique:  # the arena's keypoints show the camera's orientation as an animal's do
             arena = np.stack([frame.unique_in_image for frame in frames]).astype(np.float64)
-            seen.append(_Seen("the arena's keypoints", arena, skeleton.unique_flip_order))
-        rotation, why_rotation = _given(self.rotation) or min(map(_rotation, seen), key=lambda chosen: chosen[0])
+            poses.append(_PoseSet("the arena's keypoints", arena, skeleton.unique_flip_order))
+        rotation, why_rotation = _given(self.rotation) or min(map(_rotation, poses), key=lambda chosen: chosen[0])
         flip, why_flip = _given(self.flip) or min(
-            (_flip(each, rotation) for each in seen), key=lambda chosen: chosen[0]
+            (_flip(each, rotation) for each in poses), key=lambda chosen: chosen[0]
         )
-        sizes = pose_sizes(seen[0].poses)
-        scale, why_scale = _given(self.scale) or _scale(size_ratio(seen[0].poses))
+        sizes = pose_sizes(poses[0].poses)
+        scale, why_scale = _given(self.scale) or _scale(size_ratio(poses[0].poses))
         crop, why_crop = self._crop(sizes, scale[1], model_input.canvas if may_crop else None)
         return AugmentationRanges(rotation, flip, scale, crop), (
             f"rotation up to {rotation:.0f} degrees: {why_rotation}",
@@ -119,17 +119,17 @@ class AutoAugmentation(Augmentation):
             return None, "labels do not show how large the animals are"
         large = float(np.quantile(sizes, LARGE))
         # An animal whose center lies in the middle half of the crop is all within it.
-        side = max(LEAST_CROP, round_up(2 * large * enlargement, CROP_MULTIPLE))
+        side = max(MIN_CROP, round_up(2 * large * enlargement, CROP_MULTIPLE))
         height, width = min(side, canvas[0]), min(side, canvas[1])
         why = f"animals of up to {large:.0f} px in an input of {canvas[1]}x{canvas[0]}"
         return (height, width) if height * width <= WORTH_CROPPING * canvas[0] * canvas[1] else None, why
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _PoseSet:
     """Poses (P, K, 2) of one kind, and the keypoint at each place after left and right are swapped."""
 
-    of: str
+    kind: str
     poses: Poses
     flip_order: tuple[int, ...]
 
@@ -146,31 +146,34 @@ def _animals_on_canvas(frames: Sequence[FrameLabels], model_input: Input) -> Pos
     return np.concatenate(poses).astype(np.float64)
 
 
-def _rotation(seen: _Seen) -> tuple[float, str]:
-    spread = facing_spread(seen.poses)
+def _rotation(poses: _PoseSet) -> tuple[float, str]:
+    spread = facing_spread(poses.poses)
     if math.isnan(spread):
-        return ROTATION_OF_UNKNOWN, f"labels do not show which way {seen.of} face"
-    if spread >= ALL_WAYS:
-        return 180.0, f"{seen.of} turn in the frame, 90 % of them by up to {spread:.0f} degrees"
-    return max(LEAST_ROTATION, float(math.ceil(spread))), f"{seen.of} face one way, within {spread:.0f} degrees"
+        return ROTATION_OF_UNKNOWN, f"labels do not show which way {poses.kind} face"
+    if spread >= ALL_DIRECTIONS:
+        return 180.0, f"{poses.kind} face many directions, 90 % of them within {spread:.0f} degrees"
+    return max(MIN_ROTATION, float(math.ceil(spread))), f"{poses.kind} face one way, within {spread:.0f} degrees"
 
 
-def _flip(seen: _Seen, rotation: float) -> tuple[bool, str]:
-    distance = mirror_distance(seen.poses, seen.flip_order, rotation)
+def _flip(poses: _PoseSet, rotation: float) -> tuple[bool, str]:
+    distance = mirror_distance(poses.poses, poses.flip_order, rotation)
     if math.isnan(distance):
-        return False, f"labels do not show whether {seen.of} occur mirrored"
+        return False, f"labels do not show whether {poses.kind} occur mirrored"
     if distance <= MIRRORED:
         return (
             True,
-            f"{seen.of}, mirrored with left and right swapped, lie as close to other poses ({distance:.1f} times)",
+            f"{poses.kind}, mirrored with left and right swapped, lie as close to other poses ({distance:.1f} times)",
         )
-    return False, f"{seen.of}, mirrored with left and right swapped, lie {distance:.1f} times as far from other poses"
+    return (
+        False,
+        f"{poses.kind}, mirrored with left and right swapped, lie {distance:.1f} times as far from other poses",
+    )
 
 
 def _scale(ratio: float) -> tuple[tuple[float, float], str]:
     if math.isnan(ratio):
-        return (1 / LEAST_SCALE, LEAST_SCALE), "labels do not show how large the animals are"
-    factor = min(max(math.sqrt(ratio), LEAST_SCALE), MOST_SCALE)
+        return (1 / MIN_SCALE, MIN_SCALE), "labels do not show how large the animals are"
+    factor = min(max(math.sqrt(ratio), MIN_SCALE), MAX_SCALE)
     return (1 / factor, factor), f"large animals are {ratio:.1f} times as large as small ones"
 
 

@@ -1,1 +1,1 @@
-"""What watches a run: pictures, progress, collapse."""
+"""Lightning callbacks: checkpoints, preemption, pictures, progress, weight averaging, pruning."""

@@ -17,9 +17,9 @@ FOLDER = "checkpoints"  # within a run folder
 class BestCheckpoint(ModelCheckpoint):
     """Keeps the epoch with the best value of a figure as checkpoints/best.ckpt of the run.
 
-    Of what it was when a run stopped, it takes the value alone when the run goes on: where its files are it sees in the
-    run's own folder, which may have been moved, or have been somebody else's. run_dir: of the run. monitor: a logged
-    figure, mode: whether "min" or "max" is better. every_n_epochs: how often it is looked at.
+    A resumed run restores only the best value from the checkpoint: the files are looked for in the run's own folder,
+    which may have been moved, or have come from somebody else. run_dir: of the run. monitor: a logged figure, mode:
+    whether "min" or "max" is better. every_n_epochs: how often the figure is compared.
     """
 
     def __init__(self, run_dir: str | Path, *, monitor: str, mode: str, every_n_epochs: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""A watch over the figure that matters: a run can be lost while its loss is still finite and still falling."""
+"""Detect collapsed runs by a validation figure: a run can collapse while its loss is still finite and falling."""
 
 import logging
 import math
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class CollapseWatch(Callback):
-    """Takes a collapsed run back to its best epoch, and ends it when that has been done often enough.
+    """Restores the weights of the best epoch when a run has collapsed, and ends it after `roll_back` such restarts.
 
     monitor: a logged figure, lower is better. factor: this many times the best value so far, or NaN, is a collapse.
     patience: validations in a row. roll_back: how often to go back before ending the run.

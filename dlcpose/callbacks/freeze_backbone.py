@@ -1,4 +1,4 @@
-"""A backbone that stays as it is while what is new behind it learns."""
+"""Freeze the backbone for the first epochs, while the new layers behind it learn."""
 
 from typing import Any
 

@@ -30,15 +30,16 @@ Kept = npt.NDArray[np.bool_]
 
 
 class PafGraphPruning(Callback):
-    """When training has ended, chooses limbs with the weights of the best epoch and saves the choice beside them.
+    """When training has ended, selects edges with the weights of the best epoch and saves the selection beside them.
 
-    How well each limb separates an animal's own pairs from pairs of two is measured on training frames. Of the tree of
-    the best and larger sets up to all of them, that is kept which gives the best `monitor` on the validation frames; of
-    equally good ones the smallest, as it is the fastest. The checkpoint that is evaluated and loaded has only those.
-    monitor, mode: a figure over the validation frames, "max" or "min". count: how many limbs to keep instead (a tree at
-    least), null: as validation shows. tries: sets that are compared. frames: training frames at most, evenly chosen.
-    run_dir: the run's folder, where limbs.csv says what was found, or None.
-    Raises ConfigError where the model's head has no limbs to choose from. Source: Lauer et al. 2022, data-driven skeleton.
+    How well each edge separates pairs within an animal from pairs between animals is measured on training frames. Of
+    several sets, from a spanning tree of the best edges up to all edges, the one with the best `monitor` on the
+    validation frames is kept; of equally good ones the smallest, which is the fastest. The checkpoint that is evaluated
+    and loaded has only those. monitor, mode: a figure over the validation frames, "max" or "min". count: how many edges
+    to keep instead (a tree at least), null: as validation shows. tries: number of sets that are compared. frames:
+    maximum number of training frames, evenly chosen. run_dir: the run's folder, where paf_graph.csv lists the edges
+    with their separability, or None. Raises ConfigError where the model's head has no edges to select from. Source:
+    Lauer et al. 2022, data-driven skeleton.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class PafGraphPruning(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         _, head, _ = _parts(trainer, pl_module)
-        head.keep(np.ones(len(head.edges), bool))  # a run that goes on from a finished one chooses anew
+        head.keep(np.ones(len(head.edges), bool))  # a run resumed from a finished one selects anew
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         path = best_of_run(trainer, monitored=False)
@@ -93,26 +94,28 @@ class PafGraphPruning(Callback):
                 torch.save(content, partial)
 
     def _choose(self, pipeline: PoseEstimator, head: PartAffinityHead, data: PoseDataModule) -> None:
-        """Leave in the head what is kept."""
+        """Set the head's selected edges."""
         head.keep(np.ones(len(head.edges), bool))
         within, between = self._affinities(pipeline, head, data)
         if not any(len(one) and len(other) for one, other in zip(within, between, strict=True)):
-            logger.warning("No training frame shows two animals: nothing tells limbs apart, and all are kept.")
+            logger.warning("No training frame shows two animals, so edges cannot be compared, and all are kept.")
             return
         sets = self._sets(within, between, head.edges, len(pipeline.skeleton))
         if len(sets) > 1:
             figures = self._figures(pipeline, head, data, sets)
             tried = ", ".join(f"{kept.sum()}: {figure:.4g}" for kept, figure in zip(sets, figures, strict=True))
-            logger.info("%s by the number of limbs: %s.", self.monitor, tried)
+            logger.info("%s by the number of edges: %s.", self.monitor, tried)
         head.keep(sets[_best(figures, self.mode)] if len(sets) > 1 else sets[0])
-        logger.info("%d of %d limbs are kept.", head.kept.sum(), len(head.edges))
+        logger.info("%d of %d edges are kept.", head.kept.sum(), len(head.edges))
         if self.run_dir is not None:
-            write_atomic(Path(self.run_dir) / "limbs.csv", _as_csv(pipeline, head, edge_separability(within, between)))
+            write_atomic(
+                Path(self.run_dir) / "paf_graph.csv", _as_csv(pipeline, head, edge_separability(within, between))
+            )
 
     def _affinities(
         self, pipeline: PoseEstimator, head: PartAffinityHead, data: PoseDataModule
     ) -> tuple[list[Array], list[Array]]:
-        """For each limb what the fields found say of labeled pairs: of one animal, and of two."""
+        """The predicted affinities of labeled pairs for each edge: within an animal, and between two."""
         places = np.linspace(0, len(data.train_indices) - 1, min(self.frames, len(data.train_indices))).round()
         chosen = [data.train_indices[int(place)] for place in places]
         within: list[list[Array]] = [[] for _ in head.edges]
@@ -125,7 +128,7 @@ class PafGraphPruning(Callback):
         return [np.concatenate(edge) for edge in within], [np.concatenate(edge) for edge in between]
 
     def _sets(self, within: list[Array], between: list[Array], edges: Edges, keypoints: int) -> list[Kept]:
-        """The sets of limbs that are compared, the smallest first."""
+        """The sets of edges that are compared, the smallest first."""
         sizes = np.array([self.count])
         if self.count is None:
             sizes = np.unique(np.geomspace(keypoints - 1, len(edges), self.tries).round())
@@ -177,7 +180,7 @@ def _batches(pipeline: PoseEstimator, data: PoseDataModule, indices: Sequence[in
 
 
 def _best(figures: Sequence[float], mode: str) -> int:
-    """The place of the best figure, of equal ones the first; the last, all limbs, where no figure is defined."""
+    """The place of the best figure, of equal ones the first; the last, all edges, where no figure is defined."""
     signed = np.array(figures) * (1 if mode == "max" else -1)
     return len(figures) - 1 if np.isnan(signed).all() else int(np.nanargmax(signed))
 

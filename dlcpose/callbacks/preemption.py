@@ -22,8 +22,8 @@ SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if
 
 
 @contextmanager
-def signals_put_back() -> Iterator[None]:
-    """A training, after which signals mean what they did before: nothing could be saved any more."""
+def restored_signals() -> Iterator[None]:
+    """Within it signal handlers may be replaced; those from before are restored at its end."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         yield
@@ -36,14 +36,14 @@ def signals_put_back() -> Iterator[None]:
 class LastCheckpoint(Callback):
     """Saves a run after every epoch, in one file.
 
-    An epoch counts as done once all it says has been logged: a run killed a moment before repeats it, and its tables end
-    as if it had not been killed. It is no ModelCheckpoint, which saves before. run_dir: of the run, whose
+    An epoch counts as done once all its values have been logged: a run killed a moment before repeats it, and its
+    tables end as if it had not been killed. It is no ModelCheckpoint, which saves before. run_dir: of the run, whose
     checkpoints/last.ckpt it is.
     """
 
     def __init__(self, run_dir: str | Path) -> None:
         self.path, self.saved_step = _last_of(run_dir), 0
-        self.between_epochs = False  # where the run is as it is saved, or was when it was
+        self.between_epochs = False  # whether the checkpoint is saved, or was saved, between two epochs
 
     def state_dict(self) -> dict[str, bool]:
         return {"between_epochs": self.between_epochs}
@@ -136,8 +136,12 @@ class PreemptionCheckpoint(Checkpoint):
 
     def _is_preempted(self, trainer: Trainer) -> bool:
         """Whether any process was preempted: all of them stop after the same step."""
-        is_told = self.received is not None
-        return trainer.strategy.reduce_boolean_decision(is_told, all=False) if trainer.world_size > 1 else is_told
+        is_preempted = self.received is not None
+        return (
+            trainer.strategy.reduce_boolean_decision(is_preempted, all=False)
+            if trainer.world_size > 1
+            else is_preempted
+        )
 
     def _stop(self, trainer: Trainer) -> None:
         number = signal.Signals(self.received or signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""How a run is going: images per second and the current error, as a bar in a terminal and as lines elsewhere."""
+"""Progress of a run: images per second and the current error, as a bar in a terminal and as lines elsewhere."""
 
 import time
 from typing import Any
@@ -25,7 +25,7 @@ class Progress(RichProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        self.began = time.perf_counter()  # a run that goes on within an epoch does not begin it
+        self.began = time.perf_counter()  # not called for an epoch that is resumed in its middle
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_start(trainer, pl_module)
@@ -61,7 +61,7 @@ class Progress(RichProgressBar):
         self.began = time.perf_counter()  # an epoch may go on after it
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """What stands at the end of the bar."""
+        """The values at the end of the bar."""
         items: dict[str, Any] = {"loss": None, "images/s": f"{self._rate_now():.1f}"}
         shown = trainer.callback_metrics
         items["loss"] = f"{float(shown['train/loss']):.4f}" if "train/loss" in shown else "–"

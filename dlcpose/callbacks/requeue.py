@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-PATIENCE = 20  # seconds that another process of the job waits for the first one to ask
+PATIENCE = 20  # seconds that another process of the job waits for the first one to requeue it
 
 
 @contextmanager

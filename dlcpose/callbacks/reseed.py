@@ -1,4 +1,4 @@
-"""Chance by place in the run."""
+"""Reseed the random generators before each batch, by the batch's place in the run."""
 
 import random
 from typing import Any
@@ -9,7 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 
 class ReseedEachBatch(Callback):
-    """Seeds this process before each batch by (seed, epoch, batch, rank), for dropout and whatever else draws.
+    """Seeds this process before each batch by (seed, epoch, batch, rank), for dropout and everything else that is random.
 
     So a resumed run draws what it would have drawn had it not been stopped, and no state of a generator has to be kept.
     """
@@ -22,4 +22,4 @@ class ReseedEachBatch(Callback):
         number = int(np.random.SeedSequence(place).generate_state(1)[0])
         torch.manual_seed(number)
         random.seed(number)
-        np.random.seed(number)  # noqa: NPY002 - for parts that draw from the one generator of all
+        np.random.seed(number)  # noqa: NPY002 - for parts that use NumPy's global generator

@@ -1,4 +1,4 @@
-"""Ends a trial of a study that is hopeless beside those before it."""
+"""Prune Optuna trials that are worse than the median of those before."""
 
 import logging
 import math
@@ -18,10 +18,10 @@ class TrialPruning(Callback):
     """Reports a figure to its Optuna trial after each validation, and ends training where it is worse than the median.
 
     What is compared is the best value so far with the median, at the same epoch, of the trials that got there (Optuna's
-    MedianPruner). monitor: a logged figure. storage, study, trial: where the trial is, as the sweeper says it.
-    trials: so many are left to finish before any is ended. epochs: none is ended earlier in its training.
-    stopped: the epoch at which training was ended, None where it was not. Raises ConfigError when a run begins that is
-    no trial, or one of several objectives.
+    MedianPruner). monitor: a logged figure. storage, study, trial: the sweeper's storage and study, and the trial's
+    number. trials: how many run to their end before any is pruned. epochs: a trial is not pruned before this epoch.
+    stopped: the epoch at which training was ended, None where it was not. Raises ConfigError at the start of a run that
+    is no trial, or a trial of a study with several objectives.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class TrialPruning(Callback):
         assert self.storage is not None
         pruner = optuna.pruners.MedianPruner(n_startup_trials=self.trials, n_warmup_steps=self.epochs)
         study = optuna.load_study(study_name=self.study_name, storage=self.storage, pruner=pruner)
-        # Optuna has no public way to a trial that another process has asked for.
+        # Optuna has no public access to a trial that another process has created.
         return optuna.trial.Trial(study, study.trials[self.number]._trial_id)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

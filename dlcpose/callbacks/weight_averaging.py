@@ -1,4 +1,4 @@
-"""Averages of the weights over the steps of a run: what is validated, drawn and kept are the averages."""
+"""Weight averaging over the steps of a run (EMA, SWA): the averages are validated, drawn and saved."""
 
 import math
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from dlcpose.structures.errors import ConfigError
 
 
 class AveragedWeights(WeightAveraging):
-    """Lightning's WeightAveraging, but as long as nothing has been averaged the weights themselves count.
+    """Lightning's WeightAveraging, except that the weights themselves count until something has been averaged.
 
-    Lightning's would validate and save the weights that the run began with. A checkpoint holds the average as its
-    weights, and those that learn beside them, so that a resumed run goes on as one that was never stopped.
+    Lightning's would validate and save the weights that the run began with. A checkpoint holds the averages as its
+    weights, and the trained weights beside them, so that a resumed run continues as if it had not been stopped.
     """
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -32,14 +32,14 @@ class AveragedWeights(WeightAveraging):
         super().on_save_checkpoint(trainer, pl_module, checkpoint)
 
     def _follow(self, pl_module: LightningModule) -> None:
-        """Until there is an average, it is what the weights are."""
+        """Set the average to the weights until the first update."""
         averaged = self._average_model
         if averaged is not None and not int(averaged.n_averaged):
             averaged.module.load_state_dict(pl_module.state_dict())
 
 
 class ExponentialMovingAverage(AveragedWeights):
-    """An average that forgets: after every step, `decay` of it and the rest of the new weights.
+    """Exponential moving average: after every step, `decay` times the average plus the rest of the new weights.
 
     Batch-norm's running statistics are averaged too. After n steps the decay is at most (1 + n) / (10 + n), so that a
     short run's average does not remember how it began (as TensorFlow's ExponentialMovingAverage has it).
@@ -61,10 +61,10 @@ class ExponentialMovingAverage(AveragedWeights):
 class StochasticWeightAverage(AveragedWeights):
     """The plain mean of the weights at the end of each epoch, from `start`, a share of the run, on.
 
-    Wants a learning rate that stays high to the end: scheduler=constant, or scheduler.floor. Batch-norm's running
-    statistics are averaged too, which stands in for the paper's last pass over the data.
-    Raises ConfigError where start is not from 0 to below 1, or the run has no end to take a share of.
-    Source: Izmailov et al. 2018 (Averaging Weights Leads to Wider Optima and Better Generalization), algorithm 1.
+    Needs a learning rate that stays high to the end: scheduler=constant, or scheduler.floor. Batch-norm's running
+    statistics are averaged too, which stands in for the paper's last pass over the data. Raises ConfigError where start
+    is not from 0 to below 1, or the run has no end to take a share of. Source: Izmailov et al. 2018 (Averaging Weights
+    Leads to Wider Optima and Better Generalization), algorithm 1.
     """
 
     def __init__(self, *, start: float = 0.75) -> None:

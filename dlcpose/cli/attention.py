@@ -36,7 +36,7 @@ def attention_command(
     keypoint: Annotated[list[str] | None, typer.Option(help="One to draw, again for more; all if left out.")] = None,
     layer: Annotated[int, typer.Option(help="Of the attention, from 0; -1 is the last.")] = -1,
     output: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("attention.png"),
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; found if left out.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; the best of this machine unless given.")] = None,
 ) -> None:
     """Draw the attention map of each keypoint: warm colors are high weights, the dot is the prediction."""
     import numpy as np

@@ -1,4 +1,4 @@
-"""`dlcpose convert FROM TO`: labeled data in another format, and what of it has no place there."""
+"""`dlcpose convert FROM TO`: convert labeled data to another format, and list what that format cannot hold."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`dlcpose doctor`: whether this machine can train, and what is wrong where it cannot."""
+"""`dlcpose doctor`: check whether this machine can train, and say how to fix what is wrong."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,11 +14,11 @@ SECONDS = 2.0  # of training
 
 
 class Finding(NamedTuple):
-    """One line of the report. mend: what to do where it is not as it should be, empty where it is."""
+    """One line of the report. fix: what to do about a problem, empty where there is none."""
 
     what: str
-    said: str
-    mend: str = ""
+    result: str
+    fix: str = ""
 
 
 @command("doctor")
@@ -31,23 +31,23 @@ def doctor_command(
     checks: list[Callable[[], Iterator[Finding]]] = [_versions, _devices, lambda: _disk(folder), _memory, _training]
     checks[4:4] = [] if offline else [_hub]
     for check in checks:
-        for finding in _carefully(check):
-            is_well = is_well and not finding.mend
-            typer.echo(f"{'!!' if finding.mend else 'ok'} {finding.what}: {finding.said}")
-            if finding.mend:
-                typer.echo(f"   {finding.mend}")
-    typer.echo("nothing is wrong" if is_well else "what is marked !! should be mended")
+        for finding in _findings(check):
+            is_well = is_well and not finding.fix
+            typer.echo(f"{'!!' if finding.fix else 'ok'} {finding.what}: {finding.result}")
+            if finding.fix:
+                typer.echo(f"   {finding.fix}")
+    typer.echo("nothing is wrong" if is_well else "fix what is marked !!")
     raise typer.Exit(0 if is_well else 1)
 
 
-def _carefully(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+def _findings(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     """The findings of a check; one that fails is a finding, too."""
     try:
         yield from check()
     except Exception as error:
         name = getattr(check, "__name__", "a check").strip("_<>")
-        said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        yield Finding(name, said, "Install dlcpose anew in an environment of its own: pip install dlcpose.")
+        result = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        yield Finding(name, result, "Install dlcpose anew in an environment of its own: pip install dlcpose.")
 
 
 def _versions() -> Iterator[Finding]:
@@ -55,8 +55,8 @@ def _versions() -> Iterator[Finding]:
 
     from dlcpose.structures.versions import versions
 
-    said = ", ".join(f"{name} {version}" for name, version in versions().items())
-    yield Finding("versions", f"{said}, on {platform.platform()}")
+    result = ", ".join(f"{name} {version}" for name, version in versions().items())
+    yield Finding("versions", f"{result}, on {platform.platform()}")
 
 
 def _devices() -> Iterator[Finding]:
@@ -94,8 +94,8 @@ def _disk(folder: Path) -> Iterator[Finding]:
         )
         return
     free = shutil.disk_usage(folder).free / 2**30
-    mend = f"Runs need room for checkpoints: free {MIN_DISK_GB:g} GB, or write elsewhere (hydra.run.dir=...)."
-    yield Finding("disk", f"{free:.1f} GB free in {folder.absolute()}", mend if free < MIN_DISK_GB else "")
+    fix = f"Runs need room for checkpoints: free {MIN_DISK_GB:g} GB, or write elsewhere (hydra.run.dir=...)."
+    yield Finding("disk", f"{free:.1f} GB free in {folder.absolute()}", fix if free < MIN_DISK_GB else "")
 
 
 def _memory() -> Iterator[Finding]:
@@ -105,13 +105,13 @@ def _memory() -> Iterator[Finding]:
     if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
         page = os.sysconf("SC_PAGE_SIZE")
         free, total = (page * os.sysconf(name) / 2**30 for name in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES"))
-        mend = "Lower datamodule.cache_gb and datamodule.workers, or close other programs."
-        yield Finding("memory", f"{total:.1f} GB, {free:.1f} GB free", mend if total < MIN_MEMORY_GB else "")
+        fix = "Lower datamodule.cache_gb and datamodule.workers, or close other programs."
+        yield Finding("memory", f"{total:.1f} GB, {free:.1f} GB free", fix if total < MIN_MEMORY_GB else "")
     shared = Path("/dev/shm")
     if shared.is_dir():
         room = shutil.disk_usage(shared).free / 2**20
-        mend = "Batches go through it: start the container with --shm-size=2g, or train with datamodule.workers=0."
-        yield Finding("shared memory", f"{room:.0f} MB free in {shared}", mend if room < MIN_SHARED_MB else "")
+        fix = "Batches go through it: start the container with --shm-size=2g, or train with datamodule.workers=0."
+        yield Finding("shared memory", f"{room:.0f} MB free in {shared}", fix if room < MIN_SHARED_MB else "")
 
 
 def _hub() -> Iterator[Finding]:
@@ -167,7 +167,7 @@ def _training() -> Iterator[Finding]:
         optimizer.step()
         losses.append(float(total))
     rate = 4 * len(losses) / (time.perf_counter() - began)
-    said = f"{len(losses)} steps on {device}, {rate:.0f} images/s, loss {losses[0]:.3f} to {losses[-1]:.3f}"
+    result = f"{len(losses)} steps on {device}, {rate:.0f} images/s, loss {losses[0]:.3f} to {losses[-1]:.3f}"
     is_learning = losses[-1] < losses[0]
-    mend = "The loss does not fall, so torch computes something else here: look for another build of torch."
-    yield Finding("training", said, "" if is_learning else mend)
+    fix = "The loss does not fall, so torch computes something else here: look for another build of torch."
+    yield Finding("training", result, "" if is_learning else fix)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @command("draw")
 def draw_command(
     poses: Annotated[Path, typer.Argument(help="A .poses.h5 file.")],
-    video: Annotated[Path | None, typer.Option(help="The video, if it is not where it was.")] = None,
+    video: Annotated[Path | None, typer.Option(help="The video, if it has been moved since prediction.")] = None,
     output: Annotated[Path | None, typer.Option(help="The mp4 to write; NAME_labeled.mp4 unless given.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="A PNG to write with frames from all of the video.")] = None,
     trail: Annotated[int, typer.Option(min=0, help="Frames of an animal's path to show.")] = 25,

@@ -21,7 +21,7 @@ def export_command(
     trust: Annotated[list[str] | None, typer.Option(help="A package of your own that the model is made of.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what lies at the output.")] = False,
 ) -> None:
-    """Write a checkpoint's model in another format, once its answers are the same."""
+    """Write a checkpoint's model in another format, after checking that its predictions are the same."""
     from dlcpose.checkpoint import read_checkpoint
     from dlcpose.cli.prediction_inputs import find_inputs
     from dlcpose.model_formats.registry import ExportRequest, export_model

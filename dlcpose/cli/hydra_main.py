@@ -1,4 +1,4 @@
-"""From the shell to a composed config: Hydra's main, with mistakes as one line and sweeps that go on."""
+"""From the shell to a composed config: Hydra's main, with one-line errors and sweeps that resume."""
 
 import contextlib
 import functools
@@ -36,14 +36,14 @@ def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> Non
     tolerate_output()
     sys.argv = [sys.argv[0], *quote_paths(overrides_last(sys.argv[1:]))]
     replace_optuna_sweeper()
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and `explain` gets to see it
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing, so that `explain` gets the error
 
     @functools.wraps(command)
     def composed(config: DictConfig) -> Any:
         try:
             return command(plain(config))
         except BrokenPipeError:
-            raise  # nobody reads any more: no mistake, and nobody to tell
+            raise  # the output was closed (`| head`): not an error
         except Exception as error:
             # Within a sweep the launcher has to see the error; alone, Hydra would print a line of its own before ours.
             is_alone = HydraConfig.get().mode == RunMode.RUN
@@ -56,7 +56,7 @@ def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> Non
 
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(composed)
     try:
-        if any(argument.startswith("--e") for argument in sys.argv[1:]):  # argparse takes any beginning of an option
+        if any(argument.startswith("--e") for argument in sys.argv[1:]):  # argparse accepts abbreviated options
             raise ConfigError(
                 "--experimental-rerun: it reads a pickle, which can run code. Give the overrides instead."
             )

@@ -1,4 +1,4 @@
-"""What the commands that read and write `.poses.h5` files share: names of outputs, and the history of what was done."""
+"""Shared by the commands that read and write `.poses.h5` files: names of outputs, and the processing history."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dlcpose.structures.pose_tracks import PoseTracks
 
 SUFFIX = ".poses.h5"
-HISTORY = "postprocessing"  # among the settings of a file's provenance: what was done after prediction, in order
+HISTORY = "postprocessing"  # key in a file's provenance: the processing steps after prediction, in order
 
 
 def stem_of(poses: Path) -> str:
@@ -23,7 +23,7 @@ def stem_of(poses: Path) -> str:
 
 
 def output_beside(poses: Path, added: str, output: Path | None) -> Path:
-    """Where to write a new file of poses: as asked, else beside the first with something added to its name.
+    """Where to write a new file of poses: `output`, else beside the input with something added to its name.
 
     Raises ConfigError for a name that does not end like a file of poses.
     """

@@ -1,4 +1,4 @@
-"""`dlcpose predict`: the poses of videos and images as files; killed and started again it goes on."""
+"""`dlcpose predict`: write the poses of videos and images to files; an interrupted command resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -25,29 +25,42 @@ def predict_command(
     output: Annotated[Path | None, typer.Option(help="Folder of the results; beside each video unless given.")] = None,
     start: Annotated[int, typer.Option(min=0, help="First frame.")] = 0,
     stop: Annotated[int | None, typer.Option(min=1, help="Frame to end before.")] = None,
-    step: Annotated[int, typer.Option(min=1, help="Every so many frames.")] = 1,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; what there is unless given.")] = None,
+    step: Annotated[int, typer.Option(min=1, help="Predict every so many frames.")] = 1,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; the best of this machine unless given.")] = None,
     batch_size: Annotated[str, typer.Option(help="Frames that go through the network together.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, 32, bf16 or fp16.")] = "auto",
     crop: Annotated[
-        str | None, typer.Option(help="x1,y1,x2,y2 of what is looked at; poses stay in full frames.")
+        str | None,
+        typer.Option(help="x1,y1,x2,y2 of the part of the frame to predict; coordinates stay those of the full frame."),
     ] = None,
-    detector_every: Annotated[int, typer.Option(min=1, help="Frames from detector to detector (top-down).")] = 1,
-    flip_test: Annotated[bool, typer.Option("--flip-test", help="Look at each frame mirrored too.")] = False,
-    dynamic_crop: Annotated[bool, typer.Option("--dynamic-crop", help="Look around one animal's last pose.")] = False,
+    detector_every: Annotated[
+        int, typer.Option(min=1, help="Run the detector only every so many frames (top-down).")
+    ] = 1,
+    flip_test: Annotated[
+        bool, typer.Option("--flip-test", help="Predict each frame mirrored too, and merge both.")
+    ] = False,
+    dynamic_crop: Annotated[
+        bool, typer.Option("--dynamic-crop", help="Predict only around one animal's last pose.")
+    ] = False,
     conditions: Annotated[
         Path | None, typer.Option(help="For a conditioned model: the checkpoint of the poses it is conditioned on.")
     ] = None,
     trust: Annotated[list[str] | None, typer.Option(help="A package of your own that the model is made of.")] = None,
     track: Annotated[bool, typer.Option("--track", help="Track the animals too: NAME.tracks.poses.h5.")] = False,
     animals: Annotated[
-        int | None, typer.Option(min=1, help="With --track, how many there are: never more tracks. As the model.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="With --track: the number of animals, and so the maximum number of tracks; the model's unless given.",
+        ),
     ] = None,
     readers: Annotated[
         list[str] | None, typer.Option("--for", help="Write tables too, as this tool takes them; see `dlcpose tables`.")
     ] = None,
     formats: Annotated[list[str] | None, typer.Option("--format", help="Write tables too, in this format.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict anew what is there already.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Predict again what has been predicted already.")
+    ] = False,
 ) -> None:
     """Predict the poses in videos: NAME.poses.h5 for each; images of a folder: images.poses.json."""
     if animals is not None and not track:
@@ -103,9 +116,10 @@ def predict_videos(
     overwrite: bool,
     finish: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
-    """Predict each video into its file and say how it goes; one that fails does not stop the others.
+    """Predict each video into its file and print progress; one that fails does not stop the others.
 
-    finish: is called with each video's outcome, for what is to be made of it. Raises DataError at the end where some failed.
+    finish: is called with each video's outcome, such as to track it or to write tables. Raises DataError at the end
+    where some failed.
     """
     from dlcpose.prediction.video import check_writable
 
@@ -127,7 +141,7 @@ def predict_videos(
             continue
         outcomes.append(outcome)
     if failures:
-        raise DataError(f"{len(failures)} of {len(videos)} videos failed, which stand above. The others are done.")
+        raise DataError(f"{len(failures)} of {len(videos)} videos failed (listed above). The others are done.")
     return outcomes
 
 
@@ -154,7 +168,7 @@ def _predict_video(
 
 
 def _say(outcome: Outcome, elapsed: float) -> None:
-    """What became of a video, with a table of the seconds by stage."""
+    """Print the outcome of a video, with a table of the seconds by stage."""
     if outcome.was_there:
         typer.echo(f"{outcome.path}: there already, of the same video, checkpoint and settings")
         return

@@ -29,16 +29,17 @@ def predict_camera_command(
         str | None, typer.Option(help="v4l2, dshow, avfoundation, ...: where FFmpeg cannot tell.")
     ] = None,
     frames: Annotated[
-        int | None, typer.Option(min=1, help="End after so many; else with the stream or Ctrl-C.")
+        int | None,
+        typer.Option(min=1, help="Number of frames to stop after; else at the end of the stream or at Ctrl-C."),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; what there is unless given.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; the best of this machine unless given.")] = None,
     precision: Annotated[str, typer.Option(help="auto (32, or as it was exported), 32, bf16 or fp16.")] = "auto",
     conditions: Annotated[
         Path | None, typer.Option(help="For a conditioned model: the checkpoint of its poses.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
-    """Predict the newest frame again and again; what comes meanwhile is passed over. Shows the latency."""
+    """Predict the newest frame of a camera, over and over; frames that arrive meanwhile are skipped. Shows the latency."""
     from rich.console import Console
     from rich.live import Live
 
@@ -67,12 +68,12 @@ def predict_camera_command(
             for prediction in predictor.predict_stream(images(), batch_size=1, precision=precision):
                 predictions.append(prediction)
                 if console.is_terminal:
-                    live.update(_told(camera, seen), refresh=True)
+                    live.update(_status(camera, seen), refresh=True)
     except KeyboardInterrupt:  # the usual end of a camera
         del seen[len(predictions) :]
     if predictions:
         _write(output, source, seen, predictions, sizes[0], predictor)
-    typer.echo(f"{output}: {_told(camera, seen)}")
+    typer.echo(f"{output}: {_status(camera, seen)}")
 
 
 def _write(
@@ -96,8 +97,8 @@ def _write(
     write_pose_tracks(output, tracks, provenance)
 
 
-def _told(camera: CameraReader, seen: Sequence[CameraFrame]) -> str:
-    """How it goes, in one line."""
+def _status(camera: CameraReader, seen: Sequence[CameraFrame]) -> str:
+    """Rate and latency so far, in one line."""
     latency = camera.latency()
     seconds = seen[-1].time if seen else 0.0
     rate = f"{(len(seen) - 1) / seconds:.1f} frames/s, " if seconds > 0 else ""

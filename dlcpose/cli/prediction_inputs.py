@@ -1,4 +1,4 @@
-"""Which videos and images are to be predicted, and where each result goes."""
+"""Find the videos and images to predict, and the file that each result goes to."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,8 +22,8 @@ class Inputs(NamedTuple):
 def find_inputs(names: Sequence[str], output: Path | None) -> Inputs:
     """The files that names mean: a file, all videos and images of a folder, or a pattern (`cage*.mp4`).
 
-    output: the folder of all results; beside each input unless given.
-    Raises DataError for a name that means nothing, ConfigError where two results would be one file.
+    output: the folder of all results; beside each input unless given. Raises DataError for a name that matches nothing,
+    ConfigError where two results would be one file.
     """
     files = list(dict.fromkeys(file for name in names for file in _files(name)))
     videos: dict[Path, Path] = {}
@@ -52,7 +52,7 @@ def _files(name: str) -> list[Path]:
             raise DataError(f"{path}: expected a folder with videos or images, got none. It knows {', '.join(VIDEOS)}.")
         return found
     if path.exists() or not set(name) & set("*?["):
-        return [path]  # what is not there is told when it is read
+        return [path]  # a missing file raises when it is read
     matching = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
     if not matching:
         raise DataError(f"{name}: no file matches this pattern. Correct it.")

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from dlcpose.structures.pose_tracks import PoseTracks
     from dlcpose.structures.sample import Image
 
-THUMBNAIL = 32  # px, the longer side of the images that are told apart
+THUMBNAIL = 32  # px, the longer side of the images that are compared
 
 
 class Diversity(StrEnum):
-    """What the chosen frames are to differ in."""
+    """By what frames are compared, so that chosen ones differ."""
 
     IMAGES = "images"
     POSES = "poses"
@@ -34,7 +34,7 @@ class Diversity(StrEnum):
 @command("propose")
 def propose_command(
     poses: Annotated[Path, typer.Argument(help="A .poses.h5 file.")],
-    video: Annotated[Path | None, typer.Option(help="The video, if it is not where it was.")] = None,
+    video: Annotated[Path | None, typer.Option(help="The video, if it has been moved since prediction.")] = None,
     frames: Annotated[int, typer.Option(min=1, help="How many frames to choose.")] = 20,
     project: Annotated[
         Path | None, typer.Option(help="A DeepLabCut project: its names are used, frames it has are not chosen.")
@@ -43,10 +43,12 @@ def propose_command(
         bool, typer.Option("--into-project", help="Write into the project's labeled-data instead of a new folder.")
     ] = False,
     output: Annotated[Path | None, typer.Option(help="The new folder to write; NAME_to_label unless given.")] = None,
-    diverse: Annotated[Diversity, typer.Option(help="What the frames are to differ in.")] = Diversity.IMAGES,
+    diverse: Annotated[
+        Diversity, typer.Option(help="By what frames are compared, so that chosen ones differ.")
+    ] = Diversity.IMAGES,
     seed: Annotated[int, typer.Option(min=0, help="The same seed chooses the same frames.")] = 0,
 ) -> None:
-    """Choose frames whose poses look wrong, unlike each other, and write them to be corrected."""
+    """Choose diverse frames whose poses look wrong, and write them for correction."""
     if into_project and project is None:
         raise ConfigError("--into-project: expected --project PROJECT, got none.")
     if into_project and output is not None:

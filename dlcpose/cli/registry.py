@@ -5,6 +5,6 @@ from typing import Any
 
 from dlcpose.structures.registry import Registry, modules_in
 
-# Modules are imported even for `dlcpose --help`: what takes long to import belongs into the functions.
+# Modules are imported even for `dlcpose --help`: slow imports belong into the functions.
 COMMANDS: Registry[Callable[..., Any]] = Registry("dlcpose.commands", modules_in("dlcpose.cli"))
 command = COMMANDS.register

@@ -26,18 +26,25 @@ def track_command(
         Path, typer.Argument(help="NAME.poses.h5, as `dlcpose predict` writes it; with --conditional, the video.")
     ],
     animals: Annotated[
-        int | None, typer.Option(min=1, help="How many there are: never more tracks. As the model, unless given.")
+        int | None,
+        typer.Option(
+            min=1, help="The number of animals, and so the maximum number of tracks; the model's unless given."
+        ),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="The file to write; NAME.tracks.poses.h5 unless given.")] = None,
-    video: Annotated[Path | None, typer.Option(help="The video, if it is not where it was.")] = None,
+    video: Annotated[Path | None, typer.Option(help="The video, if it has been moved since prediction.")] = None,
     appearance: Annotated[
         bool | None,
-        typer.Option(help="Tell animals apart by their looks, learned from --video; by default where it is needed."),
+        typer.Option(
+            help="Distinguish animals by their appearance, learned from --video; by default where joins are doubtful."
+        ),
     ] = None,
-    corrections: Annotated[Path | None, typer.Option(help="What a review page saved; replayed on the tracks.")] = None,
+    corrections: Annotated[
+        Path | None, typer.Option(help="The file that a review page saved; its corrections are applied to the tracks.")
+    ] = None,
     review: Annotated[Path | None, typer.Option(help="Write a page with a clip of each likely swap.")] = None,
-    min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out animals below this.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of what is learned from the video.")] = 0,
+    min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Minimum score of an animal.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the appearance model's training.")] = 0,
     conditional: Annotated[
         Path | None,
         typer.Option(help="Checkpoint of a model ctd_*: the poses of each frame are its conditions in the next."),
@@ -59,13 +66,13 @@ def track_command(
     if conditional is not None:
         from dlcpose.cli.conditional_tracking import track_by_conditioning
 
-        _refuse(way, "--conditional tracks in the video itself. Leave it out")
+        _refuse(way, "--conditional tracks while it predicts the video. Leave it out")
         chosen = {"max_lost": max_lost, "detect_every": detect_every, "min_score": min_score}
         given = {name: value for name, value in chosen.items() if value is not None}
         track_by_conditioning(poses, conditional, output, conditions, device, given)
         return
     of_conditional = {"conditions": conditions, "max-lost": max_lost, "detect-every": detect_every, "device": device}
-    _refuse(of_conditional, "it is of tracking by conditioning. Add --conditional=CHECKPOINT")
+    _refuse(of_conditional, "it is an option of tracking by conditioning. Add --conditional=CHECKPOINT")
     from dlcpose.tracking.settings import TrackingSettings
 
     settings = TrackingSettings(animals=animals, min_score=min_score or 0.0, appearance=appearance, seed=seed)
@@ -81,7 +88,8 @@ def track_file(
     corrections: Path | None = None,
     review: Path | None = None,
 ) -> Path:
-    """Track the animals of a file of poses into another, say what came out, and write a page for review where asked.
+    """Track the animals of a file of poses into another file, print a summary, and write a review page where `review`
+    is given.
 
     Arguments as of the command; returns the file of tracks.
     """
@@ -109,7 +117,7 @@ def track_file(
 
 
 def _refuse(options: Mapping[str, object], reason: str) -> None:
-    """Raises ConfigError where an option of another way to track is given."""
+    """Raises ConfigError where an option of the other tracking method is given."""
     from dlcpose.structures.errors import ConfigError
 
     for name, value in options.items():

@@ -12,7 +12,7 @@ from dlcpose.training.train import train, train_in_this_process
 
 
 def main() -> None:
-    """Train what the shell asks for; of several processes that were started together, one composes for all."""
+    """Train the experiment that the shell's overrides compose; of processes started together, one composes for all."""
     with requeue_on_signal(is_first=not is_worker_process()):
         if is_follower():
             follow_leader(train_in_this_process)
@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def job(config: dict[str, Any]) -> MetricValue:
-    """One run; of a sweep, what is done is not done again, and what was killed resumes."""
+    """One run; in a sweep, finished jobs are skipped and killed ones resume."""
     done, config = earlier_run(resume_if_requeued(config))
     if done is None:
         value = train(config)

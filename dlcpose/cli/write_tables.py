@@ -19,7 +19,8 @@ READERS = "anipose, bsoid, deeplabcut, moseq, movement, movement_0.17, nwb, simb
 def tables_command(
     poses: Annotated[list[Path], typer.Argument(help="Files of poses: NAME.poses.h5.")],
     readers: Annotated[
-        list[str] | None, typer.Option("--for", help=f"Write what this tool takes, into OUTPUT/TOOL: {READERS}.")
+        list[str] | None,
+        typer.Option("--for", help=f"Write the files that this tool reads, into OUTPUT/TOOL: {READERS}."),
     ] = None,
     formats: Annotated[list[str] | None, typer.Option("--format", help=f"Write this format: {FORMATS}.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder to write to; beside each file of poses unless given.")] = (
@@ -77,7 +78,7 @@ def _notes_printed() -> Iterator[None]:
     before = log.level, log.propagate
     log.addHandler(handler)
     log.setLevel(logging.INFO)
-    log.propagate = False  # else warnings would be printed twice
+    log.propagate = False  # or warnings would be printed twice
     try:
         yield
     finally:

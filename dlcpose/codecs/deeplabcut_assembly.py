@@ -1,4 +1,4 @@
-"""Grouping of peaks into animals by DeepLabCut 3's rules, from the links between them (Lauer et al. 2022, and its habits)."""
+"""Group peaks into animals by DeepLabCut 3's rules, from the links between them (Lauer et al. 2022, and its program)."""
 
 import heapq
 import itertools

@@ -1,7 +1,7 @@
 """Peaks and affinities as DeepLabCut 3 computes them from heatmaps and part affinity fields.
 
-Facts of its predictor, in own words: scores are those of the smoothed map, a peak is the maximum of 5x5 cells, and an
-affinity is the length of the field's integral from peak to peak, whatever its direction.
+Scores are those of the smoothed map, a peak is the maximum of 5x5 cells, and an affinity is the length of the field's
+integral from peak to peak, whatever its direction.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""DeepLabCut's suppression of DEKR's poses."""
+"""DeepLabCut's NMS of DEKR's poses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class DeepLabCutPoses(GraphStep):
         return [self._kept(points, scores) for points, scores in each]
 
     def _kept(self, keypoints: Tensor, scores: Tensor) -> PoseInstances:
-        """One image's poses (P, K, 2), (P, K) by falling score of their centers, without those that are suppressed."""
+        """One image's poses (P, K, 2), (P, K) by falling score of their centers, without those that NMS drops."""
         known = ~keypoints.isnan().any(dim=-1).all(dim=-1)  # targets have no offsets where there is no animal
         keypoints, scores = keypoints[known], scores[known]
         if self.nms_threshold is not None and len(keypoints):

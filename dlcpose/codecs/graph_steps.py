@@ -1,4 +1,4 @@
-"""From the outputs of an exported graph to animals: what is left to do where a graph of tensors ends.
+"""Steps from the outputs of an exported graph of tensors to animals.
 
 A graph gives the same number of entries for every image. What depends on the image (how many animals, which keypoint
 belongs to which) is done by steps, one after the other: the head's, then those of the side heads. Heads decode by the
@@ -77,10 +77,10 @@ class UniqueKeypoints(GraphStep):
         return [replace(found, unique_in_crop=points, unique_scores=scores) for found, points, scores in each]
 
 
-@graph_step("suppressed_poses")
+@graph_step("pose_nms")
 @dataclass(frozen=True)
-class SuppressedPoses(GraphStep):
-    """Animals of candidate poses (B, P, K, 2), of which those that resemble a surer one are dropped.
+class PoseNms(GraphStep):
+    """Animals of candidate poses (B, P, K, 2), of which those are dropped that resemble one with a higher score.
 
     Beside the poses their keypoints' scores (B, P, K), and the candidates' (B, P) in falling order.
     threshold: minimum score of a candidate. nms_oks: of two poses with this OKS or more the one with the higher score is
@@ -104,11 +104,11 @@ class SuppressedPoses(GraphStep):
     def __call__(self, animals: Sequence[PoseInstances], outputs: Outputs) -> list[PoseInstances]:
         each = zip(outputs["keypoints"], outputs["keypoint_scores"], outputs["scores"], strict=True)
         return [
-            self._suppressed(points[score >= self.threshold], point_scores[score >= self.threshold])
+            self._kept(points[score >= self.threshold], point_scores[score >= self.threshold])
             for points, point_scores, score in each
         ]
 
-    def _suppressed(self, keypoints_in_crop: Tensor, keypoint_scores: Tensor) -> PoseInstances:
+    def _kept(self, keypoints_in_crop: Tensor, keypoint_scores: Tensor) -> PoseInstances:
         """One image's animals after pose NMS: of candidates (P, K, 2), (P, K)."""
         present = ~keypoints_in_crop.isnan().any(dim=-1)
         count = present.sum(dim=-1)

@@ -1,4 +1,4 @@
-"""Which individual each animal of an image is, from a map of probabilities for each individual."""
+"""Assign the animals of an image to individuals, by a map of probabilities for each individual."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

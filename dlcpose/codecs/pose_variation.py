@@ -1,4 +1,4 @@
-"""How poses vary in labeled frames: the ways that animals face, whether mirrored poses occur, and how large they are."""
+"""How poses vary in labeled frames: the directions that animals face, whether mirrored poses occur, and their sizes."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,9 @@ Poses = npt.NDArray[np.float64]  # (P, K, 2) pixels, NaN where missing, in the o
 ComplexPoses = npt.NDArray[np.complex128]  # (P, K) x + iy
 
 MAX_FRAMES = 2000
-MAX_POSES = 300  # each is compared with each
+MAX_POSES = 300  # maximum number of poses to compare with each other
 MIN_COMMON = 2  # keypoints that two poses share, at least, to be compared
-OFTEN = 0.5  # of the poses: two keypoints that are labeled together as often tell a direction
+OFTEN = 0.5  # of the poses: two keypoints must be labeled together at least this often to define a direction
 FACING_QUANTILE = 0.9
 SIZE_QUANTILES = (0.05, 0.95)
 WELL_LABELED = 0.8  # of the largest number of labeled keypoints: poses with fewer look too small
@@ -76,7 +76,7 @@ def pose_sizes(poses: Poses) -> npt.NDArray[np.float64]:
 
 
 def evenly(frames: Sequence[FrameLabels]) -> Sequence[FrameLabels]:
-    """At most 2,000 of the frames, evenly chosen in their order: more say nothing new."""
+    """At most 2,000 of the frames, evenly chosen in their order: more would not change the statistics."""
     if len(frames) <= MAX_FRAMES:
         return frames
     return [frames[place] for place in np.linspace(0, len(frames) - 1, MAX_FRAMES).round().astype(int)]

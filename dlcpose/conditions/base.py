@@ -1,4 +1,4 @@
-"""Base class of condition sources: where a conditional top-down model's poses come from in training."""
+"""Base class of condition sources, which make the pose conditions that a conditional top-down model is trained with."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence

@@ -38,7 +38,7 @@ def compose(
         raise ConfigError(reason) from error
     with open_dict(config):
         config.hydra.runtime.output_dir = run_dir
-    HydraConfig.instance().set_config(config)  # the config asks Hydra for the model's name and the run folder
+    HydraConfig.instance().set_config(config)  # the config gets the model's name and the run folder from Hydra
     try:
         with open_dict(config):
             del config["hydra"]

@@ -1,7 +1,7 @@
-"""Where config files lie, and the folders that Hydra names runs and sweeps by.
+"""Folders of config files, and the resolvers that name the folders of runs and sweeps.
 
-Hydra writes its own files into the run folder too, so the folder of a resumed run has to be known to it: configs ask for
-it by resolvers, `${dlcpose.run_folder:...}`.
+Hydra writes its own files into the run folder too, so it has to know the folder of a resumed run: configs get it from a
+resolver, `${dlcpose.run_folder:...}`.
 """
 
 import argparse
@@ -99,9 +99,9 @@ def is_run(folder: Path) -> bool:
 
 
 def latest_run(run_dir: Path, counts: Callable[[Path], bool] = lambda folder: True) -> Path | None:
-    """The run that was the last to write something, of those of a name, whose folders are <name>/<date>/<time>.
+    """The run of a name that wrote to its folder last, of <name>/<date>/<time>.
 
-    counts: whether a run is looked at.
+    counts: whether a run is considered.
     """
     runs = [
         folder for folder in run_dir.parents[1].glob("*/*") if is_run(folder) and folder != run_dir and counts(folder)

@@ -1,4 +1,4 @@
-"""One line for a mistake in a config, with the nearest names there are; and how a command ends with it."""
+"""One-line messages for mistakes in a config, with the nearest valid names; and how a command ends with one."""
 
 import argparse
 import difflib
@@ -28,7 +28,7 @@ PLUGINS = {"tpe": "sweep", "joblib": "sweep", **dict.fromkeys(("ray", "submitit_
 
 
 def explain(error: Exception, config_name: str, arguments: Sequence[str] | None = None) -> str | None:
-    """One line for a mistake of the user's, None for one of ours. arguments: the overrides; the shell's unless given."""
+    """The one-line message for a user's mistake, None for a bug. arguments: the overrides; the shell's unless given."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if isinstance(error, DlcposeError):
         return _without_worker(str(error.args[0]) if error.args else "", type(error))
@@ -54,16 +54,16 @@ def fail(reason: str, code: int = 1) -> NoReturn:
 
 
 def end_quietly() -> NoReturn:
-    """End when nobody reads what is printed any more (`| head`); what is still buffered has nowhere to go."""
+    """End when the output has been closed (`| head`), and drop what is still buffered."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     raise SystemExit(141)  # as a program that the signal ended
 
 
 def tolerate_output() -> None:
-    """Print what the output's encoding has no letters for with others, and to nowhere what is closed.
+    """Let `print` never fail: characters that the encoding lacks are replaced, and closed outputs go to the null device.
 
-    A finished run is not to fail for a sign; and where standard output is closed, the next file that is opened would get
-    its number, and what libraries print.
+    A finished run must not fail for a character; and where standard output is closed, the next file that is opened
+    would get its number, and everything that libraries print.
     """
     for number in range(3):
         try:
@@ -78,14 +78,14 @@ def tolerate_output() -> None:
 
 
 def wants_traceback() -> bool:
-    """Whether the user asked for tracebacks; `--debug` is taken out of the arguments."""
+    """Whether to show tracebacks: `--debug`, which is taken out of the arguments, or HYDRA_FULL_ERROR=1."""
     is_given = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     return is_given or os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 def _without_worker(text: str, kind: type[Exception]) -> str:
-    """What an error said before a data loader's worker handed it on, wrapped in its traceback."""
+    """The message of an error that a data loader's worker has wrapped in its traceback."""
     if "Original Traceback" not in text:
         return text
     return text.rstrip().rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2]
@@ -94,7 +94,7 @@ def _without_worker(text: str, kind: type[Exception]) -> str:
 def _was_raised_by_hydra(error: Exception) -> bool:
     """Hydra raises plain ValueErrors too; where the innermost frame is its own, it was the command line that was wrong.
 
-    So it is where Optuna's distributions refuse what a search space says.
+    The same goes for Optuna's distributions, which refuse a bad search space.
     """
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
@@ -104,7 +104,7 @@ def _was_raised_by_hydra(error: Exception) -> bool:
 
 
 def _explain_composition(error: Exception, config_name: str, arguments: Sequence[str]) -> str:
-    """What Hydra says of a config that does not compose, with the nearest names there are."""
+    """The message for a config that Hydra cannot compose, with the nearest valid names."""
     text = " ".join(str(error).split())
     if match := re.search(r"Could not (?:find|load) '([\w/]+)/([\w.]+)'", text):
         group, option = match.groups()
@@ -120,7 +120,7 @@ def _explain_composition(error: Exception, config_name: str, arguments: Sequence
         if choices := _choices_having(key, config_name, arguments):
             return f"{key}: no such key in this config. It is one with {' or '.join(choices)}."
         return f"{key}: no such key in this config. {_nearest(key, _keys(config_name, arguments))}"
-    if "must be a string or a list" in text:  # Hydra does not say which
+    if "must be a string or a list" in text:  # Hydra's message does not name it
         emptied = [argument.split("=")[0] for argument in arguments if re.fullmatch(r"[\w/]+=(null|\d+)", argument)]
         group = next((name for name in emptied if name in group_names()), "a group")
         return f"{group}: expected the name of an option. There are: {', '.join(option_names(group)) or 'none'}."
@@ -150,7 +150,7 @@ def _keys(config_name: str, arguments: Sequence[str]) -> list[str]:
     with checked_loading(chosen), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             config = hydra.compose(config_name, chosen)
-        except (HydraException, OmegaConfBaseException, DlcposeError):  # what was chosen has a mistake of its own
+        except (HydraException, OmegaConfBaseException, DlcposeError):  # the chosen options do not compose themselves
             config = hydra.compose(config_name)
     return _dotted_keys(OmegaConf.to_container(config))
 

@@ -39,7 +39,7 @@ def available_models() -> list[str]:
 def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] | None = None) -> ModelFacts:
     """Facts about a model for this many keypoints, without allocating weights.
 
-    size: (height, width) that the pose network sees; what the model's input makes of 256x256 images unless given.
+    size: (height, width) that the pose network sees; that of the model's input for 256x256 images unless given.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -96,7 +96,8 @@ def multi_animal_models() -> list[str]:
     """Names of the models that predict several animals."""
     from dlcpose.instantiate import Instantiator
 
-    # Composing every model would take ten seconds. The classes of head and pipeline say it, and are named in the files.
+    # Composing every model would take ten seconds. The classes of head and pipeline state it, and are named in the
+    # files.
     defaults = compose(["~model", "name=any"])
 
     def chosen(model: str, group: str) -> Any:
@@ -112,7 +113,7 @@ def multi_animal_models() -> list[str]:
 
 
 def _choices(group: str, option: str) -> dict[str, str]:
-    """The options of other groups that an option's file overrides, and those that it is based on."""
+    """The options of other groups that an option's file overrides, those of its bases included."""
     choices: dict[str, str] = {}
     for entry in _content(group, option).get("defaults", []):
         if isinstance(entry, dict):

@@ -1,4 +1,4 @@
-"""Paths in overrides, which Hydra's grammar would read as something else: `~`, `=`, commas, brackets, other letters."""
+"""Quote paths in overrides, where Hydra's grammar would misread them: `~`, `=`, commas, brackets, non-ASCII letters."""
 
 import re
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ def quote_paths(arguments: Sequence[str]) -> list[str]:
 
 
 def quoted(text: str) -> str:
-    """A text as Hydra's grammar takes it whatever is in it."""
+    """A text in quotes and with escapes, so that Hydra's grammar reads it as it is."""
     return str(QuotedString(text=text, quote=Quote.single).with_quotes())
 
 
@@ -43,7 +43,7 @@ def _expanded(path: str) -> str:
         return path
     try:
         return str(Path(path).expanduser())
-    except RuntimeError:  # nobody of that name, or no home
+    except RuntimeError:  # no such user, or no home
         return path
 
 
@@ -62,6 +62,6 @@ def _parsed(argument: str) -> Override | None:
 
 
 def _is_plain(argument: str, value: str) -> bool:
-    """Whether the grammar takes a value for the text that it is."""
+    """Whether the grammar reads a value as its plain text."""
     override = _parsed(argument)
     return override is not None and not override.is_sweep_override() and override.value() == value

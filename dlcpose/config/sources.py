@@ -1,8 +1,8 @@
-"""What a folder of config files that somebody else wrote may set (`--config-dir lab`, or hydra.searchpath).
+"""Check what a folder of other people's config files may set (`--config-dir lab`, or hydra.searchpath).
 
 Hydra builds objects of its own, from the `hydra` node, before a command is called: callbacks, loggers, sweepers,
-launchers. So every composition is looked at when it is made, also of each job of a sweep, in whatever process. What counts
-as the user's own is the command line (or the overrides of a Python call) and the options of this package.
+launchers. So every composition is checked when it is made, also that of each job of a sweep, in whatever process. What
+counts as the user's own is the command line (or the overrides of a Python call) and the options of this package.
 """
 
 import contextlib
@@ -31,17 +31,17 @@ from omegaconf.grammar_parser import parse
 from dlcpose.config.folders import CONF
 from dlcpose.structures.errors import ConfigError
 
-COMMANDS = ("train", "evaluate", "predict")  # the configs that everything begins with
+COMMANDS = ("train", "evaluate", "predict")  # the primary configs
 # Of the hydra node, what a file may set. Folders only below the working folder.
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 HARMLESS = (*FOLDERS, "hydra.sweeper.params", "hydra.job.name", "hydra.sweeper.n_trials", "hydra.sweeper.direction")
 PARAMS = "hydra.sweeper.params."
-# What Hydra itself fills in, by composition.
+# What Hydra itself fills in as it composes.
 FILLED_IN = (
     *("hydra.runtime.", "hydra.overrides.", "hydra.mode", "hydra.searchpath"),
     *("hydra.job.override_dirname", "hydra.job.config_name"),
 )
-# Of the rest of the config, what only a command says.
+# Of the rest of the config, what only a command may set.
 COMMANDED = ("trust", "run_dir", "resume")
 RESOLVERS = (
     *("hydra", "now", "python_version", "oc.select"),
@@ -69,14 +69,14 @@ def checked_loading(overrides: Sequence[str] | None = None) -> Iterator[None]:
 
 
 class CheckedLoader(ConfigLoaderImpl):
-    """Hydra's loader of configs, which looks at each before anybody else does.
+    """Hydra's config loader, with a check of each config before Hydra uses it.
 
-    It goes to the processes of launchers with the sweep that it loads the jobs of.
+    It is pickled to the processes of launchers with the sweep whose jobs it loads.
     """
 
     def __init__(self, config_search_path: ConfigSearchPath) -> None:
         super().__init__(config_search_path)
-        # Options of the shell have no equals sign before their value; what is no override is of no use below.
+        # Options of the shell have no equals sign before their value; what is no override is ignored below.
         texts = sys.argv[1:] if _given is None else _given
         self.given = tuple(text for text in texts if re.match(r"[^-][^=]*=|~", text))
 
@@ -147,7 +147,7 @@ class CheckedLoader(ConfigLoaderImpl):
 
 
 def _parsed(texts: Sequence[str]) -> list[Override]:
-    """Overrides of a command; what is none, Hydra itself refuses."""
+    """The overrides of a command; Hydra itself refuses everything else."""
     parser, parsed = OverridesParser.create(), []
     for text in texts:
         with contextlib.suppress(HydraException):
@@ -156,7 +156,7 @@ def _parsed(texts: Sequence[str]) -> list[Override]:
 
 
 def _key(override: Override) -> str:
-    """What an override is of, without the signs that say whether it is new."""
+    """The key of an override, without the signs that mark it as new."""
     return str(override.key_or_group)
 
 
@@ -198,7 +198,7 @@ def _check_name(config: DictConfig) -> None:
     try:
         with _as_if_run(config) as known:
             name = str(known.name)
-    except OmegaConfBaseException:  # said when the config is resolved
+    except OmegaConfBaseException:  # raised again when the config is resolved
         return
     is_one = name not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f\x7f]", name)
     if not is_one or len(name) > LONGEST_NAME:
@@ -265,7 +265,7 @@ def _check_below(config: DictConfig, key: str) -> None:
 
 
 def _check_resolvers(config: DictConfig, given: Sequence[str]) -> None:
-    """Raises ConfigError for a text that asks for an environment variable, or for anything else outside of the config."""
+    """Raises ConfigError for a resolver that reads environment variables, or anything else outside of the config."""
     for key, value in _flat(OmegaConf.to_container(config, resolve=False), "").items():
         if key.startswith(FILLED_IN):
             continue
@@ -303,7 +303,7 @@ def _resolvers_of(text: str) -> Iterator[str]:
 
 
 def _check_commanded(config: DictConfig, given: Mapping[str, Override], run_mode: RunMode) -> None:
-    """Raises ConfigError for a file that says where a run goes on, writes, or what server it tells of itself."""
+    """Raises ConfigError for a file that sets what is resumed, where a run writes, or the server that it is reported to."""
     raw = OmegaConf.to_container(config, resolve=False)
     assert isinstance(raw, dict)
     usual: dict[str, Any] = {"run_dir": "${hydra:runtime.output_dir}", "resume": None}
@@ -315,7 +315,7 @@ def _check_commanded(config: DictConfig, given: Mapping[str, Override], run_mode
             resolved = OmegaConf.to_container(known, resolve=True)
             storage = OmegaConf.select(known, "hydra.sweeper.storage")
     except OmegaConfBaseException:
-        if run_mode == RunMode.MULTIRUN:  # each of its jobs is looked at again
+        if run_mode == RunMode.MULTIRUN:  # each of its jobs is checked again
             return
         raise
     assert isinstance(resolved, dict)

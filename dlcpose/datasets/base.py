@@ -96,7 +96,7 @@ def read_image_file(path: Path, *, size: tuple[int, int] | None = None) -> Image
     header = _header(content, path) if content else None
     if header is not None and header.mode in ("F", "I") and header.format == "TIFF":
         raise DataError(f"{path}: expected pixels of 8 or 16 bits, got numbers of 32 bits. Convert the image.")
-    # Each format's reader has its own idea of the orientation: all are told to leave it.
+    # Readers of formats treat orientations differently: all leave it here.
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     with reading(path):
         stored = _without_orientation(content) if header is not None and header.format == "TIFF" else content
@@ -114,7 +114,7 @@ def image_file_size(path: Path) -> tuple[int, int]:
 
 
 class Header(NamedTuple):
-    """What an image file says of itself: (height, width) of the pixels as stored, EXIF orientation 1 to 8, mode."""
+    """The header of an image file: (height, width) of the pixels as stored, EXIF orientation 1 to 8, mode."""
 
     stored: tuple[int, int]
     orientation: int
@@ -137,7 +137,7 @@ def read_header(path: Path) -> Header:
 
 
 def warn_of_orientations(named: str, images: Iterable[tuple[Path, tuple[int, int]]]) -> None:
-    """Warn where images are stored turned and their labels do not say by their size whether they were made upright.
+    """Warn of images that are stored turned, whose labels state no size that shows which orientation they were made in.
 
     named: of the labels. images: each with the size (height, width) that its labels state.
     """
@@ -154,7 +154,7 @@ def warn_of_orientations(named: str, images: Iterable[tuple[Path, tuple[int, int
 
 
 def _header(source: bytes | Path, path: Path) -> Header | None:
-    """What Pillow reads of a header; None where it is of no image."""
+    """Pillow's reading of a header; None where it is of no image."""
     try:
         with _PIXELS_ARE_COUNTED_HERE, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -177,7 +177,7 @@ def _header(source: bytes | Path, path: Path) -> Header | None:
 
 
 def _orientation(image: PillowImage.Image) -> int:
-    """The orientation that a file states, 1 where it states none that there is; no pixels are decoded."""
+    """The orientation that a file states, 1 where it states no valid one; no pixels are decoded."""
     try:
         exif = image.getexif() if image.format != "PNG" else PillowImage.Exif()
         if image.format == "PNG":  # Pillow would decode it, to look for a chunk behind the pixels

@@ -1,4 +1,4 @@
-"""The newest frame of a camera or stream: what comes while the last one is looked at is passed over."""
+"""Read the newest frame of a camera or stream; frames that arrive while the last one is processed are skipped."""
 
 import threading
 import time
@@ -27,7 +27,7 @@ class CameraFrame:
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds from a frame's arrival to when the next one was asked for: median, 99th percentile; frames passed over."""
+    """Seconds from a frame's arrival to the request for the next one: median, 99th percentile; number of skipped frames."""
 
     p50: float
     p99: float
@@ -35,12 +35,12 @@ class Latency:
 
 
 class CameraReader:
-    """Iterates over the newest frames of a source that PyAV can open, until it ends or nobody asks any more.
+    """Iterates over the newest frames of a source that PyAV can open, until it ends or the iteration is stopped.
 
     source: a device or an address (`/dev/video0`, `rtsp://...`, `tcp://...`, `udp://...`). format: of FFmpeg's input,
-    such as v4l2, where it does not show. options: FFmpeg's. timeout: seconds without a frame after which it is over.
-    Other than a video's, these frames are not all there are: numbers have gaps where frames were passed over.
-    Raises DataError where it cannot be opened, has no picture, breaks off with an error or falls silent.
+    such as v4l2, where FFmpeg cannot infer it. options: FFmpeg's. timeout: seconds without a frame that end the stream.
+    Unlike a video's, frame numbers have gaps where frames were skipped. Raises DataError where it cannot be opened, has
+    no picture, breaks off with an error or falls silent.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class CameraReader:
             thread.join(self.timeout)
 
     def latency(self) -> Latency:
-        """Of the frames so far, NaN before the first is done with."""
+        """Latency of the frames so far, NaN before the first has been processed."""
         skipped = self._arrived - self._given
         if not self._latencies:
             return Latency(np.nan, np.nan, skipped)
@@ -82,7 +82,7 @@ class CameraReader:
         return Latency(float(p50), float(p99), skipped)
 
     def _next(self) -> tuple[int, float, object] | None:
-        """The newest frame that has not been given yet, waited for; None at the end."""
+        """The newest frame that has not been returned yet, waited for; None at the end."""
         with self._changed:
             is_there = self._changed.wait_for(lambda: self._newest is not None or self._is_over, self.timeout)
             newest, self._newest = self._newest, None
@@ -106,7 +106,9 @@ class CameraReader:
                 if not container.streams.video:
                     raise DataError(f"{self.source}: expected a camera or stream with a picture, got one without.")
                 stream = container.streams.video[0]
-                stream.thread_type = "SLICE"  # threads by frame would hold back as many frames
+                stream.thread_type = (
+                    "SLICE"  # frame threading would delay the output by as many frames as there are threads
+                )
                 for frame in container.decode(stream):
                     with self._changed:
                         if self._is_over:

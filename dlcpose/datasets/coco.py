@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 COCO_KEYS = ("images", "annotations", "categories")
 OF_SKELETON = ("skeleton", "sigmas", "pairs", "unique", "unique_pairs")
 PARTS = ("train", "val", "test")
-MAX_HEADERS = 2_000  # images whose orientation is looked at: opening those of all of COCO takes a minute
+MAX_HEADERS = 2_000  # images whose orientation is checked: opening those of all of COCO takes a minute
 MAX_SIBLINGS = 100  # folders beside that of a json in which its images are looked for
 
 HUMAN = (

@@ -30,8 +30,8 @@ class ImageFiles(Protocol):
         """(height, width) from its header."""
 
 
-class _Told:
-    """What is left out or mended, to be told once for a whole file: names of annotations by the kind of fault."""
+class _Omissions:
+    """Annotations that are left out or corrected, by the kind of fault: one warning for a whole file."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.kinds = path, dict[str, list[Any]]()
@@ -59,7 +59,7 @@ def read_frames(
     """
     images = _by_id(content["images"], path)
     by_image: dict[Any, list[Fields]] = {number: [] for number in images}
-    told, others, used = _Told(path), 0, set[Any]()
+    omissions, others, used = _Omissions(path), 0, set[Any]()
     for place, entry in enumerate(content["annotations"], start=1):
         name = entry.get("id") if isinstance(entry, dict) else None
         annotation = Fields(entry, f"{path}: annotation {shown(name) if name is not None else f'number {place}'}")
@@ -79,12 +79,14 @@ def read_frames(
             others += 1
     if len(used) > 1:
         logger.warning(
-            "%s: animals of %d categories are read as one kind; which they are is not kept.", path, len(used)
+            "%s: animals of %d categories are read as one kind; their categories are not kept.", path, len(used)
         )
     if others:
         logger.warning("%s: %d annotations of other categories are left out.", path, others)
-    frames = [_frame(image, by_image[number], skeleton, individuals, files, told) for number, image in images.items()]
-    told.warn()
+    frames = [
+        _frame(image, by_image[number], skeleton, individuals, files, omissions) for number, image in images.items()
+    ]
+    omissions.warn()
     if outside := count_out_of_frame(frames):
         logger.warning("%s: %d keypoints lie outside of their image. dlcpose inspect names them.", path, outside)
     return frames
@@ -113,7 +115,7 @@ def _frame(
     skeleton: Skeleton,
     individuals: Sequence[str],
     files: ImageFiles,
-    told: _Told,
+    omissions: _Omissions,
 ) -> FrameLabels:
     key = files.key(image.text("file_name").replace("\\", "/"))
     crowds = [_box(one) for one in annotations if one.flag("iscrowd")]
@@ -121,7 +123,7 @@ def _frame(
     for annotation in annotations:
         if annotation.flag("iscrowd"):
             continue
-        animal = _animal(annotation, len(skeleton), told)
+        animal = _animal(annotation, len(skeleton), omissions)
         if animal is not None:
             animals.append(animal)
     points, seen, boxes, areas, names = zip(*animals, strict=True) if animals else ((), (), (), (), ())
@@ -152,27 +154,29 @@ def _stacked(arrays: Sequence[npt.NDArray[Any]], shape: tuple[int, ...]) -> Floa
     return np.array(arrays, np.float32).reshape(len(arrays), *shape)
 
 
-def _animal(annotation: Fields, count: int, told: _Told) -> tuple[Doubles, Integers, Doubles, float, str | None] | None:
+def _animal(
+    annotation: Fields, count: int, omissions: _Omissions
+) -> tuple[Doubles, Integers, Doubles, float, str | None] | None:
     """Keypoints (K, 2), visibility (K,), box (4,), area and name of an animal; None where nothing of it is labeled."""
     name = annotation.content.get("id")
-    points, seen = _keypoints(annotation, count, told)
+    points, seen = _keypoints(annotation, count, omissions)
     box = _box(annotation)
     if box is not None and not (box[2:] > box[:2]).all():
         if seen.any():
-            told.add("have a bbox without area, in whose place stands that of their keypoints", name)
+            omissions.add("have a bbox without area, which the box of their keypoints replaces", name)
         box = None
     if box is None and not seen.any():
-        told.add("have neither keypoints nor a box and are left out", name)
+        omissions.add("have neither keypoints nor a box and are left out", name)
         return None
     area = annotation.number("area", minimum=0, maximum=MAX_AREA) if annotation.has("area") else np.nan
     if area == 0:
-        told.add("have the area 0, in whose place stands that of their keypoints", name)
+        omissions.add("have the area 0, which that of their keypoints replaces", name)
         area = np.nan
     individual = annotation.text("individual") if annotation.has("individual") else None
     return points, seen, np.full(4, np.nan) if box is None else box, area, individual
 
 
-def _keypoints(annotation: Fields, count: int, told: _Told) -> tuple[Doubles, Integers]:
+def _keypoints(annotation: Fields, count: int, omissions: _Omissions) -> tuple[Doubles, Integers]:
     """Keypoints (K, 2), NaN where v is 0 or an animal has only a box, and visibility (K,)."""
     if not annotation.content.get("keypoints"):
         return np.full((count, 2), np.nan), np.zeros(count, np.int64)
@@ -187,8 +191,8 @@ def _keypoints(annotation: Fields, count: int, told: _Told) -> tuple[Doubles, In
     is_placed = ~np.isnan(triples[:, :2]).any(axis=1)
     known = (seen > 0) & is_placed
     if ((seen > 0) & ~is_placed).any():
-        told.add(
-            "have keypoints that are said to be visible and have no place, which count as missing",
+        omissions.add(
+            "have keypoints that are marked visible but have no coordinates, which count as missing",
             annotation.content.get("id"),
         )
     check_places(triples[known, :2], annotation.where)

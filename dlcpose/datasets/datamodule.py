@@ -236,7 +236,7 @@ class PoseDataModule(LightningDataModule):
             "collate_fn": collate,
             "pin_memory": torch.cuda.is_available(),
             "persistent_workers": workers > 0,
-            # A batch that finds no room in /dev/shm is lost, and the run would wait for it for ever.
+            # A batch that does not fit into /dev/shm is lost, and the run would wait for it forever.
             "timeout": MAX_WAIT if workers > 0 else 0,
             "worker_init_fn": functools.partial(init_worker, parent=os.getpid()),
             # Forked workers share the cache of images. Stated, because joblib's launcher and Python 3.14 have other

@@ -178,7 +178,8 @@ def _points(
 ) -> tuple[Doubles, Doubles]:
     """The labels of all rows, in the config's order: animals (R, I, K, 2) and unique keypoints (R, U, 2).
 
-    somewhere: the columns of all tables. A keypoint that only others have was added later, and is missing in this one.
+    somewhere: the columns of all tables. A keypoint with columns only in other tables was added later: it is missing
+    here.
     """
     place = {column: index for index, column in enumerate(table.columns)}
     individuals = config.individuals if config.multi_animal else ("",)

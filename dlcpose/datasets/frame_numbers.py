@@ -1,4 +1,4 @@
-"""Which number a decoded frame has in its video, also where damage has swallowed others before it."""
+"""Number the decoded frames of a video, also after damage that has swallowed frames."""
 
 import heapq
 
@@ -6,16 +6,16 @@ STEADY = 10  # frames at one distance make a constant rate
 
 
 class FrameNumbers:
-    """Counts decoded frames, and once a video has shown damage, counts those that never came out as well.
+    """Counts decoded frames and, in a damaged video, those that could not be decoded.
 
-    In a sound video a frame's number is how many came before it: packets that show nothing (VP8's hidden frames, B-frames
-    before the first key frame) are no frames. After damage, packets whose time stamp lies between two frames were frames
-    too; where even the packets are gone, a constant frame rate tells how many.
-    has_clock: whether time stamps are times, not the packets' own count (AVI).
-    missing: ranges of numbers that could not be decoded. damaged: numbers of frames that the decoder patched up.
-    jumps: numbers of frames before which the clock of an otherwise constant rate jumps, without any sign of damage: either
-    the camera has dropped frames, or the file has lost them; numbers count the frames that are there.
-    uncertain_from: after damage without a clock, the frame from which on numbers may be too low; None else.
+    In an undamaged video a frame's number is the number of frames before it: packets that show nothing (VP8's hidden
+    frames, B-frames before the first key frame) are no frames. After damage, packets whose time stamp lies between two
+    frames were frames too; where even the packets are gone, a constant frame rate gives their number. has_clock:
+    whether time stamps are times, not the packets' own count (AVI). missing: ranges of numbers that could not be
+    decoded. damaged: numbers of frames that the decoder patched up. jumps: numbers of frames before which the clock of
+    an otherwise constant rate jumps, without any sign of damage: either the camera has dropped frames, or the file has
+    lost them; numbers count the frames that are there. uncertain_from: after damage without a clock, the frame from
+    which on numbers may be too low; None else.
     """
 
     def __init__(self, *, has_clock: bool = True) -> None:
@@ -27,14 +27,14 @@ class FrameNumbers:
         self.damaged: list[int] = []
         self.jumps: list[int] = []
         self._is_damaged = False
-        self._has_order = True  # whether time stamps rise, so that they tell what lies between two frames
+        self._has_order = True  # whether time stamps rise, so that lost frames between two others can be counted
         self._pending: list[int] = []  # heap of the time stamps of packets whose frame has not come out
         self._failures = 0  # packets that gave an error since the last frame
         self._last: int | None = None
         self._step: int | None = None  # time stamps from frame to frame while they are all alike, 0 once they are not
 
     def take_packet(self, pts: int | None, *, is_hidden: bool = False, is_corrupt: bool = False) -> None:
-        """Take note of a packet that goes to the decoder."""
+        """Register a packet that goes to the decoder."""
         self._is_damaged |= is_corrupt
         if is_hidden:
             self.discarded += 1
@@ -42,12 +42,12 @@ class FrameNumbers:
             heapq.heappush(self._pending, pts)
 
     def take_failure(self) -> None:
-        """Take note that a packet could not be decoded."""
+        """Register that a packet could not be decoded."""
         self._is_damaged = True
         self._failures += 1
 
     def number(self, pts: int | None, *, is_corrupt: bool = False) -> int | None:
-        """The number of the next frame in the order they are shown; None for one that damage has brought out too late."""
+        """The number of the next frame in presentation order; None for one that is out of order, by damage."""
         self._is_damaged |= is_corrupt
         if self._is_damaged and self.uncertain_from is None and not (self.has_clock and self._has_order):
             self.uncertain_from = self.next
@@ -68,7 +68,7 @@ class FrameNumbers:
         return self.next - 1
 
     def end(self, declared: int) -> None:
-        """Take note of the end of the file; declared: how many frames its container promises, 0 where it does not."""
+        """Register the end of the file; declared: the container's number of frames, 0 where it states none."""
         swallowed = (len(self._pending) if self._has_order else self._failures) if self._is_damaged else 0
         lost = max(swallowed, declared - self.discarded - self.next)
         if lost > 0:

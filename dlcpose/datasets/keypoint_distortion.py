@@ -1,8 +1,8 @@
 """Exact keypoints for albumentations' distortions, by inverting the map of the distortion.
 
 albumentations 2.0.8 paints a spot at each keypoint and looks for it in the distorted image: accurate to a pixel or two
-(1 px too far up on average, measured with a lit pixel), and keypoints outside the image or under another's spot are lost.
-The map gives for each pixel of the distorted image where it comes from; here it is inverted by fixed-point iteration.
+(1 px too far up on average, measured with a lit pixel), and keypoints outside the image or under another's spot are
+lost. The distortion's map gives each pixel's place in the source image; here it is inverted by fixed-point iteration.
 """
 
 from typing import Any

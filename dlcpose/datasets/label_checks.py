@@ -13,7 +13,7 @@ from dlcpose.structures.skeleton import Skeleton
 MIN_DISTANCE = 0.01  # px: two keypoints that are nearer coincide
 MIN_LATERAL = 0.05  # of the body axis: a pair less far apart across it says nothing of left and right
 MIN_MAJORITY = 0.8  # of the animals that must agree before one that differs is suspected
-MIN_ANIMALS = 5  # below this a majority means nothing
+MIN_ANIMALS = 5  # animals: with fewer, no majority is trusted
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class KeypointCount:
 
 @dataclass(frozen=True)
 class Swap:
-    """A left/right pair of one animal that lies the other way round than in most animals."""
+    """A left/right pair of one animal that is swapped in comparison with most animals."""
 
     key: str
     animal: int
@@ -40,7 +40,7 @@ class Swap:
 
 
 def find_swaps(frames: Sequence[FrameLabels], skeleton: Skeleton) -> list[Swap]:
-    """Left/right pairs that lie the other way round than in most animals.
+    """Left/right pairs that are swapped in comparison with most animals.
 
     In images from one viewpoint (from above, say), an animal's left lies on the same side of its body axis. The axis
     joins the two midline points that lie farthest apart: unpaired keypoints, and the centers of the other pairs. Where

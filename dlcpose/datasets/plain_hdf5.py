@@ -1,4 +1,4 @@
-"""What is read of a stranger's HDF5 file: bounded arrays and texts of its own, nothing that lies elsewhere or runs code."""
+"""Read untrusted HDF5 files: only bounded arrays and texts in the file itself, nothing external and no code."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})  # HDF5's own and lzf: others wou
 
 
 class PlainHdf5:
-    """The parts of an open file, each looked at before it is read.
+    """The contents of an open file, each checked before it is read.
 
     Raises DataError for links to elsewhere, external or virtual arrays, unknown filters, Python objects, references, and
     what is larger than allowed.
@@ -115,7 +115,7 @@ def plain_hdf5(path: Path, kind: str) -> Iterator[PlainHdf5]:
             yield PlainHdf5(file, path)
     except DataError:
         raise
-    except (Exception, RecursionError, MemoryError) as error:  # h5py tells of damage in any way
+    except (Exception, RecursionError, MemoryError) as error:  # h5py raises errors of any type for damaged files
         reason = " ".join(str(error).split())[:200]
         raise DataError(
             f"{path}: expected {kind}, got a file that does not read ({type(error).__name__}: {reason})."

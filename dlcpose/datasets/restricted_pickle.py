@@ -39,7 +39,7 @@ def load_restricted_pickle(content: bytes, source: str) -> Any:
 
 
 class _PlainUnpickler(pickle._Unpickler):
-    """Python's own unpickler, not the one in C: that takes gigabytes for ten bytes that name a place of its memory."""
+    """Python's own unpickler, not the one in C: that takes gigabytes for ten bytes with a large memo index."""
 
     def find_class(self, module: str, name: str) -> Any:
         try:

@@ -23,15 +23,14 @@ ENDING = ".slp"
 class SleapFrames(LabeledFrames):
     """The frames that people labeled in SLEAP, and those marked as negative.
 
-    root: the .slp or .pkg.slp file, or a folder with only one. videos: a folder to look for videos in, by their names, beside
-    the place that the file states and the file's own folder. skeleton: its name, where animals of several are labeled.
-    predictions: whether predicted animals count as labels in frames without labeled ones. tracks: whether a track is an
-    individual; None takes them as such unless there are more than animals in a frame, as where tracking was cut to pieces;
-    a file that dlcpose wrote says it itself.
-    skip_missing: leave out frames whose video is gone instead of refusing the file. needs_images: False reads labels also
-    where all images are gone; sizes are then those that the file states, or else just hold the labels.
-    Points that SLEAP does not show are missing, whatever their coordinates are.
-    Raises DataError, with the file and what to do, for a file that cannot be read.
+    root: the .slp or .pkg.slp file, or a folder with only one. videos: a folder to look for videos in, by their names,
+    beside the place that the file states and the file's own folder. skeleton: its name, where animals of several are
+    labeled. predictions: whether predicted animals count as labels in frames without labeled ones. tracks: whether a
+    track is an individual; None takes them as such unless there are more than animals in a frame, as where tracking was
+    cut to pieces; a file that dlcpose wrote says it itself. skip_missing: leave out frames whose video is gone instead
+    of refusing the file. needs_images: False reads labels also where all images are gone; sizes are then those that the
+    file states, or else the smallest that contain the labels. Points that SLEAP does not show are missing, whatever
+    their coordinates are. Raises DataError, with the file and what to do, for a file that cannot be read.
     """
 
     opens = "a .slp or .pkg.slp file (SLEAP)"
@@ -108,7 +107,7 @@ def _only_file(root: Path) -> Path:
 
 
 def _chosen_skeleton(content: SleapFile, name: str | None, predictions: bool) -> int:
-    """The place of the skeleton that is asked for, or of the only one that animals are labeled with."""
+    """The index of the named skeleton, or of the only one that animals are labeled with."""
     names = [each for each, _ in content.skeletons]
     if name is not None:
         if names.count(name) != 1:
@@ -149,7 +148,7 @@ def _labeled(content: SleapFile, skeleton: int, predictions: bool) -> list[Sleap
 
 
 def _chosen_animals(animals: Sequence[SleapInstance], predictions: bool) -> tuple[SleapInstance, ...]:
-    """Those labeled by a person; where there are none, the predicted ones if they are asked for."""
+    """Those labeled by a person; where there are none, the predicted ones if `predictions` is true."""
     by_person = tuple(each for each in animals if not each.is_predicted)
     return by_person or (tuple(animals) if predictions else ())
 
@@ -157,7 +156,7 @@ def _chosen_animals(animals: Sequence[SleapInstance], predictions: bool) -> tupl
 def _with_images(
     frames: Sequence[SleapFrame], sources: dict[int, FrameSource], path: Path, skip_missing: bool
 ) -> list[SleapFrame]:
-    """The frames whose image can be had. Raises DataError for the others, unless they are to be left out."""
+    """The frames whose image can be read. Raises DataError for the others, unless `skip_missing` leaves them out."""
     problems = [sources[frame.video].problem(frame.frame_index) for frame in frames]
     found = [frame for frame, problem in zip(frames, problems, strict=True) if problem is None]
     reasons = Counter(problem for problem in problems if problem is not None)
@@ -175,7 +174,7 @@ def _with_images(
 def _individuals(content: SleapFile, frames: Sequence[SleapFrame], tracks: bool | None) -> list[int]:
     """The tracks that are individuals."""
     used = sorted({each.track for frame in frames for each in frame.instances if each.track >= 0})
-    if tracks is None and IDENTITY_FLAG in content.provenance:  # our own: its tracks are the individuals
+    if tracks is None and IDENTITY_FLAG in content.provenance:  # written by dlcpose: its tracks are the individuals
         return list(range(len(content.tracks)))
     most = max((len(frame.instances) for frame in frames), default=0)
     if tracks is None and len(used) > most:

@@ -74,7 +74,7 @@ class SleapFrame:
 class SleapFile:
     """The content of a .slp file, in its order. skeletons: with their names. tracks: names, which may repeat.
 
-    provenance: what the programs that wrote it say of it.
+    provenance: metadata of the programs that wrote it.
     """
 
     path: Path
@@ -111,7 +111,7 @@ def _skeletons(file: PlainHdf5) -> tuple[tuple[str, Skeleton], ...]:
 
 
 def _skeleton(theirs: Any) -> Skeleton:
-    """Ours of sleap-io's. Symmetries have no order there: left comes first where the names tell, else the first node."""
+    """A Skeleton of sleap-io's. Its symmetries have no order: left comes first where names show it, else the first node."""
     names = tuple(str(node.name) for node in theirs.nodes)
     by_name = pairs_from_names(names)
     stated = [tuple(sorted(names.index(node.name) for node in each.nodes)) for each in theirs.symmetries]
@@ -233,7 +233,7 @@ def _instances(file: PlainHdf5, counts: Sequence[int], version: float) -> list[S
 
 
 def _points(file: PlainHdf5, name: str, shift: float) -> Doubles:
-    """All points of one kind: (P, 2), NaN where SLEAP does not show them, as their places mean nothing then."""
+    """All points of one kind: (P, 2), NaN where marked as not visible, since their coordinates are meaningless then."""
     if name not in file:
         return np.zeros((0, 2))
     table = _columns(file, name)

@@ -1,4 +1,4 @@
-"""Where the images of SLEAP's labels come from: a video, image files, the .slp file itself, or nowhere any more."""
+"""Sources of the images of SLEAP's labels: a video, image files, the .slp file itself, or none where files are gone."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -29,11 +29,11 @@ class FrameSource(ABC):
 
     @abstractmethod
     def problem(self, number: int) -> str | None:
-        """Why frame `number` cannot be had, as a sentence with what to do; None where it can."""
+        """Why frame `number` cannot be read, as a sentence with what to do; None where it can."""
 
     @abstractmethod
     def read(self, number: int) -> Image:
-        """Frame `number`: (H, W, 3) uint8 RGB. Raises DataError where it cannot be had."""
+        """Frame `number`: (H, W, 3) uint8 RGB. Raises DataError where it cannot be read."""
 
     def size(self, number: int) -> tuple[int, int] | None:
         """(height, width) of frame `number` as the file states it, None where it does not."""
@@ -219,7 +219,7 @@ def _candidates(stated: str, beside: Path, folder: Path | None) -> Iterator[Path
 
 
 def _is_bgr(file: PlainHdf5, name: str) -> bool:
-    """Whether encoded images hold B, G, R where R, G, B is meant, as SLEAP wrote them with OpenCV."""
+    """Whether encoded images are stored as BGR in place of RGB, as SLEAP wrote them with OpenCV."""
     order = file.attribute(name, "channel_order", default="")
     text = order.decode() if isinstance(order, bytes) else str(order)
     return text == "BGR" if text else float(file.attribute("metadata", "format_id", default=1.0)) < RGB_SINCE

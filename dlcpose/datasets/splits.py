@@ -150,7 +150,7 @@ def labeled_frames(data: LabeledFrames) -> list[FrameLabels]:
     if data.empty_is_label:
         return list(data.frames)
     if empty := len(data.frames) - len(with_labels):
-        logger.warning("%d frames without any label are left out: nobody has labeled them.", empty)
+        logger.warning("%d frames without any label are left out, as unlabeled.", empty)
     return with_labels
 
 

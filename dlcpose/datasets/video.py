@@ -22,7 +22,7 @@ from dlcpose.structures.pose_tracks import VideoInfo
 from dlcpose.structures.sample import Image
 
 Crop = tuple[int, int, int, int]  # x1 y1 x2 y2 in pixels of the upright frame, x2 and y2 excluded
-SAMPLED = 2**20  # bytes at the start, in the middle and at the end that a fingerprint is made of
+SAMPLED = 2**20  # bytes at the start, in the middle and at the end that a fingerprint is computed from
 CONVERTERS = 4  # threads that convert frames to RGB, at most: one alone holds up a GPU
 
 
@@ -43,13 +43,13 @@ class VideoReader:
     """Iterates over the frames of a video file, or every `step`th from `start` to before `stop`.
 
     Frame numbers are exact whatever the frame rate does: a video is always decoded from its beginning, never sought in.
-    Frames that are skipped are decoded but not converted. Times are NaN where the file has none.
-    crop: what of each frame is given. ahead: frames that are decoded before they are asked for.
-    After the last frame: missing, damaged, jumps, uncertain_from, what could not be decoded or numbered (see FrameNumbers);
-    frames, how many the video has up to the last that could be decoded, None where the reading ended before.
-    From the first frame on: size, the (height, width) of a whole frame; fps, NaN where the file does not say; expected,
-    about how many frames there will be, None where nothing tells; seconds that decoding and converting took so far.
-    Raises DataError for what is no regular file, no video, has no frame, or frames of unlike size.
+    Frames that are skipped are decoded but not converted. Times are NaN where the file has none. crop: the part of each
+    frame that is returned. ahead: maximum number of frames decoded in advance. Set after the last frame: missing,
+    damaged, jumps, uncertain_from, which frames could not be decoded or numbered (see FrameNumbers); frames, the number
+    of frames up to the last that could be decoded, None where reading was stopped before. Set from the first frame on:
+    size, the (height, width) of a whole frame; fps, NaN where the file does not state it; expected, about how many
+    frames there will be, None where unknown; seconds of decoding and conversion so far. Raises DataError for what is no
+    regular file, no video, has no frame, or frames of unlike size.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class VideoReader:
                 yield VideoFrame(index, seconds, image.result())
         finally:
             is_left.set()
-            while thread.is_alive():  # it may wait for room in the queue
+            while thread.is_alive():  # it may be waiting for room in the queue
                 _emptied(waiting)
                 thread.join(0.01)
 
@@ -110,7 +110,9 @@ class VideoReader:
             parts.append(f"{len(ranges)} are decoded in part ({ranges_as_text(ranges)})")
         if self.jumps:
             ranges = [range(each, each + 1) for each in self.jumps]
-            parts.append(f"its time jumps before {ranges_as_text(ranges)}, where frames are lost or never were")
+            parts.append(
+                f"its time stamps jump before {ranges_as_text(ranges)}, where frames were lost or never recorded"
+            )
         if self.uncertain_from is not None:
             parts.append(f"frame numbers from {self.uncertain_from} on may be too low")
         return f"{self.path}: {' and '.join(parts)}. Restore the file from its source." if parts else None
@@ -125,14 +127,14 @@ class VideoReader:
                     image: Future[Image] = pool.submit(self._converted, index, frame)
                     _put(waiting, (index, seconds, image), is_left)
             _put(waiting, None, is_left)
-        except BaseException as error:  # handed on to the thread that asked for frames
+        except BaseException as error:  # raised in the thread that iterates
             _put(waiting, error, is_left)
 
     def _frames(self) -> Iterator[tuple[int, float, Any]]:
-        """Number, time and undecoded-to-RGB frame of those that were asked for."""
+        """Number, time and decoded frame, not converted to RGB, of the selected frames."""
         with opened(self.path) as (container, stream):
-            stream.thread_type = "AUTO"  # the default, by slices, leaves most decoders on one core
-            is_avi = container.format.name == "avi"  # whose time stamps are a count of packets
+            stream.thread_type = "AUTO"  # the default, slice threading, leaves most decoders on one core
+            is_avi = container.format.name == "avi"  # its time stamps only count packets
             numbers = FrameNumbers(has_clock=not is_avi)
             self.fps = float(stream.average_rate) if stream.average_rate else np.nan
             self.expected = _expected_frames(container, stream)
@@ -240,7 +242,7 @@ def opened(path: Path) -> Iterator[tuple[Any, Any]]:
 
 
 def _decoded(container: Any, stream: Any, numbers: FrameNumbers, clocked: Any) -> Iterator[tuple[Any, int]]:
-    """Every frame that can be decoded, with its number; errors are taken down in `numbers`."""
+    """Every frame that can be decoded, with its number; errors are registered in `numbers`."""
     began = time.perf_counter()
     for packet in _packets(container, stream, numbers):
         if packet.size:
@@ -259,7 +261,7 @@ def _decoded(container: Any, stream: Any, numbers: FrameNumbers, clocked: Any) -
 
 
 def _packets(container: Any, stream: Any, numbers: FrameNumbers | None = None) -> Iterator[Any]:
-    """Packets up to the end, or up to where the container itself cannot be followed any more; then the flushing one."""
+    """Packets up to the end, or up to where the container cannot be read any further; then the flushing one."""
     try:
         yield from container.demux(stream)
     except av.FFmpegError:
@@ -281,7 +283,7 @@ def upright_size(frame: Any) -> tuple[int, int]:
 
 
 def _expected_frames(container: Any, stream: Any) -> int | None:
-    """How many frames the container promises, or its duration makes at its mean rate."""
+    """The container's number of frames, or its duration times its mean rate."""
     if stream.frames:
         return int(stream.frames)
     if container.duration is None or not stream.average_rate:

@@ -17,13 +17,12 @@ HIDING = frozenset({"vp8"})  # codecs with packets that show nothing, anywhere i
 
 
 class VideoFrames:
-    """Any frame of a video by its number, which is the one that VideoReader gives it.
+    """Random access to the frames of a video by their number, the same as VideoReader's.
 
     The packets of the file are read once, without decoding them: the n-th time stamp is that of frame n, and a frame is
-    decoded from the key frame before it until one has that stamp. Where that is not sure (no time stamps, hidden frames,
-    another frame than expected) the video is decoded from its beginning for every frame.
-    size: (height, width) of the upright frames. frames: how many there are, at most.
-    Raises DataError for what is no video.
+    decoded from the key frame before it until one has that stamp. Where that is not reliable (no time stamps, hidden
+    frames, another frame than expected) the video is decoded from its beginning for every frame. size: (height, width)
+    of the upright frames. frames: how many there are, at most. Raises DataError for what is no video.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -50,7 +49,7 @@ class VideoFrames:
         return self._from_beginning(index) if image is None else image
 
     def _sought(self, time: int) -> Image | None:
-        """The frame with this time stamp, decoded from the key frame before it; None where it does not come whole.
+        """The frame with this time stamp, decoded from the key frame before it; None where decoding errs on the way.
 
         Some files have key frames that need what came before them (parts of several recordings joined without encoding them
         again): decoders go on with green or grey frames, so any error on the way counts.

@@ -1,1 +1,1 @@
-"""What finds the boxes of animals for the top-down pipeline."""
+"""Detectors of animals' boxes for top-down models."""

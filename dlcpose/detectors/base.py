@@ -80,7 +80,7 @@ class Detector(nn.Module, ABC):
         raise _not_exported(self)
 
     def graph_detector(self) -> Any:
-        """What stands around the exported graph: a `detectors.graph_detector.GraphDetector`, `detect` without the network."""
+        """Pre- and postprocessing of the exported graph, a `detectors.graph_detector.GraphDetector`."""
         raise _not_exported(self)
 
     def load(self, checkpoint: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""Rules that make the ground-truth boxes by which detectors are trained and crops of labeled animals are cut."""
+"""Rules for ground-truth boxes, on which detectors are trained and from which crops of labeled animals are cut."""
 
 import torch
 from torch import Tensor

@@ -142,7 +142,7 @@ class CenterNetDetector(Detector):
         return self._candidates(self((images / 255 - self.mean) / self.std))
 
     def graph_detector(self) -> CenterNetBoxes:
-        """What stands around the network."""
+        """Pre- and postprocessing of the network."""
         return CenterNetBoxes(
             longest_side=self.longest_side,
             multiple_of=self.multiple_of,

@@ -1,4 +1,4 @@
-"""Around CenterNet's network: frames are scaled and padded for it, and boxes are chosen among its candidates."""
+"""Pre- and postprocessing of CenterNet's network: scale and pad frames, select boxes among its candidates."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What of a detector stands outside of its exported graph: frames are prepared for it, and boxes are made of its outputs."""
+"""The parts of a detector around its exported graph: preparation of frames, and boxes from its outputs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from dlcpose.structures.registry import Registry
 
 
 class GraphDetector(ABC):
-    """The two halves around a detector's graph; its fields are plain values, which are saved in the file of the graph."""
+    """Pre- and postprocessing of a detector's graph; its fields are plain values, which are saved in the graph's file."""
 
     @abstractmethod
     def prepare(self, frames: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The ground-truth boxes in place of a detector: how good a pose model is when every animal is detected."""
+"""The ground-truth boxes in place of a detector: evaluates a pose model as if every animal were detected."""
 
 import torch
 from torch import Tensor

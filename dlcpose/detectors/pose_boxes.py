@@ -22,7 +22,7 @@ from dlcpose.structures.skeleton import Skeleton
 
 
 class PoseDetector(Detector):
-    """Detects animals as poses, and the boxes around them. origin: where the poses come from, in words."""
+    """Detects animals as poses, and the boxes around them. origin: where the poses come from, as text."""
 
     is_trainable = False
     origin: ClassVar[str]
@@ -149,7 +149,7 @@ class ModelPoseDetector(PoseDetector):
 
     @torch.no_grad()
     def detect_poses(self, batch: PoseBatch) -> list[PoseInstances]:
-        """The model's predictions for the frames as it would read them, in the frames' pixels."""
+        """The model's predictions for the frames, resized to its own input, in the frames' pixels."""
         predictions = self.bottom_up.predict_batch(fit_batch_to_canvas(self.bottom_up.frame_input, batch))
         return [
             _in_frame(prediction, crop_to_image).sort_by_score()

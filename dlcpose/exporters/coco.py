@@ -77,8 +77,9 @@ HOLDS = frozenset(
 def write_coco_dataset(data: LabeledFrames, folder: Path, *, fps: float | None = None) -> None:
     """Write images/VIDEO/NAME and annotations.json, whose `file_name` starts from the folder.
 
-    Frames that nobody labeled are left out, as COCO would take them for empty ones. `info` says whether an individual is
-    the same animal in all frames. fps: COCO has no place for it. Raises DataError when the folder is there and not empty.
+    Unlabeled frames are left out, as COCO would take them for frames without animals. `info` says whether an individual
+    is the same animal in all frames. fps: COCO has no place for it. Raises DataError when the folder is there and not
+    empty.
     """
     kept = [index for index, frame in enumerate(data.frames) if data.empty_is_label or not is_unlabeled(frame)]
     labels = ground_truth([data.frames[index] for index in kept], data.skeleton, data.individuals, exact=True)

@@ -41,7 +41,7 @@ def write_coco(tracks: PoseTracks, target: TableTarget) -> list[Path]:
 
 
 def _frame(tracks: PoseTracks, index: int, stem: str) -> tuple[Any, PosePrediction]:
-    """A frame without labels, and what was found in it."""
+    """A frame without labels, and its prediction."""
     video, digits = tracks.video, max(4, len(str(len(tracks))))
     key = f"{stem}/img{index:0{digits}d}.png"  # as DeepLabCut calls the frames it takes out of a video
     none = np.zeros((0, len(tracks.skeleton), 2), np.float32)

@@ -37,7 +37,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 def _holds(data: LabeledFrames, path: Path) -> set[str]:
-    """What a project has a place for; one of a single animal has none for its name."""
+    """The kinds of content that a project can hold; a single-animal project cannot hold the animal's name."""
     names = {INDIVIDUALS} if _is_multi_animal(data, _individuals(data)) else set()
     return {SEVERAL, UNIQUE, UNLABELED, EDGES, IDENTITIES, LOOSE, MIXED, NAMES, *names}
 
@@ -205,7 +205,7 @@ def _config(
         "batch_size": 8,
         "detector_batch_size": 1,
         "cropping": False,
-        # Of use only with `cropping`, but DeepLabCut 3 asks for a part that is not empty.
+        # Used only with `cropping`, but DeepLabCut 3 requires a part that is not empty.
         **{"x1": 0, "x2": max(1, widest.width), "y1": 0, "y2": max(1, widest.height)},
         "corner2move2": [50, 50],
         "move2corner": True,

@@ -1,4 +1,4 @@
-"""The table formats there are: each registers itself with the function that writes it, and says what it leaves out."""
+"""The registry of table formats: each registers itself with the function that writes it, and states what it leaves out."""
 
 import functools
 import importlib
@@ -20,7 +20,7 @@ MODULE_ENDING = "_table"  # modules of this package with this ending are formats
 
 @dataclass(frozen=True)
 class TableTarget:
-    """Where the tables of one video go. stem: the video's file name without its ending. scorer: who found the poses."""
+    """Where the tables of one video go. stem: the video's file name without its ending. scorer: name of the predictor."""
 
     folder: Path
     stem: str

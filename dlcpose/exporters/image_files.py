@@ -1,4 +1,4 @@
-"""Where the images of labeled frames go in a folder of data, and what they are called there."""
+"""Places and names of the images of labeled frames in a folder of data."""
 
 import re
 import shutil

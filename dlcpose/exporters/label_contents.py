@@ -1,4 +1,4 @@
-"""What labeled frames hold beyond one animal's keypoints in each: each format says which of it has a place there."""
+"""Kinds of content of labeled frames beyond one animal's keypoints; each format states which kinds it can hold."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,7 +38,7 @@ NAMES = "names of images beyond a number"
 
 @dataclass(frozen=True)
 class Content:
-    """Something that data holds. kind: one of the above. count: how much of it. which: the first of them, for people."""
+    """One kind of content in some data. kind: one of the above. count: of its items. which: the first ones, for messages."""
 
     kind: str
     count: int
@@ -49,7 +49,7 @@ class Content:
 
 
 def contents_of(data: LabeledFrames) -> list[Content]:
-    """What a data set holds of each kind that is not empty."""
+    """The kinds of content in a data set."""
     found = [*_of_frames(data), *_of_skeleton(data), *_of_individuals(data)]
     return [Content(kind, len(which), _first(which)) for kind, which in found if which]
 
@@ -115,7 +115,7 @@ def _own_areas(frame: FrameLabels) -> npt.NDArray[np.bool_]:
 
 
 def _is_numbered(frame: FrameLabels) -> bool:
-    """Whether the name of a frame's image says no more than the frame's number."""
+    """Whether the name of a frame's image holds only the frame's number."""
     return re.fullmatch(rf"(img)?0*{frame.frame_index}\.\w+", own_name(frame)) is not None
 
 
@@ -135,7 +135,7 @@ def _mixed_videos(frames: Iterable[FrameLabels]) -> list[str]:
 def _stored_split(data: LabeledFrames) -> list[str]:
     try:
         split = data.stored_split
-    except DataError:  # told where it is asked for
+    except DataError:  # raised where the data is read
         return []
     return [f"{key} of {part}" for part, keys in (split or {}).items() for key in keys]
 

@@ -37,7 +37,7 @@ class LabelFormat:
         self.name, self.write, self.suffix, self._holds = name, write, suffix, holds
 
     def losses(self, data: LabeledFrames, path: Path) -> list[Content]:
-        """What of some data would have no place in this format at a path."""
+        """The contents of some data that this format, written to a path, cannot hold."""
         held = self._holds(data, path) if callable(self._holds) else self._holds
         return [content for content in contents_of(data) if content.kind not in held]
 

@@ -1,4 +1,4 @@
-"""Predictions to be corrected by hand, as DeepLabCut and napari-deeplabcut expect them, and as SLEAP does.
+"""Write predictions for manual correction in DeepLabCut, napari-deeplabcut and SLEAP.
 
 DeepLabCut: `machinelabels-iter{N}.h5` and `machinelabels.csv` beside the images of a folder of labeled-data; once they are
 corrected, DeepLabCut merges them into the project's labels (refine_training_dataset/outlier_frames.py of DeepLabCut 3).
@@ -35,7 +35,7 @@ IMAGE = re.compile(r"(\d+)\.(?:png|jpe?g)$", re.IGNORECASE)  # of an image's nam
 
 @dataclass(frozen=True)
 class LabelColumns:
-    """Whose labels a table has, in its order.
+    """The animals and keypoints of a table, in its order.
 
     individuals: names, none for a single-animal project. names, unique: of keypoints.
     """

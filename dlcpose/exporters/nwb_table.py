@@ -112,13 +112,13 @@ def _series(tracks: PoseTracks) -> list[Any]:
         series.append(
             PoseEstimationSeries(
                 name=name,
-                description=f"Place of {name} in every frame, NaN where it was not found.",
+                description=f"Place of {name} in every frame, NaN where it was not detected.",
                 data=tracks.keypoints_in_image[:, 0, place],
                 unit="pixels",
                 reference_frame=REFERENCE_FRAME,
                 timestamps=series[0] if series else tracks.times,
                 confidence=tracks.keypoint_scores[:, 0, place],
-                confidence_definition="Score of the keypoint, 0 to 1; 0 where it was not found.",
+                confidence_definition="Score of the keypoint, 0 to 1; 0 where it was not detected.",
             )
         )
     return series

@@ -1,7 +1,8 @@
-"""Results of a video as one HDF5 file (`NAME.poses.h5`): the arrays of PoseTracks, and how they came about.
+"""Poses of a video as one HDF5 file (`NAME.poses.h5`): the arrays of PoseTracks, and their provenance.
 
-The file holds one plain, contiguous, uncompressed array for each field of PoseTracks and a text in JSON for all the rest,
-so that h5py, MATLAB or R read it without dlcpose, and a stranger's file can be checked before any memory is taken.
+The file holds one plain, contiguous, uncompressed array for each field of PoseTracks and a text in JSON for all the
+rest, so that h5py, MATLAB or R read it without dlcpose, and an untrusted file can be checked before any memory is
+taken.
 """
 
 import json
@@ -41,7 +42,7 @@ OPTIONAL: dict[str, tuple[type, tuple[str, ...]]] = {"keypoint_spreads": (np.flo
 
 @dataclass(frozen=True)
 class Provenance:
-    """How poses came about.
+    """Provenance of poses: model, settings and versions.
 
     checkpoint: its path. checkpoint_hash: SHA-256 of the file. settings: those that poses depend on, crop and precision
     among them, as plain values. versions: of the packages that decide what a model computes. seconds: by stage.
@@ -85,13 +86,13 @@ class PoseWriter:
         self._at = end
 
     def add_optional(self, tracks: PoseTracks) -> None:
-        """Write the arrays of all frames that not every file has, where the tracks have them."""
+        """Write the optional arrays that the tracks have, for all frames."""
         for name, (dtype, _) in OPTIONAL.items():
             if (values := getattr(tracks, name)) is not None:
                 self._file.create_dataset(name, data=np.asarray(values, dtype))
 
     def finish(self, video: VideoInfo, provenance: Provenance, *, is_tracked: bool) -> None:
-        """Write what stands beside the arrays. Raises ValueError where frames are missing."""
+        """Write the metadata beside the arrays. Raises ValueError where frames are missing."""
         if self._at != self._frames:
             raise ValueError(f"expected {self._frames} frames, got {self._at}")
         description = {
@@ -122,7 +123,7 @@ def pose_writer(
 
 
 def write_pose_tracks(path: Path | str, tracks: PoseTracks, provenance: Provenance | None = None) -> None:
-    """Write the poses of a video, and how they came about. Raises DataError where that cannot be written."""
+    """Write the poses of a video and their provenance. Raises DataError where that cannot be written."""
     with pose_writer(path, len(tracks), tracks.skeleton, tracks.individuals) as writer:
         writer.append(tracks)
         writer.add_optional(tracks)
@@ -164,7 +165,7 @@ def read_pose_tracks(path: Path | str, *, max_bytes: int = MAX_BYTES) -> PoseTra
 
 
 def read_provenance(path: Path | str) -> tuple[str, Provenance]:
-    """Of which video (its fingerprint) the poses of a `.poses.h5` file are, and how they came about.
+    """The video of a `.poses.h5` file, and the provenance of its poses.
 
     Raises DataError for what is no such file.
     """

@@ -33,10 +33,9 @@ def write_tables(
 
     formats: names from `table_formats()`, written to `folder`. readers: names from `table_readers()`; each gets what it
     takes in a folder of its own, `folder/{reader}`. stem: start of the files' names, the video's unless given. scorer:
-    goes into DeepLabCut's tables and the names of their files.
-    Row i is frame i in every table, also where frames were skipped. What was found but has no place is logged.
-    Raises ConfigError for an unknown name or a missing package, DataError for poses that cannot be held; nothing is
-    written then.
+    goes into DeepLabCut's tables and the names of their files. Row i is frame i in every table, also where frames were
+    skipped. Predictions that a format has no place for are logged. Raises ConfigError for an unknown name or a missing
+    package, DataError for poses that cannot be held; nothing is written then.
     """
     chosen = [_chosen(name, table_formats(), "format") for name in dict.fromkeys(formats)]
     for_readers = [_chosen(name, table_readers(), "reader") for name in dict.fromkeys(readers)]
@@ -58,8 +57,8 @@ def write_tables(
 def whole_poses(tracks: PoseTracks) -> PoseTracks:
     """The poses as tables hold them: a row for every frame, missing keypoints NaN in x and y with score 0.
 
-    Times of frames that were not decoded are read off the times of the frames around them.
-    Raises DataError when there is no frame, or a score is not in [0, 1].
+    Times of frames that were not decoded are interpolated between the frames around them. Raises DataError when there
+    is no frame, or a score is not in [0, 1].
     """
     whole = tracks.gapless()
     if not len(whole):
@@ -124,7 +123,7 @@ def _write_for(reader: TableReader, tracks: PoseTracks, target: TableTarget) -> 
 
 
 def _tell_left_out(name: str, leaves_out: Sequence[str], tracks: PoseTracks) -> None:
-    """Log what these poses have and the format has no place for: unique keypoints as a warning, by-products as a note."""
+    """Log which of these predictions the format has no place for: unique keypoints as a warning, by-products as info."""
     present = {
         "unique keypoints": bool((~np.isnan(tracks.unique_in_image)).any()),
         "boxes": bool((~np.isnan(tracks.boxes_in_image)).any()),

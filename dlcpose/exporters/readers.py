@@ -1,4 +1,4 @@
-"""What other tools take of a video's poses: the format, the names of the files, and what has to stay out of them."""
+"""The registry of tools that read poses: the format that each takes, the names of files, and what these must not contain."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -21,12 +21,12 @@ from dlcpose.structures.pose_tracks import PoseTracks
 
 logger = logging.getLogger(__name__)
 
-SIMBA_NETWORK = "DLC_resnet50_"  # SimBA finds a video by cutting the file's name off here, whatever the network was
+SIMBA_NETWORK = "DLC_resnet50_"  # SimBA finds a video by cutting the file's name off at these marks, of any network
 
 
 @dataclass(frozen=True)
 class TableReader:
-    """A tool that reads poses, and what writes the files it takes.
+    """A tool that reads poses, and the writer of the files that it takes.
 
     formats: that it is given. needs_tracks: whether it takes a column for one animal. keeps_unique: whether unique
     keypoints may stand beside the animals'.
@@ -48,7 +48,7 @@ class TableReader:
 
     @property
     def leaves_out(self) -> tuple[str, ...]:
-        """What is in none of the files it is given."""
+        """Names of the predictions that none of the files for it contains."""
         by_format = [set(table_formats()[name].leaves_out) for name in self.formats]
         lost = sorted(set.intersection(*by_format))
         return tuple(lost if self.keeps_unique else dict.fromkeys(["unique keypoints", *lost]))
@@ -71,7 +71,7 @@ def table_readers() -> Mapping[str, TableReader]:
 
 
 def _in(*names: str) -> Callable[[PoseTracks, TableTarget], list[Path]]:
-    """A writer of formats as they are."""
+    """A writer of unchanged formats."""
 
     def write(tracks: PoseTracks, target: TableTarget) -> list[Path]:
         return [path for name in names for path in table_formats()[name].write(tracks, target)]

@@ -47,7 +47,7 @@ class _Video:
 
 
 def _holds(data: LabeledFrames, path: Path) -> set[str]:
-    """What a file has a place for; whether individuals are the same animal throughout stands in its provenance."""
+    """The kinds of content that a file can hold; its provenance states whether individuals are the same animal throughout."""
     is_named = not path.name.endswith(PACKAGE) or all(video.images for video in _videos(data, _kept(data)))
     return {SEVERAL, EMPTY, EDGES, PAIRS, INDIVIDUALS, IDENTITIES, LOOSE, *({NAMES} if is_named else set())}
 
@@ -57,8 +57,8 @@ def write_sleap_labels(data: LabeledFrames, path: Path, *, fps: float | None = N
     """Write a .pkg.slp with the images inside, or a .slp that names the data's own image files.
 
     Individuals are tracks; frames that are labeled as empty are negative frames, unlabeled ones are left out. Hidden
-    keypoints are written as shown ones: SLEAP takes others for missing. fps: SLEAP asks the video.
-    Raises DataError where something is there already, the name does not end in .slp, or a .slp is asked for of data whose
+    keypoints are written as shown ones: SLEAP takes others for missing. fps: SLEAP reads it from the video. Raises
+    DataError where something is there already, the name does not end in .slp, or a .slp is to be written of data whose
     frames are no image files.
     """
     import sleap_io

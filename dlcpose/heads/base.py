@@ -1,4 +1,4 @@
-"""The interface of a head: all that a pipeline may know of one."""
+"""Base class of heads: the interface that pipelines use."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
@@ -51,7 +51,7 @@ class Head(nn.Module, ABC):
         raise _not_exported(self)
 
     def graph_step(self) -> GraphStep:
-        """How animals are made of a graph's outputs: as `decode` makes them of the maps."""
+        """The step from a graph's outputs to animals, the same as `decode` from the maps."""
         raise _not_exported(self)
 
     def map_size(self, batch: PoseBatch) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""DeepLabCut 3's DEKR head: linear heatmaps, and its choice of centers and suppression of poses."""
+"""DeepLabCut 3's DEKR head: linear heatmaps, and its selection of centers and NMS of poses."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,11 +23,11 @@ WINDOW = 5  # cells around a center in which it is the highest
 class DeepLabCutDekrHead(DekrHead):
     """DeepLabCut 3's `DEKRHead`, whose snapshots it reads: the same maps, and the same animals from them.
 
-    sigmoid: whether heatmaps are the sigmoid of the outputs, else the outputs themselves. nms_threshold: of two poses with a
-    keypoint nearer to each other than this share of the second's size, the second is dropped, also by one that is dropped
-    itself; None keeps all. score_of: what a keypoint's score is the product of, the heatmap's value, the center's, or both.
-    pixel_shift: of coordinates, input pixels. There are always max_animals poses before suppression; those that are left
-    come in DeepLabCut's order, the highest center last. The rest as in DekrHead.
+    sigmoid: whether heatmaps are the sigmoid of the outputs, else the outputs themselves. nms_threshold: of two poses
+    with a keypoint nearer to each other than this share of the second's size, the second is dropped, also by one that
+    is dropped itself; None keeps all. score_of: what a keypoint's score is the product of, the heatmap's value, the
+    center's, or both. pixel_shift: of coordinates, input pixels. There are always max_animals poses before NMS; those
+    that it keeps come in DeepLabCut's order, the highest center last. The rest as in DekrHead.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class DeepLabCutDekrHead(DekrHead):
         return super().encode(replace(batch, keypoints_in_crop=batch.keypoints_in_crop - self.pixel_shift))
 
     def decode(self, maps: DekrMaps) -> list[PoseInstances]:
-        """The poses at the highest centers, without those that are suppressed."""
+        """The poses at the highest centers, without those that NMS drops."""
         return self.graph_step()([], self.graph_outputs(maps))
 
     def graph_step(self) -> DeepLabCutPoses:
-        """DeepLabCut's suppression of poses."""
+        """DeepLabCut's NMS of poses."""
         return DeepLabCutPoses(self.nms_threshold)
 
     def graph_outputs(self, maps: DekrMaps) -> dict[str, Tensor]:

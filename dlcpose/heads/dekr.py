@@ -11,7 +11,7 @@ from torch.nn import functional
 from dlcpose.codecs.affine import cells_from_pixels, length_in_cells, pixels_from_cells
 from dlcpose.codecs.dekr_targets import animal_centers, draw_center_offsets, find_centers, pose_extents
 from dlcpose.codecs.gaussian import draw_gaussians
-from dlcpose.codecs.graph_steps import GraphStep, SuppressedPoses
+from dlcpose.codecs.graph_steps import GraphStep, PoseNms
 from dlcpose.codecs.offsets import as_vectors
 from dlcpose.codecs.peaks import refine_to_peak, sample_bilinear, values_at
 from dlcpose.heads.base import Head
@@ -131,9 +131,10 @@ class DekrHead(Head):
 
     def graph_step(self) -> GraphStep:
         """Pose NMS among the candidates."""
-        # An animal is at least as large as the square of cells that hold it: below, poses a cell apart would all be kept.
+        # An animal is at least as large as the square of cells that hold it: with less, poses a cell apart would all be
+        # kept.
         min_area = (2 * self.offset_radius_in_map * self.stride) ** 2
-        return SuppressedPoses(self.threshold, self.nms_oks, min_area, self.max_animals, tuple(self.oks_sigmas))
+        return PoseNms(self.threshold, self.nms_oks, min_area, self.max_animals, tuple(self.oks_sigmas))
 
     def _centers(self, maps: DekrMaps) -> tuple[Tensor, Tensor]:
         """Cells (B, P, 2) that may be an animal's center, and their scores (B, P), falling."""

@@ -111,7 +111,7 @@ class HeatmapHeadBase(Head):
 
 
 class HeatmapHead(HeatmapHeadBase):
-    """Deconvolutions to a heatmap per keypoint and, where asked for, to its location refinement.
+    """Deconvolutions to a heatmap per keypoint and, with `offsets`, to its location refinement.
 
     deconvolutions: each doubles the resolution; 0 is a single 1x1 convolution. channels: between deconvolutions.
     offsets: predict offsets to the keypoint instead of refining the peak. The rest as in HeatmapHeadBase.

@@ -49,7 +49,7 @@ class PartAffinityMaps(NamedTuple):
 
 
 class PartAffinityHead(Head):
-    """Heatmaps, location refinement and affinity fields, in stages where asked for, and their grouping into animals.
+    """Heatmaps, location refinement and affinity fields, optionally refined in stages, and their grouping into animals.
 
     edges: from the skeleton to the pairs of keypoints that fields are drawn between (the PAF graph). deconvolutions,
     channels, stages, stage_channels, last_deconvolutions, last_channels: as in PafStages. sigma: of a keypoint's Gaussian,
@@ -204,7 +204,7 @@ class PartAffinityHead(Head):
         )
 
     def _learned(self) -> tuple[Array, Array]:
-        """What depends on the training data: which edges are kept (L,), and the greatest distances (K, K) px."""
+        """The results of the training data: which edges are kept (L,), and the maximum distances (K, K) px."""
         return self.kept.cpu().numpy(), max_distances(self._statistics(), self.max_distance_std)
 
     def gt_affinities(self, maps: PartAffinityMaps, batch: PoseBatch) -> tuple[list[Array], list[Array]]:

@@ -6,7 +6,7 @@ from torch import nn
 def deconvolutions(in_channels: int, channels: int, out_channels: int, count: int, *, batch_norm: bool) -> nn.Module:
     """`count` 3x3 transposed convolutions that each double height and width exactly; a 1x1 convolution for 0.
 
-    channels: between them, where batch norm (if asked for) and ReLU follow each. Source: DeepLabCut's heatmap heads, whose
+    channels: between them, each followed by batch norm (optional) and ReLU. Source: DeepLabCut's heatmap heads, whose
     maps are a cell smaller each time.
     """
     if count == 0:

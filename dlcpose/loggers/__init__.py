@@ -1,1 +1,1 @@
-"""Loggers that Lightning does not have as a run needs them."""
+"""Loggers, where Lightning's own do not suffice for runs that resume and trackers that may fail."""

@@ -1,4 +1,4 @@
-"""What a run tells a tracker besides its metrics: what it is, what it sees, and what came out."""
+"""Base class of experiment trackers, which record a run's config, pictures and results besides its metrics."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ from dlcpose.structures.sample import Image
 
 
 class ExperimentTracker(ABC):
-    """A Lightning logger that takes these three things too, on the first of several devices only."""
+    """A Lightning logger that also records config, pictures and results, on the first of several devices only."""
 
     def start_at(self, step: int) -> None:  # noqa: B027
-        """Before it begins: the step that the run begins with, 0 unless it is resumed. What is there of later is redone."""
+        """Called before `begin` with the step that the run starts at, 0 unless it is resumed; later records are redone."""
 
     @abstractmethod
     def begin(self, facts: Mapping[str, Any]) -> None:
-        """Record what a run is: its config, overrides, git revision and environment."""
+        """Record a run's config, overrides, git revision and environment."""
 
     @abstractmethod
     def show(self, name: str, picture: Image, step: int) -> None:
@@ -24,7 +24,7 @@ class ExperimentTracker(ABC):
 
     @abstractmethod
     def end(self, facts: Mapping[str, Any], figures: Mapping[str, float], run_dir: Path) -> None:
-        """Record the final figures, by name, and what of the run folder should be kept."""
+        """Record the final figures, by name, and files of the run folder."""
 
     def close(self, succeeded: bool) -> None:  # noqa: B027
-        """End what is kept open in this process."""
+        """Close connections and files of this process."""

@@ -1,4 +1,4 @@
-"""metrics.csv that goes on where a killed run stopped."""
+"""A CSV logger whose metrics.csv continues when a killed run is resumed."""
 
 import csv
 from pathlib import Path
@@ -33,7 +33,7 @@ class _ContinuedWriter(ExperimentWriter):
     begun = False
 
     def _check_log_dir_exists(self) -> None:
-        """What lies there is looked at when the first step is known."""
+        """Nothing to check: existing rows are read when the first step is known."""
 
     def log_metrics(self, metrics_dict: dict[str, Any], step: int | None = None) -> None:
         if not self.begun:

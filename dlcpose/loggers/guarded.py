@@ -1,4 +1,4 @@
-"""A tracker that may fail: what it cannot take is lost, the run is not."""
+"""Guard a run against failures of its trackers."""
 
 import logging
 from argparse import Namespace
@@ -16,13 +16,13 @@ from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.sample import Image
 
 logger = logging.getLogger(__name__)
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 class GuardedLogger(ExperimentTracker, Logger):
-    """Hands everything on to another logger until that raises; then says so once, and is silent.
+    """Forwards all calls to another logger until one raises; then warns once and drops all further calls.
 
-    name: of the logger in the config. That it cannot begin is a mistake of the config: ConfigError.
+    name: of the logger in the config. Raises ConfigError where it cannot be started.
     """
 
     def __init__(self, called: str, inner: Logger) -> None:
@@ -82,7 +82,7 @@ class GuardedLogger(ExperimentTracker, Logger):
 
     @property
     def experiment(self) -> Any:
-        """What the other logger writes to."""
+        """The other logger's experiment."""
         nothing = DummyLogger().experiment
         return self._try(lambda: getattr(self.inner, "experiment", nothing), nothing)
 
@@ -98,17 +98,15 @@ class GuardedLogger(ExperimentTracker, Logger):
     def save_dir(self) -> str | None:
         return self._try(lambda: self.inner.save_dir, None)
 
-    def _try(self, call: Callable[[], Answer], otherwise: Answer) -> Answer:
+    def _try(self, call: Callable[[], Result], otherwise: Result) -> Result:
         if self.is_dropped:
             return otherwise
         try:
             return call()
-        except (
-            Exception
-        ) as error:  # a server that is gone, a full disk, a mistake in a library: all the same to the run
+        except Exception as error:  # a lost server, a full disk, a bug in a library: none may end the run
             self.is_dropped = True
             logger.warning(
-                "logger.%s failed (%s). The run goes on without it; what it was told until now is kept there.",
+                "logger.%s failed (%s). The run goes on without it; what it has recorded until now is kept.",
                 self.called,
                 _in_one_line(error),
             )

@@ -19,16 +19,16 @@ KEPT = (
     "evaluation/report.html",
 )
 CHECKPOINT = "checkpoints/best.ckpt"
-RECORD = "mlflow_run.json"  # in the run folder: which run of which store it is
+RECORD = "mlflow_run.json"  # in the run folder: the run's id, and its store
 
 
 class MlflowTracker(ExperimentTracker, MLFlowLogger):
     """Metrics, parameters, pictures; the config, the report and the best checkpoint as artifacts.
 
     run_dir, run_name: of the run. experiment_name: what the run belongs to, null for its own name. tracking_uri: a
-    server's address or a store of MLflow's, which then knows where artifacts go; null is mlflow.db in the run folder, with
-    artifacts in mlflow/ beside it. checkpoint: whether it is kept there.
-    A run that goes on in its folder goes on under its id. Parameters stay as it began: MLflow lets none change.
+    server's address or a store of MLflow's, which then decides where artifacts go; null is mlflow.db in the run folder,
+    with artifacts in mlflow/ beside it. checkpoint: whether it is kept there. A resumed run keeps its id, and its first
+    parameters: MLflow does not allow changes.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class MlflowTracker(ExperimentTracker, MLFlowLogger):
         client.set_tag(run_id, "mlflow.source.git.commit", facts["git"])
 
     def _gone_on_with(self) -> dict[str, str]:
-        """The parameters of the earlier run of this folder, which is told to be running; none where there is none."""
+        """The parameters of this folder's earlier run, which is set to running again; none without such a run."""
         from mlflow.exceptions import MlflowException
 
         if self._run_id is None:
@@ -73,7 +73,7 @@ class MlflowTracker(ExperimentTracker, MLFlowLogger):
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             earlier = None
-        if earlier is None or earlier.info.lifecycle_stage == "deleted":  # by somebody: a new one is made
+        if earlier is None or earlier.info.lifecycle_stage == "deleted":  # it was deleted: a new one is created
             self._run_id, self._initialized, self._experiment_id = None, False, None
             return {}
         self.experiment.update_run(self._run_id, status="RUNNING")
@@ -98,7 +98,7 @@ class MlflowTracker(ExperimentTracker, MLFlowLogger):
 
 
 def _earlier_id(folder: Path, tracking_uri: str | None) -> str | None:
-    """The id of the run that this folder has had in the same store."""
+    """The id of this folder's earlier run in the same store."""
     try:
         kept = json.loads((folder / RECORD).read_text())
     except (OSError, ValueError):

@@ -17,7 +17,7 @@ class TensorBoardTracker(ExperimentTracker, TensorBoardLogger):
 
     run_dir: of the run, whose folder `tensorboard` has the files.
 
-    Of a run that is resumed in its folder, TensorBoard drops what was logged of the steps that are done again.
+    Of a resumed run, TensorBoard drops earlier values of the steps that are repeated.
     """
 
     def __init__(self, run_dir: str | Path) -> None:

@@ -18,7 +18,7 @@ class WandbTracker(ExperimentTracker, WandbLogger):
     """Metrics, pictures, config and final figures; at the end the best checkpoint and the report as an artifact.
 
     run_dir, run_name: of the run; wandb's own files go to wandb/ in it. offline: neither network nor key is needed.
-    checkpoint: whether the artifact is made. A run that goes on in its folder goes on under its id.
+    checkpoint: whether the artifact is made. A resumed run keeps its id.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ from dlcpose.structures.skeleton import Skeleton
 
 @dataclass(frozen=True)
 class EvaluatedFrames:
-    """What metrics are given: predictions[i] of the frame of labels[i], each frame once, F frames in all.
+    """The input of metrics: predictions[i] of the frame of labels[i], each frame once, F frames in all.
 
     Raises ValueError when predictions and labels do not belong together.
     """
@@ -78,7 +78,7 @@ def infos_of(metrics: Mapping[str, Metric]) -> dict[str, FigureInfo]:
 
 
 def builtin_infos() -> dict[str, FigureInfo]:
-    """The facts about the figures of every metric of this package: for runs that do not state their own."""
+    """The facts about the figures of every metric of this package: for runs without a metrics_info.json of their own."""
     infos: dict[str, FigureInfo] = {}
     for module in pkgutil.iter_modules(dlcpose.metrics.__path__, "dlcpose.metrics."):
         for value in vars(importlib.import_module(module.name)).values():

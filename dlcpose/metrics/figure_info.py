@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-GROUPS = {"val": "validation", "train": "training"}  # what the prefix of a figure's name says in a title
+GROUPS = {"val": "validation", "train": "training"}  # a figure's title by the prefix of its name
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class FigureInfo:
         return self.title[:1].upper() + self.title[1:]
 
 
-# What a run gives besides the figures of its metrics.
+# Figures of every run, besides those of its metrics.
 RUN_FIGURES: Mapping[str, FigureInfo] = {
     "images_per_s": FigureInfo("speed", "images/s", 1, True, "of this evaluation: network and decoding", headline=True),
     "peak_memory_mb": FigureInfo("peak memory", "MB", 0, False, "of this evaluation"),

@@ -54,8 +54,8 @@ def match_frames(
     """Match the predictions of each frame to its labels (`match_animals`); predictions[i] is of the frame of labels[i].
 
     Where no frame holds more than one animal, labeled or predicted, the two are matched however far apart: that is the
-    error of a single-animal model, and leaving out its worst frames would flatter it. An animal without a visible
-    label does not count; a prediction whose keypoints lie mostly in a box to ignore is no false positive.
+    error of a single-animal model, and leaving out its worst frames would flatter it. An animal without a visible label
+    does not count; a prediction with at least half of its keypoints in an ignored box is no false positive.
     """
     gts = [labeled_animals(frame) for frame in labels]
     preds = [_predicted_animals(each) for each in predictions]

@@ -1,4 +1,4 @@
-"""Figures of each keypoint by itself: which ones a model finds hard."""
+"""Figures of each keypoint by itself."""
 
 from typing import Any
 

@@ -61,7 +61,7 @@ def _hota(gt: list[Array], pred: list[Array], similarity: list[Array]) -> dict[s
 
 
 def _idf1(gt: list[Array], pred: list[Array], similarity: list[Array], threshold: float) -> float:
-    """Of all ground-truth and predicted animals, the share that one fixed pairing of the tracks explains."""
+    """Of all ground-truth and predicted animals, the share that one fixed matching of the tracks explains."""
     gt_count, pred_count = _counts(gt), _counts(pred)
     matches = np.zeros((len(gt_count), len(pred_count)))
     for rows, columns, sim in zip(gt, pred, similarity, strict=True):

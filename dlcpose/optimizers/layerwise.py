@@ -1,4 +1,4 @@
-"""Layer-wise learning rate decay: pretrained layers change the less, the nearer they are to the image."""
+"""Layer-wise learning rate decay: lower rates for layers nearer to the image."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence

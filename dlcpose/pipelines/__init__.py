@@ -1,1 +1,1 @@
-"""LightningModules that join backbone, neck and head."""
+"""Models as LightningModules: bottom-up, top-down, conditional top-down, and detection alone."""

@@ -18,7 +18,8 @@ CROPS_PER_PASS = 64  # through the network in prediction, so that memory does no
 
 @dataclass(frozen=True)
 class CropSettings:
-    """How a top-down model cuts its crops, and which of them it predicts in.
+    """Settings of a top-down model's crops: their size around boxes, jitter, and the scores and similarity that select
+    animals.
 
     margin: how much wider than the box a crop is on each side, as a share of the box's longer side. min_size: px of the
     frame that a crop's longer side shows at least. shift, scale: of the jitter of training boxes, see
@@ -41,7 +42,7 @@ class CropSettings:
                 raise ValueError(f"expected {name} of {minimum} or more, got {getattr(self, name)}")
 
     def jitter(self, boxes: Tensor, rng: np.random.Generator) -> Tensor:
-        """Boxes (M, 4) moved and resized at random, as a detector would miss."""
+        """Boxes (M, 4) randomly shifted and scaled, like a detector's errors."""
         draws = torch.from_numpy(rng.uniform(-1, 1, (len(boxes), 3))).to(boxes)
         return jitter_boxes(boxes, draws, shift=self.shift, scale=self.scale)
 

@@ -46,12 +46,12 @@ class PoseMaps(NamedTuple):
 
 
 class TakesConditions(Protocol):
-    """A model that is conditioned on poses: of the animals in an image it predicts those that the poses belong to."""
+    """A model that takes pose conditions: it predicts the animals in an image that the given poses belong to."""
 
     skeleton: Skeleton
 
     def detect_conditions(self, batch: PoseBatch) -> list[PoseInstances]:
-        """The poses in each image that it is conditioned on when it is given none, in the frame's pixels."""
+        """The conditions that it finds itself in each image where none are given, in the frame's pixels."""
 
     def predict_with_conditions(
         self, batch: PoseBatch, conditions: Sequence[PoseInstances]
@@ -60,7 +60,7 @@ class TakesConditions(Protocol):
 
 
 class PoseModule(LightningModule):
-    """What all models share, whatever they predict: losses and figures of an epoch, the optimizer, the checkpoint.
+    """Base class of all models: losses and figures of an epoch, optimizer, checkpoint contents.
 
     groups: the config groups that a subclass is assembled from. one_animal_per_crop: whether the head sees one animal at a
     time, so that a head for one animal serves images of several. A subclass's constructor takes the components, and its
@@ -87,8 +87,8 @@ class PoseModule(LightningModule):
         self.train_losses = RunningMeans()  # of this epoch
         self.val_losses: list[BatchLosses] = []
         self.val_predictions: list[PosePrediction] = []
-        self.train_keys: tuple[str, ...] = ()  # of the batch that is being learned from
-        self.val_keys: tuple[str, ...] = ()  # of the batch that is being validated
+        self.train_keys: tuple[str, ...] = ()  # of the current training batch
+        self.val_keys: tuple[str, ...] = ()  # of the current validation batch
         self.finite_losses = FiniteLosses()
 
     @classmethod
@@ -97,12 +97,12 @@ class PoseModule(LightningModule):
 
     @property
     def frame_input(self) -> Input:
-        """How whole frames are read: as the pose network sees them, unless it sees crops of them."""
+        """The input that whole frames are brought to: the pose network's, or native size where it sees crops."""
         return self.model_input
 
     @property
     def may_crop_frames(self) -> bool:
-        """Whether it learns from parts of the frames of `frame_input` as well as from whole ones."""
+        """Whether training frames may be random crops of `frame_input`'s canvas."""
         return False
 
     @property
@@ -117,26 +117,26 @@ class PoseModule(LightningModule):
 
     @property
     def fixed_precision(self) -> str | None:
-        """The precision that it was made in, where no other can be chosen: none, as torch casts while it runs."""
+        """The only precision that it can run in; None, as torch casts at run time."""
         return None
 
     @property
     def box_rule(self) -> BoxRule | None:
-        """The rule that makes boxes of poses, where the model looks into boxes that may come from elsewhere."""
+        """The rule for boxes around poses, where the model can predict in boxes from another source."""
         return None
 
     @property
     def summary(self) -> str:
-        """What the model predicts, in words, for the plan of a run."""
+        """What the model predicts, as text for the plan of a run."""
         return f"{len(self.skeleton)} keypoints"
 
     @property
     def conditional(self) -> TakesConditions | None:
-        """The model as one that is conditioned on poses, None where it is not."""
+        """The model itself where it takes pose conditions, else None."""
         return None
 
     def stages(self) -> tuple[str, ...]:
-        """Names of the stages in which the model is trained, each a run of its own; the last is this module's."""
+        """Names of the stages of training, each a run of its own; the last one trains this module."""
         return ("pose",)
 
     @abstractmethod
@@ -144,17 +144,16 @@ class PoseModule(LightningModule):
         """The animals in each of a batch's uint8 images, in pixels of the source image."""
 
     def compute_maps(self, batch: PoseBatch) -> Any:
-        """The first half of `predict_batch`, up to the networks' maps: while the second half works on these, the device can
-        begin with the next batch."""
+        """The first half of `predict_batch`, the networks' maps: the device can start on the next batch during decoding."""
         return self.predict_batch(batch)
 
     def decode_maps(self, batch: PoseBatch, maps: Any) -> list[PosePrediction]:
-        """The second half of `predict_batch`: the animals that the maps of `compute_maps` show."""
+        """The second half of `predict_batch`: the animals decoded from the maps of `compute_maps`."""
         predictions: list[PosePrediction] = maps
         return predictions
 
     def oracles(self) -> dict[str, Callable[[PoseBatch], list[PosePrediction]]]:
-        """Other ways to predict a labeled batch, by name, that are given more: how much a component costs."""
+        """By name, predictions of a labeled batch with a component replaced by ground truth: they show its errors."""
         return {}
 
     def predictions_in_image(
@@ -179,7 +178,7 @@ class PoseModule(LightningModule):
         return total
 
     def on_train_batch_start(self, batch: PoseBatch, batch_idx: int) -> None:
-        """Note whose losses come next."""
+        """Remember the batch for error messages."""
         self.train_keys = batch.keys
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -190,14 +189,14 @@ class PoseModule(LightningModule):
             self.train_losses = RunningMeans()
 
     def on_validation_batch_start(self, batch: PoseBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Note whose losses come next."""
+        """Remember the batch for error messages."""
         self.val_keys = batch.keys
 
     def on_validation_epoch_end(self) -> None:
         """Log mean losses and figures over all validation frames, each counted once and the same on every device."""
         shares = gather_from_devices((self.val_predictions, [losses.to_plain() for losses in self.val_losses]))
         self.val_predictions, self.val_losses = [], []
-        # A device that had one batch less has repeated a frame of the first device, which overwrites it here.
+        # A device with one batch less has repeated a frame of the first device, whose prediction overwrites it here.
         predictions = {prediction.key: prediction for share, _ in reversed(shares) for prediction in share}
         in_order = [predictions[key] for key in self.labels if key in predictions]
         labels = [self.labels[prediction.key] for prediction in in_order]
@@ -236,10 +235,10 @@ class PoseModule(LightningModule):
                 "they were before. Lower optimizer.lr."
             )
         checkpoint["dlcpose"] = self.description
-        checkpoint["running_losses"] = self.train_losses.sums()  # of an epoch that is not over
+        checkpoint["running_losses"] = self.train_losses.sums()  # of an unfinished epoch
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the mean losses of an epoch that was not over."""
+        """Restore the mean losses of an unfinished epoch."""
         self.train_losses = RunningMeans(checkpoint.get("running_losses"))
 
 
@@ -272,7 +271,7 @@ class PoseEstimator(PoseModule):
 
     @property
     def summary(self) -> str:
-        """What the model predicts, in words, for the plan of a run."""
+        """What the model predicts, as text for the plan of a run."""
         return f"{super().summary}, stride {self.head.stride:g}"
 
     def forward(self, images: Tensor) -> PoseMaps:
@@ -322,7 +321,7 @@ class PoseEstimator(PoseModule):
         return outputs
 
     def graph_steps(self) -> tuple[GraphStep, ...]:
-        """How the animals are made of a graph's outputs, as `decode` makes them of the maps."""
+        """The steps from a graph's outputs to animals, the same as `decode` from the maps."""
         return (self.head.graph_step(), *(side_head.graph_step() for side_head in self._side_heads()))
 
     def _side_heads(self) -> list[SideHead]:

@@ -21,7 +21,7 @@ Component = TypeVar("Component")
 
 @dataclass(frozen=True)
 class Components:
-    """What `build.build_pipeline` makes of a config and hands to a PoseModule; None where the module's kind needs none.
+    """The built components of a config, which `build.build_pipeline` hands to a PoseModule; None where its kind needs none.
 
     model_input: what the pose network sees. side_heads, metrics: by name.
     optimizer: from (name, parameter) pairs to an optimizer. scheduler: from (optimizer, steps) to Lightning's description
@@ -45,7 +45,7 @@ class Components:
 
 
 def required(component: Component | None, name: str) -> Component:
-    """A component that must be there. Raises ValueError, with its name, where it is not."""
+    """A component that is required. Raises ValueError, with its name, where it is None."""
     if component is None:
         raise ValueError(f"expected a {name} among the components, got none")
     return component

@@ -1,4 +1,4 @@
-"""Conditional top-down models (BUCTD, Zhou et al. 2023): crops around the poses of another model, seen with those poses."""
+"""Conditional top-down models (BUCTD, Zhou et al. 2023): crops around another model's poses, with these as a second input."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -60,12 +60,12 @@ class ConditionalTopDown(TopDown):
 
     @property
     def box_rule(self) -> BoxRule | None:
-        """None: it looks around poses, which boxes alone do not give."""
+        """None: it needs poses, which boxes alone do not give."""
         return None
 
     @property
     def summary(self) -> str:
-        """What the model predicts, in words, for the plan of a run."""
+        """What the model predicts, as text for the plan of a run."""
         return f"{super().summary}, around {self.detector.origin}"
 
     def forward(self, images: Tensor) -> PoseMaps:
@@ -89,7 +89,7 @@ class ConditionalTopDown(TopDown):
         return self.detector.detect_poses(batch)
 
     def oracles(self) -> dict[str, Callable[[PoseBatch], list[PosePrediction]]]:
-        """The conditions themselves as predictions: what this model improves on."""
+        """The conditions themselves as predictions, the baseline that this model improves on."""
         return {"conditions": self.predict_conditions}
 
     def predict_batch(self, batch: PoseBatch) -> list[PosePrediction]:
@@ -97,7 +97,7 @@ class ConditionalTopDown(TopDown):
         return self.predict_with_conditions(batch, self.detect_conditions(batch))[0]
 
     def compute_maps(self, batch: PoseBatch, boxes: Sequence[Boxes] | None = None) -> Any:
-        """The predictions themselves: the model that makes the conditions has to decode its own maps in between."""
+        """The predictions themselves: the model of the conditions has to decode its own maps in between."""
         return self.predict_batch(batch)
 
     def decode_maps(self, batch: PoseBatch, maps: Any) -> list[PosePrediction]:
@@ -105,7 +105,7 @@ class ConditionalTopDown(TopDown):
         return predictions
 
     def predict_conditions(self, batch: PoseBatch) -> list[PosePrediction]:
-        """The detector's poses."""
+        """The conditions of a batch: the detector's poses."""
         return self.predictions_in_image(batch, self.detect_conditions(batch))
 
     def predict_with_conditions(
@@ -146,7 +146,7 @@ class ConditionalTopDown(TopDown):
 
         rngs: of each frame's conditions. jitter: of the boxes, None to leave them as they are.
         """
-        with torch.no_grad():  # the model that makes the conditions is not trained
+        with torch.no_grad():  # the model of the conditions is not trained
             conditions = self.condition.conditions(batch, self.detector.detect_poses, rngs)
         boxes = self._boxes(conditions.keypoints_in_frame, batch)
         has_box = ~boxes.isnan().any(dim=-1)

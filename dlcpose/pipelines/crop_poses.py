@@ -15,7 +15,7 @@ from dlcpose.structures.instances import PoseInstances, PosePrediction
 
 
 def sure_boxes(detected: Sequence[Boxes], threshold: float) -> list[Boxes]:
-    """Of the boxes detected in each frame those whose score is at least the threshold."""
+    """The boxes detected in each frame with a score of at least the threshold."""
     return [Boxes(boxes[scores >= threshold], scores[scores >= threshold]) for boxes, scores in detected]
 
 
@@ -38,7 +38,7 @@ def animals_in_frames(
     return [animals[crops.frame_indices == frame] for frame in range(frames)]
 
 
-def suppressed_predictions(
+def nms_predictions(
     batch: PoseBatch,
     instances: Sequence[PoseInstances],
     boxes: Sequence[Tensor],

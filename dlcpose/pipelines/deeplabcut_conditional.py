@@ -22,8 +22,8 @@ class DeepLabCutConditionalTopDown(ConditionalTopDown):
     """Crops around another model's poses, as DeepLabCut 3: whole pixels, resized by OpenCV, black beside the box.
 
     margin: around the box, px. with_context: as in `codecs.deeplabcut_crops.region_around`. threshold: minimum of a
-    condition's highest keypoint score. shift, scale, seed: of the training boxes' jitter, as in TopDown.
-    All keypoints of an animal have one score: the mean of the condition's, times that of the keypoints that score enough.
+    condition's highest keypoint score. shift, scale, seed: of the training boxes' jitter, as in TopDown. All keypoints
+    of an animal have one score: the condition's mean score, times the mean of the keypoint scores above a minimum.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ class Detection(PoseModule):
 
     @property
     def summary(self) -> str:
-        """What the model predicts, in words, for the plan of a run."""
+        """What the model predicts, as text for the plan of a run."""
         return "boxes"
 
     def stages(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Losses and weights that are no longer finite end a training, before its checkpoints are spoilt."""
+"""Check that losses and weights are finite, and end a training otherwise, before its checkpoints are overwritten."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from dlcpose.side_heads.base import SideHead
 from dlcpose.structures.errors import DlcposeError
 from dlcpose.structures.printable import printable
 
-EVERY = 20  # steps between two looks at a GPU's losses, each of which waits for it
+EVERY = 20  # steps between two checks of a GPU's losses, each of which synchronizes
 MAX_NAMED = 8  # images in a message
 
 
@@ -41,7 +41,7 @@ class FiniteLosses:
             self.check()
 
     def check(self) -> None:
-        """Look at all losses since the last time."""
+        """Check all losses since the last call."""
         steps, self._waiting = self._waiting, []
         if not steps or bool(
             torch.stack([loss.float() for step in steps for loss in step.losses.values()]).isfinite().all()
@@ -59,7 +59,7 @@ class FiniteLosses:
 
 
 def first_not_finite(pipeline: nn.Module, weights: Mapping[str, Tensor]) -> str | None:
-    """The name of a tensor that is not finite, None where all are; what heads keep of their data need not be."""
+    """The name of a tensor that is not finite, None where all are; heads' statistics of the data may be infinite."""
     kept = {
         f"{place}.{name}"
         for place, module in pipeline.named_modules()

@@ -11,7 +11,7 @@ from dlcpose.detectors.base import Boxes, BoxRule, Detector
 from dlcpose.pipelines.animal_crops import CROPS_PER_PASS, AnimalCrops, CropSettings, cut_crops
 from dlcpose.pipelines.base import PoseEstimator, PoseMaps
 from dlcpose.pipelines.components import Components, required
-from dlcpose.pipelines.crop_poses import animals_in_frames, suppressed_predictions, sure_boxes
+from dlcpose.pipelines.crop_poses import animals_in_frames, nms_predictions, sure_boxes
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
@@ -19,7 +19,7 @@ from dlcpose.structures.instances import PoseInstances, PosePrediction
 
 
 class CropMaps(NamedTuple):
-    """What the networks of a top-down model make of a batch."""
+    """The output maps of a top-down model's networks for a batch."""
 
     boxes: tuple[Boxes, ...]  # of each frame
     crops: AnimalCrops
@@ -29,10 +29,10 @@ class CropMaps(NamedTuple):
 class TopDown(PoseEstimator):
     """Detector, then pose: the pose network sees crops of the input's height and width, frames stay at native size.
 
-    Backbone, neck and head are trained in crops around the ground-truth boxes, jittered as a detector would miss; the
-    detector is trained before and stays as it is. Other animals that a crop shows are no targets.
-    margin, min_size, shift, scale, threshold, nms_oks, seed: see CropSettings.
-    Raises ConfigError for an input without a height and a width.
+    Backbone, neck and head are trained in crops around the ground-truth boxes, jittered like a detector's errors; the
+    detector is trained before and stays as it is. Other animals that a crop shows are no targets. margin, min_size,
+    shift, scale, threshold, nms_oks, seed: see CropSettings. Raises ConfigError for an input without a height and a
+    width.
     """
 
     groups: ClassVar[frozenset[str]] = PoseEstimator.groups | {"detector"}
@@ -75,7 +75,7 @@ class TopDown(PoseEstimator):
 
     @property
     def summary(self) -> str:
-        """What the model predicts, in words, for the plan of a run."""
+        """What the model predicts, as text for the plan of a run."""
         without = ", without the unique keypoints" if self.skeleton.unique else ""  # a crop may not show them
         return f"{super().summary}, in crops of {self.crop_size[1]}x{self.crop_size[0]}{without}"
 
@@ -100,7 +100,7 @@ class TopDown(PoseEstimator):
         return self
 
     def oracles(self) -> dict[str, Callable[[PoseBatch], list[PosePrediction]]]:
-        """Predictions in the ground-truth boxes: what a better detector could gain."""
+        """Predictions in the ground-truth boxes, the upper bound for a better detector."""
         return {} if self.detector.needs_labels else {"true_boxes": self.predict_in_gt_boxes}
 
     def predict_batch(self, batch: PoseBatch) -> list[PosePrediction]:
@@ -123,7 +123,7 @@ class TopDown(PoseEstimator):
         return self._nms_predictions(batch, in_frame, [each.boxes_in_frame for each in boxes])[0]
 
     def predict_in_gt_boxes(self, batch: PoseBatch) -> list[PosePrediction]:
-        """The labeled animals' poses in their ground-truth boxes; boxes_in_image is NaN, as no detector took part."""
+        """The labeled animals' poses in their ground-truth boxes; boxes_in_image is NaN, as there was no detection."""
         crops = self.gt_crops(batch)
         return self._predictions_of_crops(batch, self._decode_crops(crops), crops)
 
@@ -142,7 +142,7 @@ class TopDown(PoseEstimator):
     def validation_step(self, batch: PoseBatch, batch_index: int) -> None:
         """Keep the losses of one batch, and its predictions in ground-truth boxes, for the epoch's figures.
 
-        The detector does not change while poses are trained: its boxes would add the same misses to every epoch.
+        The detector is fixed while poses are trained: its boxes would add the same errors to every epoch.
         """
         self._validate_crops(batch, self.gt_crops(batch))
 
@@ -194,4 +194,4 @@ class TopDown(PoseEstimator):
         self, batch: PoseBatch, instances: Sequence[PoseInstances], boxes: Sequence[Tensor]
     ) -> tuple[list[PosePrediction], list[Tensor]]:
         """The predictions that pose NMS keeps, by descending score, and their places (M,) among each frame's instances."""
-        return suppressed_predictions(batch, instances, boxes, self.skeleton.sigmas, self.settings.nms_oks)
+        return nms_predictions(batch, instances, boxes, self.skeleton.sigmas, self.settings.nms_oks)

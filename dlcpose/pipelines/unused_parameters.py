@@ -23,7 +23,7 @@ def unused_parameters(network: nn.Module, image_size: tuple[int, int]) -> list[s
         ValueError,
         RuntimeError,
         NotImplementedError,
-    ):  # it takes more than images, or branches on values
+    ):  # its forward takes more than images, or depends on values
         return []
     leaves = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.requires_grad]
     whole = torch.stack([leaf.float().sum() for leaf in leaves]).sum()

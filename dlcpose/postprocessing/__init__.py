@@ -1,1 +1,1 @@
-"""What is done to the poses of a whole video after prediction: filters, ensembles, the choice of frames to label."""
+"""Postprocessing of the poses of a whole video: filters, ensembles, the choice of frames to label."""

@@ -16,10 +16,10 @@ from dlcpose.structures.pose_tracks import PoseTracks
 Array = npt.NDArray[Any]
 Statistic = Literal["median", "mean"]
 MIN_OKS = 0.1  # below it two poses are not of one animal
-SAME_COLUMN = 0.05  # OKS that a pair is given for lying in columns that go together over the whole video
+SAME_COLUMN = 0.05  # OKS that is added to a pair whose columns match over the whole video
 # The median distance from the center of a Gaussian in the plane, in standard deviations of one coordinate.
 MEDIAN_DISTANCE = float(np.sqrt(2 * np.log(2)))
-# What that falls short of for few members, since their median lies closer to them than the truth does: of 2, 3, ... members,
+# Corrections of it for few members, whose median lies closer to them than the true place does: of 2, 3, ... members,
 # from 400,000 draws each; from 11 on it is 1 + 0.27 / members.
 FEW_MEMBERS = (1.179, 1.150, 1.152, 1.065, 1.075, 1.040, 1.048, 1.029, 1.034)
 
@@ -27,13 +27,13 @@ FEW_MEMBERS = (1.179, 1.150, 1.152, 1.065, 1.075, 1.040, 1.048, 1.029, 1.034)
 def combine_members(members: Sequence[PoseTracks], *, statistic: Statistic = "median") -> PoseTracks:
     """One table of poses: for each keypoint the median (or mean) of the members' x and y, and their spread.
 
-    The columns, and whether they are tracks, are those of the first member; in each frame the others' animals are matched
-    to them by OKS. Animals that the first member lacks take free columns. A keypoint is kept where half the members or more
-    have it. Scores are means over all members, 0 for those that lack it. Rows are those of any member.
+    The columns, and whether they are tracks, are those of the first member; in each frame the others' animals are
+    matched to them by OKS. Animals that the first member lacks take free columns. A keypoint is kept where half the
+    members or more have it. Scores are means over all members, 0 for those that lack it. Rows are those of any member.
     keypoint_spreads: with "median" from the median distance of the members from the pose, which one member far off
-    hardly changes; with "mean" from their mean squared distance. Either is scaled to the standard deviation of a coordinate
-    where members scatter evenly around the truth, and NaN for a keypoint of one member.
-    Raises DataError for fewer than two members, other videos, other keypoints.
+    hardly changes; with "mean" from their mean squared distance. Either is scaled to the standard deviation of a
+    coordinate where members scatter evenly around the true place, and NaN for a keypoint of one member. Raises
+    DataError for fewer than two members, other videos, other keypoints.
     """
     _check(members)
     frames = np.unique(np.concatenate([member.frame_indices for member in members]))  # (T,)

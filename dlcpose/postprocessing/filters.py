@@ -95,7 +95,7 @@ def _fit_local_polynomials(run: Array, seconds: Array, window: int, order: int) 
     half = window // 2
     centers = np.clip(np.arange(len(run)), half, len(run) - 1 - half)  # (R,): a window's middle row
     rows = centers[:, None] + np.arange(-half, half + 1)  # (R, window)
-    # The value asked for stands at time 0 of its window and a window is about 1 long: powers stay near 1.
+    # Times are relative to the row, in lengths of its window: powers stay near 1.
     length = (seconds[rows[:, -1]] - seconds[rows[:, 0]])[:, None]
     powers = ((seconds[rows] - seconds[:, None]) / length)[..., None] ** np.arange(order + 1)  # (R, window, order + 1)
     weights = np.linalg.pinv(powers)[:, 0]  # (R, window): what each row adds to the polynomial's value at time 0

@@ -1,4 +1,4 @@
-"""Which frames of a video are worth labeling: where the poses look wrong, spread over what the video shows."""
+"""Choose frames of a video to label: those whose poses look wrong, and that differ from each other."""
 
 import warnings
 from collections.abc import Mapping
@@ -42,10 +42,11 @@ def rate_frames(tracks: PoseTracks) -> dict[str, Array]:
 def rank_frames(reasons: Mapping[str, Array]) -> tuple[Array, list[str]]:
     """How much each frame is worth labeling, in [0, 1], and its main reason: (T,), T.
 
-    A frame is worth the highest of its ranks among the reasons, so that one that is always high takes not all places.
+    A frame is worth the highest of its ranks among the reasons, so that a reason that is always high does not take all
+    places.
     """
     names = list(reasons)
-    # Many equal values share a middling rank: what is wrong everywhere singles out no frame.
+    # Many equal values share a middle rank: what is wrong in every frame singles out none.
     ranks = np.stack([np.where(values > 0, rankdata(values) / len(values), 0) for values in reasons.values()])  # (R, T)
     return ranks.max(axis=0), [names[index] for index in ranks.argmax(axis=0)]
 
@@ -59,7 +60,7 @@ def pool_of_frames(tracks: PoseTracks, worth: Array, excluded: Array, count: int
     per_second = tracks.video.fps if tracks.video.fps > 0 else 25.0
     if not len(frames):
         return np.zeros(0, np.int64)
-    # As far apart as leaves room for all of them twice, but a second is enough for another picture.
+    # Far apart, but with room for twice as many frames; a second is enough for a different image.
     apart = float(np.clip((frames[-1] - frames[0]) / (2 * size), 1, per_second))
     by_worth = np.argsort(-worth, kind="stable")
     by_worth = by_worth[~np.isin(frames[by_worth], excluded)]
@@ -69,7 +70,7 @@ def pool_of_frames(tracks: PoseTracks, worth: Array, excluded: Array, count: int
             break
         if not chosen or np.abs(frames[chosen] - frames[row]).min() >= apart:
             chosen.append(int(row))
-    if len(chosen) < count:  # a short video: as good as can be had
+    if len(chosen) < count:  # a short video has no others
         chosen += [int(row) for row in by_worth if row not in chosen][: count - len(chosen)]
     return np.sort(np.array(chosen, np.int64))
 
@@ -92,7 +93,7 @@ def choose_diverse(features: Array, worth: Array, count: int, rng: np.random.Gen
 
 
 def pose_features(tracks: PoseTracks, rows: Array) -> Array:
-    """What the poses of some rows look like: (P, D), coordinates in shares of the frame, what is missing at its mean."""
+    """Features of the poses of some rows: (P, D), coordinates as shares of the frame, missing ones at their mean."""
     points = tracks.keypoints_in_image[rows].reshape(len(rows), -1).astype(np.float64)
     known = ~np.isnan(points)
     means = np.where(known, points, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)

@@ -34,7 +34,7 @@ class Motion:
 def kalman_smooth(
     points: Array, axis: TimeAxis, *, spreads: Array | None = None, motion: Motion | None = None
 ) -> Array:
-    """Points as the Kalman smoother sees them from all rows of their run: (T, N, K, 2) -> the same shape and gaps.
+    """Points smoothed over all rows of their run: (T, N, K, 2) -> the same shape and gaps.
 
     spreads: (T, N, K) px, how uncertain each point is relative to the others, such as the spread of an ensemble; NaN counts
     as the median. motion: of the N·K keypoints, in that order; by default the likeliest for each of the K keypoints, over

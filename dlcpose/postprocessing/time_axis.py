@@ -1,4 +1,4 @@
-"""When the rows of a table of poses were filmed, and which rows follow each other without a gap."""
+"""Times of the rows of a table of poses, and runs of rows without a gap."""
 
 import logging
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ EVEN_WITHIN = 0.5  # frames: time stamps are rounded by their file, to 1 ms in m
 
 @dataclass(frozen=True)
 class TimeAxis:
-    """When the T rows of a table were filmed.
+    """Frame numbers and times of the T rows of a table.
 
     frames: (T,) numbers of the frames, rising. seconds: (T,), rising and finite. step: frames from a row to the next as a
     rule: 1, or more where every n-th frame was predicted. is_even: whether the frame rate is constant.

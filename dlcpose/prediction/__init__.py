@@ -1,1 +1,1 @@
-"""From the frames of a video to its poses: batches, overlap, regions, chunks that survive a kill."""
+"""Prediction of videos: batches, overlap of forward pass and decoding, regions, partial results."""

@@ -1,4 +1,4 @@
-"""Poses of a frame and of its mirror image as one."""
+"""Merge the poses of a frame and of its mirror image (flip test)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,17 +10,16 @@ from scipy.optimize import linear_sum_assignment
 from dlcpose.structures.instances import Floats, PosePrediction
 from dlcpose.structures.skeleton import Skeleton
 
-ALIKE = 0.5  # least likeness (0 to 1, as OKS has it) of two places of a keypoint that are averaged
-SAME_ANIMAL = 0.1  # least likeness of two poses of one animal
+ALIKE = 0.5  # minimum similarity (0 to 1, as in OKS) of two places of a keypoint that are averaged
+SAME_ANIMAL = 0.1  # minimum similarity of two poses of one animal
 
 
 def merge_mirrored(prediction: PosePrediction, of_mirrored: PosePrediction, skeleton: Skeleton) -> PosePrediction:
-    """The poses of a frame, improved by those found in its mirror image.
+    """The poses of a frame, merged with those predicted in its mirror image.
 
-    of_mirrored: in the frame's own pixels, but with left and right as the mirror shows them. Each animal is matched with
-    the nearest of the mirror's, one to one. Where both see a keypoint in the same place it is their mean, weighted by
-    score; where they disagree, the surer one's. An animal that only one of them sees is left as the frame has it: what
-    the mirror alone shows is not added.
+    of_mirrored: in the frame's own pixels, but with left and right swapped. Animals are matched one to one. A keypoint
+    that both have in the same place is their mean, weighted by score; where they disagree, that with the higher score.
+    Animals only in the frame stay as they are; animals only in the mirror image are not added.
     """
     order, unique_order = list(skeleton.flip_order), list(skeleton.unique_flip_order)
     theirs, their_scores = of_mirrored.keypoints_in_image[:, order], of_mirrored.keypoint_scores[:, order]

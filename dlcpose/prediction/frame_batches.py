@@ -1,4 +1,4 @@
-"""Frames without labels as a batch on the model's canvas: what `on_canvas` and `collate` make of them, without the detour."""
+"""Batches of unlabeled frames on the model's canvas: the same as `fit_to_canvas` and `collate`, but faster."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ Region = tuple[int, int, int, int]  # x1 y1 x2 y2 in pixels of the canvas, x2 an
 
 @dataclass(frozen=True)
 class Placement:
-    """Where frames of one size come to lie on a model's canvas.
+    """The place of frames of one size on a model's canvas.
 
     scaled, canvas: (height, width) of the frame as it is scaled, and of the canvas with its padding right and below.
     canvas_to_image: (2, 3), to pixels of the full frame where frames are crops of it.
@@ -64,7 +64,7 @@ def batch_of_frames(
 
 
 def mirrored(batch: PoseBatch, scaled: tuple[int, int]) -> PoseBatch:
-    """A batch with the frames' content of (height, width) mirrored where it lies; the padding stays where it was."""
+    """A batch with the frames' content of (height, width) mirrored; the padding stays in place."""
     height, width = scaled
     images = batch.images.clone()
     images[..., :height, :width] = batch.images[..., :height, :width].flip(-1)
@@ -73,7 +73,7 @@ def mirrored(batch: PoseBatch, scaled: tuple[int, int]) -> PoseBatch:
 
 
 def cut_region(batch: PoseBatch, region: Region) -> PoseBatch:
-    """What a region of the canvas shows of a batch, at the same scale."""
+    """A region of a batch's canvas, at the same scale."""
     x1, y1, x2, y2 = region
     shift = batch.crop_to_image.new_tensor([[1.0, 0.0, x1], [0.0, 1.0, y1]])
     return replace(

@@ -1,4 +1,4 @@
-"""Poses in frames that come one after the other: batches across frames, forward pass and decoding side by side."""
+"""Predict poses in a stream of frames, in batches, with the forward pass and decoding in parallel."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class Frame(NamedTuple):
 
 
 class Maps(NamedTuple):
-    """What the networks make of a batch, of the batch mirrored where that is asked, and when a GPU has computed them."""
+    """The networks' maps of a batch and, with `flip_test`, of the mirrored batch; computed: a GPU event, None on a CPU."""
 
     plain: Any
     of_mirrored: Any
@@ -45,9 +45,9 @@ class Maps(NamedTuple):
 class FramePredictor:
     """Predicts poses in frames with a model on a device.
 
-    precision: "32", "bf16" or "fp16"; a model of a fixed precision keeps to its own. origin: x, y of the frames' first pixel
-    in the full frame, where they are crops of it. detector_every, flip_test, dynamic_crop: as of PredictionSettings.
-    is_live: give each prediction before the next frame is taken.
+    precision: "32", "bf16" or "fp16"; a model of a fixed precision keeps to its own. origin: x, y of the frames' first
+    pixel in the full frame, where they are crops of it. detector_every, flip_test, dynamic_crop: as of
+    PredictionSettings. is_live: yield each prediction before the next frame is taken.
     """
 
     pipeline: PoseModel
@@ -66,9 +66,8 @@ class FramePredictor:
     ) -> Iterator[list[PosePrediction]]:
         """Poses in frames, in order, as many at a time as go through the network together.
 
-        after, done: the prediction of the frame before the first, and how many came before it, to go on where another
-        run has stopped: the same predictions as in one go.
-        Raises ValueError for an image that is no (H, W, 3) uint8 RGB.
+        after, done: the prediction of the frame before the first, and the number of frames before, to resume a stopped
+        run with the same predictions. Raises ValueError for an image that is no (H, W, 3) uint8 RGB.
         """
         if self.dynamic_crop:
             return self._within_regions(frames, after)
@@ -104,7 +103,7 @@ class FramePredictor:
     def _compute(self, job: tuple[PoseBatch, Placement], **settings: Any) -> Maps:
         """The forward passes of a batch, not waited for on a GPU."""
         batch, placement = job
-        precision = "32" if self.pipeline.fixed_precision else self.precision  # then torch has nothing to cast
+        precision = "32" if self.pipeline.fixed_precision else self.precision  # the model runs at its own precision
         with self.times.measured("forward"), torch.inference_mode(), autocast(self.device, precision):
             plain, of_mirrored, flipped = self.pipeline.compute_maps(batch, **settings), None, None
             if self.flip_test:
@@ -117,7 +116,7 @@ class FramePredictor:
         return Maps(plain, of_mirrored, flipped, computed)
 
     def _decode(self, job: tuple[PoseBatch, Placement], maps: Maps) -> list[PosePrediction]:
-        """The poses that a batch's maps show; on a GPU beside the next batch's forward pass."""
+        """Decode the poses of a batch's maps; on a GPU in parallel with the next batch's forward pass."""
         if maps.computed is None:
             return self._decoded(job[0], maps)
         with self.times.measured("forward"):
@@ -146,7 +145,7 @@ class FramePredictor:
     def _with_boxes_kept(
         self, frames: Iterable[Frame], last: PosePrediction | None, done: int
     ) -> Iterator[list[PosePrediction]]:
-        """The detector at every `detector_every`th frame and wherever no animal was seen; else around the last poses."""
+        """The detector's boxes in every `detector_every`th frame and after an empty one; else boxes around the last poses."""
         rule = self.pipeline.box_rule
         assert rule is not None
         for number, frame in enumerate(frames, done):
@@ -161,7 +160,7 @@ class FramePredictor:
             yield predictions
 
     def _within_regions(self, frames: Iterable[Frame], last: PosePrediction | None) -> Iterator[list[PosePrediction]]:
-        """Each frame around the last pose, and once more as a whole where the animal is not there."""
+        """Predict each frame around the last pose, and again as a whole where the animal is lost."""
         multiple_of = self.pipeline.frame_input.multiple_of
         for frame in frames:
             batch, placement = self._batch([Frame(frame.key, as_rgb_frame(frame.image, frame.key))])

@@ -1,4 +1,4 @@
-"""What an exported model says of itself, in the metadata of its file: all that prediction needs beside the graph."""
+"""The description of an exported model in its file's metadata: all that prediction needs beside the graph."""
 
 import dataclasses
 import functools
@@ -97,7 +97,7 @@ class GraphDescription:
 
 
 def read_description(text: str, path: Path) -> GraphDescription:
-    """The description that `as_text` wrote, perhaps by somebody else: plain, bounded, and of a model that can be.
+    """Read what `as_text` wrote, from a file that may be untrusted: only plain, bounded and consistent values.
 
     Raises CheckpointError for anything else.
     """
@@ -115,7 +115,7 @@ def read_description(text: str, path: Path) -> GraphDescription:
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, DlcposeError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         raise CheckpointError(
-            f"{path}: what it says of its model is wrong ({reason}). Export its checkpoint anew."
+            f"{path}: its description of the model is invalid ({reason}). Export its checkpoint anew."
         ) from error
 
 

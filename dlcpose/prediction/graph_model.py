@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dlcpose.detectors.base import Boxes, BoxRule, detect_by_size
 from dlcpose.pipelines.animal_crops import CROPS_PER_PASS, AnimalCrops, cut_crops
-from dlcpose.pipelines.crop_poses import animals_in_frames, suppressed_predictions, sure_boxes
+from dlcpose.pipelines.crop_poses import animals_in_frames, nms_predictions, sure_boxes
 from dlcpose.pipelines.predictions import predictions_in_image
 from dlcpose.prediction.graph_description import CropsOfGraph, GraphDescription
 from dlcpose.structures.batch import PoseBatch
@@ -52,7 +52,7 @@ class GraphModel:
 
     @property
     def frame_input(self) -> Input:
-        """How whole frames are read."""
+        """The input that whole frames are brought to."""
         return self.description.model_input
 
     @property
@@ -67,11 +67,11 @@ class GraphModel:
 
     @property
     def box_rule(self) -> BoxRule | None:
-        """None: it looks at whole images."""
+        """None: it predicts whole images."""
         return None
 
     def oracles(self) -> dict[str, Callable[[PoseBatch], list[PosePrediction]]]:
-        """None: it has no parts that could be given the truth."""
+        """None: no component can be replaced by ground truth."""
         return {}
 
     def predict_batch(self, batch: PoseBatch) -> list[PosePrediction]:
@@ -101,12 +101,12 @@ class GraphModel:
                 animals = step(animals, outputs)
         except (KeyError, IndexError, ValueError, RuntimeError) as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            raise CheckpointError(f"{self.path}: its outputs are not those that it says it has ({reason}).") from error
+            raise CheckpointError(f"{self.path}: its outputs are not those of its description ({reason}).") from error
         return animals
 
 
 class GraphCropMaps(NamedTuple):
-    """What the graphs of a top-down model make of a batch."""
+    """The graphs' outputs of a top-down model for a batch."""
 
     boxes: tuple[Boxes, ...]  # of each frame
     crops: AnimalCrops
@@ -115,7 +115,7 @@ class GraphCropMaps(NamedTuple):
 
 @dataclass(frozen=True)
 class GraphTopDown(GraphModel):
-    """`pipelines.top_down.TopDown` as it predicts, of two graphs: one finds boxes, the other sees one crop at a time."""
+    """The prediction of `pipelines.top_down.TopDown` by two graphs: one detects boxes, the other predicts crops."""
 
     crops: CropsOfGraph
     detector: Graph
@@ -148,7 +148,7 @@ class GraphTopDown(GraphModel):
         in_frame = animals_in_frames(instances, crops, scores, len(batch), len(self.skeleton))
         boxes_in_frame = [each.boxes_in_frame for each in boxes]
         nms_oks = self.crops.settings.nms_oks
-        return suppressed_predictions(batch, in_frame, boxes_in_frame, self.skeleton.sigmas, nms_oks)[0]
+        return nms_predictions(batch, in_frame, boxes_in_frame, self.skeleton.sigmas, nms_oks)[0]
 
     def _detect(self, frames: Tensor) -> list[Boxes]:
         images, scales = self.crops.detector.prepare(frames)

@@ -1,4 +1,4 @@
-"""What predicts, what it can do, and what "auto" comes to for it."""
+"""A model with its origin, the settings that it supports, and the choice of batch size and precision for "auto"."""
 
 import functools
 import hashlib
@@ -24,7 +24,7 @@ from dlcpose.structures.instances import PosePrediction
 
 @dataclass(frozen=True)
 class Model:
-    """What predicts: a pipeline on a device, where it came from, and the names of its animals."""
+    """A pipeline on a device, with its file and the names of its animals."""
 
     pipeline: PoseModel
     device: torch.device
@@ -42,17 +42,17 @@ class Model:
 
 
 class Chosen(NamedTuple):
-    """What "auto" has come to."""
+    """The batch size and precision chosen for "auto"."""
 
     batch_size: int
     precision: str
 
 
 def check_settings(settings: PredictionSettings, pipeline: PoseModel) -> None:
-    """Raises ConfigError for what this model cannot do."""
+    """Raises ConfigError for settings that this model does not support."""
     if pipeline.needs_labels:
         raise ConfigError(
-            "checkpoint: this model looks where animals are labeled (detector=ground_truth), and a video has no labels. "
+            "checkpoint: this model predicts in ground-truth boxes (detector=ground_truth), and a video has no labels. "
             "Train it with detector=centernet; for a conditioned model give conditions=best.ckpt of another."
         )
     if settings.detector_every > 1 and pipeline.box_rule is None:

@@ -1,4 +1,4 @@
-"""Exported models in ONNX files, which may be somebody else's, run by onnxruntime."""
+"""Run exported models by onnxruntime, from ONNX files that may be untrusted."""
 
 import hashlib
 import importlib.util
@@ -17,7 +17,7 @@ from dlcpose.structures.errors import CheckpointError, ConfigError
 POSE, DETECTOR = "pose.onnx", "detector.onnx"  # of a top-down model, in one folder
 METADATA = "dlcpose"  # key of the description in the file's metadata
 IMAGES = "images"  # name of the input
-MAX_BYTES = 2**31 - 1  # what a file of ONNX can hold without others beside it
+MAX_BYTES = 2**31 - 1  # limit of an ONNX file without external data
 MAX_VALUES = 2**29  # in one tensor of a graph for one image: a larger one is of no model of ours
 GPU = {"TensorrtExecutionProvider": "trt", "CUDAExecutionProvider": "cuda"}  # in the order of preference
 CPU = "CPUExecutionProvider"
@@ -67,10 +67,10 @@ class OnnxGraph:
         check_self_contained(content, path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3  # errors: warnings tell what is of no use here
+        options.log_severity_level = 3  # errors only
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=providers)
-        except Exception as error:  # of onnxruntime, which has no base class of its own for them
+        except Exception as error:  # onnxruntime's errors have no common base class
             raise CheckpointError(f"{path}: onnxruntime cannot run it ({_first_line(error)}).") from error
         inputs = {each.name: each for each in self._session.get_inputs()}
         known = [each.name for each in self._session.get_outputs()]
@@ -86,7 +86,7 @@ class OnnxGraph:
 
     @property
     def providers(self) -> list[str]:
-        """What onnxruntime runs it with, the first where it can."""
+        """onnxruntime's execution providers of the session, in order of preference."""
         return list(self._session.get_providers())
 
     def run(self, images: Tensor) -> dict[str, Tensor]:
@@ -205,7 +205,7 @@ def _description(content: bytes, path: Path) -> GraphDescription:
     found = {entry.key: entry.value for entry in model.metadata_props}
     if METADATA not in found:
         raise CheckpointError(
-            f"{path}: it was not written by dlcpose, so nothing is known of its keypoints. Take one of dlcpose export."
+            f"{path}: it was not written by dlcpose, so its keypoints are unknown. Take one of dlcpose export."
         )
     return read_description(found[METADATA], path)
 

@@ -1,4 +1,4 @@
-"""Two steps of work for each of many jobs, the second of one job beside the first of the next."""
+"""Pipeline two steps of many jobs: the second step of one job runs in parallel with the first of the next."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,10 +16,10 @@ DEPTH = 2  # jobs whose second step may wait: one in work, one ready
 def overlapped(
     jobs: Iterable[Job], first: Callable[[Job], Half], second: Callable[[Job, Half], Done]
 ) -> Iterator[Done]:
-    """What `second` makes of each job, in order; it runs in a thread of its own while `first` has the next job.
+    """The results of `second` for each job, in order; it runs in a thread of its own while `first` has the next job.
 
     An error of either step is raised where its job's result would have come. A job is taken only when the one DEPTH
-    places before it is done, so memory does not grow.
+    places before it is done, which bounds memory.
     """
     waiting: deque[Future[Done]] = deque()
     # One thread for torch in there: a second team of OpenMP threads would take the cores from the forward pass.
@@ -39,6 +39,6 @@ def overlapped(
 def one_by_one(
     jobs: Iterable[Job], first: Callable[[Job], Half], second: Callable[[Job, Half], Done]
 ) -> Iterator[Done]:
-    """The same without overlap: each result comes before the next job is taken, as a camera wants it."""
+    """The same without overlap: each result is yielded before the next job is taken, as live sources need it."""
     for job in jobs:
         yield second(job, first(job))

@@ -1,4 +1,4 @@
-"""What a prediction has so far, on disk: stretches of finished frames that survive a kill at any moment."""
+"""Finished stretches of a prediction on disk, which survive a kill at any moment."""
 
 import json
 import os
@@ -18,15 +18,15 @@ from dlcpose.structures.errors import DataError
 
 SETTINGS = "settings.json"
 LOCK = ".lock"
-SECONDS = 5.0  # between two stretches, at first: what a kill may cost
-SHARE = 0.02  # of the time so far between two stretches later on: a day's work is some hundred files
+SECONDS = 5.0  # seconds between two stretches, at first: the work that a kill may lose
+SHARE = 0.02  # later, this share of the time so far lies between two stretches: a day's work is some hundred files
 
 
 class PartialResults:
     """A folder of finished stretches, `NAME.poses.partial`.
 
-    Every stretch is there whole or not at all; they are numbered, and what comes after a gap is not looked at.
-    settings: what a run that goes on must have in common with the first.
+    Stretches are written atomically and numbered; those after a gap are ignored. settings: those that a resumed run
+    must share with the first.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -50,7 +50,7 @@ class PartialResults:
         write_atomic(self.folder / SETTINGS, json.dumps(dict(settings), indent=1))
 
     def go_on(self) -> tuple[int, PoseRows | None, dict[str, float]]:
-        """How many frames are done, the last stretch of them, and the seconds they took by stage."""
+        """The number of finished frames, their last stretch, and their seconds by stage."""
         done, last, seconds = 0, None, {}
         for rows, times in self._stretches():
             done, last, seconds = done + len(rows), rows, times
@@ -58,14 +58,14 @@ class PartialResults:
         return done, last, seconds
 
     def add(self, rows: PoseRows, seconds: Mapping[str, float]) -> None:
-        """Take finished frames in; from time to time all that were taken in are written."""
+        """Add finished frames; from time to time all that were added are written."""
         self._waiting.append(rows)
         now = time.monotonic()
         if now - self._last >= max(SECONDS, SHARE * (now - self._began)):
             self.flush(seconds)
 
     def flush(self, seconds: Mapping[str, float]) -> None:
-        """Write what was taken in since the last stretch. seconds: of all frames so far, by stage."""
+        """Write the frames added since the last stretch. seconds: of all frames so far, by stage."""
         if self._waiting:
             self._write(self.folder / _name(self._count), joined(self._waiting), seconds)
             self._waiting, self._count = [], self._count + 1
@@ -101,7 +101,7 @@ class PartialResults:
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold the place of results, so that two commands never work on one video. Raises DataError where another does."""
+    """Lock the place of results, so that two commands never predict one video. Raises DataError where another does."""
     import fcntl
 
     lock = folder.with_name(f".{folder.name}{LOCK}")

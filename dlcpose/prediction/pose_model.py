@@ -1,4 +1,4 @@
-"""What predicts poses in batches of frames, whether torch runs it or something else."""
+"""The interface of models for prediction, whether torch runs them or another runtime."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ from dlcpose.structures.skeleton import Skeleton
 
 
 class PoseModel(Protocol):
-    """All that prediction may know of a model; `pipelines.base.PoseModule` is one, and `graph_model.GraphModel`."""
+    """A model as prediction uses it; `pipelines.base.PoseModule` and `graph_model.GraphModel` implement it."""
 
     @property
     def skeleton(self) -> Skeleton:
@@ -20,7 +20,7 @@ class PoseModel(Protocol):
 
     @property
     def frame_input(self) -> Input:
-        """How whole frames are read."""
+        """The input that whole frames are brought to."""
 
     @property
     def needs_labels(self) -> bool:
@@ -32,24 +32,24 @@ class PoseModel(Protocol):
 
     @property
     def box_rule(self) -> Callable[[Tensor, Tensor], Tensor] | None:
-        """The rule that makes boxes of poses, where the model looks into boxes that come from elsewhere."""
+        """The rule for boxes around poses, where the model can predict in boxes from another source."""
 
     @property
     def fixed_precision(self) -> str | None:
-        """The precision that it was made in, where no other can be chosen."""
+        """The only precision that it can run in, None for any."""
 
     @property
     def conditional(self) -> Any:
-        """The model as one that is conditioned on poses (`pipelines.base.TakesConditions`), None where it is not."""
+        """The model itself where it takes pose conditions (`pipelines.base.TakesConditions`), else None."""
 
     def compute_maps(self, batch: PoseBatch) -> Any:
-        """The first half of a prediction, up to the networks' maps. One with a box rule also takes `boxes` of each frame."""
+        """The first half of `predict_batch`, the networks' maps. With a box rule it also takes `boxes` of each frame."""
 
     def decode_maps(self, batch: PoseBatch, maps: Any) -> list[PosePrediction]:
-        """The second half: the animals that the maps show, in pixels of the source image."""
+        """The second half: the animals decoded from the maps, in pixels of the source image."""
 
     def oracles(self) -> dict[str, Callable[[PoseBatch], list[PosePrediction]]]:
-        """Other ways to predict a labeled batch, by name, that are given more: how much a component costs."""
+        """By name, predictions of a labeled batch with a component replaced by ground truth: they show its errors."""
 
     def predict_batch(self, batch: PoseBatch) -> list[PosePrediction]:
         """Both halves."""

@@ -1,4 +1,4 @@
-"""Predictions of frames as arrays: with as many rows as there are animals, and as PoseTracks with a column for each."""
+"""Predictions of frames as arrays: a row for each animal (PoseRows), or a column for each (PoseTracks)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dlcpose.structures.instances import Integers, PosePrediction
 from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
 from dlcpose.structures.skeleton import Skeleton
 
-if TYPE_CHECKING:  # it imports what trains models, which an exported model does not need
+if TYPE_CHECKING:  # it imports training code, which an exported model does not need
     from dlcpose.tracking.ctd_tracker import TrackedFrame
 
 Array = npt.NDArray[Any]
@@ -104,7 +104,7 @@ def tracks_of(
     is_tracked: bool,
     columns: Integers | None = None,
 ) -> PoseTracks:
-    """Rows as arrays over frames and columns; what a frame has fewer than columns is missing.
+    """Rows as arrays over frames and columns; surplus columns of a frame are missing.
 
     columns: (S,) that of each animal; the order in which a frame has them unless given.
     Raises ValueError where a frame has more animals than there are individuals.
@@ -120,7 +120,7 @@ def tracks_of(
     for name, values in rows.animals.items():
         arrays[name] = np.full((count, width, *values.shape[1:]), missing.get(name, 0), values.dtype)
         arrays[name][owners, places] = values
-    # In a table a keypoint is there or not: half a place is none, and what is not there has no score.
+    # In a table a keypoint has both coordinates or none, and a missing one has no score.
     is_missing = np.isnan(arrays["keypoints_in_image"]).any(axis=-1)
     arrays["keypoints_in_image"][is_missing] = np.nan
     arrays["keypoint_scores"][is_missing] = 0.0

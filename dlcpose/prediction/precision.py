@@ -1,4 +1,4 @@
-"""In how many bits a model multiplies, and how many frames it is shown at once, where the user leaves that to us."""
+"""Automatic choice of precision and batch size for prediction."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,7 +18,7 @@ MAX_BATCH = 64
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context in which a forward pass has a precision of "32", "bf16" or "fp16"."""
+    """The autocast context for a precision of "32", "bf16" or "fp16"."""
     is_half = precision != "32"
     return torch.autocast(device.type, DTYPES[precision] if is_half else None, enabled=is_half)
 
@@ -42,9 +42,9 @@ def fastest_precision(device: torch.device, predict: Callable[[str], Sequence[Po
 
 
 def is_as_good(exact: Sequence[PosePrediction], other: Sequence[PosePrediction], scale: float) -> bool:
-    """Whether predictions differ by less than matters: as many animals, sure keypoints in their places.
+    """Whether predictions agree within tolerance: as many animals, keypoints with a high score in the same places.
 
-    Where no keypoint is sure, nothing can be said, and the answer is no.
+    False where no keypoint has a high score, as nothing can be compared.
     """
     shifts: list[np.ndarray] = []
     for ours, theirs in zip(exact, other, strict=True):
@@ -69,7 +69,7 @@ def automatic_batch_size(device: torch.device, canvas: tuple[int, int], forward:
     """
     if device.type != "cuda":
         return power_of_two_below(PIXELS / (canvas[0] * canvas[1]), 8)
-    forward(1)  # what libraries take for themselves
+    forward(1)  # memory of the libraries themselves
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     forward(2)

@@ -1,4 +1,4 @@
-"""Where to look for an animal in the next frame: around where it was in the last."""
+"""Boxes and regions around the last poses, to predict the next frame in."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from dlcpose.detectors.base import Boxes
 from dlcpose.structures.input import round_up
 from dlcpose.structures.instances import Floats, PosePrediction
 
-MIN_SCORE = 0.1  # of a pose, or a keypoint, that says where to look
+MIN_SCORE = 0.1  # minimum score of a pose, or a keypoint, that defines a region
 MIN_SIDE = 64  # px of the canvas
 
 
@@ -23,9 +23,10 @@ def boxes_around_last(
     size: tuple[int, int],
     device: torch.device,
 ) -> Boxes | None:
-    """Boxes around the poses of the last frame, by the rule that the detector was trained by; None where no animal was seen.
+    """Boxes around the poses of the last frame, by the rule that the detector was trained by; None where no animal was
+    detected.
 
-    In pixels of a canvas of (height, width). Their score is 1: a pose says by its own how sure it is.
+    In pixels of a canvas of (height, width). Their score is 1, since poses have scores of their own.
     """
     if last is None or not (last.scores >= MIN_SCORE).any():
         return None
@@ -46,8 +47,8 @@ def region_around_last(
 ) -> tuple[int, int, int, int] | None:
     """The part of a canvas of (height, width) around one animal's last pose; None for all of it.
 
-    x1 y1 x2 y2 in whole pixels, sides a multiple of what the backbone needs. margin: how much wider than the pose on each
-    side, as a share of its longer side: how far the animal may move in a frame.
+    x1 y1 x2 y2 in whole pixels, sides a multiple of what the backbone needs. margin: how much wider than the pose on
+    each side, as a share of its longer side, which bounds how far the animal may move in a frame.
     """
     if last is None or is_lost(last):
         return None
@@ -64,7 +65,7 @@ def region_around_last(
 
 
 def is_lost(prediction: PosePrediction) -> bool:
-    """Whether a pose says too little of where its animal is: fewer than half of its keypoints are sure."""
+    """Whether the animal is lost: fewer than half of its keypoints have a sufficient score."""
     if not len(prediction):
         return True
     sure: npt.NDArray[np.bool_] = prediction.keypoint_scores[0] >= MIN_SCORE

@@ -1,4 +1,4 @@
-"""What can be chosen when a video is predicted; imports nothing heavy, so that mistakes are told at once."""
+"""Settings of predictions; this module imports nothing heavy, so that mistakes are reported at once."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,13 +14,13 @@ AUTO = "auto"
 class PredictionSettings:
     """Settings of a prediction.
 
-    start, stop, step: every `step`th frame from `start` to before `stop`. batch_size: frames that go through the network
-    together, or "auto". precision: "32", "bf16", "fp16", or "auto" for bf16 where the hardware multiplies in it and the
-    first frames come out the same. crop: x1 y1 x2 y2 in pixels, x2 and y2 excluded: what of each frame is looked at;
-    coordinates are of the full frame always. detector_every: a top-down model's detector looks at every so many frames,
-    in between boxes are those around the last poses. flip_test: each frame is also looked at mirrored. dynamic_crop: for
-    one animal, look around its last pose, and at the whole frame again once it is lost.
-    Raises ConfigError, naming the setting, for values that make no sense.
+    start, stop, step: every `step`th frame from `start` to before `stop`. batch_size: frames that go through the
+    network together, or "auto". precision: "32", "bf16", "fp16", or "auto" for bf16 where the hardware multiplies in it
+    and the first frames come out the same. crop: x1 y1 x2 y2 in pixels, x2 and y2 excluded: the part of each frame to
+    predict; coordinates are always those of the full frame. detector_every: a top-down model's detector runs in every
+    so many frames, in between boxes are those around the last poses. flip_test: each frame is also predicted mirrored.
+    dynamic_crop: for one animal, predict only around its last pose, and the whole frame again once it is lost. Raises
+    ConfigError, naming the setting, for invalid values.
     """
 
     start: int = 0
@@ -55,7 +55,7 @@ class PredictionSettings:
             raise ConfigError(f"{name}: expected {expected}, got {getattr(self, name)}.")
 
     def of_result(self) -> dict[str, Any]:
-        """The settings that decide what comes out, as plain values: all but the batch size."""
+        """The settings that predictions depend on, as plain values: all but the batch size."""
         content = {**asdict(self), "crop": None if self.crop is None else list(self.crop)}
         del content["batch_size"]
         return content
@@ -70,7 +70,7 @@ class PredictionSettings:
 
 
 def differences(given: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Where settings differ, as `step: 2 there, 1 here`; given: those here."""
+    """The differences of settings, as `step: 2 there, 1 here`; given: those here."""
     return [
         f"{name}: {other.get(name)} there, {given.get(name)} here"
         for name in dict.fromkeys((*given, *other))

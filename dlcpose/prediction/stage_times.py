@@ -1,4 +1,4 @@
-"""How many seconds each stage of a prediction took."""
+"""Seconds of each stage of a prediction."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ STAGES = ("decode", "prepare", "forward", "postprocess", "track", "write")
 
 
 class StageTimes:
-    """Seconds by stage, from any thread. Stages overlap, so their sum may be longer than the whole took."""
+    """Seconds by stage, thread-safe. Stages overlap, so their sum may exceed the total."""
 
     def __init__(self) -> None:
         self._seconds = dict.fromkeys(STAGES, 0.0)
@@ -22,7 +22,7 @@ class StageTimes:
 
     @contextmanager
     def measured(self, stage: str) -> Iterator[None]:
-        """Add to a stage what a block takes."""
+        """Add the time of a block to a stage."""
         began = time.perf_counter()
         try:
             yield

@@ -1,4 +1,4 @@
-"""A video from its file to its poses, in memory or in a file that survives a kill."""
+"""Predict the poses of a video, in memory or into a file by a command that resumes after a kill."""
 
 import contextlib
 import hashlib
@@ -23,7 +23,7 @@ Progress = Callable[[int, int | None], None]  # (frames done, frames in all wher
 
 
 class Outcome(NamedTuple):
-    """What became of a video: the file of its poses, whether that was there before, frames predicted, seconds by stage."""
+    """The outcome for a video: the file of its poses, whether that existed before, frames predicted, seconds by stage."""
 
     path: Path
     was_there: bool
@@ -33,9 +33,9 @@ class Outcome(NamedTuple):
 
 
 class VideoRun:
-    """Predicts one video, or what of it is left; iterate over `stretches`.
+    """Predicts one video, or its remaining frames; iterate over `stretches`.
 
-    done, last: frames that are done, and the prediction of the last one, to go on with.
+    done, last: number of finished frames, and the prediction of the last one, to resume from.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class VideoRun:
         self.done, self.last = done, last
         self.times = times or StageTimes()
         self._first = settings.start + done * settings.step
-        # Frames behind `stop` are not predicted; a reader needs one to ask for.
+        # A reader needs a `stop` beyond its `start`, also where no frame is left.
         stop = None if settings.stop is None else max(settings.stop, self._first + 1)
         crop = settings.crop
         self.reader = VideoReader(
@@ -100,7 +100,7 @@ class VideoRun:
         return len(range(self.settings.start, stop, self.settings.step))
 
     def video(self, content: str) -> VideoInfo:
-        """Of which video the poses are; content: its fingerprint. Raises DataError where no frame was asked for."""
+        """The VideoInfo of the poses; content: its fingerprint. Raises DataError where the settings select no frame."""
         frames = self.reader.frames or video_info(self.path).frames
         if not self.done:
             raise DataError(
@@ -114,7 +114,7 @@ class VideoRun:
 def predict_video(
     model: Model, path: Path, settings: PredictionSettings, progress: Progress | None = None
 ) -> tuple[PoseTracks, Provenance]:
-    """The poses of a video in memory, and how they came about.
+    """The poses of a video in memory, and their provenance.
 
     Raises DataError for what is no video, ConfigError for settings that do not fit the model or the video.
     """
@@ -142,10 +142,10 @@ def write_video_poses(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Predict a video into the file `output`, going on where an earlier attempt was stopped.
+    """Predict a video into the file `output`, resuming an earlier attempt that was stopped.
 
-    A file that is there already, of the same video, checkpoint and settings, is left as it is. Memory does not grow with
-    the video: what is finished lies in a folder beside the output, `NAME.poses.partial`, until it is all there.
+    A file that is there already, of the same video, checkpoint and settings, is left as it is. Memory does not grow
+    with the video: finished frames are kept in a folder beside the output, `NAME.poses.partial`, until all are done.
     Raises DataError where the file, or the folder, is of another video, checkpoint or settings and overwrite is False.
     """
     folder = output.with_name(output.name.removesuffix(".h5") + ".partial")
@@ -166,7 +166,7 @@ def write_video_poses(
                     progress(run.done, run.expected())
             video = run.video(str(key["video"]))
         except BaseException:
-            with contextlib.suppress(OSError):  # what is finished survives a mistake or Ctrl-C too
+            with contextlib.suppress(OSError):  # finished frames survive an error or Ctrl-C too
                 partial.flush(run.seconds())
                 if not run.done:
                     partial.clear()
@@ -199,7 +199,7 @@ def _begin_or_go_on(
     key: Mapping[str, Any],
     overwrite: bool,
 ) -> tuple[VideoRun, Chosen]:
-    """A run of the whole video, or of what an earlier attempt has left."""
+    """A run of the whole video, or of the frames that an earlier attempt has not finished."""
     before = partial.settings()
     if before is not None and not overwrite:
         chosen = Chosen(**before.pop("chosen"))
@@ -215,7 +215,7 @@ def _begin_or_go_on(
 
 
 def _key_of(output: Path) -> dict[str, Any]:
-    """Of what the poses in a file are."""
+    """The video, checkpoint and settings that identify the poses in a file."""
     content, provenance = read_provenance(output)
     settings = {name: value for name, value in provenance.settings.items() if name != "chosen"}
     return {"video": content, "checkpoint": provenance.checkpoint_hash, **settings}

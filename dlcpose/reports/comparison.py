@@ -1,4 +1,4 @@
-"""Comparison of runs: which settings tell them apart, and the figures and costs of each setting over its seeds."""
+"""Comparison of runs: the settings that differ, and the figures and costs of each setting over its seeds."""
 
 import math
 import shlex
@@ -13,7 +13,7 @@ from dlcpose.metrics.figure_info import RUN_FIGURES, FigureInfo, find_info, head
 
 MAX_COLUMNS = 12  # settings in a table; others that differ are listed below it
 SEED = "seed"
-NO_SETTINGS = ("run_dir", "resume")  # differ from run to run and mean nothing; so does everything below `sweep`
+NO_SETTINGS = ("run_dir", "resume")  # differ from run to run without meaning, as does everything below `sweep`
 COSTS: Mapping[str, FigureInfo] = {
     "minutes": FigureInfo("time", "min", 1, False),
     "training_images_per_s": FigureInfo("training speed", "images/s", 1, True),
@@ -24,7 +24,7 @@ COSTS: Mapping[str, FigureInfo] = {
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One run, as its folder describes it.
+    """One run, read from its folder.
 
     figures: of the best validation epoch (val/...) and of the test frames, by flat name; infos: the facts about them.
     settings: by dotted key. choices: option of each config group. overrides, config_dir: as given on the command line.
@@ -77,7 +77,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs, best setting first, with the columns that tell their settings apart.
+    """Runs, best setting first, with the columns in which their settings differ.
 
     columns: dotted keys or names of groups, never the seed. settings: best first; those without the figure last.
     ranked_by: the figure that ranks them. lower_is_better: its direction. figures: those of the table. infos: facts
@@ -161,7 +161,7 @@ def _is_shown(name: str, runs: Sequence[Run], infos: Mapping[str, FigureInfo]) -
 
 
 def differing(runs: Sequence[Run]) -> tuple[tuple[str, ...], dict[str, list[Any]]]:
-    """The columns that tell runs apart, and the other keys that differ between them, with each run's value.
+    """The columns in which runs differ, and the other keys that differ between them, with each run's value.
 
     Keys given on the command line come first. Another key becomes a column only where the columns before it do not
     determine its value already, as the choice of a model determines its backbone.

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from dlcpose.reports.comparison import Comparison, Run, Setting, short_key, value_of
 
 SHADES = 8  # settings with a color of their own: the best ones
-LOG_FROM = 10.0  # a range this many times its lower end is drawn on a logarithmic axis
+LOG_FROM = 10.0  # ratio of an axis's ends from which on it is logarithmic
 WIDTH, HEIGHT = 420.0, 250.0
 
 

@@ -86,12 +86,12 @@ def write_evaluation(
 
 @contextmanager
 def only_warned_of(what: str) -> Iterator[None]:
-    """A block that draws: where that fails the figures are kept, which took a training to get. A full disk is an error."""
+    """Within it, errors of drawing only warn, so that the figures of a training are kept; a full disk is an error."""
     try:
         yield
     except OSError:
         raise
-    except Exception as error:  # a library that draws may stumble over any name or number
+    except Exception as error:  # drawing libraries may fail for any name or number
         reason = printable(f"{type(error).__name__}: {error}", max_length=200)
         logger.warning("%s could not be drawn (%s). The figures and tables are complete without.", what, reason)
 

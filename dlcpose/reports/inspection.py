@@ -26,7 +26,7 @@ PICTURES = 16
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a data set holds, and what looks wrong in it.
+    """Counts of a data set, and suspected errors in it.
 
     empty: number of frames without any animal. videos: number of frames by video. sizes: number of frames by (height,
     width). augmentation: what augmentation=auto would choose from the labels, a line each. duplicate_images: keys of frames
@@ -80,7 +80,7 @@ def inspect_frames(data: LabeledFrames) -> Inspection:
         swaps=tuple(find_swaps(data.frames, data.skeleton)),
         duplicate_images=tuple(tuple(keys) for keys in keys_by_pixels.values() if len(keys) > 1),
         coinciding=tuple(find_coinciding(data.frames, data.skeleton)),
-        unreadable=tuple(dict.fromkeys(unreadable)),  # a video that is gone is told once, not frame by frame
+        unreadable=tuple(dict.fromkeys(unreadable)),  # a missing video gives one line, not one for each frame
     )
 
 
@@ -107,7 +107,7 @@ def write_contact_sheet(data: LabeledFrames, inspection: Inspection, out: Path) 
     for index in dict.fromkeys([*first, *evenly]):
         try:
             sample = data[index]
-        except DataError:  # among the findings already
+        except DataError:  # listed among the findings already
             continue
         images.append(draw_poses(sample.image, sample.labels.keypoints_in_image, data.skeleton))
         key = sample.labels.key

@@ -1,1 +1,1 @@
-"""Run folders, and what of a run survives a kill."""
+"""Run folders: run.json, checkpoints, resuming, sweeps, several processes, provenance."""

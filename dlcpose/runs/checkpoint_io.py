@@ -1,4 +1,4 @@
-"""Checkpoints that are there whole or not at all."""
+"""Lightning's CheckpointIO with atomic writes."""
 
 import os
 from pathlib import Path
@@ -33,7 +33,7 @@ class WholeFiles(TorchCheckpointIO):
         try:
             with atomic_path(place) as partial, partial.open("wb") as file:
                 torch.save(checkpoint, file)
-        except (OSError, RuntimeError) as error:  # torch tells of a full disk by the latter
+        except (OSError, RuntimeError) as error:  # torch raises the latter for a full disk
             kept = "The checkpoint that was there is kept" if place.is_file() else "No checkpoint was there before"
             raise CheckpointError(
                 f"{place}: cannot be written ({_reason(error)}). {kept}. Check the disk's room and the folder's "
@@ -43,7 +43,7 @@ class WholeFiles(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | os.PathLike[str], map_location: Any = "cpu", weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint, which may be of a run of somebody else's, whatever Lightning asks for."""
+        """Read a checkpoint, which may be untrusted, by the safe reader whatever options Lightning passes."""
         return read_checkpoint_file(Path(path), map_location if isinstance(map_location, str | torch.device) else "cpu")
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
@@ -58,7 +58,7 @@ class WholeFiles(TorchCheckpointIO):
 
 
 def _reason(error: BaseException) -> str:
-    """What the system said, which torch hides behind an error of its own."""
+    """The system's error message, which torch hides behind an error of its own."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError):

@@ -1,4 +1,4 @@
-"""Read the folders of runs, and compare what is in them."""
+"""Read the folders of runs, and compare the runs."""
 
 import csv
 import logging
@@ -64,7 +64,7 @@ def short_names(folders: Sequence[Path]) -> list[str]:
 
 
 def read_run(folder: Path, name: str) -> Run:
-    """A run as its folder describes it; without run.json, by the config that Hydra wrote."""
+    """Read a run from its folder; without run.json, from the config that Hydra wrote."""
     entry = Fields(read_run_json(folder) or _entry_from_hydra(folder), str(folder / FILE))
     figures = {key: float(value) for key, value in _figures(folder).items() if is_number(value)}
     objective = entry.mapping("optimized_metric").content
@@ -99,7 +99,7 @@ def read_run(folder: Path, name: str) -> Run:
 
 
 def _entry_from_hydra(folder: Path) -> dict[str, Any]:
-    """What Hydra's own files say of a run; interpolations are not resolved."""
+    """A run's entry from Hydra's own files; interpolations are not resolved."""
 
     def content(name: str) -> Any:
         try:
@@ -158,7 +158,7 @@ def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
 
 
 def _direction(folders: Sequence[Path], by: str | None) -> bool | None:
-    """Whether lower is better by the runs' own config, `best.mode`; None where it does not say."""
+    """Whether lower is better by the runs' own config, `best.mode`; None where it is not stated."""
     entries = [entry for folder in folders if (entry := read_run_json(folder)) is not None]
     for entry in entries:
         best = entry["config"].get("best")
@@ -187,7 +187,7 @@ def _with_importance(comparison: Comparison, study_file: Path) -> Comparison:
             return comparison
         names = [key for key in finished[0].params if key in comparison.columns]
         shares = get_param_importances(study, evaluator=MeanDecreaseImpurityImportanceEvaluator(seed=0), params=names)
-    except Exception:  # no extra for it, or a file that is no study: SQLAlchemy has many words for that
+    except Exception:  # the extra is not installed, or the file is no study: SQLAlchemy raises errors of many types
         return comparison
     note = f"Importance for {comparison.ranked_by}, by Optuna from a random forest over {len(finished)} trials."
     shares = {name: float(share) for name, share in shares.items() if math.isfinite(share)}

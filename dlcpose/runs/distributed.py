@@ -1,8 +1,8 @@
 """One process for each device: started here for one machine, by torchrun or SLURM's srun for several.
 
-In both cases one process alone composes the config, and with it settles the run folder and, in a sweep, the
-hyperparameters; the others are handed what it composed. What Lightning does, running the command of the shell once more
-for each device, gives each its own folder, and within a sweep its own sweep.
+In both cases only one process composes the config, and with it determines the run folder and, in a sweep, the
+hyperparameters; the others receive its config. Lightning's own launcher would run the shell's command again for each
+device, which gives each its own folder, and within a sweep its own sweep.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Train = Callable[[dict[str, Any]], Any]
 MONTH = timedelta(days=30)  # how long a process waits for the next job of a sweep
-PATIENCE = 120  # seconds that processes have to save themselves when they are told to stop
+PATIENCE = 120  # seconds that processes have to save a checkpoint after SIGTERM
 
 
 class RankError(DlcposeError):
@@ -35,12 +35,12 @@ class RankError(DlcposeError):
 
 
 def _job(config: dict[str, Any]) -> dict[str, Any]:
-    """What another process has to know of a run to take part in it, and to say of it what this one would."""
+    """The state that another process needs to take part in a run, and to log it as this one would."""
     return {"config": config, "argv": sys.argv, "overrides": overrides(), "logging": _logging()}
 
 
 def _logging() -> dict[str, Any] | None:
-    """How Hydra has set up what is logged, to the screen and to train.log; None outside of Hydra."""
+    """Hydra's logging configuration, to the screen and to train.log; None outside of Hydra."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
@@ -52,7 +52,7 @@ def _logging() -> dict[str, Any] | None:
 
 
 def take_over(job: Mapping[str, Any]) -> None:
-    """Be, for what is recorded of a run, the command that another process was started as."""
+    """Take over the command line and overrides of the process that started this one, for the records of the run."""
     sys.argv = job["argv"]
     OVERRIDES.set(tuple(job["overrides"]))
 
@@ -61,9 +61,9 @@ def take_over(job: Mapping[str, Any]) -> None:
 
 
 def processes_needed(config: Mapping[str, Any]) -> int:
-    """How many processes this command has to start: one for each device where there are several, else none.
+    """The number of processes that this command has to start: one for each device where there are several, else 0.
 
-    Raises ConfigError where several machines are asked for, which only torchrun and SLURM can start.
+    Raises ConfigError for several machines, which only torchrun and SLURM can start.
     """
     settings = config["trainer"]
     devices, nodes = _devices(settings.get("devices", 1), settings["accelerator"]), settings.get("num_nodes", 1)
@@ -84,14 +84,14 @@ def _devices(devices: Any, accelerator: str) -> int:
     if isinstance(devices, str) and "," in devices:
         return len([device for device in devices.split(",") if device.strip()])
     if str(devices) not in ("auto", "-1"):
-        return int(devices) if str(devices).isdigit() else 1  # else Lightning says what is wrong
+        return int(devices) if str(devices).isdigit() else 1  # else Lightning raises the error
     import torch
 
     return max(1, torch.cuda.device_count()) if accelerator in ("auto", "gpu", "cuda") else 1
 
 
 def train_in_processes(config: dict[str, Any], count: int, module: str) -> Any:
-    """Train in `count` processes of this machine that run `module`; returns what the first of them does.
+    """Train in `count` processes of this machine that run `module`; returns the result of rank 0.
 
     Raises RankError, with the reason of the process that failed first, when the others have been ended.
     """
@@ -122,12 +122,12 @@ def train_in_processes(config: dict[str, Any], count: int, module: str) -> Any:
             raise RankError(_why(rank, count, failure.exitcode, str(message))) from None
         except SignalException as received:
             raise SystemExit(128 + received.sigval) from None
-        return json.loads(handed.with_suffix(".answer").read_text())
+        return json.loads(handed.with_suffix(".result").read_text())
 
 
 @contextlib.contextmanager
 def _as_a_launcher(count: int) -> Iterator[None]:
-    """What the processes inherit, and how this one takes signals while they run."""
+    """Set the environment that the processes inherit, and forward signals to them while they run."""
     from torch.distributed.elastic.multiprocessing import SignalException
 
     def hand_on(number: int, frame: Any) -> None:
@@ -142,9 +142,9 @@ def _as_a_launcher(count: int) -> Iterator[None]:
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in [*sys.path, before.get("PYTHONPATH", "")] if path)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // count)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(PATIENCE))
-    logger.setLevel(logging.CRITICAL)  # a process that fails is told of in one line
+    logger.setLevel(logging.CRITICAL)  # a failed process is reported in one line
     if is_main and hasattr(signal, "SIGUSR1"):
-        signal.signal(signal.SIGUSR1, hand_on)  # the other signals torch hands on itself
+        signal.signal(signal.SIGUSR1, hand_on)  # torch forwards the other signals itself
     try:
         yield
     finally:
@@ -168,7 +168,7 @@ def _why(rank: int, count: int, code: int, message: str) -> str:
     if kind == RankError.__name__:
         return reason
     if code == -signal.SIGTERM or code == 128 + signal.SIGTERM:
-        return f"process {rank} of {count} was told to stop. Go on with resume=last."
+        return f"process {rank} of {count} was stopped by SIGTERM. Go on with resume=last."
     if code == -9:
         return (
             f"process {rank} of {count} was killed, mostly for want of memory: lower datamodule.batch_size, "
@@ -190,7 +190,7 @@ def _how_many() -> int:
         return int(os.environ["WORLD_SIZE"])
     if os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):
         return 1
-    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))  # srun says it, a batch script alone has none
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))  # set by srun; a batch script alone has none
 
 
 def _rank() -> int:
@@ -209,7 +209,7 @@ class Leader:
     jobs = 0
 
     def hand_on(self, config: dict[str, Any]) -> None:
-        """Raises ConfigError where the trainer was told of other devices than there are processes."""
+        """Raises ConfigError where the trainer's number of devices is not that of the processes."""
         if not started_by_others():
             return
         settings, count = config["trainer"], _how_many()
@@ -241,7 +241,7 @@ LEADER = Leader()
 
 
 def follow_leader(train: Train) -> None:
-    """Train whatever the first process composes, until it has no more."""
+    """Train each config that the first process composes, until it has no more."""
     from dlcpose.config.messages import explain, fail
 
     store, job = _store(leads=False), 0
@@ -262,7 +262,7 @@ def _hosts_store() -> bool:
 
 
 def _store(*, leads: bool) -> "TCPStore":
-    """Where the first process leaves configs: torchrun's own store, or one beside the port of the training."""
+    """The store for the first process's configs: torchrun's own, or one at a port beside the training's."""
     from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
     from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
     from torch.distributed import TCPStore  # type: ignore[attr-defined]

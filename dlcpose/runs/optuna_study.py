@@ -1,8 +1,7 @@
 """An Optuna study that outlives its sweep: the same command resumes it.
 
-Hydra's Optuna sweeper opens the study that is in the storage, and no more. What it does not do is done here, before it
-starts: to see that the study is the same, to count the trials that are still to do, and to ask once more for those that
-were killed.
+Hydra's Optuna sweeper opens the study that is in the storage, and no more. Before it starts, this module checks that
+the study is the same, counts the remaining trials, and queues those that were killed again.
 """
 
 import contextlib
@@ -17,12 +16,12 @@ from dlcpose.structures.errors import ConfigError
 if TYPE_CHECKING:
     import optuna
 
-TRIAL = "sweep.trial"  # the key that says to a job which trial it is
+TRIAL = "sweep.trial"  # the key by which a job knows its trial
 KILLED = "killed"
 
 
 def number_trial(config: DictConfig, trial: "optuna.trial.Trial") -> None:
-    """Tell the job which trial it is: the sweeper hands over nothing but the values that a trial has suggested.
+    """Pass its trial's number to the job: the sweeper passes only the values that a trial has suggested.
 
     An interval of one number: samplers have nothing to learn from it, and leave it out.
     """
@@ -47,13 +46,13 @@ def prepare_study(config: DictConfig, swept: Mapping[str, str]) -> list[str]:
         study = _opened(sweeper, directions)
     except ModuleNotFoundError as error:
         raise ConfigError(f"hydra.sweeper.storage={sweeper.storage}: {error}. Install dlcpose[sweep].") from error
-    except Exception as error:  # a database has many ways to refuse
+    except Exception as error:  # databases raise errors of many types
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(
             f"hydra.sweeper.storage={sweeper.storage}: the study cannot be opened ({type(error).__name__}: {reason}). "
             "Correct the address, or move the file away."
         ) from error
-    if sweeper.storage is None:  # the study was only asked whether it can be, it lives within the sweeper
+    if sweeper.storage is None:  # in-memory study: only its settings were checked, the sweeper creates its own
         return []
     _check_same(study, dict(swept), metrics, directions)
     again = _ask_again(study)
@@ -88,7 +87,7 @@ def _directions(sweeper: DictConfig, metrics: list[str]) -> list[str]:
 
 
 def _check_same(study: "optuna.study.Study", space: dict[str, str], metrics: list[str], directions: list[str]) -> None:
-    """Raises ConfigError where the study was begun for something else; a new one keeps what it is for."""
+    """Raises ConfigError where the study has another search space or objective; a new one records its own."""
     now: dict[str, Any] = {"space": space, "optimized_metric": metrics, "direction": directions}
     before = study.user_attrs.get("dlcpose")
     if before is None and not study.trials:

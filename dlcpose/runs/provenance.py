@@ -1,4 +1,4 @@
-"""What a reader of a run wants to know of it, in its folder and in the trackers that were chosen."""
+"""Provenance of a run (split, command, environment, git revision), in its folder and in the chosen trackers."""
 
 import json
 import platform
@@ -23,11 +23,11 @@ OVERRIDES: ContextVar[tuple[str, ...]] = ContextVar("OVERRIDES", default=())
 
 
 def record_run(run_dir: Path, description: "Description") -> dict[str, Any]:
-    """Write a run's split, command and environment into its folder; returns what a tracker should know of it."""
+    """Write a run's split, command and environment into its folder; returns the record for trackers."""
     from pytorch_lightning.utilities import rank_zero_only
 
     facts = environment()
-    if getattr(rank_zero_only, "rank", 0) == 0:  # Lightning sets it once it knows
+    if getattr(rank_zero_only, "rank", 0) == 0:  # set by Lightning
         write_atomic(run_dir / "split.json", json.dumps(description.split.as_dict(), indent=1))
         write_atomic(run_dir / "environment.txt", "".join(f"{name}: {value}\n" for name, value in facts.items()))
     return {
@@ -39,7 +39,7 @@ def record_run(run_dir: Path, description: "Description") -> dict[str, Any]:
 
 
 def environment() -> dict[str, str]:
-    """Command, git revision, machine, and the packages that decide what a model computes."""
+    """Command, git revision, machine, and the packages that computations depend on."""
     from dlcpose.structures.versions import versions
 
     machine = f"{platform.platform()}, {platform.processor() or platform.machine()}"
@@ -54,7 +54,7 @@ def overrides() -> list[str]:
 
 
 def git_revision() -> str:
-    """The revision of the code this runs from, and whether it was changed since; empty outside a checkout."""
+    """The git revision of this code, and whether it has uncommitted changes; empty outside a checkout."""
     folder = Path(__file__).parents[2]
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty"]
     try:
@@ -64,7 +64,7 @@ def git_revision() -> str:
 
 
 def guarded(loggers: "Mapping[str, Logger]") -> "list[Logger]":
-    """The loggers of a config: a tracker's failure shall not end a run, but metrics.csv is part of what a run leaves."""
+    """The loggers of a config: a tracker's failure must not end a run, but metrics.csv is a part of its results."""
     from dlcpose.loggers.csv_logger import ContinuedCSVLogger
     from dlcpose.loggers.guarded import GuardedLogger
 
@@ -75,7 +75,7 @@ def guarded(loggers: "Mapping[str, Logger]") -> "list[Logger]":
 
 
 def begin_tracking(trainer: "Trainer", facts: Mapping[str, Any], resumed: Path | None = None) -> None:
-    """Tell every tracker what the run is, and with which step it begins. Raises ConfigError where one cannot begin.
+    """Pass the run's record and its first step to every tracker. Raises ConfigError where one cannot be started.
 
     resumed: the checkpoint that it resumes from.
     """
@@ -104,7 +104,7 @@ def _step_of(checkpoint: Path) -> int:
 def end_tracking(
     trainer: "Trainer", facts: Mapping[str, Any], figures: Mapping[str, float], optimized: Mapping[str, float]
 ) -> None:
-    """Tell every tracker what came out: figures on the test frames, and what a sweep would optimize."""
+    """Pass the results to every tracker: figures on the test frames, and the optimized figures."""
     from dlcpose.loggers.base import ExperimentTracker
 
     outcome = {f"test/{name}": value for name, value in figures.items()}
@@ -115,7 +115,7 @@ def end_tracking(
 
 
 def close_trackers(trainer: "Trainer", succeeded: bool) -> None:
-    """End what trackers keep open in this process."""
+    """Close the trackers' connections and files of this process."""
     from dlcpose.loggers.base import ExperimentTracker
 
     for logger in trainer.loggers:

@@ -1,4 +1,4 @@
-"""Training that keeps run.json: how it began, how it went, what came out."""
+"""Record a training in run.json: start, status, results."""
 
 import functools
 import time
@@ -20,7 +20,7 @@ from dlcpose.runs.run_json import (
 
 
 def recorded(train: Callable[[dict[str, Any]], MetricValue]) -> Callable[[dict[str, Any]], MetricValue]:
-    """Training that keeps run.json; it refuses a folder that holds another run."""
+    """A context that records training in run.json; raises TakenError for a folder that holds another run."""
 
     @functools.wraps(train)
     def train_and_record(config: dict[str, Any]) -> MetricValue:

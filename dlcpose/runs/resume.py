@@ -1,4 +1,4 @@
-"""Which checkpoint a run resumes from."""
+"""Find the checkpoint that a run resumes from, and check its settings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +31,7 @@ def resume_if_requeued(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def resolve_last(config: dict[str, Any]) -> dict[str, Any]:
-    """The config with the checkpoint that `resume=last` means, before anything is written into the run folder.
+    """The config with `resume=last` replaced by a path, before anything is written into the run folder.
 
     It is that of the run folder, or where that is new, that of the latest run of this name beside it. A run that
     was killed before it left one starts again from its beginning: `last` stays. Raises CheckpointError where there is no
@@ -43,7 +43,7 @@ def resolve_last(config: dict[str, Any]) -> dict[str, Any]:
     run_dir = Path(config["run_dir"])
     resumed = run_dir if is_run(run_dir) else latest_run(run_dir, lambda folder: _has_name(folder, config["name"]))
     if resumed is not None and resumed != run_dir:
-        print(f"resume=last: goes on with {resumed}", flush=True)
+        print(f"resume=last: resumes {resumed}", flush=True)
     if resumed is not None and (resumed / LAST_CHECKPOINT).exists():
         return {**config, "resume": str(resumed / LAST_CHECKPOINT)}
     if resumed != run_dir:
@@ -66,10 +66,10 @@ def _has_name(run_dir: Path, name: str) -> bool:
 
 
 def check_resumed_settings(config: Mapping[str, Any], resumed: Path, before: Mapping[str, Any]) -> str | None:
-    """What a resumed run has other settings for than it had before, in one line; None where they are the same.
+    """The settings of a resumed run that have changed, in one line; None where none has.
 
-    before: the config in the checkpoint. Raises ConfigError for settings that would not be heeded: the optimizer goes on
-    with the learning rate and momentum that it had, and the frames stay in their sets.
+    before: the config in the checkpoint. Raises ConfigError for changes without effect: the optimizer keeps its
+    learning rate and momentum, and the frames stay in their sets.
     """
     differing = config_differences(comparable_config(before), comparable_config(config))
     for key, (there, here) in differing.items():

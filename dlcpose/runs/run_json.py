@@ -1,6 +1,6 @@
-"""run.json: what a run was started with and how it went, for the sweep that resumes and for whoever compares runs.
+"""run.json: config, status, cost and results of a run, for resumed sweeps and comparisons.
 
-Written when a run begins, and again when it ends; one that says `running` and does not run any more was killed.
+Written when a run begins, and again when it ends; a run that is `running` in it but not alive was killed.
 """
 
 import json
@@ -24,7 +24,7 @@ FILE = "run.json"
 MAX_BYTES = 2**26
 RUN_FOLDER = "<run>"  # stands for the run folder, which may be moved
 NOT_COMPARED = ("run_dir", "resume", "sweep")  # two configs that differ only in these are of the same run
-TORN_AFTER = 5.0  # seconds; a run.json that cannot be read for longer was left by a kill
+TORN_AFTER = 5.0  # seconds; an unreadable run.json that is older was left by a kill
 MetricValue = float | list[float]  # of `optimized_metric`, or of each where it names several
 
 
@@ -33,7 +33,7 @@ class TakenError(ConfigError):
 
 
 def is_worker_process() -> bool:
-    """Whether this process was started by another of the same run, which keeps the record for both."""
+    """Whether this process was started by another of the same run, which writes run.json for both."""
     ranks = [os.environ.get(name) or "0" for name in ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID")]
     return any(rank.isdigit() and int(rank) > 0 for rank in ranks)
 
@@ -60,7 +60,7 @@ def begin_run(config: Mapping[str, Any]) -> None:
         raise TakenError(_taken(run_dir, earlier, content["config"]))
     if config["resume"] is not None:
         content["seconds_before"] = _seconds_so_far(run_dir, earlier)
-    if in_multirun():  # a resumed job leaves out what only starts one
+    if in_multirun():  # a resumed job ignores settings that only start a run
         content["config"] = earlier["config"]
     _write(run_dir, content)
 
@@ -69,7 +69,7 @@ def _claim(run_dir: Path, content: Mapping[str, Any]) -> None:
     """Write the first run.json of a folder; of two runs that begin there at once, the second gets TakenError."""
     path = run_dir / FILE
     try:
-        # The age first: what is torn may be whole a moment later, and is of another age then.
+        # The age first: a torn file may be complete a moment later, with another age.
         age = path.stat().st_mtime_ns if path.exists() else None
         if age is not None and time.time() - age / 1e9 > TORN_AFTER and _is_torn(path):
             _replace_torn(path, age, content)
@@ -84,14 +84,14 @@ def _claim(run_dir: Path, content: Mapping[str, Any]) -> None:
 
 
 def _replace_torn(path: Path, age: int, content: Mapping[str, Any]) -> None:
-    """Write run.json in place of what a kill has left. Raises FileExistsError for all but one of those that try at once.
+    """Replace a torn run.json. Raises FileExistsError for all but one of several processes that try at once.
 
-    age: of what was found torn, ns.
+    age: of the torn file, ns.
     """
     claim = path.with_name(f".{path.name}.{age}")
     claim.touch(exist_ok=False)
     try:
-        if path.stat().st_mtime_ns != age:  # another was quicker, and is done
+        if path.stat().st_mtime_ns != age:  # another process has replaced it
             raise FileExistsError(path)
         _write(path.parent, content)
     finally:
@@ -99,7 +99,7 @@ def _replace_torn(path: Path, age: int, content: Mapping[str, Any]) -> None:
 
 
 def _is_torn(path: Path) -> bool:
-    """Whether a kill or a power cut has left a file without its end."""
+    """Whether a file is incomplete, by a kill or a power cut."""
     try:
         json.loads(path.read_text())
     except ValueError:
@@ -136,7 +136,7 @@ def flatten_config(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def comparable_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config without what differs from one run of it to the next; the run folder in it is named <run>."""
+    """A config without the keys that differ between runs of it; the run folder in it is named <run>."""
     kept = {key: value for key, value in config.items() if key not in NOT_COMPARED}
     folder = json.dumps(str(config["run_dir"]))[1:-1]
     content: dict[str, Any] = json.loads(json.dumps(kept).replace(folder, RUN_FOLDER))
@@ -163,7 +163,7 @@ def in_multirun() -> bool:
 
 
 def _from_hydra() -> dict[str, Any]:
-    """What was chosen and changed beside the defaults."""
+    """Hydra's choices and overrides of this run."""
     from hydra.core.hydra_config import HydraConfig
 
     if not HydraConfig.initialized():
@@ -178,7 +178,7 @@ def _from_hydra() -> dict[str, Any]:
 
 
 def record_cost(run_dir: Path, trainer: "Trainer", pipeline: "LightningModule") -> None:
-    """Add what training took to the run.json that is there; a detector's own run has none."""
+    """Add the costs of training to run.json, where there is one; a detector's own run has none."""
     from dlcpose.callbacks.progress import Progress
     from dlcpose.callbacks.trial_pruning import TrialPruning
 
@@ -238,7 +238,7 @@ def _as_text(content: Mapping[str, Any]) -> str:
 
 
 def _seconds_so_far(run_dir: Path, earlier: Mapping[str, Any]) -> float:
-    """How long the runs before this one took. Of one that was killed counts what it did until its last checkpoint."""
+    """Seconds of the runs that this one resumes; of a killed one, until its last checkpoint."""
     if "seconds" in earlier:
         return float(earlier["seconds"])
     last = run_dir / "checkpoints" / "last.ckpt"

@@ -41,7 +41,7 @@ EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
 
 
 class Sweep(NamedTuple):
-    """A sweep about to be launched: its folder, and what is added to its command."""
+    """A sweep to be launched: its folder, and the overrides added to its command."""
 
     folder: Path
     arguments: tuple[str, ...]
@@ -51,10 +51,10 @@ class Sweep(NamedTuple):
 
 
 def sweep_of(arguments: Sequence[str], config_name: str) -> Sweep | None:
-    """The sweep that a command asks for; None where it asks for none.
+    """The sweep of a command; None where it is none.
 
-    Raises ConfigError for what would otherwise be told in every job, or after the last, and Hydra's errors where the first
-    job does not compose: a sweeper may open a study before it composes any.
+    Raises ConfigError for mistakes that would otherwise show up in every job, or after the last, and Hydra's errors
+    where the first job does not compose: a sweeper may open a study before it composes any.
     """
     shell = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
     shell.add_argument("--multirun", "-m", action="store_true")
@@ -135,7 +135,7 @@ def _prepared(config: DictConfig, overrides: Sequence[Override]) -> Sweep:
 
 
 def earlier_run(config: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """What a job of a sweep finds in its folder: run.json of the run that is done, and the config to go on with.
+    """The earlier run in a job's folder: run.json if it is finished, and the config to train with.
 
     Where a run of the same config was killed, that config resumes it from its last checkpoint.
     """
@@ -143,16 +143,16 @@ def earlier_run(config: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str
     if not in_multirun():
         return None, config
     earlier = read_run_json(run_dir)
-    (run_dir / ERROR).unlink(missing_ok=True)  # of an earlier sweep; a moment ago, it would be taken for one of this
+    (run_dir / ERROR).unlink(missing_ok=True)  # of an earlier sweep; else it would count as a failure of this one
     if earlier is None or config_differences(earlier["config"], comparable_config(config)):
-        return None, config  # begun, or refused, by run_json.begin_run
+        return None, config  # run_json.begin_run starts or refuses it
     if earlier["status"] == "finished" and (
         not earlier.get("evaluated") or (run_dir / "evaluation/metrics.json").exists()
     ):
         return earlier, config
     if earlier["status"] != "running" or config["resume"] is not None:
         return None, config
-    # A resumed run has its own weights: naming others beside them would be refused.
+    # A resumed run has its own weights: others beside them would be refused.
     has_weights = (run_dir / LAST_CHECKPOINT).exists()
     return None, {
         **config,
@@ -162,15 +162,15 @@ def earlier_run(config: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str
 
 
 def value_of(earlier: Mapping[str, Any], config: Mapping[str, Any]) -> float | list[float]:
-    """The optimized figure of a run that is done, or each of several, as its sweeper takes it."""
+    """The optimized figure of a finished run, or a list of several, as the sweeper takes it."""
     values = [float("nan") if value is None else float(value) for value in earlier["optimized_metric"].values()]
     return values if isinstance(config["optimized_metric"], list) else values[0]
 
 
 def check_objective(config: Mapping[str, Any], value: float | list[float]) -> None:
-    """Raises ConfigError where what a study optimises came out as no number: its trial has failed.
+    """Raises ConfigError where the optimized figure is not finite: its trial has failed.
 
-    Optuna would end the whole study, or believe that infinity is the worst there is.
+    Optuna would end the whole study, or take infinity as a value.
     """
     values = value if isinstance(value, list) else [value]
     for name, number in zip(optimized_metrics(config), values, strict=True):
@@ -182,7 +182,7 @@ def check_objective(config: Mapping[str, Any], value: float | list[float]) -> No
 
 
 def record_failure(error: Exception, reason: str | None) -> None:
-    """Leave the error of a job in its folder, for the end of its sweep; with a traceback where it was no user's mistake."""
+    """Write a job's error into its folder, for the report of its sweep; with a traceback where it is not a user's mistake."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     first = reason or f"{type(error).__name__}: {' '.join(str(error).split())}"
     rest = "" if reason else "\n" + "".join(traceback.format_exception(error))
@@ -195,7 +195,7 @@ def record_failure(error: Exception, reason: str | None) -> None:
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Hold a sweep's folder. Raises ConfigError where another command, still running, holds it."""
+    """Lock a sweep's folder. Raises ConfigError where another running command has locked it."""
     import fcntl
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -210,9 +210,9 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def report(folder: Path, began: float, say: Callable[[str], None] = print) -> str | None:
-    """Say how the jobs in a sweep's folder stand; returns one line where some failed or were killed in this sweep.
+    """Print the status of the jobs in a sweep's folder; returns one line where some failed or were killed in this sweep.
 
-    began: when the sweep did, in seconds since 1970; what was finished before is counted apart.
+    began: when the sweep did, in seconds since 1970; jobs finished before are counted separately.
     """
     jobs = sorted({path.parent for name in (FILE, ERROR) for path in folder.glob(f"*/{name}")})
     if not jobs:
@@ -248,12 +248,12 @@ def _in_one_line(failures: Mapping[Path, str], killed: Sequence[Path], jobs: int
     job, reason = next(iter(failures.items()))
     same = len(set(failures.values())) == 1
     where = "" if same and len(failures) == jobs else f"{job}: "
-    others = "" if same else " (the others stand above)"
+    others = "" if same else " (the others are listed above)"
     return f"{len(failures)} of {jobs} jobs failed: {where}{reason}{others}"
 
 
 def launch(main: Callable[[], None], sweep: Sweep) -> None:
-    """Run a sweep to its end whatever its jobs do, and report. Raises what ended it unless that was a job's own error."""
+    """Run a sweep to its end even if jobs fail, and report. Raises the error that ended it unless it was a job's."""
     began = time.time()
     with alone_in(sweep.folder):
         error: Exception | None = None

@@ -1,4 +1,4 @@
-"""The interface of a side head: all that a pipeline may know of one."""
+"""Base class of side heads: the interface that pipelines use."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from dlcpose.structures.instances import PoseInstances
 class SideHead(nn.Module, ABC):
     """Network, targets and loss of an output other than poses, and how it is added to the predicted animals.
 
-    An option's target may return None instead of a side head, where the data has nothing for it to predict. As with a head,
-    those of in_channels, stride, skeleton, individuals and canvas that its signature names are given when it is built.
+    An option's target may return None instead of a side head, where the data has no such labels. As with a head, those
+    of in_channels, stride, skeleton, individuals and canvas that its signature names are given when it is built.
     """
 
     @abstractmethod

@@ -27,8 +27,8 @@ class DeepLabCutIdentityMaps(NamedTuple):
 class DeepLabCutIdentityHead(SideHead):
     """DeepLabCut 3's `identity` head, whose snapshots it reads: the same maps, and the same identities from them.
 
-    individuals: their names. kernels, strides, channels, final_kernel: as in UnpaddedDeconvolutions. radius: of the disc
-    around each keypoint of an individual that training asks for, input pixels. weight: of the loss.
+    individuals: their names. kernels, strides, channels, final_kernel: as in UnpaddedDeconvolutions. radius: of the
+    target disc around each keypoint of an individual, input pixels. weight: of the loss.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class DeepLabCutIdentityHead(SideHead):
         x, y = places[..., 0].clamp(0, width - 1), places[..., 1].clamp(0, height - 1)
         scores = animals.keypoint_scores * ~animals.keypoints_in_crop.isnan().any(dim=-1)  # (M, K)
         evidence = (probabilities[:, y, x] * scores).mean(dim=-1).T  # (M, I)
-        # Animals that are missing there have coordinates and scores of −1, and take part.
+        # In DeepLabCut missing animals have coordinates and scores of −1, and are assigned too.
         missing = max(0, self.individuals - len(animals))
         evidence = torch.cat((evidence, -probabilities[:, 0, 0].expand(missing, -1)))
         rows, columns = linear_sum_assignment(evidence.detach().cpu().numpy(), maximize=True)

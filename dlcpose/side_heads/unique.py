@@ -1,4 +1,4 @@
-"""Side head for unique keypoints, which belong to the arena: a single-animal head that takes the arena as its animal."""
+"""Side head for unique keypoints, which belong to the arena: a single-animal head applied to the arena."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -27,7 +27,7 @@ def write_atomic(path: Path, content: bytes | memoryview | str) -> None:
 
 
 def write_output(path: Path, content: bytes | memoryview | str) -> None:
-    """The same for a file that the user asked for: raises DataError where it cannot be written.
+    """`write_atomic` for an output of a command: raises DataError where it cannot be written.
 
     HDF5 does not always report a full disk, and may crash when it closes such a file: libraries that build HDF5 files
     build them in memory where they can, and the bytes are written here.
@@ -38,7 +38,7 @@ def write_output(path: Path, content: bytes | memoryview | str) -> None:
 
 @contextmanager
 def atomic_output(path: Path) -> Iterator[Path]:
-    """`atomic_path` for a file that the user asked for: raises DataError, in one line, where it cannot be written."""
+    """`atomic_path` for an output of a command: raises DataError, in one line, where it cannot be written."""
     try:
         with atomic_path(path) as partial:
             yield partial
@@ -81,7 +81,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def leftovers(path: Path) -> list[Path]:
-    """The temporaries of a file that killed processes have left beside it."""
+    """Temporary files that killed processes have left beside a file."""
     return sorted(path.parent.glob(f".{glob.escape(path.stem)}.*.partial{glob.escape(path.suffix)}"))
 
 
@@ -89,8 +89,8 @@ def leftovers(path: Path) -> list[Path]:
 def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     """A temporary folder to write into, which takes the name `folder` once the block ends and is removed if it fails.
 
-    replace: put it in the place of a folder that is there, which is away for no longer than a rename takes.
-    Raises DataError where `folder` is there, is not empty and is not to be replaced.
+    replace: replace an existing folder, which is missing only for the moment between two renames. Raises DataError
+    where `folder` is there, is not empty and is not to be replaced.
     """
     if not replace:
         check_new_folder(folder)
@@ -113,7 +113,7 @@ def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def _named(error: OSError, path: Path) -> OSError:
-    """The error with the name that the user knows; NumPy and others give neither a name nor a number."""
+    """The error with the final file name; errors of NumPy and others have neither a name nor a number."""
     return OSError(error.errno or errno.EIO, error.strerror or str(error) or "it cannot be written", str(path))
 
 
@@ -122,10 +122,10 @@ def _beside(path: Path, kind: str = "partial") -> Path:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Remove what processes of this machine that do not run any more have left in a folder.
+    """Remove temporary files that dead processes of this machine have left in a folder.
 
-    A folder that was away for the moment in which its successor takes its name, and whose process was killed then, gets
-    its name back. Looked at once for each folder.
+    A folder that was moved away for its replacement, by a process that was killed then, gets its name back. Each folder
+    is checked once.
     """
     if folder in _looked_at:
         return

@@ -20,8 +20,8 @@ class AugmentationPhase:
 class AugmentationSchedule:
     """The phases of a run's augmentation, in order; of several, the last one is that of the closing epochs.
 
-    choices: what was chosen from the data and why, a line each; none where nothing was.
-    Raises ValueError where the first phase does not begin at 0, or the starts do not rise within [0, 1].
+    choices: a line for each setting chosen from the data, with the reason; none for a fixed augmentation. Raises
+    ValueError where the first phase does not begin at 0, or the starts do not rise within [0, 1].
     """
 
     phases: tuple[AugmentationPhase, ...]
@@ -38,10 +38,10 @@ class AugmentationSchedule:
 
     @property
     def strongest(self) -> AugmentationPhase:
-        """The phase in which the augmentation has grown, before the closing one."""
+        """The phase of full strength, before the closing one."""
         return self.phases[max(0, len(self.phases) - 2)]
 
     @property
     def strongest_throughout(self) -> tuple[int, ...]:
-        """The first epochs of a run, or a loader of its own, without an end: none closes."""
+        """The phase of full strength as the only one, for loaders without a run."""
         return (0,) * max(1, len(self.phases) - 1) + (sys.maxsize,) * (len(self.phases) > 1)

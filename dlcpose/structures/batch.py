@@ -12,7 +12,7 @@ from dlcpose.structures.sample import PoseCrop
 
 @dataclass(frozen=True)
 class PoseBatch:
-    """What a step of a PoseModule takes. N is the largest number of animals in an image of the batch; others are padded.
+    """The input of a step of a PoseModule. N is the largest number of animals in an image of the batch; others are padded.
 
     Images come as uint8, a quarter of the bytes of float32, and are normalized on the device.
     """

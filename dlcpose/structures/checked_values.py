@@ -1,4 +1,4 @@
-"""Values of files as they should be: each is checked as it is taken out, and the error says which of them is wrong."""
+"""Checked access to values of files: each is checked when it is read, and the error names the one that is wrong."""
 
 import math
 from collections.abc import Mapping
@@ -10,15 +10,15 @@ import numpy.typing as npt
 from dlcpose.structures.data_files import shown
 from dlcpose.structures.errors import DataError, DlcposeError
 
-MAX_COORDINATE = 1e6  # px: a place further away is a mistake, and none is beyond what float32 counts in whole pixels
+MAX_COORDINATE = 1e6  # px: farther coordinates are errors; float32 holds whole pixels up to here
 MAX_AREA = MAX_COORDINATE**2
-MAX_WHOLE = 2**53  # a larger number is not kept exactly everywhere
+MAX_WHOLE = 2**53  # float64 holds all whole numbers up to here
 
 
 class Fields:
-    """A mapping of a file. where: what it is in the words of an error, `labels.json: annotation 3`.
+    """A mapping of a file. where: its place for errors, such as `labels.json: annotation 3`.
 
-    Methods give a value that is of its kind and within its bounds, or raise `error`. null counts as absent.
+    Methods return a value of the expected type within its bounds, or raise `error`. null counts as absent.
     """
 
     def __init__(self, content: object, where: str, error: type[DlcposeError] = DataError) -> None:
@@ -32,13 +32,13 @@ class Fields:
         return self.content.get(name) is not None
 
     def refuse(self, name: str, expected: str) -> DlcposeError:
-        """The error for a value that is not what was expected."""
+        """The error for an unexpected value."""
         if not self.has(name):
             return self.error(f"{self.where}: it lacks {name!r}. Expected {expected}.")
         return self.error(f"{self.where}: expected {expected} under {name!r}, got {shown(self.content[name])}.")
 
     def text(self, name: str, default: str | None = None) -> str:
-        """A name: text, or a number that is meant as text."""
+        """A text; numbers are converted."""
         value = self.content.get(name, default)
         value = default if value is None else value
         if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -100,7 +100,7 @@ class Fields:
     def index_pairs(
         self, name: str, names: tuple[str, ...], kind: str, *, first: int = 0
     ) -> tuple[tuple[int, int], ...]:
-        """Pairs of two keypoints each, by their numbers from `first` or by their names; from 0 in what is given back.
+        """Pairs of two keypoints each, by their numbers from `first` or by their names; from 0 in the result.
 
         kind: what a pair is called in errors.
         """

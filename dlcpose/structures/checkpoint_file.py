@@ -1,4 +1,4 @@
-"""Reading a checkpoint that may be somebody else's: no code runs, and no more memory is taken than the file is long."""
+"""Read untrusted checkpoints: no code is run, and no more memory is taken than the file's length."""
 
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -16,8 +16,8 @@ MAX_DEPTH = 50  # of mappings and lists in it; Lightning's own have less than te
 def read_checkpoint_file(path: str | Path, device: Any = "cpu", *, memory_map: bool = False) -> dict[str, Any]:
     """The content of a .ckpt: mappings, lists, numbers, texts and tensors.
 
-    memory_map: tensors stay in the file until they are used.
-    Raises CheckpointError for a file that is missing, is none, holds objects, or unfolds to more than it is long.
+    memory_map: tensors stay in the file until they are used. Raises CheckpointError for a file that is missing, is no
+    checkpoint, holds objects, or expands to more than its length.
     """
     path = Path(path)
     if not path.is_file():
@@ -34,16 +34,16 @@ def read_checkpoint_file(path: str | Path, device: Any = "cpu", *, memory_map: b
             f"{path}: cannot be read as a checkpoint without running code ({reason}). Expected a .ckpt of a dlcpose run."
         ) from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: expected a .ckpt of a dlcpose run, got a checkpoint of something else.")
+        raise CheckpointError(f"{path}: expected a .ckpt of a dlcpose run, got another program's checkpoint.")
     return content
 
 
 class _Oversized(Exception):
-    """A file that says it holds more than it does."""
+    """A file that states more content than it holds."""
 
 
 def _check_sizes(path: Path) -> None:
-    """Refuse an archive whose entries are compressed or overlap: torch writes neither, and both unfold to any size."""
+    """Refuse an archive with compressed or overlapping entries: torch writes neither, and both can expand to any size."""
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
     for entry in entries:
@@ -55,7 +55,7 @@ def _check_sizes(path: Path) -> None:
 
 
 def _check_tensors(content: Any) -> None:
-    """Refuse tensors that are larger than what is stored of them, such as one number repeated without end."""
+    """Refuse tensors that are larger than their storage, such as one repeated number."""
     for tensor in _tensors(content):
         if type(tensor) not in (Tensor, torch.nn.Parameter) or tensor.layout != torch.strided or tensor.is_quantized:
             raise _Oversized(f"a tensor in it is a {type(tensor).__name__} of {tensor.layout}")
@@ -64,7 +64,7 @@ def _check_tensors(content: Any) -> None:
 
 
 def _tensors(content: Any) -> Iterator[Tensor]:
-    """All tensors in nested mappings and lists, each of which is looked at once, however often it is named."""
+    """All tensors in nested mappings and lists; each container is visited once."""
     waiting, seen = [(content, 0)], {id(content)}
     while waiting:
         node, depth = waiting.pop()

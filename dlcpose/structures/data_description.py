@@ -1,4 +1,4 @@
-"""What a model has to know of the data it is built for."""
+"""The facts of the data that a model is built for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class DataDescription:
     individuals: tuple[str, ...] = ()
 
 
-# Larger is no model of animals: such numbers, in a file of somebody else's, would only take memory.
+# Limits for untrusted files: larger numbers would only take memory.
 MAX_KEYPOINTS, MAX_SIDE, MAX_INDIVIDUALS = 1_024, 16_384, 10_000
 
 

@@ -1,4 +1,4 @@
-"""Read files that may be somebody else's: regular ones, of bounded size, that unfold to a bounded number of values."""
+"""Read untrusted files: only regular files of bounded size, which expand to a bounded number of values."""
 
 import json
 import reprlib
@@ -15,7 +15,7 @@ from dlcpose.structures.errors import DataError, DlcposeError
 MAX_JSON = 2**30  # bytes; the keypoints of COCO's 118 000 training images are 240 MB
 MAX_CONTAINERS = 20_000_000  # lists and mappings in a json, of 64 bytes and more each in memory
 MAX_YAML = 10_000_000  # characters
-MAX_NODES, MAX_DEPTH = 300_000, 50  # of yaml, with what its aliases stand for counted again
+MAX_NODES, MAX_DEPTH = 300_000, 50  # of yaml, with aliases expanded
 MAX_SHOWN = 80  # characters of a value in a message
 
 # libyaml's reader is ten times as fast as Python's.
@@ -23,10 +23,10 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_file(path: Path, *, max_bytes: int, error: type[DlcposeError] = DataError) -> bytes:
-    """The content of a regular file. Raises `error` for one that is missing, is of another kind, or is larger."""
+    """The content of a regular file. Raises `error` for one that is missing, is not a regular file, or is larger."""
     check_file(path, max_bytes=max_bytes, error=error)
     with reading(path, error), path.open("rb") as file:
-        content = file.read(max_bytes + 1)  # it may have grown meanwhile
+        content = file.read(max_bytes + 1)  # it may have grown since the check
     if len(content) > max_bytes:
         raise error(f"{path}: expected at most {_size(max_bytes)}, got more. It is no file of this kind.")
     return content
@@ -49,19 +49,19 @@ def check_file(path: Path, *, max_bytes: int, error: type[DlcposeError] = DataEr
 
 
 class InsideFolder:
-    """A check that files lie within a folder, whatever links lead to; each parent folder is looked at once."""
+    """A check that files lie within a folder, links resolved; each parent folder is resolved once."""
 
     def __init__(self, root: Path) -> None:
         self.root, self._resolved = root.resolve(), dict[Path, Path]()
 
     def check(self, path: Path) -> None:
-        """Raises DataError for a file that a path or a link takes from elsewhere."""
+        """Raises DataError for a file that lies elsewhere, by its path or by a link."""
         try:
             if path.parent not in self._resolved:
                 self._resolved[path.parent] = path.parent.resolve()
             place = self._resolved[path.parent] / path.name
             place = place.resolve() if path.name in ("", "..") or place.is_symlink() else place
-        except (OSError, ValueError, RuntimeError) as error:  # a loop of links, or a name that no file can have
+        except (OSError, ValueError, RuntimeError) as error:  # a loop of links, or an invalid name
             raise DataError(
                 f"{path}: no such file ({getattr(error, 'strerror', None) or error}). Correct it."
             ) from error
@@ -73,7 +73,7 @@ class InsideFolder:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file at a path; a name that no file can have is none."""
+    """Whether there is a file at a path; False for an invalid name."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -82,9 +82,9 @@ def is_file(path: Path) -> bool:
 
 @contextmanager
 def reading(path: object, error: type[DlcposeError] = DataError) -> Iterator[None]:
-    """Whatever goes wrong while a file is read becomes `error`, in one line that names it.
+    """Within it, every exception while a file is read becomes `error`, in one line that names the file.
 
-    A broken file can make its reader raise anything, memory and recursion included; it is no mistake of ours.
+    A broken file can make its reader raise anything, MemoryError and RecursionError included.
     """
     try:
         yield
@@ -139,13 +139,13 @@ def parse_yaml(text: str, source: object, *, error: type[DlcposeError] = DataErr
             return loader.construct_document(node)
         finally:
             loader.dispose()
-    except Exception as reason:  # its constructors raise whatever Python does of a bad date or number
+    except Exception as reason:  # its constructors raise errors of many types for bad dates or numbers
         said = " ".join(str(reason).split())[:200] or type(reason).__name__
         raise error(f"{source}: expected yaml, got something that does not parse ({said}).") from reason
 
 
 def shown(value: object) -> str:
-    """A value as messages show it: cut off, however large it is and whatever it holds."""
+    """A value as messages show it: printable and cut off."""
     try:
         text = _SHORT.repr(value)
     except Exception:  # of thousands of digits, or of an object whose repr fails
@@ -159,7 +159,7 @@ _SHORT.maxlevel = 3
 
 
 def _check_nesting(text: str) -> None:
-    """Refuse what is nested deeply, before anything that calls itself looks at it."""
+    """Refuse deep nesting, before any recursive function visits it."""
     depth = 0
     for count, event in enumerate(yaml.parse(text, Loader=_Loader)):
         if isinstance(event, yaml.CollectionStartEvent):
@@ -171,8 +171,8 @@ def _check_nesting(text: str) -> None:
 
 
 def _check_size(root: Any) -> None:
-    """Refuse a node in itself, and one that stands for more values than a config has."""
-    measured: dict[int, tuple[int, int]] = {}  # values and levels of a node that was looked at
+    """Refuse recursive nodes, and those whose aliases expand to more values than a config has."""
+    measured: dict[int, tuple[int, int]] = {}  # number of values and levels of each visited node
     inside: set[int] = set()
 
     def measure(node: Any) -> tuple[int, int]:

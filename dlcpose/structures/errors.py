@@ -1,4 +1,4 @@
-"""Errors in a user's input, which commands print as one line without a traceback."""
+"""Errors of users' input, which commands print as one line without a traceback."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ MAX_MESSAGE = 3_000
 class DlcposeError(Exception):
     """An error that the user can fix. The message says what, where, expected, got, and what to do.
 
-    It is one line whatever names of other people's files are in it.
+    It is one printable line, whatever names from files are in it.
     """
 
     def __str__(self) -> str:
@@ -31,12 +31,12 @@ class CheckpointError(DlcposeError):
 
 
 class InputError(DataError, ValueError):
-    """A value that was handed to a function and is not of the kind it takes."""
+    """An argument of the wrong kind."""
 
 
 @contextmanager
 def explain_os_errors() -> Iterator[None]:
-    """A block, or a function, whose OSErrors become a DataError that says where and what to look at."""
+    """A context, or a decorator, that turns OSErrors into a DataError with the place and what to check."""
     try:
         yield
     except OSError as error:

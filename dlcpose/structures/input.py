@@ -8,7 +8,7 @@ from typing import Any
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 ANIMAL_SIDE = 80  # px of the input at which keypoints of an animal are well apart
-LEAST_LONGEST_SIDE, MOST_LONGEST_SIDE = 320, 640  # px
+MIN_LONGEST_SIDE, MAX_LONGEST_SIDE = 320, 640  # px
 SIDE_MULTIPLE = 32  # px: sides that differ by less are one size
 
 
@@ -48,7 +48,7 @@ class Input:
         return None if self.height is None or self.width is None else (self.height, self.width)
 
     def at_native_size(self) -> "Input":
-        """The same without a height and a width: images keep their size."""
+        """This input without a height and a width: images keep their size."""
         return replace(self, height=None, width=None, keep_aspect=True)
 
     def as_dict(self) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class Input:
 
 
 def native(image_sizes: Sequence[tuple[int, int]], multiple_of: int) -> Input:
-    """The input that keeps images at their native size, padded to the multiple that the backbone needs."""
+    """An input that keeps images at their native size, padded to the multiple that the backbone needs."""
     return Input(multiple_of=multiple_of)
 
 
@@ -91,9 +91,9 @@ def letterbox(
 
 def _longest_side_for(animal_shares: Sequence[float]) -> int:
     if not len(animal_shares):
-        return LEAST_LONGEST_SIDE
+        return MIN_LONGEST_SIDE
     side = round_up(ANIMAL_SIDE / max(median(animal_shares), 1e-9), SIDE_MULTIPLE)
-    return min(max(side, LEAST_LONGEST_SIDE), MOST_LONGEST_SIDE)
+    return min(max(side, MIN_LONGEST_SIDE), MAX_LONGEST_SIDE)
 
 
 def resize(image_sizes: Sequence[tuple[int, int]], multiple_of: int, *, height: int = 256, width: int = 256) -> Input:
@@ -102,5 +102,5 @@ def resize(image_sizes: Sequence[tuple[int, int]], multiple_of: int, *, height: 
 
 
 def round_up(length: float, multiple: int) -> int:
-    """The next multiple that is not shorter, but for a rounding error."""
+    """The next multiple that is at least the length, rounding errors aside."""
     return -int(-(length - 1e-6) // multiple) * multiple

@@ -18,8 +18,8 @@ Indices = npt.NDArray[Any] | Tensor | slice  # integers, or a mask
 class _Instances:
     """The M animals of one image, in fields that can be indexed and concatenated together."""
 
-    PER_ANIMAL: ClassVar[tuple[str, ...]]  # the fields with an entry for each animal; the others are of the image
-    __iter__: ClassVar[None] = None  # a single index would give no instances, so Python must not count through them
+    PER_ANIMAL: ClassVar[tuple[str, ...]]  # the fields with an entry for each animal; the others belong to the image
+    __iter__: ClassVar[None] = None  # a single index would not give instances, so they must not be iterated over
 
     def __len__(self) -> int:
         return len(getattr(self, self.PER_ANIMAL[0]))
@@ -30,7 +30,7 @@ class _Instances:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
-        """The animals of all parts in one; what is of the image is taken from the first. Raises ValueError for no parts."""
+        """All animals of several parts; fields of the image are those of the first part. Raises ValueError for no parts."""
         if not parts:
             raise ValueError(f"expected one {cls.__name__} or more to concatenate, got none")
         each = {name: [getattr(part, name) for part in parts] for name in cls.PER_ANIMAL}

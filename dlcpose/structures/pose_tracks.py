@@ -14,7 +14,7 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """Which video poses belong to.
+    """The video that poses belong to.
 
     path: where it was read. fingerprint: of its content, the same wherever it lies. height, width: pixels of an upright
     frame. frames: number of frames that could be decoded. fps: mean frames per second, NaN where the file does not say.
@@ -33,15 +33,14 @@ class PoseTracks:
     """Poses in T frames of one video, N columns of animals with K keypoints each, and U unique keypoints.
 
     frame_indices: (T,) number of each frame in its video, from 0, rising. times: (T,) seconds, presentation time.
-    keypoints_in_image: (T, N, K, 2) pixels of the full frame, NaN where missing. keypoint_scores: (T, N, K) in [0, 1], 0
-    where missing. scores: (T, N) of the animals, 0 where absent. boxes_in_image: (T, N, 4) x1 y1 x2 y2, NaN without a
-    detector. identities: (T, N) predicted index into the model's individuals, -1 where none.
-    unique_in_image: (T, U, 2), unique_scores: (T, U).
-    keypoint_spreads: (T, N, K) pixels, how far the members of an ensemble lie from its pose: the standard deviation of a
-    coordinate, NaN where fewer than two members have the keypoint; None for poses of one model.
-    individuals: N names of the columns. is_tracked: whether a column is the same animal in every frame; without tracking
-    the columns are only the order in which animals were found in a frame.
-    Raises ValueError when the shapes do not agree.
+    keypoints_in_image: (T, N, K, 2) pixels of the full frame, NaN where missing. keypoint_scores: (T, N, K) in [0, 1],
+    0 where missing. scores: (T, N) of the animals, 0 where absent. boxes_in_image: (T, N, 4) x1 y1 x2 y2, NaN without a
+    detector. identities: (T, N) predicted index into the model's individuals, -1 where none. unique_in_image: (T, U,
+    2), unique_scores: (T, U). keypoint_spreads: (T, N, K) pixels, how far the members of an ensemble lie from its pose:
+    the standard deviation of a coordinate, NaN where fewer than two members have the keypoint; None for poses of one
+    model. individuals: N names of the columns. is_tracked: whether a column is the same animal in every frame; without
+    tracking the columns are only the order in which animals were predicted in a frame. Raises ValueError when the
+    shapes do not agree.
     """
 
     skeleton: Skeleton
@@ -89,7 +88,7 @@ class PoseTracks:
         return np.asarray(~np.isnan(self.keypoints_in_image).any(axis=-1).all(axis=-1))
 
     def gapless(self) -> "PoseTracks":
-        """The same with a row for every frame of the video, from 0 to its last: row i is frame i, NaN where not predicted."""
+        """The tracks with a row for every frame of the video: row i is frame i, NaN where not predicted."""
         count = max(self.video.frames, int(self.frame_indices[-1]) + 1 if len(self) else 0)
         if len(self) == count:
             return self
@@ -103,7 +102,7 @@ class PoseTracks:
         return replace(self, **filled)
 
 
-# What a row of a frame without a prediction holds.
+# Values of a row without a prediction.
 _PER_FRAME = {
     "times": np.nan,
     "keypoints_in_image": np.nan,

@@ -1,4 +1,4 @@
-"""Text of other people's files, made safe to print: names of keypoints, videos or settings may hold anything."""
+"""Make text from untrusted files safe to print: names of keypoints, videos or settings may hold control characters."""
 
 import unicodedata
 

@@ -22,7 +22,7 @@ T = TypeVar("T", bound=Any)
 
 
 class Registry(Generic[T]):
-    """What registered itself, by name. group: the entry points of plugins. modules: of this package, to be imported.
+    """Registered parts by name. group: the entry points of plugins. modules: those of this package that register parts.
 
     Modules and plugins are imported when the registry is first read, not before.
     """
@@ -54,10 +54,10 @@ class Registry(Generic[T]):
             for entry in importlib.metadata.entry_points(group=self.group):
                 try:
                     entry.load()
-                except Exception as error:  # a plugin may raise anything; ours have to work without it
+                except Exception as error:  # a plugin may raise anything; built-in parts have to work without it
                     logger.warning("The plugin %s (%s) is left out: %s.", entry.name, entry.value, error)
             places = {module: place for place, module in enumerate(self.modules)}
-            # Whoever imported a module before must not change the order, in which the first that fits may be taken.
+            # The order must not depend on earlier imports, as the first part that fits may be taken.
             ordered = sorted(self._registered.items(), key=lambda item: places.get(item[1].__module__, len(places)))
             self._registered = dict(ordered)
             self._is_loaded = True

@@ -20,15 +20,15 @@ def no_boxes() -> Floats:
 class FrameLabels:
     """The ground truth of one frame, known without opening its image.
 
-    key: the frame's name, the same wherever the data lies (`labeled-data/m4s1/img0000.png`).
-    video and frame_index: where the frame was taken from; splits need them, as frames of one video resemble each other.
-    keypoints_in_image: (N, K, 2) pixels, NaN where missing. visibility: (N, K) 0 missing, 1 hidden, 2 visible.
-    boxes_in_image: (N, 4) x1 y1 x2 y2, NaN where the data has none. areas: (N,) px², NaN where the data has none.
-    identities: (N,) index into the dataset's individuals, -1 where unknown. unique_in_image: (U, 2), unique keypoints.
-    ignored_in_image: (R, 4) boxes in which predictions are no false positives (COCO crowds).
-    stored_keypoints, stored_unique: the same points as `keypoints_in_image` and `unique_in_image` with all the digits of
-    the file they were read from, where it has more than float32 holds; for what writes labels again.
-    Raises ValueError when the shapes do not agree with each other, or stored points are others.
+    key: the frame's name, the same wherever the data lies (`labeled-data/m4s1/img0000.png`). video and frame_index:
+    where the frame was taken from; splits need them, as frames of one video resemble each other. keypoints_in_image:
+    (N, K, 2) pixels, NaN where missing. visibility: (N, K) 0 missing, 1 hidden, 2 visible. boxes_in_image: (N, 4) x1 y1
+    x2 y2, NaN where the data has none. areas: (N,) px², NaN where the data has none. identities: (N,) index into the
+    dataset's individuals, -1 where unknown. unique_in_image: (U, 2), unique keypoints. ignored_in_image: (R, 4) boxes
+    in which predictions are no false positives (COCO crowds). stored_keypoints, stored_unique: the same points as
+    `keypoints_in_image` and `unique_in_image` with all the digits of the file they were read from, where it has more
+    than float32 holds; for exporters of labels. Raises ValueError when the shapes do not agree with each other, or
+    stored points are others.
     """
 
     key: str
@@ -136,7 +136,7 @@ def labels_of(
     frame_index: int = 0,
     ignored_in_image: Floats | None = None,
 ) -> FrameLabels:
-    """FrameLabels with defaults for what is not known; size: (height, width), keypoints_in_image: (N, K, 2).
+    """FrameLabels with defaults for unknown fields; size: (height, width), keypoints_in_image: (N, K, 2).
 
     Points in float64 are kept as they are beside those in float32.
     """

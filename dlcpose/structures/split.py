@@ -9,8 +9,8 @@ from dlcpose.structures.errors import DataError
 class Split:
     """Keys of the frames of each set; kept by key so that a resumed run has exactly the same sets.
 
-    All are empty for a model that was trained elsewhere, on frames that are not known.
-    Raises DataError when a frame stands in two sets or there is none to train on.
+    All are empty for an imported model, whose training frames are unknown. Raises DataError when a frame stands in two
+    sets or there is none to train on.
     """
 
     train: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What tells animals apart by their looks, learned from the video's own tracklets without any label."""
+"""Appearance embeddings of animals, learned from the video's own tracklets without labels."""
 
 import itertools
 import logging
@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 SIDE = 48  # px of a crop
 ROOM = 1.25  # sides of a crop in animal sizes
 DIMENSIONS = 8
-MOST_CROPS = 16_000  # held at once: 110 MB
+MAX_CROPS = 16_000  # held at once: 110 MB
 MIN_LENGTH = 12  # detections of a tracklet to learn from
 MIN_TOGETHER = 6  # frames that two tracklets share to be a pair of different animals
 STEPS, BATCH, RATE = 250, 64, 2e-3
@@ -34,7 +34,7 @@ Looks = Callable[[Detections, Tracklets], Array]
 
 
 def learn_looks(read_frames: Callable[[], Iterable[Image]], frame_indices: Array, *, seed: int = 0) -> Looks:
-    """A function that gives `track` features of the animals' looks, (D, 8), NaN for detections that were not looked at.
+    """A function for `track` that computes appearance features, (D, 8), NaN for detections that were not used.
 
     read_frames: all frames of the video from number 0, (H, W, 3) uint8 RGB. frame_indices: (T,) of the poses' rows.
     A small network embeds crops that are turned to the pose. Two crops of one tracklet are the same animal, crops of
@@ -48,7 +48,9 @@ def learn_looks(read_frames: Callable[[], Iterable[Image]], frame_indices: Array
         chosen = _chosen(detections, tracklets)
         pairs = different_animals(detections, tracklets)
         if not len(chosen) or not len(pairs):
-            logger.warning("appearance: no two animals are tracked side by side for long enough to learn their looks.")
+            logger.warning(
+                "appearance: no two animals are tracked at the same time for long enough to learn their appearance."
+            )
             return features
         crops = aligned_crops(read_frames(), frame_indices, detections, chosen)
         features[chosen] = embed(crops, chosen, tracklets, pairs, seed)
@@ -70,13 +72,15 @@ class Embedding(nn.Module):
         self.head = nn.Linear(48 * 3 * 3, DIMENSIONS)
 
     def forward(self, crops: Tensor) -> Tensor:
-        maps = nn.functional.avg_pool2d(self.convolutions(crops - 0.5), 2)  # (B, 48, 3, 3): where on the body matters
+        maps = nn.functional.avg_pool2d(
+            self.convolutions(crops - 0.5), 2
+        )  # (B, 48, 3, 3): the place on the body is kept
         points: Tensor = self.head(maps.flatten(1))
         return points
 
 
 def contrastive_loss(anchors: Tensor, same: Tensor, different: Tensor) -> Tensor:
-    """Mean of what is beyond NEAR for the same animal and short of FAR for different ones, squared: (B, Q) three times."""
+    """Mean squared excess of distances over NEAR for one animal, and shortfall from FAR for two: (B, Q) thrice."""
     together = (anchors - same).norm(dim=1)
     apart = (anchors - different).norm(dim=1)
     loss: Tensor = ((together - NEAR).clamp(min=0).square() + (FAR - apart).clamp(min=0).square()).mean()
@@ -148,8 +152,8 @@ def mean_pose(detections: Detections) -> Array:
             sums = np.where(known, stacked, 0).sum(axis=0)
             mean = np.where(known.any(axis=0), sums / np.maximum(known.sum(axis=0), 1), np.nan)
         mean = mean - np.nanmean(mean, axis=0)
-    answer: Array = mean
-    return answer
+    centered: Array = mean
+    return centered
 
 
 def crop_matrix(pose: Array, mean: Array, size: float) -> Array:
@@ -176,12 +180,12 @@ def _rotation(angle: float) -> Array:
 
 
 def _chosen(detections: Detections, tracklets: Tracklets) -> Array:
-    """The detections to look at: of tracklets that are not too short, evenly thinned to MOST_CROPS."""
+    """The detections to crop: those of tracklets that are not too short, evenly thinned to MAX_CROPS."""
     members = [members for members in tracklets.members if len(members) >= MIN_LENGTH // 2]
     if not members:
         return np.zeros(0, np.int64)
     total = sum(map(len, members))
-    thinned = [each[:: max(1, -(-total // MOST_CROPS))] for each in members]
+    thinned = [each[:: max(1, -(-total // MAX_CROPS))] for each in members]
     return np.sort(np.concatenate(thinned))
 
 
@@ -199,8 +203,8 @@ def embed(crops: npt.NDArray[np.uint8], chosen: Array, tracklets: Tracklets, pai
         _train(network, images, own, usable, np.random.default_rng(seed))
         with torch.no_grad():
             parts = [network(part.float() / 255) for part in torch.split(images, 1024)]
-    answer: Array = torch.cat(parts).numpy().astype(np.float64)
-    return answer
+    embeddings: Array = torch.cat(parts).numpy().astype(np.float64)
+    return embeddings
 
 
 def _train(

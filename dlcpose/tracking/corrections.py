@@ -1,4 +1,4 @@
-"""What a person decided about likely swaps: read from a file that anyone may have written, and replayed on tracks."""
+"""Manual corrections of likely swaps: read from an untrusted file, and applied to tracks."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ KEYS = {"format", "version", "video", "tracks", "corrections"}
 
 @dataclass(frozen=True)
 class Correction:
-    """One decision: what is in columns a and b of the tracks, before any correction, stays as it is or changes places.
+    """One decision about columns a and b of the uncorrected tracks: keep, or swap them.
 
     keep: nothing changes. swap_from: from frame `frame` to the end. swap_between: from `frame` to before `to`.
     """
@@ -74,9 +74,9 @@ def corrections_as_dict(corrections: Corrections) -> dict[str, Any]:
 
 
 def tracks_digest(tracks: PoseTracks) -> str:
-    """Tells tracks apart: of the frames and the keypoints in each column, whatever the animals are called."""
+    """A hash of tracks: of the frames and the keypoints in each column, but not of the animals' names."""
     digest = hashlib.sha256(np.ascontiguousarray(tracks.frame_indices, dtype="<i8").tobytes())
-    keypoints = np.nan_to_num(tracks.keypoints_in_image, nan=-1e9)  # there are many NaNs, which differ in their bits
+    keypoints = np.nan_to_num(tracks.keypoints_in_image, nan=-1e9)  # NaNs differ in their bits
     digest.update(np.ascontiguousarray(keypoints, dtype="<f4").tobytes())
     return digest.hexdigest()[:32]
 
@@ -84,9 +84,9 @@ def tracks_digest(tracks: PoseTracks) -> str:
 def apply_corrections(tracks: PoseTracks, corrections: Corrections) -> PoseTracks:
     """Tracks with two columns exchanged wherever a correction says so; the order of the corrections does not matter.
 
-    What a correction calls a and b are the columns before any correction, as a person saw them: whoever is in column a
-    then, after earlier corrections, goes on in column b. To swap between two frames is to swap at both.
-    Raises DataError for corrections of another video or of other tracks, or with frames or columns that there are not.
+    A correction's a and b are columns of the uncorrected tracks, as they were reviewed: the animal that is in column a
+    after earlier corrections continues in column b. swap_between swaps at both frames. Raises DataError for corrections
+    of another video or of other tracks, or with frames or columns that do not exist.
     """
     _check_belongs(tracks, corrections)
     swaps: list[tuple[int, int, int]] = []

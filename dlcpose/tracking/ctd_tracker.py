@@ -106,8 +106,6 @@ class CtdTracker:
         for track_id, keypoints, scores in zip(
             track_ids.tolist(), prediction.keypoints_in_image, prediction.keypoint_scores, strict=True
         ):
-            is_known = scores >= min(
-                self.min_keypoint_score, float(scores.max())
-            )  # the best keypoint stays in any case
+            is_known = scores >= min(self.min_keypoint_score, float(scores.max()))  # the best keypoint is always kept
             tracks[track_id] = Track(track_id, np.where(is_known[:, None], keypoints, np.nan).astype(np.float32))
         self.tracks = [track for track in tracks.values() if track.lost <= self.max_lost]

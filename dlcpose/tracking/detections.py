@@ -1,4 +1,4 @@
-"""The detections of all frames of a video in one row, as the tracker takes them."""
+"""The detections of all frames of a video as flat arrays, the input of the tracker."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +70,7 @@ def animal_size(keypoints_in_image: Array) -> float:
 
 
 def completed(keypoints_in_image: Array, before: Array) -> Array:
-    """A pose (K, 2) whose missing keypoints stand where they stood before, moved as the others moved.
+    """A pose (K, 2) with missing keypoints filled in from an earlier pose, shifted like the others.
 
     before: (K, 2), NaN where never seen. Without a keypoint in common nothing is filled in.
     """

@@ -29,22 +29,24 @@ class TrackingFigures(Metric):
 
     A clip is a run of frames of one video without a gap, of `min_frames` or more, in which every animal's identity is
     known and there are two individuals at least. Each is tracked on its own, with as many animals as are labeled in it.
-    threshold: OKS from which an animal counts as found. NaN where there is no clip.
+    threshold: OKS from which an animal counts as detected. NaN where there is no clip.
     """
 
     figures: ClassVar[Mapping[str, FigureInfo]] = {
         "hota": FigureInfo(
             "HOTA", higher_is_better=True, note="of tracks: detection and association, OKS 0.05 to 0.95"
         ),
-        "idf1": FigureInfo("IDF1", higher_is_better=True, note="of tracks: share of animals with one lasting name"),
+        "idf1": FigureInfo(
+            "IDF1", higher_is_better=True, note="of tracks: share of animals with a consistent identity"
+        ),
         "mota": FigureInfo("MOTA", higher_is_better=True, note="of tracks: 1 − (missed + extra + switches) / labeled"),
         "switches": FigureInfo(
             "identity switches",
             digits=0,
             higher_is_better=False,
-            note="of tracks: an animal goes on under another name",
+            note="of tracks: changes of an animal's identity",
         ),
-        # The longer a clip, the more there is to be mixed up: figures of tracks say nothing without this one.
+        # Longer clips have more chances of switches: figures of tracks are meaningless without their length.
         "clip_frames": FigureInfo("length of a clip", "frames", 0, note="mean, of the clips that tracks are judged in"),
     }
     min_frames: int = 10
@@ -66,7 +68,7 @@ class TrackingFigures(Metric):
             for row, frame in enumerate(labeled):
                 there = np.flatnonzero(tracks.is_present[row])
                 known = np.flatnonzero((frame.visibility > 0).any(axis=1))
-                # Each clip has names of its own: who is who from one to the next is not asked.
+                # Each clip has identities of its own; they are not compared from clip to clip.
                 gt_ids.append(number * 10_000 + frame.identities[known])
                 pred_ids.append(number * 10_000 + there)
                 similarity.append(_similarity(tracks.keypoints_in_image[row, there], frame, known, skeleton))
@@ -101,7 +103,7 @@ def _tracked(
     poses = _poses_of(predictions, frames, skeleton)
     try:
         return track(poses, TrackingSettings(animals=animals)).tracks
-    except DataError:  # nothing was found at all
+    except DataError:  # there are no predictions at all
         return replace(poses, is_tracked=True)
 
 

@@ -1,4 +1,4 @@
-"""What tells animals apart over long times: their proportions, and what a network makes of their looks."""
+"""Evidence that distinguishes animals over long times: their proportions, and a network's embeddings of their appearance."""
 
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -11,12 +11,12 @@ from dlcpose.structures.skeleton import Skeleton
 from dlcpose.tracking.detections import Detections
 
 Array = npt.NDArray[Any]
-PIECE = 10  # detections in a row whose features are averaged: neighboring frames say the same
+PIECE = 10  # consecutive detections whose features are averaged: neighboring frames are correlated
 MIN_IN_PIECE = 4
-MOST_DIRECTIONS = 6
-MOST_PAIRS = 24  # of keypoints, whose distances are taken
-LEAST_DRIFT = 0.1
-WORTH = 1.3  # directions whose variance between animals at a time is not so much larger than within one tell nothing
+MAX_DIRECTIONS = 6
+MAX_PAIRS = 24  # of keypoints, whose distances are taken
+MIN_DRIFT = 0.1
+WORTH = 1.3  # minimum ratio of the variance between simultaneous animals to that within one, for a direction to be used
 
 
 class Evidence(NamedTuple):
@@ -29,7 +29,7 @@ class Evidence(NamedTuple):
     drift: Array
 
     def differences(self, first: Array, second: Array, limit: float = 25.0) -> Array:
-        """Costs in nats for two tracklets being one animal, by their descriptors: (P,), (P,) -> (P,); 0 where not known."""
+        """Costs in nats for two tracklets being one animal, by their descriptors: (P,), (P,) -> (P,); 0 where unknown."""
         known = (self.pieces[first] > 0) & (self.pieces[second] > 0)
         n, m = np.maximum(self.pieces[first], 1), np.maximum(self.pieces[second], 1)
         away = self.sums[first] / n[:, None] - self.sums[second] / m[:, None]
@@ -44,7 +44,7 @@ def shape_features(detections: Detections, skeleton: Skeleton) -> Array:
     """
     count = len(skeleton)
     pairs = sorted({(min(pair), max(pair)) for pair in skeleton.edges})
-    if len(pairs) < MOST_PAIRS and len(detections):
+    if len(pairs) < MAX_PAIRS and len(detections):
         others = [pair for pair in combinations(range(count), 2) if pair not in set(pairs)]
         sample = detections.keypoints_in_image[:: max(1, len(detections) // 500)]
         with np.errstate(invalid="ignore"):
@@ -52,15 +52,15 @@ def shape_features(detections: Detections, skeleton: Skeleton) -> Array:
                 float(np.nan_to_num(np.nanmedian(np.linalg.norm(sample[:, a] - sample[:, b], axis=-1))))
                 for a, b in others
             ]
-        longest = np.argsort(lengths)[::-1][: min(MOST_PAIRS - len(pairs), count)]
+        longest = np.argsort(lengths)[::-1][: min(MAX_PAIRS - len(pairs), count)]
         pairs += [others[place] for place in longest]
-    pairs = pairs[:MOST_PAIRS]
+    pairs = pairs[:MAX_PAIRS]
     if not pairs:
         return np.zeros((len(detections), 0))
     ends = np.array(pairs)
     points = detections.keypoints_in_image
-    answer: Array = np.linalg.norm(points[:, ends[:, 0]] - points[:, ends[:, 1]], axis=-1) / detections.size
-    return answer
+    distances: Array = np.linalg.norm(points[:, ends[:, 0]] - points[:, ends[:, 1]], axis=-1) / detections.size
+    return distances
 
 
 def evidence_of(features: Array, members: list[Array], times: Array) -> Evidence:
@@ -81,7 +81,7 @@ def evidence_of(features: Array, members: list[Array], times: Array) -> Evidence
     within += 0.05 * np.trace(within) / len(within) * np.eye(len(within)) + 1e-12 * np.eye(len(within))
     between = differences.T @ differences / len(differences) / 2
     ratios, directions = eigh(between, within)
-    kept = directions[:, ratios > WORTH][:, ::-1][:, :MOST_DIRECTIONS]  # (F, Q), the best first
+    kept = directions[:, ratios > WORTH][:, ::-1][:, :MAX_DIRECTIONS]  # (F, Q), the best first
     if not kept.shape[1]:
         return none
     descriptors = means @ kept
@@ -105,7 +105,7 @@ def _pieces(features: Array, members: list[Array], times: Array) -> tuple[Array,
                 continue
             owner.append(number)
             when.append(int(times[piece[len(piece) // 2]]))
-            # The median: a keypoint that is far off for a frame says nothing of the animal.
+            # The median: robust to keypoints that are far off in single frames.
             means.append(np.nanmedian(values, axis=0))
     if not owner:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, features.shape[1]))
@@ -143,6 +143,6 @@ def _drift(owner: Array, descriptors: Array) -> Array:
             away = own[:half].mean(axis=0) - own[-half:].mean(axis=0)
             beyond.append(away**2 / 2 - 1 / half)
     if not beyond:
-        return np.full(descriptors.shape[1], LEAST_DRIFT)
-    drift: Array = np.maximum(LEAST_DRIFT, np.mean(beyond, axis=0))
+        return np.full(descriptors.shape[1], MIN_DRIFT)
+    drift: Array = np.maximum(MIN_DRIFT, np.mean(beyond, axis=0))
     return drift

@@ -1,4 +1,4 @@
-"""Tracklets joined to tracks over the whole video, never more at a time than there are animals: a minimum-cost flow."""
+"""Join tracklets to tracks over the whole video, at most as many at a time as there are animals, by a minimum-cost flow."""
 
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from scipy.sparse import coo_array, csc_array, vstack
 
 Array = npt.NDArray[Any]
 BLOCK = 1500  # tracklets solved at once, where the video can be cut
-FORCED = 1e4  # nats: more than anything else may be worth
+FORCED = 1e4  # nats: larger than all other costs together
 MIN_STRADDLING = 24  # detections of a tracklet over which a cut may go
 
 
@@ -45,11 +45,11 @@ def join_tracklets(
 ) -> Flow:
     """The tracks of least total cost: (S,) first and last time, detections and reward of each tracklet -> a `Flow`.
 
-    A track begins and ends at `absence_cost` each, but for nothing at the video's own first and last time. At no time are
-    there more tracks than `animals`: beginning takes an animal out of a pool that holds so many at first, and ending puts
-    it back. A tracklet's reward is gained where it is used. Costs of a flow are linear and its constraints totally
-    unimodular, so that HiGHS's linear program is exact. Long videos are solved in blocks, cut where as many long
-    tracklets as animals run on side by side.
+    A track begins and ends at `absence_cost` each, but for nothing at the video's own first and last time. At no time
+    are there more tracks than `animals`: a beginning takes an animal out of a pool that holds `animals` at first, and
+    an end returns it. A tracklet's reward is gained where it is used. Costs of a flow are linear and its constraints
+    totally unimodular, so that HiGHS's linear program is exact. Long videos are solved in blocks, cut where as many
+    long tracklets as animals run on side by side.
     """
     is_used, following = np.zeros(len(first), bool), np.full(len(first), -1)
     cuts = _cuts(first, last, count, animals)
@@ -135,13 +135,13 @@ def _solve(block: _Block, animals: int, enter: Array, leave: Array) -> tuple[Arr
     upper[total - moments :] = animals
     solution, message = None, ""
     for integrality in (0, 1):  # a vertex is whole already; the second try is for a solver that stopped beside one
-        answer = milp(
+        result = milp(
             np.concatenate([enter, leave, costs, np.zeros(moments)]),
             integrality=np.full(total, integrality),
             bounds=Bounds(np.zeros(total), upper),
             constraints=[LinearConstraint(balance, right, right), LinearConstraint(once, -np.inf, 1.0)],
         )
-        solution, message = answer.x, answer.message
+        solution, message = result.x, result.message
         if solution is not None and np.abs(solution - np.round(solution)).max() < 1e-4:
             break
     if solution is None:

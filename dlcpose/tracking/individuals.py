@@ -1,4 +1,4 @@
-"""How much speaks for each tracklet being each animal: by descriptors, and by the identities that the model predicted."""
+"""Evidence for the animal of each tracklet: appearance descriptors, and identities that the model predicted."""
 
 import itertools
 from typing import Any
@@ -13,8 +13,8 @@ from dlcpose.tracking.slots import Exchanges
 
 Array = npt.NDArray[Any]
 ROUNDS = 8
-LIMIT = 25.0  # nats that one tracklet's descriptor can speak for or against an animal
-MIN_SHARE, MAX_SHARE = 0.5, 0.98  # of right identities, as they are taken to be
+LIMIT = 25.0  # nats, the maximum evidence of one tracklet's descriptor for or against an animal
+MIN_SHARE, MAX_SHARE = 0.5, 0.98  # assumed share of correct identities
 
 
 def identify(
@@ -27,17 +27,17 @@ def identify(
     last: Array,
     beam: int,
 ) -> Naming:
-    """The best naming of the slots, in which animals' descriptors are found together with who is who.
+    """The best naming of the slots, estimated together with the animals' descriptors.
 
     votes: (S, N) cost in nats of each tracklet being each animal, by predicted identities; zeros without. first, last: (S,)
     times. As in k-means, animals' mean descriptors and the naming are improved in turn, from two starts: the slots as they
-    are, and the moment at which all animals have been followed longest. The cheaper answer is returned.
+    are, and the moment at which all animals have been followed longest. The cheaper naming is returned.
     """
     has_votes = bool(votes.any())
-    answer = name_slots(slots, votes, exchanges, beam=beam, free_start=has_votes)
+    unaided = name_slots(slots, votes, exchanges, beam=beam, free_start=has_votes)
     if not evidence.sums.shape[1]:
-        return answer
-    starts = [_means(slots, answer.names, evidence, len(slots))]
+        return unaided
+    starts = [_means(slots, unaided.names, evidence, len(slots))]
     if (moment := _best_moment(slots, evidence, exchanges, first, last)) is not None:
         starts.append(moment)
     found: list[Naming] = []
@@ -60,7 +60,7 @@ def votes_of(detections: Detections, members: list[Array], animals: int) -> Arra
     """The cost in nats of each tracklet being each animal, by the identities predicted in its frames: (S, N).
 
     An identity is as often right as the commonest one of a tracklet is common; PIECE frames in a row are one vote.
-    Identities beyond the number of animals say nothing.
+    Identities beyond the number of animals are ignored.
     """
     counts = np.zeros((len(members), animals))
     for number, places in enumerate(members):
@@ -84,7 +84,7 @@ def _costs(evidence: Evidence, centers: Array, pieces: Array) -> Array:
     away = evidence.sums[:, None] / count[..., None] - centers[None]  # (S, N, Q)
     variance = (1 / count + 1 / np.maximum(pieces, 1))[..., None] + 2 * evidence.drift
     costs = np.minimum((away**2 / variance).sum(axis=-1) / 2, LIMIT)
-    costs[:, pieces == 0] = 0.0  # of an animal that is not known, nothing
+    costs[:, pieces == 0] = 0.0  # an animal without a descriptor has no cost
     return np.where(evidence.pieces[:, None] > 0, costs, 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Which tracklets may follow each other, and at what cost."""
+"""Possible joins of tracklets, and their costs."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from dlcpose.tracking.motion import Ends, MotionModel
 from dlcpose.tracking.settings import TrackingSettings
 
 Array = npt.NDArray[Any]
-NEAREST_IN_TIME = 120  # later tracklets that are looked at from each
+NEAREST_IN_TIME = 120  # maximum number of later tracklets considered for each
 KEPT = 12  # cheapest joins of each tracklet, forwards and backwards
 REACH = 8.0  # standard deviations of the displacement beyond which no cost is computed
 

@@ -1,4 +1,4 @@
-"""Encounters of two animals, and by how much the decision who is who was the better one."""
+"""Encounters of two animals, and the margin of the identity decision."""
 
 from typing import Any
 

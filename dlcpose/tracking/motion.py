@@ -1,4 +1,4 @@
-"""How far animals get in a gap, learned from the video's own tracklets, and what a join of two tracklets costs for it."""
+"""A motion model for gaps, learned from the video's own tracklets, and the costs of joins by it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ GAPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)  # frames, 
 WINDOW = 8  # detections at the end of a tracklet that its velocity is taken from
 MIN_FOR_VELOCITY = 4
 SAMPLES, MIN_SAMPLES = 1500, 40
-TAIL = 4.0  # degrees of freedom of Student's t: animals turn and stop more often than a Gaussian allows
+TAIL = 4.0  # degrees of freedom of Student's t: animals turn and stop more often than under a Gaussian
 RAYLEIGH_MEDIAN = 1.1774  # of the length of a vector with standard deviation 1 along both axes
 
 
@@ -47,9 +47,9 @@ class MotionModel:
     """Spreads over gaps of G lengths, px.
 
     gaps: (G,) frames, from 1. carry: (G,) share of the way at constant velocity that animals go. moving: (G,) standard
-    deviation of what is left then, along each axis. resting: (G,) of the displacement itself. bend, bend_spread: (G,) mean
-    and standard deviation of the logarithm of how far keypoints move within the animal. farthest: no spread grows beyond.
-    flip_order: (K,).
+    deviation of what is left then, along each axis. resting: (G,) of the displacement itself. bend, bend_spread: (G,)
+    mean and standard deviation of the logarithm of how far keypoints move within the animal. farthest: upper limit of
+    all spreads. flip_order: (K,).
     """
 
     gaps: Array
@@ -62,19 +62,19 @@ class MotionModel:
     flip_order: Array
 
     def at(self, values: Array, gap: Array) -> Array:
-        """A curve of the model at gaps of any length; beyond the last it stays."""
+        """A curve of the model at gaps of any length; constant beyond the last."""
         return np.interp(np.log(gap), np.log(self.gaps), values)
 
     def spread(self, values: Array, gap: Array) -> Array:
-        """A standard deviation at gaps of any length: beyond the last it grows as in a random walk."""
+        """A standard deviation at gaps of any length; beyond the last it grows as in a random walk."""
         beyond = np.sqrt(np.maximum(gap / self.gaps[-1], 1.0))
-        answer: Array = np.minimum(np.exp(self.at(np.log(values), gap)) * beyond, self.farthest)
-        return answer
+        spread: Array = np.minimum(np.exp(self.at(np.log(values), gap)) * beyond, self.farthest)
+        return spread
 
     def costs(self, ends: Ends, before: Array, after: Array) -> Array:
-        """What it costs, in nats, that tracklet `after[p]` goes on from `before[p]`: (P,), (P,) -> (P,).
+        """Costs in nats of joining tracklet `after[p]` to `before[p]`: (P,), (P,) -> (P,).
 
-        Twice a cost is about what it costs to be twice as surprised. Every `after` begins later than its `before` ends.
+        Every `after` begins later than its `before` ends.
         """
         gap = (ends.first[after] - ends.last[before]).astype(np.float64)
         moved = ends.start_centroid[after] - ends.end_centroid[before]
@@ -91,14 +91,14 @@ class MotionModel:
         scale = np.where(is_moving, moving, resting)
         bend = np.log(np.maximum(bends(ends.end_pose[before], ends.start_pose[after], self.flip_order), 1e-6))
         surprise = np.maximum(bend - self.at(self.bend, gap), 0) / self.at(self.bend_spread, gap)
-        answer: Array = 2 * np.log(scale / self.moving[0]).clip(min=0) + _student(motion, dimensions=2)
-        answer += np.nan_to_num(_student(surprise**2, dimensions=1))
-        return answer
+        costs: Array = 2 * np.log(scale / self.moving[0]).clip(min=0) + _student(motion, dimensions=2)
+        costs += np.nan_to_num(_student(surprise**2, dimensions=1))
+        return costs
 
 
 def _student(squared: Array, dimensions: int) -> Array:
-    answer: Array = (TAIL + dimensions) / 2 * np.log1p(squared / TAIL)
-    return answer
+    costs: Array = (TAIL + dimensions) / 2 * np.log1p(squared / TAIL)
+    return costs
 
 
 def bends(first: Array, second: Array, flip_order: Array) -> Array:
@@ -106,19 +106,19 @@ def bends(first: Array, second: Array, flip_order: Array) -> Array:
 
     The mean over shared keypoints, also with left and right exchanged; NaN below two.
     """
-    answers = []
+    distances = []
     for order in (np.arange(first.shape[1]), flip_order):
         away = second[:, order] - first
         shared = ~np.isnan(away[..., 0])
         count = np.maximum(shared.sum(axis=1), 1)
         middle = np.where(shared[..., None], away, 0).sum(axis=1) / count[:, None]
         lengths = np.linalg.norm(away - middle[:, None], axis=-1)
-        answers.append(np.where(shared.sum(axis=1) >= 2, np.where(shared, lengths, 0).sum(axis=1) / count, np.nan))
-    return np.fmin(*answers)
+        distances.append(np.where(shared.sum(axis=1) >= 2, np.where(shared, lengths, 0).sum(axis=1) / count, np.nan))
+    return np.fmin(*distances)
 
 
 def ends_of(detections: Detections, tracklets: Tracklets) -> Ends:
-    """Where and how fast each tracklet begins and ends."""
+    """Poses, centroids and velocities at both ends of each tracklet."""
     count = len(tracklets.members)
     lengths = np.array([len(members) for members in tracklets.members], np.int64)
     begins = np.array([members[0] for members in tracklets.members], np.int64)
@@ -149,12 +149,12 @@ def ends_of(detections: Detections, tracklets: Tracklets) -> Ends:
 def velocities(centroids: Array, times: Array) -> Array:
     """By least squares, px a frame: (P, W, 2), (P, W) -> (P, 2)."""
     away = times - times.mean(axis=1, keepdims=True)  # (P, W)
-    answer: Array = (away[..., None] * centroids).sum(axis=1) / (away**2).sum(axis=1)[:, None]
-    return answer
+    velocity: Array = (away[..., None] * centroids).sum(axis=1) / (away**2).sum(axis=1)[:, None]
+    return velocity
 
 
 def learn_motion(detections: Detections, tracklets: Tracklets, skeleton: Skeleton, seed: int = 0) -> MotionModel:
-    """The spreads over gaps, measured where tracklets of the video are cut open for as long."""
+    """The spreads over gaps, measured by cutting gaps of that length into the video's tracklets."""
     rng = np.random.default_rng(seed)
     flip_order = np.array(skeleton.flip_order)
     gaps, curves = [], []
@@ -182,7 +182,7 @@ def learn_motion(detections: Detections, tracklets: Tracklets, skeleton: Skeleto
 
 
 def _cut_open(detections: Detections, tracklets: Tracklets, gap: int, rng: np.random.Generator) -> Ends:
-    """Ends of made-up pairs: 2p and 2p + 1 are what is left of one tracklet on both sides of a gap."""
+    """Ends of artificial pairs: 2p and 2p + 1 are the parts of one tracklet on both sides of a cut gap."""
     room = gap + 2 * WINDOW
     long = [members for members in tracklets.members if len(members) >= room]
     pairs = np.zeros((0, 2, WINDOW), np.int64)

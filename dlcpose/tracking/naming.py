@@ -1,4 +1,4 @@
-"""Which animal is in which slot at which time: the best sequence of exchanges, and by how much it is the best."""
+"""Assign animals to slots over time: the best sequence of exchanges, and the margin of each decision."""
 
 from itertools import permutations
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ ALL_ORDERS = 5  # animals up to which every assignment of names to slots is trie
 
 class Naming(NamedTuple):
     """names: for each slot, the animal that each of its tracklets belongs to. is_exchanged: (E,) which exchanges are made.
-    margins: (E,) nats, by how much the best solution with the other decision there is worse. first, second: (E,) the
+    margins: (E,) nats, how much worse the best solution with the opposite decision is. first, second: (E,) the
     animals in the two slots before. cost: of the whole.
     """
 
@@ -46,7 +46,7 @@ def name_slots(slots: list[list[int]], evidence: Array, exchanges: Exchanges, *,
     slots: the tracklets of each of N slots. evidence: (S, N) cost in nats of tracklet s being animal n. free_start: whether
     any animal may begin in any slot; else animal n begins in slot n.
     Dynamic programming over assignments of animals to slots, which change only at exchanges; the `beam` cheapest are
-    kept, and up to 5 animals with a beam of 120 the answer is exact.
+    kept, and up to 5 animals with a beam of 120 the solution is exact.
     """
     totals = [np.concatenate([np.zeros((1, evidence.shape[1])), np.cumsum(evidence[slot], axis=0)]) for slot in slots]
     orders = _starts(totals, exchanges) if free_start else np.arange(len(slots))[None]
@@ -113,9 +113,9 @@ def _branch(
 def _trace(
     lengths: list[int], steps: list[_Step], orders: Array, costs: Array, rest: Array, exchanges: Exchanges
 ) -> Naming:
-    """Back through the steps for the cost still to come, then forward along the best; rest: (B,) cost after the last."""
+    """Backward through the steps for the remaining costs, then forward along the best; rest: (B,) cost after the last."""
     best = float((costs + rest).min())
-    choices: list[tuple[Array, Array]] = []  # cost still to come from each assignment, with either decision
+    choices: list[tuple[Array, Array]] = []  # remaining cost from each assignment, with either decision
     for number in range(len(steps) - 1, -1, -1):
         step = steps[number]
         after_kept = np.where(step.kept >= 0, rest[step.kept], np.inf)

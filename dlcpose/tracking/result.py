@@ -1,4 +1,4 @@
-"""What tracking makes of a video: tracks, encounters of animals, and the likely swaps among them."""
+"""Result of tracking: tracks, encounters of animals, and likely swaps."""
 
 from dataclasses import dataclass
 
@@ -13,8 +13,8 @@ class Encounter:
     """Two animals that could have been exchanged.
 
     first, last: numbers of the frames in the video between which it happened. frame: from which on they would be
-    exchanged, where that is likeliest. a, b: columns of the tracks. margin: nats, by how much the second-best assignment,
-    in which both go on as the other, is worse than the best.
+    exchanged, where that is likeliest. a, b: columns of the tracks. margin: nats, how much worse the second-best
+    assignment is, in which both are exchanged.
     """
 
     frame: int
@@ -42,7 +42,7 @@ class SwapCandidate:
 
 @dataclass(frozen=True)
 class TrackingResult:
-    """What `track` made of a video.
+    """The result of `track` for a video.
 
     tracks: at most N tracks, the columns. columns: (T, N) the column of the untracked poses that each animal came from, -1
     where it is absent. encounters: where two animals could have been exchanged, in the order of time. tracklets: how

@@ -1,4 +1,4 @@
-"""One page on which a person looks at likely swaps and decides: clips, keys, and a corrections file to save."""
+"""A page for the manual review of likely swaps: clips, keys, and a corrections file to save."""
 
 import base64
 import json
@@ -25,12 +25,12 @@ Array = npt.NDArray[Any]
 SIDE = 360  # px of a clip's longer side
 QUALITY = 72
 SECONDS_AROUND = 0.8  # shown before and after an encounter
-MOST_FRAMES = 60  # of a clip; longer ones skip frames evenly
+MAX_FRAMES = 60  # of a clip; longer ones skip frames evenly
 
 
 @dataclass
 class _Clip:
-    """What is shown of one candidate. corner: (2,) px of the frame, side: px of the square around the animals."""
+    """The clip of one candidate. corner: (2,) px of the frame, side: px of the square around the animals."""
 
     candidate: SwapCandidate
     frames: list[int]
@@ -49,9 +49,9 @@ def write_review(
 ) -> int:
     """Write the page for the likeliest `most` swaps and return how many are on it.
 
-    frames: all of the video, from number 0, (H, W, 3) uint8 RGB each; they are read once and never all held.
-    The page needs no network and no other file. It saves corrections for these tracks that `read_corrections` reads.
-    Raises DataError where the video ends before a frame that is needed.
+    frames: all of the video, from number 0, (H, W, 3) uint8 RGB each; they are read once, and not all are kept. The
+    page needs no network and no other file. It saves corrections for these tracks that `read_corrections` reads. Raises
+    DataError where the video ends before a frame that is needed.
     """
     clips = [_clip(tracks, each) for each in candidates[:most]]
     _take_pictures(clips, frames, tracks)
@@ -74,10 +74,10 @@ def _clip(tracks: PoseTracks, candidate: SwapCandidate) -> _Clip:
     rows = np.flatnonzero(
         (tracks.frame_indices >= candidate.from_frame - around) & (tracks.frame_indices <= candidate.to_frame + around)
     )
-    if len(rows) > MOST_FRAMES:
+    if len(rows) > MAX_FRAMES:
         rows = np.unique(
             np.append(
-                rows[:: math.ceil(len(rows) / MOST_FRAMES)], np.searchsorted(tracks.frame_indices, candidate.frame)
+                rows[:: math.ceil(len(rows) / MAX_FRAMES)], np.searchsorted(tracks.frame_indices, candidate.frame)
             )
         )
     points = tracks.keypoints_in_image[rows][:, [candidate.a, candidate.b]].reshape(-1, 2)
@@ -155,6 +155,6 @@ def _point(point: Array) -> list[float] | None:
 
 
 def _for_script(content: Mapping[str, Any]) -> str:
-    """Json that can stand in a script element: names come from other people's files and must not end it."""
+    """Json that is safe in a script element: names come from untrusted files and must not end it."""
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

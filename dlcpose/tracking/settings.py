@@ -9,18 +9,17 @@ from dlcpose.structures.errors import ConfigError
 class TrackingSettings:
     """Settings of `track`. Costs are in nats: differences of log likelihoods.
 
-    animals: most tracks there may be; None: the columns of the poses. min_score: detections below it are not used.
-    min_similarity: least similarity, in [0, 1], of a detection to where a tracklet's animal is expected.
-    similarity_margin: a tracklet ends where its second-best detection comes nearer than this to its best.
-    max_coast: frames within a tracklet without a detection. max_gap: frames that a direct join of two tracklets bridges;
-    beyond it animals are told apart by what else is known. detection_reward: what a detection in a track is worth.
-    absence_cost: of a track's animal being lost, and the same again for its return. join_cost_limit: dearer joins are
-    not considered. review_margin: joins and encounters with a smaller margin are listed as likely swaps.
-    use_identities: whether identities that the model predicted count. use_shape: whether the animals' proportions do.
-    appearance: whether their looks do, learned from the video; None: where a video is given and joins are doubtful.
-    beam: assignments of names that are kept while the video is gone through; all of them up to 5 animals.
-    seed: of the appearance's training.
-    Raises ConfigError for values outside their range.
+    animals: maximum number of tracks; None: the number of columns of the poses. min_score: detections below it are not
+    used. min_similarity: minimum similarity, in [0, 1], of a detection to where a tracklet's animal is expected.
+    similarity_margin: a tracklet ends where its second-best detection comes nearer than this to its best. max_coast:
+    frames within a tracklet without a detection. max_gap: frames that a direct join of two tracklets bridges; longer
+    gaps are bridged by the other evidence alone. detection_reward: gain of a detection in a track. absence_cost: of a
+    track's animal being lost, and the same again for its return. join_cost_limit: dearer joins are not considered.
+    review_margin: joins and encounters with a smaller margin are listed as likely swaps. use_identities: whether
+    identities that the model predicted count. use_shape: whether the animals' proportions do. appearance: whether their
+    appearance does, learned from the video; None: where a video is given and joins are doubtful. beam: assignments of
+    names that are kept while the video is gone through; all of them up to 5 animals. seed: of the appearance's
+    training. Raises ConfigError for values outside their range.
     """
 
     animals: int | None = None

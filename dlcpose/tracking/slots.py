@@ -1,4 +1,4 @@
-"""Tracks side by side in as many slots as there are animals, and where two slots may have to exchange what follows."""
+"""Assign tracks to as many slots as there are animals, and list where two slots may exchange what follows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ def exchanges_of(
     """All exchanges of two slots that cost less than `limit` nats.
 
     Two slots can exchange where both are between two tracklets, and each one's former tracklet ends before the other's
-    next begins. Not to have been seen before, and not to be seen again, costs `absence_cost` each.
+    next begins. An absence, before the first tracklet or after the last, costs `absence_cost`.
     """
     parts = []
     for a in range(len(slots)):
@@ -66,10 +66,10 @@ def exchanges_of(
     a, b, place_a, place_b, u, v, w, x, begin, end = table
 
     def join(before: Array, after: Array) -> Array:
-        answer = np.where((before == NONE) & (after == NONE), 0.0, absence_cost)
+        joined = np.where((before == NONE) & (after == NONE), 0.0, absence_cost)
         both = (before != NONE) & (after != NONE)
-        answer[both] = costs(before[both], after[both])
-        return answer
+        joined[both] = costs(before[both], after[both])
+        return joined
 
     dear = join(u, x) + join(w, v) - join(u, v) - join(w, x)
     keep = dear < limit

@@ -1,4 +1,4 @@
-"""Untracked poses of a video to tracks of a known number of animals."""
+"""Track the poses of a video: from detections to tracks of a known number of animals."""
 
 import logging
 import time
@@ -33,10 +33,10 @@ EXCHANGE_LIMIT = 30.0  # nats: dearer exchanges are no alternative
 def track(poses: PoseTracks, settings: TrackingSettings = DEFAULT, looks: Looks | None = None) -> TrackingResult:
     """Tracks of at most N animals over the whole video, N as in the settings or the columns of the poses.
 
-    Tracklets that are certain are joined by a minimum-cost flow over the whole video; then animals' proportions, looks
-    and predicted identities decide, together with the costs of the joins, who goes on as whom after each encounter.
-    looks: gives features of the animals' appearance, as `appearance.learn_looks` does.
-    Raises DataError where the poses hold no animal.
+    Tracklets that are certain are joined by a minimum-cost flow over the whole video; then animals' proportions,
+    appearance and predicted identities, together with the costs of the joins, decide the identities after each
+    encounter. looks: gives features of the animals' appearance, as `appearance.learn_looks` does. Raises DataError
+    where the poses hold no animal.
     """
     clock = _Clock()
     animals = settings.animals or len(poses.individuals)
@@ -82,7 +82,7 @@ def _assign(
     animals: int,
     clock: "_Clock",
 ) -> _Assigned:
-    """Tracklets to tracks, with all that is known of them: features (D, F) of the detections, NaN where not known."""
+    """Assign tracklets to tracks by all evidence: features (D, F) of the detections, NaN where unknown."""
     evidence = evidence_of(features, tracklets.members, detections.times)
     clock.stop("evidence")
     ends = ends_of(detections, tracklets)
@@ -118,9 +118,9 @@ def in_columns(poses: PoseTracks, columns: Array) -> PoseTracks:
     absent = columns < 0
 
     def chosen(values: Array, missing: float) -> Array:
-        answer = values[rows, np.where(absent, 0, columns)].copy()
-        answer[absent] = missing
-        return answer
+        moved = values[rows, np.where(absent, 0, columns)].copy()
+        moved[absent] = missing
+        return moved
 
     names = list(poses.individuals[: columns.shape[1]])
     names += [f"animal{number + 1}" for number in range(len(names), columns.shape[1])]
@@ -138,7 +138,7 @@ def in_columns(poses: PoseTracks, columns: Array) -> PoseTracks:
 
 
 def _rewards(detections: Detections, tracklets: Tracklets, settings: TrackingSettings) -> Array:
-    """What it is worth to have each tracklet in a track: its detections, unsure ones less."""
+    """The reward of each tracklet in a track: that of its detections, less for low scores."""
     usual = max(float(np.median(detections.scores)), 1e-6)
     worth = settings.detection_reward * np.clip(detections.scores / usual, 0.2, 1.0)
     return np.array([worth[members].sum() for members in tracklets.members])

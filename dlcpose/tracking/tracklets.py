@@ -1,4 +1,4 @@
-"""Detections to tracklets: frame by frame, and only where there is no doubt."""
+"""Link detections to tracklets, frame by frame, only where the link is unambiguous."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ MEASUREMENT_NOISE = 0.04  # standard deviation of an animal's centroid, in its s
 
 
 class Speeds(NamedTuple):
-    """How animals move from one frame to the next, px: the most they usually do, and how much that changes."""
+    """Motion of animals between frames, px: usual maximum displacement, and its usual change."""
 
     most: float
     change: float
@@ -43,14 +43,14 @@ class _Growing:
     @property
     def expected(self) -> Array:
         """The pose of the current frame, after `kalman.predict`: (K, 2)."""
-        answer: Array = self.pose + (self.expected_centroid - self.centroid)
-        return answer
+        pose: Array = self.pose + (self.expected_centroid - self.centroid)
+        return pose
 
     @property
     def expected_centroid(self) -> Array:
         """Where the filter expects the centroid, px: (2,)."""
-        answer: Array = self.kalman.x[:2, 0]
-        return answer
+        centroid: Array = self.kalman.x[:2, 0]
+        return centroid
 
 
 class Tracklets(NamedTuple):
@@ -64,16 +64,16 @@ class Tracklets(NamedTuple):
     def centroids(self) -> Array:
         """The mean of each pose's keypoints: (D, 2) px."""
         known = ~np.isnan(self.poses_in_image)
-        answer: Array = np.where(known, self.poses_in_image, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-        return answer
+        centroids: Array = np.where(known, self.poses_in_image, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+        return centroids
 
 
 def tracklets_of(detections: Detections, skeleton: Skeleton, settings: TrackingSettings) -> Tracklets:
-    """Parts of tracks that are certain.
+    """Link detections to tracklets without ambiguous links.
 
     In every frame, tracklets and detections are assigned to each other by the similarity of the pose expected from
-    motion (a Kalman filter of constant velocity) and the pose detected (as in OKS). Where a tracklet could go on with two
-    detections, or a detection belongs to two tracklets, nearly as well, it ends instead of guessing.
+    motion (a Kalman filter of constant velocity) and the pose detected (as in OKS). Where two detections fit a
+    tracklet, or two tracklets a detection, nearly as well, the tracklet ends.
     """
     speeds = typical_speeds(detections)
     bounds = detections.frame_bounds()
@@ -154,10 +154,10 @@ def _predict(tracklet: _Growing, time: int) -> None:
 
 
 def _similarity(growing: list[_Growing], found: Array, skeleton: Skeleton, size: float) -> Array:
-    """How like the pose expected of a tracklet each detection (M, K, 2) is, in [0, 1]: (A, M).
+    """Similarity of each detection (M, K, 2) to each tracklet's expected pose, in [0, 1]: (A, M).
 
     As OKS, over the keypoints both have, and with the uncertainty of the motion added to a keypoint's spread. Left and
-    right may be confused: the better of both counts, a tenth less.
+    right may be swapped: then a tenth is subtracted.
     """
     if not growing:
         return np.zeros((0, len(found)))
@@ -179,7 +179,7 @@ def _similarity(growing: list[_Growing], found: Array, skeleton: Skeleton, size:
 
 
 def _sure_pairs(similarity: Array, settings: TrackingSettings) -> tuple[dict[int, int], set[int]]:
-    """Which tracklets go on with which detections without doubt, and which end since there is one: (A, M) -> both."""
+    """Unambiguous pairs of tracklets and detections, and the tracklets that end for ambiguity: (A, M) -> both."""
     pairs: dict[int, int] = {}
     doubtful: set[int] = set()
     if not similarity.size:
@@ -194,7 +194,7 @@ def _sure_pairs(similarity: Array, settings: TrackingSettings) -> tuple[dict[int
             doubtful.add(int(place))
         else:
             pairs[int(place)] = int(found)
-    # A tracklet left over whose place another detection or tracklet takes is in doubt, too.
+    # An unmatched tracklet whose place another detection or tracklet takes is ambiguous, too.
     left_over = set(range(len(similarity))) - set(pairs) - doubtful
     doubtful |= {place for place in left_over if similarity[place].max() >= settings.min_similarity}
     return pairs, doubtful
@@ -203,9 +203,9 @@ def _sure_pairs(similarity: Array, settings: TrackingSettings) -> tuple[dict[int
 def _near_changes(
     growing: list[_Growing], pairs: dict[int, int], doubtful: set[int], found: Array, size: float, time: int
 ) -> set[int]:
-    """Tracklets beside which an animal is lost or turns up: two that overlap may be detected as one, which may be either.
+    """Tracklets near which an animal is lost or appears: overlapping animals may be detected as one, which may be either.
 
-    Those that are lost beside another detection are in doubt too.
+    Those that are lost near another detection are ambiguous too.
     """
     centroids = np.nanmean(found, axis=1)  # (M, 2)
     new = [m for m in range(len(found)) if m not in set(pairs.values())]

@@ -1,4 +1,4 @@
-"""`compile=true`: whether torch can compile here is told in one line, before the first step."""
+"""`compile=true`: check before the first step whether torch can compile here, with a one-line error."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def compile_networks(chosen: bool | str, pipeline: PoseModule, device: torch.dev
     backend = "inductor" if chosen is True else chosen
     trial = torch.nn.Conv2d(1, 1, 1).to(device)
     try:
-        # What is missing would otherwise be told in the middle of the first step, by a traceback of pages.
+        # A missing compiler would otherwise fail in the middle of the first step, with pages of traceback.
         torch.compile(trial, backend=backend)(torch.zeros(1, 1, 4, 4, device=device))
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]

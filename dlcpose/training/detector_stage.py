@@ -8,10 +8,10 @@ from dlcpose.runs.resume import DETECTOR_FOLDER
 
 
 def detector_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of the detector's run: that of the poses, with what config["detector_stage"] has in place of theirs.
+    """The config of the detector's run: that of the poses, with the keys of config["detector_stage"] in place of theirs.
 
-    Of its callbacks it has those that the poses have as well: what is left out of a run (`callbacks=[progress]`) is left out
-    of its detector's.
+    It keeps only those of its callbacks that the poses' run has too: what is left out of a run (`callbacks=[progress]`)
+    is left out of its detector's.
     """
     own = config["detector_stage"]
     trainer = {name: value for name, value in own["trainer"].items() if value is not None}

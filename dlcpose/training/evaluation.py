@@ -39,7 +39,8 @@ def evaluate_checkpoint(config: dict[str, Any]) -> dict[str, float]:
     instantiate = Instantiator(tuple(config["trust"]))
     description = read_checkpoint(config["checkpoint"]).description
     has_other_data = config.get("dataset") is not None
-    # Unless others are chosen, data and figures are the checkpoint's own: dlcpose's, with plain settings, and only read.
+    # Unless others are chosen, data and metrics are those of the checkpoint's config, restricted to dlcpose's own parts
+    # with plain settings.
     own = instantiate.of_file(config["checkpoint"], "dataset", "metric")
     data: LabeledFrames = (
         instantiate(config["dataset"], "dataset")
@@ -69,7 +70,7 @@ def evaluate_checkpoint(config: dict[str, Any]) -> dict[str, float]:
 
 
 def _own_data(own: Instantiator, description: Description, checkpoint: str) -> LabeledFrames:
-    """The data set that a checkpoint was trained on, where it still lies there."""
+    """The data set that a checkpoint was trained on, if it is still in its place."""
     try:
         data: LabeledFrames = own(description.config.get("dataset"), "dataset")
     except DataError as error:
@@ -86,7 +87,7 @@ def check_skeleton(data: LabeledFrames, description: Description) -> None:
     expected, got = description.skeleton.names, data.skeleton.names
     if expected != got:
         raise DataError(
-            f"dataset: the model finds the keypoints {', '.join(expected)}, the data has {', '.join(got)}. "
+            f"dataset: the model predicts the keypoints {', '.join(expected)}, the data has {', '.join(got)}. "
             "Evaluate on data with the same keypoints in the same order."
         )
 
@@ -94,7 +95,7 @@ def check_skeleton(data: LabeledFrames, description: Description) -> None:
 def chosen_frames(data: LabeledFrames, description: Description, frames: str) -> list[int]:
     """Indices of the frames of a set of the checkpoint's split, or of all. Raises when there are none or no such set."""
 
-    # Where a frame without labels is one that nobody labeled, what is found there is no false positive.
+    # In unlabeled frames predictions are no false positives.
     sets = {**description.split.as_dict(), "all": [frame.key for frame in labeled_frames(data)]}
     if frames not in sets:
         raise ConfigError(f"frames={frames}: expected one of {', '.join(sets)}.")
@@ -148,7 +149,7 @@ def evaluate_frames(
 
 
 def peak_memory_mb(predictor: Predictor) -> float:
-    """The most memory this process has held, on the GPU where the model is there."""
+    """Peak memory of this process, on the GPU if the model is there."""
     if predictor.device.type == "cuda":
         return torch.cuda.max_memory_allocated(predictor.device) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kibibytes elsewhere

@@ -45,16 +45,16 @@ class Stage:
 
     @property
     def run_dir(self) -> Path:
-        """Where it leaves everything."""
+        """The folder of its results."""
         return Path(self.config["run_dir"])
 
     @property
     def split(self) -> Split:
-        """Its frames of training, validation and test."""
+        """Its training, validation and test frames."""
         return self.description.split
 
     def build_datamodule(self) -> PoseDataModule:
-        """Its batches."""
+        """Its data module."""
         augmentation: Augmentation = self.instantiate(self.config["augmentation"], "augmentation")
         frame_input = self.model.frame_input
         schedule = augmentation.schedule(
@@ -69,7 +69,7 @@ class Stage:
         return datamodule
 
     def begin(self) -> None:
-        """Take over the best epoch of the detector that the stage before has trained, where there is one."""
+        """Load the best epoch of the detector that the stage before has trained, where there is one."""
         if self.before is None:
             return
         detector, best = self.model.detector, self.before.run_dir / "checkpoints" / "best.ckpt"
@@ -78,26 +78,26 @@ class Stage:
             detector.load(best)
         else:
             detector.load_state_dict(self.before.model.get_submodule("detector").state_dict())
-        # The poses are then trained as they would be on a detector that was trained elsewhere.
+        # The poses are then trained as with a detector that was trained elsewhere.
         lightning.seed_everything(self.config["seed"], workers=True, verbose=False)
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What a config describes: the stages in which it is trained, in order, the last of them that of the whole model."""
+    """The built experiment of a config: its training stages in order, the last one that of the whole model."""
 
     stages: tuple[Stage, ...]
 
 
 def build_experiment(config: dict[str, Any]) -> Experiment:
-    """What a composed config describes, all of it built before anything is trained.
+    """Build the experiment of a composed config, all of it before anything is trained.
 
     Raises a DlcposeError where parts, data and settings do not fit each other.
     """
     config = {**config, "detector": embed_bottom_up_model(config["detector"])}
     lightning.seed_everything(config["seed"], workers=True, verbose=False)
     instantiate = Instantiator(tuple(config["trust"]))
-    trunk = build_trunk(config, instantiate)  # before the data is read: what cannot fit is told in a second
+    trunk = build_trunk(config, instantiate)  # before the data is read: mismatches are reported within a second
     data: LabeledFrames = instantiate(config["dataset"], "dataset")
     run_dir = Path(config["run_dir"])
     resumed = checkpoint_to_resume(config["resume"], run_dir)

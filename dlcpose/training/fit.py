@@ -5,7 +5,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
 
-from dlcpose.callbacks.preemption import signals_put_back
+from dlcpose.callbacks.preemption import restored_signals
 from dlcpose.datasets.datamodule import PoseDataModule
 from dlcpose.metrics.base import infos_of
 from dlcpose.predict import load
@@ -49,7 +49,7 @@ def _fit_stage(stage: Stage) -> MetricValue:
     succeeded = False
     try:
         begin_tracking(trainer, facts, stage.resumed)
-        with explain_memory(config), explain_batch_norm(config), interruptible(stage.run_dir), signals_put_back():
+        with explain_memory(config), explain_batch_norm(config), interruptible(stage.run_dir), restored_signals():
             trainer.fit(model, datamodule=datamodule, ckpt_path=stage.resumed, weights_only=True)
         record_cost(stage.run_dir, trainer, model)
         figures = _evaluate(trainer, stage)
@@ -62,14 +62,14 @@ def _fit_stage(stage: Stage) -> MetricValue:
 
 
 def _print_plan(trainer: Trainer, stage: Stage, datamodule: PoseDataModule) -> None:
-    """Say what will be trained on what, before the first step."""
+    """Print the plan of a stage before its first step."""
     if not trainer.is_global_zero:
         return
     split, config, canvas = stage.split, stage.config, stage.description.model_input.canvas
     weights = sum(weight.numel() for weight in stage.model.parameters())
     per_step = datamodule.batch_size * trainer.world_size * trainer.accumulate_grad_batches
     print(f"run folder: {stage.run_dir}")
-    if (entry := read_run_json(stage.run_dir)) is not None:  # a detector's own run has none
+    if (entry := read_run_json(stage.run_dir)) is not None:  # the detector's stage has none
         print(f"the same again: {command_again(entry['overrides'], entry['config_dir'])}")
     print(f"frames: {len(split.train)} train, {len(split.val)} val, {len(split.test)} test")
     print(f"model: {weights / 1e6:.2f} M parameters, {stage.model.summary}")
@@ -86,14 +86,14 @@ def _print_plan(trainer: Trainer, stage: Stage, datamodule: PoseDataModule) -> N
 
 
 def _keep_choices(trainer: Trainer, stage: Stage, datamodule: PoseDataModule) -> None:
-    """Leave with the run what its augmentation has chosen from the data."""
+    """Write what the augmentation has chosen from the data to augmentation.txt."""
     choices = datamodule.schedule.choices
     if trainer.is_global_zero and choices:
         write_atomic(stage.run_dir / "augmentation.txt", "\n".join(choices) + "\n")
 
 
 def _best_value(name: str, trainer: Trainer) -> float:
-    """A figure at its best epoch where checkpoints are chosen by it, else after the last one."""
+    """A figure at the best epoch if checkpoints are chosen by it, else after the last one."""
     chosen = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
     scores = [callback.best_model_score for callback in chosen if callback.monitor == name]
     best = next((score for score in scores if score is not None), trainer.callback_metrics.get(name))
@@ -101,7 +101,7 @@ def _best_value(name: str, trainer: Trainer) -> float:
 
 
 def _evaluate(trainer: Trainer, stage: Stage) -> dict[str, float]:
-    """Figures of the best epoch on the test frames, with its learning curve drawn; none where nothing was evaluated."""
+    """Figures of the best epoch on the test frames, and the learning curve; none without test frames or a checkpoint."""
     if not trainer.is_global_zero:
         return {}
     config, run_dir, split = stage.config, stage.run_dir, stage.split

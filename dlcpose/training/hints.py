@@ -1,4 +1,4 @@
-"""What a training that fails for want of memory, or of a larger batch, should set instead."""
+"""Advice for trainings that run out of memory, are interrupted, or have batches too small for batch norm."""
 
 import re
 import sys
@@ -10,7 +10,7 @@ from typing import Any
 from dlcpose.config.folders import LAST_CHECKPOINT
 from dlcpose.structures.errors import ConfigError, DlcposeError
 
-# As torch says it of a GPU, of its own memory on the CPU, and of a process that prepares batches.
+# Messages of torch: for a GPU, for memory on the CPU, and for a process that prepares batches.
 DEVICE = re.compile(r"out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
 WORKER = re.compile(
     r"DataLoader worker .*(killed by signal: (Killed|Bus error)|exited unexpectedly)|DataLoader timed out after",
@@ -24,7 +24,7 @@ class MemoryRunOutError(DlcposeError):
 
 @contextmanager
 def explain_memory(config: Mapping[str, Any]) -> Iterator[None]:
-    """Training within which an error for want of memory becomes a MemoryRunOutError that says what to lower."""
+    """Within it, an out-of-memory error becomes a MemoryRunOutError that says which settings to lower."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
@@ -43,13 +43,13 @@ def explain_memory(config: Mapping[str, Any]) -> Iterator[None]:
 
 @contextmanager
 def interruptible(run_dir: Path) -> Iterator[None]:
-    """Training that Ctrl-C, where it is not waited for what can be saved, ends in one line and with exit code 130."""
+    """Within it, an immediate Ctrl-C ends the training with one line and exit code 130."""
     try:
         yield
     except SystemExit as end:
         if not isinstance(end.__context__, KeyboardInterrupt):
             raise
-        # Lightning has taken the interrupt, and ends the process with another code and without a word.
+        # Lightning has handled the interrupt, and ends the process silently with another code.
         last = run_dir / LAST_CHECKPOINT
         saved = f"What is saved is {last}. Go on with resume=last" if last.exists() else "Nothing was saved yet"
         print(f"dlcpose: stopped. {saved}.", file=sys.stderr, flush=True)
@@ -57,7 +57,7 @@ def interruptible(run_dir: Path) -> Iterator[None]:
 
 
 def _advice(config: Mapping[str, Any]) -> str:
-    """What to lower, with numbers where halving the batch leaves the training as it was."""
+    """Settings to lower; for the batch size, values that keep the effective batch."""
     batch, accumulated = config["datamodule"]["batch_size"], config["trainer"].get("accumulate_grad_batches", 1)
     remedies = []
     if batch > 1:
@@ -76,13 +76,13 @@ def _advice(config: Mapping[str, Any]) -> str:
     return f"Try {', or '.join(remedies)}."
 
 
-# As torch's batch-norm says it, where a layer sees one cell of one frame.
+# torch's batch norm raises it where a layer sees one cell of one frame.
 SINGLE_VALUE = re.compile(r"Expected more than 1 value per channel when training")
 
 
 @contextmanager
 def explain_batch_norm(config: Mapping[str, Any]) -> Iterator[None]:
-    """Training within which batch-norm's refusal of a single value becomes a ConfigError that says what to take."""
+    """Within it, batch norm's error for a single value becomes a ConfigError that says what to set instead."""
     try:
         yield
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The weights that a new run starts from: those of another run, as far as they fit."""
+"""Initialize a new run with the weights of another run, as far as they fit."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -23,17 +23,17 @@ from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.structures.errors import CheckpointError, ConfigError
 
 RECORD = "init_from.json"  # in the run folder
-# Settings that give a part weights from elsewhere: beside init_from nobody could tell which it has in the end.
+# Settings that give a part weights from elsewhere: beside init_from it would be unclear which count.
 SOURCES = {"backbone": ("pretrained", "checkpoint_path"), "detector": ("pretrained",)}
 
 
 def init_from(config: Mapping[str, Any], pipeline: PoseModule, description: Description, resumed: Path | None) -> None:
-    """Put the weights of config["init_from"]["checkpoint"] into a new model, say what was taken, and leave a list of it.
+    """Load the weights of config["init_from"]["checkpoint"] into a new model, and report which were loaded.
 
-    With strict=true all of them must fit, without it those that do are taken. What heads keep of their data is never
-    taken, nor the detector where detector.checkpoint names one.
-    Raises ConfigError for settings that contradict each other, CheckpointError for a file that is no checkpoint or does
-    not fit; also for `resumed`, the checkpoint that a run resumes from.
+    With strict=true all of them must fit, else those that fit are loaded. Heads' statistics of their data are never
+    loaded, nor the detector where detector.checkpoint names one. Raises ConfigError for settings that contradict each
+    other, CheckpointError for a file that is no checkpoint or does not fit; also for `resumed`, the checkpoint that a
+    run resumes from.
     """
 
     _check_settings(config, resumed)
@@ -69,9 +69,7 @@ def _check_settings(config: Mapping[str, Any], resumed: Path | None) -> None:
     if type(strict) is not bool:
         raise ConfigError(f"init_from.strict: expected true or false, got {strict!r}.")
     if path is None and not strict:
-        raise ConfigError(
-            "init_from.strict=false: it says how weights are taken, but init_from.checkpoint=PATH is not given. Leave it out."
-        )
+        raise ConfigError("init_from.strict=false: it has no effect without init_from.checkpoint=PATH. Leave it out.")
     if path is not None and not isinstance(path, str):
         raise ConfigError(f"init_from.checkpoint: expected the path of a checkpoint, got {path!r}.")
     if path is not None and resumed is not None:
@@ -82,7 +80,7 @@ def _check_settings(config: Mapping[str, Any], resumed: Path | None) -> None:
 
 
 def _check_same_model(pipeline: PoseModule, resumed: Checkpoint) -> None:
-    """Raises CheckpointError where a run would be resumed as another model, which Lightning tells in a hundred lines."""
+    """Raises CheckpointError where a run would be resumed as another model, in one line instead of Lightning's hundred."""
 
     matched = match_weights(pipeline.state_dict(), resumed.weights)
     if unlike := matched.unexpected | matched.missing:
@@ -93,7 +91,7 @@ def _check_same_model(pipeline: PoseModule, resumed: Checkpoint) -> None:
 
 
 def _check_sources(config: Mapping[str, Any], matched: WeightMatch) -> None:
-    """Raises ConfigError where a part that is to be taken has been given weights from elsewhere."""
+    """Raises ConfigError where a part to be initialized has weights from another setting."""
 
     for part, settings in SOURCES.items():
         given = [name for name in settings if (config[part] or {}).get(name)]
@@ -109,7 +107,7 @@ def _check_sources(config: Mapping[str, Any], matched: WeightMatch) -> None:
 def _check_all_fits(
     pipeline: PoseModule, checkpoint: Checkpoint, description: Description, matched: WeightMatch
 ) -> None:
-    """Raises CheckpointError unless the whole model was in the file, nothing else was, and it knew the same keypoints."""
+    """Raises CheckpointError unless the file holds exactly the tensors of the model, for the same keypoints."""
 
     theirs, ours = checkpoint.description.skeleton.names, description.skeleton.names
     reasons = []
@@ -132,7 +130,7 @@ def _report(
     matched: WeightMatch,
     aside: Mapping[str, str],
 ) -> None:
-    """Print what was taken, by module, and write the full list into the run folder."""
+    """Print what was loaded, by module, and write the full list into the run folder."""
     missing = matched.missing | {name: reason for name, reason in aside.items() if name in state}
     unexpected = matched.unexpected | {name: reason for name, reason in aside.items() if name in checkpoint.weights}
     theirs, ours = checkpoint.description.skeleton.names, description.skeleton.names
@@ -157,7 +155,7 @@ def _report(
 
 
 def _by_module(names: Iterable[str], others: Iterable[str], state: Mapping[str, Tensor]) -> str:
-    """Names summed up by their module, or by its parts where some of it met another fate, with how many weights each has."""
+    """Names grouped by module, or by its parts where these differ in outcome, with the number of weights of each."""
     mixed = {name.split(".")[0] for name in others}
     counts: dict[str, int] = {}
     for name in names:
@@ -168,7 +166,7 @@ def _by_module(names: Iterable[str], others: Iterable[str], state: Mapping[str, 
 
 
 def _some(unlike: Mapping[str, str]) -> str:
-    """The first of what does not fit, each module's with its reason, and how many more there are."""
+    """The first tensors that do not fit, with reasons, and the number of others."""
     first: dict[str, str] = {}
     for name, reason in unlike.items():
         first.setdefault(".".join(name.split(".")[:2]), f"{name} ({reason})")
@@ -183,7 +181,7 @@ def _named(names: tuple[str, ...]) -> str:
 
 
 def _made_of(description: Description) -> str:
-    """A model in a few words: the classes of its parts."""
+    """A short description of a model: the classes of its parts."""
     nodes = (description.config.get(part) or {} for part in ("pipeline", "backbone", "head"))
     return ", ".join(str(node["_target_"]).rpartition(".")[2] for node in nodes if "_target_" in node)
 

@@ -1,22 +1,22 @@
-"""What libraries say of themselves, silenced."""
+"""Silence libraries' messages that do not concern the run."""
 
 import logging
 import os
 import warnings
 
-# Each is a warning of Lightning's about what is meant so here.
+# Warnings of Lightning about what is intended here.
 IGNORED = (
     ".*does not have many workers.*",
     ".*log_every_n_steps.*",
     ".*exists and is not empty.*",
     ".*in eval mode at the start of training.*",  # frozen parts
-    ".*ended before the epoch ended.*",  # PoseDataModule knows where
+    ".*ended before the epoch ended.*",  # PoseDataModule resumes within epochs
     ".*logging on epoch level in distributed.*",  # figures are gathered already
 )
 
 
 def quiet_libraries() -> None:
-    """Silence what libraries say of themselves, not what they say of the run."""
+    """Silence libraries' tips and version notes, and Lightning's warnings above."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -9,7 +9,7 @@ from dlcpose.runs.run_json import MetricValue
 
 @recorded
 def train(config: dict[str, Any]) -> MetricValue:
-    """Train and evaluate a composed config on its devices; everything it leaves lies in config["run_dir"].
+    """Train and evaluate a composed config on its devices; all results are written to config["run_dir"].
 
     Returns the value of `optimized_metric`, for a sweep to optimize.
     """
@@ -22,7 +22,7 @@ def train(config: dict[str, Any]) -> MetricValue:
 
 def train_in_this_process(config: dict[str, Any]) -> MetricValue:
     """What `train` does, in this process, which may be one of several that train together."""
-    # torch is imported here, not above: a misspelled name in a config is told before that.
+    # torch is imported here, not above: a misspelled name in a config is reported before that.
     from dlcpose.training.experiment import build_experiment
     from dlcpose.training.fit import fit_and_evaluate
     from dlcpose.training.validate import validate_config

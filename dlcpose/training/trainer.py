@@ -1,4 +1,4 @@
-"""Lightning's Trainer for a config: its callbacks, its loggers, and the precision that the hardware multiplies in."""
+"""Lightning's Trainer for a config: its callbacks, its loggers, and the fastest precision of the hardware."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,7 +49,7 @@ def build_trainer(config: Mapping[str, Any], instantiate: Instantiator) -> Train
 
 
 def fastest_precision(accelerator: str) -> str:
-    """bf16 where the hardware multiplies in it, else full precision."""
+    """bf16 where the hardware supports it, else full precision."""
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     multiplies = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

@@ -48,7 +48,7 @@ PLAIN_KEYS = {
 
 
 def validate_config(config: Mapping[str, Any]) -> None:
-    """Raises ConfigError for what is wrong in a config by itself: keys that nobody reads, seed, compile, optimizer."""
+    """Raises ConfigError for mistakes in the config itself: unknown keys, seed, compile, optimizer."""
     check_keys(config, KEYS)
     _check_seed(config["seed"])
     check_pictures(config["evaluation"]["pictures"])
@@ -59,7 +59,7 @@ def validate_config(config: Mapping[str, Any]) -> None:
 
 
 def check_keys(config: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Raises ConfigError for a key of the config that nobody reads, and for a `trust` that is no list."""
+    """Raises ConfigError for an unknown key of the config, and for a `trust` that is no list."""
 
     inner = {f"{name}.{key}": keys for name, keys in PLAIN_KEYS.items() for key in config.get(name, ())}
     for key, keys in {**dict.fromkeys(config, known), **inner}.items():
@@ -82,13 +82,13 @@ def _check_seed(seed: Any) -> None:
 
 
 def check_pictures(count: Any) -> None:
-    """Raises ConfigError for a number of pictures that would be told after the training."""
+    """Raises ConfigError for a bad number of pictures, which would otherwise fail after the training."""
     if type(count) is not int or count < 0:
         raise ConfigError(f"evaluation.pictures: expected a whole number from 0, got {count!r:.80}.")
 
 
 def _check_optimizer(node: Any, instantiate: Instantiator) -> None:
-    """Raises ConfigError for settings that the optimizer refuses, which it would otherwise tell when all else is ready."""
+    """Raises ConfigError for settings that the optimizer refuses, which would otherwise fail after everything is built."""
 
     rate = node.get("lr", 1e-3) if isinstance(node, Mapping) else None
     if not is_number(rate) or not rate > 0:  # type: ignore[operator]
@@ -102,7 +102,7 @@ def _check_optimizer(node: Any, instantiate: Instantiator) -> None:
 def validate_monitors(
     config: Mapping[str, Any], metrics: Mapping[str, Metric], skeleton: Skeleton, *, prefix: str = ""
 ) -> None:
-    """Raises ConfigError where something is to watch a figure that no epoch gives, which would be told after the first.
+    """Raises ConfigError for a monitored figure that no epoch logs, which would otherwise fail after the first epoch.
 
     prefix: of its keys, where the config is a part of another.
     """
@@ -120,7 +120,7 @@ def validate_monitors(
     watching["scheduler.monitor"] = config["scheduler"].get("monitor")
     watching |= {f"callbacks.{name}.monitor": node.get("monitor") for name, node in config["callbacks"].items()}
     for where, monitor in watching.items():
-        is_a_loss = str(monitor).startswith(("train/loss_", "val/loss_"))  # which terms there are the head decides
+        is_a_loss = str(monitor).startswith(("train/loss_", "val/loss_"))  # the terms depend on the head
         if monitor is not None and monitor not in given and not is_a_loss:
             near = difflib.get_close_matches(str(monitor), given, n=3) or given
-            raise ConfigError(f"{prefix}{where}: no epoch gives {monitor!r}. Nearest: {', '.join(near)}.")
+            raise ConfigError(f"{prefix}{where}: no epoch logs {monitor!r}. Nearest: {', '.join(near)}.")

@@ -16,7 +16,7 @@ from dlcpose.training.train import train_in_this_process
 
 
 def main() -> None:
-    """Train what the process that started this one has composed, and leave what came out beside it."""
+    """Train the config that the parent process has composed, and write the result beside it."""
     from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
     handed = Path(sys.argv[1])
@@ -25,9 +25,7 @@ def main() -> None:
     threading.Thread(target=exit_with_parent, args=(content["parent"],), daemon=True).start()
     errors = get_error_handler()
     errors.initialize()
-    if (
-        content["logging"] is not None and not is_worker_process()
-    ):  # what the first says is what one process alone would say
+    if content["logging"] is not None and not is_worker_process():  # rank 0 logs what a single process would
         logging.config.dictConfig(content["logging"])
     try:
         with requeue_on_signal(is_first=not is_worker_process()):
@@ -39,7 +37,7 @@ def main() -> None:
         errors.record_exception(RankError(reason))
         raise SystemExit(1) from error
     if os.environ["RANK"] == "0":
-        handed.with_suffix(".answer").write_text(json.dumps(value))
+        handed.with_suffix(".result").write_text(json.dumps(value))
 
 
 if __name__ == "__main__":

@@ -21,10 +21,10 @@ TRIM_EVERY = 20  # frames: one or two milliseconds for each, of some forty
 def write_browser_video(path: Path, frames: Iterable[tuple[float, Image]], *, fps: float, crf: int = 20) -> int:
     """Write images shown from a time on as an mp4, and return how many there were.
 
-    frames: seconds, rising, and (H, W, 3) uint8 RGB of one size; the first is shown from time 0. A side of an odd number of
-    pixels gets one more, a copy of the last: half-size color planes need it. fps: what players are told of the frame
-    rate, the usual one. crf: 0 (no loss) to 51. One frame at a time is held; the file takes its name once it is whole.
-    Raises ValueError for images of unlike size, DataError for none.
+    frames: seconds, rising, and (H, W, 3) uint8 RGB of one size; the first is shown from time 0. A side of an odd
+    number of pixels gets one more, a copy of the last: half-size color planes need it. fps: nominal frame rate, for
+    players. crf: 0 (no loss) to 51. One frame at a time is held; the file takes its name once it is whole. Raises
+    ValueError for images of unlike size, DataError for none.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")

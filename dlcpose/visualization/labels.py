@@ -1,4 +1,4 @@
-"""Short texts on pictures: light letters with a dark rim, legible on any background."""
+"""Short texts on pictures: light letters with a dark outline, legible on any background."""
 
 from functools import lru_cache
 from typing import Any

@@ -20,7 +20,7 @@ from dlcpose.visualization.pictures import keypoint_colors
 Array = npt.NDArray[Any]
 INK, ACCENT, SECOND, GRID = "#2b2f36", "#2563eb", "#d97706", "#e5e7eb"
 MAX_NAMES = 12  # more would cover the plot: the table of the report names the colors
-MIN_ERROR = 0.05  # px: labels are not better, and a logarithm needs an end
+MIN_ERROR = 0.05  # px: labels are not more precise, and a logarithmic axis needs a lower end
 
 
 def plot_errors(errors: Array, names: Sequence[str]) -> bytes:
@@ -124,7 +124,7 @@ def _plot_curves(
 
 
 def _figure(width: float, height: float) -> Figure:
-    # Never pyplot: it keeps figures, and may look for a screen.
+    # Never pyplot: it keeps figures, and may need a display.
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure

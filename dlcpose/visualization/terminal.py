@@ -1,4 +1,4 @@
-"""Text for rich's tables that is printed as it is: a keypoint called `ear[left]` is no markup."""
+"""Text for rich's tables without markup: a keypoint may be called `ear[left]`."""
 
 from rich.text import Text
 

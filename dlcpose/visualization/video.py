@@ -21,7 +21,7 @@ from dlcpose.visualization.pictures import contact_sheet, crop_around, dot_radiu
 Array = npt.NDArray[Any]
 Color = tuple[int, int, int]
 MIN_SIDE = 640  # px: smaller videos are enlarged, by a whole number, until names and dots do not hide the animals
-# Told apart by color-blind eyes too (after Okabe and Ito 2008), and light enough for dark fur.
+# Distinguishable with color blindness (after Okabe and Ito 2008), and light enough for dark fur.
 PALETTE: tuple[Color, ...] = (
     (255, 165, 40),
     (86, 190, 255),
@@ -201,7 +201,7 @@ def _hide(tracks: PoseTracks, cutoff: float) -> tuple[Array, Array]:
 
 
 def _paths(tracks: PoseTracks) -> Array:
-    """Where each animal went: (T, N, 2) pixels of the frame, NaN where that is not known.
+    """The path of each animal: (T, N, 2) pixels of the frame, NaN where unknown.
 
     It is the path of one keypoint, since the middle of those that are there jumps with each that comes or goes: of the one
     in the middle of the body, among those that are there nearly as often as any.

@@ -46,7 +46,7 @@ def fitted(
 
 
 def mislead(pipeline: PoseEstimator, length: float) -> None:
-    """After training the maps are exact, but for the fields of every second limb."""
+    """After training the maps are exact, but for the fields of every second edge."""
     seen: list[PoseBatch] = []
     normalized, forward = pipeline.normalized, pipeline.forward
 
@@ -75,12 +75,12 @@ def test_limbs_whose_fields_mislead_are_left_out(tmp_path: Path, caplog: pytest.
     pipeline, path = fitted(tmp_path, misled=2.0)
     kept = kept_in(path)
     assert kept[1::2].sum() > 3 * kept[::2].sum()
-    (said,) = [message for message in caplog.messages if "by the number of limbs" in message]
+    (said,) = [message for message in caplog.messages if "by the number of edges" in message]
     figures = {int(count): float(figure) for count, figure in re.findall(r"(\d+): ([\d.]+\d)", said)}
     assert max(figures) == len(kept)  # all of them are among what is compared
     assert min(figures) == len(pipeline.skeleton) - 1
     assert figures[int(kept.sum())] == max(figures.values()) > figures[len(kept)]
-    with (tmp_path / "limbs.csv").open() as file:
+    with (tmp_path / "paf_graph.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [bool(int(row["kept"])) for row in rows] == kept.tolist()
     separable = np.array([float(row["separability"]) for row in rows])
@@ -105,7 +105,7 @@ def test_nothing_but_the_choice_is_changed_and_it_is_what_is_loaded(tmp_path: Pa
     head = load(path, device="cpu").pipeline.head
     assert isinstance(head, PartAffinityHead)
     assert torch.equal(head.kept, kept_in(path))
-    assert sorted(file.name for file in (tmp_path / "chosen").iterdir()) == ["best.ckpt", "limbs.csv"]
+    assert sorted(file.name for file in (tmp_path / "chosen").iterdir()) == ["best.ckpt", "paf_graph.csv"]
 
 
 def test_of_animals_that_are_alone_nothing_can_be_learned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -141,7 +141,7 @@ def test_from_the_shell_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     )
     answer = shell("train.py", *model, *SMALL, *TINY, "callbacks.paf_graph_pruning.count=20")
     assert answer.code == 0, answer.err
-    assert "20 of 105 limbs are kept." in answer.out + answer.err
+    assert "20 of 105 edges are kept." in answer.out + answer.err
     (run,) = Path("outputs").glob("*/*/*")
     assert kept_in(run / "checkpoints" / "best.ckpt").sum() == 20
     assert shell("evaluate.py", f"checkpoint={run}/checkpoints/best.ckpt", "evaluation.pictures=0").code == 0

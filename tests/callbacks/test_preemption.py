@@ -11,7 +11,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import LearningRateMonitor
 
 from dlcpose.callbacks.best import BestCheckpoint
-from dlcpose.callbacks.preemption import LastCheckpoint, PreemptionCheckpoint, signals_put_back
+from dlcpose.callbacks.preemption import LastCheckpoint, PreemptionCheckpoint, restored_signals
 from dlcpose.callbacks.reseed import ReseedEachBatch
 from dlcpose.loggers.csv_logger import ContinuedCSVLogger
 from dlcpose.runs.checkpoint_io import WholeFiles
@@ -50,7 +50,7 @@ def attempt(folder: Path, tells: Callback | None = None, *, is_last: bool = Fals
     )  # fmt: skip
     last = folder / "checkpoints" / "last.ckpt"
     try:
-        with signals_put_back():
+        with restored_signals():
             trainer.fit(pipeline, datamodule=module, ckpt_path=last if last.exists() else None, weights_only=True)
     except SystemExit as end:
         return int(end.code or 0)

@@ -143,16 +143,16 @@ def test_an_image_that_breaks_after_training_leaves_no_evaluation(here: Path) ->
         (("input=resize", "input.height=100"), "input: resize refuses its settings: Expected an input height"),
         (
             ("best.monitor=val/mean_eror_px",),
-            "best.monitor: no epoch gives 'val/mean_eror_px'. Nearest: val/mean_error_px",
+            "best.monitor: no epoch logs 'val/mean_eror_px'. Nearest: val/mean_error_px",
         ),
-        (("optimized_metric=val/speed",), "optimized_metric: no epoch gives 'val/speed'."),
+        (("optimized_metric=val/speed",), "optimized_metric: no epoch logs 'val/speed'."),
         (
             ("scheduler=plateau", "scheduler.monitor=val/los"),
-            "scheduler.monitor: no epoch gives 'val/los'. Nearest: val/loss",
+            "scheduler.monitor: no epoch logs 'val/los'. Nearest: val/loss",
         ),
         (
             ("callbacks=[early_stopping]", "callbacks.early_stopping.monitor=error"),
-            "callbacks.early_stopping.monitor: no epoch gives 'error'.",
+            "callbacks.early_stopping.monitor: no epoch logs 'error'.",
         ),
         (("dataset.frames=0",), "dataset.frames: expected at least 1, got 0."),
     ],
@@ -211,7 +211,7 @@ def test_a_checkpoint_of_something_else(here: Path) -> None:
     (here / "empty.ckpt").touch()
     for name, expected in {
         "missing.ckpt": "missing.ckpt: no such checkpoint.",
-        "other.ckpt": "other.ckpt: expected a .ckpt of a dlcpose run, got a checkpoint of something else.",
+        "other.ckpt": "other.ckpt: expected a .ckpt of a dlcpose run, got another program's checkpoint.",
         "newer.ckpt": "newer.ckpt: expected checkpoint format 1, got 99: it was written by dlcpose 9.0.",
         "text.ckpt": "text.ckpt: cannot be read as a checkpoint without running code",
         "evil.ckpt": "evil.ckpt: cannot be read as a checkpoint without running code",

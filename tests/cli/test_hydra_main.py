@@ -180,7 +180,7 @@ def test_a_job_of_a_sweep_that_fails_says_which_and_why(here: Path) -> None:
     said = "seed: expected a whole number from 0 to below 2³², got '{}'."
     assert (
         reason(answer)
-        == f"2 of 2 jobs failed: {sweep.relative_to(here)}/0: {said.format('x')} (the others stand above)"
+        == f"2 of 2 jobs failed: {sweep.relative_to(here)}/0: {said.format('x')} (the others are listed above)"
     )
     assert f"failed: 1: {said.format('y')}" in answer.out
     assert "Error executing job with overrides: [" in answer.err

@@ -234,7 +234,7 @@ def test_frames_that_a_camera_dropped_are_no_frames_but_are_told(tmp_path: Path)
     reader = VideoReader(write_numbered(tmp_path / "v.mkv", 56, milliseconds=times))
     assert [frame.index for frame in reader] == list(range(56))
     assert (reader.missing, reader.jumps) == ([], [30])
-    assert "its time jumps before 30" in str(reader.problem)
+    assert "its time stamps jump before 30" in str(reader.problem)
 
 
 def test_where_damage_leaves_no_way_to_number_frames_that_is_said(tmp_path: Path) -> None:

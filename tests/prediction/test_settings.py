@@ -50,7 +50,7 @@ def test_what_a_model_cannot_do_is_named() -> None:
         with pytest.raises(ConfigError, match=f"^{next(iter(settings))}"):
             check_settings(PredictionSettings(**settings), pipeline)
     in_labels = pipeline_of(top_down_config(), frames_of(2), to_train=False)
-    with pytest.raises(ConfigError, match=r"^checkpoint: this model looks where animals are labeled"):
+    with pytest.raises(ConfigError, match=r"^checkpoint: this model predicts in ground-truth boxes"):
         check_settings(PredictionSettings(), in_labels)
 
 

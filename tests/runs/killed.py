@@ -21,8 +21,8 @@ import dlcpose.predict
 import dlcpose.training.experiment
 from dlcpose.pipelines.base import PoseEstimator
 
-MOST_STEPS = 12  # of an attempt before it is stopped; far fewer than a run has, so that the first attempt never ends
-MOST_SECONDS = 0.3  # after those steps: long enough to fall into a validation or a checkpoint's writing
+MAX_STEPS = 12  # of an attempt before it is stopped; far fewer than a run has, so that the first attempt never ends
+MAX_SECONDS = 0.3  # after those steps: long enough to fall into a validation or a checkpoint's writing
 
 
 class StepCount:
@@ -97,7 +97,7 @@ def main() -> None:
     for _ in range(kills):
         counter = StepCount()
         child = attempt(folder / "stopped", overrides, counter)
-        code = stopped(child, number, counter, rng.randint(0, MOST_STEPS), rng.uniform(0.0, MOST_SECONDS))
+        code = stopped(child, number, counter, rng.randint(0, MAX_STEPS), rng.uniform(0.0, MAX_SECONDS))
         print(f"ended with {code} after {counter.steps} steps", flush=True)
         assert code in (0, -number, 128 + number), code
     assert ended(attempt(folder / "stopped", overrides)) == 0

@@ -116,7 +116,7 @@ def test_a_failed_job_ends_no_sweep_and_is_told_at_the_end(trained: list[Any], h
         patched.setattr(training, "train_in_this_process", failing)
         answer = shell("train.py", *command)
     assert reason(answer) == (
-        "2 of 3 jobs failed: multirun/s/optimizer.lr-0.001: ZeroDivisionError: ours (the others stand above)"
+        "2 of 3 jobs failed: multirun/s/optimizer.lr-0.001: ZeroDivisionError: ours (the others are listed above)"
     )
     assert "sweep multirun/s: 1 done, 2 failed\n" in answer.out
     assert "failed: optimizer.lr-0.01: a.png: expected an image. Replace it.\n" in answer.out
@@ -169,7 +169,7 @@ def test_mistakes_before_the_first_job(
 def test_an_unknown_objective_is_told_once(here: Path) -> None:
     said = reason(shell("train.py", "-m", "seed=0,1", "optimized_metric=val/mean_eror_px", *SMALL, *TINY))
     assert said.startswith(
-        "2 of 2 jobs failed: optimized_metric: no epoch gives 'val/mean_eror_px'. Nearest: val/mean_error_px"
+        "2 of 2 jobs failed: optimized_metric: no epoch logs 'val/mean_eror_px'. Nearest: val/mean_error_px"
     )
 
 

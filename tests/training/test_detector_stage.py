@@ -157,7 +157,7 @@ def test_a_detector_is_trained_alone(here: Path) -> None:
         (["model=top_down_resnet_18", "detector_stage.best.monitor=val/oks_ap"], "detector_stage.best.monitor"),
         (["model=top_down_resnet_18", "input.height=100"], "multiple of 32"),
         (["model=top_down_resnet_18", "detector.training.lr=0.0"], "optimizer.lr"),
-        (["model=detection", "best.monitor=val/oks_ap"], "no epoch gives 'val/oks_ap'. Nearest: val/box_ap"),
+        (["model=detection", "best.monitor=val/oks_ap"], "no epoch logs 'val/oks_ap'. Nearest: val/box_ap"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_trained(arguments: list[str], said: str, here: Path) -> None:

@@ -24,7 +24,7 @@ from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.sample import FrameLabels, Image
 from dlcpose.structures.skeleton import Skeleton
 
-# Independent random streams: a change in one does not affect the others.
+# Independent random streams: drawing more from one does not affect the others.
 _FRAME, _LOOK, _GROUND, _LANDMARKS, _COVER, _ANIMAL, _ORDER = range(7)
 _MAX_BACKDROPS = 64  # videos whose empty arena is cached
 
