@@ -1,28 +1,41 @@
-"""DeepLabCut's own training on given frames, for time_to_accuracy.py, which calls it by a Python that has deeplabcut 3.
+"""DeepLabCut's own training on given frames, for time_to_accuracy.py and imported_figures.py, which call it by a Python that
+has deeplabcut 3.
 
-    python benchmarks/deeplabcut_training.py PROJECT FOLDER NET EPOCHS
+    python benchmarks/deeplabcut_training.py PROJECT FOLDER NET EPOCHS [--snapshots N] [KEY=VALUE ...]
 
-FOLDER holds split.json, the keys of "train" and "test" frames; points.json is written there: seconds, images and the mean
-error on the test frames (what DeepLabCut calls RMSE) of each snapshot, at most 20 of them.
+FOLDER holds split.json, the keys of "train" and "test" frames; KEY=VALUE are further settings of pytorch_config.yaml, values
+as JSON. points.json is written there: seconds, images and the mean error on the test frames (what DeepLabCut calls RMSE) of
+each snapshot, at most N of them.
 """
 
+import argparse
 import json
 import shutil
-import sys
 import time
 from pathlib import Path
-
-SNAPSHOTS = 20
 
 
 def main() -> None:
     """Train and evaluate."""
-    project, folder, net, epochs = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("project", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("net")
+    parser.add_argument("epochs", type=int)
+    parser.add_argument("--snapshots", type=int, default=20)
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
+    arguments = parser.parse_intermixed_args()
+    project, folder, epochs = arguments.project, arguments.folder, arguments.epochs
+    changes = {key: json.loads(value) for key, value in (each.split("=", 1) for each in arguments.settings)}
     import deeplabcut
     import pandas as pd
+    import timm
     from deeplabcut.generate_training_dataset import merge_annotateddatasets
     from deeplabcut.utils import auxiliaryfunctions
 
+    # DeepLabCut fetches ImageNet weights for every training that starts from no snapshot, whatever its config says.
+    create_model = timm.create_model
+    timm.create_model = lambda *names, **choices: create_model(*names, **{**choices, "pretrained": False})
     copy = folder / "project"
     shutil.copytree(project, copy)
     config = str(copy / "config.yaml")
@@ -34,18 +47,23 @@ def main() -> None:
     keys = ["/".join(name) if isinstance(name, tuple) else str(name) for name in frames.index]
     split = json.loads((folder / "split.json").read_text())
     train, test = ([keys.index(key) for key in split[part]] for part in ("train", "test"))
+    share = round(len(train) / (len(train) + len(test)), 2)  # it finds a split by its share of train frames
+    auxiliaryfunctions.edit_config(config, {"TrainingFraction": [share]})
     deeplabcut.create_training_dataset(
-        config, Shuffles=[1], trainIndices=[train], testIndices=[test], net_type=net, userfeedback=False
+        config, Shuffles=[1], trainIndices=[train], testIndices=[test], net_type=arguments.net, userfeedback=False
     )
-    every = max(1, epochs // SNAPSHOTS)
+    every = max(1, epochs // arguments.snapshots)
     began = time.time()
     deeplabcut.train_network(
         config,
         shuffle=1,
         epochs=epochs,
         save_epochs=every,
-        max_snapshots_to_keep=10 * SNAPSHOTS,
-        pytorch_cfg_updates={"model.backbone.pretrained": False, "runner.eval_interval": 10 * epochs},
+        max_snapshots_to_keep=10 * arguments.snapshots,
+        pytorch_cfg_updates={
+            "runner.eval_interval": 10 * epochs,
+            **changes,
+        },
     )
     ended = {path.stem: path.stat().st_mtime - began for path in copy.rglob("snapshot-*.pt")}
     deeplabcut.evaluate_network(config, Shuffles=[1], snapshotindex="all", show_errors=False)

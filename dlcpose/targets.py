@@ -76,7 +76,12 @@ PLACES: dict[str, Place] = {
     "pipeline": Place("dlcpose.pipelines", base="dlcpose.pipelines.base.PoseModule"),
     "backbone": Place("dlcpose.backbones", base="dlcpose.backbones.base.Backbone"),
     "neck": Place("dlcpose.necks", base="torch.nn.Module"),
-    "head": Place("dlcpose.heads", base="dlcpose.heads.base.Head", inner={"heatmap_loss": "loss", "edges": "edges"}),
+    "head": Place(
+        "dlcpose.heads",
+        base="dlcpose.heads.base.Head",
+        inner={"heatmap_loss": "loss", "edges": "edges", "refinement": "refinement"},
+    ),
+    "refinement": Place(names=_of("dlcpose.codecs.peaks", "refine_by_quarter", "refine_dark", "refine_peaks")),
     "edges": Place("dlcpose.heads.paf_graph"),
     "side_head": Place("dlcpose.side_heads", inner={"head": "head"}, several=True),
     "loss": Place("dlcpose.losses"),

@@ -1,14 +1,17 @@
 """The base class of backbones: feature maps by stride, weights from a file, freezing."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dlcpose.structures.errors import CheckpointError
+from dlcpose.structures.weights_file import read_weights_file
+
+logger = logging.getLogger(__name__)
 
 
 class Backbone(nn.Module):
@@ -79,23 +82,11 @@ class Backbone(nn.Module):
                 "Give the file that belongs to backbone.name."
             )
         self.network.load_state_dict({key: state[key] for key in expected})
+        if surplus := [key for key in state if key not in expected]:
+            shown = ", ".join(surplus[:4]) + (f" and {len(surplus) - 4} more" if len(surplus) > 4 else "")
+            logger.warning("%s: %d tensors loaded; this network has no place for %s.", path, len(expected), shown)
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"backbone.checkpoint_path: no such file: {path}.") from error
-    except Exception as error:
-        raise CheckpointError(
-            f"{path}: expected weights as torch or safetensors, got something else ({error})."
-        ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    return {key.removeprefix("backbone.").removeprefix("model."): value for key, value in content.items()}
+    weights = read_weights_file(path).weights
+    return {key.removeprefix("backbone.").removeprefix("model."): value for key, value in weights.items()}

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from dlcpose.backbones.base import Backbone
 from dlcpose.backbones.timm_backbone import create_network
+from dlcpose.backbones.vit_weights import vit_weights
 from dlcpose.codecs.affine import cells_from_pixels
 from dlcpose.codecs.attention import attention_weights, rows_at
 from dlcpose.structures.errors import ConfigError
@@ -22,8 +23,9 @@ class VitBackbone(Backbone):
     for others. padding: pixels around the image before it is cut into patches; with the paper's 2, patches begin 2 pixels
     earlier. drop_path: rate of stochastic depth at the last layer, rising linearly from 0.
     options: further arguments of timm.create_model.
-    pretrained, checkpoint_path: weights of the whole transformer, of ViTPose's encoder too; a position embedding for
-    another size is interpolated, surplus weights are ignored.
+    pretrained, checkpoint_path: weights of the whole transformer, of ViTPose's encoder too, also as transformers names them;
+    a position embedding for another size is interpolated, surplus weights are left out. dataset_index: which experts of
+    ViTPose+ are taken from that file, see `vit_weights.DATASETS`.
     Raises ConfigError where timm's network is no plain vision transformer, CheckpointError where weights are unavailable.
     Source: Xu et al. 2022 (ViTPose), section 3.1.
     """
@@ -39,6 +41,7 @@ class VitBackbone(Backbone):
         drop_path: float = 0.0,
         pretrained: bool = False,
         checkpoint_path: str | None = None,
+        dataset_index: int | None = None,
         finest_stride: int = 4,
         frozen: bool = False,
         frozen_statistics: bool = False,
@@ -54,6 +57,7 @@ class VitBackbone(Backbone):
         if not 0 <= 2 * padding < whole.patch_embed.patch_size[0]:
             raise ConfigError(f"backbone.padding: expected 0 or more and less than half a patch, got {padding}.")
         network = PlainVit(whole, padding)
+        self.dataset_index = dataset_index
         super().__init__(
             network,
             [network.width],
@@ -67,8 +71,8 @@ class VitBackbone(Backbone):
         )
 
     def adapted_weights(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The weights with ViTPose's last norm under timm's name and the position embedding interpolated to this size."""
-        state = {key.replace("last_norm.", "norm."): value for key, value in state.items()}
+        """The weights under timm's names, of one data set's experts, the position embedding interpolated to this size."""
+        state, _ = vit_weights(state, self.dataset_index)
         table = state.get("pos_embed")
         if table is not None and table.shape[1:2] != self.network.pos_embed.shape[1:2]:
             # An embedding of another length is for square images, with the class token's row first: MAE's and timm's.

@@ -1,5 +1,6 @@
 """`dlcpose import`: a model of another package as a checkpoint."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,9 @@ from dlcpose.structures.errors import DataError
 
 @command("import")
 def import_command(
-    source: Annotated[Path, typer.Argument(help="The folder of a DeepLabCut 3 model, or a snapshot of one.")],
+    source: Annotated[
+        Path, typer.Argument(help="The folder of a DeepLabCut 3 model, a snapshot, or a file of published weights.")
+    ],
     output: Annotated[Path, typer.Option(help="The .ckpt to write.")],
     config: Annotated[
         Path | None, typer.Option(help="Its pytorch_config.yaml; beside the snapshot unless given.")
@@ -20,18 +23,33 @@ def import_command(
         Path | None, typer.Option(help="Which snapshot; the best, else the last, unless given.")
     ] = None,
     detector: Annotated[Path | None, typer.Option(help="Which snapshot of the detector; likewise.")] = None,
+    keypoints: Annotated[
+        str | None, typer.Option(help="Of published weights that do not say it: ap10k, animalpose or coco.")
+    ] = None,
+    dataset_index: Annotated[
+        int | None, typer.Option(help="Of ViTPose+, whose experts are of several data sets: 3 is AP-10K.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what lies at the output.")] = False,
 ) -> None:
-    """Import a model of DeepLabCut 3: it then predicts, evaluates and trains on like one of dlcpose's own."""
+    """Import a model of DeepLabCut 3, or published weights: it predicts, evaluates and trains on like any other."""
     if output.exists() and not overwrite:
         raise DataError(f"{output}: it is there already. Add --overwrite to replace it, or give another --output.")
-    from dlcpose.importers.deeplabcut import read_model
     from dlcpose.importers.imported import training_command, write_checkpoint
+    from dlcpose.importers.source import read_source
 
-    model = read_model(source, config=config, snapshot=snapshot, detector=detector)
+    model = read_source(
+        source,
+        config=config,
+        snapshot=snapshot,
+        detector=detector,
+        keypoints=keypoints,
+        dataset_index=dataset_index,
+    )
     description = write_checkpoint(model, output)
     weights = sum(value.numel() for value in model.weights.values())
-    typer.echo(f"{output}: {len(model.weights)} tensors, {weights:,} weights of {model.source}, all of them")
+    typer.echo(f"{output}: {len(model.weights)} tensors, {weights:,} weights of {model.source}, all that it needs")
+    for reason, count in Counter(model.not_taken.values()).items():
+        typer.echo(f"  not taken: {count} tensors {reason}")
     if model.license is not None:
         typer.echo(f"  license: {model.license}")
     typer.echo(f"  keypoints: {', '.join(description.skeleton.names)}")

@@ -82,6 +82,21 @@ def pixels_from_cells(points: Array, stride: float) -> Array:
     return cast(Array, points * stride + (stride - 1) / 2)
 
 
+def aligned_cells_from_pixels(points: torch.Tensor, stride: float, size: tuple[int, int]) -> torch.Tensor:
+    """Input pixels to cells of a map of `size` (h, w) whose outermost cells are centered on the outermost pixels.
+
+    points: (..., 2) in an input of stride·h by stride·w. Source: Huang et al. 2020 (UDP), section 3.1.
+    """
+    x, y = points.unbind(dim=-1)
+    return torch.stack((x * (size[1] - 1) / (stride * size[1] - 1), y * (size[0] - 1) / (stride * size[0] - 1)), dim=-1)
+
+
+def aligned_pixels_from_cells(points: torch.Tensor, stride: float, size: tuple[int, int]) -> torch.Tensor:
+    """Cells to input pixels, the inverse of `aligned_cells_from_pixels`."""
+    x, y = points.unbind(dim=-1)
+    return torch.stack((x * (stride * size[1] - 1) / (size[1] - 1), y * (stride * size[0] - 1) / (size[0] - 1)), dim=-1)
+
+
 MAX_LENGTH = 16_384.0  # input pixels
 
 

@@ -82,6 +82,67 @@ def refine_peaks(maps: Tensor, cells: Tensor) -> Tensor:
     return torch.stack((refined_x, refined_y), dim=-1)
 
 
+def highest_cells(maps: Tensor, cells: Tensor) -> Tensor:
+    """Peaks without refinement: the cells themselves, (B, K, h, w), (B, K, P, 2) -> (B, K, P, 2)."""
+    return cells.to(maps.dtype)
+
+
+def refine_by_quarter(maps: Tensor, cells: Tensor) -> Tensor:
+    """Peaks moved a quarter of a cell towards the higher neighbor along each axis, as MMPose decodes plain heatmaps.
+
+    maps: (B, K, h, w). cells: (B, K, P, 2). Peaks in the outermost two columns or rows of one side, and in the outermost of
+    the other, stay. Source: Xiao et al. 2018 (SimpleBaseline), section 2; the borders are those of MMPose's
+    `refine_keypoints`.
+    """
+    x, y = cells.unbind(dim=-1)
+    height, width = maps.shape[-2:]
+    along_x = _value_at(maps, (x + 1).clamp(max=width - 1), y) - _value_at(maps, (x - 1).clamp(min=0), y)
+    along_y = _value_at(maps, x, (y + 1).clamp(max=height - 1)) - _value_at(maps, x, (y - 1).clamp(min=0))
+    moves_x = (x > 1) & (x < width - 1) & (y > 0)
+    moves_y = (y > 1) & (y < height - 1) & (x > 0)
+    step = torch.stack((along_x.sign() * moves_x, along_y.sign() * moves_y), dim=-1)
+    return cells.to(maps.dtype) + step / 4
+
+
+def refine_dark(maps: Tensor, cells: Tensor, *, sigma: float = 2.0, radius: int = 5, floor: float = 1e-3) -> Tensor:
+    """Peaks moved by one Newton step on the logarithm of the blurred map, as ViTPose and MMPose's UDP models decode.
+
+    maps: (B, K, h, w). cells: (B, K, P, 2). sigma, radius: of the blur, cells. floor: below which values count as this.
+    Sources: Zhang et al. 2020 (DARK), section 3.2; Huang et al. 2020 (UDP); the differences are those of MMPose's
+    `refine_keypoints_dark_udp`, whose blur of 11 cells has a sigma of 2.
+    """
+    logarithms = functional.pad(_blurred(maps, sigma, radius).clamp(min=floor).log(), (1, 1, 1, 1), mode="replicate")
+    x, y = (each + 1 for each in cells.unbind(dim=-1))  # of the padded map
+
+    def at(right: int, down: int) -> Tensor:
+        return _value_at(logarithms, x + right, y + down)
+
+    middle = at(0, 0)
+    slope_x, slope_y = (at(1, 0) - at(-1, 0)) / 2, (at(0, 1) - at(0, -1)) / 2
+    tiny = torch.finfo(torch.float32).eps
+    curve_x, curve_y = at(1, 0) - 2 * middle + at(-1, 0) + tiny, at(0, 1) - 2 * middle + at(0, -1) + tiny
+    mixed = (at(1, 1) - at(1, 0) - at(0, 1) + 2 * middle - at(-1, 0) - at(0, -1) + at(-1, -1)) / 2
+    determinant = curve_x * curve_y - mixed**2
+    # Where the map is flat there is no peak to step to.
+    is_flat = determinant.abs() < tiny
+    divisor = torch.where(is_flat, torch.ones_like(determinant), determinant)
+    step_x = (curve_y * slope_x - mixed * slope_y) / divisor
+    step_y = (curve_x * slope_y - mixed * slope_x) / divisor
+    step = torch.stack((step_x, step_y), dim=-1).masked_fill(is_flat[..., None], 0.0)
+    return cells.to(maps.dtype) - step
+
+
+def _blurred(maps: Tensor, sigma: float, radius: int) -> Tensor:
+    """Maps (B, K, h, w) smoothed by a Gaussian cut off at `radius` cells; beyond the border its values go on."""
+    steps = torch.arange(-radius, radius + 1, device=maps.device, dtype=maps.dtype)
+    weights = torch.exp(-(steps**2) / (2 * sigma**2))
+    weights = weights / weights.sum()
+    flat = maps.flatten(end_dim=1)[:, None]  # (B·K, 1, h, w)
+    padded = functional.pad(flat, (radius, radius, radius, radius), mode="replicate")
+    smooth = functional.conv2d(functional.conv2d(padded, weights[None, None, None]), weights[None, None, :, None])
+    return smooth.view(maps.shape)
+
+
 def parabolic_peak(cells: Tensor, middle: Tensor, logarithms: Sequence[Tensor]) -> Tensor:
     """The vertex of the parabola through three logarithms, at middle − 1, middle and middle + 1 along one axis.
 
@@ -205,4 +266,9 @@ def _neighbor_steps(row_step: int) -> Array:
 
 def _log_at(maps: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Logarithms of the values of maps (B, K, h, w) at cells (B, K, P)."""
-    return maps.flatten(start_dim=2).gather(-1, y * maps.shape[-1] + x).clamp(min=MIN_VALUE).log()
+    return _value_at(maps, x, y).clamp(min=MIN_VALUE).log()
+
+
+def _value_at(maps: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Values of maps (B, K, h, w) at cells (B, K, P)."""
+    return maps.flatten(start_dim=2).gather(-1, y * maps.shape[-1] + x)

@@ -5,11 +5,8 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from dlcpose.codecs.affine import pixels_from_cells
-from dlcpose.codecs.offsets import as_vectors
-from dlcpose.codecs.peaks import find_global_peaks, values_at
+from dlcpose.codecs.peaks import highest_cells
 from dlcpose.heads.heatmap import HeatmapHeadBase, HeatmapMaps
-from dlcpose.layers.initialization import init_near_zero
 from dlcpose.layers.unpadded_deconv import UnpaddedDeconvolutions
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.skeleton import Skeleton
@@ -20,9 +17,9 @@ class DeepLabCutHeatmapHead(HeatmapHeadBase):
 
     kernels, strides, channels, final_kernel: as in UnpaddedDeconvolutions. The maps have a cell more than the stride says;
     places are counted from the first all the same.
-    sigmoid: whether scores are the sigmoid of the outputs, else the outputs themselves. offset_std: input pixels that an
-    output of 1 of the location refinement stands for. pixel_shift: what is added to coordinates, input pixels; DeepLabCut
-    puts the center of a cell half a pixel farther than the center of the pixels that it covers.
+    offset_std: input pixels that an output of 1 of the location refinement stands for. pixel_shift: what is added to
+    coordinates, input pixels; DeepLabCut puts the center of a cell half a pixel farther than the center of the pixels that
+    it covers.
     The rest as in HeatmapHeadBase. Without offsets the keypoint is the center of the highest cell.
     """
 
@@ -66,32 +63,17 @@ class DeepLabCutHeatmapHead(HeatmapHeadBase):
             ignore_missing=ignore_missing,
             offset_radius=offset_radius,
             offset_weight=offset_weight,
+            sigmoid=sigmoid,
+            refinement=highest_cells,
             pixel_shift=pixel_shift,
         )
         self.feature_stride, self.length_of_maps = stride, heatmap_layers.length
-        self.sigmoid, self.cells_per_unit = sigmoid, offset_std / self.stride
-        if not sigmoid:
-            init_near_zero(self.heatmap_layers)
+        self.cells_per_unit = offset_std / self.stride
 
     def forward(self, features: Tensor) -> HeatmapMaps:
-        """Predicted maps from features (B, C, h, w); the heatmaps may leave [0, 1] a little without a sigmoid."""
-        heatmaps = self.heatmap_layers(features).float()
-        heatmaps = heatmaps.sigmoid() if self.sigmoid else heatmaps
-        if self.offset_layers is None:
-            return HeatmapMaps(heatmaps, None)
-        offsets = self.cells_per_unit * self.offset_layers(features).float()
-        return HeatmapMaps(heatmaps, as_vectors(offsets))
-
-    def graph_outputs(self, maps: HeatmapMaps) -> dict[str, Tensor]:
-        """The highest cell of each map with its offset, whatever its score, which is cut to [0, 1]."""
-        cells, scores = find_global_peaks(maps.heatmaps.nan_to_num(0.0))  # (B, K, 2), (B, K)
-        points_in_map = cells.to(scores.dtype)
-        if maps.offsets is not None:
-            points_in_map = points_in_map + values_at(maps.offsets, cells[:, :, None])[:, :, 0]
-        return {
-            "keypoints": pixels_from_cells(points_in_map, self.stride) + self.pixel_shift,
-            "keypoint_scores": scores.clamp(0, 1),
-        }
+        """Predicted maps from features (B, C, h, w), offsets in cells."""
+        heatmaps, offsets = super().forward(features)
+        return HeatmapMaps(heatmaps, None if offsets is None else self.cells_per_unit * offsets)
 
     def map_size(self, batch: PoseBatch) -> tuple[int, int]:
         """(h, w) of the maps of a batch's images, which end a cell or more beyond them."""

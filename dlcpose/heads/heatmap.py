@@ -6,14 +6,20 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from dlcpose.codecs.affine import cells_from_pixels, length_in_cells, pixels_from_cells
+from dlcpose.codecs.affine import (
+    aligned_cells_from_pixels,
+    aligned_pixels_from_cells,
+    cells_from_pixels,
+    length_in_cells,
+    pixels_from_cells,
+)
 from dlcpose.codecs.gaussian import draw_gaussians
 from dlcpose.codecs.graph_steps import SingleAnimal
 from dlcpose.codecs.offsets import MIN_RADIUS, as_vectors, draw_offsets
 from dlcpose.codecs.peaks import find_global_peaks, refine_peaks, values_at
 from dlcpose.heads.base import Head
 from dlcpose.layers.deconv import deconvolutions as stacked_deconvolutions
-from dlcpose.layers.initialization import init_background
+from dlcpose.layers.initialization import init_background, init_near_zero
 from dlcpose.losses.offsets import huber
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.instances import PoseInstances
@@ -30,13 +36,16 @@ class HeatmapMaps(NamedTuple):
 class HeatmapHeadBase(Head):
     """Targets, loss and decoding of one animal's heatmaps, whatever network predicts them.
 
-    heatmap_layers: from features (B, C, h, w) to (B, K, h', w') before the sigmoid, one map per keypoint.
+    heatmap_layers: from features (B, C, h, w) to (B, K, h', w') before the sigmoid, one map per keypoint. sigmoid: whether
+    scores are the sigmoid of these outputs, else the outputs themselves.
     offset_layers: to (B, 2K, h', w'), or None for heatmaps alone. stride: input pixels per cell of the maps.
     heatmap_loss: of (pred, target) maps, NaN where unsupervised. sigma: of a keypoint's Gaussian, input pixels, at least a
     cell. ignore_missing: leave the map of a keypoint without a label unsupervised; else its target is empty.
     offset_radius: distance from a keypoint within which offsets are supervised, input pixels, at least
-    `codecs.offsets.MIN_RADIUS` cells. offset_weight: of that loss. pixel_shift: of coordinates against the pixels' centers,
-    input pixels.
+    `codecs.offsets.MIN_RADIUS` cells. offset_weight: of that loss. refinement: of the highest cells to a fraction of one,
+    where there are no offsets. align_corners: whether the centers of the outermost cells are those of the outermost pixels,
+    as in UDP (Huang et al. 2020), instead of cells covering the pixels evenly. pixel_shift: of coordinates against the
+    pixels' centers, input pixels.
     """
 
     multi_animal: ClassVar[bool] = False
@@ -52,26 +61,31 @@ class HeatmapHeadBase(Head):
         ignore_missing: bool,
         offset_radius: float = 6.0,
         offset_weight: float = 0.1,
+        sigmoid: bool = True,
+        refinement: Callable[[Tensor, Tensor], Tensor] = refine_peaks,
+        align_corners: bool = False,
         pixel_shift: float = 0.0,
     ) -> None:
         super().__init__()
-        self.stride, self.pixel_shift = stride, pixel_shift
+        self.stride, self.pixel_shift, self.align_corners = stride, pixel_shift, align_corners
+        self.sigmoid, self.refinement = sigmoid, refinement
         self.heatmap_loss, self.ignore_missing, self.offset_weight = heatmap_loss, ignore_missing, offset_weight
         self.sigma_in_map = length_in_cells(sigma, stride)
         self.offset_radius_in_map = length_in_cells(offset_radius, stride, min_cells=MIN_RADIUS)
         self.heatmap_layers, self.offset_layers = heatmap_layers, offset_layers
-        init_background(self.heatmap_layers)
+        (init_background if sigmoid else init_near_zero)(self.heatmap_layers)
 
     def forward(self, features: Tensor) -> HeatmapMaps:
-        """Predicted maps from features (B, C, h, w)."""
-        heatmaps = self.heatmap_layers(features).float().sigmoid()
+        """Predicted maps from features (B, C, h, w); without a sigmoid the heatmaps may leave [0, 1] a little."""
+        heatmaps = self.heatmap_layers(features).float()
+        heatmaps = heatmaps.sigmoid() if self.sigmoid else heatmaps
         if self.offset_layers is None:
             return HeatmapMaps(heatmaps, None)
         return HeatmapMaps(heatmaps, as_vectors(self.offset_layers(features).float()))
 
     def encode(self, batch: PoseBatch) -> HeatmapMaps:
         """Gaussians at the keypoints, and the offsets to them near by."""
-        points_in_map = cells_from_pixels(batch.keypoints_in_crop - self.pixel_shift, self.stride)  # (B, N, K, 2)
+        points_in_map = self._cells(batch.keypoints_in_crop - self.pixel_shift, self.map_size(batch))  # (B, N, K, 2)
         heatmaps = draw_gaussians(points_in_map, self.sigma_in_map, self.map_size(batch))
         if self.ignore_missing:
             missing = points_in_map.isnan().any(dim=-1).all(dim=1)  # (B, K)
@@ -96,10 +110,10 @@ class HeatmapHeadBase(Head):
         is_broken = maps.heatmaps.sum(dim=(-2, -1)).isnan()  # (B, K)
         cells, scores = find_global_peaks(maps.heatmaps.nan_to_num(0.0))  # (B, K, 2), (B, K)
         if maps.offsets is None:
-            points_in_map = refine_peaks(maps.heatmaps.nan_to_num(0.0), cells[:, :, None])[:, :, 0]
+            points_in_map = self.refinement(maps.heatmaps.nan_to_num(0.0), cells[:, :, None])[:, :, 0]
         else:
             points_in_map = cells + values_at(maps.offsets, cells[:, :, None])[:, :, 0]
-        keypoints_in_crop = pixels_from_cells(points_in_map, self.stride) + self.pixel_shift
+        keypoints_in_crop = self._pixels(points_in_map, maps.heatmaps) + self.pixel_shift
         return {
             "keypoints": keypoints_in_crop.masked_fill(is_broken[..., None], math.nan),
             "keypoint_scores": scores.masked_fill(is_broken, 0.0).clamp(0, 1),
@@ -108,6 +122,16 @@ class HeatmapHeadBase(Head):
     def graph_step(self) -> SingleAnimal:
         """One animal of the peaks."""
         return SingleAnimal()
+
+    def _cells(self, points_in_crop: Tensor, size: tuple[int, int]) -> Tensor:
+        if self.align_corners:
+            return aligned_cells_from_pixels(points_in_crop, self.stride, size)
+        return cells_from_pixels(points_in_crop, self.stride)
+
+    def _pixels(self, points_in_map: Tensor, maps: Tensor) -> Tensor:
+        if self.align_corners:
+            return aligned_pixels_from_cells(points_in_map, self.stride, (maps.shape[-2], maps.shape[-1]))
+        return pixels_from_cells(points_in_map, self.stride)
 
 
 class HeatmapHead(HeatmapHeadBase):

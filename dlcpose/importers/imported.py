@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class ImportedModel:
 
     overrides: what composes it from the shell. weights: by our names. left_over: names there that have no place here.
     multiple_of: what the sides of an image are padded to multiples of. license: of the weights, where it is known.
+    not_taken: names there that are of no use for this model, with the reason.
     """
 
     source: Path
@@ -38,6 +39,7 @@ class ImportedModel:
     has_identities: bool
     multiple_of: int
     license: str | None = None
+    not_taken: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_checkpoint(model: ImportedModel, output: Path) -> Description:

@@ -30,7 +30,15 @@ TOP_VIEW_MOUSE = (
     *("tail5", "left_shoulder", "left_midside", "left_hip", "right_shoulder", "right_midside", "right_hip"),
     *("tail_end", "head_midpoint"),
 )
-ANIMALS = {len(names): names for names in (QUADRUPED, TOP_VIEW_MOUSE)}
+BIRD = (
+    *("back", "bill", "belly", "breast", "crown", "forehead", "left_eye", "left_leg", "left_wing_tip", "left_wrist"),
+    *("nape", "right_eye", "right_leg", "right_wing_tip", "right_wrist", "tail_tip", "throat", "neck", "tail_left"),
+    *("tail_right", "upper_spine", "upper_half_spine", "lower_half_spine", "right_foot", "left_foot"),
+    *("left_half_chest", "right_half_chest", "chin", "left_tibia", "right_tibia", "lower_spine", "upper_half_neck"),
+    *("lower_half_neck", "left_chest", "right_chest", "upper_neck", "left_wing_shoulder", "left_wing_elbow"),
+    *("right_wing_shoulder", "right_wing_elbow", "upper_cere", "lower_cere"),
+)
+ANIMALS = {len(names): names for names in (QUADRUPED, TOP_VIEW_MOUSE, BIRD)}
 HEATMAPS = "heads.bodypart.heatmap_head.deconv_layers.0.weight"
 OFFSETS = "heads.bodypart.locref_head.deconv_layers.0.weight"
 SIMCC = "heads.bodypart.final_layer.weight"

@@ -25,9 +25,9 @@ def read_checkpoint_file(path: str | Path, device: Any = "cpu", *, memory_map: b
             f"{path}: no such checkpoint. A run leaves checkpoints/best.ckpt and last.ckpt in its folder."
         )
     try:
-        _check_sizes(path)
+        check_sizes(path)
         content = torch.load(path, map_location=device, weights_only=True, mmap=memory_map or None)
-        _check_tensors(content)
+        check_tensors(content)
     except Exception as error:
         reason = str(error) if isinstance(error, _Oversized) else type(error).__name__
         raise CheckpointError(
@@ -42,7 +42,7 @@ class _Oversized(Exception):
     """A file that states more content than it holds."""
 
 
-def _check_sizes(path: Path) -> None:
+def check_sizes(path: Path) -> None:
     """Refuse an archive with compressed or overlapping entries: torch writes neither, and both can expand to any size."""
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
@@ -54,7 +54,7 @@ def _check_sizes(path: Path) -> None:
         raise _Oversized(f"it says that it holds {total} bytes and is {length} long")
 
 
-def _check_tensors(content: Any) -> None:
+def check_tensors(content: Any) -> None:
     """Refuse tensors that are larger than their storage, such as one repeated number."""
     for tensor in _tensors(content):
         if type(tensor) not in (Tensor, torch.nn.Parameter) or tensor.layout != torch.strided or tensor.is_quantized:

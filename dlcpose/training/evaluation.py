@@ -93,10 +93,15 @@ def check_skeleton(data: LabeledFrames, description: Description) -> None:
 
 
 def chosen_frames(data: LabeledFrames, description: Description, frames: str) -> list[int]:
-    """Indices of the frames of a set of the checkpoint's split, or of all. Raises when there are none or no such set."""
+    """Indices of the frames of a set of the checkpoint's split, or of all. Raises when there are none or no such set.
 
+    An imported model has no split: the sets are then those that the data stores, such as a DeepLabCut project's.
+    """
+    split: Mapping[str, Sequence[str]] = description.split.as_dict()
+    if not any(split.values()):
+        split = {**split, **(data.stored_split or {})}
     # In unlabeled frames predictions are no false positives.
-    sets = {**description.split.as_dict(), "all": [frame.key for frame in labeled_frames(data)]}
+    sets = {**split, "all": [frame.key for frame in labeled_frames(data)]}
     if frames not in sets:
         raise ConfigError(f"frames={frames}: expected one of {', '.join(sets)}.")
     places = {frame.key: index for index, frame in enumerate(data.frames)}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dlcpose.importers.deeplabcut import read_model
-from dlcpose.importers.superanimal import QUADRUPED, TOP_VIEW_MOUSE, recognized_config
+from dlcpose.importers.superanimal import BIRD, QUADRUPED, TOP_VIEW_MOUSE, recognized_config
 from dlcpose.structures.errors import DataError
 
 
@@ -26,7 +26,7 @@ def resnet_snapshot(keypoints: int) -> dict[str, Tensor]:
     return weights
 
 
-@pytest.mark.parametrize("names", [QUADRUPED, TOP_VIEW_MOUSE])
+@pytest.mark.parametrize("names", [QUADRUPED, TOP_VIEW_MOUSE, BIRD])
 def test_a_published_model_is_recognized_by_its_keys(names: tuple[str, ...]) -> None:
     config = recognized_config(resnet_snapshot(len(names)), None, Path("superanimal.pt"))
     assert config.bodyparts == names
@@ -47,5 +47,5 @@ def test_a_snapshot_without_a_config_is_read_and_its_license_said(tmp_path: Path
 def test_of_an_unknown_one_the_nearest_layouts_are_named() -> None:
     with pytest.raises(DataError, match="Nearest layouts: SuperAnimal's"):
         recognized_config({"encoder.weight": torch.zeros(1)}, None, Path("unknown.pt"))
-    with pytest.raises(DataError, match="27 and 39; this one has 5"):
+    with pytest.raises(DataError, match="27 and 39 and 42; this one has 5"):
         recognized_config(resnet_snapshot(5), None, Path("unknown.pt"))
