@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcpose.codecs.affine import (
+    aligned_cells_from_pixels,
+    aligned_pixels_from_cells,
     apply_affine,
     apply_affine_to_boxes,
     cells_from_pixels,
@@ -122,3 +124,10 @@ def test_a_turned_box_is_the_upright_one_around_its_corners() -> None:
         torch.testing.assert_close(apply_affine_to_boxes(matrix, boxes), torch.tensor(expected), equal_nan=True)
         in_numpy = apply_affine_to_boxes(matrix.numpy(), boxes.numpy())
         np.testing.assert_allclose(in_numpy, np.float32(expected))
+
+
+def test_aligned_cells_lie_on_the_outermost_pixels() -> None:
+    corners = torch.tensor([[0.0, 0.0], [47.0, 63.0], [20.5, 3.25]])  # of a map of 64x48 cells of 4 px
+    pixels = aligned_pixels_from_cells(corners, 4, (64, 48))
+    assert pixels[:2].tolist() == [[0, 0], [191, 255]]
+    torch.testing.assert_close(aligned_cells_from_pixels(pixels, 4, (64, 48)), corners)

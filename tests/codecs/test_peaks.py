@@ -17,6 +17,8 @@ from dlcpose.codecs.peaks import (
     find_duplicates,
     find_global_peaks,
     find_local_peaks,
+    refine_by_quarter,
+    refine_dark,
     refine_peaks,
     refine_to_peak,
     sample_bilinear,
@@ -154,3 +156,33 @@ def test_points_too_far_from_a_peak_or_missing_or_outside_stay() -> None:
     moved = refine_to_peak(maps, points, 2.0)
     torch.testing.assert_close(moved[0, 0, :3], points[0, 0, :3], equal_nan=True)
     torch.testing.assert_close(moved[0, 0, 3], torch.tensor([10.0, 10.0]), atol=1e-2, rtol=0)
+
+
+def test_a_newton_step_on_the_blurred_map_returns_the_drawn_point() -> None:
+    """Blurred, a Gaussian stays one, whose logarithm the step is exact for; the values follow scipy's blur."""
+    points = torch.tensor([[[[9.3, 20.8], [30.0, 11.45]]]])  # (B, N, K, 2) cells
+    maps = draw_gaussians(points, 2.0, (40, 48))
+    cells, _ = find_global_peaks(maps)
+    refined = refine_dark(maps, cells[:, :, None])[:, :, 0]
+    assert (refined - points[:, 0]).abs().max() < 0.01
+    logarithms = np.log(ndimage.gaussian_filter(maps[0, 0].double().numpy(), 2.0, radius=5, mode="nearest").clip(1e-3))
+    x, y = cells[0, 0].tolist()
+    around = logarithms[y - 1 : y + 2, x - 1 : x + 2]
+    slope = np.array([around[1, 2] - around[1, 0], around[2, 1] - around[0, 1]]) / 2
+    mixed = around[2, 2] - around[1, 2] - around[2, 1] + 2 * around[1, 1] - around[1, 0] - around[0, 1] + around[0, 0]
+    curves = around[1, 2] - 2 * around[1, 1] + around[1, 0], around[2, 1] - 2 * around[1, 1] + around[0, 1]
+    hessian = np.array([[curves[0], mixed / 2], [mixed / 2, curves[1]]])
+    np.testing.assert_allclose(refined[0, 0], np.array([x, y]) - np.linalg.solve(hessian, slope), atol=1e-3)
+
+
+def test_a_flat_map_has_no_step() -> None:
+    maps, cells = torch.zeros(1, 1, 8, 8), torch.tensor([[[[3, 4]]]])
+    for refined in (refine_dark(maps, cells), refine_by_quarter(maps, cells)):
+        assert refined[0, 0, 0].tolist() == [3, 4]
+
+
+def test_a_quarter_of_a_cell_towards_the_higher_neighbor_but_not_at_the_border() -> None:
+    maps = torch.arange(64.0).view(1, 1, 8, 8)  # rises to the right and downward
+    cells = torch.tensor([[[[3, 4], [7, 4], [0, 0], [1, 3]]]])
+    expected = [[3.25, 4.25], [7, 4.25], [0, 0], [1, 3.25]]
+    assert refine_by_quarter(maps, cells)[0, 0].tolist() == expected
