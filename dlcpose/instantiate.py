@@ -75,7 +75,7 @@ class Instantiator:
             check_types(target, settings, where, strict=strict)
         for key, value in settings.items():
             inner = place if several else PLACES.get(place.inner.get(str(key), ""), NO_PLACE)
-            self._check(value, f"{where}.{key}", inner, strict=strict)
+            self._check(value, f"{where}.{key}", inner, strict=strict, several=inner.several and not several)
 
     def _build(self, node: Any, where: str) -> Any:
         """The object that a checked node describes."""

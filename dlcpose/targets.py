@@ -118,6 +118,9 @@ PLACES: dict[str, Place] = {
         },
     ),
     "point_format": Place(names=_of("albumentations", "BboxParams", "KeypointParams")),
+    "unlabeled": Place(names=("dlcpose.unlabeled.video.UnlabeledVideos",), inner={"losses": "video_losses"}),
+    "pseudo_labels": Place(names=("dlcpose.postprocessing.pseudo_labels.EnsemblePseudoLabels",)),
+    "video_losses": Place("dlcpose.unlabeled", base="dlcpose.unlabeled.base.VideoLoss", several=True),
     # ---- how it is trained, and where that is reported
     "optimizer": Place("dlcpose.optimizers", names=OPTIMIZERS, inner={"kind": "optimizer"}),
     "scheduler": Place("dlcpose.schedulers"),

@@ -13,6 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import distributed
@@ -21,6 +22,8 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.cache import CachedFrames
 from dlcpose.datasets.crops import augment, fit_to_canvas, keep_keypoints
+from dlcpose.datasets.pseudo_labeled import JoinedFrames, PseudoLabeled
+from dlcpose.datasets.video_clips import Clips, VideoClips, collate_with_clips
 from dlcpose.structures.augmentation import AugmentationSchedule
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.errors import ConfigError
@@ -40,7 +43,8 @@ class EpochSampler(DistributedSampler[Any]):
     worker. Lightning calls set_epoch at the start of each epoch, also after resuming.
     min_draws: of each device; several devices take the draws of an epoch in turn. begun: an epoch, and how many of its
     draws each device has had before the run was stopped. first_epochs: the epoch with which each phase of the augmentation
-    begins. A DistributedSampler, since Lightning would wrap any other in one that never passes on the epoch.
+    begins. pseudo: indices of pseudo-labeled frames, and the share of the draws that are of them; the epoch is no longer
+    for them. A DistributedSampler, since Lightning would wrap any other in one that never passes on the epoch.
     """
 
     def __init__(
@@ -51,10 +55,11 @@ class EpochSampler(DistributedSampler[Any]):
         seed: int,
         begun: tuple[int, int] = (0, 0),
         first_epochs: Sequence[int] = (0,),
+        pseudo: tuple[Sequence[int], float] = ((), 0.0),
     ) -> None:
         devices, rank = devices_and_rank()
         super().__init__(range(len(indices)), num_replicas=devices, rank=rank, seed=seed)  # type: ignore[arg-type]
-        self.indices, self.begun, self.first_epochs = list(indices), begun, list(first_epochs)
+        self.indices, self.begun, self.first_epochs, self.pseudo = list(indices), begun, list(first_epochs), pseudo
         self.set_epoch(0)
         self.total_draws = max(len(self.indices), min_draws * devices)  # of all devices
         self.length = -(-self.total_draws // devices)  # of each
@@ -65,8 +70,11 @@ class EpochSampler(DistributedSampler[Any]):
 
     def __iter__(self) -> Iterator[Draw]:
         generator = np.random.default_rng((self.seed, self.epoch))
-        rounds = -(-self.total_draws // len(self.indices))
-        order = np.concatenate([generator.permutation(self.indices) for _ in range(rounds)])[: self.total_draws]
+        order = _shuffled(self.indices, self.total_draws, generator)
+        if len(self.pseudo[0]):
+            count = round(self.pseudo[1] * self.total_draws)
+            of_pseudo = _shuffled(self.pseudo[0], count, generator)
+            order = generator.permutation(np.concatenate([order[: self.total_draws - count], of_pseudo]))
         # Repeated up to an even share, so that several devices see the draws that a single one would.
         total = self.length * self.num_replicas
         order = np.resize(order, total)
@@ -78,6 +86,12 @@ class EpochSampler(DistributedSampler[Any]):
 
     def __len__(self) -> int:
         return self.length
+
+
+def _shuffled(indices: Sequence[int], count: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
+    """So many draws of some frames: each once before any is drawn again, in a new order each time."""
+    rounds = max(1, -(-count // len(indices)))
+    return np.concatenate([generator.permutation(np.asarray(indices, np.int64)) for _ in range(rounds)])[:count]
 
 
 class RankSampler(DistributedSampler[Any]):
@@ -123,6 +137,20 @@ class TrainCrops(Dataset[PoseCrop]):
         )
 
 
+class CropsWithClips(TrainCrops):
+    """The crops of a batch and, behind them, its clips of videos without labels, which follow from its first draw."""
+
+    def __init__(
+        self, data: LabeledFrames, model_input: Input, schedule: AugmentationSchedule, clips: VideoClips
+    ) -> None:
+        super().__init__(data, model_input, schedule)
+        self.clips = clips
+        clips.load()  # before there are workers, which share the memory
+
+    def __getitems__(self, draws: Sequence[Draw]) -> list[PoseCrop | Clips]:
+        return [*(self[draw] for draw in draws), self.clips.draw(draws[0][1])]
+
+
 class EvaluationCrops(Dataset[PoseCrop], Sized):
     """Crops of some frames of a data set, without augmentation."""
 
@@ -142,7 +170,8 @@ class PoseDataModule(LightningDataModule):
     batch_size: frames on each device. workers: processes that prepare batches; None chooses by the machine's cores.
     cache_gb: memory for decoded images. min_steps: minimum number of batches in an epoch, so that with few frames an
     epoch is still worth validating. overfit: number of training frames to train and validate on, all others unused, to
-    see whether a model can memorize them.
+    see whether a model can memorize them. clips: of videos without labels, for each training batch. pseudo: frames that
+    other models labeled, to train on as well.
     Raises ConfigError for a batch_size below 1, workers below 0, and a schedule of several phases without a number of
     epochs.
     """
@@ -160,6 +189,8 @@ class PoseDataModule(LightningDataModule):
         cache_gb: float = 4.0,
         min_steps: int = 0,
         overfit: int | None = None,
+        clips: VideoClips | None = None,
+        pseudo: PseudoLabeled | None = None,
     ) -> None:
         super().__init__()
         if overfit is not None and overfit < 1:
@@ -173,8 +204,13 @@ class PoseDataModule(LightningDataModule):
         self.val_indices = [places[key] for key in split.val]
         if overfit is not None:
             self.train_indices = self.val_indices = self.train_indices[:overfit]
-        self.data = CachedFrames(data, self.train_indices + self.val_indices, cache_gb)
-        self.model_input, self.schedule = model_input, schedule
+        self.pseudo_indices: list[int] = []
+        if pseudo is not None:
+            self.pseudo_indices = list(range(len(data), len(data) + len(pseudo.frames)))
+            data = JoinedFrames(data, pseudo.frames)
+        self.pseudo_share = 0.0 if pseudo is None else pseudo.share
+        self.data = CachedFrames(data, self.train_indices + self.val_indices + self.pseudo_indices, cache_gb)
+        self.model_input, self.schedule, self.clips = model_input, schedule, clips
         self.seed, self.batch_size, self.min_steps = seed, batch_size, min_steps
         self.workers = default_workers() if workers is None else workers
         self.begun = (0, 0)  # an epoch, and how many of its batches were done before the run was stopped
@@ -192,11 +228,17 @@ class PoseDataModule(LightningDataModule):
             seed=self.seed,
             begun=(epoch, batches * self.batch_size),
             first_epochs=self._first_epochs(),
+            pseudo=(self.pseudo_indices, self.pseudo_share),
         )
-        crops = TrainCrops(self.data, self.model_input, self.schedule)
+        settings = self._settings(self.workers)
+        if self.clips is None:
+            crops = TrainCrops(self.data, self.model_input, self.schedule)
+        else:
+            crops = CropsWithClips(self.data, self.model_input, self.schedule, self.clips)
+            settings["collate_fn"] = collate_with_clips
         # A last batch of one or two frames is too small for batch-norm's statistics.
         whole_batches = len(draws) >= self.batch_size
-        return DataLoader(crops, sampler=draws, drop_last=whole_batches, **self._settings(self.workers))
+        return DataLoader(crops, sampler=draws, drop_last=whole_batches, **settings)
 
     def _first_epochs(self) -> tuple[int, ...]:
         """The epoch with which each phase of the augmentation begins."""

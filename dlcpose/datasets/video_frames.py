@@ -1,5 +1,6 @@
 """Single frames of a video file by their number, for labels that name frames of videos."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +46,23 @@ class VideoFrames:
         """Frame `index`: (H, W, 3) uint8 RGB. Raises DataError where there is none, or it cannot be decoded."""
         if not 0 <= index < self.frames:
             raise DataError(f"{self.path}: expected a frame below {self.frames}, got {index}. It may be another video.")
-        image = None if self._times is None else self._sought(int(self._times[index]))
-        return self._from_beginning(index) if image is None else image
+        return self.read_several([index])[0]
 
-    def _sought(self, time: int) -> Image | None:
-        """The frame with this time stamp, decoded from the key frame before it; None where decoding errs on the way.
+    def read_several(self, indices: Sequence[int]) -> list[Image]:
+        """Frames of rising numbers, decoded in one go: for a clip. Raises DataError as `read`."""
+        if not 0 <= indices[0] <= indices[-1] < self.frames:
+            raise DataError(f"{self.path}: expected frames below {self.frames}, got {indices[0]} to {indices[-1]}.")
+        images = None if self._times is None else self._sought([int(self._times[index]) for index in indices])
+        return self._from_beginning(indices) if images is None else images
+
+    def _sought(self, times: list[int]) -> list[Image] | None:
+        """The frames with these rising time stamps, decoded from the key frame before the first; None where it errs.
 
         Some files have key frames that need what came before them (parts of several recordings joined without encoding them
         again): decoders go on with green or grey frames, so any error on the way counts.
         """
-        place = int(np.searchsorted(self._keys, time, side="right")) - 1
+        place = int(np.searchsorted(self._keys, times[0], side="right")) - 1
+        images: list[Image] = []
         if place < 0:
             return None
         with opened(self.path) as (container, stream):
@@ -62,18 +70,25 @@ class VideoFrames:
             try:
                 container.seek(int(self._keys[place]), stream=stream)
                 for frame in container.decode(stream):
-                    if frame.is_corrupt or frame.pts is None or frame.pts > time:
+                    if frame.is_corrupt or frame.pts is None or frame.pts > times[len(images)]:
                         return None
-                    if frame.pts == time:
-                        return upright_rgb(frame)
+                    if frame.pts == times[len(images)]:
+                        images.append(upright_rgb(frame))
+                    if len(images) == len(times):
+                        return images
             except (av.FFmpegError, EOFError):
                 return None
         return None
 
-    def _from_beginning(self, index: int) -> Image:
-        for frame in VideoReader(self.path, start=index, stop=index + 1):
-            return frame.image
-        raise DataError(f"{self.path}: frame {index} cannot be decoded. Restore the file from its source.")
+    def _from_beginning(self, indices: Sequence[int]) -> list[Image]:
+        found = {
+            frame.index: frame.image
+            for frame in VideoReader(self.path, start=indices[0], stop=indices[-1] + 1)
+            if frame.index in indices
+        }
+        if missing := [index for index in indices if index not in found]:
+            raise DataError(f"{self.path}: frame {missing[0]} cannot be decoded. Restore the file from its source.")
+        return [found[index] for index in indices]
 
 
 def _packets(container: Any, stream: Any) -> list[tuple[int | None, bool]]:

@@ -1,7 +1,7 @@
 """Base class of heads: the interface that pipelines use."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -14,16 +14,25 @@ from dlcpose.structures.instances import PoseInstances
 Maps = Any  # a head's own NamedTuple of tensors: `forward` and `encode` return the same type
 
 
+class SoftKeypoints(NamedTuple):
+    """One animal's keypoints, decoded so that gradients flow to the maps, and how sure each is, without gradients."""
+
+    keypoints_in_crop: Tensor  # (B, K, 2) input pixels
+    scores: Tensor  # (B, K) in [0, 1]
+
+
 class Head(nn.Module, ABC):
     """Network, targets, loss and decoding of one kind of output.
 
     A head is built with those of these facts that its signature names: in_channels and stride of the neck's features;
     skeleton; individuals, the animals' names where the data has identities; canvas, the (height, width) of its input, None
     where that differs from image to image. multi_animal says whether it predicts several animals per image, max_animals how
-    many at most, None for any number.
+    many at most, None for any number. decodes_softly: whether it has `soft_keypoints`, which losses on videos without labels
+    need.
     """
 
     multi_animal: ClassVar[bool]
+    decodes_softly: ClassVar[bool] = False
     max_animals: int | None = None
     stride: float  # input pixels per cell of the maps
 
@@ -42,6 +51,10 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def decode(self, maps: Maps) -> list[PoseInstances]:
         """The animals in each image. `decode(encode(batch))` returns the labeled poses."""
+
+    def soft_keypoints(self, maps: Maps) -> SoftKeypoints:
+        """The keypoints of the one animal in each image, differentiable in the maps; of a head that decodes softly."""
+        raise NotImplementedError(f"{type(self).__name__} does not decode softly.")
 
     def graph_outputs(self, maps: Maps) -> dict[str, Tensor]:
         """What an exported graph gives of the maps, by name: tensors of the batch's length that `graph_step` reads.

@@ -17,7 +17,8 @@ from dlcpose.codecs.gaussian import draw_gaussians
 from dlcpose.codecs.graph_steps import SingleAnimal
 from dlcpose.codecs.offsets import MIN_RADIUS, as_vectors, draw_offsets
 from dlcpose.codecs.peaks import find_global_peaks, refine_peaks, values_at
-from dlcpose.heads.base import Head
+from dlcpose.codecs.soft_argmax import soft_peaks
+from dlcpose.heads.base import Head, SoftKeypoints
 from dlcpose.layers.deconv import deconvolutions as stacked_deconvolutions
 from dlcpose.layers.initialization import init_background, init_near_zero
 from dlcpose.losses.offsets import huber
@@ -49,6 +50,7 @@ class HeatmapHeadBase(Head):
     """
 
     multi_animal: ClassVar[bool] = False
+    decodes_softly: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -104,6 +106,11 @@ class HeatmapHeadBase(Head):
     def decode(self, maps: HeatmapMaps) -> list[PoseInstances]:
         """The highest peak of each map, whatever its score; NaN, with a score of 0, where a map has values that are NaN."""
         return self.graph_step()([], self.graph_outputs(maps))
+
+    def soft_keypoints(self, maps: HeatmapMaps) -> SoftKeypoints:
+        """The mean cells of the heatmaps, and their highest values. Offsets, which mean nothing far from a peak, are left."""
+        points = pixels_from_cells(soft_peaks(maps.heatmaps), self.stride) + self.pixel_shift
+        return SoftKeypoints(points, maps.heatmaps.detach().flatten(start_dim=2).amax(dim=-1))
 
     def graph_outputs(self, maps: HeatmapMaps) -> dict[str, Tensor]:
         """The highest peaks (B, K, 2) in input pixels, and their scores (B, K)."""

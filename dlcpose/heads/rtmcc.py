@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from dlcpose.codecs.affine import length_in_cells
 from dlcpose.codecs.graph_steps import SingleAnimal
 from dlcpose.codecs.simcc import bins_from_pixels, decode_bins, default_sigma, draw_bins, pixels_from_bins
-from dlcpose.heads.base import Head
+from dlcpose.codecs.soft_argmax import soft_places
+from dlcpose.heads.base import Head, SoftKeypoints
 from dlcpose.layers.gated_attention_unit import GatedAttentionUnit, ScaleNorm
 from dlcpose.losses.simcc import bin_divergence
 from dlcpose.structures.batch import PoseBatch
@@ -39,6 +40,7 @@ class RtmccHead(Head):
     """
 
     multi_animal: ClassVar[bool] = False
+    decodes_softly: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -99,6 +101,12 @@ class RtmccHead(Head):
     def decode(self, maps: RtmccMaps) -> list[PoseInstances]:
         """The most likely place of each keypoint, whatever its score; NaN where the maps are NaN."""
         return self.graph_step()([], self.graph_outputs(maps))
+
+    def soft_keypoints(self, maps: RtmccMaps) -> SoftKeypoints:
+        """The mean places of the distributions over bins, and the scores that `decode` gives."""
+        bins = [soft_places(self.temperature * values) for values in (maps.x, maps.y)]  # (B, K) each
+        points = pixels_from_bins(torch.stack(bins, dim=-1), self.bins_per_pixel, self.bin_shift)
+        return SoftKeypoints(points, self.graph_outputs(maps)["keypoint_scores"].detach())
 
     def graph_outputs(self, maps: RtmccMaps) -> dict[str, Tensor]:
         """The most likely places (B, K, 2) in input pixels, and their scores (B, K)."""

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from dlcpose.codecs.graph_steps import GraphStep
 from dlcpose.conditions.base import ConditionSource
+from dlcpose.datasets.video_clips import BatchWithClips
 from dlcpose.detectors.base import BoxRule, Detector
 from dlcpose.fusions.base import Fusion
 from dlcpose.heads.base import Maps
 from dlcpose.metrics.base import EvaluatedFrames, figures_of
+from dlcpose.pipelines.clip_losses import clip_losses
 from dlcpose.pipelines.components import Components, required
 from dlcpose.pipelines.epoch_means import (
     BatchLosses,
@@ -34,6 +36,7 @@ from dlcpose.structures.input import Input
 from dlcpose.structures.instances import PoseInstances, PosePrediction
 from dlcpose.structures.sample import FrameLabels
 from dlcpose.structures.skeleton import Skeleton
+from dlcpose.unlabeled.video import VideoObjective
 
 TRACING_SIDE = 64  # px of an image that finds unused parameters where the input has no size of its own
 
@@ -66,7 +69,8 @@ class PoseModule(LightningModule):
     time, so that a head for one animal serves images of several. A subclass's constructor takes the components, and its
     own settings as keyword arguments.
     detector, fusion, condition: None where the model is made of none. labels: ground truth of the validation frames, by key.
-    description: what a checkpoint holds besides the weights. labels and description may be set from outside before training.
+    description: what a checkpoint holds besides the weights. video_objective: what is learned from the clips of training
+    batches, None where they have none. All three may be set from outside before training.
     """
 
     groups: ClassVar[frozenset[str]] = frozenset()
@@ -84,6 +88,7 @@ class PoseModule(LightningModule):
         self.detector, self.fusion, self.condition = components.detector, components.fusion, components.condition
         self.labels: Mapping[str, FrameLabels] = {}
         self.description: dict[str, Any] = {}
+        self.video_objective: VideoObjective | None = None
         self.train_losses = RunningMeans()  # of this epoch
         self.val_losses: list[BatchLosses] = []
         self.val_predictions: list[PosePrediction] = []
@@ -329,8 +334,11 @@ class PoseEstimator(PoseModule):
 
     def normalized(self, batch: PoseBatch) -> PoseBatch:
         """The batch with float images, (pixel / 255 - mean) / std, in memory format channels_last."""
-        images = (batch.images.float() / 255 - self.mean) / self.std
-        return replace(batch, images=images.contiguous(memory_format=torch.channels_last))
+        return replace(batch, images=self._normalized(batch.images))
+
+    def _normalized(self, images: Tensor) -> Tensor:
+        scaled = (images.float() / 255 - self.mean) / self.std
+        return scaled.contiguous(memory_format=torch.channels_last)
 
     def predict_batch(self, batch: PoseBatch) -> list[PosePrediction]:
         """The animals in each of a batch's uint8 images, in pixels of the source image."""
@@ -345,7 +353,17 @@ class PoseEstimator(PoseModule):
     def _step(self, batch: PoseBatch, split: str) -> tuple[Tensor, PoseMaps]:
         maps = self(batch.images)
         losses = self.losses(maps, self.encode(batch))  # one scalar per name
+        if split == "train" and self.video_objective is not None and isinstance(batch, BatchWithClips):
+            losses |= self._clip_losses(batch, self.video_objective)
         return self.log_losses(losses, split, len(batch)), maps
+
+    def _clip_losses(self, batch: BatchWithClips, objective: VideoObjective) -> dict[str, Tensor]:
+        """What is learned from a batch's clips at this place in the run: nothing before the losses begin to count."""
+        strength = objective.strength(self.global_step / max(1, int(self.trainer.estimated_stepping_batches)))
+        if strength == 0:
+            return {}
+        images = self._normalized(batch.clips.flatten(end_dim=1))
+        return clip_losses(self, images, len(batch.clips), objective, strength)
 
     def training_step(self, batch: PoseBatch, batch_index: int) -> Tensor:
         """The loss of one batch."""

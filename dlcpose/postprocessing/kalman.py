@@ -47,11 +47,30 @@ def kalman_smooth(
     columns = points.reshape(len(points), -1, 2).astype(np.float64)  # (T, C, 2)
     weights = _relative_variances(points.shape[:-1], spreads)  # (T, C)
     motion = motion or fit_motion(points, axis, spreads=spreads)
-    first = _first_rows(columns, axis)  # (T, C)
-    means, covariances = _filter(columns, axis, first, weights * motion.noise, motion.acceleration, motion.noise)
-    smooth = _smooth_backwards(means, covariances, axis, first, motion.acceleration)
-    smooth[np.isnan(columns[..., 0])] = np.nan
+    smooth, _ = smooth_columns(columns, axis, weights * motion.noise, motion)
     return np.asarray(smooth.reshape(points.shape), points.dtype)
+
+
+def smooth_columns(columns: Array, axis: TimeAxis, noise: Array, motion: Motion) -> tuple[Array, Array]:
+    """Points and the posterior variance of each coordinate: (T, C, 2), noise variances (T, C) -> (T, C, 2), (T, C) px².
+
+    motion.noise: the usual noise of a column, from which the first row of a run takes how little is known of the velocity.
+    What is NaN stays NaN, in both.
+    """
+    first = _first_rows(columns, axis)  # (T, C)
+    means, covariances = _filter(columns, axis, first, noise, motion.acceleration, motion.noise)
+    smooth, variances = _smooth_backwards(means, covariances, axis, first, motion.acceleration)
+    missing = np.isnan(columns[..., 0])
+    smooth[missing], variances[missing] = np.nan, np.nan
+    return smooth, variances
+
+
+def likelihood_of_accelerations(columns: Array, axis: TimeAxis, noise: Array, accelerations: Array) -> Array:
+    """Log likelihood, but for a constant, of points (T, C, 2) with noise (T, C) px² for each density (G, C): (G, C)."""
+    first = _first_rows(columns, axis)
+    counts = ~np.isnan(columns[..., 0]) & ~first & ~np.roll(first, 1, axis=0)
+    squares, logs = _innovations(columns, axis, first, counts, noise, accelerations)
+    return np.asarray(-0.5 * squares - logs)
 
 
 def fit_motion(points: Array, axis: TimeAxis, *, spreads: Array | None = None) -> Motion:
@@ -182,10 +201,12 @@ def _innovations(
     return squares, logs
 
 
-def _smooth_backwards(means: Array, covariances: Array, axis: TimeAxis, first: Array, acceleration: Array) -> Array:
-    """Smoothed positions (T, C, 2): each row corrected by what the next one of its run turned out to be."""
-    smooth = means[:, :, 0].copy()
-    state = means[-1]
+def _smooth_backwards(
+    means: Array, covariances: Array, axis: TimeAxis, first: Array, acceleration: Array
+) -> tuple[Array, Array]:
+    """Smoothed positions (T, C, 2) and their variances (T, C): each row corrected by what the next one of its run became."""
+    smooth, variances = means[:, :, 0].copy(), covariances[..., 0].copy()
+    state, covariance = means[-1], covariances[-1]
     for row in range(len(means) - 2, -1, -1):
         seconds = axis.seconds[row + 1] - axis.seconds[row]
         ahead, (pp, pv, vv) = _predicted(means[row], covariances[row], seconds, acceleration)
@@ -198,9 +219,27 @@ def _smooth_backwards(means: Array, covariances: Array, axis: TimeAxis, first: A
         gain_v = (to_v * pp[:, None] - to_p * pv[:, None]) / determinant
         change = state - ahead  # (C, 2, 2)
         corrected = means[row] + gain_p[..., None] * change[:, :1] + gain_v[..., None] * change[:, 1:]
-        state = np.where(first[row + 1][:, None, None], means[row], corrected)
-        smooth[row] = state[:, 0]
-    return smooth
+        surplus = covariance - np.stack([pp, pv, vv], axis=-1)  # (C, 3)
+        ends = first[row + 1][:, None]
+        covariance = np.where(ends, covariances[row], covariances[row] + _congruent(gain_p, gain_v, surplus))
+        state = np.where(ends[..., None], means[row], corrected)
+        smooth[row], variances[row] = state[:, 0], covariance[:, 0]
+    return smooth, np.maximum(variances, 0)
+
+
+def _congruent(gain_p: Array, gain_v: Array, covariance: Array) -> Array:
+    """G S G' of gains whose columns are (C, 2) each, and symmetric S (C, 3): (C, 3)."""
+    pp, pv, vv = np.moveaxis(covariance, -1, 0)
+    to_p = gain_p * pp[:, None] + gain_v * pv[:, None]  # (C, 2), the first column of G S
+    to_v = gain_p * pv[:, None] + gain_v * vv[:, None]
+    return np.stack(
+        [
+            to_p[:, 0] * gain_p[:, 0] + to_v[:, 0] * gain_v[:, 0],
+            to_p[:, 0] * gain_p[:, 1] + to_v[:, 0] * gain_v[:, 1],
+            to_p[:, 1] * gain_p[:, 1] + to_v[:, 1] * gain_v[:, 1],
+        ],
+        axis=-1,
+    )
 
 
 def _predicted(mean: Array, covariance: Array, seconds: float, acceleration: Array) -> tuple[Array, tuple[Array, ...]]:

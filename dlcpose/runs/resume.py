@@ -10,6 +10,7 @@ from dlcpose.structures.errors import CheckpointError, ConfigError
 
 KEPT = ("optimizer", "scheduler", "split")  # of these a resumed run has its own: their state is in its checkpoint
 DETECTOR_FOLDER = "detector"  # of a run folder: the run of the detector that is trained before the poses
+TEACHERS_FOLDER = "teachers"  # of a run folder: a run for each of the teachers that are trained before a student
 
 
 def resume_if_requeued(config: dict[str, Any]) -> dict[str, Any]:
@@ -51,8 +52,9 @@ def resolve_last(config: dict[str, Any]) -> dict[str, Any]:
             f"resume=last: no run below {run_dir.parents[1]} has left a checkpoint under the name {config['name']}. Start "
             "without it, or name the checkpoint: resume=PATH."
         )
-    if detector_to_resume("last", run_dir) is not None:
-        begins = "so far only its detector has a checkpoint: it resumes that"
+    if before := earlier_stages(run_dir):
+        names = " and ".join(dict.fromkeys(stage.relative_to(run_dir).parts[0] for stage in before))
+        begins = f"so far only its {names} has a checkpoint: it resumes that"
     else:
         begins = "no checkpoint yet, so it starts from its beginning"
     print(f"resume=last: {run_dir}: {begins}", flush=True)
@@ -89,7 +91,15 @@ def checkpoint_to_resume(resume: str | None, run_dir: Path) -> Path | None:
     return None if resume is None else Path(resume)
 
 
-def detector_to_resume(resume: str | None, run_dir: Path) -> Path | None:
-    """The last checkpoint of the detector of a run that was killed before its poses left one."""
-    last = run_dir / DETECTOR_FOLDER / LAST_CHECKPOINT
+def stage_to_resume(resume: str | None, run_dir: Path, folder: str) -> Path | None:
+    """The last checkpoint of a stage in a folder of a run that was killed before its last stage left one."""
+    last = run_dir / folder / LAST_CHECKPOINT
     return last if resume == "last" and last.exists() and not (run_dir / LAST_CHECKPOINT).exists() else None
+
+
+def earlier_stages(run_dir: Path) -> list[Path]:
+    """The last checkpoints of the stages of a run that was killed before its last stage left one, in their order."""
+    folders = [run_dir / DETECTOR_FOLDER, *sorted((run_dir / TEACHERS_FOLDER).glob("*"))]
+    names = [str(folder.relative_to(run_dir)) for folder in folders]
+    found = [stage_to_resume("last", run_dir, name) for name in names]
+    return [last for last in found if last is not None]

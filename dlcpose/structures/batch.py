@@ -1,7 +1,8 @@
 """A batch of images with their labels, as torch tensors."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,8 +47,8 @@ class PoseBatch:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "PoseBatch":
         names = [field.name for field in fields(self) if field.name not in ("keys", "sizes")]
-        tensors = {name: change(getattr(self, name)) for name in names}
-        return PoseBatch(keys=self.keys, sizes=self.sizes, **tensors)
+        tensors: dict[str, Any] = {name: change(getattr(self, name)) for name in names}
+        return replace(self, **tensors)
 
 
 def collate(crops: Sequence[PoseCrop]) -> PoseBatch:

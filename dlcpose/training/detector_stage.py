@@ -21,5 +21,7 @@ def detector_config(config: Mapping[str, Any]) -> dict[str, Any]:
         "trainer": {**config["trainer"], **trainer},
         "callbacks": {name: node for name, node in own["callbacks"].items() if name in config["callbacks"]},
         "detector_stage": {},
+        "unlabeled": {},
+        "pseudo_labels": {},
         "run_dir": str(Path(config["run_dir"]) / DETECTOR_FOLDER),
     }

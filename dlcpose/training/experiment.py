@@ -18,20 +18,33 @@ from dlcpose.datasets.datamodule import PoseDataModule
 from dlcpose.datasets.splits import train_frames
 from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseModule
-from dlcpose.runs.resume import check_resumed_settings, checkpoint_to_resume, detector_to_resume
+from dlcpose.postprocessing.pseudo_labels import EnsemblePseudoLabels
+from dlcpose.runs.resume import (
+    DETECTOR_FOLDER,
+    check_resumed_settings,
+    checkpoint_to_resume,
+    earlier_stages,
+    stage_to_resume,
+)
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.split import Split
 from dlcpose.training.detector_stage import detector_config
 from dlcpose.training.init_weights import init_from
+from dlcpose.training.pseudo_labels import FOLDER, PseudoLabelStage, check_teachers
+from dlcpose.training.teacher_stage import teacher_config, teacher_folder
+from dlcpose.training.unlabeled_clips import UnlabeledClips, unlabeled_clips, unlabeled_videos
 from dlcpose.training.validate import validate_monitors
+from dlcpose.unlabeled.video import UnlabeledVideos
 
 
 @dataclass(frozen=True)
 class Stage:
     """One training of an experiment: a model, the frames it learns from, and the config it was built from.
 
-    name: "pose", or "detector". description: what its checkpoints hold besides weights. resumed: the checkpoint it
-    resumes from, None for a new run. before: the stage that trains its detector, None where it is the first.
+    name: "pose", "detector", "teacher 1", ... description: what its checkpoints hold besides weights. resumed: the
+    checkpoint it resumes from, None for a new run. before: the stage that trains its detector, None where there is none.
+    unlabeled: clips of videos that it learns from besides. pseudo_labels: what makes the labels that a student learns
+    besides, of the teachers that were trained before it.
     """
 
     name: str
@@ -42,6 +55,8 @@ class Stage:
     description: Description
     resumed: Path | None
     before: "Stage | None" = None
+    unlabeled: UnlabeledClips | None = None
+    pseudo_labels: PseudoLabelStage | None = None
 
     @property
     def run_dir(self) -> Path:
@@ -64,22 +79,32 @@ class Stage:
             may_crop=self.model.may_crop_frames,
         )
         datamodule: PoseDataModule = self.instantiate(self.config["datamodule"], "datamodule")(
-            self.data, self.split, frame_input, schedule
+            self.data,
+            self.split,
+            frame_input,
+            schedule,
+            clips=None if self.unlabeled is None else self.unlabeled.clips,
+            pseudo=None if self.pseudo_labels is None else self.pseudo_labels.read(),
         )
         return datamodule
 
     def begin(self) -> None:
-        """Load the best epoch of the detector that the stage before has trained, where there is one."""
-        if self.before is None:
-            return
-        detector, best = self.model.detector, self.before.run_dir / "checkpoints" / "best.ckpt"
+        """Load the best epoch of the detector of a stage before, and make the pseudo-labels, where there are any."""
+        if self.before is not None:
+            self._take_over_detector(self.before)
+        if self.pseudo_labels is not None:
+            self.pseudo_labels.make()
+        if self.before is not None or self.pseudo_labels is not None:
+            # It is then trained as with a detector, or teachers, that were trained elsewhere.
+            lightning.seed_everything(self.config["seed"], workers=True, verbose=False)
+
+    def _take_over_detector(self, before: "Stage") -> None:
+        detector, best = self.model.detector, before.run_dir / "checkpoints" / "best.ckpt"
         assert detector is not None
         if best.exists():
             detector.load(best)
         else:
-            detector.load_state_dict(self.before.model.get_submodule("detector").state_dict())
-        # The poses are then trained as with a detector that was trained elsewhere.
-        lightning.seed_everything(self.config["seed"], workers=True, verbose=False)
+            detector.load_state_dict(before.model.get_submodule("detector").state_dict())
 
 
 @dataclass(frozen=True)
@@ -105,7 +130,8 @@ def build_experiment(config: dict[str, Any]) -> Experiment:
         before = read_checkpoint(resumed).description.config
         if (changes := check_resumed_settings(config, resumed, before)) is not None:
             rank_zero_only(print)(changes, flush=True)
-    split = _split(config, instantiate, data, resumed or detector_to_resume(config["resume"], run_dir))
+    began = [] if config["resume"] != "last" else earlier_stages(run_dir)
+    split = _split(config, instantiate, data, resumed or next(iter(began), None))
     model_input = build_input(
         config,
         instantiate,
@@ -119,12 +145,56 @@ def build_experiment(config: dict[str, Any]) -> Experiment:
     model = _build_model(config, instantiate, description, trunk)
     validate_monitors(config, model.metrics, data.skeleton)
     init_from(config, model, description, resumed)
+    videos = unlabeled_videos(config, instantiate)
     pose = Stage("pose", config, instantiate, data, model, description, resumed)
+    pose = replace(pose, unlabeled=unlabeled_clips(config, videos, model, data, split))
     # A resumed run has the detector's weights in its checkpoint.
-    if "detector" not in model.stages()[:-1] or resumed is not None:
-        return Experiment((pose,))
-    detector = _detector_stage(pose)
-    return Experiment((detector, replace(pose, before=detector)))
+    detector = None if "detector" not in model.stages()[:-1] or resumed is not None else _detector_stage(pose)
+    pose = replace(pose, before=detector)
+    earlier = [] if detector is None else [detector]
+    if config["pseudo_labels"]:
+        settings = instantiate(config["pseudo_labels"], "pseudo_labels")
+        # A resumed student has its pseudo-labels.
+        earlier += [_teacher_stage(pose, number) for number in range(settings.teachers if resumed is None else 0)]
+        pose = replace(pose, pseudo_labels=_pseudo_label_stage(pose, settings, videos))
+    return Experiment((*earlier, pose))
+
+
+def _pseudo_label_stage(
+    pose: Stage, settings: EnsemblePseudoLabels, videos: UnlabeledVideos | None
+) -> PseudoLabelStage:
+    """What makes the pseudo-labels of a student. Raises ConfigError where there is no video to make them of."""
+    if videos is None:
+        raise ConfigError(
+            "pseudo_labels: they are made of videos. Take unlabeled=video unlabeled.videos=[cage1.mp4,...], or "
+            "experiment=few_labels."
+        )
+    trained = [pose.run_dir / teacher_folder(number) / "checkpoints" for number in range(settings.teachers)]
+    given = check_teachers(settings.checkpoints, pose.data, pose.split)
+    return PseudoLabelStage(
+        settings=settings,
+        videos=videos,
+        checkpoints=(*(folder / "best.ckpt" for folder in trained), *given),
+        folder=pose.run_dir / FOLDER,
+        data=pose.data,
+        split=pose.split,
+        seed=pose.config["seed"],
+        trust=tuple(pose.config["trust"]),
+        device="cpu" if pose.config["trainer"]["accelerator"] == "cpu" else None,
+    )
+
+
+def _teacher_stage(pose: Stage, number: int) -> Stage:
+    """The training of a teacher, on the same frames as the student."""
+    config = teacher_config(pose.config, number)
+    lightning.seed_everything(config["seed"], workers=True, verbose=False)
+    description = replace(pose.description, config=config)
+    model = _build_model(config, pose.instantiate, description)
+    init_from(config, model, description, None)
+    resumed = stage_to_resume(pose.config["resume"], pose.run_dir, teacher_folder(number))
+    return replace(
+        pose, name=f"teacher {number + 1}", config=config, model=model, description=description, resumed=resumed
+    )
 
 
 def _detector_stage(pose: Stage) -> Stage:
@@ -140,8 +210,10 @@ def _detector_stage(pose: Stage) -> Stage:
     validate_monitors(config, model.metrics, pose.data.skeleton, prefix="detector_stage.")
     if pose.config["init_from"]["checkpoint"] is not None:  # it starts from the detector of that run
         model.get_submodule("detector").load_state_dict(pose.model.get_submodule("detector").state_dict())
-    resumed = detector_to_resume(pose.config["resume"], pose.run_dir)
-    return replace(pose, name="detector", config=config, model=model, description=description, resumed=resumed)
+    resumed = stage_to_resume(pose.config["resume"], pose.run_dir, DETECTOR_FOLDER)
+    return replace(
+        pose, name="detector", config=config, model=model, description=description, resumed=resumed, unlabeled=None
+    )
 
 
 def _build_model(

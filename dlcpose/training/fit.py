@@ -24,7 +24,7 @@ from dlcpose.training.trainer import build_trainer
 def fit_and_evaluate(experiment: Experiment) -> MetricValue:
     """Train an experiment and evaluate it; returns the value of `optimized_metric` of its last stage.
 
-    A top-down model's detector is a stage of its own, before the poses.
+    A top-down model's detector is a stage of its own, before the poses, and so is each teacher, before its student.
     """
     value: MetricValue = float("nan")
     for number, stage in enumerate(experiment.stages, start=1):
@@ -39,6 +39,7 @@ def _fit_stage(stage: Stage) -> MetricValue:
     config, model = stage.config, stage.model
     datamodule = stage.build_datamodule()
     model.labels, model.description = datamodule.labels, stage.description.as_dict()
+    model.video_objective = None if stage.unlabeled is None else stage.unlabeled.objective
     trainer = build_trainer(config, stage.instantiate)
     facts = record_run(stage.run_dir, stage.description)
     _print_plan(trainer, stage, datamodule)
@@ -72,6 +73,11 @@ def _print_plan(trainer: Trainer, stage: Stage, datamodule: PoseDataModule) -> N
     if (entry := read_run_json(stage.run_dir)) is not None:  # the detector's stage has none
         print(f"the same again: {command_again(entry['overrides'], entry['config_dir'])}")
     print(f"frames: {len(split.train)} train, {len(split.val)} val, {len(split.test)} test")
+    if pseudo := datamodule.pseudo_indices:
+        print(f"pseudo-labels: {len(pseudo)} frames, {datamodule.pseudo_share:.0%} of those in an epoch")
+    if (clips := datamodule.clips) is not None:
+        names = ", ".join(stage.config["unlabeled"]["losses"])
+        print(f"unlabeled: {len(clips.places)} clips of {len(clips.videos)} videos, {clips.per_batch} a batch: {names}")
     print(f"model: {weights / 1e6:.2f} M parameters, {stage.model.summary}")
     print(f"input: {'native size' if canvas is None else f'{canvas[1]}x{canvas[0]}'}")
     for choice in datamodule.schedule.choices:

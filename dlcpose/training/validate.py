@@ -31,6 +31,8 @@ KEYS = (
         "detector_stage",
         "fusion",
         "condition",
+        "unlabeled",
+        "pseudo_labels",
     ),
     *("optimizer", "scheduler", "metric", "trainer", "callbacks", "logger"),
 )

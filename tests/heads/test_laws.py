@@ -118,6 +118,22 @@ def test_decoding_returns_the_encoded_poses(head: Head, seed: int, missing: bool
         assert pred.keypoint_scores.shape == pred.keypoints_in_crop.shape[:2]
 
 
+def test_soft_keypoints_are_the_encoded_ones_and_gradients_flow_through_them(head: Head) -> None:
+    if not head.decodes_softly:
+        with pytest.raises(NotImplementedError, match=type(head).__name__):
+            head.soft_keypoints(head.encode(scene(head, 0)))
+        return
+    batch = scene(head, 0)
+    soft = head.soft_keypoints(head.encode(batch))
+    assert (soft.keypoints_in_crop - batch.keypoints_in_crop[:, 0]).norm(dim=-1).max() <= head.stride
+    assert ((soft.scores > 0.2) & (soft.scores <= 1)).all()
+    features = features_of(2).requires_grad_()
+    head.soft_keypoints(head(features)).keypoints_in_crop.sum().backward()
+    assert features.grad is not None
+    assert features.grad.isfinite().all()
+    assert features.grad.abs().sum() > 0
+
+
 def test_a_graphs_outputs_give_the_animals_that_decoding_gives(head: Head) -> None:
     maps = head.encode(scene(head, 0))
     if isinstance(head, DeepLabCutPafHead):

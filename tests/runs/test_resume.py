@@ -11,9 +11,9 @@ from dlcpose.config.folders import LAST_CHECKPOINT, run_folder
 from dlcpose.runs.resume import (
     check_resumed_settings,
     checkpoint_to_resume,
-    detector_to_resume,
     resolve_last,
     resume_if_requeued,
+    stage_to_resume,
 )
 from dlcpose.structures.errors import CheckpointError, ConfigError
 
@@ -63,10 +63,10 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again_and_is_not_mistak
     assert "no checkpoint yet" in capsys.readouterr().out
     assert checkpoint_to_resume("last", killed) is None
     detector = run_at(killed / "detector", 1500)
-    assert detector_to_resume("last", killed) == detector / LAST_CHECKPOINT
+    assert stage_to_resume("last", killed, "detector") == detector / LAST_CHECKPOINT
     assert resolve_last(config_of(killed))["resume"] == "last"
     assert "only its detector has a checkpoint" in capsys.readouterr().out
-    assert detector_to_resume(None, killed) is None
+    assert stage_to_resume(None, killed, "detector") is None
 
 
 def test_where_nothing_was_left_there_is_nothing_to_resume(tmp_path: Path) -> None:

@@ -1,0 +1,170 @@
+"""From trained teachers to a student's pseudo-labels: their poses in videos, smoothed as an ensemble, the surest chosen."""
+
+import csv
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from pytorch_lightning.utilities import rank_zero_only
+
+from dlcpose.checkpoint import read_checkpoint
+from dlcpose.datasets.base import LabeledFrames
+from dlcpose.datasets.coco import CocoFrames
+from dlcpose.datasets.pseudo_labeled import PseudoLabeled
+from dlcpose.exporters.coco import write_coco_dataset
+from dlcpose.exporters.pose_file import read_pose_tracks, write_pose_tracks
+from dlcpose.postprocessing.ensemble import combine_members
+from dlcpose.postprocessing.ensemble_kalman import smooth_ensemble
+from dlcpose.postprocessing.pseudo_labels import EnsemblePseudoLabels, Labeled, PseudoLabeledVideos
+from dlcpose.predict import load
+from dlcpose.prediction.settings import PredictionSettings
+from dlcpose.prediction.video import write_video_poses
+from dlcpose.runs.run_json import is_worker_process
+from dlcpose.structures.atomic_files import write_atomic
+from dlcpose.structures.errors import CheckpointError
+from dlcpose.structures.pose_tracks import PoseTracks
+from dlcpose.structures.split import Split
+from dlcpose.tracking.settings import TrackingSettings
+from dlcpose.tracking.track import track
+from dlcpose.unlabeled.video import UnlabeledVideos
+
+FOLDER = "pseudo_labels"  # of a run folder
+
+
+@dataclass(frozen=True)
+class PseudoLabelStage:
+    """What comes between the teachers and the student of a run.
+
+    checkpoints: of the teachers, which need not be there before `make`. folder: where everything goes. data, split: the
+    labels of people, whose validation and test frames no pseudo-label comes near.
+    """
+
+    settings: EnsemblePseudoLabels
+    videos: UnlabeledVideos
+    checkpoints: tuple[Path, ...]
+    folder: Path
+    data: LabeledFrames
+    split: Split
+    seed: int
+    trust: tuple[str, ...]
+    device: str | None
+
+    @property
+    def dataset(self) -> Path:
+        """The folder of the pseudo-labeled frames, as COCO data."""
+        return self.folder / "dataset"
+
+    def make(self) -> None:
+        """Make them, going on where an earlier attempt was stopped; of several processes the first one does.
+
+        Raises DataError where the teachers are sure of no frame.
+        """
+        if self.dataset.exists():
+            return
+        if is_worker_process():  # that the first process fails ends this one
+            while not self.dataset.exists():
+                time.sleep(0.5)
+            return
+        smoothed = [self._smoothed(number, video) for number, video in enumerate(self.videos.paths)]
+        rng, frames = np.random.default_rng(self.seed), self.settings.frames
+        lengths = np.array([len(each) for each in smoothed])
+        ends = np.round(np.cumsum(lengths) * frames / lengths.sum()).astype(int)
+        counts = np.diff(ends, prepend=0)
+        chosen = [
+            self.settings.choose(each, self._labeled(each), int(count), rng) if count else []
+            for each, count in zip(smoothed, counts, strict=True)
+        ]
+        labels = PseudoLabeledVideos(
+            self.data.skeleton, self.data.individuals, smoothed, chosen, self.settings.min_score
+        )
+        write_atomic(self.folder / "frames.csv", _table(smoothed, chosen))
+        write_coco_dataset(labels, self.dataset)
+        deviations = [_deviation(each, row) for each, rows in zip(smoothed, chosen, strict=True) for row in rows]
+        print(
+            f"pseudo-labels: {len(labels)} of {int(lengths.sum())} frames, from {len(self.checkpoints)} teachers; posterior "
+            f"deviation {np.median(deviations):.2f} px in the median, {max(deviations):.2f} px at most: {self.folder}",
+            flush=True,
+        )
+
+    def read(self) -> PseudoLabeled:
+        """The frames that were made. Raises DataError where they are gone."""
+        return PseudoLabeled(CocoFrames(self.dataset), self.settings.share)
+
+    def _smoothed(self, number: int, video: Path) -> PoseTracks:
+        """The smoothed poses of all teachers in a video."""
+        name = f"{number:02d}_{video.stem}.poses.h5"
+        path = self.folder / "smoothed" / name
+        members = [self._predicted(teacher, video, name) for teacher in range(len(self.checkpoints))]
+        combined = combine_members([read_pose_tracks(member) for member in members])
+        if not combined.is_tracked:
+            combined = track(combined, TrackingSettings(animals=self.data.max_animals)).tracks
+        smoothed = smooth_ensemble(combined)
+        smoothed = replace(smoothed, video=replace(smoothed.video, path=str(video)))  # it may have been moved since
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_pose_tracks(path, smoothed)
+        return smoothed
+
+    def _predicted(self, teacher: int, video: Path, name: str) -> Path:
+        """The file of a teacher's poses in a video; one that is there already is left."""
+        path = self.folder / "predictions" / f"teacher_{teacher + 1}" / name
+        predictor = load(self.checkpoints[teacher], trust=self.trust, device=self.device)
+        settings = PredictionSettings(start=self.videos.start, stop=self.videos.stop, step=self.videos.step)
+        outcome = write_video_poses(predictor.model, video, path, settings)
+        if outcome.problem:
+            rank_zero_only(print)(f"warning: {outcome.problem}", flush=True)
+        return path
+
+    def _labeled(self, tracks: PoseTracks) -> Labeled:
+        """Which frames of a video are labeled; a video's labels are known by its name."""
+        stem = Path(tracks.video.path).stem
+        numbers: dict[bool, list[int]] = {True: [], False: []}
+        held_out = {*self.split.val, *self.split.test}
+        for frame in self.data.frames:
+            if Path(frame.video).stem == stem:
+                numbers[frame.key in held_out].append(frame.frame_index)
+        return Labeled(np.array(numbers[False], np.int64), np.array(numbers[True], np.int64))
+
+
+def check_teachers(checkpoints: Sequence[str], data: LabeledFrames, split: Split) -> tuple[Path, ...]:
+    """Paths of teachers that were trained elsewhere.
+
+    Raises CheckpointError for what is no checkpoint, one of other keypoints, and one that has learned from frames that this
+    run validates or tests on.
+    """
+    paths = tuple(Path(each).expanduser() for each in checkpoints)
+    held_out = {*split.val, *split.test}
+    for path in paths:
+        description = read_checkpoint(path).description
+        if description.skeleton.names != data.skeleton.names:
+            raise CheckpointError(
+                f"pseudo_labels.checkpoints: {path}: expected a model of the keypoints {list(data.skeleton.names)}, got one "
+                f"of {list(description.skeleton.names)}. Give teachers of the same data."
+            )
+        if learned := held_out & set(description.split.train):
+            raise CheckpointError(
+                f"pseudo_labels.checkpoints: {path}: it was trained on {len(learned)} frames that this run validates or "
+                f"tests on, such as {min(learned)}. Give teachers of the same split."
+            )
+    return paths
+
+
+def _deviation(tracks: PoseTracks, row: int) -> float:
+    assert tracks.keypoint_spreads is not None
+    return float(np.nanmax(tracks.keypoint_spreads[row]))
+
+
+def _table(tracks: Sequence[PoseTracks], chosen: Sequence[Sequence[int]]) -> str:
+    """Which frames were chosen, and how sure the teachers were of them."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["video", "frame", "deviation_px", "lowest_score"])
+    for each, rows in zip(tracks, chosen, strict=True):
+        for row in rows:
+            known = ~np.isnan(each.keypoints_in_image[row, ..., 0])
+            lowest = float(each.keypoint_scores[row][known].min())
+            frame = int(each.frame_indices[row])
+            writer.writerow([each.video.path, frame, f"{_deviation(each, row):.3f}", f"{lowest:.3f}"])
+    return text.getvalue()

@@ -1,0 +1,1 @@
+"""Losses on videos that nobody labeled."""
