@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from pytorch_lightning.utilities import rank_zero_only
 
 from dlcpose.checkpoint import read_checkpoint
 from dlcpose.datasets.base import LabeledFrames
@@ -68,7 +67,9 @@ class PseudoLabelStage:
             while not self.dataset.exists():
                 time.sleep(0.5)
             return
-        smoothed = [self._smoothed(number, video) for number, video in enumerate(self.videos.paths)]
+        for teacher in range(len(self.checkpoints)):
+            self._predict(teacher)
+        smoothed = [self._smooth(number, video) for number, video in enumerate(self.videos.paths)]
         rng, frames = np.random.default_rng(self.seed), self.settings.frames
         lengths = np.array([len(each) for each in smoothed])
         ends = np.round(np.cumsum(lengths) * frames / lengths.sum()).astype(int)
@@ -93,29 +94,30 @@ class PseudoLabelStage:
         """The frames that were made. Raises DataError where they are gone."""
         return PseudoLabeled(CocoFrames(self.dataset), self.settings.share)
 
-    def _smoothed(self, number: int, video: Path) -> PoseTracks:
-        """The smoothed poses of all teachers in a video."""
-        name = f"{number:02d}_{video.stem}.poses.h5"
-        path = self.folder / "smoothed" / name
-        members = [self._predicted(teacher, video, name) for teacher in range(len(self.checkpoints))]
-        combined = combine_members([read_pose_tracks(member) for member in members])
+    def _predict(self, teacher: int) -> None:
+        """Leave a teacher's poses in all videos; those that are there already are kept."""
+        predictor = load(self.checkpoints[teacher], trust=self.trust, device=self.device)
+        settings = PredictionSettings(start=self.videos.start, stop=self.videos.stop, step=self.videos.step)
+        for number, video in enumerate(self.videos.paths):
+            outcome = write_video_poses(predictor.model, video, self._poses_of(teacher, number, video), settings)
+            if outcome.problem:
+                print(f"warning: {outcome.problem}", flush=True)
+
+    def _poses_of(self, teacher: int, number: int, video: Path) -> Path:
+        return self.folder / "predictions" / f"teacher_{teacher + 1}" / f"{number:02d}_{video.stem}.poses.h5"
+
+    def _smooth(self, number: int, video: Path) -> PoseTracks:
+        """The smoothed poses of all teachers in a video, which are left in a file too."""
+        teachers = range(len(self.checkpoints))
+        combined = combine_members([read_pose_tracks(self._poses_of(each, number, video)) for each in teachers])
         if not combined.is_tracked:
             combined = track(combined, TrackingSettings(animals=self.data.max_animals)).tracks
         smoothed = smooth_ensemble(combined)
         smoothed = replace(smoothed, video=replace(smoothed.video, path=str(video)))  # it may have been moved since
+        path = self.folder / "smoothed" / self._poses_of(0, number, video).name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_pose_tracks(path, smoothed)
         return smoothed
-
-    def _predicted(self, teacher: int, video: Path, name: str) -> Path:
-        """The file of a teacher's poses in a video; one that is there already is left."""
-        path = self.folder / "predictions" / f"teacher_{teacher + 1}" / name
-        predictor = load(self.checkpoints[teacher], trust=self.trust, device=self.device)
-        settings = PredictionSettings(start=self.videos.start, stop=self.videos.stop, step=self.videos.step)
-        outcome = write_video_poses(predictor.model, video, path, settings)
-        if outcome.problem:
-            rank_zero_only(print)(f"warning: {outcome.problem}", flush=True)
-        return path
 
     def _labeled(self, tracks: PoseTracks) -> Labeled:
         """Which frames of a video are labeled; a video's labels are known by its name."""

@@ -19,7 +19,8 @@ MODELS = [option for group, option in OPTIONS if group == "model"]
 LISTS = ("callbacks", "logger", "side_head")  # groups of which several options may be taken
 NEEDED = {
     ("backbone", "timm"): ["backbone.name=convnext_tiny"],
-    **dict.fromkeys((("unlabeled", "video"), ("experiment", "few_labels")), ["unlabeled.videos=[cage.mp4]"]),
+    ("unlabeled", "video"): ["unlabeled.videos=[cage.mp4]"],
+    ("experiment", "few_labels"): ["unlabeled.videos=[cage.mp4]"],
     **{
         ("dataset", file.stem): ["dataset.root=somewhere"]
         for file in CONF.glob("dataset/*.yaml")
