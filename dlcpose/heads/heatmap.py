@@ -109,8 +109,8 @@ class HeatmapHeadBase(Head):
 
     def soft_keypoints(self, maps: HeatmapMaps) -> SoftKeypoints:
         """The mean cells of the heatmaps, and their highest values. Offsets, which mean nothing far from a peak, are left."""
-        points = pixels_from_cells(soft_peaks(maps.heatmaps), self.stride) + self.pixel_shift
-        return SoftKeypoints(points, maps.heatmaps.detach().flatten(start_dim=2).amax(dim=-1))
+        points = self._pixels(soft_peaks(maps.heatmaps), maps.heatmaps) + self.pixel_shift
+        return SoftKeypoints(points, maps.heatmaps.detach().flatten(start_dim=2).amax(dim=-1).clamp(0, 1))
 
     def graph_outputs(self, maps: HeatmapMaps) -> dict[str, Tensor]:
         """The highest peaks (B, K, 2) in input pixels, and their scores (B, K)."""
