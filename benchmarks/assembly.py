@@ -12,8 +12,10 @@ chain: nothing joins what lies on either side of a missing keypoint.
 import argparse
 import statistics
 import time
+from pathlib import Path
 
 import torch
+from report import Report
 
 from dlcpose.heads.paf_graph import all_edges, skeleton_edges
 from dlcpose.heads.part_affinity import PartAffinityHead, PartAffinityMaps
@@ -82,10 +84,12 @@ def main() -> None:
     parser.add_argument("--animals", type=int, nargs="+", default=[0, 1, 2, 5, 10, 20, 50])
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
     arguments = parser.parse_args()
     skeleton = skeleton_of(arguments.keypoints)
-    print(
-        f"{CELLS}x{CELLS} cells, {arguments.keypoints} keypoints, {arguments.device}, {torch.get_num_threads()} threads"
+    report = Report(
+        f"Animals of {arguments.keypoints} keypoints from a part affinity head's maps of {CELLS}x{CELLS} cells",
+        arguments.device,
     )
     for edges in (skeleton_edges, all_edges):
         settings = {"heatmap_loss": binary_cross_entropy, "deconvolutions": 0, "max_animals": max(arguments.animals)}
@@ -96,11 +100,9 @@ def main() -> None:
             frames = [maps_of(head, batch) for batch in batches]
             found = [len(head.decode(maps)[0]) for maps in frames]
             spent = milliseconds(head, frames, arguments.rounds)
-            print(
-                f"{len(head.edges):3d} edges, {animals:2d} animals: median {statistics.median(spent):6.2f} ms a frame, "
-                f"{min(spent):.2f} to {max(spent):.2f}; found {statistics.mean(found):.1f}",
-                flush=True,
-            )
+            times = {"median ms a frame": statistics.median(spent), "fastest": min(spent), "slowest": max(spent)}
+            report.add({"edges": len(head.edges), "animals": animals, **times, "found": statistics.mean(found)})
+    report.finish(arguments.json)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,15 @@ Seconds computed are those of the process itself, which other work on the machin
 import argparse
 import itertools
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from report import Report
 
 REPOSITORY = Path(__file__).parents[1]
 # What every run imports, and nothing it could do without.
@@ -30,6 +33,15 @@ class FirstStep(Callback):
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if trainer.global_step == 0:
             note()
+"""
+HYDRA = """
+import hydra
+
+@hydra.main(version_base="1.3", config_path=None)
+def main(config):
+    pass
+
+main()
 """
 SMALL = (
     *("dataset.frames=24", "dataset.videos=2", "dataset.height=64", "dataset.width=64", "debug=fast"),
@@ -53,29 +65,44 @@ def noted(command: list[str], folder: Path) -> list[tuple[float, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
+    arguments = parser.parse_args()
+    rounds = arguments.rounds
     train = [sys.executable, str(REPOSITORY / "train.py"), *SMALL]
-    imports, firsts = [], []
+    imports, firsts, plain, helps, configs = [], [], [], [], []
+    script = [sys.executable, str(REPOSITORY / "train.py")]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "spying.py").write_text(SPY)
         for _ in range(rounds):
             imports += noted([sys.executable, "-c", LIBRARIES], folder)
             firsts += noted(train, folder)
+            plain.append(ended([sys.executable, "-c", HYDRA, "--help"], folder))
+            helps.append(ended([*script, "--help"], folder))
+            configs.append(ended([*script, "--cfg", "job"], folder))
         jobs = noted([*train, "-m", "seed=0,1,2"], folder)
-    print(f"{f'seconds, medians of {rounds}':46}{'passed':>8}{'computed':>10}")
-    libraries = row("importing the libraries alone", imports)
-    first = row("command to first training step", firsts)
-    print(f"{'  more than the libraries':46}{first[0] - libraries[0]:+8.2f}{first[1] - libraries[1]:+10.2f}")
     between = [(later[0] - one[0], later[1] - one[1]) for one, later in itertools.pairwise(jobs)]
-    row("a further job of a sweep, evaluation and all", between)
+    report = Report(f"What composing costs, medians of {rounds}")
+    for name, measured in (
+        ("importing the libraries alone", imports),
+        ("command to first training step", firsts),
+        ("a further job of a sweep, evaluation and all", between),
+        ("--help of an app of Hydra's without a config", plain),
+        ("train.py --help", helps),
+        ("train.py --cfg job", configs),
+    ):
+        passed, computed = (statistics.median(each) for each in zip(*measured, strict=True))
+        report.add({"what": name, "seconds passed": passed, "seconds computed": computed})
+    report.finish(arguments.json)
 
 
-def row(name: str, measured: list[tuple[float, float]]) -> tuple[float, float]:
-    """Print the medians, and return them."""
-    passed, computed = (statistics.median(each) for each in zip(*measured, strict=True))
-    print(f"{name:46}{passed:8.2f}{computed:10.2f}")
-    return passed, computed
+def ended(command: list[str], folder: Path) -> tuple[float, float]:
+    """Seconds that a command takes to its end, and those that it computes."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.time()
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+    after, passed = resource.getrusage(resource.RUSAGE_CHILDREN), time.time() - began
+    return passed, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 if __name__ == "__main__":

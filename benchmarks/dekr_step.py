@@ -16,8 +16,10 @@ import argparse
 import copy
 import statistics
 import time
+from pathlib import Path
 
 import torch
+from report import Report
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import deform_conv2d
@@ -160,6 +162,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default=None, help="32-true or bf16-mixed; by default what the hardware likes")
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
     arguments = parser.parse_args()
     if arguments.full:
         arguments.model, arguments.batch, arguments.size, arguments.keypoints = "dekr_w32", 8, 448, 24
@@ -170,17 +173,19 @@ def main() -> None:
     batch = batch_of(arguments.batch, arguments.keypoints, arguments.size).to(arguments.device)
     precision = arguments.precision or fastest_precision(arguments.device)
     autocast = torch.autocast(arguments.device, torch.bfloat16, enabled="bf16" in precision)
-    print(
-        f"{arguments.model}, batch {arguments.batch}, {arguments.size}x{arguments.size}, {arguments.keypoints} keypoints, "
-        f"{arguments.device}, {precision}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    report = Report(
+        f"A training step of {arguments.model} beside torchvision's deformable convolution, batch {arguments.batch}, "
+        f"{arguments.size}x{arguments.size}, {arguments.keypoints} keypoints, {precision}",
+        arguments.device,
     )
     check_alike(ours, theirs, batch_of(1, arguments.keypoints, arguments.size).to(arguments.device))
     medians = []
     for name, pipeline in (("all keypoints at once", ours), ("torchvision, one by one", theirs)):
         spent = seconds(pipeline, batch, autocast, arguments.steps)
         medians.append(statistics.median(spent))
-        print(f"{name}: median {medians[-1]:.2f} s a step, {min(spent):.2f} to {max(spent):.2f}", flush=True)
-    print(f"{medians[1] / medians[0]:.1f} times as fast")
+        times = {"median s a step": medians[-1], "fastest": min(spent), "slowest": max(spent)}
+        report.add({"adaptive convolution": name, **times, "ratio": medians[-1] / medians[0]})
+    report.finish(arguments.json)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ and a share of the keypoints lies far off, with a low score, as where a model ta
 import argparse
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+from report import Report
 
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.postprocessing.filter_tracks import Filters, filter_tracks
@@ -87,18 +89,24 @@ def main() -> None:
     parser.add_argument("--noise", type=float, nargs="*", default=[1.0, 2.0], help="px")
     parser.add_argument("--outliers", type=float, nargs="*", default=[0.0, 0.01], help="shares")
     parser.add_argument("--fps", type=float, nargs="*", default=[10.0, 25.0, 50.0])
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
     options = parser.parse_args()
+    report = Report("After-treatment of made-up tracks, and what it leaves of their errors")
     for fps in options.fps:
         true = walking_mice(options.frames, fps)
         for noise, outliers in zip(options.noise, options.outliers, strict=True):
             noisy = perturbed(true, noise, outliers)
+            given = {"frames/s": fps, "noise, px": noise, "far off": f"{outliers:.0%}"}
             rms, tail = errors(noisy, true)
-            print(f"\n{fps:g} frames/s, noise {noise:g} px, {outliers:.0%} far off: {rms:.2f} px, 99 % {tail:.2f} px")
+            report.add({**given, "filters": "none", "error, px RMS": rms, "99 %, px": tail})
             for name, filters in FILTERS.items():
                 began = time.perf_counter()
                 rms, tail = errors(filter_tracks(noisy, filters), true)
                 rate = options.frames / (time.perf_counter() - began)
-                print(f"  {name:32} {rms:5.2f} px, 99 % {tail:5.2f} px, {rate:7.0f} frames/s")
+                report.add(
+                    {**given, "filters": name, "error, px RMS": rms, "99 %, px": tail, "frames/s of the CPU": rate}
+                )
+    report.finish(options.json)
 
 
 if __name__ == "__main__":

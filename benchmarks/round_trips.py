@@ -1,11 +1,12 @@
 """The table of docs/conversion.md: real labels through every format and back. `python benchmarks/round_trips.py DATA...`"""
 
+import argparse
 import re
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from report import Report
 
 from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.readers import READERS, open_data
@@ -13,23 +14,28 @@ from dlcpose.exporters.label_formats import LABEL_FORMATS
 from dlcpose.structures.errors import DataError
 
 
-def main(sources: list[Path]) -> None:
-    print("| data | read as | frames, animals | through | largest difference | images | lost there | lost back |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    for source in sources:
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sources", type=Path, nargs="+", metavar="DATA")
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
+    arguments = parser.parse_args()
+    report = Report("Real labels through every format and back")
+    for source in arguments.sources:
         data = open_data(source)
         own = next(name for name, reader in READERS.load().items() if isinstance(data, reader))
         animals = sum(len(frame) for frame in data.frames)
         for name in LABEL_FORMATS.load():
-            begin = f"| {source.name} | {own} | {len(data)}, {animals} | {name} |"
+            begin = {"data": source.name, "read as": own, "frames, animals": f"{len(data)}, {animals}", "through": name}
             with TemporaryDirectory() as folder:
                 try:
-                    print(begin, " | ".join(there_and_back(data, own, name, Path(folder))), "|", flush=True)
+                    report.add({**begin, **there_and_back(data, own, name, Path(folder))})
                 except DataError as error:
-                    print(begin, "refused:", str(error).partition(";")[0], "| | | |", flush=True)
+                    report.add({**begin, "largest difference": f"refused: {str(error).partition(';')[0]}"})
+    report.finish(arguments.json)
 
 
-def there_and_back(data: LabeledFrames, own: str, name: str, folder: Path) -> tuple[str, ...]:
+def there_and_back(data: LabeledFrames, own: str, name: str, folder: Path) -> dict[str, str]:
     """Largest difference, images that are the same, and what was told as lost on each way."""
     there, lost = written(data, name, folder / "there")
     back, lost_back = written(there, own, folder / "back")
@@ -46,7 +52,12 @@ def there_and_back(data: LabeledFrames, own: str, name: str, folder: Path) -> tu
         largest = max(largest, float(np.nanmax(np.abs(one - two), initial=0)))
         compared += 1
         same += np.array_equal(data.read_image(index), back.read_image(other))
-    return f"{largest:g} px", f"{same} of {compared} the same", lost or "nothing", lost_back or "nothing"
+    return {
+        "largest difference": f"{largest:g} px",
+        "images": f"{same} of {compared} the same",
+        "lost there": lost or "nothing",
+        "lost back": lost_back or "nothing",
+    }
 
 
 def written(data: LabeledFrames, name: str, path: Path) -> tuple[LabeledFrames, str]:
@@ -68,4 +79,4 @@ def by_place(animals: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main([Path(argument) for argument in sys.argv[1:]])
+    main()

@@ -10,9 +10,7 @@ DeepLabCut is run by the interpreter of an environment of its own, after dlcpose
 
 import argparse
 import json
-import platform
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,14 +18,12 @@ from typing import Any
 
 import pytorch_lightning as lightning
 import torch
-from rich.console import Console
-from rich.table import Table
+from report import Report
 
 from dlcpose.config.compose import compose
 from dlcpose.metrics.base import EvaluatedFrames, figures_of
 from dlcpose.metrics.pixel_error import PixelError
 from dlcpose.predict import load
-from dlcpose.structures.versions import versions
 from dlcpose.training.experiment import Stage, build_experiment
 from dlcpose.training.libraries import quiet_libraries
 from dlcpose.training.trainer import build_trainer
@@ -102,14 +98,6 @@ def train_theirs(python: Path, root: Path, net: str, experiment: Stage, images: 
     return points
 
 
-def table_of(curves: dict[str, list[Point]]) -> Table:
-    table = Table("training", "seconds", "images", "test error (px)")
-    for name, points in curves.items():
-        for point in points:
-            table.add_row(name, f"{point['seconds']:.0f}", f"{point['images']:.0f}", f"{point['mean_error_px']:.2f}")
-    return table
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -131,12 +119,14 @@ def main() -> None:
             curves["DeepLabCut"] = train_theirs(
                 arguments.deeplabcut, arguments.root.absolute(), arguments.net, experiment, images, Path(folder)
             )
-    Console().print(table_of(curves))
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
-    print(f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}", file=sys.stderr)
-    if arguments.json:
-        machine = {"device": device, "threads": torch.get_num_threads(), "versions": versions()}
-        arguments.json.write_text(json.dumps({"curves": curves, "machine": machine}, indent=1))
+    accelerator = experiment.config["trainer"]["accelerator"]
+    device = "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+    report = Report(f"Error on test frames by training of {experiment.config['name']}", device)
+    for name, points in curves.items():
+        for point in points:
+            columns = {"seconds": round(point["seconds"]), "images": round(point["images"])}
+            report.add({"training": name, **columns, "test error, px": point["mean_error_px"]})
+    report.finish(arguments.json)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ are in it; seconds.
 """
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from report import Report
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "tracking"))
 from noisy_poses import Noise, Noisy, Truth, noisy_poses, rendered_truth
@@ -165,17 +165,6 @@ def measure(name: str, gt: Truth, noisy: Noisy, settings: TrackingSettings, fps:
     }
 
 
-def show(row: dict[str, Any]) -> None:
-    print(
-        f"{row['clip']:>17} {row['minutes']:5.1f} min  IDF1 {row['idf1']:.4f} (ceiling {row['ceiling']:.4f})  "
-        f"HOTA {row['hota']:.3f}  MOTA {row['mota']:.3f}  switches {row['switches']:4.0f}  "
-        f"swaps {row['swaps']} (10 s: {row['swaps_of_10_s']})  "
-        f"tracks {row['tracks']}/{row['animals']}  listed {row['listed']} ({row['swaps_listed']} of {row['swaps']} swaps)  "
-        f"{row['seconds']:.0f} s",
-        flush=True,
-    )
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -186,9 +175,9 @@ def main() -> None:
     parser.add_argument("--noise", choices=NOISE, nargs="+", default=["light", "usual"])
     parser.add_argument("--no-shape", action="store_true", help="without the animals' proportions")
     parser.add_argument("--flies", type=Path, help="tracks as a DeepLabCut h5: flypair13's")
-    parser.add_argument("--json", type=Path, help="write the figures here, too")
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
     arguments = parser.parse_args()
-    rows = []
+    report = Report("Tracks of clips whose detections have a detector's mistakes")
     for seed in arguments.seeds:
         clips = {}
         for animals in arguments.animals:
@@ -201,10 +190,8 @@ def main() -> None:
                 noisy = noisy_poses(gt, NOISE[level], seed=seed, fps=arguments.fps)
                 animals = gt.keypoints_in_image.shape[1]
                 settings = TrackingSettings(animals=animals, use_shape=not arguments.no_shape)
-                rows.append(measure(f"{clip} {level} #{seed}", gt, noisy, settings, arguments.fps))
-                show(rows[-1])
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+                report.add(measure(f"{clip} {level} #{seed}", gt, noisy, settings, arguments.fps))
+    report.finish(arguments.json)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,12 @@ import argparse
 import statistics
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, Trainer
+from report import Report
 
 from dlcpose.build import build_input, build_pipeline, build_trunk
 from dlcpose.codecs.pose_variation import animal_shares
@@ -93,6 +95,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="as for train.py")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=12, help="batches in a round")
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
     arguments = parser.parse_args()
     quiet_libraries()
     config, instantiate = compose([*DEFAULTS, *arguments.overrides]), Instantiator()
@@ -113,20 +116,22 @@ def main() -> None:
     pipeline = pipeline.to(device, memory_format=torch.channels_last)
     ready = pipeline.normalized(next(iter(datamodule.train_dataloader())).to(device)).images
     autocast = torch.autocast(device, torch.bfloat16, enabled="bf16" in precision)
-    print(f"{pipeline.__class__.__name__} of {tuple(ready.shape)} images, {precision}, {datamodule.workers} workers")
+    report = Report(
+        f"Training rate of a whole run beside the bare model's: {config['name']}, images of {tuple(ready.shape)}, "
+        f"{precision}, {datamodule.workers} workers",
+        device,
+    )
     shares = []
     for round_number in range(arguments.rounds):
         bare = rate_of_bare_model(pipeline, ready, autocast, arguments.steps)
         whole = rate_of_run(config, instantiate, pipeline, datamodule, precision, arguments.steps)
         pipeline = pipeline.to(device)
         shares.append(whole / bare)
-        print(
-            f"round {round_number + 1}: bare {bare:.2f} images/s, run {whole:.2f} images/s, share {shares[-1]:.3f}",
-            flush=True,
+        report.add(
+            {"round": str(round_number + 1), "bare model, images/s": bare, "run, images/s": whole, "share": shares[-1]}
         )
-    print(
-        f"share of the bare model's rate: median {statistics.median(shares):.3f} ({min(shares):.3f} to {max(shares):.3f})"
-    )
+    report.add({"round": "median", "share": statistics.median(shares)})
+    report.finish(arguments.json)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ crops, two for each frame.
 """
 
 import argparse
-import json
-import platform
 import resource
 import statistics
 import subprocess
@@ -26,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from report import Report
 
 from dlcpose.build import Instantiator, build_input, build_pipeline, build_trunk
 from dlcpose.config.compose import compose
@@ -37,7 +36,6 @@ from dlcpose.prediction.model import Chosen, Model
 from dlcpose.prediction.precision import autocast
 from dlcpose.prediction.settings import PredictionSettings
 from dlcpose.prediction.video import VideoRun, write_video_poses
-from dlcpose.structures.versions import versions
 from dlcpose.training.libraries import quiet_libraries
 from dlcpose.visualization.video_file import write_video
 
@@ -153,12 +151,6 @@ def print_peak(frames: int) -> None:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def machine(device: str) -> dict[str, Any]:
-    """What was measured on."""
-    name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
-    return {"device": name, "threads": torch.get_num_threads(), "system": platform.platform(), **versions()}
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -171,19 +163,26 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=4, help="in a round")
     parser.add_argument("--memory", type=int, nargs="+", metavar="FRAMES", help="peak memory at so many frames instead")
     parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--json", type=Path, help="file to write as well")
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
     given = parser.parse_args()
     quiet_libraries()
     if given.peak_of:
         return print_peak(given.peak_of)
     if given.memory:
         peaks = {frames: peak_memory_mb(frames) for frames in given.memory}
+        report = Report("Peak memory of predicting a video of 64x64 with a tiny model")
         for frames, peak in peaks.items():
-            print(f"{frames} frames: peak memory {peak:.0f} MB")
-        return _leave(given.json, {"peak_memory_mb": peaks, "machine": machine(given.device)})
+            report.add({"frames": frames, "peak memory, MB": peak})
+        return report.finish(given.json)
     model, data = build(given.model, tuple(given.size), given.device)
     images = [data.read_image(index) for index in range(len(data))]
     step = bare_model(model, images, given.batch, given.precision)
+    height, width = given.size
+    report = Report(
+        f"Prediction of a video beside the bare model on ready batches: {given.model}, {width}x{height}, "
+        f"batches of {given.batch}, {given.precision} bits",
+        given.device,
+    )
     rounds = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "v.mp4"
@@ -191,25 +190,13 @@ def main() -> None:
         for number in range(given.rounds):
             bare = rate_of_bare_model(step, given.batch, given.batches)
             whole, seconds = rate_of_prediction(model, path, given.batch, given.precision, given.batches)
-            shares = {"share": whole.wall / bare.wall, "share_cpu": whole.cpu / bare.cpu}
-            rounds.append({"bare": bare._asdict(), "prediction": whole._asdict(), **shares, "seconds": seconds})
-            print(
-                f"round {number + 1}: bare {bare.wall:.2f} frames/s, prediction {whole.wall:.2f} frames/s, "
-                f"share {shares['share']:.3f}, by cores' work {shares['share_cpu']:.3f}",
-                flush=True,
-            )
-    stages = {stage: round(value, 2) for stage, value in rounds[-1]["seconds"].items()}
-    print(f"seconds by stage in the last round: {stages}")
-    for name, text in (("share", "share of the bare model's rate"), ("share_cpu", "the same by cores' work")):
-        values = [each[name] for each in rounds]
-        print(f"{text}: median {statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})")
-    settings = {key: getattr(given, key) for key in ("model", "device", "batch", "precision", "size")}
-    return _leave(given.json, {**settings, "rounds": rounds, "machine": machine(given.device)})
-
-
-def _leave(path: Path | None, content: dict[str, Any]) -> None:
-    if path is not None:
-        path.write_text(json.dumps(content, indent=1) + "\n")
+            rounds.append({"share": whole.wall / bare.wall, "share of the cores' work": whole.cpu / bare.cpu})
+            rates = {"bare model, frames/s": bare.wall, "prediction, frames/s": whole.wall}
+            report.add({"round": str(number + 1), **rates, **rounds[-1]})
+    report.add({"round": "median", **{name: statistics.median(each[name] for each in rounds) for name in rounds[0]}})
+    stages = ", ".join(f"{stage} {value:.2f}" for stage, value in seconds.items())
+    report.notes.append(f"Seconds by stage in the last round: {stages}.")
+    return report.finish(given.json)
 
 
 if __name__ == "__main__":

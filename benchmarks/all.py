@@ -1,0 +1,128 @@
+"""Run the benchmarks that this machine allows, one after the other, and make docs/benchmarks.md of their figures.
+
+    python benchmarks/all.py                                      # on the CPU: half an hour, on an otherwise idle machine
+    python benchmarks/all.py --device cuda
+    python benchmarks/all.py --only assembly composition          # the others' figures stay as they are
+    python benchmarks/all.py --data FOLDER --deeplabcut ~/deeplabcut/bin/python
+
+FOLDER holds the data sets that round_trips and time_to_accuracy read, by the names that they have where they are published.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from report import as_markdown
+
+from dlcpose.structures.atomic_files import write_output
+
+HERE = Path(__file__).parent
+FIGURES, PAGE = HERE.parent / "docs" / "benchmarks.json", HERE.parent / "docs" / "benchmarks.md"
+INTRODUCTION = """# Benchmarks
+
+What `python benchmarks/all.py` measured, from docs/benchmarks.json: each table in one run of one command, side by side,
+with the machine it ran on. Ratios within a table carry over to other machines, seconds and rates do not.
+"""
+
+
+class Run(NamedTuple):
+    """A benchmark with its arguments. data: below --data, of what it reads, its first word an option or nothing."""
+
+    script: str
+    arguments: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ("cpu",)
+    data: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """By which its figures are kept: of the script and of what it is called with."""
+        return " ".join((self.script, *self.arguments))
+
+
+LABELS = ("openfield-Pranav-2018-10-30", "Reaching-Mackenzie-2018-08-30", "flypair24-SLEAP-2024-12-20")
+RUNS = (
+    Run("composition"),
+    Run("assembly"),
+    Run("assembly", ("--device", "cuda"), ("cuda",)),
+    Run("dekr_step"),
+    Run("dekr_step", ("--full", "--device", "cuda"), ("cuda",)),
+    Run("training_rate", ("--rounds", "3", "--steps", "8")),
+    *(
+        Run("training_rate", (f"model={model}", "--rounds", "3", "trainer=gpu"), ("cuda",))
+        for model in ("resnet_50", "hrnet_w32", "top_down_hrnet_w32")
+    ),
+    Run("video", ("--batch", "2", "--batches", "4")),
+    Run("video", ("--batch", "2", "--batches", "4", "--precision", "bf16")),
+    Run("video", ("--model", "top_down_resnet_50", "--batch", "4")),
+    Run("video", ("--batch", "32", "--precision", "bf16", "--device", "cuda"), ("cuda",)),
+    Run("video", ("--memory", "200", "2000", "20000")),
+    Run("filters"),
+    Run("tracking", ("--minutes", "2")),
+    Run("round_trips", data=LABELS),
+    Run("time_to_accuracy", ("trainer=cpu",), data=("--root", LABELS[0])),
+    Run("time_to_accuracy", ("trainer=gpu",), ("cuda",), data=("--root", LABELS[0])),
+)
+
+
+def command_of(run: Run, data: Path | None, deeplabcut: Path | None) -> list[str] | None:
+    """What is run, None where the data it needs are not named."""
+    command = [sys.executable, str(HERE / f"{run.script}.py"), *run.arguments]
+    if run.data and data is None:
+        return None
+    command += [each if each.startswith("--") else str(Path(data or ".") / each) for each in run.data]
+    if run.script == "time_to_accuracy" and deeplabcut:
+        command += ["--deeplabcut", str(deeplabcut)]
+    return command
+
+
+def measured(command: list[str]) -> dict[str, Any]:
+    """The figures of one benchmark."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "figures.json"
+        subprocess.run([*command, "--json", str(path)], check=True)
+        figures: dict[str, Any] = json.loads(path.read_text())
+        return figures
+
+
+def page_of(figures: dict[str, Any]) -> str:
+    """The page, from the figures by their runs' names."""
+    return "\n".join([INTRODUCTION, *(as_markdown(figures[run.name]) for run in RUNS if run.name in figures)])
+
+
+def main() -> None:
+    """Measure, and write the page after each benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument(
+        "--only", nargs="+", choices=sorted({run.script for run in RUNS}), help="of the benchmarks, these"
+    )
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="of the data sets; without it those are left out")
+    parser.add_argument("--deeplabcut", type=Path, help="a Python that has deeplabcut 3, for time_to_accuracy")
+    arguments = parser.parse_args()
+    figures: dict[str, Any] = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    failed = []
+    for run in RUNS:
+        if arguments.device not in run.devices or (arguments.only and run.script not in arguments.only):
+            continue
+        command = command_of(run, arguments.data, arguments.deeplabcut)
+        if command is None:
+            print(f"{run.name}: left out, it reads data (--data FOLDER)", flush=True)
+            continue
+        print(f"\n{run.name}", flush=True)
+        try:
+            figures[run.name] = measured(command)
+        except subprocess.CalledProcessError:
+            failed.append(run.name)
+            continue
+        write_output(FIGURES, json.dumps(figures, indent=1) + "\n")
+        write_output(PAGE, page_of(figures))
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
