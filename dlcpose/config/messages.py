@@ -157,12 +157,22 @@ def _keys(config_name: str, arguments: Sequence[str]) -> list[str]:
 
 def _choices_having(key: str, config_name: str, arguments: Sequence[str]) -> list[str]:
     """The choices of a key's group with which the config has that key, as they are written in a command."""
-    group = key.split(".")[0]
-    if group not in group_names():
-        return []
-    others = [argument for argument in arguments if not argument.startswith(f"{group}=")]
-    choices = [_choice(group, option, config_name) for option in option_names(group, arguments)]
-    return [choice for choice in choices if key in _keys(config_name, [*others, choice])]
+    found = []
+    for group in _groups_of(key.split(".")[0]):
+        others = [argument for argument in arguments if not argument.startswith(f"{group}=")]
+        choices = [_choice(group, option, config_name) for option in option_names(group, arguments)]
+        found += [choice for choice in choices if key in _keys(config_name, [*others, choice])]
+    return found
+
+
+def _groups_of(node: str) -> list[str]:
+    """The groups whose options set a node of the config: that of its name, and those that say `# @package` of it."""
+    line = f"# @package {node}\n"
+    return [
+        group
+        for group in group_names()
+        if group == node or any(path.read_text().startswith(line) for path in (CONF / group).glob("*.yaml"))
+    ]
 
 
 def _choice(group: str, option: str, config_name: str) -> str:

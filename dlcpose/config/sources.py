@@ -88,7 +88,9 @@ class CheckedLoader(ConfigLoaderImpl):
         overrides: list[str] | None = None,
     ) -> list[str]:
         """The options of a group to choose from, without those that others are only based on (`_base_*`)."""
-        if config_name is None and not overrides:  # Hydra copies all configs to list one group, `--help` lists 190 times
+        if (
+            config_name is None and not overrides
+        ):  # Hydra copies all configs to list one group, `--help` lists 190 times
             options: list[str] = self.repository.get_group_options(group_name, results_filter)
         else:
             options = super().get_group_options(group_name, results_filter, config_name, overrides)

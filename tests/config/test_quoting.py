@@ -56,7 +56,7 @@ def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     "argument",
     [
-        *("optimizer.lr=1e-3", "seed=0,1", "callbacks=[default,ema]", "~optimizer", "model=resnet_50", "+a.b=c"),
+        *("optimizer.lr=1e-3", "seed=0,1", "callbacks=[default,freeze]", "~optimizer", "model=resnet_50", "+a.b=c"),
         *(
             "optimizer.lr=choice(1e-3,1e-4)",
             "dataset.root='/a b'",

@@ -26,7 +26,7 @@ CHANCY = (
     *("dataset.frames=24", "dataset.videos=2", "dataset.height=64", "dataset.width=64", "augmentation=strong"),
     *("backbone=timm", "backbone.name=test_resnet", "+backbone.options.drop_path_rate=0.3", "neck.channels=16"),
     *("datamodule.batch_size=2", "datamodule.workers=2", "datamodule.min_steps=0", "evaluation.pictures=0"),
-    *("trainer.max_epochs=5", "trainer.accelerator=cpu", "trainer.precision=32-true", "callbacks=[default,ema]"),
+    *("trainer.max_epochs=5", "trainer.accelerator=cpu", "trainer.precision=32-true"),
 )
 OF_THE_MACHINE = ("images_per_s", "peak_memory_mb")
 
