@@ -40,7 +40,12 @@ from dlcpose.training.libraries import quiet_libraries
 from dlcpose.visualization.video_file import write_video
 
 # Random weights find nothing or everything: two boxes in each frame, as two flies would have.
-TWO_ANIMALS = ("pipeline.threshold=0.0", "detector.threshold=0.0", "detector.max_animals=2", "pipeline.nms_oks=1.1")
+TWO_ANIMALS = (
+    "pipeline.crops.threshold=0.0",
+    "detector.threshold=0.0",
+    "detector.max_animals=2",
+    "pipeline.crops.nms_oks=1.1",
+)
 
 
 def build(name: str, size: tuple[int, int], device: str, *more: str) -> tuple[Model, SyntheticFrames]:

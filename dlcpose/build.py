@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dlcpose.backbones.base import Backbone
 from dlcpose.detectors.base import Detector
 from dlcpose.heads.base import Head
 from dlcpose.instantiate import Instantiator, complete, facts_for, parameters_of
+from dlcpose.necks.base import Neck
 from dlcpose.pipelines.base import PoseModule
 from dlcpose.pipelines.components import Components
 from dlcpose.structures.data_description import DataDescription
@@ -28,8 +30,8 @@ class Trunk:
     Both are None for a model that is made of neither.
     """
 
-    backbone: Any = None
-    neck: Any = None
+    backbone: Backbone | None = None
+    neck: Neck | None = None
 
 
 def build_trunk(config: Mapping[str, Any], instantiate: Instantiator) -> Trunk:
@@ -37,9 +39,10 @@ def build_trunk(config: Mapping[str, Any], instantiate: Instantiator) -> Trunk:
     if "backbone" not in _module_class(instantiate(config["pipeline"], "pipeline")).groups:
         return Trunk()
     backbone = instantiate(config["backbone"], "backbone")
-    neck = complete(
-        instantiate(config["neck"], "neck"), "neck", in_channels=backbone.channels, strides=backbone.strides
-    )
+    _check_base(backbone, Backbone, "backbone")
+    facts = {"in_channels": backbone.channels, "strides": backbone.strides}
+    neck = complete(instantiate(config["neck"], "neck"), "neck", **facts)
+    _check_base(neck, Neck, "neck")
     return Trunk(backbone, neck)
 
 
@@ -122,6 +125,7 @@ def _build_heads(
     config: Mapping[str, Any], instantiate: Instantiator, kind: type[PoseModule], trunk: Trunk, data: DataDescription
 ) -> dict[str, Any]:
     """Backbone, neck, head and side heads."""
+    assert trunk.neck is not None
     # A crop of one animal may not show the unique keypoints.
     skeleton = replace(data.skeleton, unique=(), unique_pairs=()) if kind.one_animal_per_crop else data.skeleton
     facts = {
@@ -133,6 +137,7 @@ def _build_heads(
     }
     late_head = instantiate(config["head"], "head")
     head = complete(late_head, "head", **facts_for(late_head, facts))
+    _check_base(head, Head, "head")
     _check_head(head, data.max_animals, kind)
     side_heads = {}
     late_side_heads = instantiate(config.get("side_head") or {}, "side_head")
@@ -160,16 +165,21 @@ def _build_conditioning(
 
 
 def _build_detector(described: Mapping[str, Any], instantiate: Instantiator, skeleton: Skeleton) -> Detector:
-    detector = instantiate({name: node for name, node in described.items() if name != "bottom_up"}, "detector")
+    detector: Any = instantiate({name: node for name, node in described.items() if name != "bottom_up"}, "detector")
     if isinstance(detector, functools.partial):  # a factory that takes facts by name
         bottom_up = build_from_description(described["bottom_up"], instantiate) if described.get("bottom_up") else None
         facts = {"skeleton": skeleton, "bottom_up": bottom_up}
         detector = complete(detector, "detector", **facts_for(detector, facts))
-    if not isinstance(detector, Detector):
-        raise ConfigError(
-            f"detector: expected a dlcpose.detectors.base.Detector, got {type(detector).__name__}. Derive it from Detector."
-        )
-    return detector
+    _check_base(detector, Detector, "detector")
+    built: Detector = detector
+    return built
+
+
+def _check_base(part: Any, base: type[Any], where: str) -> None:
+    """Raises ConfigError unless a part derives from the base class of its group."""
+    if not isinstance(part, base):
+        path = f"{base.__module__}.{base.__name__}"
+        raise ConfigError(f"{where}: expected a {path}, got {type(part).__name__}. Derive it from {base.__name__}.")
 
 
 # Groups that only some models have: what to choose where one is missing, and the pipeline that takes it.
@@ -209,9 +219,7 @@ def _check_max_animals(part: Head | Detector | None, where: str, max_animals: in
         )
 
 
-def _check_head(head: Any, max_animals: int, kind: type[PoseModule]) -> None:
-    if not isinstance(head, Head):
-        raise ConfigError(f"head: expected a dlcpose.heads.base.Head, got {type(head).__name__}. Derive it from Head.")
+def _check_head(head: Head, max_animals: int, kind: type[PoseModule]) -> None:
     if kind.one_animal_per_crop and head.multi_animal:
         raise ConfigError(
             f"head: {type(head).__name__} predicts several animals, {kind.__name__} shows it one at a time. "

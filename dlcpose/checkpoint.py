@@ -10,11 +10,10 @@ import yaml
 from torch import Tensor
 
 from dlcpose.build import build_pipeline
-from dlcpose.heads.base import Head
 from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseModule
+from dlcpose.pipelines.data_statistics import data_statistics
 from dlcpose.pipelines.finite_values import first_not_finite
-from dlcpose.side_heads.base import SideHead
 from dlcpose.structures.checkpoint_file import read_checkpoint_file
 from dlcpose.structures.data_description import DataDescription, check_limits
 from dlcpose.structures.data_files import parse_yaml, shown
@@ -268,18 +267,9 @@ def match_weights(target: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> 
     )
 
 
-def data_statistics(pipeline: PoseModule) -> frozenset[str]:
-    """Names of saved tensors that are statistics of the training data, not weights: the heads' own buffers.
-
-    For example the distances between keypoints in the training poses, which are wrong on other data. A bottom-up model
-    within a detector keeps its own.
-    """
-    return frozenset(
-        f"{place}.{name}"
-        for place, module in pipeline.named_modules()
-        if isinstance(module, (Head, SideHead)) and not place.startswith(DETECTOR)
-        for name, _ in module.named_buffers(recurse=False)
-    )
+def own_data_statistics(pipeline: PoseModule) -> frozenset[str]:
+    """The data statistics of a pipeline, without those of a model in its detector, which keeps its own."""
+    return frozenset(name for name in data_statistics(pipeline) if not name.startswith(DETECTOR))
 
 
 def _layer(name: str) -> str:

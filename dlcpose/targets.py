@@ -73,9 +73,10 @@ OPTIMIZERS = _of(
 
 PLACES: dict[str, Place] = {
     # ---- what a model is made of
-    "pipeline": Place("dlcpose.pipelines", base="dlcpose.pipelines.base.PoseModule"),
+    "pipeline": Place("dlcpose.pipelines", base="dlcpose.pipelines.base.PoseModule", inner={"crops": "crops"}),
+    "crops": Place(names=("dlcpose.pipelines.animal_crops.CropSettings",)),
     "backbone": Place("dlcpose.backbones", base="dlcpose.backbones.base.Backbone"),
-    "neck": Place("dlcpose.necks", base="torch.nn.Module"),
+    "neck": Place("dlcpose.necks", base="dlcpose.necks.base.Neck"),
     "head": Place(
         "dlcpose.heads",
         base="dlcpose.heads.base.Head",

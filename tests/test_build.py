@@ -66,7 +66,8 @@ def test_what_may_stand_in_one_place_may_not_in_another() -> None:
     for group, place in PLACES.items():
         for other in PLACES:
             for path in {*PLACES[other].names, *own_parts(other)} - {*place.names, *own_parts(group)}:
-                refused({"_target_": path}, f"{group}.x" if place.several else group)
+                said = refused({"_target_": path}, f"{group}.x" if place.several else group)
+                assert "a config may not name" in said
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,8 @@ def test_what_may_stand_in_one_place_may_not_in_another() -> None:
     ],
 )
 def test_parts_stand_only_where_a_part_takes_them(node: dict[str, Any]) -> None:
-    refused({"_target_": "dlcpose.heads.heatmap.HeatmapHead", "_partial_": True, **node}, "head")
+    said = refused({"_target_": "dlcpose.heads.heatmap.HeatmapHead", "_partial_": True, **node}, "head")
+    assert said.startswith("head.")
 
 
 LIBRARIES = """

@@ -65,6 +65,10 @@ class Backbone(nn.Module):
                 module.train(False)
         return self
 
+    def attention_maps(self, images: Tensor, points_in_crop: Tensor, layer: int) -> Tensor | None:
+        """Attention weights of a layer, as `Head.attention_maps` gives them; None for a backbone without attention."""
+        return None
+
     def adapted_weights(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """A file's weights with the names and shapes of the network; unchanged unless a backbone overrides this."""
         return state

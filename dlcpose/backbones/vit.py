@@ -79,7 +79,7 @@ class VitBackbone(Backbone):
             state["pos_embed"] = resample_abs_pos_embed(table, list(self.network.grid))
         return state
 
-    def attention(self, images: Tensor, points_in_crop: Tensor, layer: int) -> Tensor:
+    def attention_maps(self, images: Tensor, points_in_crop: Tensor, layer: int) -> Tensor:
         """Attention weights of the patches at the keypoints in a layer: (B, 3, H, W), (B, K, 2) -> (B, K, h, w), sum 1."""
         tokens, size = self.network.tokens(images)
         blocks: list[Any] = list(self.network.blocks)

@@ -25,8 +25,8 @@ class FreezeBackbone(Callback):
         self.waiting: list[nn.Parameter] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        backbone = getattr(pl_module, "backbone", None)
-        if not isinstance(backbone, nn.Module):
+        backbone: Any = pl_module.backbone
+        if backbone is None:
             raise ConfigError(
                 f"callbacks.freeze: {type(pl_module).__name__} has no backbone of its own to freeze. Leave it out."
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,21 +12,11 @@ from dlcpose.cli.registry import command
 from dlcpose.structures.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from dlcpose.pipelines.base import PoseEstimator
     from dlcpose.structures.sample import Floats, Image, PoseCrop
     from dlcpose.structures.skeleton import Skeleton
 
 COLUMNS = 6
-
-
-@runtime_checkable
-class HasAttention(Protocol):
-    """A backbone, neck or head with attention maps."""
-
-    def attention(self, given: Any, points_in_crop: Tensor, layer: int) -> Tensor:
-        """A layer's attention weights of each keypoint: the input of `forward`, (B, K, 2) pixels -> (B, K, h, w)."""
 
 
 @command("attention")
@@ -93,21 +83,20 @@ def attention_maps(pipeline: PoseEstimator, key: str, image: Image, layer: int) 
             (pipeline.neck, levels),
             (pipeline.backbone, batch.images),
         )
-        candidates = [(part, given) for part, given in parts if isinstance(part, HasAttention)]
-        if not candidates:
-            raise ConfigError(
-                "attention: neither the head nor the neck nor the backbone of this model has any. "
-                "Train one of model=tokenpose_base, transpose_r_a4, vitpose_s, or with neck=attention."
-            )
-        part, given = candidates[0]
-        try:
-            weights = part.attention(given, points, layer)[0]  # (K, h, w)
-        except IndexError as error:
-            raise ConfigError(
-                f"--layer {layer}: {type(part).__name__} has fewer layers. Leave it out for the last, or take 0 for the "
-                "first."
-            ) from error
-    return crop, points[0].float().cpu().numpy(), weights.float().cpu().numpy()
+        for part, given in parts:
+            try:
+                weights = part.attention_maps(given, points, layer)  # (1, K, h, w)
+            except IndexError as error:
+                raise ConfigError(
+                    f"--layer {layer}: {type(part).__name__} has fewer layers. Leave it out for the last, or take 0 for the "
+                    "first."
+                ) from error
+            if weights is not None:
+                return crop, points[0].float().cpu().numpy(), weights[0].float().cpu().numpy()
+    raise ConfigError(
+        "attention: neither the head nor the neck nor the backbone of this model has any. "
+        "Train one of model=tokenpose_base, transpose_r_a4, vitpose_s, or with neck=attention."
+    )
 
 
 def _chosen(names: Sequence[str] | None, skeleton: Skeleton) -> list[int]:

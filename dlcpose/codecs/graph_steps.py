@@ -8,6 +8,7 @@ same steps, so a graph's animals are the model's.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -20,7 +21,12 @@ Outputs = Mapping[str, Tensor]
 
 
 class GraphStep(ABC):
-    """A step; its fields are plain values, which are saved in the file of the graph. outputs: that it reads, by name."""
+    """A step; its fields are plain values, which are saved in the file of the graph.
+
+    outputs: that it reads, by name. finds_one_animal: whether it makes one animal of each image, always the same.
+    """
+
+    finds_one_animal: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -51,6 +57,8 @@ graph_step = GRAPH_STEPS.register
 @dataclass(frozen=True)
 class SingleAnimal(GraphStep):
     """One animal in each image, of its keypoints (B, K, 2) in pixels of the input and their scores (B, K)."""
+
+    finds_one_animal: ClassVar[bool] = True
 
     @property
     def outputs(self) -> tuple[str, ...]:

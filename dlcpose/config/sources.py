@@ -145,7 +145,9 @@ class CheckedLoader(ConfigLoaderImpl):
                 texts = [str(each.input_line) for each in chosen]
                 config = ConfigLoaderImpl(search_path).load_configuration(config_name, texts, RunMode.RUN)
                 return _flat(OmegaConf.to_container(config.hydra, resolve=False), "hydra")
-            except (HydraException, OmegaConfBaseException):  # an option that only the other folder has
+            except (HydraException, OmegaConfBaseException):
+                # The command chooses an option that only the other folder has: that one is not this package's, so what
+                # it sets is checked against the config without it. The user sees Hydra's own error if it exists nowhere.
                 continue
         config = ConfigLoaderImpl(search_path).load_configuration(config_name, [], RunMode.RUN)
         return _flat(OmegaConf.to_container(config.hydra, resolve=False), "hydra")

@@ -264,7 +264,7 @@ def _packets(container: Any, stream: Any, numbers: FrameNumbers | None = None) -
     """Packets up to the end, or up to where the container cannot be read any further; then the flushing one."""
     try:
         yield from container.demux(stream)
-    except av.FFmpegError:
+    except av.FFmpegError:  # what follows is lost: `problem` names the missing frames
         if numbers is not None:
             numbers.take_failure()
         yield _flush(stream)
@@ -302,7 +302,7 @@ def _put(waiting: "queue.Queue[Any]", item: Any, is_left: threading.Event) -> No
         try:
             waiting.put(item, timeout=0.1)
             return
-        except queue.Full:
+        except queue.Full:  # no room yet; the next round also sees whether the reader has stopped
             continue
 
 

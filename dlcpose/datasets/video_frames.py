@@ -99,7 +99,7 @@ def _packets(container: Any, stream: Any) -> list[tuple[int | None, bool]]:
             if packet.size and not packet.is_discard:
                 found.append((packet.pts, packet.is_keyframe))
     except av.FFmpegError:
-        pass
+        pass  # the file is damaged here: its frames end before, and `read` refuses later ones by their number
     return found
 
 
@@ -113,5 +113,5 @@ def _probe(container: Any, stream: Any) -> tuple[tuple[int, int] | None, list[in
             if len(times) == PROBED:
                 break
     except (av.FFmpegError, EOFError):
-        times.append(None)
+        times.append(None)  # no time stamp of this kind is trusted: every frame is then decoded from the beginning
     return size, times

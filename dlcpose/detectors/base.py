@@ -44,14 +44,15 @@ class DetectorTraining:
 class Detector(nn.Module, ABC):
     """Detects the animals of frames as boxes.
 
-    A frame is what a batch's uint8 images show; the fields of a batch call it the crop (of the source image).
-    boxes: the rule that makes ground-truth boxes of labeled keypoints and the data's boxes.
-    is_trainable: whether there is anything to train. is_trained: whether its weights come from a checkpoint.
-    needs_labels: whether it detects only what is labeled. max_animals: maximum in a frame, None for any number.
+    A frame is what a batch's uint8 images show; the fields of a batch call it the crop (of the source image). boxes:
+    the rule that makes ground-truth boxes of labeled keypoints and the data's boxes. is_trainable: whether there is
+    anything to train. is_trained: whether its weights come from a checkpoint. needs_labels: whether it detects only
+    what is labeled. finds_poses: whether it is a PoseDetector. max_animals: maximum in a frame, None for any number.
     """
 
     is_trainable: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = False
+    finds_poses: ClassVar[bool] = False
     max_animals: int | None = None
 
     def __init__(self, boxes: BoxRule, training: DetectorTraining | None = None) -> None:

@@ -25,6 +25,7 @@ class PoseDetector(Detector):
     """Detects animals as poses, and the boxes around them. origin: where the poses come from, as text."""
 
     is_trainable = False
+    finds_poses = True
     origin: ClassVar[str]
 
     def losses(self, batch: PoseBatch) -> dict[str, Tensor]:

@@ -56,6 +56,13 @@ class Head(nn.Module, ABC):
         """The keypoints of the one animal in each image, differentiable in the maps; of a head that decodes softly."""
         raise NotImplementedError(f"{type(self).__name__} does not decode softly.")
 
+    def attention_maps(self, features: Tensor, points_in_crop: Tensor, layer: int) -> Tensor | None:
+        """Attention weights of a layer at keypoints (B, K, 2) in pixels: (B, K, h, w); None for a head without attention.
+
+        Raises IndexError for a layer that it does not have.
+        """
+        return None
+
     def graph_outputs(self, maps: Maps) -> dict[str, Tensor]:
         """What an exported graph gives of the maps, by name: tensors of the batch's length that `graph_step` reads.
 

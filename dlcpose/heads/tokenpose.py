@@ -76,7 +76,7 @@ class TokenPoseHead(HeatmapHeadBase):
             network, None, map_stride, heatmap_loss=heatmap_loss, sigma=sigma, ignore_missing=ignore_missing
         )
 
-    def attention(self, features: Tensor, points_in_crop: Tensor, layer: int) -> Tensor:
+    def attention_maps(self, features: Tensor, points_in_crop: Tensor, layer: int) -> Tensor:
         """Attention weights of the keypoints' tokens in a layer: (B, C, h, w), (B, K, 2) -> (B, K, rows, columns) of patches.
 
         They sum to less than 1, since a token also attends to the other keypoints' tokens. The points are not used.

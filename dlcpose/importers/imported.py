@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dlcpose.build import build_input, build_pipeline, build_trunk
-from dlcpose.checkpoint import Description, data_statistics, match_weights
+from dlcpose.checkpoint import Description, match_weights, own_data_statistics
 from dlcpose.config.compose import compose
 from dlcpose.instantiate import Instantiator
 from dlcpose.structures.atomic_files import write_output
@@ -57,7 +57,7 @@ def write_checkpoint(model: ImportedModel, output: Path) -> Description:
     data = DataDescription(model.skeleton, model_input, len(model.individuals), individuals)
     pipeline = build_pipeline(config, instantiate, data, trunk=trunk)
     state = pipeline.state_dict()
-    own = {name: state[name] for name in data_statistics(pipeline) & state.keys() - model.weights.keys()}
+    own = {name: state[name] for name in own_data_statistics(pipeline) & state.keys() - model.weights.keys()}
     state.update(_checked({name: value for name, value in state.items() if name not in own}, model))
     description = Description(
         config=config,

@@ -64,7 +64,7 @@ def _converted(request: ExportRequest) -> tuple[dict[str, Any], dict[str, Tensor
         description.config,
         description.skeleton,
         description.individuals,
-        channels=int(pipeline.neck.out_channels),  # type: ignore[arg-type]
+        channels=pipeline.neck.out_channels,
         canvas=pipeline.model_input.canvas,
         kept_edges=state.get("head.kept"),
     )

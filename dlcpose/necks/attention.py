@@ -48,7 +48,7 @@ class AttentionEncoder(Neck):
         merged: Tensor = tokens.transpose(-1, -2).reshape(tokens.shape[0], -1, *size)
         return merged
 
-    def attention(self, features: Sequence[Tensor], points_in_crop: Tensor, layer: int) -> Tensor:
+    def attention_maps(self, features: Sequence[Tensor], points_in_crop: Tensor, layer: int) -> Tensor:
         """Attention weights of the cells at the keypoints in a layer: features, (B, K, 2) pixels -> (B, K, h, w), sum 1."""
         tokens, positions, size = self._tokens(features)
         layers = list(self.layers)

@@ -25,6 +25,10 @@ class Neck(nn.Module, ABC):
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """(B, out_channels, h, w) at the neck's stride."""
 
+    def attention_maps(self, features: Sequence[Tensor], points_in_crop: Tensor, layer: int) -> Tensor | None:
+        """Attention weights of a layer, as `Head.attention_maps` gives them; None for a neck without attention."""
+        return None
+
 
 def index_of_level(level: int, strides: Sequence[int]) -> int:
     """A level, negative or not, as an index of 0 or more. Raises ConfigError where the backbone has no such map."""

@@ -18,8 +18,7 @@ CROPS_PER_PASS = 64  # through the network in prediction, so that memory does no
 
 @dataclass(frozen=True)
 class CropSettings:
-    """Settings of a top-down model's crops: their size around boxes, jitter, and the scores and similarity that select
-    animals.
+    """Settings of a top-down model's crops: size and jitter, and which boxes and poses are kept.
 
     margin: how much wider than the box a crop is on each side, as a share of the box's longer side. min_size: px of the
     frame that a crop's longer side shows at least. shift, scale: of the jitter of training boxes, see
@@ -28,13 +27,13 @@ class CropSettings:
     Raises ValueError for a negative amount, or a min_size below 1.
     """
 
-    margin: float
-    min_size: float
-    shift: float
-    scale: float
-    threshold: float
-    nms_oks: float
-    seed: int
+    margin: float = 0.15
+    min_size: float = 32.0
+    shift: float = 0.1
+    scale: float = 0.25
+    threshold: float = 0.3
+    nms_oks: float = 0.7
+    seed: int = 0
 
     def __post_init__(self) -> None:
         for name, minimum in (("margin", 0), ("shift", 0), ("scale", 0), ("min_size", 1)):

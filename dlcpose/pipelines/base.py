@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
+from dlcpose.backbones.base import Backbone
 from dlcpose.codecs.graph_steps import GraphStep
 from dlcpose.conditions.base import ConditionSource
 from dlcpose.datasets.video_clips import BatchWithClips
@@ -67,14 +68,15 @@ class PoseModule(LightningModule):
 
     groups: the config groups that a subclass is assembled from. one_animal_per_crop: whether the head sees one animal at a
     time, so that a head for one animal serves images of several. A subclass's constructor takes the components, and its
-    own settings as keyword arguments.
-    detector, fusion, condition: None where the model is made of none. labels: ground truth of the validation frames, by key.
-    description: what a checkpoint holds besides the weights. video_objective: what is learned from the clips of training
-    batches, None where they have none. All three may be set from outside before training.
+    own settings as keyword arguments. backbone, detector, fusion, condition: None where the model is made of none.
+    labels: ground truth of the validation frames, by key. description: what a checkpoint holds besides the weights.
+    video_objective: the loss on the clips of training batches, None where they have none. All three may be set from
+    outside before training.
     """
 
     groups: ClassVar[frozenset[str]] = frozenset()
     one_animal_per_crop: ClassVar[bool] = False
+    backbone: Backbone | None
     detector: Detector | None
     fusion: Fusion | None
     condition: ConditionSource | None
@@ -85,7 +87,8 @@ class PoseModule(LightningModule):
         self.model_input, self.skeleton = components.model_input, components.skeleton
         self.optimizer, self.scheduler = components.optimizer, components.scheduler
         self.metrics = dict(components.metrics)
-        self.detector, self.fusion, self.condition = components.detector, components.fusion, components.condition
+        self.backbone, self.detector = components.backbone, components.detector
+        self.fusion, self.condition = components.fusion, components.condition
         self.labels: Mapping[str, FrameLabels] = {}
         self.description: dict[str, Any] = {}
         self.video_objective: VideoObjective | None = None
@@ -254,7 +257,7 @@ class PoseEstimator(PoseModule):
 
     def __init__(self, components: Components) -> None:
         super().__init__(components)
-        self.backbone = required(components.backbone, "backbone")
+        self.backbone: Backbone = required(components.backbone, "backbone")
         self.neck = required(components.neck, "neck")
         self.head = required(components.head, "head")
         self.side_heads = nn.ModuleDict(dict(components.side_heads))

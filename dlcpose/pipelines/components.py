@@ -4,14 +4,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from torch import nn
 from torch.optim import Optimizer
 
+from dlcpose.backbones.base import Backbone
 from dlcpose.conditions.base import ConditionSource
 from dlcpose.detectors.base import Detector
 from dlcpose.fusions.base import Fusion
 from dlcpose.heads.base import Head
 from dlcpose.metrics.base import Metric
+from dlcpose.necks.base import Neck
 from dlcpose.side_heads.base import SideHead
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
@@ -31,8 +32,8 @@ class Components:
 
     skeleton: Skeleton
     model_input: Input
-    backbone: nn.Module | None = None
-    neck: nn.Module | None = None
+    backbone: Backbone | None = None
+    neck: Neck | None = None
     head: Head | None = None
     side_heads: Mapping[str, SideHead] = field(default_factory=dict)
     detector: Detector | None = None

@@ -37,7 +37,7 @@ class ConditionalTopDown(TopDown):
     In prediction the conditions are the detector's poses: those of a bottom-up model, or of a file. In training they come
     from the condition source. Other animals in a crop are no targets, and a condition that belongs to no animal has an
     empty target: its prediction is to score low. Without conditions an image has no animals.
-    The settings are those of TopDown, for the boxes around conditions; threshold is the minimum score of a condition.
+    crops: as in TopDown, around the conditions' boxes; its threshold is the minimum score of a condition.
     Raises ConfigError for a detector that finds only boxes, or none where the condition source needs poses.
     """
 
@@ -187,7 +187,7 @@ class ConditionalTopDown(TopDown):
 
 def _check_detector(components: Components) -> None:
     detector, condition = components.detector, components.condition
-    if not isinstance(detector, PoseDetector):
+    if detector is None or not detector.finds_poses:
         raise ConfigError(
             f"detector: ConditionalTopDown is conditioned on poses, {type(detector).__name__} finds boxes alone. Take "
             "detector=pose_boxes with detector.checkpoint= or detector.predictions=, or detector=perturbed_pose_boxes."

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from dlcpose.pipelines.animal_crops import AnimalCrops
+from dlcpose.pipelines.animal_crops import AnimalCrops, CropSettings
 from dlcpose.pipelines.components import Components
 from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
 from dlcpose.pipelines.deeplabcut_crops import cut_deeplabcut_crops
@@ -22,7 +22,7 @@ class DeepLabCutConditionalTopDown(ConditionalTopDown):
     """Crops around another model's poses, as DeepLabCut 3: whole pixels, resized by OpenCV, black beside the box.
 
     margin: around the box, px. with_context: as in `codecs.deeplabcut_crops.region_around`. threshold: minimum of a
-    condition's highest keypoint score. shift, scale, seed: of the training boxes' jitter, as in TopDown. All keypoints
+    condition's highest keypoint score. shift, scale, seed: of the training boxes' jitter, as in CropSettings. All keypoints
     of an animal have one score: the condition's mean score, times the mean of the keypoint scores above a minimum.
     """
 
@@ -37,9 +37,8 @@ class DeepLabCutConditionalTopDown(ConditionalTopDown):
         threshold: float = 0.05,
         seed: int = 0,
     ) -> None:
-        super().__init__(
-            components, margin=0.0, shift=shift, scale=scale, threshold=threshold, nms_oks=NO_NMS, seed=seed
-        )
+        crops = CropSettings(shift=shift, scale=scale, threshold=threshold, nms_oks=NO_NMS, seed=seed)
+        super().__init__(components, crops=crops)
         self.margin, self.with_context = margin, with_context
 
     def crops(self, batch: PoseBatch, boxes_in_frame: Sequence[Tensor]) -> AnimalCrops:

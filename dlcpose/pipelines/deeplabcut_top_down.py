@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from dlcpose.pipelines.animal_crops import AnimalCrops
+from dlcpose.pipelines.animal_crops import AnimalCrops, CropSettings
 from dlcpose.pipelines.components import Components
 from dlcpose.pipelines.deeplabcut_crops import cut_deeplabcut_crops
 from dlcpose.pipelines.top_down import TopDown
@@ -17,7 +17,7 @@ class DeepLabCutTopDown(TopDown):
     """Detector, then pose, as DeepLabCut 3: the pose network sees crops of whole pixels, resized by OpenCV.
 
     margin: around the box, px. with_context: as in `codecs.deeplabcut_crops.region_around`. shift, scale, seed: of the
-    training boxes' jitter, as in TopDown. Every box of the detector gets a pose.
+    training boxes' jitter, as in CropSettings. Every box of the detector gets a pose.
     """
 
     def __init__(
@@ -31,9 +31,8 @@ class DeepLabCutTopDown(TopDown):
         threshold: float = 0.0,
         seed: int = 0,
     ) -> None:
-        super().__init__(
-            components, margin=0.0, shift=shift, scale=scale, threshold=threshold, nms_oks=NO_NMS, seed=seed
-        )
+        crops = CropSettings(shift=shift, scale=scale, threshold=threshold, nms_oks=NO_NMS, seed=seed)
+        super().__init__(components, crops=crops)
         self.margin, self.with_context = margin, with_context
 
     def crops(self, batch: PoseBatch, boxes_in_frame: Sequence[Tensor]) -> AnimalCrops:

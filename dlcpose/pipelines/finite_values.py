@@ -6,8 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dlcpose.heads.base import Head
-from dlcpose.side_heads.base import SideHead
+from dlcpose.pipelines.data_statistics import data_statistics
 from dlcpose.structures.errors import DlcposeError
 from dlcpose.structures.printable import printable
 
@@ -60,12 +59,7 @@ class FiniteLosses:
 
 def first_not_finite(pipeline: nn.Module, weights: Mapping[str, Tensor]) -> str | None:
     """The name of a tensor that is not finite, None where all are; heads' statistics of the data may be infinite."""
-    kept = {
-        f"{place}.{name}"
-        for place, module in pipeline.named_modules()
-        if isinstance(module, (Head, SideHead))
-        for name, _ in module.named_buffers(recurse=False)
-    }
+    kept = data_statistics(pipeline)
     for name, value in weights.items():
         if value.is_floating_point() and name not in kept and not bool(value.isfinite().all()):
             return name

@@ -30,32 +30,20 @@ class TopDown(PoseEstimator):
     """Detector, then pose: the pose network sees crops of the input's height and width, frames stay at native size.
 
     Backbone, neck and head are trained in crops around the ground-truth boxes, jittered like a detector's errors; the
-    detector is trained before and stays as it is. Other animals that a crop shows are no targets. margin, min_size,
-    shift, scale, threshold, nms_oks, seed: see CropSettings. Raises ConfigError for an input without a height and a
-    width.
+    detector is trained before and stays as it is. Other animals that a crop shows are no targets. crops: their settings.
+    Raises ConfigError for an input without a height and a width.
     """
 
     groups: ClassVar[frozenset[str]] = PoseEstimator.groups | {"detector"}
     one_animal_per_crop: ClassVar[bool] = True
     detector: Detector
 
-    def __init__(
-        self,
-        components: Components,
-        *,
-        margin: float = 0.15,
-        min_size: float = 32.0,
-        shift: float = 0.1,
-        scale: float = 0.25,
-        threshold: float = 0.3,
-        nms_oks: float = 0.7,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, components: Components, *, crops: CropSettings) -> None:
         super().__init__(components)
         self.detector.requires_grad_(False)
         assert self.model_input.canvas is not None
         self.crop_size = self.model_input.canvas
-        self.settings = CropSettings(margin, min_size, shift, scale, threshold, nms_oks, seed)
+        self.settings = crops
         self.train()
 
     @classmethod

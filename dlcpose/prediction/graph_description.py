@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dlcpose.codecs.graph_steps import GRAPH_STEPS, GraphStep, SingleAnimal
+from dlcpose.codecs.graph_steps import GRAPH_STEPS, GraphStep
 from dlcpose.detectors.base import BoxRule
 from dlcpose.detectors.box_rules import around_keypoints
 from dlcpose.detectors.graph_detector import GRAPH_DETECTORS, GraphDetector
@@ -69,7 +69,7 @@ class GraphDescription:
     @property
     def finds_one_animal(self) -> bool:
         """Whether it finds one animal in a frame, always the same."""
-        return isinstance(self.steps[0], SingleAnimal) and self.crops is None
+        return self.steps[0].finds_one_animal and self.crops is None
 
     def as_text(self) -> str:
         """JSON, for the metadata of a file."""

@@ -107,7 +107,7 @@ def write_contact_sheet(data: LabeledFrames, inspection: Inspection, out: Path) 
     for index in dict.fromkeys([*first, *evenly]):
         try:
             sample = data[index]
-        except DataError:  # listed among the findings already
+        except DataError:  # `inspect_frames` has listed the image as unreadable among the findings
             continue
         images.append(draw_poses(sample.image, sample.labels.keypoints_in_image, data.skeleton))
         key = sample.labels.key

@@ -14,8 +14,8 @@ from dlcpose.checkpoint import (
     Description,
     WeightMatch,
     check_finite,
-    data_statistics,
     match_weights,
+    own_data_statistics,
     read_checkpoint,
 )
 from dlcpose.pipelines.base import PoseModule
@@ -44,7 +44,7 @@ def init_from(config: Mapping[str, Any], pipeline: PoseModule, description: Desc
             check_finite(pipeline, checkpoint)
         return
     checkpoint, state = read_checkpoint(config["init_from"]["checkpoint"]), pipeline.state_dict()
-    aside = dict.fromkeys(data_statistics(pipeline), "of the data")
+    aside = dict.fromkeys(own_data_statistics(pipeline), "of the data")
     if (config["detector"] or {}).get("checkpoint"):
         detector = [name for name in {**state, **checkpoint.weights} if name.startswith(DETECTOR)]
         aside |= dict.fromkeys(detector, "detector.checkpoint gives it")

@@ -92,7 +92,7 @@ def test_attention_is_that_of_the_layer() -> None:
     points = torch.tensor([[[7.5, 7.5], [40.0, 60.0]]]).expand(2, -1, -1)  # cells (0, 0) and (2, 3) of 4x3
     with torch.no_grad():
         backbone(images())
-        shares = backbone.attention(images(), points, -1)
+        shares = backbone.attention_maps(images(), points, -1)
     torch.testing.assert_close(shares.flatten(2), seen[0].mean(dim=1)[:, [0, 11]])
 
 

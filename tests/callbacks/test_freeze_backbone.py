@@ -94,7 +94,8 @@ def test_several_devices_keep_gradients_until_they_are_agreed_on() -> None:
 def test_a_pipeline_without_a_backbone_is_refused() -> None:
     frozen = FreezeBackbone(epochs=1)
     trainer: Any = SimpleNamespace()
+    detection: Any = SimpleNamespace(backbone=None)
     with pytest.raises(ConfigError, match="has no backbone"):
-        frozen.setup(trainer, lightning.LightningModule(), "fit")
+        frozen.setup(trainer, detection, "fit")
     with pytest.raises(ConfigError, match=r"callbacks\.freeze\.epochs"):
         FreezeBackbone(epochs=-1)

@@ -63,7 +63,7 @@ def test_every_option_is_of_settings_that_its_part_takes(group: str) -> None:
         place = "callbacks" if group == "weight_averaging" else group
         node = composed(*chosen(group, option))[place]
         if (group, option) != ("logger", "mlflow"):  # an extra, and slow to import: the loggers' own test builds it
-            Instantiator()(node, place)
+            assert (Instantiator()(node, place) is None) == (node is None)
 
 
 def test_launchers_and_sweepers_compose(here: Path) -> None:

@@ -97,12 +97,12 @@ def test_attention_is_that_of_the_keypoints_to_the_patches() -> None:
     attend.fused_attn = False
     seen: list[torch.Tensor] = []
     attend.attn_drop.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    shares = head.attention(features_of(), torch.zeros(2, 3, 2), 2)
+    shares = head.attention_maps(features_of(), torch.zeros(2, 3, 2), 2)
     assert shares.shape == (2, 3, 4, 4)
     torch.testing.assert_close(shares.flatten(2), seen[0].mean(dim=1)[:, :3, 3:])
     assert not attend._forward_pre_hooks
     with pytest.raises(IndexError):
-        head.attention(features_of(), torch.zeros(2, 3, 2), 4)
+        head.attention_maps(features_of(), torch.zeros(2, 3, 2), 4)
 
 
 @given(

@@ -50,14 +50,14 @@ def test_positions_are_added_to_queries_and_keys_but_not_to_values() -> None:
 def test_attention_is_that_of_the_layer() -> None:
     neck = neck_of(level=0).eval()
     points = torch.tensor([[[1.5, 1.5], [30.0, 22.0]]]).expand(2, -1, -1)  # cells (0, 0) and (7, 5) of 8x6
-    shares = neck.attention(levels(), points, -1)
+    shares = neck.attention_maps(levels(), points, -1)
     assert shares.shape == (2, 2, 6, 8)
     tokens, positions, _ = neck._tokens(levels())
     placed = (between := neck.layers[0](tokens, positions)) + positions
     _, expected = neck.layers[1].attend(placed, placed, between)
     torch.testing.assert_close(shares.flatten(2), expected[:, [0, 47]])
     with pytest.raises(IndexError):
-        neck.attention(levels(), points, 2)
+        neck.attention_maps(levels(), points, 2)
 
 
 @torch.no_grad()

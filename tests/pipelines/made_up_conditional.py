@@ -21,13 +21,14 @@ def plain(group: str, name: str) -> dict[str, Any]:
 
 
 DRAWN = {**plain("detector", "perturbed_pose_boxes"), "boxes": RULE}
-PIPELINE = {**option("pipeline", "conditional_top_down"), "seed": 0}
+PIPELINE = option("pipeline", "conditional_top_down")
+CROPS = {**PIPELINE["crops"], "seed": 0}
 
 
 def conditional_config(detector: dict[str, Any] = DRAWN, **changes: Any) -> dict[str, Any]:
     return {
         **top_down_config(detector),
-        "pipeline": {**PIPELINE, **changes.pop("pipeline", {})},
+        "pipeline": {**PIPELINE, "crops": {**CROPS, **changes.pop("crops", {})}},
         "fusion": option("fusion", "prenet"),
         "condition": option("condition", "generated"),
         **changes,

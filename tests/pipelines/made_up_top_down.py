@@ -18,22 +18,23 @@ CENTERS = {
     "channels": 16,
 }
 GROUND_TRUTH = {"_target_": "dlcpose.detectors.ground_truth.GroundTruthDetector", "boxes": RULE}
-PIPELINE = {**option("pipeline", "top_down"), "seed": 0}
+PIPELINE = option("pipeline", "top_down")
+CROPS = {**PIPELINE["crops"], "seed": 0}
 INPUT = {**option("input", "resize"), "height": 64, "width": 96}  # of a crop
 
 
-def top_down_config(detector: dict[str, Any] = GROUND_TRUTH, **pipeline: Any) -> dict[str, Any]:
+def top_down_config(detector: dict[str, Any] = GROUND_TRUTH, **crops: Any) -> dict[str, Any]:
     head = {**option("head", "heatmap"), "deconvolutions": 0, "offsets": False}
     return tiny_config(
-        pipeline={**PIPELINE, **pipeline},
+        pipeline={**PIPELINE, "crops": {**CROPS, **crops}},
         detector=detector,
         input=INPUT,
         head={**head, "heatmap_loss": option("loss", "binary_cross_entropy")},
     )
 
 
-def top_down_of(data: LabeledFrames, detector: dict[str, Any] = GROUND_TRUTH, **pipeline: Any) -> TopDown:
-    built = pipeline_of(top_down_config(detector, **pipeline), data)
+def top_down_of(data: LabeledFrames, detector: dict[str, Any] = GROUND_TRUTH, **crops: Any) -> TopDown:
+    built = pipeline_of(top_down_config(detector, **crops), data)
     assert isinstance(built, TopDown)
     built.log_dict = lambda *arguments, **settings: None  # no trainer to log to
     return built

@@ -21,7 +21,7 @@ DETECTOR = (
     *("backbone@detector.backbone=timm", "detector.backbone.name=test_resnet"),
     *("detector.neck.channels=16", "detector.channels=16", "detector.threshold=0.0"),
 )
-CROPS = ("input.height=32", "input.width=32", "pipeline.threshold=0.0")
+CROPS = ("input.height=32", "input.width=32", "pipeline.crops.threshold=0.0")
 MODELS = {
     "part_affinity": ("model=bottom_up_resnet_18", *TINY),
     "dekr": ("model=dekr_w18", "backbone=timm", "backbone.name=test_resnet", "head.offset_channels=4"),

@@ -99,7 +99,7 @@ def test_an_image_without_conditions_has_no_animals(monkeypatch: pytest.MonkeyPa
 
 def test_unusable_conditions_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Below the threshold, without a keypoint, or outside the frame."""
-    pipeline = conditional_of(DATA, pipeline={"threshold": 0.5})
+    pipeline = conditional_of(DATA, crops={"threshold": 0.5})
     batch = batch_of(pipeline, (0,))
     monkeypatch.setattr(pipeline, "forward", copying_network(pipeline))
     gt = labeled(batch, 0)
@@ -263,7 +263,7 @@ def test_the_condition_decides_which_animal_is_predicted() -> None:
     """Overfit to two animals on top of each other: each is predicted from its own condition, in the same crop."""
     data = frames_of(1, animals=2, height=64, width=64, animal_length=0.5, seed=3)
     pipeline = conditional_of(
-        data, pipeline={"shift": 0.0, "scale": 0.0}, input={**INPUT, "width": 64}, **unperturbed()
+        data, crops={"shift": 0.0, "scale": 0.0}, input={**INPUT, "width": 64}, **unperturbed()
     ).train()
     batch = batch_of(pipeline, (0,), data)
     gt = labeled(batch, 0)

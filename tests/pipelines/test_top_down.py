@@ -260,7 +260,7 @@ def test_frames_are_independent_of_their_batch() -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("margin", -0.1), ("shift", -1.0), ("scale", -0.5), ("min_size", 0.0)])
 def test_negative_amounts_are_refused(name: str, value: float) -> None:
-    with pytest.raises(ConfigError, match=f"pipeline: .*{name}"):
+    with pytest.raises(ConfigError, match=rf"pipeline\.crops: .*{name}"):
         top_down_of(DATA, **{name: value})
 
 

@@ -1,8 +1,11 @@
+import ctypes
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
+from dlcpose.structures import heap
 from dlcpose.structures.heap import trim_heap
 
 PROGRAM = """
@@ -21,9 +24,18 @@ print(before - resident())
 """
 
 
-def test_it_can_be_called_anywhere() -> None:
+def test_a_system_without_glibc_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_library(name: str | None) -> Any:
+        asked.append(name)
+        raise OSError
+
+    asked: list[str | None] = []
+    monkeypatch.setattr(ctypes, "CDLL", no_library)
+    heap._malloc_trim.cache_clear()
     trim_heap()
     trim_heap()
+    assert asked == [None]  # looked up once
+    heap._malloc_trim.cache_clear()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

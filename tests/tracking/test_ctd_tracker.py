@@ -93,7 +93,7 @@ def animals_of(tracked: TrackedFrame, frame: int) -> dict[int, int]:
 def prepared(
     detects: Callable[[int], Sequence[int]], hidden: Callable[[int], Sequence[int]] = lambda frame: (), **settings: Any
 ) -> tuple[CtdTracker, ConditionalTopDown]:
-    pipeline = conditional_of(VIDEO, pipeline={"nms_oks": 0.9}).eval()
+    pipeline = conditional_of(VIDEO, crops={"nms_oks": 0.9}).eval()
     pipeline.detector = PartialDetector(pipeline.detector, detects)
     pipeline.predict_with_conditions = perfect(pipeline, hidden)  # type: ignore[method-assign]
     return CtdTracker(pipeline, **settings), pipeline
@@ -164,7 +164,7 @@ def test_two_tracks_on_one_animal_become_one() -> None:
 def test_tracking_needs_no_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Through crops and maps: a network that predicts the brightest pixel of its crop tracks a moving light."""
     data = frames_of(1, animals=1, height=96, width=128)
-    pipeline = conditional_of(data, pipeline={"margin": 1.0, "threshold": 0.0}).eval()
+    pipeline = conditional_of(data, crops={"margin": 1.0, "threshold": 0.0}).eval()
 
     def brightest(images: Tensor) -> PoseMaps:
         light = images[:, :1].flatten(2)

@@ -24,7 +24,7 @@ BOTTOM_UP = (
     *("head.threshold=0.0001", "head.min_affinity=-10", "head.max_animals=4"),
 )
 CONDITIONAL = (
-    *("model=ctd_prenet_hrnet_w32", "input.height=128", "input.width=128", "pipeline.threshold=0.0", "neck=fpn"),
+    *("model=ctd_prenet_hrnet_w32", "input.height=128", "input.width=128", "pipeline.crops.threshold=0.0", "neck=fpn"),
     *("dataset.animals=2", *SMALL, *TINY),
 )
 

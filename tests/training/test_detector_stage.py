@@ -20,7 +20,7 @@ TINY_DETECTOR = (
     *("detector.neck.channels=16", "detector.channels=16"),
     *("detector.threshold=0.0", "detector.max_animals=3"),  # two steps make it sure of nothing
 )
-TOP_DOWN = ("model=top_down_resnet_18", "dataset.animals=2", "pipeline.threshold=0.0", *SMALL, *TINY)
+TOP_DOWN = ("model=top_down_resnet_18", "dataset.animals=2", "pipeline.crops.threshold=0.0", *SMALL, *TINY)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_a_detector_is_trained_alone(here: Path) -> None:
         (["model=detection", "detector=ground_truth"], "detector: GroundTruthDetector"),
         (["model=top_down_resnet_18", "detector.checkpoint=gone.ckpt"], "detector.checkpoint: no such file: gone.ckpt"),
         (["model=top_down_resnet_18", "head=dekr"], "head: DekrHead"),
-        (["model=top_down_resnet_18", "pipeline.margn=0.1"], "Nearest: pipeline.margin"),
+        (["model=top_down_resnet_18", "pipeline.crops.margn=0.1"], "Nearest: pipeline.crops.margin"),
         (["model=top_down_resnet_18", "detector_stage=none"], "detector_stage: CenterNetDetector"),
         (["model=top_down_resnet_18", "+detector_stage.seed=1"], "detector_stage.seed"),
         (["model=top_down_resnet_18", "detector_stage.best.monitor=val/oks_ap"], "detector_stage.best.monitor"),
