@@ -113,7 +113,7 @@ def batch_of(images: int, keypoints: int, size: int) -> PoseBatch:
 
 
 def lost(pipeline: PoseEstimator, batch: PoseBatch) -> tuple[Tensor, Tensor]:
-    """The loss of a batch, and the ways that were found."""
+    """The loss of a batch, and the predicted offsets."""
     batch = pipeline.normalized(batch)
     maps = pipeline(batch.images)
     losses = pipeline.losses(maps, pipeline.encode(batch))
@@ -128,7 +128,7 @@ def check_alike(ours: PoseEstimator, theirs: PoseEstimator, batch: PoseBatch) ->
         loss, displacements = lost(exact, batch)
         loss.backward()
         results.append((displacements.detach(), exact.head.way_layers[0].weight.grad))
-    for what, one, other in zip(("ways", "gradients"), *results, strict=True):
+    for what, one, other in zip(("offsets", "gradients"), *results, strict=True):
         apart = float((one - other).abs().max() / other.abs().max())
         print(f"{what}: apart by {apart:.1e} of the largest")
         assert apart < CLOSE, f"{what} differ"

@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def there_and_back(data: LabeledFrames, own: str, name: str, folder: Path) -> dict[str, str]:
-    """Largest difference, images that are the same, and what was told as lost on each way."""
+    """Largest difference, images that are the same, and what was listed as lost in each direction."""
     there, lost = written(data, name, folder / "there")
     back, lost_back = written(there, own, folder / "back")
     place: dict[object, int] = {(stem(frame.video), frame.frame_index): i for i, frame in enumerate(back.frames)}

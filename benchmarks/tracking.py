@@ -22,7 +22,7 @@ import numpy as np
 from report import Report
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "tracking"))
-from noisy_poses import Noise, Noisy, Truth, noisy_poses, rendered_truth
+from noisy_poses import GroundTruth, Noise, Noisy, noisy_poses, rendered_ground_truth
 
 from dlcpose.codecs.oks import compute_oks, oks_areas
 from dlcpose.metrics.tracking import tracking_figures
@@ -60,7 +60,7 @@ NOISE = {
 }
 
 
-def flies(path: Path) -> Truth:
+def flies(path: Path) -> GroundTruth:
     """The tracks of a DeepLabCut table."""
     import pandas as pd
 
@@ -69,10 +69,10 @@ def flies(path: Path) -> Truth:
     animals = len(set(table.columns.get_level_values("individuals")))
     points = table.to_numpy().reshape(len(table), animals, len(names), 2)
     skeleton = Skeleton(tuple(names), pairs=pairs_from_names(names))
-    return Truth(points, np.zeros(points.shape[:3], bool), skeleton, 1024, 1024)
+    return GroundTruth(points, np.zeros(points.shape[:3], bool), skeleton, 1024, 1024)
 
 
-def figures_of(gt: Truth, poses: Array, names: Array) -> dict[str, float]:
+def figures_of(gt: GroundTruth, poses: Array, names: Array) -> dict[str, float]:
     """Figures of tracks: poses (T, M, K, 2) and their names (T, M), -1 for none."""
     gt_ids, pred_ids, similarity = [], [], []
     for frame, points in enumerate(gt.keypoints_in_image):
@@ -132,7 +132,7 @@ def listed(swap: tuple[int, int, int], result: TrackingResult, margin: float) ->
     return b in reached
 
 
-def measure(name: str, gt: Truth, noisy: Noisy, settings: TrackingSettings, fps: float) -> dict[str, Any]:
+def measure(name: str, gt: GroundTruth, noisy: Noisy, settings: TrackingSettings, fps: float) -> dict[str, Any]:
     begin = time.perf_counter()
     result = track(noisy.poses, settings)
     seconds = time.perf_counter() - begin
@@ -182,7 +182,9 @@ def main() -> None:
         clips = {}
         for animals in arguments.animals:
             frames = round(arguments.minutes * 60 * arguments.fps)
-            clips[f"{animals} mice"] = rendered_truth(animals=animals, frames=frames, fps=arguments.fps, seed=seed)
+            clips[f"{animals} mice"] = rendered_ground_truth(
+                animals=animals, frames=frames, fps=arguments.fps, seed=seed
+            )
         if arguments.flies:
             clips["2 flies"] = flies(arguments.flies)
         for clip, gt in clips.items():

@@ -145,7 +145,7 @@ def peak_memory_mb(frames: int) -> float:
 
 
 def print_peak(frames: int) -> None:
-    # A network of half a million weights: what is asked is what stands around it.
+    # A network of half a million weights: what is measured is the pipeline around it.
     model, data = build("resnet_18", (64, 64), "cpu", "backbone=timm", "backbone.name=test_resnet", "neck.channels=16")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "v.mp4"

@@ -1,5 +1,6 @@
 """What several tests need: the real labeled data beside the checkout, an empty folder, and one small trained run."""
 
+import gc
 import json
 import os
 from collections.abc import Iterator
@@ -21,6 +22,13 @@ from tests.shells import REPOSITORY, SMALL, Answer, python
 settings.register_profile("quick", max_examples=15, deadline=None)
 settings.register_profile("thorough", max_examples=100, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _frozen_imports() -> None:
+    """What the imports have made stays, so the garbage collector need not go through its million objects each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -52,7 +52,7 @@ def test_mistakes_are_raised(here: Path) -> None:
         dlcpose.train("dataset=deeplabcut", run_dir=here / "run")
 
 
-def test_names_that_do_not_exist_are_raised_as_the_shell_says_them(here: Path) -> None:
+def test_unknown_names_raise_the_shells_message(here: Path) -> None:
     with pytest.raises(ConfigError, match=r"model=resnet_19: no such option\. Nearest: resnet_18"):
         dlcpose.train("model=resnet_19", run_dir=here / "run")
     with pytest.raises(ConfigError, match=r"optimizer\.lrr: no such key in this config\. Nearest: optimizer\.lr"):

@@ -16,7 +16,7 @@ def _beside_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
-def test_a_benchmark_finds_what_it_measures_and_says_how_it_is_called(path: Path) -> None:
+def test_benchmarks_import_and_print_their_usage(path: Path) -> None:
     module = runpy.run_path(str(path), run_name="imported")
     assert callable(module["main"])
     assert f"python benchmarks/{path.name}" in module["__doc__"]

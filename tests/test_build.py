@@ -148,7 +148,7 @@ def test_a_part_of_a_package_of_ours_needs_no_list(group: str, path: str) -> Non
     assert path in own_parts(group)
 
 
-def test_a_misspelled_name_is_answered_with_the_nearest() -> None:
+def test_misspelled_name_suggests_the_nearest() -> None:
     said = refused({"_target_": "dlcpose.heads.heatmap.HeatmapHaed"})
     assert "Nearest: HeatmapHead" in said
     assert "trust=" not in said
@@ -194,7 +194,7 @@ def test_a_module_that_is_not_listed_is_not_imported(tmp_path: Path, monkeypatch
         ("logger.tensorboard", "dlcpose.loggers.tensorboard_logger.TensorBoardTracker"),
     ],
 )
-def test_no_config_says_where_a_part_writes(where: str, target: str, tmp_path: Path) -> None:
+def test_configs_may_not_set_where_a_part_writes(where: str, target: str, tmp_path: Path) -> None:
     names = inspect.signature(Instantiator()._target(target, where, PLACES[where.split(".")[0]])).parameters
     assert not {"path", "dirpath", "folder", "save_dir", "root_dir", "default_root_dir"} & set(names)
     for partial in (False, True):
@@ -275,7 +275,7 @@ def test_objects_reach_their_part_as_they_are() -> None:
         ),
     ],
 )
-def test_a_misspelled_setting_is_answered_with_the_nearest(where: str, node: dict[str, Any], said: str) -> None:
+def test_misspelled_setting_suggests_the_nearest(where: str, node: dict[str, Any], said: str) -> None:
     assert said in refused(node, where)
 
 

@@ -89,7 +89,7 @@ def test_what_is_restored_has_the_weights_and_is_ready_to_predict(checkpoint: Pa
     assert all(torch.equal(value, content["state_dict"][name]) for name, value in state.items())
 
 
-def test_weights_of_a_hub_or_a_file_are_not_asked_for_again() -> None:
+def test_restoring_does_not_fetch_pretrained_weights() -> None:
     config = {"backbone": {"name": "x", "pretrained": True, "checkpoint_path": "/gone.pth"}, "head": {"sigma": 2}}
     assert without_pretrained_weights(config) == {
         "backbone": {"name": "x", "pretrained": False, "checkpoint_path": None},
@@ -161,7 +161,7 @@ def test_a_checkpoint_of_another_program_is_named(tmp_path: Path, other: Any) ->
     assert "another program's checkpoint" in said_of(tmp_path / "a.ckpt")
 
 
-def test_a_checkpoint_of_another_format_says_which_version_wrote_it(tmp_path: Path, content: dict[str, Any]) -> None:
+def test_checkpoint_of_another_format_names_its_version(tmp_path: Path, content: dict[str, Any]) -> None:
     content["dlcpose"] |= {"format": 99, "versions": {"dlcpose": "7.0"}}
     torch.save(content, tmp_path / "a.ckpt")
     assert "expected checkpoint format 1, got 99: it was written by dlcpose 7.0" in said_of(tmp_path / "a.ckpt")
@@ -315,7 +315,7 @@ def test_a_model_larger_than_its_weights_is_refused_before_it_is_made(
     assert set(devices) == {"meta"}
 
 
-def test_a_part_that_is_missing_is_told_in_one_line(checkpoint: Path, tmp_path: Path) -> None:
+def test_missing_part_is_reported_in_one_line(checkpoint: Path, tmp_path: Path) -> None:
     for group in ("pipeline", "backbone", "neck", "head"):
         content = torch.load(checkpoint, weights_only=True)
         config = yaml.safe_load(content["dlcpose"]["config"])
@@ -418,23 +418,23 @@ STATES = st.dictionaries(st.sampled_from(NAMES), st.sampled_from([(), (2,), (3, 
 
 @given(STATES, STATES)
 def test_each_tensor_is_taken_with_its_whole_layer_or_named_with_a_reason(
-    wanted: dict[str, torch.Tensor], given: dict[str, torch.Tensor]
+    target: dict[str, torch.Tensor], given: dict[str, torch.Tensor]
 ) -> None:
-    found = match_weights(wanted, given)
+    found = match_weights(target, given)
     taken = set(found.loaded)
-    assert (taken | found.missing.keys(), taken | found.unexpected.keys()) == (wanted.keys(), given.keys())
+    assert (taken | found.missing.keys(), taken | found.unexpected.keys()) == (target.keys(), given.keys())
     assert not taken & (found.missing.keys() | found.unexpected.keys())
-    for name in {*wanted, *given}:
-        layer = [other for other in {*wanted, *given} if other.rpartition(".")[0] == name.rpartition(".")[0]]
-        fits = all(other in wanted and other in given for other in layer)
-        fits = fits and all(wanted[other].shape == given[other].shape for other in layer)
+    for name in {*target, *given}:
+        layer = [other for other in {*target, *given} if other.rpartition(".")[0] == name.rpartition(".")[0]]
+        fits = all(other in target and other in given for other in layer)
+        fits = fits and all(target[other].shape == given[other].shape for other in layer)
         assert (name in taken) == fits
-    assert match_weights(wanted, wanted).loaded == tuple(wanted)
+    assert match_weights(target, target).loaded == tuple(target)
 
 
 def test_the_reason_is_the_tensors_own() -> None:
-    wanted = {"a.weight": torch.zeros(3, 2), "a.bias": torch.zeros(2), "b.weight": torch.zeros(())}
-    found = match_weights(wanted, {"a.weight": torch.zeros(4, 2), "a.bias": torch.zeros(2), "c.weight": torch.zeros(1)})
+    target = {"a.weight": torch.zeros(3, 2), "a.bias": torch.zeros(2), "b.weight": torch.zeros(())}
+    found = match_weights(target, {"a.weight": torch.zeros(4, 2), "a.bias": torch.zeros(2), "c.weight": torch.zeros(1)})
     there_and_here = "4x2 in the file, 3x2 in the model"
     assert found.missing == {
         "a.weight": there_and_here,

@@ -95,7 +95,7 @@ def test_the_page_can_be_followed(command: str, walked: tuple[Path, dict[str, An
         assert len(list((folder / "multirun" / name[1]).glob("*/checkpoints/best.ckpt"))) == jobs
 
 
-def test_a_search_leaves_its_study_where_the_page_says(walked: tuple[Path, dict[str, Answer]]) -> None:
+def test_search_writes_its_study_to_the_documented_place(walked: tuple[Path, dict[str, Answer]]) -> None:
     searches = [
         re.findall(r"sweep\.name=(\S+)", command)[0]
         for command in WALKED

@@ -61,7 +61,7 @@ def test_an_array_of_another_kind_is_a_value_error_too() -> None:
         raise OSError(28, "No space left on device", "x")
 
 
-def test_frames_that_nobody_labeled_are_left_out_of_coco(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unlabeled_frames_are_left_out_of_coco(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     table = ten_frames()
     table.iloc[::2] = np.nan
     content = dlcpose.Project(write_project(tmp_path / "p", {"cage": table})).to_coco()

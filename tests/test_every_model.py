@@ -102,7 +102,7 @@ def learn_first_steps(tmp_path_factory: pytest.TempPathFactory) -> Learn:
 
 @pytest.mark.parametrize("model", available_models())
 @pytest.mark.parametrize("keypoints", [KEYPOINTS, *(pytest.param(count, marks=pytest.mark.slow) for count in (1, 24))])
-def test_it_learns_and_answers(model: str, keypoints: int, learn_first_steps: Learn) -> None:
+def test_model_learns_and_predicts(model: str, keypoints: int, learn_first_steps: Learn) -> None:
     learned = learn_first_steps(model, keypoints)
     assert len(learned.losses) == STEPS
     assert learned.losses[-1] < learned.losses[0], learned.losses

@@ -98,9 +98,7 @@ def _write_coco(folder: Path) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
 @pytest.mark.parametrize("kind", ["letterbox", "native"])
-def test_an_image_alone_is_answered_as_in_a_batch(
-    predictor: Predictor, native: Predictor, kind: str, size: int
-) -> None:
+def test_single_image_is_predicted_as_in_a_batch(predictor: Predictor, native: Predictor, kind: str, size: int) -> None:
     model = predictor if kind == "letterbox" else native
     together = model.predict(MIXED, batch_size=size)
     assert [each.key for each in together] == ["0", "1", "2", "3"]
@@ -145,7 +143,7 @@ def test_predictions_have_the_shapes_they_promise(predictor: Predictor) -> None:
         assert prediction.unique_in_image.shape == (0, 2)
 
 
-def test_nothing_asked_is_nothing_found(predictor: Predictor) -> None:
+def test_no_images_give_no_predictions(predictor: Predictor) -> None:
     assert predictor.predict([]) == []
     assert list(predictor.stream(iter(()), 4)) == []
 

@@ -165,7 +165,7 @@ def test_two_images_are_learned_by_heart(name: str) -> None:
 @pytest.mark.parametrize("name", LEARNERS)
 @pytest.mark.parametrize("keypoints", [4, *(pytest.param(count, marks=pytest.mark.slow) for count in (1, 24))])
 @torch.no_grad()
-def test_images_are_answered_alone_and_in_any_company_alike(name: str, keypoints: int) -> None:
+def test_predictions_do_not_depend_on_the_batch(name: str, keypoints: int) -> None:
     data = frames_of(2)
     data.skeleton = Skeleton(SKELETON.names[:1] if keypoints == 1 else tuple(f"keypoint_{n}" for n in range(keypoints)))
     pipeline = pipeline_of(tiny_config(**LEARNERS[name]), data, to_train=False).eval()
@@ -180,7 +180,7 @@ def test_images_are_answered_alone_and_in_any_company_alike(name: str, keypoints
 
 @pytest.mark.parametrize("name", LEARNERS)
 @torch.no_grad()
-def test_half_precision_says_nearly_the_same(name: str) -> None:
+def test_half_precision_predicts_nearly_the_same(name: str) -> None:
     pipeline = pipeline_of(tiny_config(**LEARNERS[name]), frames_of(2), to_train=False).eval()
     weight, bias = list(pipeline.head.parameters())[-2:]
     weight.normal_(std=0.3), bias.zero_()  # it begins with nearly empty maps, in which nothing can be compared

@@ -136,7 +136,7 @@ def batch_of(data: LabeledFrames, pipeline: PoseModule) -> PoseBatch:
 
 
 class Losses(lightning.Callback):
-    """The loss of each batch of the first epoch, after which training ends; by chance the same is dropped each time."""
+    """The loss of each batch of the first epoch, after which training ends; the same is dropped each time."""
 
     def __init__(self) -> None:
         self.values: list[float] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -65,6 +66,7 @@ def predict_command(
     """Predict the poses in videos: NAME.poses.h5 for each; images of a folder: images.poses.json."""
     if animals is not None and not track:
         raise ConfigError("--animals: it is of the tracking. Add --track, or leave it out.")
+    from dlcpose.cli.predict_images import predict_images
     from dlcpose.cli.prediction_inputs import find_inputs
     from dlcpose.prediction.settings import PredictionSettings
 
@@ -85,27 +87,26 @@ def predict_command(
 
     predictor = load(checkpoint, device=device, conditions=conditions, trust=trust or ())
     check_settings(settings, predictor.pipeline)
-    if found.images:
-        from dlcpose.cli.predict_images import predict_images
-
-        for result, images in found.images.items():
-            predict_images(predictor, images, result, settings, overwrite=overwrite)
-
-    def finish(outcome: Outcome) -> None:
-        result = _tracked(outcome.path, animals) if track else outcome.path
-        if readers or formats:
-            from dlcpose.cli.write_tables import tables_of
-
-            tables_of([result], readers or (), formats or ())
-
+    for result, images in found.images.items():
+        predict_images(predictor, images, result, settings, overwrite=overwrite)
+    finish = functools.partial(_finish, track=track, animals=animals, readers=readers or (), formats=formats or ())
     predict_videos(predictor, found.videos, settings, overwrite=overwrite, finish=finish)
 
 
-def _tracked(poses: Path, animals: int | None) -> Path:
-    from dlcpose.cli.track import track_file
-    from dlcpose.tracking.settings import TrackingSettings
+def _finish(
+    outcome: Outcome, *, track: bool, animals: int | None, readers: Sequence[str], formats: Sequence[str]
+) -> None:
+    """Track the poses of a video and write their tables, as far as the command says."""
+    result = outcome.path
+    if track:
+        from dlcpose.cli.track import track_file
+        from dlcpose.tracking.settings import TrackingSettings
 
-    return track_file(poses, TrackingSettings(animals=animals))
+        result = track_file(result, TrackingSettings(animals=animals))
+    if readers or formats:
+        from dlcpose.cli.write_tables import tables_of
+
+        tables_of([result], readers, formats)
 
 
 def predict_videos(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +18,7 @@ from dlcpose.structures.errors import ConfigError, DataError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from dlcpose.datasets.deeplabcut_config import ProjectConfig
     from dlcpose.structures.pose_tracks import PoseTracks
     from dlcpose.structures.sample import Image
 
@@ -56,27 +57,19 @@ def propose_command(
     import numpy as np
 
     from dlcpose.datasets.deeplabcut_config import read_project_config
-    from dlcpose.exporters.machine_labels import (
-        check_no_machine_labels,
-        columns_for,
-        frames_in_folder,
-        write_machine_labels,
-        write_sleap_suggestions,
-    )
+    from dlcpose.exporters.machine_labels import check_no_machine_labels, frames_in_folder
     from dlcpose.exporters.pose_file import read_pose_tracks
     from dlcpose.postprocessing.frames_to_label import rank_frames, rate_frames
-    from dlcpose.structures.atomic_files import atomic_folder, check_new_folder
+    from dlcpose.structures.atomic_files import check_new_folder
 
     tracks = read_pose_tracks(poses)
     source = video_of(tracks, video)
     config = None if project is None else read_project_config(project)
-    columns = columns_for(tracks, config)
     in_project = None if project is None else project / "labeled-data" / source.stem
-    iteration = 0 if config is None else config.iteration
     out = output or poses.with_name(f"{stem_of(poses)}_to_label")
-    if into_project and in_project is not None:
+    if into_project and in_project is not None and config is not None:
         out = in_project
-        check_no_machine_labels(out, iteration)
+        check_no_machine_labels(out, config.iteration)
     else:
         check_new_folder(out)
     known = set() if in_project is None else frames_in_folder(in_project)
@@ -87,16 +80,34 @@ def propose_command(
         raise DataError(
             f"{poses}: expected frames to choose from, but the project has all {len(tracks)} of them already."
         )
-    if into_project:
-        write_machine_labels(out, tracks, images, columns, iteration=iteration)
-    else:
-        with atomic_folder(out) as partial:
-            folder = partial / "labeled-data" / source.stem
-            folder.mkdir(parents=True)
-            write_machine_labels(folder, tracks, images, columns, iteration=iteration)
-            write_sleap_suggestions(partial / f"{source.stem}.slp", tracks, sorted(images), source.resolve())
-            (partial / "frames.csv").write_text(_reasons_table(tracks, sorted(images), worth, reasons))
+    table = _reasons_table(tracks, sorted(images), worth, reasons)
+    _write(out, tracks, source, images, config, None if into_project else table)
     _report(out, tracks, sorted(images), reasons, frames)
+
+
+def _write(
+    out: Path,
+    tracks: PoseTracks,
+    video: Path,
+    images: Mapping[int, Image],
+    project: ProjectConfig | None,
+    table: str | None,
+) -> None:
+    """Write frames and poses into a folder of labeled-data or, with a table of reasons, into a new folder with it."""
+    from dlcpose.exporters.machine_labels import columns_for, write_machine_labels, write_sleap_suggestions
+    from dlcpose.structures.atomic_files import atomic_folder
+
+    columns = columns_for(tracks, project)
+    iteration = 0 if project is None else project.iteration
+    if table is None:
+        write_machine_labels(out, tracks, images, columns, iteration=iteration)
+        return
+    with atomic_folder(out) as partial:
+        folder = partial / "labeled-data" / video.stem
+        folder.mkdir(parents=True)
+        write_machine_labels(folder, tracks, images, columns, iteration=iteration)
+        write_sleap_suggestions(partial / f"{video.stem}.slp", tracks, sorted(images), video.resolve())
+        (partial / "frames.csv").write_text(table)
 
 
 def _choose(

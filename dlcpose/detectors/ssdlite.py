@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor
 from torchvision.models.detection import SSDLite320_MobileNet_V3_Large_Weights, ssdlite320_mobilenet_v3_large
 
 from dlcpose.detectors.base import BoxRule, DetectorTraining
-from dlcpose.detectors.torchvision_base import CLASSES, TorchvisionDetector, of_channels
+from dlcpose.detectors.torchvision_base import CLASSES, TorchvisionDetector, TrainedWeights, of_channels
 
 
 class SsdLite(TorchvisionDetector):
@@ -16,6 +15,8 @@ class SsdLite(TorchvisionDetector):
     with the higher score stays. max_animals: maximum in a frame. checkpoint: of a detector's run. mean, std: that images
     are normalized by, one for each channel or one for all. pixel_shift: as in TorchvisionDetector.
     """
+
+    coco_weights = SSDLite320_MobileNet_V3_Large_Weights.COCO_V1
 
     def __init__(
         self,
@@ -43,18 +44,5 @@ class SsdLite(TorchvisionDetector):
             image_mean=of_channels(mean),
             image_std=of_channels(std),
         )
-        weights = _coco_weights if pretrained else None
-        super().__init__(
-            network,
-            boxes,
-            max_animals=max_animals,
-            coco_weights=weights,
-            training=training,
-            checkpoint=checkpoint,
-            pixel_shift=pixel_shift,
-        )
-
-
-def _coco_weights() -> dict[str, Tensor]:
-    state: dict[str, Tensor] = SSDLite320_MobileNet_V3_Large_Weights.COCO_V1.get_state_dict(progress=False)
-    return state
+        source = TrainedWeights(pretrained=pretrained, checkpoint=checkpoint)
+        super().__init__(network, boxes, source, max_animals=max_animals, training=training, pixel_shift=pixel_shift)

@@ -1,8 +1,9 @@
 """Base class of torchvision's detectors, which normalize and resize by themselves and return losses while training."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,36 +16,44 @@ from dlcpose.structures.errors import CheckpointError
 CLASSES = 2  # background and animal
 
 
+@dataclass(frozen=True)
+class TrainedWeights:
+    """Weights to begin with: those of a detector's run (checkpoint), else COCO's (pretrained), else random ones."""
+
+    pretrained: bool
+    checkpoint: str | None
+
+
 class TorchvisionDetector(Detector):
     """One of torchvision's detection networks, for a single class.
 
-    network: as torchvision builds it without any weights, for max_animals detections at most. coco_weights: fetches the
-    weights trained on COCO, None to start at random; the layers of COCO's classes start at random in any case.
-    checkpoint: of a detector's run. pixel_shift: of the network's boxes against the pixels' centers: torchvision counts
-    pixels from the corner of the first one.
+    coco_weights: torchvision's weights trained on COCO; the layers of COCO's classes start at random in any case.
+    network: as torchvision builds it without any weights, for max_animals detections at most. pixel_shift: of the
+    network's boxes against the pixels' centers: torchvision counts pixels from the corner of the first one.
     Raises CheckpointError where COCO's weights cannot be fetched.
     """
+
+    coco_weights: ClassVar[Any]
 
     def __init__(
         self,
         network: nn.Module,
         boxes: BoxRule,
+        weights: TrainedWeights,
         *,
         max_animals: int,
-        coco_weights: Callable[[], dict[str, Tensor]] | None,
         training: DetectorTraining | None,
-        checkpoint: str | None,
-        pixel_shift: float = 0.5,
+        pixel_shift: float,
     ) -> None:
         super().__init__(boxes, training)
         self.pixel_shift = pixel_shift
         # Always built without weights and filled afterward: torchvision builds other layers where it is given weights,
         # and a checkpoint would not fit the network that was trained.
         self.network, self.max_animals = network, max_animals
-        if checkpoint is not None:
-            self.load(checkpoint)
-        elif coco_weights is not None:
-            _fill(network, _fetched(coco_weights, type(self).__name__))
+        if weights.checkpoint is not None:
+            self.load(weights.checkpoint)
+        elif weights.pretrained:
+            _fill(network, _fetched(self.coco_weights, type(self).__name__))
 
     def losses(self, batch: PoseBatch) -> dict[str, Tensor]:
         """torchvision's own losses; the statistics of batch norm change only in training mode."""
@@ -92,9 +101,10 @@ def _returning_losses(network: nn.Module) -> Iterator[None]:
         network.eval()
 
 
-def _fetched(coco_weights: Callable[[], dict[str, Tensor]], name: str) -> dict[str, Tensor]:
+def _fetched(coco_weights: Any, name: str) -> dict[str, Tensor]:
     try:
-        return coco_weights()
+        state: dict[str, Tensor] = coco_weights.get_state_dict(progress=False)
+        return state
     except (OSError, RuntimeError) as error:
         raise CheckpointError(
             f"detector.pretrained=true: the COCO weights of {name} cannot be fetched ({type(error).__name__}). Two ways "

@@ -126,6 +126,10 @@ class PartAffinityHead(Head):
             for each in (self.stride, self.stage_stride)
         }
         self.offset_radius_in_map = length_in_cells(offset_radius, self.stride, min_cells=MIN_RADIUS)
+        self._register_buffers(keypoints)
+
+    def _register_buffers(self, keypoints: int) -> None:
+        """The edges as tensors, and what is learned from the training poses besides weights."""
         self.ends: Tensor  # (L, 2) of the edges
         self._ends = np.array(self.edges, np.int64).reshape(-1, 2)  # the same, in numpy
         self.register_buffer("ends", torch.tensor(self.edges, dtype=torch.long).view(-1, 2), persistent=False)

@@ -6,11 +6,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from dlcpose.pipelines.animal_crops import AnimalCrops, CropSettings
-from dlcpose.pipelines.components import Components
+from dlcpose.pipelines.animal_crops import AnimalCrops
 from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
-from dlcpose.pipelines.deeplabcut_crops import cut_deeplabcut_crops
-from dlcpose.pipelines.deeplabcut_top_down import NO_NMS
+from dlcpose.pipelines.deeplabcut_top_down import DeepLabCutTopDown
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.instances import PoseInstances, PosePrediction
 
@@ -18,34 +16,13 @@ MIN_SCORE = 0.2  # of keypoints that count in an animal's score
 MIN_AREA = 1.0  # px² of a box
 
 
-class DeepLabCutConditionalTopDown(ConditionalTopDown):
+class DeepLabCutConditionalTopDown(DeepLabCutTopDown, ConditionalTopDown):
     """Crops around another model's poses, as DeepLabCut 3: whole pixels, resized by OpenCV, black beside the box.
 
     margin: around the box, px. with_context: as in `codecs.deeplabcut_crops.region_around`. threshold: minimum of a
     condition's highest keypoint score. shift, scale, seed: of the training boxes' jitter, as in CropSettings. All keypoints
     of an animal have one score: the condition's mean score, times the mean of the keypoint scores above a minimum.
     """
-
-    def __init__(
-        self,
-        components: Components,
-        *,
-        margin: float = 0.0,
-        with_context: bool = False,
-        shift: float = 0.0,
-        scale: float = 0.0,
-        threshold: float = 0.05,
-        seed: int = 0,
-    ) -> None:
-        crops = CropSettings(shift=shift, scale=scale, threshold=threshold, nms_oks=NO_NMS, seed=seed)
-        super().__init__(components, crops=crops)
-        self.margin, self.with_context = margin, with_context
-
-    def crops(self, batch: PoseBatch, boxes_in_frame: Sequence[Tensor]) -> AnimalCrops:
-        """The crops around the boxes (M, 4) of each frame: uint8, without labels."""
-        return cut_deeplabcut_crops(
-            batch, boxes_in_frame, self.crop_size, margin=self.margin, with_context=self.with_context
-        )
 
     def predict_with_conditions(
         self, batch: PoseBatch, conditions: Sequence[PoseInstances]

@@ -78,7 +78,7 @@ def test_without_labels_it_is_cautious() -> None:
     assert ranges.crop is None
 
 
-def test_keypoints_of_the_arena_are_asked_too() -> None:
+def test_arena_keypoints_are_considered() -> None:
     """Corners of an arena that never turns would be mistaken for each other if it did."""
     skeleton = Skeleton(("nose", "left", "right", "tail"), pairs=((1, 2),), unique=("nw", "ne", "se"))
     corners = np.array([[40.0, 40.0], [600.0, 40.0], [600.0, 600.0]], np.float32)

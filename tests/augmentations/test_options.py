@@ -29,7 +29,7 @@ def built(option: str) -> A.Compose:
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_an_option_builds_and_says_what_it_is_for(option: str) -> None:
+def test_options_build_and_are_described(option: str) -> None:
     assert isinstance(built(option), A.Compose)
     assert (FOLDER / f"{option}.yaml").read_text().startswith("# ")
 

@@ -69,7 +69,7 @@ def test_channels_and_strides_are_as_stated(case: tuple[str, str | None]) -> Non
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_without_the_hub_the_error_names_both_ways_out(
+def test_unreachable_hub_error_names_both_alternatives(
     case: tuple[str, str | None], error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreachable(*args: Any, pretrained: bool, **settings: Any) -> Any:
@@ -83,7 +83,7 @@ def test_without_the_hub_the_error_names_both_ways_out(
     assert "backbone.pretrained=false" in str(caught.value)
 
 
-def test_timm_itself_fails_in_one_of_those_ways_when_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_timm_raises_one_of_these_errors_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     huggingface_hub = pytest.importorskip("huggingface_hub")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))

@@ -88,12 +88,12 @@ def test_a_healthy_run_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert not warnings_of(caplog)
 
 
-def test_a_run_that_never_found_anything_is_left_alone(tmp_path: Path) -> None:
+def test_run_without_detections_is_not_a_collapse(tmp_path: Path) -> None:
     model, _, _ = run(tmp_path, [NAN, NAN, INF, NAN], patience=1)
     assert len(model.weights_at_start) == 4
 
 
-def test_it_goes_back_as_often_as_it_is_told(tmp_path: Path) -> None:
+def test_number_of_rollbacks_is_limited(tmp_path: Path) -> None:
     model, _, _ = run(tmp_path, [1.0, 60.0, 60.0, 60.0, 60.0], patience=1, roll_back=2)
     assert model.weights_at_start == [0, 1, 1, 1]
     model, _, _ = run(tmp_path, [1.0, 60.0, 60.0], patience=1, roll_back=0)
@@ -105,7 +105,7 @@ def test_without_a_checkpoint_to_go_back_to_it_ends(tmp_path: Path) -> None:
     assert len(model.weights_at_start) == 3
 
 
-def test_a_figure_that_nobody_logs_is_not_watched(tmp_path: Path) -> None:
+def test_unlogged_figure_is_ignored(tmp_path: Path) -> None:
     model, _, _ = run(tmp_path, [1.0, 60.0, 60.0], patience=1, monitor="val/other")
     assert len(model.weights_at_start) == 3
 

@@ -34,7 +34,7 @@ def fitted(
 ) -> tuple[PoseEstimator, Path]:
     """A pipeline after an epoch with the callback, and its checkpoint. misled: length of noise in every second field.
 
-    Where it is above 0 the network's maps are those wanted but for that noise, whatever the network found.
+    Where it is above 0 the network's maps are the targets but for that noise, whatever the network found.
     """
     pipeline, module = run_of(config(), data)
     if misled:
@@ -147,7 +147,7 @@ def test_from_the_shell_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert shell("evaluate.py", f"checkpoint={run}/checkpoints/best.ckpt", "evaluation.pictures=0").code == 0
 
 
-def test_a_model_without_limbs_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_without_paf_graph_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     said = reason(shell("train.py", "model=resnet_18", "callbacks=[default,paf_graph_pruning]", *SMALL, *TINY))
     assert said.startswith("callbacks.paf_graph_pruning: HeatmapHead has no PAF graph to prune.")

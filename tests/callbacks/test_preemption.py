@@ -71,7 +71,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("hook", HOOKS)
-def test_told_to_stop_at_any_hook_it_goes_on_to_the_same_table(hook: str, tmp_path: Path, straight: list[str]) -> None:
+def test_run_stopped_at_any_hook_resumes_to_the_same_metrics(hook: str, tmp_path: Path, straight: list[str]) -> None:
     for is_last in (False, True):
         folder = tmp_path / str(is_last)
         code = attempt(folder, Tells(hook, 2 if hook != "on_train_start" else 1, signal.SIGTERM), is_last=is_last)
@@ -82,7 +82,7 @@ def test_told_to_stop_at_any_hook_it_goes_on_to_the_same_table(hook: str, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
-def test_told_to_stop_five_times_at_random_moments(seed: int, tmp_path: Path, straight: list[str]) -> None:
+def test_run_stopped_five_times_at_random_resumes(seed: int, tmp_path: Path, straight: list[str]) -> None:
     rng = random.Random(seed)
     for _ in range(5):
         tells = Tells(rng.choice(HOOKS), rng.randint(1, 2), rng.choice((signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)))
@@ -96,7 +96,7 @@ def test_told_to_stop_five_times_at_random_moments(seed: int, tmp_path: Path, st
     assert table(tmp_path) == straight
 
 
-def test_told_to_stop_while_it_validates_a_run_is_saved_first(tmp_path: Path, straight: list[str]) -> None:
+def test_run_stopped_during_validation_is_saved_first(tmp_path: Path, straight: list[str]) -> None:
     assert attempt(tmp_path, Tells("on_validation_start", 1, signal.SIGTERM)) == 128 + signal.SIGTERM
     assert (tmp_path / "checkpoints" / "last.ckpt").exists()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
@@ -104,7 +104,7 @@ def test_told_to_stop_while_it_validates_a_run_is_saved_first(tmp_path: Path, st
     assert table(tmp_path) == straight
 
 
-def test_ctrl_c_saves_the_run_and_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_saves_the_run_and_prints_the_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert attempt(tmp_path, Tells("on_train_batch_start", 1, signal.SIGINT)) == 130
     said = capsys.readouterr().err
     assert "stopping as soon as" in said

@@ -29,7 +29,7 @@ def test_a_job_is_queued_again_by_its_number(asked: Path, monkeypatch: pytest.Mo
     assert asked.read_text() == "requeue 4242\nrequeue 70_3\n"
 
 
-def test_where_slurm_cannot_be_asked_it_is_said(
+def test_failed_requeue_is_reported(
     asked: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (asked.parent / "bin" / "scontrol").write_text("#!/bin/sh\nexit 3\n")
@@ -40,7 +40,7 @@ def test_where_slurm_cannot_be_asked_it_is_said(
     assert "scontrol requeue 4242 failed (2): submit the job again." in capsys.readouterr().err
 
 
-def test_told_at_any_moment_the_command_ends_and_is_queued_again_once(asked: Path) -> None:
+def test_signal_at_any_moment_requeues_once(asked: Path) -> None:
     before = signal.getsignal(signal.SIGUSR1)
     with pytest.raises(SystemExit) as ended, requeue_on_signal(is_first=True):  # noqa: PT012
         try:

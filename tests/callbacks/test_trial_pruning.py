@@ -73,9 +73,7 @@ def test_nothing_is_ended_before_enough_trials_or_for_want_of_a_figure(study: An
         ({"monitor": ["a", "b"]}, "Optuna prunes by one objective, the study has 2. Leave it out."),
     ],
 )
-def test_where_nothing_can_be_pruned_it_says_so(
-    settings: dict[str, Any], expected: str, study: Any, tmp_path: Path
-) -> None:
+def test_run_without_a_trial_is_refused(settings: dict[str, Any], expected: str, study: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as told:
         trial_of(study, tmp_path, [1.0], **settings)
     assert expected in str(told.value)

@@ -48,8 +48,8 @@ def stretches(folder: Path) -> int:
 
 def killed(child: int, folder: Path, more: int, rng: random.Random) -> int:
     """Kill a process somewhat after it has written so many more stretches, unless it is done before; its exit code."""
-    wanted = stretches(folder) + more
-    while stretches(folder) < wanted:
+    target_count = stretches(folder) + more
+    while stretches(folder) < target_count:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)

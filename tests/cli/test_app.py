@@ -80,7 +80,7 @@ def test_a_mistake_is_one_line(
     assert not list(here.iterdir())
 
 
-def test_the_traceback_is_shown_when_asked_for(tmp_path: Path) -> None:
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     answer = python("-m", "dlcpose.cli.app", "preview", "augmentation=strng", "--debug", cwd=tmp_path)
     assert answer.code == 1
     assert "Traceback (most recent call last)" in answer.err

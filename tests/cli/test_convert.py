@@ -42,7 +42,7 @@ def test_losses_are_listed_and_labels_written(photos: Path, capsys: Capture, mon
     assert "Nothing is lost." in answer.out
 
 
-def test_what_is_there_is_replaced_only_where_asked(photos: Path, capsys: Capture, monkeypatch: Patch) -> None:
+def test_existing_output_is_replaced_only_with_overwrite(photos: Path, capsys: Capture, monkeypatch: Patch) -> None:
     for name, options in (("x.pkg.slp", ()), ("project", ("--to", "deeplabcut"))):
         target = photos.parent / name
         convert = ("convert", str(photos), str(target), *options)

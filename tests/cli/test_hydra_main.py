@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from dlcpose.cli.hydra_main import overrides_last
+from dlcpose.config.compose import compose
 from dlcpose.config.messages import explain
-from dlcpose.structures.errors import DataError
+from dlcpose.structures.errors import ConfigError, DataError
 from tests.shells import REPOSITORY, SMALL, Answer, python, reason, shell
 
 HEAVY = ("torch", "torchvision", "timm", "pytorch_lightning", "albumentations", "pandas", "matplotlib")
@@ -96,11 +97,22 @@ def test_importing_the_package_imports_nothing_heavy(tmp_path: Path) -> None:
         (["detector=null"], "detector: expected the name of an option. There are: centernet, "),
         (["backbone=timm"], "backbone.name must be given: add backbone.name=... to the command."),
         (["dataset=deeplabcut"], "dataset.root must be given: add dataset.root=... to the command."),
+    ],
+)
+def test_misspelled_names_suggest_the_nearest(arguments: list[str], expected: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(expected)}"):
+        compose(arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["optimizer.lrr=1"], "optimizer.lrr: no such key in this config. Nearest: optimizer.lr"),
         (["-m", "model=resnet_18,resnet_19"], "model=resnet_19: no such option. Nearest: resnet_18"),
         (["seed==3"], "Error parsing override 'seed==3'"),
     ],
 )
-def test_misspelled_names_are_answered_with_the_nearest(arguments: list[str], expected: str, here: Path) -> None:
+def test_the_shell_prints_them_in_one_line(arguments: list[str], expected: str, here: Path) -> None:
     assert reason(shell("train.py", *arguments)).startswith(expected)
     assert not list(here.rglob("checkpoints"))
 
@@ -127,7 +139,7 @@ def test_evaluate_names_its_own_keys(here: Path) -> None:
 
 
 @pytest.mark.parametrize(("asked", "environment"), [(["--debug"], {}), ([], {"HYDRA_FULL_ERROR": "1"})])
-def test_the_traceback_is_shown_when_asked_for(asked: list[str], environment: dict[str, str], tmp_path: Path) -> None:
+def test_debug_shows_the_traceback(asked: list[str], environment: dict[str, str], tmp_path: Path) -> None:
     answer = python(REPOSITORY / "train.py", "model=resnet_19", *asked, cwd=tmp_path, **environment)
     assert answer.code != 0
     assert "Traceback (most recent call last)" in answer.err
@@ -164,7 +176,7 @@ def test_a_folder_of_options_may_have_an_equals_sign_in_its_name() -> None:
     assert overrides_last(given) == ["--config-dir", "lab/lr=0.1", "-m", "experiment=mine", "seed=0,1"]
 
 
-def test_what_a_worker_says_is_said_without_its_traceback() -> None:
+def test_worker_errors_lose_their_traceback() -> None:
     wrapped = DataError(
         "Caught DataError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
         '  File "datasets/base.py", line 1, in f\n    raise DataError(\n'
@@ -174,7 +186,7 @@ def test_what_a_worker_says_is_said_without_its_traceback() -> None:
     assert explain(ZeroDivisionError("ours"), "train") is None
 
 
-def test_a_job_of_a_sweep_that_fails_says_which_and_why(here: Path) -> None:
+def test_failed_sweep_job_is_reported_with_its_reason(here: Path) -> None:
     answer = shell("train.py", *SMALL, "-m", "seed=x,y")
     (sweep,) = (here / "multirun").glob("*/*")
     said = "seed: expected a whole number from 0 to below 2³², got '{}'."

@@ -11,7 +11,7 @@ from dlcpose.structures.errors import DataError
 from tests.importers import layouts
 
 
-def test_it_writes_a_checkpoint_once_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_import_writes_a_checkpoint_and_prints_next_steps(tmp_path: Path) -> None:
     app, output = typer.Typer(), tmp_path / "model.ckpt"
     app.command()(import_command)
     command = [str(layouts.write(tmp_path / "model")), "--output", str(output)]

@@ -13,7 +13,7 @@ Capture = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
 
 
-def test_the_command_prints_what_it_found(tmp_path: Path, capsys: Capture, monkeypatch: Patch) -> None:
+def test_command_prints_findings(tmp_path: Path, capsys: Capture, monkeypatch: Patch) -> None:
     out = tmp_path / "pictures" / "sheet.png"
     answer = dlcpose(capsys, monkeypatch, "inspect", str(faulty_project(tmp_path)), "--output", str(out))
     assert answer.code == 0, answer.err

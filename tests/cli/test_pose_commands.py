@@ -147,7 +147,7 @@ def test_draw_and_propose_refuse_another_video(cage: Path, tmp_path: Path) -> No
             run(command, cage.with_name("cage.poses.h5"), "--video", other)
 
 
-def test_draw_says_where_there_are_no_poses(cage: Path) -> None:
+def test_draw_without_poses_is_refused(cage: Path) -> None:
     with pytest.raises(DataError, match="frame 100"):
         run("draw", cage.with_name("cage.poses.h5"), "--video", cage, "--start", 100)
     with pytest.raises(ConfigError, match="stop"):
@@ -188,7 +188,7 @@ def with_project(cage: Path) -> Path:
     return project
 
 
-def test_propose_chooses_no_frame_that_is_labeled_and_adds_to_the_project_only_if_asked(cage: Path) -> None:
+def test_propose_skips_labeled_frames_and_writes_into_the_project_only_with_the_option(cage: Path) -> None:
     project = with_project(cage)
     before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
     arguments = ("propose", cage.with_name("cage.poses.h5"), "--video", cage, "--frames", 10, "--project", project)
@@ -204,7 +204,7 @@ def test_propose_chooses_no_frame_that_is_labeled_and_adds_to_the_project_only_i
         run(*arguments, "--into-project")
 
 
-def test_propose_says_when_frames_run_out(cage: Path) -> None:
+def test_propose_reports_too_few_frames(cage: Path) -> None:
     project = with_project(cage)
     arguments = ("propose", cage.with_name("cage.poses.h5"), "--video", cage, "--project", project, "--into-project")
     assert "--frames 20" in run(*arguments).output

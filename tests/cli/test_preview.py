@@ -46,7 +46,7 @@ def test_more_frames_than_there_are_show_some_again(here: Path) -> None:
     assert drawn(here / "preview.png", *few, frames=5).any()
 
 
-def test_mistakes_are_told(here: Path) -> None:
+def test_mistakes_are_reported(here: Path) -> None:
     with pytest.raises(DlcposeError, match="nowhere"):
         preview_command(["dataset=deeplabcut", "dataset.root=nowhere"], here / "preview.png", 4)
     assert not list(here.iterdir())

@@ -48,11 +48,11 @@ def test_coco_is_read_by_pycocotools_and_by_ourselves(tmp_path: Path) -> None:
     out = tmp_path / "coco"
     render_command(out, frames=6, format="coco", animals=2, occlusion=0.2, **SMALL)
     data = rendered(6, animals=2, occlusion=0.2)
-    wanted = {frame.key.removeprefix("labeled-data/"): index for index, frame in enumerate(data.frames)}
+    index_by_name = {frame.key.removeprefix("labeled-data/"): index for index, frame in enumerate(data.frames)}
     theirs = COCO(str(out / "annotations.json"))
     assert theirs.cats[1]["keypoints"] == list(data.skeleton.names)
     for image in theirs.loadImgs(theirs.getImgIds()):
-        index = wanted[image["file_name"].removeprefix("images/")]
+        index = index_by_name[image["file_name"].removeprefix("images/")]
         frame = data.frames[index]
         np.testing.assert_array_equal(read_image_file(out / image["file_name"]), data.read_image(index))
         annotations = theirs.loadAnns(theirs.getAnnIds(image["id"]))
@@ -62,9 +62,9 @@ def test_coco_is_read_by_pycocotools_and_by_ourselves(tmp_path: Path) -> None:
         np.testing.assert_allclose(triples[known][:, :2], frame.keypoints_in_image[known], atol=1e-3)
         np.testing.assert_allclose([one["area"] for one in annotations], frame.areas, atol=1e-2)
     ours = CocoFrames(out)
-    assert sorted(frame.key.removeprefix("images/") for frame in ours.frames) == sorted(wanted)
+    assert sorted(frame.key.removeprefix("images/") for frame in ours.frames) == sorted(index_by_name)
     for place, read in enumerate(ours.frames):
-        index = wanted[read.key.removeprefix("images/")]
+        index = index_by_name[read.key.removeprefix("images/")]
         frame = data.frames[index]
         np.testing.assert_array_equal(read.visibility, frame.visibility)
         np.testing.assert_allclose(read.keypoints_in_image, frame.keypoints_in_image, atol=1e-3)
@@ -80,7 +80,7 @@ def test_fewer_frames_than_videos_make_fewer_videos(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "project" / "labeled-data").iterdir()} == {"rendered0", "rendered1"}
 
 
-def test_mistakes_are_told_before_anything_is_written(tmp_path: Path) -> None:
+def test_mistakes_are_reported_before_anything_is_written(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("")
     with pytest.raises(ConfigError, match="--format"):

@@ -15,7 +15,7 @@ from dlcpose.tracking.corrections import Correction, Corrections, corrections_as
 from dlcpose.visualization.video_file import write_video
 from tests.cli.test_app import dlcpose
 from tests.shells import reason
-from tests.tracking.noisy_poses import noisy_poses, rendered_truth
+from tests.tracking.noisy_poses import noisy_poses, rendered_ground_truth
 
 FRAMES, ANIMALS, SIDE = 90, 3, 96
 Capture = pytest.CaptureFixture[str]
@@ -33,7 +33,7 @@ def cage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     video = folder / "cage.mp4"
     write_video(video, (data.read_image(index) for index in range(FRAMES)), fps=25)
-    poses = noisy_poses(rendered_truth(animals=ANIMALS, frames=FRAMES, **size)).poses
+    poses = noisy_poses(rendered_ground_truth(animals=ANIMALS, frames=FRAMES, **size)).poses
     info = VideoInfo(str(video), fingerprint(video), SIDE, SIDE, FRAMES, 25.0)
     write_pose_tracks(folder / "cage.poses.h5", replace(poses, video=info), Provenance(checkpoint="best.ckpt"))
     return folder

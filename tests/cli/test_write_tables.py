@@ -40,7 +40,7 @@ def test_tables_are_written_beside_the_poses(
     assert answer.err.count("simba has no place") == 1
 
 
-def test_folder_name_and_scorer_are_as_asked_for(
+def test_output_name_and_scorer_options(
     poses: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = ("--output", str(tmp_path / "out"), "--name", "mine", "--scorer", "DLC_lab", "--format", "deeplabcut")

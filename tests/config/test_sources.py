@@ -193,7 +193,7 @@ def test_a_sweep_with_a_folder_of_options_runs(lab: Path) -> None:
     assert len(list((lab.parent / "multirun" / "two").glob("*/checkpoints/best.ckpt"))) == 2
 
 
-def test_what_the_command_says_is_the_users_own(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overrides_of_the_command_are_trusted(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrote(lab, "seed: 3\n")
     monkeypatch.setenv("MY_DATA", "mice")
     said = compose(

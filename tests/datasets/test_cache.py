@@ -47,7 +47,7 @@ def test_frames_beyond_the_bound_are_right_and_are_decoded_each_time(kept: int) 
     assert len(cached.memory) == max(1, sum(BYTES[:kept]))
 
 
-def test_only_the_frames_asked_for_take_memory() -> None:
+def test_only_read_frames_take_memory() -> None:
     cached = CachedFrames(CountedFrames(SIZES), [3, 1], 1.0)
     assert len(cached.memory) == BYTES[3] + BYTES[1]
 

@@ -41,9 +41,9 @@ def sending(frames: int, fps: float) -> Iterator[str]:
 
 def _wait_until_listening(port: int) -> None:
     """As long as the system's table of sockets does not show it: to connect would take the only place there is."""
-    wanted = f"0100007F:{port:04X} 00000000:0000 0A"
+    listening = f"0100007F:{port:04X} 00000000:0000 0A"
     for _ in range(200):
-        if wanted in Path("/proc/net/tcp").read_text():
+        if listening in Path("/proc/net/tcp").read_text():
             return
         time.sleep(0.05)
     raise AssertionError(f"nobody listens on {port}")
@@ -89,12 +89,12 @@ def test_who_stops_listening_ends_it() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "camera"]
 
 
-def test_what_cannot_be_opened_is_told() -> None:
+def test_unopenable_source_is_reported() -> None:
     with pytest.raises(DataError, match=r"127\.0\.0\.1:1: cannot be read as a camera"):
         list(CameraReader("tcp://127.0.0.1:1"))
 
 
-def test_silence_is_told() -> None:
+def test_silent_source_is_reported() -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()

@@ -127,7 +127,7 @@ def test_visibility_boxes_crowds_and_empty_images(tmp_path: Path) -> None:
     assert data.skeleton.pairs == ((1, 2),)
 
 
-def test_an_annotation_of_nothing_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_empty_annotation_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     coco = content(annotations=[annotation(1, 7), annotation(2, 7, keypoints=[], bbox=[])])
     assert len(CocoFrames(written(tmp_path, coco)).frames[0]) == 1
     assert "annotations [2]" in caplog.text
@@ -294,7 +294,7 @@ def test_edges_by_names_and_sizes_from_the_images(tmp_path: Path) -> None:
     assert (data.frames[0].height, data.frames[0].width) == (30, 40)
 
 
-def test_only_what_is_empty_is_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_only_empty_annotations_are_left_out_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def blank(**fields: Any) -> dict[str, Any]:
         return {"image_id": 7, "category_id": 1, "keypoints": [0] * 9, **fields}
 
@@ -387,7 +387,7 @@ def test_the_categories_of_ap10k_are_one_kind(tmp_path: Path, caplog: pytest.Log
     assert len(CocoFrames(tmp_path, category="cat").frames[0]) == 1
 
 
-def test_categories_with_skeletons_of_their_own_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_categories_with_different_skeletons_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     coco = ap10k("dog", "cat")
     coco["categories"][1]["skeleton"] = [[4, 5]]
     assert CocoFrames(written(tmp_path, coco)).skeleton.edges == ((0, 1), (0, 2))

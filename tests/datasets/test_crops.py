@@ -306,7 +306,7 @@ def test_two_mirrors_change_nothing(mirror: A.BasicTransform) -> None:
     np.testing.assert_allclose(twice.crop_to_image, crop.crop_to_image, atol=1e-6)
 
 
-# ---------------------------------------------------------------------------------------------------- chance
+# ---------------------------------------------------------------------------------------------------- randomness
 
 
 def test_the_same_seed_gives_the_same_crop_and_another_another() -> None:
@@ -365,7 +365,7 @@ def test_the_users_transform_is_not_changed() -> None:
     assert theirs.processors["keypoints"].params.remove_invisible
 
 
-def test_what_else_the_users_transform_was_built_for_is_not_asked_for() -> None:
+def test_other_targets_of_the_users_transform_are_dropped() -> None:
     theirs = A.Compose(
         [A.HorizontalFlip(p=1)],
         keypoint_params=A.KeypointParams(format="xy", label_fields=["names"]),
@@ -376,7 +376,7 @@ def test_what_else_the_users_transform_was_built_for_is_not_asked_for() -> None:
     assert_goes_back(augment(whole(sample), keep_keypoints(theirs), SKELETON, 0), sample)
 
 
-def test_chances_of_resizing_steps_are_the_users() -> None:
+def test_probabilities_of_resizing_steps_are_kept() -> None:
     transform = compose_of(A.OneOf([A.Resize(30, 30, p=0.2), A.Resize(40, 40, p=0.6)], p=0.5))
     crop = whole(two_animals(20, 20, 0))
     heights = [augment(crop, transform, SKELETON, seed).image.shape[0] for seed in range(400)]
@@ -393,7 +393,7 @@ def test_transforms_travel_to_other_processes() -> None:
     np.testing.assert_array_equal(here.keypoints_in_crop, there.keypoints_in_crop)
 
 
-def test_an_image_that_nobody_may_change_is_not_changed() -> None:
+def test_read_only_image_is_not_modified() -> None:
     sample = two_animals(30, 30, 0)
     before = sample.image.copy()
     sample.image.flags.writeable = False

@@ -227,7 +227,7 @@ def test_an_individual_that_a_file_lacks_is_not_in_its_frames(tmp_path: Path) ->
     assert [frame.identities.tolist() for frame in data.frames] == [[0, 1], [0, 1]]
 
 
-def test_the_configs_scorer_wins_and_another_can_be_asked_for(tmp_path: Path) -> None:
+def test_configs_scorer_is_read_unless_another_is_given(tmp_path: Path) -> None:
     root = write_project(tmp_path, {"cage": ten_frames()})
     (ten_frames() + 100).to_csv(root / "labeled-data/cage/CollectedData_Bob.csv")
     assert DeepLabCutFrames(root).frames[0].keypoints_in_image[0, 0, 0] == 0
@@ -502,7 +502,7 @@ def test_an_animals_part_and_a_unique_one_may_be_added_later(tmp_path: Path) -> 
     assert not np.isnan(data.frames[1].unique_in_image).any()
 
 
-def test_a_csv_that_says_something_else_than_the_h5_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_csv_that_differs_from_the_h5_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = write_project(tmp_path, {"cage": ten_frames()})
     h5 = root / "labeled-data/cage/CollectedData_Ada.h5"
     ten_frames().to_hdf(h5, key="df_with_missing")
@@ -533,7 +533,7 @@ def test_a_place_that_no_image_has_is_refused(tmp_path: Path, value: float) -> N
         DeepLabCutFrames(root)
 
 
-def test_labels_outside_of_their_images_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_labels_outside_of_their_images_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     DeepLabCutFrames(write_project(tmp_path, {"cage": labels("cage", [[1, 2, 300, 4]])}))
     assert "1 keypoints lie outside" in caplog.text
 

@@ -266,11 +266,11 @@ def _soft(file: h5py.File) -> None:
     file["df_with_missing/block0_values"] = h5py.SoftLink("/values")
 
 
-@pytest.mark.parametrize("spoil", [_external, _external_storage, _declared, _soft])
-def test_an_h5_says_what_it_holds_itself(tmp_path: Path, spoil: Any) -> None:
+@pytest.mark.parametrize("corrupt", [_external, _external_storage, _declared, _soft])
+def test_h5_with_external_content_is_refused(tmp_path: Path, corrupt: Any) -> None:
     ten_frames().to_hdf(tmp_path / "a.h5", key="df_with_missing")
     with h5py.File(tmp_path / "a.h5", "r+") as file:
-        spoil(file)
+        corrupt(file)
     with pytest.raises(DataError, match=r"a\.h5") as caught:
         read_h5(tmp_path / "a.h5")
     assert "root:" not in str(caught.value)

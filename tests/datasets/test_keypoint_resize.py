@@ -17,7 +17,7 @@ def test_the_two_steps_alone_change_nothing() -> None:
         np.testing.assert_allclose(back.apply_to_keypoints(marked, shape=(20, 30, 3)), start, atol=1e-5)
 
 
-def test_a_scale_that_is_not_the_images_is_mended() -> None:
+def test_rounded_scale_is_corrected() -> None:
     marked = ToCorner(p=1.0).apply_to_keypoints(points((29, 19)), shape=(20, 30, 3))
     marked[:, :2] *= 0.35  # 10.5 x 7, which came out as 10 x 7 pixels
     moved = ToCenterOfWhole(p=1.0).apply_to_keypoints(marked, shape=(7, 10, 3))

@@ -62,13 +62,13 @@ def test_the_third_coordinate_says_what_is_hidden(tmp_path: Path) -> None:
         ([[NAN] * 6], ("x", "y"), "no keypoint"),
     ],
 )
-def test_what_cannot_be_is_told(tmp_path: Path, values: Any, coordinates: tuple[str, ...], message: str) -> None:
+def test_invalid_values_are_reported(tmp_path: Path, values: Any, coordinates: tuple[str, ...], message: str) -> None:
     root = folder_of(tmp_path, values, coordinates)
     with pytest.raises(DataError, match=message):
         LightningPoseFrames(root)
 
 
-def test_images_that_are_gone_and_several_tables_are_told(tmp_path: Path) -> None:
+def test_missing_images_and_several_tables_are_reported(tmp_path: Path) -> None:
     root = folder_of(folder_of(tmp_path, [[1, 2, 3, 4, 5, 6]]), [[1, 2, 3, 4, 5, 6]], name="second.csv")
     (root / "notes.csv").write_text("a,b\n")
     with pytest.raises(DataError, match=r"CollectedData\.csv.*second\.csv.*labels"):

@@ -109,7 +109,7 @@ def test_skeletons_are_chosen_by_name(tmp_path: Path) -> None:
         SleapFrames(path, skeleton="rat")
 
 
-def test_nothing_but_predictions_is_told(tmp_path: Path) -> None:
+def test_file_with_only_predictions_is_reported(tmp_path: Path) -> None:
     path = of_images(tmp_path, [animal(skeleton(), 3, predicted=True)])
     with pytest.raises(DataError, match="predictions=true"):
         SleapFrames(path)
@@ -161,7 +161,7 @@ def test_videos_of_a_package_may_have_numbers_with_gaps(tmp_path: Path) -> None:
     assert data[1].image[0, 0].tolist() == list(color(1))
 
 
-def test_a_video_is_found_by_its_name_and_missed_in_one_line(tmp_path: Path) -> None:
+def test_video_is_found_by_name_and_reported_when_missing(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     video = sleap_io.Video(filename="C:\\lab\\cage.mp4", open_backend=False)
     video.backend_metadata = {"type": "MediaVideo", "shape": (30, 48, 80, 1), "grayscale": True}

@@ -57,7 +57,7 @@ def test_a_part_is_that_part_of_the_whole(start: int, stop: int | None, step: in
     assert reader.frames == (60 if stop is None or stop > 60 else None)
 
 
-def test_what_is_asked_for_of_a_part_must_make_sense(tmp_path: Path) -> None:
+def test_invalid_ranges_are_refused(tmp_path: Path) -> None:
     for wrong in ({"start": -1}, {"stop": 0}, {"start": 5, "stop": 5}, {"step": 0}):
         with pytest.raises(ValueError, match="expected start"):
             VideoReader(tmp_path / "v.mp4", **wrong)
@@ -193,8 +193,8 @@ def test_a_video_without_a_frame_is_refused(tmp_path: Path) -> None:
     assert len(content) > 0
 
 
-def spoil(path: Path, share: float, count: int = 300) -> Path:
-    """Overwrite bytes of a file by chance."""
+def corrupt(path: Path, share: float, count: int = 300) -> Path:
+    """Overwrite bytes of a file at random."""
     content = bytearray(path.read_bytes())
     place = int(len(content) * share)
     content[place : place + count] = np.random.default_rng(1).integers(0, 256, count, dtype=np.uint8).tobytes()
@@ -211,7 +211,7 @@ def with_noise(number: int) -> np.ndarray:
 @pytest.mark.parametrize("share", [0.3, 0.4, 0.5, 0.6, 0.7])
 @pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])
 def test_behind_damage_frames_keep_their_numbers(name: str, share: float, tmp_path: Path) -> None:
-    reader = VideoReader(spoil(write_numbered(tmp_path / name, 120, image_of=with_noise), share))
+    reader = VideoReader(corrupt(write_numbered(tmp_path / name, 120, image_of=with_noise), share))
     frames = list(reader)
     assert reader.problem is not None
     assert reader.uncertain_from is None
@@ -229,7 +229,7 @@ def test_behind_damage_frames_keep_their_numbers(name: str, share: float, tmp_pa
     assert max(given) == 119
 
 
-def test_frames_that_a_camera_dropped_are_no_frames_but_are_told(tmp_path: Path) -> None:
+def test_dropped_camera_frames_are_reported_as_jumps(tmp_path: Path) -> None:
     times = [40 * number for number in range(60) if not 30 <= number < 34]
     reader = VideoReader(write_numbered(tmp_path / "v.mkv", 56, milliseconds=times))
     assert [frame.index for frame in reader] == list(range(56))
@@ -239,7 +239,7 @@ def test_frames_that_a_camera_dropped_are_no_frames_but_are_told(tmp_path: Path)
 
 def test_where_damage_leaves_no_way_to_number_frames_that_is_said(tmp_path: Path) -> None:
     path = write_numbered(tmp_path / "v.avi", 120, codec="mpeg4", b_frames=0, image_of=with_noise)
-    reader = VideoReader(spoil(path, 0.5))
+    reader = VideoReader(corrupt(path, 0.5))
     frames = list(reader)
     assert len(frames) < 120
     assert sum(len(each) for each in reader.missing) == 120 - len(frames)
@@ -261,7 +261,7 @@ def test_of_a_video_that_breaks_off_there_is_what_was_written(tmp_path: Path) ->
     assert 0 < len(seen) < 20
 
 
-def test_a_lost_tail_is_told_where_the_container_says_how_long_it_was(tmp_path: Path) -> None:
+def test_lost_tail_is_reported_by_the_containers_length(tmp_path: Path) -> None:
     path = write_numbered(tmp_path / "v.mp4", 60, options={}, key_every=6)
     with_head_first = tmp_path / "head_first.mp4"
     import av

@@ -41,8 +41,8 @@ def test_a_frame_behind_the_end_is_refused(tmp_path: Path) -> None:
 def test_key_frames_that_need_others_before_them_are_not_trusted(shared_data: Path) -> None:
     """DeepLabCut's demo video: a decoder that begins at its second key frame gives green frames, and no error."""
     path = shared_data / "openfield-Pranav-2018-10-30/videos/m3v1mp4.mp4"
-    wanted = {95, 627, 716, 1188}
-    whole = {frame.index: frame.image for frame in VideoReader(path, stop=1200) if frame.index in wanted}
+    chosen = {95, 627, 716, 1188}
+    whole = {frame.index: frame.image for frame in VideoReader(path, stop=1200) if frame.index in chosen}
     frames = VideoFrames(path)
-    for index in wanted:
+    for index in chosen:
         np.testing.assert_array_equal(frames.read(index), whole[index])

@@ -168,7 +168,7 @@ def test_results_of_other_keypoints_are_refused(tmp_path: Path) -> None:
         stored(tmp_path, [{"image_id": 7, "keypoints": [1, 2, 2] * 3, "score": 1.0}]).detect_poses(scene(0))
 
 
-def test_a_file_that_is_not_there_is_told_when_it_is_needed(tmp_path: Path) -> None:
+def test_missing_file_is_reported_when_it_is_needed(tmp_path: Path) -> None:
     detector = StoredPoseDetector(around_keypoints, SKELETON, str(tmp_path / "gone.json"))  # a checkpoint that moved
     with pytest.raises(DataError, match=r"gone\.json"):
         detector.detect_poses(scene(1))

@@ -1,28 +1,37 @@
 """torchvision's detectors: the same pixels, and never random weights where others were asked for."""
 
+from collections.abc import Callable
+from types import SimpleNamespace
 from urllib.error import URLError
 
 import pytest
 import torch
 from torch import Tensor
 
-from dlcpose.detectors import faster_rcnn, ssdlite
+from dlcpose.detectors.faster_rcnn import FasterRcnnMobilenet, FasterRcnnResnet50
+from dlcpose.detectors.ssdlite import SsdLite
+from dlcpose.detectors.torchvision_base import TorchvisionDetector
 from dlcpose.structures.errors import CheckpointError
 from tests.detectors.made_up_scenes import detector_of, scene
 
-FETCHERS = {
-    "fasterrcnn_resnet50_fpn_v2": (faster_rcnn, "_resnet50_weights"),
-    "fasterrcnn_mobilenet_v3_large_fpn": (faster_rcnn, "_mobilenet_weights"),
-    "ssdlite": (ssdlite, "_coco_weights"),
+KINDS: dict[str, type[TorchvisionDetector]] = {
+    "fasterrcnn_resnet50_fpn_v2": FasterRcnnResnet50,
+    "fasterrcnn_mobilenet_v3_large_fpn": FasterRcnnMobilenet,
+    "ssdlite": SsdLite,
 }
 
 
-@pytest.mark.parametrize("option", FETCHERS)
-def test_without_the_network_the_ways_out_are_told(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def fetched(kind: type[TorchvisionDetector], fetch: Callable[[], dict[str, Tensor]], patch: pytest.MonkeyPatch) -> None:
+    """Let torchvision's weights of a detector be what `fetch` gives."""
+    patch.setattr(kind, "coco_weights", SimpleNamespace(get_state_dict=lambda progress: fetch()))
+
+
+@pytest.mark.parametrize("option", KINDS)
+def test_unreachable_weights_error_names_the_alternatives(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def offline() -> dict[str, Tensor]:
         raise URLError("no route")
 
-    monkeypatch.setattr(*FETCHERS[option], offline)
+    fetched(KINDS[option], offline, monkeypatch)
     with pytest.raises(CheckpointError) as caught:
         detector_of(option, "detector.pretrained=true")
     assert "cannot be fetched (URLError)" in str(caught.value)
@@ -38,14 +47,14 @@ def test_all_of_cocos_weights_but_its_classes_are_taken(monkeypatch: pytest.Monk
     assert of_classes
     for name in of_classes:
         coco[name] = torch.zeros(91 * 6, *fresh[name].shape[1:])
-    monkeypatch.setattr(ssdlite, "_coco_weights", lambda: coco)
+    fetched(SsdLite, lambda: coco, monkeypatch)
     state = detector_of("ssdlite", "detector.pretrained=true").network.state_dict()
     for name, value in state.items():
         assert (value == 3).all() == (name not in of_classes), name
 
 
 def test_weights_that_lack_a_layer_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ssdlite, "_coco_weights", dict)
+    fetched(SsdLite, dict, monkeypatch)
     with pytest.raises(CheckpointError, match="torchvision's weights lack backbone"):
         detector_of("ssdlite", "detector.pretrained=true")
 
@@ -59,7 +68,7 @@ def test_targets_count_pixels_from_their_corner() -> None:
     assert second["boxes"].shape == (0, 4)
 
 
-def test_boxes_are_told_from_pixel_centers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_boxes_count_from_pixel_centers(monkeypatch: pytest.MonkeyPatch) -> None:
     detector = detector_of("ssdlite")
     theirs = [{"boxes": torch.tensor([[0.0, 0.0, 10.0, 5.0]]), "scores": torch.tensor([0.9])}]
     monkeypatch.setattr(detector.network, "forward", lambda images: theirs)

@@ -81,17 +81,17 @@ def test_the_tables_are_what_pandas_finds_in_a_project_of_deeplabcut(tmp_path: P
         assert list(as_csv.index) == list(ours.index)
         for _, video, image in ours.index:
             frame = next(frame for frame in data.frames if frame.key == f"labeled-data/{video}/{image}")
-            wanted = {
+            expected_points = {
                 (data.individuals[identity], name): tuple(point)
                 for animal, identity in zip(frame.keypoints_in_image, frame.identities, strict=True)
                 for point, name in zip(animal, data.skeleton.names, strict=True)
             }
-            wanted |= {
+            expected_points |= {
                 ("single", name): tuple(point)
                 for point, name in zip(frame.unique_in_image, data.skeleton.unique, strict=True)
             }
             for (_, owner, name, coordinate), value in ours.loc[("labeled-data", video, image)].items():
-                point = wanted.get((owner, name), (np.nan, np.nan))
+                point = expected_points.get((owner, name), (np.nan, np.nan))
                 np.testing.assert_array_equal(value, point["xy".index(coordinate)])
         assert [owner for owner, *_ in ours.columns.droplevel("scorer")][-10:] == ["single"] * 10
 

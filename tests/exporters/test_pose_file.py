@@ -87,7 +87,7 @@ def _rows(tracks: PoseTracks, rows: slice) -> PoseTracks:
     return replace(tracks, **{name: getattr(tracks, name)[rows] for name in TYPES})
 
 
-def test_half_a_file_takes_nobody_s_place(tmp_path: Path) -> None:
+def test_partial_file_replaces_nothing(tmp_path: Path) -> None:
     path, tracks = tmp_path / "v.poses.h5", made_up_tracks()
     write_pose_tracks(path, tracks)
     before = path.read_bytes()

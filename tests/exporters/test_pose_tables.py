@@ -131,13 +131,13 @@ def test_untracked_animals_are_refused_where_a_column_is_taken_for_an_animal(nam
     assert write_tables(made_up_tracks(is_tracked=False, animals=1), tmp_path, formats=[name])
 
 
-@pytest.mark.parametrize("wanted", [{"formats": ["cvs"]}, {"readers": ["simb"]}])
-def test_an_unknown_name_is_told_with_those_there_are(wanted: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("choice", [{"formats": ["cvs"]}, {"readers": ["simb"]}])
+def test_unknown_name_lists_the_known_ones(choice: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"expected one of .*(csv|simba)"):
-        write_tables(made_up_tracks(), tmp_path, **wanted)
+        write_tables(made_up_tracks(), tmp_path, **choice)
 
 
-def test_a_missing_package_is_told_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_names_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(format_registry.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"nwb: .*pynwb and ndx_pose.*dlcpose\[nwb\]"):
         write_tables(made_up_tracks(), tmp_path, formats=["nwb"])
@@ -160,7 +160,7 @@ def test_poses_of_no_frame_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["movement", "movement_0.17", "nwb", "sleap", "sleap_analysis"])
-def test_unique_keypoints_without_a_place_are_told(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_dropped_unique_keypoints_are_logged(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "dlcpose.exporters"):
         write_tables(made_up_tracks(unique=("corner",)), tmp_path, formats=[name])
     assert [(record.levelno, "unique keypoints" in record.message) for record in caplog.records] == [
@@ -168,7 +168,7 @@ def test_unique_keypoints_without_a_place_are_told(name: str, tmp_path: Path, ca
     ]
 
 
-def test_what_fits_into_no_place_is_told_of_every_format(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_dropped_predictions_are_logged_for_every_format(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     tracks = made_up_tracks(frames=3)
     with caplog.at_level(logging.INFO, "dlcpose.exporters"):
         write_tables(tracks, tmp_path, formats=table_formats())

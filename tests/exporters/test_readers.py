@@ -254,7 +254,7 @@ def test_bsoid_parses_its_tables(two_animals: PoseTracks, tmp_path: Path) -> Non
         np.histogram(likelihood[1:, 0])  # which B-SOiD cuts by, and which takes no NaN
 
 
-def test_keypoints_that_bsoid_cannot_fill_are_told(
+def test_keypoints_that_bsoid_cannot_fill_are_logged(
     two_animals: PoseTracks, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     written_for("bsoid", without_unique(two_animals), tmp_path)

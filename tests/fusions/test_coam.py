@@ -58,7 +58,7 @@ def test_it_stands_on_the_maps_that_go_into_the_stage() -> None:
     assert sizes == [(16, (16, 24)), (32, (8, 12)), (64, (4, 6))]  # strides 4, 8, 16 of 64x96
 
 
-def test_a_stage_that_is_not_there_is_answered_with_those_that_are() -> None:
+def test_unknown_stage_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"fusion\.before=stage9.*layer1.*fusion=prenet"):
         parts_of("coam", ("timm", "test_resnet", "stage9"))
 

@@ -70,7 +70,7 @@ def test_maps_are_those_of_the_backbone_in_shape(fused: tuple[Any, Fusion]) -> N
 
 
 @torch.no_grad()
-def test_the_condition_is_heard_and_nobody_elses(fused: tuple[Any, Fusion]) -> None:
+def test_each_crop_depends_only_on_its_own_condition(fused: tuple[Any, Fusion]) -> None:
     backbone, fusion = fused
     images = images_of(1).expand(2, -1, -1, -1)
     poses = poses_of(2)

@@ -77,7 +77,7 @@ def _work(name: str, start: int, end: int, folder: Path, record: Path) -> None:
     with record.open("a", buffering=1) as out:
         for seed in range(start, end):
             line: dict[str, Any] = {"seed": seed, "what": "read"}
-            path = target.spoil(seed)
+            path = target.corrupt(seed)
             signal.setitimer(signal.ITIMER_PROF, 2 * LIMIT_S)
             began = time.process_time()
             try:

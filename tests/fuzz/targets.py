@@ -53,7 +53,7 @@ class Target:
     mutators: tuple[Mutate, ...] = ()
     in_place: Callable[[Path, random.Random], None] | None = None
 
-    def spoil(self, seed: int) -> Path:
+    def corrupt(self, seed: int) -> Path:
         """Mutate one file; returns it. `restore` puts back what was there."""
         rng = random.Random(seed)
         path = self.folder / rng.choice(self.files)

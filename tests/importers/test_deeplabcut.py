@@ -113,7 +113,7 @@ def _config(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("corrupt", "said"),
     [
         (_without_config, r"pytorch_config.yaml: no such file"),
         (_tensorflow, r"TensorFlow model of DeepLabCut 2"),
@@ -135,9 +135,11 @@ def _config(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
         (_config(lambda c: c["model"]["backbone"].pop("model_name")), r"model_name: expected a text, got nothing"),
     ],
 )
-def test_what_cannot_be_imported_is_said_in_one_line(spoil: Callable[[Path], None], said: str, tmp_path: Path) -> None:
+def test_what_cannot_be_imported_is_said_in_one_line(
+    corrupt: Callable[[Path], None], said: str, tmp_path: Path
+) -> None:
     folder = layouts.write(tmp_path / "model")
-    spoil(folder)
+    corrupt(folder)
     with pytest.raises(DlcposeError, match=said) as caught:
         write_checkpoint(read_model(folder), tmp_path / "model.ckpt")
     assert "\n" not in str(caught.value)

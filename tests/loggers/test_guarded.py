@@ -90,7 +90,7 @@ def test_everything_is_handed_on() -> None:
 
 
 @pytest.mark.parametrize("failing", CALLS)
-def test_a_failure_is_told_once_and_the_tracker_is_dropped(failing: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_failure_is_logged_once_and_the_tracker_is_dropped(failing: str, caplog: pytest.LogCaptureFixture) -> None:
     inner = Recorder(fails_at=0)
     guarded = GuardedLogger("mine", inner)
     with caplog.at_level(logging.WARNING):

@@ -7,7 +7,7 @@ from dlcpose.losses.fields import paf_loss
 
 
 def edge() -> torch.Tensor:
-    """(1, 1, 2, 10, 10) with five cells of a limb along x."""
+    """(1, 1, 2, 10, 10) with five cells of an edge along x."""
     target = torch.zeros(1, 1, 2, 10, 10)
     target[0, 0, 0, 4, 2:7] = 1
     return target

@@ -61,7 +61,7 @@ HALF = [10.0, 10.0, 50.0, 26.0]  # of BOX's 30 px it covers 16: IoU 0.533
         ([], [], 0.0, 0.0),
     ],
 )
-def test_cases_whose_answer_is_known(boxes: list, scores: list, ap: float | None, ap50: float) -> None:
+def test_known_cases(boxes: list, scores: list, ap: float | None, ap50: float) -> None:
     got = figures([found("a", boxes, scores)], [frame("a", [BOX, FAR])])
     assert got["box_ap50"] == pytest.approx(ap50, abs=1e-6)
     # HALF counts at the first of the ten thresholds alone, and above that it stands before the right one.
@@ -104,14 +104,14 @@ def test_files_scored_by_pycocotools_itself(tmp_path: Path) -> None:
     assert ours["box_ar"] == pytest.approx(scored.stats[8])
 
 
-def test_a_crowd_is_neither_found_nor_invented() -> None:
+def test_crowd_is_neither_true_nor_false_positive() -> None:
     crowd = np.array([FAR], np.float32)
     prediction = found("a", [FAR, BOX], [0.9, 0.5])
     assert figures([prediction], [frame("a", [BOX], ignored_in_image=crowd)])["box_ap"] == pytest.approx(1)
     assert figures([prediction], [frame("a", [BOX])])["box_ap"] < 0.6
 
 
-def test_what_is_true_is_what_the_rule_says_and_lies_in_the_image() -> None:
+def test_ground_truth_boxes_follow_the_rule_and_are_clipped() -> None:
     def shifted(keypoints: Tensor, boxes: Tensor) -> Tensor:
         return boxes + torch.tensor([100.0, 0.0, 100.0, 0.0])
 

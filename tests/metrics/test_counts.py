@@ -8,7 +8,7 @@ from tests.metrics.made_up import SHAPE, SKELETON, at, prediction_of
 NOTHING = np.full((1, 5, 2), np.nan)
 
 
-def test_missed_and_invented_animals_are_counted() -> None:
+def test_false_negatives_and_false_positives_are_counted() -> None:
     labels = [
         labels_of("a.png", (480, 640), np.stack([SHAPE + 100, at(400, 100)])),
         labels_of("b.png", (480, 640), np.zeros((0, 5, 2))),
@@ -27,7 +27,7 @@ def test_missed_and_invented_animals_are_counted() -> None:
     }
 
 
-def test_animals_in_boxes_to_ignore_are_not_invented() -> None:
+def test_animals_in_ignored_boxes_are_no_false_positives() -> None:
     crowd = np.array([[400, 0, 640, 200]], np.float32)
     boxes = np.array([[0, 200, 300, 480], [np.nan] * 4], np.float32)  # the first animal has a box and no keypoints
     gt = np.concatenate([NOTHING, SHAPE[None] + 100])

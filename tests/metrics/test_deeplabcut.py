@@ -145,7 +145,7 @@ def test_the_rmse_is_the_mean_distance() -> None:
     assert figures["dlc_rmse_pcutoff"] == pytest.approx(2.5)
 
 
-def test_a_found_animal_gets_no_second_choice() -> None:
+def test_matched_animal_is_not_matched_again() -> None:
     # Both are most like the first labeled animal; the surer one takes it and the other goes empty-handed.
     labels = [labels_of("a.png", (480, 640), np.stack([SHAPE + 200, at(260, 200)]))]
     found = np.stack([at(201, 200), at(202, 200)])

@@ -31,7 +31,7 @@ def test_the_share_of_rightly_named_animals() -> None:
     assert accuracy([[0, 1, -1], [0, 1]], labels) == pytest.approx(2 / 5)
 
 
-def test_the_order_of_the_found_does_not_matter() -> None:
+def test_order_of_predictions_does_not_matter() -> None:
     labels = [frame_of([0, 1, 2])]
     (prediction,) = perfect(labels)
     order = [2, 0, 1]
@@ -48,7 +48,7 @@ def test_animals_of_unknown_name_do_not_count() -> None:
     assert accuracy([[0, 1]], [frame_of([0, -1])]) == 1.0
 
 
-def test_an_animal_that_was_missed_does_not_count() -> None:
+def test_false_negative_does_not_count() -> None:
     labels = [frame_of([0, 1])]
     (prediction,) = perfect(labels)
     one = replace(
@@ -63,6 +63,6 @@ def test_an_animal_that_was_missed_does_not_count() -> None:
 
 
 @pytest.mark.parametrize(("named", "known"), [([-1, -1], [0, 1]), ([0, 1], [-1, -1]), ([], [])])
-def test_where_nobody_is_named_or_known_there_is_no_figure(named: list[int], known: list[int]) -> None:
+def test_figure_is_nan_without_identities(named: list[int], known: list[int]) -> None:
     labels = [frame_of(known)] if known else []
     assert np.isnan(accuracy([named] if known else [], labels))

@@ -21,7 +21,7 @@ def test_pck_agrees_with_pandas(seed: int) -> None:
     assert figures["pck@0.05"] <= figures["pck@0.1"]
 
 
-def test_missed_animals_count_as_wrong_and_animals_of_one_point_not_at_all() -> None:
+def test_false_negatives_count_as_wrong_and_animals_of_one_point_not_at_all() -> None:
     one_point = np.full_like(SHAPE, np.nan)
     one_point[0] = 5
     labels = [

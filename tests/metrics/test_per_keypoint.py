@@ -30,7 +30,7 @@ def test_rows_agree_with_pandas(seed: int) -> None:
     pd.testing.assert_frame_equal(kept.sort_index(), by_name, check_dtype=False, check_names=False, rtol=1e-5)
 
 
-def test_keypoints_of_missed_animals_are_missed_and_the_arena_follows() -> None:
+def test_keypoints_of_false_negatives_count_and_unique_keypoints_follow() -> None:
     skeleton = Skeleton(names=SKELETON.names, unique=("corner",))
     gt = np.stack([SHAPE + 100, at(500, 100)])
     labels = [labels_of("a.png", (480, 640), gt, unique_in_image=np.array([[10, 10]], np.float32))]

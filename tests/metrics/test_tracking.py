@@ -61,7 +61,7 @@ def test_a_lost_animal_that_comes_back_under_its_number_is_no_switch() -> None:
     assert figures["idf1"] == pytest.approx(2 * 15 / (18 + 15))
 
 
-def test_nothing_labeled_has_no_figures_and_nothing_found_has_none_right() -> None:
+def test_figures_without_labels_or_predictions() -> None:
     background = np.zeros(0, np.int64)
     assert np.isnan(list(tracking_figures([background], [np.array([1])], [np.zeros((0, 1))]).values())).all()
     figures = tracking_figures([np.array([1])], [background], [np.zeros((1, 0))])

@@ -62,7 +62,7 @@ def assert_places_alike(ours: np.ndarray, theirs: np.ndarray) -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("count", [1, 5])
-def test_answers_are_torchs(name: str, count: int, exported: dict[str, ExportRequest]) -> None:
+def test_predictions_equal_torchs(name: str, count: int, exported: dict[str, ExportRequest]) -> None:
     request = exported[name]
     predictor = dlcpose.load(request.output, device="cpu")
     torchs = dlcpose.load(request.checkpoint.path, device="cpu")
@@ -125,7 +125,7 @@ def test_peaks_of_a_bottom_up_model_are_candidates(exported: dict[str, ExportReq
                 assert np.linalg.norm(candidates[:, :2] - point, axis=-1).min() < 1e-3
 
 
-def test_half_precision_says_what_it_costs(exported: dict[str, ExportRequest], tmp_path: Path) -> None:
+def test_half_precision_reports_its_error(exported: dict[str, ExportRequest], tmp_path: Path) -> None:
     request = exported["letterbox"]
     half = ExportRequest(request.checkpoint, tmp_path / "half.onnx", precision="fp16")
     lines = export_model("onnx", half)

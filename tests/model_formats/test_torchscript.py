@@ -15,7 +15,7 @@ from tests.model_formats.made_up_checkpoints import CONFIGS, data_of, write_chec
 
 
 @pytest.mark.parametrize("name", ["native", "top_down"])
-def test_the_file_alone_answers_as_the_model(name: str, tmp_path: Path) -> None:
+def test_file_alone_predicts_like_the_model(name: str, tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "best.ckpt", CONFIGS[name](), data_of(name))
     output = tmp_path / ("out" if name == "top_down" else "model.ts")
     lines = export_model("torchscript", ExportRequest(read_checkpoint(checkpoint), output))

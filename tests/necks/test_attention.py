@@ -10,13 +10,13 @@ from dlcpose.necks.attention import AttentionEncoder, EncoderLayer
 def twin_of(layer: EncoderLayer) -> nn.TransformerEncoderLayer:
     """torch's own encoder layer with the same weights; it knows no positions."""
     width, hidden = layer.feed[0].in_features, layer.feed[0].out_features
-    twin = nn.TransformerEncoderLayer(width, layer.attend.num_heads, hidden, dropout=0.0, batch_first=True)
-    twin.self_attn.load_state_dict(layer.attend.state_dict())
-    twin.linear1.load_state_dict(layer.feed[0].state_dict())
-    twin.linear2.load_state_dict(layer.feed[3].state_dict())
-    twin.norm1.load_state_dict(layer.first_norm.state_dict())
-    twin.norm2.load_state_dict(layer.second_norm.state_dict())
-    return twin.eval()
+    reference = nn.TransformerEncoderLayer(width, layer.attend.num_heads, hidden, dropout=0.0, batch_first=True)
+    reference.self_attn.load_state_dict(layer.attend.state_dict())
+    reference.linear1.load_state_dict(layer.feed[0].state_dict())
+    reference.linear2.load_state_dict(layer.feed[3].state_dict())
+    reference.norm1.load_state_dict(layer.first_norm.state_dict())
+    reference.norm2.load_state_dict(layer.second_norm.state_dict())
+    return reference.eval()
 
 
 def neck_of(**settings: object) -> AttentionEncoder:

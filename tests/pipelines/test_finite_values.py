@@ -28,7 +28,7 @@ def test_a_gpu_is_not_waited_for_at_each_step_but_before_anything_is_saved() -> 
         losses.check()
 
 
-def test_torchs_cross_entropy_says_nan_where_it_refuses() -> None:
+def test_cross_entropy_is_nan_where_torch_refuses() -> None:
     pred = torch.tensor([[[[0.5, torch.nan]]]], requires_grad=True)
     assert binary_cross_entropy(pred, torch.zeros(1, 1, 1, 2)).isnan()
     assert not binary_cross_entropy(torch.tensor([[[[0.5, 0.2]]]]), torch.zeros(1, 1, 1, 2)).isnan()

@@ -39,7 +39,7 @@ def exactly(pipeline: TopDown, batch: PoseBatch, monkeypatch: pytest.MonkeyPatch
     return pipeline.predict_batch(batch)
 
 
-def test_top_down_answers_the_mirror_image_with_mirrored_animals(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_top_down_predicts_mirrored_animals_in_the_mirror_image(monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = top_down_of(DATA)
     batch = collate([fit_to_canvas(DATA[index], pipeline.frame_input) for index in range(2)])
     last, order = batch.images.shape[-1] - 1, list(DATA.skeleton.flip_order)

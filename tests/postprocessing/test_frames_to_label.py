@@ -89,7 +89,7 @@ def test_a_frame_on_which_an_ensemble_disagrees_is_found() -> None:
     assert rated[70] > 0.5 > np.delete(rated, 70).max()
 
 
-def test_reasons_that_cannot_be_told_are_left_out() -> None:
+def test_unavailable_reasons_are_left_out() -> None:
     assert set(rate_frames(calm(animals=1))) == {"low confidence", "missing animal", "jump"}
     assert set(rate_frames(calm(is_tracked=False))) == {"low confidence", "missing animal", "crossing"}
 
@@ -141,7 +141,7 @@ def test_each_kind_of_frame_is_chosen_and_of_each_the_worthiest() -> None:
 
 
 @pytest.mark.parametrize("features", [np.zeros((30, 4)), np.random.default_rng(0).random((30, 4))])
-def test_as_many_are_chosen_as_asked_however_alike_they_are(features: np.ndarray) -> None:
+def test_requested_number_is_chosen_even_of_identical_frames(features: np.ndarray) -> None:
     chosen = choose_diverse(features, np.arange(30.0), 12, np.random.default_rng(0))
     assert len(set(chosen.tolist())) == 12
     assert len(choose_diverse(features, np.arange(30.0), 40, np.random.default_rng(0))) == 30

@@ -26,7 +26,7 @@ def test_a_varying_frame_rate_keeps_its_times_and_rows_without_one_get_theirs() 
     assert np.all(np.diff(time_axis(replace(tracks, times=times)).seconds) > 0)
 
 
-def test_times_that_do_not_rise_are_told_and_frames_count_instead(caplog: pytest.LogCaptureFixture) -> None:
+def test_non_increasing_times_fall_back_to_frame_numbers_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     tracks = made_up_tracks(frames=10, fps=20)
     axis = time_axis(replace(tracks, times=np.zeros(10)))
     assert "cage.mp4" in caplog.text

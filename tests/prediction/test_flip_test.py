@@ -59,7 +59,7 @@ def test_where_they_agree_it_is_their_mean_by_score_and_where_not_the_surer_one_
     np.testing.assert_allclose(merged.keypoint_scores[0], [0.6, 0.8, 0.6], atol=1e-6)
 
 
-def test_what_one_of_them_has_not_found_the_other_has() -> None:
+def test_keypoint_missing_in_one_comes_from_the_other() -> None:
     known = POSE.copy()
     known[1] = np.nan
     ours, theirs = prediction([known], [[0.9, 0.0, 0.6]]), seen_in_mirror(prediction([POSE], [[0.9, 0.5, 0.6]]))
@@ -71,6 +71,6 @@ def test_what_one_of_them_has_not_found_the_other_has() -> None:
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(0, 0), (0, 2), (2, 0), (1, 2)])
-def test_the_plain_frame_says_who_is_there(ours: int, theirs: int) -> None:
+def test_animals_are_those_of_the_unmirrored_frame(ours: int, theirs: int) -> None:
     make = [prediction([POSE + 40 * each for each in range(count)], [[0.5] * 3] * count) for count in (ours, theirs)]
     assert len(merge_mirrored(make[0], seen_in_mirror(make[1]), SKELETON)) == ours

@@ -30,7 +30,7 @@ def all_of(predictor: FramePredictor, images: list[np.ndarray]) -> list[PosePred
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_frame_of_a_video_is_answered_as_the_frame_alone(name: str) -> None:
+def test_video_frame_is_predicted_like_a_single_image(name: str) -> None:
     model = MODELS[name]()
     images = frames(7, animals=2)
     alone = [Predictor(model.pipeline, CPU).predict([image])[0] for image in images]
@@ -51,7 +51,7 @@ def test_frames_of_unlike_size_never_share_a_batch() -> None:
         assert_same(one, Predictor(model.pipeline, CPU).predict([image])[0])
 
 
-def test_a_part_of_a_frame_is_told_of_in_pixels_of_the_whole() -> None:
+def test_cropped_frame_has_coordinates_of_the_full_frame() -> None:
     model = single_animal("native")
     image = frames(1)[0]
     part = np.ascontiguousarray(image[8:56, 16:64])
@@ -60,7 +60,7 @@ def test_a_part_of_a_frame_is_told_of_in_pixels_of_the_whole() -> None:
     np.testing.assert_allclose(here.keypoints_in_image, there.keypoints_in_image + np.array([16, 8]), atol=1e-4)
 
 
-def test_seconds_are_told_by_stage() -> None:
+def test_seconds_by_stage() -> None:
     predictor = FramePredictor(single_animal().pipeline, CPU)
     all_of(predictor, frames(3))
     seconds = predictor.times.as_dict()
@@ -111,7 +111,7 @@ def test_an_error_comes_where_the_prediction_would(place: str, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("make", [single_animal, top_down, bottom_up])
-def test_of_a_frame_and_its_mirror_image_the_flip_test_says_the_same(make) -> None:
+def test_flip_test_is_equivariant_to_mirroring(make) -> None:
     model: Model = make()
     order = list(model.pipeline.skeleton.flip_order)
     image = frames(1, animals=2)[0]
@@ -144,7 +144,7 @@ def test_between_the_detector_s_frames_boxes_are_those_around_the_last_poses(mon
             assert (inside | ~clip_boxes).all(axis=(1, 2)).any()
 
 
-def test_where_nobody_is_seen_the_detector_looks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_detector_runs_again_after_an_empty_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     model = top_down()
     own, looked = model.pipeline.detector.detect, []
     monkeypatch.setattr(model.pipeline.detector, "detect", lambda batch: (looked.append(batch.keys[0]), own(batch))[1])

@@ -166,9 +166,7 @@ def set_in(*place: Any, value: Any) -> Callable[[Content], None]:
         ("letterbox", lambda content: json.dumps({**content, "more": "x" * 5_000_000})),
     ],
 )
-def test_what_a_model_says_of_itself_is_checked(
-    name: str, change: Callable[[Content], object], changed: Callable[..., Path]
-) -> None:
+def test_description_is_checked(name: str, change: Callable[[Content], object], changed: Callable[..., Path]) -> None:
     path = changed(name, description=change)
     with pytest.raises(CheckpointError) as caught:
         dlcpose.load(path)
@@ -176,7 +174,7 @@ def test_what_a_model_says_of_itself_is_checked(
     assert "\n" not in str(caught.value)
 
 
-def test_outputs_of_another_skeleton_are_told(changed: Callable[..., Path]) -> None:
+def test_outputs_of_another_skeleton_are_refused(changed: Callable[..., Path]) -> None:
     path = changed("part_affinity", description=set_in("steps", 0, "kind", value="single_animal"))
     with pytest.raises(CheckpointError, match="steps"):
         dlcpose.load(path)

@@ -98,7 +98,7 @@ def test_a_crop_changes_where_is_looked_not_what_pixels_are_called(video: Path) 
         np.testing.assert_allclose(tracks.keypoints_in_image[row], expected, atol=1e-3)
 
 
-def test_what_cannot_be_is_told_before_a_frame_is_predicted(video: Path, tmp_path: Path) -> None:
+def test_invalid_settings_are_reported_before_prediction(video: Path, tmp_path: Path) -> None:
     model = single_animal()
     with pytest.raises(ConfigError, match=r"^crop="):
         predict_video(model, video, PredictionSettings(crop=(0, 0, 65, 64)))
@@ -108,7 +108,7 @@ def test_what_cannot_be_is_told_before_a_frame_is_predicted(video: Path, tmp_pat
         predict_video(model, tmp_path / "gone.mp4", PredictionSettings())
 
 
-def test_progress_is_told(video: Path) -> None:
+def test_progress_is_reported(video: Path) -> None:
     told = []
     settings = PredictionSettings(batch_size=5, stop=12)
     predict_video(single_animal(), video, settings, lambda done, total: told.append((done, total)))
@@ -242,7 +242,7 @@ def test_an_attempt_stopped_after_the_file_was_there_leaves_nothing(model: Model
     assert not partial.folder.exists()
 
 
-def test_a_folder_that_cannot_be_written_is_told_at_once(model: Model, video: Path, tmp_path: Path) -> None:
+def test_unwritable_folder_is_reported_at_once(model: Model, video: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/dlcpose")):
         with pytest.raises(DataError, match="nothing can be written into this folder"):

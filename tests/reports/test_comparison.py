@@ -44,7 +44,7 @@ def test_what_follows_from_a_column_is_none() -> None:
     assert set(also) == {"backbone", "head.channels"}
 
 
-def test_what_does_not_follow_is_a_column_though_nobody_gave_it() -> None:
+def test_independent_setting_is_a_column_without_an_override() -> None:
     runs = [run("a", model="x", dataset__frames=10), run("b", model="x", dataset__frames=20)]
     assert differing(runs)[0] == ("dataset.frames",)
 
@@ -120,7 +120,7 @@ def test_the_explained_share_is_that_of_an_analysis_of_variance(groups: list[lis
         assert f_oneway(*groups).statistic == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
-def test_effects_are_told_where_runs_share_values() -> None:
+def test_effects_are_computed_where_runs_share_values() -> None:
     grid = [
         run(
             f"{m}{r}{s}",

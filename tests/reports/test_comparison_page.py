@@ -72,7 +72,7 @@ def test_the_csv_holds_every_run(made: Comparison) -> None:
     assert [row["model"] for row in rows[:2]] == ["hrnet_w32", "hrnet_w32"]
 
 
-def test_the_json_says_what_the_page_does(made: Comparison, tmp_path: Path) -> None:
+def test_json_holds_what_the_page_shows(made: Comparison, tmp_path: Path) -> None:
     content = json.loads(json.dumps(as_json(made, "t"), allow_nan=False))
     best = content["settings"][0]
     assert best["values"] == {"model": "hrnet_w32", "optimizer.lr": 0.001}

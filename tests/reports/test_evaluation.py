@@ -292,7 +292,7 @@ def test_the_learning_curve_has_a_panel_for_each_kind_of_figure_that_was_logged(
 
 
 @pytest.mark.parametrize("content", ["", "epoch,step\n0,1\n", "epoch,step,val/loss\n0,1,\n"])
-def test_no_epoch_leaves_no_curve_and_says_so(tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_epoch_leaves_no_curve_and_a_warning(tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "metrics.csv").write_text(content)
     with caplog.at_level(logging.WARNING):
         learning_curve(tmp_path / "metrics.csv", tmp_path / "curve.png", INFOS)

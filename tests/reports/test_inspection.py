@@ -39,7 +39,7 @@ def test_counts_of_real_data(shared_data: Path) -> None:
     assert [choice.split(":")[0] for choice in found.augmentation[:2]] == ["rotation up to 10 degrees", "no flip"]
 
 
-def test_what_looks_wrong_is_found(tmp_path: Path) -> None:
+def test_suspected_errors_are_found(tmp_path: Path) -> None:
     found = inspect_frames(open_data(faulty_project(tmp_path)))
     assert (found.frames, found.empty, found.animals) == (10, 1, 9)
     assert found.duplicate_images == (("labeled-data/cage/img0005.png", "labeled-data/cage/img0006.png"),)

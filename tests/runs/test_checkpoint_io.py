@@ -65,7 +65,7 @@ def test_killed_as_it_writes_it_leaves_the_last_one(written: float, tmp_path: Pa
     assert {*tmp_path.iterdir()} - {*leftovers(path)} == {path}
 
 
-def test_a_full_disk_leaves_the_last_one_and_says_so(tmp_path: Path) -> None:
+def test_full_disk_keeps_the_last_checkpoint_and_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     WholeFiles(tmp_path).save_checkpoint(FIRST, path)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -102,7 +102,7 @@ def test_only_the_runs_own_checkpoints_are_removed(tmp_path: Path) -> None:
     assert not (folder / "old.ckpt").exists()
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("a file")
     with pytest.raises(CheckpointError, match="No checkpoint was there before"):
         WholeFiles(tmp_path).save_checkpoint(FIRST, tmp_path / "checkpoints" / "last.ckpt")

@@ -222,7 +222,7 @@ def test_several_machines_are_for_torchrun_and_slurm(here: Path) -> None:
         processes_needed({"trainer": {"accelerator": "cpu", "devices": 1, "num_nodes": 2}})
 
 
-def test_a_mistake_is_told_once_by_several_processes_too(here: Path) -> None:
+def test_mistake_is_reported_once_with_several_processes(here: Path) -> None:
     answer = python(REPOSITORY / "train.py", *TINY_DATA, *TWO, "dataset.videos=0", cwd=here, PYTHONPATH=str(REPOSITORY))
     assert "dataset" in reason(answer)
     assert not math.isnan(answer.code)

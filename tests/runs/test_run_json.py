@@ -51,7 +51,7 @@ def test_several_objectives_and_what_was_never_measured(tmp_path: Path) -> None:
     assert (read_run_json(tmp_path) or {})["optimized_metric"] == {"val/e": 1.0, "val/f": None}
 
 
-def test_a_run_that_fails_says_why(tmp_path: Path) -> None:
+def test_failed_run_records_its_error(tmp_path: Path) -> None:
     def failing(config: dict[str, Any]) -> float:
         raise ValueError("no\n  frames")
 
@@ -96,7 +96,7 @@ def test_a_second_run_in_a_folder_is_refused(changes: dict[str, Any], expected: 
     assert (tmp_path / "run.json").read_bytes() == before
 
 
-def test_beside_a_run_that_is_just_starting_another_is_told(tmp_path: Path) -> None:
+def test_second_run_in_a_starting_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.json").touch()  # the other has made it, and not yet written
     with pytest.raises(TakenError, match="another run has just started in this folder"):
         begin_run(config_of(tmp_path))

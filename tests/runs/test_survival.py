@@ -21,7 +21,7 @@ from tests.training.test_detector_stage import TINY_DETECTOR, TOP_DOWN
 
 pytestmark = pytest.mark.slow  # whole runs, each in processes of its own
 
-# Everything that chance has a hand in: order, augmentation, dropped paths, averaged weights; two processes make batches.
+# Everything that is random: order, augmentation, dropped paths, averaged weights; two processes make batches.
 CHANCY = (
     *("dataset.frames=24", "dataset.videos=2", "dataset.height=64", "dataset.width=64", "augmentation=strong"),
     *("backbone=timm", "backbone.name=test_resnet", "+backbone.options.drop_path_rate=0.3", "neck.channels=16"),
@@ -84,7 +84,7 @@ def test_killed_at_ten_random_moments_it_ends_as_if_it_had_not_been(tmp_path: Pa
     assert_same_run(tmp_path / "straight", tmp_path / "stopped")
 
 
-def test_told_to_stop_it_goes_on_within_the_epoch(tmp_path: Path) -> None:
+def test_stopped_run_resumes_within_epoch(tmp_path: Path) -> None:
     answer = stopped_again_and_again(tmp_path, signal.SIGTERM, 5, *CHANCY)
     assert "dlcpose: stopped by SIGTERM, saved " in answer.err
     assert_same_run(tmp_path / "straight", tmp_path / "stopped")
@@ -93,7 +93,7 @@ def test_told_to_stop_it_goes_on_within_the_epoch(tmp_path: Path) -> None:
 SMALL_RUN = (*SMALL, *TINY)
 
 
-def test_out_of_memory_says_what_to_lower(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_error_suggests_settings(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def too_much(*given: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
@@ -123,7 +123,7 @@ def test_a_full_disk_ends_a_run_in_one_line_and_keeps_its_last_checkpoint(
     assert all(read_checkpoint(run / "checkpoints" / name).weights for name in ("best.ckpt", "last.ckpt"))
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_anything_is_trained(here: Path) -> None:
+def test_unwritable_folder_is_reported_before_training(here: Path) -> None:
     (here / "outputs").write_text("a file where the folder should be")
     said = reason(shell("train.py", *SMALL_RUN))
     assert str(here / "outputs") in said or "outputs/" in said

@@ -101,7 +101,7 @@ def test_a_job_that_was_killed_as_its_detector_trained_goes_on_with_the_detector
     assert [config["init_from"]["checkpoint"] for config in trained] == ["other.ckpt"] * 2
 
 
-def test_a_failed_job_ends_no_sweep_and_is_told_at_the_end(trained: list[Any], here: Path, monkeypatch: Patch) -> None:
+def test_failed_job_does_not_end_the_sweep_and_is_reported(trained: list[Any], here: Path, monkeypatch: Patch) -> None:
     quick = training.train_in_this_process
 
     def failing(config: dict[str, Any]) -> Any:
@@ -166,7 +166,7 @@ def test_mistakes_before_the_first_job(
     assert trained == []
 
 
-def test_an_unknown_objective_is_told_once(here: Path) -> None:
+def test_unknown_objective_is_reported_once(here: Path) -> None:
     said = reason(shell("train.py", "-m", "seed=0,1", "optimized_metric=val/mean_eror_px", *SMALL, *TINY))
     assert said.startswith(
         "2 of 2 jobs failed: optimized_metric: no epoch logs 'val/mean_eror_px'. Nearest: val/mean_error_px"

@@ -120,11 +120,11 @@ def test_every_option_runs_with_every_optimizer(scheduler_name: str, optimizer_n
     optimizer = Instantiator()(option("optimizer", optimizer_name), "optimizer")(list(layer.named_parameters()))
     first = optimizer.param_groups[0]["lr"]
     described = Instantiator()(option("scheduler", scheduler_name), "scheduler")(optimizer, 50)
-    inputs, wanted = torch.randn(16, 3), torch.randn(16, 1)
+    inputs, targets = torch.randn(16, 3), torch.randn(16, 1)
     losses = []
     for _ in range(50):
         optimizer.zero_grad()
-        loss = (layer(inputs) - wanted).square().mean()
+        loss = (layer(inputs) - targets).square().mean()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())

@@ -36,7 +36,7 @@ class Noise:
     mixed: float = 0.25
 
 
-class Truth(NamedTuple):
+class GroundTruth(NamedTuple):
     """True tracks: (T, N, K, 2) px, NaN where an animal is not there; (T, N, K) whether hidden; size of the image."""
 
     keypoints_in_image: Array
@@ -53,7 +53,9 @@ class Noisy(NamedTuple):
     sources: Array
 
 
-def rendered_truth(*, animals: int, frames: int, fps: float = 25.0, seed: int = 0, **settings: Any) -> Truth:
+def rendered_ground_truth(
+    *, animals: int, frames: int, fps: float = 25.0, seed: int = 0, **settings: Any
+) -> GroundTruth:
     """The tracks of one rendered video, as `dataset=scenes` has them."""
     options: dict[str, Any] = {"height": 192, "width": 192, "animal_length": 0.22, "roam": 0.46, "occlusion": 0.0}
     data = SyntheticFrames(
@@ -71,11 +73,11 @@ def rendered_truth(*, animals: int, frames: int, fps: float = 25.0, seed: int = 
     for place, frame in enumerate(data.frames):
         points[place, frame.identities] = frame.keypoints_in_image
         hidden[place, frame.identities] = frame.visibility == 1
-    return Truth(points, hidden, data.skeleton, data.frames[0].height, data.frames[0].width)
+    return GroundTruth(points, hidden, data.skeleton, data.frames[0].height, data.frames[0].width)
 
 
-def noisy_poses(gt: Truth, noise: Noise = Noise(), *, seed: int = 0, fps: float = 25.0, spare: int = 1) -> Noisy:
-    """Detections of every frame in an order of chance, in as many columns as animals and `spare` more."""
+def noisy_poses(gt: GroundTruth, noise: Noise = Noise(), *, seed: int = 0, fps: float = 25.0, spare: int = 1) -> Noisy:
+    """Detections of every frame in random order, in as many columns as animals and `spare` more."""
     rng = np.random.default_rng(seed)
     points = gt.keypoints_in_image
     frames, animals, keypoints = points.shape[:3]

@@ -14,7 +14,7 @@ from dlcpose.tracking.detections import detections_of
 from dlcpose.tracking.evidence import evidence_of
 from dlcpose.tracking.settings import TrackingSettings
 from dlcpose.tracking.tracklets import tracklets_of
-from tests.tracking.noisy_poses import Noise, noisy_poses, rendered_truth
+from tests.tracking.noisy_poses import Noise, noisy_poses, rendered_ground_truth
 
 FRAMES, SIDE = 200, 128
 EXACT = Noise(0.01, *[0.0] * 9)
@@ -30,7 +30,7 @@ def marked() -> SyntheticFrames:
 
 def test_animals_of_other_colors_come_apart(marked: SyntheticFrames, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(appearance, "STEPS", 40)
-    gt = rendered_truth(
+    gt = rendered_ground_truth(
         animals=2, frames=FRAMES, seed=4, height=SIDE, width=SIDE, animal_length=0.25, identity_marks=True
     )
     noisy = noisy_poses(gt, EXACT)
@@ -67,9 +67,9 @@ def test_crops_show_an_animal_alike_wherever_it_is_and_however_it_is_turned() ->
         points.append(center + along[:, None] * axis)
     poses = np.stack(points)[:, None]  # (T, 1, K, 2)
     from dlcpose.structures.skeleton import Skeleton
-    from tests.tracking.noisy_poses import Truth
+    from tests.tracking.noisy_poses import GroundTruth
 
-    gt = Truth(poses, np.zeros(poses.shape[:3], bool), Skeleton(tuple("abcde")), 160, 160)
+    gt = GroundTruth(poses, np.zeros(poses.shape[:3], bool), Skeleton(tuple("abcde")), 160, 160)
     noisy = noisy_poses(gt, Noise(0.0, *[0.0] * 9), spare=0)
     detections = detections_of(noisy.poses)
     crops = aligned_crops(iter(images), noisy.poses.frame_indices, detections, np.arange(6)).astype(float)
@@ -87,7 +87,7 @@ def test_the_loss_is_nothing_once_the_same_are_near_and_others_far() -> None:
 
 
 def test_only_tracklets_at_one_time_are_different_animals() -> None:
-    noisy = noisy_poses(rendered_truth(animals=3, frames=150, seed=1), seed=1)
+    noisy = noisy_poses(rendered_ground_truth(animals=3, frames=150, seed=1), seed=1)
     detections = detections_of(noisy.poses)
     tracklets = tracklets_of(detections, noisy.poses.skeleton, TrackingSettings())
     animals = noisy.sources[detections.rows, detections.columns]
@@ -103,10 +103,10 @@ def test_only_tracklets_at_one_time_are_different_animals() -> None:
         )
 
 
-def test_one_animal_alone_is_told_of_and_a_short_video_is_refused(
+def test_single_animal_warns_and_short_video_is_refused(
     marked: SyntheticFrames, caplog: pytest.LogCaptureFixture
 ) -> None:
-    alone = noisy_poses(rendered_truth(animals=1, frames=40), EXACT, spare=0).poses
+    alone = noisy_poses(rendered_ground_truth(animals=1, frames=40), EXACT, spare=0).poses
     detections = detections_of(alone)
     tracklets = tracklets_of(detections, alone.skeleton, TrackingSettings())
     with caplog.at_level(logging.WARNING):

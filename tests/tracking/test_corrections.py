@@ -58,7 +58,7 @@ def test_the_order_of_swaps_at_different_times_does_not_matter(corrections: list
     assert_same(applied(TRACKS, *corrections), applied(TRACKS, *reversed(corrections)))
 
 
-def test_a_swap_after_another_is_told_by_the_columns_that_a_person_saw() -> None:
+def test_second_swap_refers_to_the_uncorrected_columns() -> None:
     # Animal 0 goes on in column 1 from frame 4, and from there in column 2 from frame 8.
     done = applied(TRACKS, Correction(8, 1, 2, "swap_from"), Correction(4, 0, 1, "swap_from"))
     followed = [0] * 4 + [1] * 4 + [2] * 4

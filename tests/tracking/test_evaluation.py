@@ -17,7 +17,7 @@ DATA = SyntheticFrames(
 
 
 def predictions_of(data: SyntheticFrames, **changed: Any) -> list[PosePrediction]:
-    """Everything where it is, in an order of chance."""
+    """Everything where it is, in random order."""
     rng = np.random.default_rng(0)
     found = []
     for frame in data.frames:
@@ -54,7 +54,7 @@ def test_the_order_of_the_frames_means_nothing() -> None:
     assert TrackingFigures()(mixed) == TrackingFigures()(frames)
 
 
-def test_animals_that_are_not_found_are_missed() -> None:
+def test_undetected_animals_are_false_negatives() -> None:
     background = [
         replace(
             each,

@@ -69,7 +69,7 @@ def test_no_features_and_no_tracklets_are_no_trouble() -> None:
     assert evidence_of(np.zeros((0, 3)), [], np.zeros(0)).sums.shape == (0, 0)
 
 
-def test_differences_are_the_same_both_ways() -> None:
+def test_differences_are_symmetric() -> None:
     rng = np.random.default_rng(0)
     evidence = Evidence(rng.normal(0, 3, (8, 2)), rng.integers(1, 9, 8), np.array([0.1, 0.3]))
     first, second = rng.integers(0, 8, (2, 30))

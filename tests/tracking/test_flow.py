@@ -32,7 +32,7 @@ def cost_of(flow: Flow, first: np.ndarray, last: np.ndarray, rewards: np.ndarray
     return total
 
 
-def most_at_a_time(flow: Flow, first: np.ndarray, last: np.ndarray) -> int:
+def max_at_a_time(flow: Flow, first: np.ndarray, last: np.ndarray) -> int:
     spans = [(first[track[0]], last[track[-1]]) for track in flow.tracks()]
     return max((sum(low <= time <= high for low, high in spans) for time in range(30)), default=0)
 
@@ -54,7 +54,7 @@ def best_of_all(first: np.ndarray, last: np.ndarray, rewards: np.ndarray, joins:
             for number in range(2 ** len(lone)):
                 used = joined | {place for bit, place in enumerate(lone) if number >> bit & 1}
                 flow = Flow(np.isin(np.arange(count), list(used)), following)
-                if most_at_a_time(flow, first, last) <= animals:
+                if max_at_a_time(flow, first, last) <= animals:
                     best = min(best, cost_of(flow, first, last, rewards, joins))
     return best
 
@@ -63,7 +63,7 @@ def best_of_all(first: np.ndarray, last: np.ndarray, rewards: np.ndarray, joins:
 def test_no_other_choice_of_joins_costs_less(seed: int, animals: int) -> None:
     first, last, rewards, joins = problem(seed, tracklets=5)
     flow = join_tracklets(first, last, last - first + 1, rewards, joins, animals=animals, absence_cost=ABSENCE)
-    assert most_at_a_time(flow, first, last) <= animals
+    assert max_at_a_time(flow, first, last) <= animals
     assert cost_of(flow, first, last, rewards, joins) == pytest.approx(
         best_of_all(first, last, rewards, joins, animals), abs=1e-6
     )
@@ -73,7 +73,7 @@ def test_no_other_choice_of_joins_costs_less(seed: int, animals: int) -> None:
 def test_tracks_never_overlap_themselves_and_never_are_too_many(seed: int, animals: int) -> None:
     first, last, rewards, joins = problem(seed, tracklets=40)
     flow = join_tracklets(first, last, last - first + 1, rewards, joins, animals=animals, absence_cost=ABSENCE)
-    assert most_at_a_time(flow, first, last) <= animals
+    assert max_at_a_time(flow, first, last) <= animals
     for track in flow.tracks():
         assert all(last[i] < first[j] for i, j in pairwise(track))
     assert len(set(chain.from_iterable(flow.tracks()))) == flow.is_used.sum()

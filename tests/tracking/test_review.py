@@ -97,7 +97,7 @@ def test_names_cannot_bring_a_script_along(tmp_path: Path) -> None:
     assert content_of(page)["names"][0] == EVIL
 
 
-def test_without_candidates_it_says_so(tmp_path: Path) -> None:
+def test_page_without_candidates(tmp_path: Path) -> None:
     tracks = tracks_of("Ada", "Bob")
     assert write_review(tmp_path / "r.html", tracks, [], images(tracks)) == 0
     assert "nothing to decide" in (tmp_path / "r.html").read_text()

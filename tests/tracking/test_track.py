@@ -15,14 +15,14 @@ from dlcpose.structures.skeleton import Skeleton
 from dlcpose.tracking.result import TrackingResult, swap_candidates
 from dlcpose.tracking.settings import TrackingSettings
 from dlcpose.tracking.track import track
-from tests.tracking.noisy_poses import Noise, Noisy, Truth, noisy_poses, rendered_truth
+from tests.tracking.noisy_poses import GroundTruth, Noise, Noisy, noisy_poses, rendered_ground_truth
 
 EXACT = Noise(0.01, *[0.0] * 9)
 SKELETON = Skeleton(("nose", "left", "right", "tail"), edges=((0, 1), (0, 2), (1, 3), (2, 3)), pairs=((1, 2),))
 SHAPE = np.array([[20, 0], [0, -8], [0, 8], [-20, 0]], float)
 
 
-def walks(animals: int, frames: int, seed: int, *, apart: float = 150.0) -> Truth:
+def walks(animals: int, frames: int, seed: int, *, apart: float = 150.0) -> GroundTruth:
     """Equal animals, each on a loop of its own; the middles of the loops are `apart` px from each other."""
     rng = np.random.default_rng(seed)
     phase, speed = rng.uniform(0, 6.3, animals), rng.uniform(0.03, 0.08, animals)
@@ -32,7 +32,7 @@ def walks(animals: int, frames: int, seed: int, *, apart: float = 150.0) -> Trut
     turned = SHAPE[:, 0, None] * np.stack([-np.sin(angles), np.cos(angles)], -1)[..., None, :]
     turned = turned + SHAPE[:, 1, None] * np.stack([np.cos(angles), np.sin(angles)], -1)[..., None, :]
     points = centers[:, :, None] + turned
-    return Truth(points, np.zeros(points.shape[:3], bool), SKELETON, 200, round(animals * apart + 100))
+    return GroundTruth(points, np.zeros(points.shape[:3], bool), SKELETON, 200, round(animals * apart + 100))
 
 
 def sources_of(result: TrackingResult, noisy: Noisy) -> Any:
@@ -90,7 +90,7 @@ def test_there_are_never_more_tracks_than_animals(seed: int, allowed: int) -> No
     assert_names_stay(result, noisy)
 
 
-def test_fewer_animals_than_were_seen_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_too_few_animals_are_reported(caplog: pytest.LogCaptureFixture) -> None:
     noisy = noisy_poses(walks(3, 60, 0), EXACT)
     with caplog.at_level(logging.WARNING):
         result = track(noisy.poses, TrackingSettings(animals=2))
@@ -100,7 +100,7 @@ def test_fewer_animals_than_were_seen_are_told_of(caplog: pytest.LogCaptureFixtu
 
 
 def test_a_detection_is_in_one_track_at_most_and_is_left_as_it_was() -> None:
-    noisy = noisy_poses(rendered_truth(animals=3, frames=200, seed=1), seed=1)
+    noisy = noisy_poses(rendered_ground_truth(animals=3, frames=200, seed=1), seed=1)
     result = track(noisy.poses, TrackingSettings(animals=3))
     for row, columns in enumerate(result.columns):
         used = columns[columns >= 0]
@@ -122,7 +122,7 @@ def shuffled(poses: PoseTracks, seed: int) -> PoseTracks:
 
 
 def test_the_order_of_detections_in_a_frame_means_nothing() -> None:
-    poses = noisy_poses(rendered_truth(animals=3, frames=300, seed=2), seed=2).poses
+    poses = noisy_poses(rendered_ground_truth(animals=3, frames=300, seed=2), seed=2).poses
     first = track(poses, TrackingSettings(animals=3)).tracks
     second = track(shuffled(poses, 0), TrackingSettings(animals=3)).tracks
     # Up to the order of the names: each track is there again.
@@ -133,14 +133,14 @@ def test_the_order_of_detections_in_a_frame_means_nothing() -> None:
 
 
 def test_the_same_poses_give_the_same_tracks() -> None:
-    poses = noisy_poses(rendered_truth(animals=3, frames=300, seed=3), seed=3).poses
+    poses = noisy_poses(rendered_ground_truth(animals=3, frames=300, seed=3), seed=3).poses
     first, second = (track(poses, TrackingSettings(animals=3)) for _ in range(2))
     np.testing.assert_array_equal(first.columns, second.columns)
     assert first.encounters == second.encounters
 
 
 def test_predicted_identities_name_the_tracks() -> None:
-    noisy = noisy_poses(rendered_truth(animals=3, frames=400, seed=4), seed=4)
+    noisy = noisy_poses(rendered_ground_truth(animals=3, frames=400, seed=4), seed=4)
     rng = np.random.default_rng(0)
     is_wrong = rng.random(noisy.sources.shape) < 0.25
     guessed = np.where(is_wrong, rng.integers(0, 3, noisy.sources.shape), noisy.sources)
@@ -152,7 +152,7 @@ def test_predicted_identities_name_the_tracks() -> None:
 
 
 def test_mice_that_cross_keep_their_names() -> None:
-    noisy = noisy_poses(rendered_truth(animals=3, frames=1500, seed=5), seed=5)
+    noisy = noisy_poses(rendered_ground_truth(animals=3, frames=1500, seed=5), seed=5)
     result = track(noisy.poses, TrackingSettings(animals=3))
     sources = sources_of(result, noisy)
     for column in sources.T:
@@ -173,7 +173,7 @@ def test_a_meeting_that_cannot_be_decided_is_the_first_on_the_list() -> None:
             points[frame, animal] = SHAPE + np.array([300, 300]) + axis * displacement[frame]
     points[:, 2] = SHAPE + np.array([600, 600])
     points[middle - 20 : middle + 20, 1] = np.nan
-    noisy = noisy_poses(Truth(points, np.zeros(points.shape[:3], bool), SKELETON, 700, 700), EXACT)
+    noisy = noisy_poses(GroundTruth(points, np.zeros(points.shape[:3], bool), SKELETON, 700, 700), EXACT)
     settings_ = TrackingSettings(animals=3)
     result = track(noisy.poses, settings_)
     likeliest = swap_candidates(result, settings_.review_margin)[0]

@@ -13,23 +13,23 @@ from dlcpose.tracking.motion import bends, ends_of, learn_motion
 from dlcpose.tracking.settings import TrackingSettings
 from dlcpose.tracking.tracklets import tracklets_of
 from tests.structures.made_up_tracks import made_up_tracks
-from tests.tracking.noisy_poses import Noise, Truth, noisy_poses, rendered_truth
+from tests.tracking.noisy_poses import GroundTruth, Noise, noisy_poses, rendered_ground_truth
 
 SKELETON = Skeleton(("nose", "left", "right", "tail"), edges=((0, 1), (0, 2), (1, 3), (2, 3)), pairs=((1, 2),))
 SHAPE = np.array([[20, 0], [0, -8], [0, 8], [-20, 0]], float)
 EXACT = Noise(0.005, *[0.0] * 9)
 
 
-def straight(starts: list[tuple[float, float]], speeds: list[tuple[float, float]], frames: int) -> Truth:
+def straight(starts: list[tuple[float, float]], speeds: list[tuple[float, float]], frames: int) -> GroundTruth:
     """Animals of one shape that go straight on: (N, 2) px and px a frame."""
     centers = np.array(starts)[None] + np.arange(frames)[:, None, None] * np.array(speeds)[None]
     points = centers[:, :, None] + SHAPE
-    return Truth(points, np.zeros(points.shape[:3], bool), SKELETON, 400, 400)
+    return GroundTruth(points, np.zeros(points.shape[:3], bool), SKELETON, 400, 400)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_tracklet_holds_one_animal_even_where_they_cross(seed: int) -> None:
-    noisy = noisy_poses(rendered_truth(animals=4, frames=400, seed=seed), seed=seed)
+    noisy = noisy_poses(rendered_ground_truth(animals=4, frames=400, seed=seed), seed=seed)
     detections = detections_of(noisy.poses)
     tracklets = tracklets_of(detections, noisy.poses.skeleton, TrackingSettings(animals=4))
     of_detections = noisy.sources[detections.rows, detections.columns]

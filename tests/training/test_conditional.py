@@ -121,7 +121,7 @@ def test_evaluating_with_a_model_or_its_stored_predictions_is_the_same(
         assert first[name] == pytest.approx(second[name], abs=1e-3), name
 
 
-def test_mistakes_are_told_in_a_line(alone: Path, bottom_up: Path, here: Path) -> None:
+def test_mistakes_are_reported_in_one_line(alone: Path, bottom_up: Path, here: Path) -> None:
     answer = shell("train.py", *CONDITIONAL, "detector=pose_boxes")
     assert reason(answer).startswith("detector: ")
     other = shell(
@@ -173,7 +173,7 @@ def test_what_cannot_be_followed_is_said(
     assert not list(tmp_path.glob("*.h5"))
 
 
-def test_a_checkpoint_whose_conditions_were_a_file_says_when_that_is_missed(alone: Path, tmp_path: Path) -> None:
+def test_missing_conditions_file_of_a_checkpoint_is_reported(alone: Path, tmp_path: Path) -> None:
     predictor = dlcpose.load(best(alone), device="cpu", conditions=tmp_path / "gone.json")
     with pytest.raises(DataError, match=r"gone\.json: cannot be read"):
         predictor.predict([image()])

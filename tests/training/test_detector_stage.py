@@ -160,7 +160,7 @@ def test_a_detector_is_trained_alone(here: Path) -> None:
         (["model=detection", "best.monitor=val/oks_ap"], "no epoch logs 'val/oks_ap'. Nearest: val/box_ap"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_trained(arguments: list[str], said: str, here: Path) -> None:
+def test_mistakes_are_reported_before_training(arguments: list[str], said: str, here: Path) -> None:
     answer = shell("train.py", *arguments, *SMALL)
     assert said in reason(answer)
     assert not list(here.rglob("*.ckpt"))

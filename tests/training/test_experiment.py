@@ -61,7 +61,7 @@ def test_a_run_folder_holds_all_it_should_and_no_more(trained: Trained) -> None:
         assert read_image_file(picture).std() > 0
 
 
-def test_the_run_says_what_it_was(trained: Trained) -> None:
+def test_run_json_describes_the_run(trained: Trained) -> None:
     run, answer = trained
     lines = (run / "environment.txt").read_text().splitlines()
     assert lines[0].startswith("command: ")
@@ -73,7 +73,7 @@ def test_the_run_says_what_it_was(trained: Trained) -> None:
         assert said in answer.out
 
 
-def test_the_last_line_says_where_it_is_and_how_good(trained: Trained) -> None:
+def test_last_line_has_the_folder_and_headline_figures(trained: Trained) -> None:
     run, answer = trained
     figures = json.loads((run / "evaluation" / "metrics.json").read_text())
     assert answer.last_line == (
@@ -211,7 +211,7 @@ def test_half_precision_on_a_cpu_is_bf16(here: Path) -> None:
     assert ", bf16-mixed on CPU, " in answer.out  # torch has no float16 to train in there
 
 
-def test_a_detector_that_cannot_learn_from_one_frame_says_so(here: Path) -> None:
+def test_detector_with_one_frame_is_refused(here: Path) -> None:
     one = ("model=detection", "detector=ssdlite", "datamodule.batch_size=1", "trainer.limit_train_batches=1")
     said = reason(shell("train.py", *SMALL, *one))
     assert said.startswith("datamodule.batch_size=1: a layer of this model normalizes over its batch")

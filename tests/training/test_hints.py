@@ -23,7 +23,7 @@ CONFIG = {
         MemoryError(),
     ],
 )
-def test_it_says_what_to_lower(error: BaseException) -> None:
+def test_memory_error_suggests_settings(error: BaseException) -> None:
     with pytest.raises(MemoryRunOutError) as told, explain_memory(CONFIG):
         raise error
     said = str(told.value)

@@ -127,7 +127,7 @@ def test_points_outside_the_image_are_missing_and_animals_that_left_are_not_ther
     assert missing > 100
 
 
-def test_where_nobody_comes_or_goes_each_video_keeps_its_number_and_all_numbers_occur() -> None:
+def test_constant_number_of_animals_per_video_without_coming_and_going() -> None:
     data = SyntheticFrames(frames=80, videos=8, animals=(2, 5), coming_and_going=False, animal_length=0.2, roam=0.3)
     counts = {video: {len(frame.keypoints_in_image) for frame in data.frames[video::8]} for video in range(8)}
     assert all(len(numbers) == 1 for numbers in counts.values())

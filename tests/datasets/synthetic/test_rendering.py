@@ -47,7 +47,7 @@ inside_y = st.floats(14, 32)
 
 
 @given(x=inside_x, y=inside_y, radius=st.floats(1.2, 9))
-def test_a_disc_lies_where_it_was_asked_for(x: float, y: float, radius: float) -> None:
+def test_disc_is_rendered_at_its_coordinates(x: float, y: float, radius: float) -> None:
     np.testing.assert_allclose(centroid(coverage(capsule((x, y), (x, y), (radius, radius)))), (x, y), atol=0.08)
 
 
