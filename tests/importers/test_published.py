@@ -125,7 +125,7 @@ def test_what_keypoints_it_has_is_asked_where_the_file_does_not_say(resnet_file:
 def test_a_cell_of_mmposes_heatmaps_stands_for_its_first_pixel(resnet_file: PublishedFile) -> None:
     model = MmposeResnet.read(resnet_file)
     assert not model.left_over
-    assert {"head=simple_baseline", "head.deconvolutions=3", "pipeline.margin=0.125"} <= set(model.overrides)
+    assert {"head=simple_baseline", "head.deconvolutions=3", "pipeline.crops.margin=0.125"} <= set(model.overrides)
     config = compose(list(model.overrides))
     head = Instantiator()(config["head"], "head")(2048, 32, AP10K)
     maps = torch.zeros(1, 17, 64, 64)

@@ -39,7 +39,7 @@ def top_down(height: int, width: int) -> Part:
             "detector": "ground_truth",
             "detector/boxes": "stored",
         },
-        settings={"input.height": height, "input.width": width, "pipeline.margin": 0.125},
+        settings={"input.height": height, "input.width": width, "pipeline.crops.margin": 0.125},
     )
 
 
