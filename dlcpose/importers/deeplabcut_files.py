@@ -1,6 +1,7 @@
 """The files of a DeepLabCut 3 model folder, and the weights in its snapshots, read without running code."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def find_files(
     else:
         raise DataError(f"{source}: expected the folder of a DeepLabCut model or a snapshot, got nothing of that name.")
     if snapshot is None:
-        _refuse_tensorflow(folder)
+        refuse_tensorflow(sorted(folder.iterdir()))
         if (snapshot := _best(folder, POSE)) is None:
             raise DataError(
                 f"{folder}: expected snapshots of DeepLabCut 3 (snapshot-200.pt, snapshot-best-190.pt), got none. Give the "
@@ -91,10 +92,10 @@ def _best(folder: Path, prefix: str) -> Path | None:
     return max(found)[2] if found else None
 
 
-def _refuse_tensorflow(folder: Path) -> None:
-    """Raises DataError for a model of DeepLabCut 2."""
-    for pattern in TENSORFLOW:
-        for path in folder.glob(pattern):
+def refuse_tensorflow(paths: Iterable[Path]) -> None:
+    """Raises DataError for a file of a model of DeepLabCut 2."""
+    for path in paths:
+        if any(path.match(pattern) for pattern in TENSORFLOW):
             raise DataError(
                 f"{path}: a TensorFlow model of DeepLabCut 2, which dlcpose cannot import: its networks differ. Train the "
                 "project anew (dataset=deeplabcut dataset.root=PROJECT), or import a model of DeepLabCut 3's PyTorch engine."

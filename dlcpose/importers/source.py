@@ -4,6 +4,7 @@ from pathlib import Path
 
 from dlcpose.deeplabcut_layout.config import FILE_NAME
 from dlcpose.importers.deeplabcut import read_model
+from dlcpose.importers.deeplabcut_files import refuse_tensorflow
 from dlcpose.importers.imported import ImportedModel
 from dlcpose.importers.layout import read_published
 from dlcpose.structures.errors import DataError
@@ -22,6 +23,7 @@ def read_source(
 
     Raises DataError or CheckpointError for files that are missing, broken, or of something else.
     """
+    refuse_tensorflow([source])
     if source.is_file() and config is None and snapshot is None and not source.with_name(FILE_NAME).is_file():
         return read_published(source, keypoints=keypoints, dataset_index=dataset_index, detector=detector)
     if keypoints is not None or dataset_index is not None:

@@ -60,8 +60,10 @@ def _converted(request: ExportRequest) -> tuple[dict[str, Any], dict[str, Tensor
     if not isinstance(pipeline, PoseEstimator):
         raise ConfigError(f"{request.checkpoint.path}: DeepLabCut has no {type(pipeline).__name__} without poses.")
     state = pipeline.state_dict()
+    # A config names side heads for what the data may have; of those that it has not, none was built.
+    side_heads = {name: (description.config.get("side_head") or {})[name] for name in pipeline.side_heads}
     described = described_for_deeplabcut(
-        description.config,
+        {**description.config, "side_head": side_heads},
         description.skeleton,
         description.individuals,
         channels=pipeline.neck.out_channels,

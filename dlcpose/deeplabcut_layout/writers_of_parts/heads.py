@@ -5,11 +5,13 @@ from typing import Any
 
 from dlcpose.deeplabcut_layout.writers import HEAD_WRITERS, SIDE_HEAD_WRITERS, ModelFacts, Written
 from dlcpose.heads.paf_graph import all_edges, listed_edges
+from dlcpose.structures.errors import ConfigError
 
+HEATMAPS = "dlcpose.heads.deeplabcut_heatmap.DeepLabCutHeatmapHead"
 HUBER = {"type": "WeightedHuberCriterion"}
 
 
-@HEAD_WRITERS.register("dlcpose.heads.deeplabcut_heatmap.DeepLabCutHeatmapHead")
+@HEAD_WRITERS.register(HEATMAPS)
 def heatmap_head(node: Mapping[str, Any], facts: ModelFacts) -> Written:
     """Of the animal's keypoints."""
     return Written(_heatmap_node(node, facts.channels, len(facts.skeleton)))
@@ -17,7 +19,12 @@ def heatmap_head(node: Mapping[str, Any], facts: ModelFacts) -> Written:
 
 @SIDE_HEAD_WRITERS.register("dlcpose.side_heads.unique.unique_head")
 def unique_head(node: Mapping[str, Any], facts: ModelFacts) -> Written:
-    """Of the unique keypoints. Its name there is `unique_bodypart`."""
+    """Of the unique keypoints. Its name there is `unique_bodypart`. Raises ConfigError for other heads than DeepLabCut's."""
+    if (target := str(node["head"].get("_target_"))) != HEATMAPS:
+        raise ConfigError(
+            f"side_head.unique.head: DeepLabCut has no {target.rpartition('.')[2]}. Take side_head=[deeplabcut_unique], "
+            "or side_head=none, and train."
+        )
     return Written(_heatmap_node(node["head"], facts.channels, len(facts.skeleton.unique)), "unique_bodypart")
 
 
