@@ -17,7 +17,7 @@ def describe(request: ExportRequest, pipeline: PoseEstimator, *, detector_hash: 
     crops = None
     if isinstance(pipeline, TopDown):
         settings = box_rule_settings(pipeline)
-        crops = CropsOfGraph(pipeline.settings, pipeline.detector.graph_detector(), detector_hash, *settings)
+        crops = CropsOfGraph(pipeline.settings, pipeline.detector.graph_detector(), detector_hash, **settings)
     described = request.checkpoint.description
     return GraphDescription(
         skeleton=pipeline.skeleton,

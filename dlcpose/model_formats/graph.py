@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dlcpose.detectors.base import Detector
-from dlcpose.detectors.box_rules import around_keypoints, stored
+from dlcpose.detectors.box_rules import around_keypoints, padded_keypoints, stored
 from dlcpose.pipelines.base import PoseEstimator, PoseMaps, PoseModule
 from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
 from dlcpose.pipelines.top_down import TopDown
@@ -116,15 +116,15 @@ def detector_graph(pipeline: TopDown) -> GraphToTrace:
     return GraphToTrace(DetectorGraph(pipeline.detector).eval(), images, True)
 
 
-def box_rule_settings(pipeline: TopDown) -> tuple[float | None, float | None]:
-    """Margin and minimum size of boxes around poses; None each where the detector's rule is one of the user's own."""
+def box_rule_settings(pipeline: TopDown) -> dict[str, float]:
+    """What `CropsOfGraph` keeps of the rule that makes boxes of poses; nothing where the rule is one of the user's own."""
     rule: Any = pipeline.detector.box_rule
     chosen = rule.func if isinstance(rule, functools.partial) else rule
-    if chosen not in (around_keypoints, stored):  # which are the same where the data has no boxes
-        return None, None
+    kept = {around_keypoints: ("margin", "min_size"), stored: ("margin", "min_size"), padded_keypoints: ("padding",)}
     usual = {name: each.default for name, each in inspect.signature(chosen).parameters.items()}
     settings = {**usual, **(rule.keywords if isinstance(rule, functools.partial) else {})}
-    return float(settings["margin"]), float(settings["min_size"])
+    # `stored` is `around_keypoints` where the data has no boxes.
+    return {f"box_{name}": float(settings[name]) for name in kept.get(chosen, ())}
 
 
 @contextmanager

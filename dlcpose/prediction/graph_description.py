@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from dlcpose.codecs.graph_steps import GRAPH_STEPS, GraphStep
 from dlcpose.detectors.base import BoxRule
-from dlcpose.detectors.box_rules import around_keypoints
+from dlcpose.detectors.box_rules import around_keypoints, padded_keypoints
 from dlcpose.detectors.graph_detector import GRAPH_DETECTORS, GraphDetector
 from dlcpose.pipelines.animal_crops import CropSettings
 from dlcpose.settings import check_types
@@ -30,7 +30,8 @@ T = TypeVar("T")
 class CropsOfGraph:
     """How a top-down model cuts crops around the boxes of its detector.
 
-    box_margin, box_min_size: of the rule that the detector was trained by, None where it is not around the keypoints.
+    box_margin, box_min_size, or box_padding: of the rule that the detector was trained by (`around_keypoints` or
+    `padded_keypoints`), None where it is another.
     detector_hash: SHA-256 of the file of the detector's graph.
     """
 
@@ -39,10 +40,13 @@ class CropsOfGraph:
     detector_hash: str
     box_margin: float | None = None
     box_min_size: float | None = None
+    box_padding: float | None = None
 
     @property
     def box_rule(self) -> BoxRule | None:
         """The rule that makes boxes of poses."""
+        if self.box_padding is not None:
+            return functools.partial(padded_keypoints, padding=self.box_padding)
         if self.box_margin is None or self.box_min_size is None:
             return None
         return functools.partial(around_keypoints, margin=self.box_margin, min_size=self.box_min_size)
@@ -91,6 +95,7 @@ class GraphDescription:
                 "detector_hash": self.crops.detector_hash,
                 "box_margin": self.crops.box_margin,
                 "box_min_size": self.crops.box_min_size,
+                "box_padding": self.crops.box_padding,
             },
         }
         return json.dumps(content)
@@ -147,6 +152,7 @@ def _description(content: Mapping[str, Any]) -> GraphDescription:
 
 def _crops(content: Mapping[str, Any]) -> CropsOfGraph:
     settings = {name: content[name] for name in ("box_margin", "box_min_size", "detector_hash")}
+    settings["box_padding"] = content.get("box_padding")  # which the first exports did not have
     check_types(CropsOfGraph, settings, "crops", strict=True)
     check_types(CropSettings, content["settings"], "crops.settings", strict=True)
     detector = _built(content["detector"], GRAPH_DETECTORS, "crops.detector")

@@ -19,6 +19,7 @@ from dlcpose.heads.deeplabcut_dekr import DeepLabCutDekrHead
 from dlcpose.heads.deeplabcut_heatmap import DeepLabCutHeatmapHead
 from dlcpose.heads.deeplabcut_paf import DeepLabCutPafHead
 from dlcpose.heads.deeplabcut_rtmcc import DeepLabCutRtmccHead
+from dlcpose.heads.part_affinity import PartAffinityMaps
 from dlcpose.importers.deeplabcut import read_model
 from dlcpose.importers.imported import write_checkpoint
 from dlcpose.pipelines.base import PoseEstimator, PoseMaps
@@ -132,6 +133,13 @@ def _of_paf_head(head: Any, maps: Any, theirs: Mapping[str, np.ndarray]) -> dict
         "locref": ((maps.offsets / head.cells_per_unit).flatten(1, 2), theirs["locref"]),
         "paf": (maps.fields.flatten(1, 2), theirs["paf"]),
     }
+
+
+def paf_maps(head: Any, theirs: Mapping[str, np.ndarray]) -> PartAffinityMaps:
+    """DeepLabCut's outputs of part affinity as the maps that our head decodes."""
+    outputs = {name: torch.from_numpy(value) for name, value in _of_head(theirs, "bodypart").items()}
+    offsets = head.cells_per_unit * outputs["locref"].unflatten(1, (-1, 2))
+    return PartAffinityMaps(outputs["heatmap"].sigmoid(), offsets, outputs["paf"].unflatten(1, (-1, 2)), ())
 
 
 def _of_dekr_head(head: Any, maps: Any, theirs: Mapping[str, np.ndarray]) -> dict[str, tuple[Tensor, np.ndarray]]:
