@@ -20,6 +20,7 @@ from dlcpose.importers.keypoint_sets import AP10K
 from dlcpose.importers.superanimal import BIRD, QUADRUPED
 from tests.cli.test_app import dlcpose
 from tests.datasets.numbered_videos import write_numbered
+from tests.datasets.test_deeplabcut import write_shuffle
 from tests.importers import layouts
 from tests.importers.test_published import deconvolution_head, state_of
 from tests.importers.test_superanimal import resnet_snapshot
@@ -60,6 +61,10 @@ def test_the_page_on_deeplabcuts_models_can_be_followed(
     assert dlcpose(capsys, monkeypatch, "render", "PROJECT", *size).code == 0
     names = re.search(r"bodyparts:\n((?:- .*\n)+)", (here / "PROJECT" / "config.yaml").read_text())
     assert names
+    scorer = re.search(r"scorer: (\S+)", (here / "PROJECT" / "config.yaml").read_text())
+    assert scorer
+    shuffle = write_shuffle(here / "PROJECT", "95shuffle1", range(8), range(8, 12))
+    (shuffle.parent / "CollectedData_Ada.csv").rename(shuffle.parent / f"CollectedData_{scorer[1]}.csv")
     bodyparts = [line[2:] for line in names[1].splitlines()]
     monkeypatch.setattr(layouts, "BODYPARTS", bodyparts)
     layouts.write(here / "MODEL_FOLDER")
@@ -77,7 +82,7 @@ def test_the_page_on_deeplabcuts_models_can_be_followed(
     assert (here / "cage1.poses.h5").is_file()
     assert (here / "exported" / "train" / "pytorch_config.yaml").is_file()
     training = next(line.split("train on: ")[1] for line in printed.splitlines() if "train on: " in line)
-    training = re.sub(r"dataset\.root=\S+", "dataset.root=PROJECT", training)
+    training = re.sub(r'"?dataset\.root=[^\s"]+"?', "dataset.root=PROJECT", training)
     follow([training], capsys, monkeypatch, *SHORT)
 
 
