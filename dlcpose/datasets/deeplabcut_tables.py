@@ -178,7 +178,7 @@ def _only_key(file: Any, path: Path) -> str:
     if len(keys) > 1:
         raise DataError(
             f"{path}: expected one frame of labels, got {', '.join(keys)[:200]}. Keep one of them: "
-            "which is right cannot be told."
+            "which one is right is unknown."
         )
     return str(keys[0])
 

@@ -24,7 +24,7 @@ Clips = npt.NDArray[np.uint8]  # (C, T, H, W, 3) RGB
 
 @dataclass(frozen=True)
 class BatchWithClips(PoseBatch):
-    """A labeled batch, and clips that nobody labeled, on whole frames: geometry is not varied in them."""
+    """A labeled batch, and unlabeled clips, on whole frames: geometry is not varied in them."""
 
     clips: Tensor = field(kw_only=True)  # (C, T, 3, H, W) uint8
 

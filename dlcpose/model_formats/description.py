@@ -1,4 +1,4 @@
-"""What an exported graph says of itself."""
+"""Make the description of an exported graph."""
 
 import hashlib
 

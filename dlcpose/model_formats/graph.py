@@ -79,7 +79,7 @@ class GraphToTrace:
 
 
 def estimator_of(pipeline: PoseModule) -> PoseEstimator:
-    """The pipeline as one that can be exported. Raises ConfigError, which says what of it cannot be and why."""
+    """The pipeline as a PoseEstimator that can be exported. Raises ConfigError with the part that cannot be, and why."""
     if isinstance(pipeline, ConditionalTopDown):
         raise ConfigError(
             f"pipeline: {type(pipeline).__name__} cannot be exported: another model's poses are drawn into what it sees, and "
@@ -145,7 +145,7 @@ def explained(where: str) -> Iterator[None]:
 
 @torch.no_grad()
 def answers_at_another_size(graph: GraphToTrace, written: Graph, multiple: int) -> bool:
-    """Whether what was written gives the module's answers for larger images too: a size in it may have become a constant.
+    """Whether an export gives the module's outputs for larger images too: tracing may have made a size a constant.
 
     A tenth of the places may differ, as the highest of two equal peaks may be either.
     """
@@ -160,10 +160,10 @@ def answers_at_another_size(graph: GraphToTrace, written: Graph, multiple: int) 
 
 
 def size_of_all(model_input: Input, name: str) -> tuple[int, int]:
-    """The (height, width) that a graph is for where it answers wrongly at others. Raises ConfigError where it has none."""
+    """The only (height, width) for which a graph's outputs are right. Raises ConfigError where the input has no size."""
     if model_input.canvas is None:
         raise ConfigError(
-            f"--format {name}: this model's graph answers wrongly for images of another size than it was made with, and its "
+            f"--format {name}: this model's graph is wrong for images of another size than it was traced with, and its "
             "input has no size (input=native). Train with input=letterbox or input=resize."
         )
     return model_input.canvas

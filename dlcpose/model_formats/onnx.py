@@ -43,7 +43,7 @@ class OnnxFormat(ExportFormat):
     precisions = ("32", "fp16")
 
     def write(self, request: ExportRequest) -> Sequence[str]:
-        """Write the file or folder, once it answers as the model does."""
+        """Write the file or folder, after checking that it predicts like the model."""
         pipeline = estimator_of(request.pipeline)
         is_folder = isinstance(pipeline, TopDown)
         if is_folder == (request.output.suffix == ".onnx"):
@@ -78,7 +78,7 @@ def _written(graph: GraphToTrace, described: GraphDescription, request: ExportRe
 
 
 def _checked(request: ExportRequest, written: Path, pose: GraphToTrace) -> Sequence[str]:
-    """What is said of what was written. Raises ConfigError where it does not answer as the model does."""
+    """The summary of a written export. Raises ConfigError where it does not predict like the model."""
     exported = read_onnx_model(written, "cpu")
     agreement = check_agreement(request.pipeline, exported, request.images, precision=request.precision)
     files = [written] if written.is_file() else sorted(written.iterdir())

@@ -38,7 +38,7 @@ class TorchScriptFormat(ExportFormat):
     """
 
     def write(self, request: ExportRequest) -> Sequence[str]:
-        """Write the file or folder, once it answers as the model does."""
+        """Write the file or folder, after checking that it predicts like the model."""
         pipeline = estimator_of(request.pipeline)
         exported = copy.deepcopy(pipeline)
         if not isinstance(exported, TopDown):

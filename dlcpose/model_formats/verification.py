@@ -1,4 +1,4 @@
-"""Whether an exported model answers as the model it was made of: the same images, both, through the same prediction."""
+"""Check that an exported model predicts like the original: both on the same images, by the same prediction code."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -61,7 +61,7 @@ class EnsemblePseudoLabels:
         if self.teachers + len(self.checkpoints) < 2:
             raise ConfigError(
                 f"pseudo_labels: expected two teachers or more, got teachers={self.teachers} and "
-                f"{len(self.checkpoints)} checkpoints. One alone has nobody to disagree with."
+                f"{len(self.checkpoints)} checkpoints. One alone has no other to compare with."
             )
 
     def sure_rows(self, smoothed: PoseTracks) -> tuple[Array, Array]:

@@ -127,7 +127,7 @@ class Fields:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a finite number, and no text or truth value."""
+    """Whether a value is a finite number, and no text or boolean."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:

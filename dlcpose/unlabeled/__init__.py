@@ -1,1 +1,1 @@
-"""Losses on videos that nobody labeled."""
+"""Losses on unlabeled videos."""

@@ -1,4 +1,4 @@
-"""Base class of losses on videos without labels: what is known of keypoints though nobody has labeled them."""
+"""Base class of losses on unlabeled videos."""
 
 from abc import ABC, abstractmethod
 from typing import Any

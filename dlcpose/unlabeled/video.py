@@ -1,4 +1,4 @@
-"""Videos that nobody labeled, and what is learned from them beside the labels."""
+"""Clips of unlabeled videos, and their loss in training."""
 
 import functools
 import glob

@@ -68,7 +68,7 @@ def head_of(option: str) -> Head:
     return pipeline.head.eval()
 
 
-SLOW = ("dlcrnet_fine", "tokenpose_large")  # other options show the same with fewer layers
+SLOW = ("dlcrnet_stride32", "tokenpose_large")  # other options show the same with fewer layers
 
 
 @pytest.fixture(

@@ -79,7 +79,7 @@ class _DekrWeights:
             ]
             here = f"{self.place.ours}offset_layers.{3 + block}."
             if not all(f"{name}adapt_conv.weight" in theirs for name in there):
-                continue  # the layer is then missing, which is told by its name here
+                continue  # the layer is then missing, and is reported under its name here
             for kind in ("weight", "bias"):
                 each = [
                     torch.cat((theirs[f"{name}transform_matrix_conv.{kind}"], theirs[f"{name}translation_conv.{kind}"]))
