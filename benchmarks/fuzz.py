@@ -1,4 +1,4 @@
-"""Read mutated files with every reader: `python benchmarks/fuzz.py [--inputs 10000] [--first 0] [TARGET...]`.
+"""Read mutated files with every reader: `python benchmarks/fuzz.py [--inputs 10000] [--record done.jsonl] [TARGET...]`.
 
 What came of it is in docs/trust.md.
 """

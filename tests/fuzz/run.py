@@ -25,6 +25,7 @@ from tests.fuzz.targets import TARGETS
 
 LIMIT_S, LIMIT_MB = 5, 1_000
 WALL_S = 120  # without any progress: a reader that waits for something
+CHUNK = 500  # inputs between two lines of the record of a run that may be ended and go on
 
 
 def fuzz(name: str, inputs: int, folder: Path, first: int = 0) -> dict[str, Any]:
@@ -152,12 +153,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=10_000)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--record", type=Path, help="a file of what is done: the same command goes on from there")
     parser.add_argument("targets", nargs="*", default=list(TARGETS))
     given = parser.parse_args()
     for name in given.targets:
         began = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder:
-            result = fuzz(name, given.inputs, Path(folder), given.first)
+        result = _in_chunks(name, range(given.first, given.first + given.inputs), given.record)
         failures = result.pop("failures")
         print(f"{json.dumps(result)} {time.monotonic() - began:.0f} s, {len(failures)} failures", flush=True)
         kinds: dict[str, list[Any]] = {}
@@ -165,3 +166,23 @@ def main() -> None:
             kinds.setdefault(f"{failure['what']} {failure.get('where', '')}", []).append(failure)
         for kind, of_kind in kinds.items():
             print(f"  {len(of_kind)} x {kind}: seed {of_kind[0]['seed']}: {of_kind[0].get('message', '')}", flush=True)
+
+
+def _in_chunks(name: str, seeds: range, record: Path | None) -> dict[str, Any]:
+    """What came of a range of inputs, with what the record has already."""
+    done = _done(record) if record is not None else []
+    results = []
+    for start in range(seeds.start, seeds.stop, CHUNK):
+        inputs = min(CHUNK, seeds.stop - start)
+        result = next((x for x in done if (x["reader"], x["first"], x["inputs"]) == (name, start, inputs)), None)
+        if result is None:
+            with tempfile.TemporaryDirectory() as folder:
+                result = {"first": start} | fuzz(name, inputs, Path(folder), start)
+            if record is not None:
+                with record.open("a") as out:
+                    out.write(json.dumps(result) + "\n")
+        results.append(result)
+    sums = {key: sum(each[key] for each in results) for key in ("inputs", "read", "refused")}
+    worst = {key: max(each[key] for each in results) for key in ("slowest_s", "largest_mb")}
+    failures = [failure for each in results for failure in each["failures"]]
+    return {"reader": name} | sums | worst | {"failures": failures}
