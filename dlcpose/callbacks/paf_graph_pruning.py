@@ -143,7 +143,7 @@ class PafGraphPruning(Callback):
             maps = pipeline(batch.images)
             for kept, found in zip(sets, predictions, strict=True):
                 head.keep(kept)
-                found += pipeline.predictions_in_image(batch, pipeline.decode(maps))
+                found += pipeline.predictions_in_image(batch, pipeline.decode_batch(batch, maps))
         labels = [data.data.frames[index] for index in data.val_indices]
         evaluated = [EvaluatedFrames(found, labels, pipeline.skeleton) for found in predictions]
         each = [figures_of(pipeline.metrics, frames) for frames in evaluated]

@@ -73,7 +73,7 @@ def attention_maps(pipeline: PoseEstimator, key: str, image: Image, layer: int) 
     crop = fit_to_canvas(PoseSample(labels_of(key, image.shape[:2], no_labels), image), pipeline.model_input)
     batch = pipeline.normalized(collate([crop]).to(pipeline.device))
     with torch.inference_mode():
-        (instances,) = pipeline.decode(pipeline(batch.images))
+        (instances,) = pipeline.decode_batch(batch, pipeline(batch.images))
         points = batch.images.new_full((1, len(pipeline.skeleton), 2), torch.nan)
         if len(instances):
             points[0] = instances.keypoints_in_crop[instances.scores.argmax()]

@@ -26,6 +26,24 @@ def find_global_peaks(maps: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack((cells % width, cells // width), dim=-1), values
 
 
+def only_shown(maps: Tensor, shown: Sequence[tuple[int, int]], stride: float) -> Tensor:
+    """Maps (B, K, h, w) without the cells that lie in the padding, which are -1 and so no peak.
+
+    shown: (height, width) in pixels of what each image shows of its frame; a cell that the border cuts counts to it.
+    """
+    height, width = maps.shape[-2:]
+    rows, columns = torch.arange(height, device=maps.device), torch.arange(width, device=maps.device)
+    bounds = torch.tensor([(math.ceil(h / stride), math.ceil(w / stride)) for h, w in shown], device=maps.device)
+    is_shown = (rows < bounds[:, :1])[:, :, None] & (columns < bounds[:, 1:])[:, None]  # (B, h, w)
+    return maps.masked_fill(~is_shown[:, None], -1.0)
+
+
+def into_shown(points_in_crop: Tensor, shown: Sequence[tuple[int, int]]) -> Tensor:
+    """Points (B, K, 2) moved to the border of what each image shows, where they lie beyond it."""
+    highest = points_in_crop.new_tensor([(w - 0.5, h - 0.5) for h, w in shown])[:, None]  # (B, 1, 2)
+    return points_in_crop.clamp(min=-0.5).minimum(highest)
+
+
 def find_local_peaks(
     maps: Tensor, threshold: float, max_peaks: int, *, offsets: Tensor | None = None, min_offset_score: float = 1.0
 ) -> tuple[Tensor, Tensor]:

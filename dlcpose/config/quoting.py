@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
-OVERRIDE = re.compile(r"(?P<key>\+{0,2}[\w/@.-]+)=(?P<value>.+)", re.DOTALL)
+OVERRIDE = re.compile(r"(?P<key>\+{0,2}[\w/@.][\w/@.-]*)=(?P<value>.+)", re.DOTALL)
 
 
 def quote_paths(arguments: Sequence[str]) -> list[str]:
@@ -25,6 +25,9 @@ def quoted(text: str) -> str:
 
 
 def _quoted_path(argument: str) -> str:
+    option, equals, place = argument.partition("=")
+    if option.startswith("-") and equals:  # of Hydra's own: no override, and never quoted
+        return f"{option}={_expanded(place)}"
     match = OVERRIDE.fullmatch(argument)
     if match is None or match["value"][0] in "'\"" or not re.search(r"[/~]", match["value"]):
         return argument

@@ -43,7 +43,8 @@ def whole(sample: PoseSample) -> PoseCrop:
 def fit_to_canvas(sample: PoseSample, model_input: Input) -> PoseCrop:
     """The frame resized and padded to a model's input, without augmentation."""
     image_to_canvas, scaled, canvas = place_on_canvas(model_input, sample.image.shape[:2])
-    return _moved(whole(sample), image_to_canvas, resize_onto(sample.image, scaled, canvas))
+    moved = _moved(whole(sample), image_to_canvas, resize_onto(sample.image, scaled, canvas))
+    return replace(moved, shown=scaled)
 
 
 def resize_onto(image: Image, scaled: tuple[int, int], canvas: tuple[int, int]) -> Image:

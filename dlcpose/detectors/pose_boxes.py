@@ -206,6 +206,7 @@ def fit_batch_to_canvas(model_input: Input, batch: PoseBatch) -> PoseBatch:
         images=images.round().clamp(0, 255).to(torch.uint8),
         unique_in_crop=batch.unique_in_crop[:, :0],
         sizes=(),
+        shown=(scaled,) * len(batch),
         crop_to_image=compose_affine(batch.crop_to_image, canvas_to_frame),
         **{name: getattr(batch, name)[:, :0] for name in labels},
     )

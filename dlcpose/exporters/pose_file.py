@@ -187,8 +187,10 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, RuntimeError, KeyError) as error:
-        raise _no_poses(path, " ".join(str(error).split())) from error
+    except DataError:
+        raise
+    except Exception as error:  # h5py tells of damage in any way
+        raise _no_poses(path, " ".join(str(error).split())[:200]) from error
 
 
 def _description(file: Any, path: Path) -> dict[str, Any]:

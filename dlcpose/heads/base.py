@@ -1,6 +1,7 @@
 """Base class of heads: the interface that pipelines use."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
@@ -62,6 +63,13 @@ class Head(nn.Module, ABC):
         Raises IndexError for a layer that it does not have.
         """
         return None
+
+    def decode_shown(self, maps: Maps, shown: Sequence[tuple[int, int]]) -> list[PoseInstances]:
+        """`decode` of images with padding: (height, width) of what each shows of its frame, where the animals are.
+
+        A head that answers whatever its maps say, as one for a single animal does, looks for its answers there alone.
+        """
+        return self.decode(maps)
 
     def graph_outputs(self, maps: Maps) -> dict[str, Tensor]:
         """What an exported graph gives of the maps, by name: tensors of the batch's length that `graph_step` reads.

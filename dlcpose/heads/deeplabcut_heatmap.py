@@ -9,6 +9,7 @@ from dlcpose.codecs.peaks import highest_cells
 from dlcpose.heads.heatmap import HeatmapHeadBase, HeatmapMaps
 from dlcpose.layers.unpadded_deconv import UnpaddedDeconvolutions
 from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.instances import PoseInstances
 from dlcpose.structures.skeleton import Skeleton
 
 
@@ -74,6 +75,10 @@ class DeepLabCutHeatmapHead(HeatmapHeadBase):
         """Predicted maps from features (B, C, h, w), offsets in cells."""
         heatmaps, offsets = super().forward(features)
         return HeatmapMaps(heatmaps, None if offsets is None else self.cells_per_unit * offsets)
+
+    def decode_shown(self, maps: HeatmapMaps, shown: Sequence[tuple[int, int]]) -> list[PoseInstances]:
+        """As DeepLabCut answers, in the padding too."""
+        return self.decode(maps)
 
     def map_size(self, batch: PoseBatch) -> tuple[int, int]:
         """(h, w) of the maps of a batch's images, which end a cell or more beyond them."""

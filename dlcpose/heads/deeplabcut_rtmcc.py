@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dlcpose.codecs.simcc import pixels_from_bins
 from dlcpose.heads.rtmcc import RtmccHead, RtmccMaps
+from dlcpose.structures.instances import PoseInstances
 from dlcpose.structures.skeleton import Skeleton
 
 
@@ -52,6 +53,10 @@ class DeepLabCutRtmccHead(RtmccHead):
         if len(decode_scales) != 2:
             raise ValueError(f"expected decode_scales of x and y, got {list(decode_scales)}")
         self.decode_scales = tuple(decode_scales)
+
+    def decode_shown(self, maps: RtmccMaps, shown: Sequence[tuple[int, int]]) -> list[PoseInstances]:
+        """As DeepLabCut answers, in the padding too."""
+        return self.decode(maps)
 
     def graph_outputs(self, maps: RtmccMaps) -> dict[str, Tensor]:
         """The highest bin of each axis; NaN where the distribution is even, or the maps are NaN."""

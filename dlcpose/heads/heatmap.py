@@ -1,7 +1,7 @@
 """Heatmaps of one animal's keypoints, with optional location refinement (Insafutdinov et al. 2016)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from dlcpose.codecs.affine import (
 from dlcpose.codecs.gaussian import draw_gaussians
 from dlcpose.codecs.graph_steps import SingleAnimal
 from dlcpose.codecs.offsets import MIN_RADIUS, as_vectors, draw_offsets
-from dlcpose.codecs.peaks import find_global_peaks, refine_peaks, values_at
+from dlcpose.codecs.peaks import find_global_peaks, into_shown, only_shown, refine_peaks, values_at
 from dlcpose.codecs.soft_argmax import soft_peaks
 from dlcpose.heads.base import Head, SoftKeypoints
 from dlcpose.layers.deconv import deconvolutions as stacked_deconvolutions
@@ -112,10 +112,19 @@ class HeatmapHeadBase(Head):
         points = self._pixels(soft_peaks(maps.heatmaps), maps.heatmaps) + self.pixel_shift
         return SoftKeypoints(points, maps.heatmaps.detach().flatten(start_dim=2).amax(dim=-1).clamp(0, 1))
 
+    def decode_shown(self, maps: HeatmapMaps, shown: Sequence[tuple[int, int]]) -> list[PoseInstances]:
+        """The highest peak of each map within what the image shows of its frame."""
+        searched = only_shown(maps.heatmaps.nan_to_num(0.0), shown, self.stride)
+        outputs = self._peaks_of(maps, searched)
+        return self.graph_step()([], {**outputs, "keypoints": into_shown(outputs["keypoints"], shown)})
+
     def graph_outputs(self, maps: HeatmapMaps) -> dict[str, Tensor]:
         """The highest peaks (B, K, 2) in input pixels, and their scores (B, K)."""
+        return self._peaks_of(maps, maps.heatmaps.nan_to_num(0.0))
+
+    def _peaks_of(self, maps: HeatmapMaps, searched: Tensor) -> dict[str, Tensor]:
         is_broken = maps.heatmaps.sum(dim=(-2, -1)).isnan()  # (B, K)
-        cells, scores = find_global_peaks(maps.heatmaps.nan_to_num(0.0))  # (B, K, 2), (B, K)
+        cells, scores = find_global_peaks(searched)  # (B, K, 2), (B, K)
         if maps.offsets is None:
             points_in_map = self.refinement(maps.heatmaps.nan_to_num(0.0), cells[:, :, None])[:, :, 0]
         else:

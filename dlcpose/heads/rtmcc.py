@@ -1,5 +1,6 @@
 """RTMCC: coordinates by classification over bins of x and of y, from a token per keypoint (RTMPose, Jiang et al. 2023)."""
 
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 
 from dlcpose.codecs.affine import length_in_cells
 from dlcpose.codecs.graph_steps import SingleAnimal
+from dlcpose.codecs.peaks import into_shown
 from dlcpose.codecs.simcc import bins_from_pixels, decode_bins, default_sigma, draw_bins, pixels_from_bins
 from dlcpose.codecs.soft_argmax import soft_places
 from dlcpose.heads.base import Head, SoftKeypoints
@@ -108,6 +110,15 @@ class RtmccHead(Head):
         points = pixels_from_bins(torch.stack(bins, dim=-1), self.bins_per_pixel, self.bin_shift)
         return SoftKeypoints(points, self.graph_outputs(maps)["keypoint_scores"].detach())
 
+    def decode_shown(self, maps: RtmccMaps, shown: Sequence[tuple[int, int]]) -> list[PoseInstances]:
+        """The most likely place of each keypoint within what the image shows of its frame."""
+        (y, x) = (
+            _only_first(values, [self.bins_per_pixel * size[axis] for size in shown])
+            for axis, values in enumerate((maps.y, maps.x))
+        )
+        outputs = self.graph_outputs(RtmccMaps(x, y))
+        return self.graph_step()([], {**outputs, "keypoints": into_shown(outputs["keypoints"], shown)})
+
     def graph_outputs(self, maps: RtmccMaps) -> dict[str, Tensor]:
         """The most likely places (B, K, 2) in input pixels, and their scores (B, K)."""
         x, x_scores = decode_bins(maps.x, self.x_sigma, self.temperature)  # (B, K) each
@@ -121,6 +132,13 @@ class RtmccHead(Head):
 
     def _sigma_in_bins(self, sigma: float | None, bins: int) -> float:
         return default_sigma(bins) if sigma is None else length_in_cells(sigma, self.stride)
+
+
+def _only_first(values: Tensor, counts: Sequence[int]) -> Tensor:
+    """Values (B, K, bins) of which those behind the first `counts` of each image are as low as the lowest."""
+    places = torch.arange(values.shape[-1], device=values.device)
+    behind = places >= torch.tensor(counts, device=values.device)[:, None]  # (B, bins)
+    return torch.where(behind[:, None], values.amin(dim=-1, keepdim=True), values)
 
 
 def _checked(canvas: tuple[int, int] | None, stride: int) -> tuple[int, int]:

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dlcpose.codecs.affine import place_on_canvas
 from dlcpose.datasets.base import read_image_file
+from dlcpose.datasets.crops import resize_onto
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.predict import Predictor
 from dlcpose.prediction.pose_model import PoseModel
@@ -91,6 +93,8 @@ def compare(model: PoseModel, exported: PoseModel, images: Sequence[Path]) -> Ag
     """The agreement of two models on image files, or on rendered animals where none are given."""
     cpu = torch.device("cpu")
     shown = [read_image_file(path) for path in images] or _rendered(model)
+    # With the padding as a part of them: a model looks for no answer in what it knows to be padding, a graph knows of none.
+    shown = [_on_canvas(model, image) for image in shown]
     before, after = (Predictor(each, cpu).predict(shown, batch_size=4) for each in (model, exported))
     sure: list[np.ndarray] = [np.zeros(0)]
     others: list[np.ndarray] = [np.zeros(0)]
@@ -107,6 +111,12 @@ def compare(model: PoseModel, exported: PoseModel, images: Sequence[Path]) -> Ag
             scores = max(scores, float(np.abs(point_scores - match_scores).max(initial=0.0)))
     origin = "given" if images else "rendered"
     return Agreement(np.concatenate(sure), np.concatenate(others), scores, animals, len(shown), origin)
+
+
+def _on_canvas(model: PoseModel, image: Image) -> Image:
+    """The image as the model sees it, padding and all."""
+    _, scaled, canvas = place_on_canvas(model.frame_input, (image.shape[0], image.shape[1]))
+    return resize_onto(image, scaled, canvas)
 
 
 def _matched(

@@ -321,6 +321,15 @@ class PoseEstimator(PoseModule):
             instances = side_head.complete(instances, side_maps)
         return instances
 
+    def decode_batch(self, batch: PoseBatch, maps: PoseMaps) -> list[PoseInstances]:
+        """The same, where the maps are of whole images: what is padding holds no answer."""
+        if set(batch.shown) <= {(batch.images.shape[-2], batch.images.shape[-1])}:
+            return self.decode(maps)
+        instances = self.head.decode_shown(maps.animals, batch.shown)
+        for side_head, side_maps in zip(self._side_heads(), maps.side_heads, strict=True):
+            instances = side_head.complete_shown(instances, side_maps, batch.shown)
+        return instances
+
     def graph_outputs(self, maps: PoseMaps) -> dict[str, Tensor]:
         """What an exported graph gives of the maps, by name. Raises ConfigError for a head that cannot be exported."""
         outputs = dict(self.head.graph_outputs(maps.animals))
@@ -351,7 +360,7 @@ class PoseEstimator(PoseModule):
         return self(self.normalized(batch).images)
 
     def decode_maps(self, batch: PoseBatch, maps: Any) -> list[PosePrediction]:
-        return self.predictions_in_image(batch, self.decode(maps))
+        return self.predictions_in_image(batch, self.decode_batch(batch, maps))
 
     def _step(self, batch: PoseBatch, split: str) -> tuple[Tensor, PoseMaps]:
         maps = self(batch.images)
@@ -376,4 +385,4 @@ class PoseEstimator(PoseModule):
         """Keep the losses and predictions of one batch for the epoch's figures."""
         batch = self.normalized(batch)
         _, maps = self._step(batch, "val")
-        self.val_predictions += self.predictions_in_image(batch, self.decode(maps))
+        self.val_predictions += self.predictions_in_image(batch, self.decode_batch(batch, maps))

@@ -60,6 +60,7 @@ def batch_of_frames(
         unique_in_crop=torch.zeros((count, unique, 2), device=device),
         crop_to_image=canvas_to_image.to(device),
         sizes=(placement.canvas,) * count,
+        shown=(placement.scaled,) * count,
     )
 
 
@@ -81,6 +82,7 @@ def cut_region(batch: PoseBatch, region: Region) -> PoseBatch:
         images=batch.images[..., y1:y2, x1:x2].contiguous(memory_format=torch.channels_last),
         crop_to_image=_after(batch.crop_to_image, shift),
         sizes=((y2 - y1, x2 - x1),) * len(batch),
+        shown=tuple((max(1, min(height, y2) - y1), max(1, min(width, x2) - x1)) for height, width in batch.shown),
     )
 
 

@@ -1,13 +1,14 @@
 """Pose models that run as graphs, without the parts they were trained as."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from dlcpose.codecs.peaks import into_shown
 from dlcpose.detectors.base import Boxes, BoxRule, detect_by_size
 from dlcpose.pipelines.animal_crops import CROPS_PER_PASS, AnimalCrops, cut_crops
 from dlcpose.pipelines.crop_poses import animals_in_frames, nms_predictions, sure_boxes
@@ -83,8 +84,23 @@ class GraphModel:
         return self._run(batch.images)
 
     def decode_maps(self, batch: PoseBatch, maps: Any) -> list[PosePrediction]:
-        """The animals of the outputs."""
-        return predictions_in_image(batch, self._animals(maps))
+        """The animals of the outputs; a keypoint that is there whatever the image shows lies within what it shows."""
+        return predictions_in_image(batch, self._within_shown(batch, self._animals(maps)))
+
+    def _within_shown(self, batch: PoseBatch, animals: Sequence[PoseInstances]) -> list[PoseInstances]:
+        """A graph knows of no padding and may have found its highest peaks there."""
+        if set(batch.shown) <= {(batch.images.shape[-2], batch.images.shape[-1])}:
+            return list(animals)
+        moved = [
+            replace(each, unique_in_crop=into_shown(each.unique_in_crop[None], [shown])[0])
+            for each, shown in zip(animals, batch.shown, strict=True)
+        ]
+        if not self.finds_one_animal:
+            return moved
+        return [
+            replace(each, keypoints_in_crop=into_shown(each.keypoints_in_crop, [shown]))
+            for each, shown in zip(moved, batch.shown, strict=True)
+        ]
 
     def _run(self, images: Tensor) -> dict[str, Tensor]:
         size = (images.shape[-2], images.shape[-1])

@@ -35,6 +35,12 @@ class SideHead(nn.Module, ABC):
     def complete(self, instances: Sequence[PoseInstances], maps: Maps) -> list[PoseInstances]:
         """Each image's animals with the predictions of this head added."""
 
+    def complete_shown(
+        self, instances: Sequence[PoseInstances], maps: Maps, shown: Sequence[tuple[int, int]]
+    ) -> list[PoseInstances]:
+        """`complete` for images with padding: (height, width) of what each shows of its frame."""
+        return self.complete(instances, maps)
+
     def graph_outputs(self, maps: Maps) -> dict[str, Tensor]:
         """What an exported graph gives of the maps, by name: tensors of the batch's length that `graph_step` reads.
 

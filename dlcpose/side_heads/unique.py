@@ -35,10 +35,13 @@ class UniqueHead(SideHead):
 
     def complete(self, instances: Sequence[PoseInstances], maps: Maps) -> list[PoseInstances]:
         """Each image's animals, with the unique keypoints and their scores."""
-        return [
-            replace(animals, unique_in_crop=arena.keypoints_in_crop[0], unique_scores=arena.keypoint_scores[0])
-            for animals, arena in zip(instances, self.head.decode(maps), strict=True)
-        ]
+        return _with_unique(instances, self.head.decode(maps))
+
+    def complete_shown(
+        self, instances: Sequence[PoseInstances], maps: Maps, shown: Sequence[tuple[int, int]]
+    ) -> list[PoseInstances]:
+        """The same, with keypoints that lie in what the image shows of its frame."""
+        return _with_unique(instances, self.head.decode_shown(maps, shown))
 
     def graph_outputs(self, maps: Maps) -> dict[str, Tensor]:
         """The keypoints (B, U, 2) in input pixels, and their scores (B, U)."""
@@ -47,6 +50,13 @@ class UniqueHead(SideHead):
     def graph_step(self) -> UniqueKeypoints:
         """The keypoints as they are."""
         return UniqueKeypoints()
+
+
+def _with_unique(instances: Sequence[PoseInstances], arenas: Sequence[PoseInstances]) -> list[PoseInstances]:
+    return [
+        replace(animals, unique_in_crop=arena.keypoints_in_crop[0], unique_scores=arena.keypoint_scores[0])
+        for animals, arena in zip(instances, arenas, strict=True)
+    ]
 
 
 def unique_head(in_channels: int, stride: float, skeleton: Skeleton, *, head: Callable[..., Head]) -> UniqueHead | None:

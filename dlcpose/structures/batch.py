@@ -28,6 +28,7 @@ class PoseBatch:
     unique_in_crop: Tensor  # (B, U, 2) float32
     crop_to_image: Tensor  # (B, 2, 3) float64, to pixels of the source image
     sizes: tuple[tuple[int, int], ...] = ()  # B (height, width) without padding; empty where there is no padding
+    shown: tuple[tuple[int, int], ...] = ()  # B (height, width) of what shows the frame; empty where all of it does
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -46,7 +47,7 @@ class PoseBatch:
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "PoseBatch":
-        names = [field.name for field in fields(self) if field.name not in ("keys", "sizes")]
+        names = [field.name for field in fields(self) if field.name not in ("keys", "sizes", "shown")]
         tensors: dict[str, Any] = {name: change(getattr(self, name)) for name in names}
         return replace(self, **tensors)
 
@@ -64,6 +65,7 @@ def collate(crops: Sequence[PoseCrop]) -> PoseBatch:
         unique_in_crop=torch.from_numpy(np.stack([crop.unique_in_crop for crop in crops])),
         crop_to_image=torch.from_numpy(np.stack([crop.crop_to_image for crop in crops])),
         sizes=tuple((crop.image.shape[0], crop.image.shape[1]) for crop in crops),
+        shown=tuple(crop.shown or (crop.image.shape[0], crop.image.shape[1]) for crop in crops),
     )
 
 

@@ -92,7 +92,8 @@ class PoseCrop:
     """The part of a frame that a model sees, after resizing and augmentation.
 
     image: (h, w, 3) uint8 RGB. Coordinates are pixels of this crop, also of points outside it.
-    crop_to_image: (2, 3) affine to pixels of the source image.
+    crop_to_image: (2, 3) affine to pixels of the source image. shown: (height, width) of the part that shows the frame,
+    where padding lies right and below of it.
     """
 
     key: str
@@ -104,6 +105,7 @@ class PoseCrop:
     identities: Integers  # (N,)
     unique_in_crop: Floats  # (U, 2)
     crop_to_image: npt.NDArray[np.float64]  # (2, 3)
+    shown: tuple[int, int] | None = None
 
 
 def visibility_of(keypoints: Floats | Doubles) -> Integers:

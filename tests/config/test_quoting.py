@@ -68,3 +68,9 @@ def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_what_the_grammar_reads_as_it_is_meant_stays(argument: str) -> None:
     assert quote_paths([argument]) == [argument]
+
+
+def test_options_are_no_overrides() -> None:
+    given = ["--config-dir=/data/lr=0.1", "--config-name=train", "-m", "name=a"]
+    assert quote_paths(given) == given
+    assert quote_paths(["--config-dir=~/lab"]) == [f"--config-dir={Path.home() / 'lab'}"]

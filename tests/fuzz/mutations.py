@@ -104,7 +104,8 @@ def mutate_tree(tree: Any, rng: random.Random) -> Any:
         elif kind == 3 and isinstance(owner, dict):
             owner[rng.choice(("", "x", "\x1b", *map(str, owner)))] = owner.pop(key)
         elif kind == 4 and isinstance(owner[key], int | float) and not isinstance(owner[key], bool):
-            owner[key] = rng.choice((-1, 1.5, 1e6)) * owner[key]
+            factor = rng.choice((-1, 1.5, 1e6))
+            owner[key] = factor * owner[key] if abs(owner[key]) < 1e300 else -owner[key]
         else:
             owner[key] = copy.deepcopy(rng.choice(VALUES))
     return tree

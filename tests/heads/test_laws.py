@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from dlcpose.build import Trunk, build_pipeline
 from dlcpose.config.compose import compose
 from dlcpose.heads.base import Head
+from dlcpose.heads.deeplabcut_heatmap import DeepLabCutHeatmapHead
 from dlcpose.heads.deeplabcut_paf import DeepLabCutPafHead
+from dlcpose.heads.deeplabcut_rtmcc import DeepLabCutRtmccHead
 from dlcpose.instantiate import Instantiator
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.data_description import DataDescription
@@ -146,6 +148,29 @@ def test_a_graphs_outputs_give_the_animals_that_decoding_gives(head: Head) -> No
     for ours, theirs in zip(head.decode(maps), step([], outputs), strict=True):
         for name in ("keypoints_in_crop", "keypoint_scores", "scores"):
             torch.testing.assert_close(getattr(theirs, name), getattr(ours, name), equal_nan=True)
+
+
+def test_padding_holds_no_answer_of_one_animal(head: Head) -> None:
+    if head.multi_animal or isinstance(head, DeepLabCutHeatmapHead | DeepLabCutRtmccHead):
+        pytest.skip("it answers where it is sure, or where DeepLabCut does")
+    shown = ((37, 60), (40, 50))
+    corner = np.tile([[[SIZE[1] - 5.0, SIZE[0] - 5.0]]], (1, len(SKELETON), 1))
+    sure, right = head.encode(batch_of([corner] * 2, SIZE)), head.encode(batch_of([BODY[None] + [30, 18]] * 2, SIZE))
+    maps = type(right)(*(_less_sure(ours, theirs) for ours, theirs in zip(right, sure, strict=True)))
+    for pred, expected in zip(head.decode_shown(maps, shown), head.decode(right), strict=True):
+        torch.testing.assert_close(pred.keypoints_in_crop, expected.keypoints_in_crop)
+    for (height, width), pred in zip(shown, head.decode_shown(head(features_of(2)), shown), strict=True):
+        x, y = pred.keypoints_in_crop.unbind(dim=-1)
+        assert (x <= width - 0.5).all()
+        assert (y <= height - 0.5).all()
+
+
+def _less_sure(values: Tensor | None, others: Tensor | None) -> Tensor | None:
+    """Others, and values at half their height; either where the other has none."""
+    if values is None or others is None:
+        return None
+    both = torch.maximum(others, 0.5 * values)
+    return torch.where(others.isnan(), values, torch.where(values.isnan(), others, both))
 
 
 def test_predicted_and_target_maps_have_the_same_shapes(head: Head) -> None:
