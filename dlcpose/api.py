@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dlcpose.config.compose import compose, value_in
-from dlcpose.config.folders import run_folder
+from dlcpose.config.folders import run_folder, unused_folder
 from dlcpose.config.messages import explain
 from dlcpose.runs.provenance import OVERRIDES
 from dlcpose.structures.errors import ConfigError, DlcposeError
@@ -60,4 +60,6 @@ def _explained(config_name: str, overrides: Sequence[str]) -> Iterator[None]:
 
 
 def _folder(run_dir: str | Path | None) -> Path:
-    return Path(run_dir or f"outputs/python/{datetime.now():%Y-%m-%d_%H-%M-%S}").absolute()
+    if run_dir:
+        return Path(run_dir).absolute()
+    return unused_folder(Path(f"outputs/python/{datetime.now():%Y-%m-%d_%H-%M-%S}").absolute())

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dlcpose.cli.inspect_data import FOLLOW_LINKS
 from dlcpose.cli.registry import command
 from dlcpose.structures.errors import DataError
 
@@ -31,6 +32,7 @@ def convert_command(
         typer.Option(help="deeplabcut, coco, sleap, lightning_pose, or a plugin's; by TO's ending where it has one."),
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace data of this format that is at TO.")] = False,
+    follow_links: Annotated[bool, typer.Option("--follow-links", help=FOLLOW_LINKS)] = False,
 ) -> None:
     """Write labeled frames with their images in another format, and list what that cannot hold."""
     from dlcpose.datasets.readers import open_data
@@ -39,7 +41,7 @@ def convert_command(
 
     format = format_for(target) if to is None else find_format(to, "--to")
     _check_apart(source, target)
-    data = open_data(source)
+    data = open_data(source, follow_links=follow_links)
     losses = format.losses(data, target)
     _write(format, data, target, overwrite)
     animals = sum(len(frame) for frame in data.frames)

@@ -7,6 +7,8 @@ import typer
 
 from dlcpose.cli.registry import command
 
+FOLLOW_LINKS = "Also read files that names or links take from outside of the data's folder."
+
 
 @command("inspect")
 def inspect_command(
@@ -14,6 +16,7 @@ def inspect_command(
         Path, typer.Argument(help="A DeepLabCut project, a COCO json, a .slp of SLEAP, or a folder with one.")
     ],
     output: Annotated[Path, typer.Option(help="The contact sheet of frames to write, a PNG.")] = Path("inspection.png"),
+    follow_links: Annotated[bool, typer.Option("--follow-links", help=FOLLOW_LINKS)] = False,
 ) -> None:
     """Count what a data set holds, list what looks wrong in it, and draw some of its frames."""
     from rich.console import Console
@@ -22,7 +25,7 @@ def inspect_command(
     from dlcpose.reports.inspection import inspect_frames, inspection_table, write_contact_sheet
     from dlcpose.structures.printable import printable
 
-    frames = open_data(data)
+    frames = open_data(data, follow_links=follow_links)
     inspection = inspect_frames(frames)
     Console().print(inspection_table(inspection))
     for finding in inspection.findings:

@@ -6,6 +6,7 @@ resolver, `${dlcpose.run_folder:...}`.
 
 import argparse
 import hashlib
+import itertools
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -67,11 +68,25 @@ def run_folder(new: str, resume: str | None) -> str:
     if resume:
         resume = str(resume)  # a folder may be named by a number
         belongs_to_a_run = Path(resume).parent.name == LAST_CHECKPOINT.parent.name
-        return str(Path(resume).parents[1]) if belongs_to_a_run else new
+        return str(Path(resume).parents[1]) if belongs_to_a_run else _unused(new)
     if (job := _slurm_job()) is None:
-        return new
+        return _unused(new)
     own = Path(new).parents[1] / "slurm" / job
     return str(own) if is_requeued() or not is_run(own) else new
+
+
+_named: dict[str, str] = {}  # folders that this process has named: Hydra asks more than once
+
+
+def _unused(new: str) -> str:
+    """The folder that a clock names, or one beside it where a run that began in the same second has it."""
+    return _named.setdefault(new, str(unused_folder(Path(new))))
+
+
+def unused_folder(folder: Path) -> Path:
+    """The folder, or where it is there the first of its name with a number that is not."""
+    numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+    return folder if not folder.exists() else next(each for each in numbered if not each.exists())
 
 
 def sweep_folder(name: str | None, dated: str) -> str:

@@ -54,8 +54,11 @@ class LabeledFrames(ABC):
         return False
 
     @classmethod
-    def open(cls, path: Path) -> "LabeledFrames":
-        """The labeled frames at a path that this class can open. Raises DataError as the constructor does."""
+    def open(cls, path: Path, *, follow_links: bool = False) -> "LabeledFrames":
+        """The labeled frames at a path that this class can open. Raises DataError as the constructor does.
+
+        follow_links: also read files that names or links take from outside of the data's folder.
+        """
         raise NotImplementedError(f"{cls.__name__} opens no path.")
 
     @abstractmethod

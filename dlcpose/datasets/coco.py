@@ -69,11 +69,11 @@ class CocoFrames(LabeledFrames):
         return path.suffix == ".json" or (path.is_dir() and bool(coco_files(path)))
 
     @classmethod
-    def open(cls, path: Path) -> "CocoFrames":
+    def open(cls, path: Path, *, follow_links: bool = False) -> "CocoFrames":
         """The data of a json, or of the only one in a folder; images are looked for beside it and above it."""
         if path.is_dir():
             path = _annotation_files(path, None)[""]
-        return cls(image_root(path), annotations=str(path.resolve()))
+        return cls(image_root(path), annotations=str(path.resolve()), follow_links=follow_links)
 
     def __init__(
         self,
@@ -88,13 +88,17 @@ class CocoFrames(LabeledFrames):
         files = _annotation_files(self.root, annotations)
         self.images = self.root / images if isinstance(images, str) else self.root  # keys start from there
         folders = _image_folders(images, files)
+        links = None if follow_links else InsideFolder(self.root)
+        if links is not None:
+            for path in files.values():
+                if path.is_relative_to(self.root):  # else the user has named it whole
+                    links.check(path)
         contents = {part: _read_coco(path) for part, path in files.items()}
         category = None if category is None else str(category)
         kinds = {part: _categories(content, category, files[part]) for part, content in contents.items()}
         skeletons = {part: _skeleton(of_part, files[part]) for part, of_part in kinds.items()}
         self.skeleton = _only_skeleton(skeletons, files)
         self.individuals = _individuals(contents.values())
-        links = None if follow_links else InsideFolder(self.root)
         parts = {}
         for part, content in contents.items():
             ids = frozenset(kind.content.get("id") for kind in kinds[part])

@@ -51,9 +51,9 @@ class DeepLabCutFrames(LabeledFrames):
         return path.name == "config.yaml" or (path / "config.yaml").is_file()
 
     @classmethod
-    def open(cls, path: Path) -> "DeepLabCutFrames":
+    def open(cls, path: Path, *, follow_links: bool = False) -> "DeepLabCutFrames":
         """The labels of the project's own scorer."""
-        return cls(path.parent if path.name == "config.yaml" else path)
+        return cls(path.parent if path.name == "config.yaml" else path, follow_links=follow_links)
 
     def __init__(self, root: str | int | Path, *, scorer: str | int | None = None, follow_links: bool = False) -> None:
         self.root = Path(str(root)).expanduser()

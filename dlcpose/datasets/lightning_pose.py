@@ -6,9 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from dlcpose.datasets.base import LabeledFrames, frame_number, image_file_size, read_image_file
+from dlcpose.datasets.base import (
+    LabeledFrames,
+    frame_number,
+    image_file_size,
+    read_image_file,
+    warn_of_orientations,
+)
 from dlcpose.datasets.deeplabcut_tables import LabelTable, read_csv
 from dlcpose.datasets.readers import reader
+from dlcpose.structures.data_files import InsideFolder, is_file
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import Doubles, FrameLabels, Image, Integers, labels_of
 from dlcpose.structures.skeleton import Skeleton, pairs_from_names
@@ -27,6 +34,7 @@ class LightningPoseFrames(LabeledFrames):
     root: the folder that the csv's image names start from, or the csv in it. labels: the csv below root; None takes the only
     one that has the header rows scorer, bodyparts and coords. With the coordinate `visible` a keypoint may be hidden.
     A frame without any keypoint is unlabeled (`empty_is_label`), as it does not count in Lightning Pose either.
+    follow_links: also read files that names or links take from outside of root.
     Raises DataError, with the file and what to do, for labels that cannot be read.
     """
 
@@ -39,14 +47,17 @@ class LightningPoseFrames(LabeledFrames):
         return bool(label_files(path)) if path.is_dir() else _has_header(path)
 
     @classmethod
-    def open(cls, path: Path) -> "LightningPoseFrames":
+    def open(cls, path: Path, *, follow_links: bool = False) -> "LightningPoseFrames":
         """The labels of a csv, or of the only one in a folder."""
-        return cls(path)
+        return cls(path, follow_links=follow_links)
 
-    def __init__(self, root: str | Path, *, labels: str | None = None) -> None:
-        root = Path(root)
-        self.path = _label_file(root, labels)
+    def __init__(self, root: str | int | Path, *, labels: str | int | None = None, follow_links: bool = False) -> None:
+        root = Path(str(root)).expanduser()
+        self.path = _label_file(root, None if labels is None else str(labels))
         self.root = root if root.is_dir() else root.parent
+        links = None if follow_links else InsideFolder(self.root)
+        if links is not None:
+            links.check(self.path)
         table = read_csv(self.path)
         if {individual for individual, _, _ in table.columns} != {""}:
             raise DataError(
@@ -55,7 +66,7 @@ class LightningPoseFrames(LabeledFrames):
             )
         names = tuple(dict.fromkeys(name for _, name, _ in table.columns))
         self.skeleton, self.individuals = Skeleton(names, pairs=pairs_from_names(names)), ()
-        self.frames = _frames(table, names, self.root)
+        self.frames = _frames(table, names, self.root, links)
 
     def read_image(self, index: int) -> Image:
         """The image of frame `index`: (H, W, 3) uint8 RGB."""
@@ -96,13 +107,15 @@ def _label_file(root: Path, labels: str | None) -> Path:
     return found[0]
 
 
-def _frames(table: LabelTable, names: Sequence[str], root: Path) -> list[FrameLabels]:
+def _frames(table: LabelTable, names: Sequence[str], root: Path, links: InsideFolder | None) -> list[FrameLabels]:
     points, visibility = _points(table, names)
     frames = []
     missing: list[Path] = []
     for row in _rows(table):
         key = table.rows[row]
-        if not (root / key).is_file():
+        if links is not None:
+            links.check(root / key)
+        if not is_file(root / key):
             missing.append(root / key)
             continue
         present = slice(0, int((visibility[row] > 0).any()))
@@ -124,6 +137,7 @@ def _frames(table: LabelTable, names: Sequence[str], root: Path) -> list[FrameLa
         )
     if not any(len(frame) for frame in frames):
         raise DataError(f"{table.path}: expected labels, but no keypoint of all {len(frames)} frames has any.")
+    warn_of_orientations(str(table.path), ((root / frame.key, (frame.height, frame.width)) for frame in frames))
     return frames
 
 
@@ -146,6 +160,9 @@ def _points(table: LabelTable, names: Sequence[str]) -> tuple[Doubles, Integers]
             f"{table.path}: {table.rows[row]}: {names[k]} is visible {stated[row, k]:g}. "
             "Expected 0 (not labeled), 1 (hidden) or 2 (visible)."
         )
+    half = int((np.isnan(points).sum(axis=-1) == 1).sum())
+    if half:
+        logger.warning("%s: %d keypoints have only one of x and y and count as missing.", table.path, half)
     known = np.isfinite(points).all(axis=-1) & (stated > 0)
     return np.where(known[..., None], points, np.nan), np.where(known, stated, 0).astype(np.int64)
 

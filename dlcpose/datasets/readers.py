@@ -13,12 +13,16 @@ READERS: Registry[type[LabeledFrames]] = Registry(
 reader = READERS.register
 
 
-def open_data(path: Path) -> LabeledFrames:
-    """The labeled frames at a path, by the first reader that can open it. Raises DataError where none can."""
+def open_data(path: Path, *, follow_links: bool = False) -> LabeledFrames:
+    """The labeled frames at a path, by the first reader that can open it. Raises DataError where none can.
+
+    follow_links: also read files that names or links take from outside of the data's folder.
+    """
     if not path.exists():
         raise DataError(f"{path}: expected a data set, got nothing at this path. Correct the path.")
     readers = READERS.load().values()
     for each in readers:
         if each.can_open(path):
-            return each.open(path)
+            # A plugin's reader need not know of links: it is asked to follow them only where that is said.
+            return each.open(path, follow_links=True) if follow_links else each.open(path)
     raise DataError(f"{path}: expected {', '.join(each.opens for each in readers)}; got none of these.")

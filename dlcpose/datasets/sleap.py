@@ -41,8 +41,8 @@ class SleapFrames(LabeledFrames):
         return path.suffix == ENDING or (path.is_dir() and any(path.glob(f"*{ENDING}")))
 
     @classmethod
-    def open(cls, path: Path) -> "SleapFrames":
-        """The labels of a file, also where its videos are gone."""
+    def open(cls, path: Path, *, follow_links: bool = False) -> "SleapFrames":
+        """The labels of a file, also where its videos are gone; these may lie anywhere."""
         return cls(path, needs_images=False)
 
     def __init__(

@@ -12,6 +12,7 @@ from torchvision.ops import generalized_box_iou_loss
 from dlcpose.codecs.affine import cells_from_pixels
 from dlcpose.detectors.base import Boxes, BoxRule, Detector, DetectorTraining, detect_by_size, group_by_size
 from dlcpose.detectors.centernet_boxes import CenterNetBoxes
+from dlcpose.layers.bounded_sigmoid import bounded_sigmoid
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.input import IMAGENET_MEAN, IMAGENET_STD
 
@@ -83,7 +84,7 @@ class CenterNetDetector(Detector):
         middle, log_sides = self.box_layers(features).float().split(2, dim=1)
         halves = INITIAL_SIDE / 2 * log_sides.clamp(-6, 6).exp()
         boxes = torch.cat((middle - halves, middle + halves), dim=1)
-        return CenterNetMaps(self.center_layers(features).float().sigmoid(), boxes)
+        return CenterNetMaps(bounded_sigmoid(self.center_layers(features)), boxes)
 
     def encode(self, boxes_in_map: Tensor, size: tuple[int, int]) -> CenterNetMaps:
         """The target maps of boxes (B, N, 4) in cells, NaN where padded; size: (h, w) of the maps.

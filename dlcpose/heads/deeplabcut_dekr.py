@@ -12,6 +12,7 @@ from dlcpose.codecs.deeplabcut_poses import DeepLabCutPoses
 from dlcpose.codecs.offsets import as_vectors
 from dlcpose.codecs.peaks import values_at
 from dlcpose.heads.dekr import CELLS_PER_UNIT, DekrHead, DekrMaps
+from dlcpose.layers.bounded_sigmoid import bounded_sigmoid
 from dlcpose.layers.initialization import init_near_zero
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.instances import PoseInstances
@@ -71,7 +72,7 @@ class DeepLabCutDekrHead(DekrHead):
     def forward(self, features: Tensor) -> DekrMaps:
         """Predicted maps from features (B, C, h, w); the heatmaps may leave [0, 1] a little without a sigmoid."""
         heatmaps = self.heatmap_layers(features).float()
-        heatmaps = heatmaps.sigmoid() if self.sigmoid else heatmaps
+        heatmaps = bounded_sigmoid(heatmaps) if self.sigmoid else heatmaps
         offsets = CELLS_PER_UNIT * as_vectors(self.offset_layers(features).float())
         return DekrMaps(heatmaps[:, -1:], heatmaps[:, :-1], offsets)
 

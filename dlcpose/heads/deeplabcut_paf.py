@@ -18,6 +18,7 @@ from dlcpose.codecs.paf_graph import Edges
 from dlcpose.heads.base import Head
 from dlcpose.heads.paf_graph import all_edges
 from dlcpose.heads.part_affinity import PartAffinityMaps
+from dlcpose.layers.bounded_sigmoid import bounded_sigmoid
 from dlcpose.layers.unpadded_deconv import UnpaddedDeconvolutions
 from dlcpose.losses.fields import paf_loss
 from dlcpose.losses.offsets import huber
@@ -102,7 +103,7 @@ class DeepLabCutPafHead(Head):
     def forward(self, features: Tensor) -> PartAffinityMaps:
         """Predicted maps from features (B, C, h, w)."""
         joined, for_offsets = (self._refined(features), self.convt2(features)) if self.stages else (features, features)
-        heatmaps, fields = self.heatmap_head(joined).float().sigmoid(), self.paf_head(joined).float()
+        heatmaps, fields = bounded_sigmoid(self.heatmap_head(joined)), self.paf_head(joined).float()
         offsets = self.cells_per_unit * self.locref_head(for_offsets).float()
         return PartAffinityMaps(heatmaps, offsets.unflatten(1, (-1, 2)), fields.unflatten(1, (-1, 2)), ())
 

@@ -16,6 +16,7 @@ from dlcpose.codecs.offsets import as_vectors
 from dlcpose.codecs.peaks import refine_to_peak, sample_bilinear, values_at
 from dlcpose.heads.base import Head
 from dlcpose.layers.adaptive_conv import AdaptiveConvBlock
+from dlcpose.layers.bounded_sigmoid import bounded_sigmoid
 from dlcpose.layers.initialization import init_background, init_near_zero
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.instances import PoseInstances
@@ -94,7 +95,7 @@ class DekrHead(Head):
 
     def forward(self, features: Tensor) -> DekrMaps:
         """Predicted maps from features (B, C, h, w)."""
-        heatmaps = self.heatmap_layers(features).float().sigmoid()
+        heatmaps = bounded_sigmoid(self.heatmap_layers(features))
         offsets = CELLS_PER_UNIT * as_vectors(self.offset_layers(features).float())
         return DekrMaps(heatmaps[:, -1:], heatmaps[:, :-1], offsets)
 

@@ -19,6 +19,7 @@ from dlcpose.codecs.offsets import MIN_RADIUS, as_vectors, draw_offsets
 from dlcpose.codecs.peaks import find_global_peaks, into_shown, only_shown, refine_peaks, values_at
 from dlcpose.codecs.soft_argmax import soft_peaks
 from dlcpose.heads.base import Head, SoftKeypoints
+from dlcpose.layers.bounded_sigmoid import bounded_sigmoid
 from dlcpose.layers.deconv import deconvolutions as stacked_deconvolutions
 from dlcpose.layers.initialization import init_background, init_near_zero
 from dlcpose.losses.offsets import huber
@@ -80,7 +81,7 @@ class HeatmapHeadBase(Head):
     def forward(self, features: Tensor) -> HeatmapMaps:
         """Predicted maps from features (B, C, h, w); without a sigmoid the heatmaps may leave [0, 1] a little."""
         heatmaps = self.heatmap_layers(features).float()
-        heatmaps = heatmaps.sigmoid() if self.sigmoid else heatmaps
+        heatmaps = bounded_sigmoid(heatmaps) if self.sigmoid else heatmaps
         if self.offset_layers is None:
             return HeatmapMaps(heatmaps, None)
         return HeatmapMaps(heatmaps, as_vectors(self.offset_layers(features).float()))

@@ -22,6 +22,7 @@ from dlcpose.codecs.paf_assembly import CANDIDATES, PafAssembly, PartAffinity, g
 from dlcpose.codecs.paf_graph import Edges
 from dlcpose.heads.base import Head
 from dlcpose.heads.paf_graph import all_edges
+from dlcpose.layers.bounded_sigmoid import bounded_sigmoid
 from dlcpose.layers.paf_stages import PafStages, StageOutput
 from dlcpose.losses.fields import paf_loss
 from dlcpose.losses.offsets import huber
@@ -252,4 +253,4 @@ class PartAffinityHead(Head):
 
 def _activated(stage: StageOutput) -> StageMaps:
     batch, _, height, width = stage.fields.shape
-    return StageMaps(stage.heatmaps.float().sigmoid(), stage.fields.float().view(batch, -1, 2, height, width))
+    return StageMaps(bounded_sigmoid(stage.heatmaps), stage.fields.float().view(batch, -1, 2, height, width))

@@ -17,6 +17,7 @@ from dlcpose.runs.run_json import (
     reset_peak_memory,
     update_run_json,
 )
+from dlcpose.runs.run_lock import alone_in_run
 
 
 def recorded(train: Callable[[dict[str, Any]], MetricValue]) -> Callable[[dict[str, Any]], MetricValue]:
@@ -27,25 +28,31 @@ def recorded(train: Callable[[dict[str, Any]], MetricValue]) -> Callable[[dict[s
         if is_worker_process():
             return train(config)
         config = resolve_last(config)
-        run_dir = Path(config["run_dir"])
-        begin_run(config)
-        start = time.time()
-        reset_peak_memory()
-        try:
-            value = train(config)
-        except Exception as error:
-            update_run_json(run_dir, status="failed", error=" ".join(str(error).split()) or type(error).__name__)
-            raise
-        values = value if isinstance(value, list) else [value]
-        seconds_before = (read_run_json(run_dir) or {}).get("seconds_before", 0.0)
-        update_run_json(
-            run_dir,
-            status="finished",
-            evaluated=(run_dir / "evaluation" / "metrics.json").exists(),
-            optimized_metric=dict(zip(optimized_metrics(config), map(finite_or_none, values), strict=True)),
-            finished=time.time(),
-            seconds=seconds_before + time.time() - start,
-        )
-        return value
+        with alone_in_run(Path(config["run_dir"])):
+            begin_run(config)
+            return _trained(config, train)
 
     return train_and_record
+
+
+def _trained(config: dict[str, Any], train: Callable[[dict[str, Any]], MetricValue]) -> MetricValue:
+    """Train what has begun, and keep in its run.json how it ended."""
+    run_dir = Path(config["run_dir"])
+    start = time.time()
+    reset_peak_memory()
+    try:
+        value = train(config)
+    except Exception as error:
+        update_run_json(run_dir, status="failed", error=" ".join(str(error).split()) or type(error).__name__)
+        raise
+    values = value if isinstance(value, list) else [value]
+    seconds_before = (read_run_json(run_dir) or {}).get("seconds_before", 0.0)
+    update_run_json(
+        run_dir,
+        status="finished",
+        evaluated=(run_dir / "evaluation" / "metrics.json").exists(),
+        optimized_metric=dict(zip(optimized_metrics(config), map(finite_or_none, values), strict=True)),
+        finished=time.time(),
+        seconds=seconds_before + time.time() - start,
+    )
+    return value

@@ -68,7 +68,7 @@ class InsideFolder:
         if not place.is_relative_to(self.root):
             raise DataError(
                 f"{path}: it leads out of the data set's folder, to {place}. Copy the file there, or, where you trust the "
-                "data, follow such links (dataset.follow_links=true)."
+                "data, follow such links (dataset.follow_links=true, --follow-links)."
             )
 
 

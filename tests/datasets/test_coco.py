@@ -350,6 +350,11 @@ def test_images_elsewhere_are_read_only_where_that_is_said(tmp_path: Path) -> No
     with pytest.raises(DataError, match="follow_links"):
         CocoFrames(root)
     assert len(CocoFrames(root, follow_links=True)) == 1
+    (root / "labels.json").rename(tmp_path / "elsewhere.json")
+    (root / "labels.json").symlink_to(tmp_path / "elsewhere.json")
+    with pytest.raises(DataError, match=r"labels.json: it leads out"):
+        CocoFrames(root)
+    assert len(CocoFrames(root, annotations=str(tmp_path / "elsewhere.json"), follow_links=True)) == 1
 
 
 @pytest.mark.parametrize("size", [(40, 30), (30, 40)])

@@ -46,6 +46,31 @@ def test_agrees_with_pandas(tmp_path: Path) -> None:
     assert len(open_data(root / "CollectedData.csv")) == 3
 
 
+def test_files_elsewhere_are_read_only_where_that_is_said(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "data", [[1, 2, 3, 4, 5, 6]])
+    picture = next(root.rglob("*.png"))
+    picture.rename(tmp_path / "elsewhere.png")
+    picture.symlink_to(tmp_path / "elsewhere.png")
+    with pytest.raises(DataError, match="follow_links"):
+        LightningPoseFrames(root)
+    assert open_data(root, follow_links=True)[0].image.shape == (30, 40, 3)
+    table = root / "CollectedData.csv"
+    for named in ("../elsewhere.png", str(tmp_path / "elsewhere.png")):
+        table.write_text(table.read_text().replace("labeled-data/run0/img00000000.png", named))
+        with pytest.raises(DataError, match="follow_links"):
+            LightningPoseFrames(root)
+        table.write_text(table.read_text().replace(named, "labeled-data/run0/img00000000.png"))
+    table.write_text(table.read_text().replace("labeled-data/run0/img00000000.png", "a\0b" + "x" * 300))
+    with pytest.raises(DataError, match=r"image is missing|no such file"):
+        LightningPoseFrames(root)
+
+
+def test_half_of_a_keypoint_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = LightningPoseFrames(folder_of(tmp_path, [[1, NAN, 3, 4, 5, 6]]))
+    assert "1 keypoints have only one of x and y" in caplog.text
+    assert np.isnan(data.frames[0].keypoints_in_image[0, 0]).all()
+
+
 def test_the_third_coordinate_says_what_is_hidden(tmp_path: Path) -> None:
     row = [1, 2, 2, 3, 4, 1, 5, 6, 0]
     unknown = [NAN, NAN, 1, 3, 4, NAN, NAN, NAN, 0]  # hidden somewhere; nothing said of a place

@@ -21,6 +21,7 @@ from PIL import Image as PillowImage
 from dlcpose.datasets.base import image_file_size, read_image_file
 from dlcpose.datasets.coco import CocoFrames
 from dlcpose.datasets.deeplabcut import DeepLabCutFrames
+from dlcpose.datasets.lightning_pose import LightningPoseFrames
 from dlcpose.datasets.sleap import SleapFrames
 from dlcpose.datasets.video import read_video, video_info
 from dlcpose.detectors.pose_files import read_poses
@@ -31,7 +32,7 @@ from dlcpose.reports.comparison_page import table_rows
 from dlcpose.runs.comparison import comparison_of
 from dlcpose.tracking.corrections import Correction, Corrections, corrections_as_dict, read_corrections
 from tests.datasets import sleap_files
-from tests.datasets.dlc_projects import MULTI, labels, multi_columns, ten_frames, write_project
+from tests.datasets.dlc_projects import MULTI, labels, multi_columns, ten_frames, write_images, write_project
 from tests.datasets.numbered_videos import write_numbered
 from tests.fuzz import mutations
 from tests.made_up_runs import checkpoint_of
@@ -82,6 +83,22 @@ def multi_csv(folder: Path) -> Target:
     write_project(folder / "project", {"cage": labels("cage", np.ones((3, 14)), multi_columns())}, MULTI)
     return Target(
         folder, ("project/labeled-data/cage/CollectedData_Ada.csv",), _read_project, (mutations.mutate_words,) * 2
+    )
+
+
+def lightning_pose(folder: Path) -> Target:
+    root = folder / "project"
+    root.mkdir()
+    write_images(root, ["a.png", "b.png"])
+    columns = pd.MultiIndex.from_product(
+        [["lightning_tracker"], ["nose", "tail"], ["x", "y", "visible"]], names=["scorer", "bodyparts", "coords"]
+    )
+    pd.DataFrame(np.ones((2, 6)), index=["a.png", "b.png"], columns=columns).to_csv(root / "labels.csv")
+    return Target(
+        folder,
+        ("project/labels.csv",),
+        lambda path: LightningPoseFrames(path / "project", labels="labels.csv"),
+        (mutations.mutate_words,) * 2,
     )
 
 
@@ -282,6 +299,6 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
             pose_json,
             coco_results,
         ),
-        *(corrections, checkpoint, slp, video),
+        *(corrections, checkpoint, slp, video, lightning_pose),
     )
 }
