@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.setting_bounds import outside_bounds
 
 PLAIN = (int, float, bool, str, type(None))
 # Limits for settings from an untrusted file: larger ones would only take memory and time.
@@ -27,6 +28,9 @@ def check_types(target: Any, settings: Mapping[str, Any], where: str, *, strict:
         hints = {}
     is_ours = str(getattr(target, "__module__", "")).startswith("dlcpose.")
     for name, value in settings.items():
+        # Of other packages' settings, infinity may mean that there is no bound.
+        if is_ours and (expected := outside_bounds(name, value)) is not None:
+            raise ConfigError(f"{where}.{name}: expected {expected}, got {_shown(value)}.")
         hint = hints.get(name, Any)
         if not (is_ours or strict or _is_plain(hint)):
             continue  # other packages' annotations say less than they take

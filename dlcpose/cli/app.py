@@ -9,6 +9,7 @@ import typer
 
 from dlcpose.cli.registry import COMMANDS
 from dlcpose.config.messages import end_quietly, explain, fail, tolerate_output, wants_traceback
+from dlcpose.structures.environment import check_environment
 
 
 def build_app() -> typer.Typer:
@@ -38,6 +39,7 @@ def main() -> None:
     tolerate_output()
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     try:
+        check_environment()
         build_app()()
     except KeyboardInterrupt:
         fail("stopped.", 130)

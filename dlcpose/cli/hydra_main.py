@@ -21,6 +21,7 @@ from dlcpose.config.messages import end_quietly, explain, fail, tolerate_output,
 from dlcpose.config.quoting import quote_paths
 from dlcpose.config.sources import checked_loading
 from dlcpose.runs.sweep import launch, record_failure, sweep_of
+from dlcpose.structures.environment import check_environment
 from dlcpose.structures.errors import ConfigError
 
 # Hydra's options that are followed by a value.
@@ -56,6 +57,7 @@ def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> Non
 
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(composed)
     try:
+        check_environment()
         if any(argument.startswith("--e") for argument in sys.argv[1:]):  # argparse accepts abbreviated options
             raise ConfigError(
                 "--experimental-rerun: it reads a pickle, which can run code. Give the overrides instead."

@@ -4,17 +4,23 @@ from typing import Any
 
 from dlcpose.callbacks.requeue import requeue_on_signal
 from dlcpose.cli.hydra_main import run_hydra
+from dlcpose.config.messages import fail
 from dlcpose.runs.distributed import LEADER, follow_leader, is_follower
 from dlcpose.runs.resume import resume_if_requeued
 from dlcpose.runs.run_json import MetricValue, is_worker_process, optimized_metrics
 from dlcpose.runs.sweep import check_objective, earlier_run, value_of
+from dlcpose.structures.errors import ConfigError
 from dlcpose.training.train import train, train_in_this_process
 
 
 def main() -> None:
     """Train the experiment that the shell's overrides compose; of processes started together, one composes for all."""
     with requeue_on_signal(is_first=not is_worker_process()):
-        if is_follower():
+        try:
+            follows = is_follower()
+        except ConfigError as error:
+            fail(str(error))
+        if follows:
             follow_leader(train_in_this_process)
             return
         try:

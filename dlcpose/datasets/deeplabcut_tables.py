@@ -160,6 +160,8 @@ def read_h5(path: Path) -> LabelTable:
     try:
         with h5py.File(path, "r") as file:
             group = _child(file, _only_key(file, path), path)
+            if not isinstance(group, h5py.Group):  # `in` would go through an array, which may say that it has 2^40 rows
+                raise DataError(f"{path}: expected a frame of labels written by pandas, got an array.")
             read = _read_table_layout if "table" in group else _read_fixed_layout
             columns, rows, values = read(group, path)
     except DataError:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlcpose.runs.provenance import OVERRIDES, overrides
+from dlcpose.structures.environment import check_environment
 from dlcpose.structures.errors import ConfigError, DlcposeError
 
 if TYPE_CHECKING:
@@ -181,7 +182,8 @@ def _why(rank: int, count: int, code: int, message: str) -> str:
 
 
 def started_by_others() -> bool:
-    """Whether torchrun or srun started this process as one of several."""
+    """Whether torchrun or srun started this process as one of several. Raises ConfigError for counts that are none."""
+    check_environment()
     return _how_many() > 1
 
 

@@ -283,3 +283,10 @@ def test_a_pipe_among_the_labels_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "CollectedData_Ada.h5")
     with pytest.raises(DataError, match="a pipe"):
         read_table(tmp_path, "CollectedData_Ada")
+
+
+def test_an_array_in_the_place_of_a_frame_is_not_gone_through(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("df_with_missing", (2**40,), h5py.string_dtype(), chunks=(1024,))
+    with pytest.raises(DataError, match="got an array"):
+        read_h5(tmp_path / "a.h5")

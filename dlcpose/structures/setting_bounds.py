@@ -1,0 +1,42 @@
+"""Bounds of the numbers in a config, by the name of the setting: one name means one thing in all of our parts.
+
+What lies outside would otherwise be told late, after the training, or never: maps of a sigma below 0 are empty.
+"""
+
+from dlcpose.structures.checked_values import is_number
+
+MAX_NUMBER = 1e6
+MAY_BE_NEGATIVE = frozenset({"pixel_shift", "bin_shift", "level"})
+POSITIVE = frozenset(
+    {
+        *("sigma", "center_sigma", "radius", "offset_radius", "field_width", "offset_std", "temperature", "factor"),
+        *("channels", "offset_channels", "stage_channels", "last_channels", "width", "height", "attended", "expansion"),
+        *("heads", "num_heads", "layers", "samples", "max_animals", "longest_side", "shortest_side", "bins_per_pixel"),
+        *("batch_size", "patience", "every_n_epochs", "frames", "videos", "animals", "tries", "trials", "window", "lr"),
+        *("deepen", "widen", "max_distance_std", "map_stride", "output_stride", "overfit", "animal_length"),
+    }
+)
+SHARES = frozenset(
+    {
+        *("confidence", "pcutoff", "threshold", "nms_oks", "nms_iou", "nms_threshold", "min_affinity", "min_oks", "p"),
+        *("dropout", "drop_path", "decay", "warmup", "val", "test", "around", "absent", "background", "miss", "swap"),
+        *("inversion", "occlusion", "closing_share"),
+    }
+)
+MOST = {"workers": 512, "seed": 2**32 - 1, "batch_size": 65_536, "deconvolutions": 8, "frames": 10_000_000}
+
+
+def outside_bounds(name: str, value: object) -> str | None:
+    """What was expected of a number of this name, None where it is within its bounds, or no number at all."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not is_number(value):
+        return "a finite number"
+    most = 1.0 if name in SHARES else MOST.get(name, MAX_NUMBER)
+    if value > most:
+        return f"at most {most:g}"
+    if name in MAY_BE_NEGATIVE:
+        return None if value >= -MAX_NUMBER else f"at least {-MAX_NUMBER:g}"
+    if value < 0 or (value == 0 and name in POSITIVE):
+        return "a number above 0" if name in POSITIVE else "at least 0"
+    return None
