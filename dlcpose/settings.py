@@ -29,7 +29,8 @@ def check_types(target: Any, settings: Mapping[str, Any], where: str, *, strict:
     is_ours = str(getattr(target, "__module__", "")).startswith("dlcpose.")
     for name, value in settings.items():
         # Of other packages' settings, infinity may mean that there is no bound.
-        if is_ours and (expected := outside_bounds(name, value)) is not None:
+        is_name = str in (typing.get_args(hints.get(name)) or (hints.get(name),))  # that may be written as a number
+        if is_ours and not is_name and (expected := outside_bounds(name, value)) is not None:
             raise ConfigError(f"{where}.{name}: expected {expected}, got {_shown(value)}.")
         hint = hints.get(name, Any)
         if not (is_ours or strict or _is_plain(hint)):

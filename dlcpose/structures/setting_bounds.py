@@ -6,19 +6,22 @@ What lies outside would otherwise be told late, after the training, or never: ma
 from dlcpose.structures.checked_values import is_number
 
 MAX_NUMBER = 1e6
-MAY_BE_NEGATIVE = frozenset({"pixel_shift", "bin_shift", "level"})
+MAY_BE_NEGATIVE = frozenset({"pixel_shift", "bin_shift", "level", "min_affinity"})
 POSITIVE = frozenset(
     {
         *("sigma", "center_sigma", "radius", "offset_radius", "field_width", "offset_std", "temperature", "factor"),
         *("channels", "offset_channels", "stage_channels", "last_channels", "width", "height", "attended", "expansion"),
         *("heads", "num_heads", "layers", "samples", "max_animals", "longest_side", "shortest_side", "bins_per_pixel"),
-        *("batch_size", "patience", "every_n_epochs", "frames", "videos", "animals", "tries", "trials", "window", "lr"),
+        *("batch_size", "patience", "every_n_epochs", "frames", "videos", "animals", "tries", "trials", "window"),
         *("deepen", "widen", "max_distance_std", "map_stride", "output_stride", "overfit", "animal_length"),
     }
 )
+REAL = frozenset(
+    {"sigma", "center_sigma", "radius", "offset_radius", "field_width", "offset_std", "temperature", "factor"}
+)
 SHARES = frozenset(
     {
-        *("confidence", "pcutoff", "threshold", "nms_oks", "nms_iou", "nms_threshold", "min_affinity", "min_oks", "p"),
+        *("confidence", "pcutoff", "threshold", "nms_oks", "nms_iou", "nms_threshold", "min_oks", "p"),
         *("dropout", "drop_path", "decay", "warmup", "val", "test", "around", "absent", "background", "miss", "swap"),
         *("inversion", "occlusion", "closing_share"),
     }
@@ -38,5 +41,7 @@ def outside_bounds(name: str, value: object) -> str | None:
     if name in MAY_BE_NEGATIVE:
         return None if value >= -MAX_NUMBER else f"at least {-MAX_NUMBER:g}"
     if value < 0 or (value == 0 and name in POSITIVE):
-        return "a number above 0" if name in POSITIVE else "at least 0"
+        if name not in POSITIVE:
+            return "at least 0"
+        return "at least 1" if isinstance(value, int) and name not in REAL else "a number above 0"
     return None

@@ -84,6 +84,12 @@ def test_killed_at_ten_random_moments_it_ends_as_if_it_had_not_been(tmp_path: Pa
     assert_same_run(tmp_path / "straight", tmp_path / "stopped")
 
 
+def test_run_killed_a_hundred_times_ends_the_same(tmp_path: Path) -> None:
+    answer = stopped_again_and_again(tmp_path, signal.SIGKILL, 100, *CHANCY, "trainer.max_epochs=40")
+    assert answer.out.count("ended with -9") > 90
+    assert_same_run(tmp_path / "straight", tmp_path / "stopped")
+
+
 def test_stopped_run_resumes_within_epoch(tmp_path: Path) -> None:
     answer = stopped_again_and_again(tmp_path, signal.SIGTERM, 5, *CHANCY)
     assert "dlcpose: stopped by SIGTERM, saved " in answer.err

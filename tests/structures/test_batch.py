@@ -31,7 +31,11 @@ def crop_of(seed: int, animals: int, height: int, width: int) -> PoseCrop:
 
 
 def tensors(batch: PoseBatch) -> dict[str, torch.Tensor]:
-    return {field.name: getattr(batch, field.name) for field in fields(batch) if field.name not in ("keys", "sizes")}
+    return {
+        field.name: getattr(batch, field.name)
+        for field in fields(batch)
+        if field.name not in ("keys", "sizes", "shown")
+    }
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 12), st.integers(1, 12)), min_size=1, max_size=5))

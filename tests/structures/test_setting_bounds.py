@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 import yaml
 
+from dlcpose.datasets.deeplabcut import DeepLabCutFrames
 from dlcpose.instantiate import Instantiator
+from dlcpose.settings import check_types
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.setting_bounds import outside_bounds
 
@@ -48,3 +50,7 @@ def test_a_number_out_of_bounds_is_told_with_its_setting() -> None:
     node = {"_target_": "dlcpose.side_heads.identity.identity_head", "_partial_": True, "radius": -3.0}
     with pytest.raises(ConfigError, match=r"^side_head.identity.radius: expected a number above 0, got -3"):
         Instantiator()({"identity": node}, "side_head")
+
+
+def test_a_name_may_be_a_number() -> None:
+    check_types(DeepLabCutFrames, {"root": 20240101, "scorer": -20240101}, "dataset")
