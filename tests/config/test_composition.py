@@ -127,7 +127,15 @@ def test_any_timm_model_is_a_backbone(name: str, here: Path) -> None:
     assert "epoch 1/1: loss " in answer.out
 
 
-@pytest.mark.parametrize("scheduler", [option for group, option in OPTIONS if group == "scheduler"])
+# The quick one is the only schedule that watches a figure; tests/schedulers has the laws of all.
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        option if option == "plateau" else pytest.param(option, marks=pytest.mark.slow)
+        for group, option in OPTIONS
+        if group == "scheduler"
+    ],
+)
 def test_every_schedule_runs(scheduler: str, here: Path) -> None:
     answer = shell(
         "train.py", f"scheduler={scheduler}", "optimizer=sgd", "trainer.max_epochs=2", *SMALL, *TINY, *ONE_STEP
@@ -138,7 +146,7 @@ def test_every_schedule_runs(scheduler: str, here: Path) -> None:
 @pytest.mark.parametrize(
     ("loggers", "left"),
     [
-        ("[none]", []),
+        pytest.param("[none]", [], marks=pytest.mark.slow),
         ("[csv,tensorboard]", ["metrics.csv", "tensorboard/events.*"]),
         # Whole servers start beside these; tests/loggers has what is ours in them.
         pytest.param("[wandb]", ["wandb/offline-run-*/run-*.wandb"], marks=pytest.mark.slow),

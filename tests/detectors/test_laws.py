@@ -1,6 +1,7 @@
 """What every detector promises, run on each option of conf/detector."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,13 @@ OPTIONS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "de
 # Those that are built from facts, and find poses, have laws of their own: tests/detectors/test_conditions.py.
 OPTIONS = [option for option in OPTIONS if option not in ("none", "pose_boxes", "perturbed_pose_boxes")]
 LEARNING = [option for option in OPTIONS if option != "ground_truth"]
+SLOW = "fasterrcnn_resnet50_fpn_v2"  # the light one shows the same of Faster R-CNN
+
+
+def quick_first(options: list[str]) -> list[Any]:
+    return [pytest.param(option, marks=pytest.mark.slow) if option == SLOW else option for option in options]
+
+
 ANIMALS = [[[20.0, 20.0, 60.0, 50.0], [80.0, 40.0, 110.0, 90.0]], [[10.0, 30.0, 50.0, 70.0]], []]
 
 # Without area, outside the frame on either side, and partly.
@@ -23,12 +31,12 @@ ODD = [
 ]
 
 
-@pytest.fixture(scope="module", params=OPTIONS)
+@pytest.fixture(scope="module", params=quick_first(OPTIONS))
 def detector(request: pytest.FixtureRequest) -> Detector:
     return detector_of(request.param)
 
 
-@pytest.fixture(scope="module", params=LEARNING)
+@pytest.fixture(scope="module", params=quick_first(LEARNING))
 def learning(request: pytest.FixtureRequest) -> Detector:
     return detector_of(request.param)
 

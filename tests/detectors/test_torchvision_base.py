@@ -26,7 +26,10 @@ def fetched(kind: type[TorchvisionDetector], fetch: Callable[[], dict[str, Tenso
     patch.setattr(kind, "coco_weights", SimpleNamespace(get_state_dict=lambda progress: fetch()))
 
 
-@pytest.mark.parametrize("option", KINDS)
+@pytest.mark.parametrize(
+    "option",
+    [pytest.param(option, marks=pytest.mark.slow) if "resnet50" in option else option for option in KINDS],
+)
 def test_unreachable_weights_error_names_the_alternatives(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def offline() -> dict[str, Tensor]:
         raise URLError("no route")
