@@ -4,14 +4,12 @@ For each data set and number of training frames: plain runs of several seeds, wh
 their smoothed ensemble from the same seeds; and runs with the losses on videos alone. All have as many steps. Figures are
 written after each run, and the same command goes on where it was stopped.
 
-    python benchmarks/few_labels.py --data .../shared/data --output /tmp/few_labels
-    python benchmarks/few_labels.py --data ... --output ... --sets openfield --frames 20 --seeds 0 1 2 model=resnet_18
+    python benchmarks/few_labels.py --data FOLDER --output runs --json few_labels.json
+    python benchmarks/few_labels.py --data FOLDER --output runs --sets openfield --frames 20 --seeds 0 1 2 model=resnet_18
 """
 
 import argparse
 import json
-import os
-import platform
 import shutil
 import statistics
 import time
@@ -19,12 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from rich.console import Console
-from rich.table import Table
+from report import Report
 
 from dlcpose.config.compose import compose
-from dlcpose.structures.versions import versions
 from dlcpose.training.libraries import quiet_libraries
 from dlcpose.training.train import train
 
@@ -62,7 +57,7 @@ SETS = {
         (
             *("model=top_down_resnet_18", *SMALL, "input.height=96", "input.width=96", "split.val=0.08"),
             *("backbone@detector.backbone=timm", "detector.backbone.name=test_resnet", "detector.longest_side=192"),
-            *("detector.training.epochs=8", "datamodule.batch_size=4"),
+            *("detector.training.epochs=6", "trainer.max_epochs=8", "datamodule.batch_size=4"),
         ),
         ("unlabeled.stop=750",),  # the frames of validation and test come later in this video
         takes_losses=False,
@@ -127,27 +122,24 @@ def measure(name: str, setup: Setup, frames: int, options: argparse.Namespace, n
         note("losses", seed, run(chosen, base / f"losses_{seed}"))
 
 
-def table_of(cells: list[dict[str, Any]]) -> Table:
-    table = Table("data", "frames", "run", "seeds", *FIGURES, "CPU s")
+def summarize(report: Report, cells: list[dict[str, Any]]) -> None:
+    """A row for each kind of run: mean, and the lowest and highest of its seeds."""
     groups: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
     for cell in cells:
         groups.setdefault((cell["data"], cell["frames"], cell["run"]), []).append(cell)
     for (data, frames, kind), members in groups.items():
-        table.add_row(
-            data, str(frames), kind, str(len(members)), *(_mean(members, name) for name in FIGURES), _cpu(members)
+        figures = {name: _mean(members, name) for name in FIGURES}
+        seconds = statistics.mean(cell["cpu_seconds"] for cell in members)
+        report.add(
+            {"data": data, "frames": frames, "run": kind, "seeds": len(members), **figures, "CPU, s a run": seconds}
         )
-    return table
 
 
 def _mean(cells: list[dict[str, Any]], name: str) -> str:
     values = [cell[name] for cell in cells if cell[name] is not None]
     if not values:
         return "–"
-    return f"{statistics.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
-
-
-def _cpu(cells: list[dict[str, Any]]) -> str:
-    return f"{statistics.mean(cell['cpu_seconds'] for cell in cells):.0f}"
+    return f"{statistics.mean(values):.3g} ({min(values):.3g} to {max(values):.3g})"
 
 
 def main() -> None:
@@ -155,30 +147,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("changes", nargs="*", help="overrides for all runs")
     parser.add_argument("--data", type=Path, required=True, help="the folder that the data sets lie in")
-    parser.add_argument("--output", type=Path, required=True, help="folder of all runs and of figures.json")
+    parser.add_argument("--output", type=Path, required=True, help="folder of all runs")
     parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
     parser.add_argument("--frames", type=int, nargs="*", default=[20, 50], help="to train on")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="two or more")
     parser.add_argument("--losses-alone", action="store_true", help="also runs with the losses on videos alone")
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
     options = parser.parse_intermixed_args()
     options.data, options.output = options.data.absolute(), options.output.absolute()
     quiet_libraries()
     cells: list[dict[str, Any]] = []
-    cpu = platform.processor() or platform.machine()
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu
-    machine = {"device": device, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "versions": versions()}
 
     def note(data: str, frames: int, kind: str, seed: int, figures: dict[str, Any]) -> None:
         cells.append({"data": data, "frames": frames, "run": kind, "seed": seed, **figures})
         print(cells[-1], flush=True)
-        content = {"machine": machine, "changes": options.changes, "cells": cells}
-        (options.output / "figures.json").write_text(json.dumps(content, indent=1))
 
-    options.output.mkdir(parents=True, exist_ok=True)
     for frames in options.frames:
         for name in options.sets:
             measure(name, SETS[name], frames, options, lambda *cell, at=(name, frames): note(*at, *cell))
-    Console().print(table_of(cells))
+    report = Report("What few labels gain from videos: figures on the test frames, mean (lowest to highest) over seeds")
+    summarize(report, cells)
+    report.finish(options.json)
 
 
 if __name__ == "__main__":
