@@ -31,9 +31,9 @@ class EnsemblePseudoLabels:
     teachers: models that are trained first, as the run itself but from other seeds. checkpoints: further teachers, trained
     elsewhere on the same keypoints. frames: pseudo-labeled ones, over all videos. share: of the frames that the student sees
     in an epoch, those that are pseudo-labeled; an epoch stays as long.
-    min_score: a keypoint whose mean score over the teachers is lower is not sure, and its frame is left out.
-    max_deviation: pixels of the video, the largest posterior standard deviation of a keypoint in a frame that is taken;
-    None: the median of a video's frames, so that the surer half of them is chosen from.
+    min_score: frames with an animal whose mean score, over its keypoints and the teachers, is lower are left out.
+    max_deviation: pixels of the video, the root mean square of the posterior standard deviations of a frame's keypoints, at
+    most; None: the median of a video's frames, so that the surer half of them is chosen from.
     max_missing: share of the keypoints of a frame's animals that may be missing.
     Raises ConfigError for values outside their range, and for fewer than two teachers.
     """
@@ -65,12 +65,12 @@ class EnsemblePseudoLabels:
             )
 
     def sure_rows(self, smoothed: PoseTracks) -> tuple[Array, Array]:
-        """Rows of a smoothed ensemble that may be labels, and the largest deviation in every row: rows rising, (T,) px."""
+        """Rows of a smoothed ensemble that may be labels, and the deviation in every row: rows rising, (T,) px."""
         present = smoothed.is_present  # (T, N)
         known = ~np.isnan(smoothed.keypoints_in_image[..., 0])  # (T, N, K)
-        scores = np.where(known, smoothed.keypoint_scores, 1.0).min(axis=(1, 2), initial=1.0)
-        assert smoothed.keypoint_spreads is not None
-        deviations = np.where(known, smoothed.keypoint_spreads, 0.0).max(axis=(1, 2), initial=0.0).astype(np.float64)
+        means = np.where(known, smoothed.keypoint_scores, 0).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1)  # (T, N)
+        scores = np.where(present, means, 1.0).min(axis=1, initial=1.0)
+        deviations = frame_deviations(smoothed)
         animals = present.sum(axis=1)
         usual = round(float(np.median(animals))) if len(animals) else 0
         missing = 1 - known.sum(axis=(1, 2)) / np.maximum(animals * known.shape[2], 1)
@@ -90,6 +90,14 @@ class EnsemblePseudoLabels:
             rows = rows[np.linspace(0, len(rows) - 1, POOL * count).round().astype(int)]
         features = pose_features(smoothed, rows)
         return [int(row) for row in rows[choose_diverse(features, -deviations[rows], count, rng)]]
+
+
+def frame_deviations(smoothed: PoseTracks) -> Array:
+    """The root mean square of the posterior standard deviations of each frame's keypoints: (T,) px, 0 without any."""
+    assert smoothed.keypoint_spreads is not None
+    known = ~np.isnan(smoothed.keypoints_in_image[..., 0])  # (T, N, K)
+    squares = np.where(known, smoothed.keypoint_spreads.astype(np.float64) ** 2, 0)
+    return np.asarray(np.sqrt(squares.sum(axis=(1, 2)) / np.maximum(known.sum(axis=(1, 2)), 1)))
 
 
 @dataclass(frozen=True)

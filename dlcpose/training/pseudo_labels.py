@@ -17,7 +17,12 @@ from dlcpose.exporters.coco import write_coco_dataset
 from dlcpose.exporters.pose_file import read_pose_tracks, write_pose_tracks
 from dlcpose.postprocessing.ensemble import combine_members
 from dlcpose.postprocessing.ensemble_kalman import smooth_ensemble
-from dlcpose.postprocessing.pseudo_labels import EnsemblePseudoLabels, Labeled, PseudoLabeledVideos
+from dlcpose.postprocessing.pseudo_labels import (
+    EnsemblePseudoLabels,
+    Labeled,
+    PseudoLabeledVideos,
+    frame_deviations,
+)
 from dlcpose.predict import load
 from dlcpose.prediction.settings import PredictionSettings
 from dlcpose.prediction.video import write_video_poses
@@ -83,7 +88,7 @@ class PseudoLabelStage:
         )
         write_atomic(self.folder / "frames.csv", _table(smoothed, chosen))
         write_coco_dataset(labels, self.dataset)
-        deviations = [_deviation(each, row) for each, rows in zip(smoothed, chosen, strict=True) for row in rows]
+        deviations = np.concatenate([frame_deviations(each)[rows] for each, rows in zip(smoothed, chosen, strict=True)])
         print(
             f"pseudo-labels: {len(labels)} of {int(lengths.sum())} frames, from {len(self.checkpoints)} teachers; posterior "
             f"deviation {np.median(deviations):.2f} px in the median, {max(deviations):.2f} px at most: {self.folder}",
@@ -153,20 +158,16 @@ def check_teachers(checkpoints: Sequence[str], data: LabeledFrames, split: Split
     return paths
 
 
-def _deviation(tracks: PoseTracks, row: int) -> float:
-    assert tracks.keypoint_spreads is not None
-    return float(np.nanmax(tracks.keypoint_spreads[row]))
-
-
 def _table(tracks: Sequence[PoseTracks], chosen: Sequence[Sequence[int]]) -> str:
     """Which frames were chosen, and how sure the teachers were of them."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["video", "frame", "deviation_px", "lowest_score"])
     for each, rows in zip(tracks, chosen, strict=True):
+        deviations = frame_deviations(each)
         for row in rows:
             known = ~np.isnan(each.keypoints_in_image[row, ..., 0])
             lowest = float(each.keypoint_scores[row][known].min())
             frame = int(each.frame_indices[row])
-            writer.writerow([each.video.path, frame, f"{_deviation(each, row):.3f}", f"{lowest:.3f}"])
+            writer.writerow([each.video.path, frame, f"{deviations[row]:.3f}", f"{lowest:.3f}"])
     return text.getvalue()
