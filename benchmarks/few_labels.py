@@ -59,7 +59,8 @@ SETS = {
             *("backbone@detector.backbone=timm", "detector.backbone.name=test_resnet", "detector.longest_side=192"),
             *("detector.training.epochs=6", "trainer.max_epochs=8", "datamodule.batch_size=4"),
         ),
-        ("unlabeled.stop=750", "pseudo_labels.min_score=0.2"),  # the frames of validation and test come later in this video
+        # The frames of validation and test come later in this video. Of 24 keypoints some are hardly learned.
+        ("unlabeled.stop=750", "pseudo_labels.min_score=0.2"),
         takes_losses=False,
     ),
 }
