@@ -24,6 +24,9 @@ from dlcpose.structures.input import Input
 EXAMPLE_SIDE = 128  # px of an image that a graph for images of any size is made with
 
 
+SIZE_TOLERANCE, HALF_SIZE_TOLERANCE = 5e-3, 0.1  # px: of 16 bits as much as an export in them may move keypoints
+
+
 class PoseGraph(nn.Module):
     """Images (B, 3, H, W) of 0 to 255 to the head's outputs, in the order of `names`, in 32 bits whatever the weights have.
 
@@ -144,10 +147,12 @@ def explained(where: str) -> Iterator[None]:
 
 
 @torch.no_grad()
-def answers_at_another_size(graph: GraphToTrace, written: Graph, multiple: int) -> bool:
+def answers_at_another_size(
+    graph: GraphToTrace, written: Graph, multiple: int, *, tolerance: float = SIZE_TOLERANCE
+) -> bool:
     """Whether an export gives the module's outputs for larger images too: tracing may have made a size a constant.
 
-    A tenth of the places may differ, as the highest of two equal peaks may be either.
+    tolerance: of places (px) and scores. A tenth of them may differ by more: the highest of two equal peaks may be either.
     """
     images = _larger(graph.example, multiple)
     ours = dict(zip(graph.module.names, graph.module(images), strict=True))
@@ -155,7 +160,7 @@ def answers_at_another_size(graph: GraphToTrace, written: Graph, multiple: int) 
         theirs = written.run(images)
     except ValueError:
         return False
-    same = {name: (theirs[name] - ours[name]).abs() <= 5e-3 for name in theirs}
+    same = {name: (theirs[name] - ours[name]).abs() <= tolerance for name in theirs}
     return all(each.float().mean() >= 0.9 for each in same.values())
 
 

@@ -11,6 +11,8 @@ import torch
 
 from dlcpose.model_formats.description import describe
 from dlcpose.model_formats.graph import (
+    HALF_SIZE_TOLERANCE,
+    SIZE_TOLERANCE,
     GraphToTrace,
     answers_at_another_size,
     detector_graph,
@@ -68,8 +70,9 @@ def _written(graph: GraphToTrace, described: GraphDescription, request: ExportRe
     metadata, model_input = {METADATA: described.as_text()}, described.model_input
     content = to_onnx(graph, metadata)
     names = output_names(described)
+    tolerance = HALF_SIZE_TOLERANCE if request.precision == "fp16" else SIZE_TOLERANCE
     if graph.any_size and not answers_at_another_size(
-        graph, OnnxGraph(content, request.output, [CPU], names), model_input.multiple_of
+        graph, OnnxGraph(content, request.output, [CPU], names), model_input.multiple_of, tolerance=tolerance
     ):
         size_of_all(model_input, "onnx")
         graph = replace(graph, any_size=False)
