@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcpose.config.folders import MAX_NAME_LENGTH, job_folder
-from dlcpose.runs.resume import detector_to_resume
+from dlcpose.runs.resume import stage_to_resume
 from dlcpose.runs.run_json import read_run_json
 from dlcpose.runs.sweep import LOCK, quoted, report
 from dlcpose.structures.errors import DataError
@@ -95,7 +95,7 @@ def test_a_job_that_was_killed_as_its_detector_trained_goes_on_with_the_detector
     answer = shell("train.py", *command)
     assert answer.code == 0, answer.err
     assert [config["seed"] for config in trained] == [0, 1]
-    found = [detector_to_resume(config["resume"], Path(config["run_dir"])) for config in trained]
+    found = [stage_to_resume(config["resume"], Path(config["run_dir"]), "detector") for config in trained]
     assert found == [killed / "detector" / "checkpoints" / "last.ckpt", None]
     # Its poses have no weights yet: they begin with those that it was given.
     assert [config["init_from"]["checkpoint"] for config in trained] == ["other.ckpt"] * 2
