@@ -47,7 +47,9 @@ class PublishedFile:
                 raise DataError(f"--keypoints {self.keypoints}: {self.path} has {count} keypoints, as {fitting}.")
             return known[self.keypoints]
         stated = str((self.meta.get("dataset_meta") or {}).get("dataset_name", self.path.stem))
-        named = [name for name in known if name in stated.lower().replace("-", "").replace("_", "")] or list(known)
+        stated = stated.lower().replace("-", "").replace("_", "")
+        # MMPose's names tell first what a model was trained on, then what it was pretrained on.
+        named = sorted((name for name in known if name in stated), key=stated.index)[:1] or list(known)
         if len(named) != 1:
             raise DataError(
                 f"{self.path}: which {count} keypoints it has, it does not say. "

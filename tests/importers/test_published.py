@@ -118,6 +118,8 @@ def test_what_keypoints_it_has_is_asked_where_the_file_does_not_say(resnet_file:
     with pytest.raises(DataError, match="--keypoints ap10k or --keypoints coco"):
         MmposeResnet.read(unnamed)
     assert MmposeResnet.read(replace(unnamed, keypoints="ap10k")).skeleton == AP10K
+    pretrained = replace(unnamed, path=Path("rtmpose-m_simcc-ap10k_pt-aic-coco_210e.pth"))
+    assert MmposeResnet.read(pretrained).skeleton == AP10K
     with pytest.raises(DataError, match="--keypoints animalpose"):
         MmposeResnet.read(replace(unnamed, keypoints="animalpose"))
 
