@@ -1,14 +1,13 @@
-"""Whether long work grows: `python benchmarks/load.py [--steps 200000] [--frames 1000000] [--every SECONDS]`.
+"""Whether long work grows: `python benchmarks/load.py [--steps 200000] [--frames 1000000] [--every SECONDS] [--json FILE]`.
 
 A tiny model is trained for `steps` steps (epochs, validations and checkpoints included) and then predicts `frames` tiny
 frames, as a stream in batches. Every `every` seconds the process's memory, open files and threads are measured; what is
 printed is their slope over the second half, per 100 000 steps or frames, beside the value at the half and at the end.
-A slope of memory within MEMORY_MB and of files and threads of 0 is no growth.
+Growth is a slope of memory above MEMORY_MB, or any of files or threads. docs/trust.md has what came of it.
 """
 
 import argparse
 import gc
-import json
 import logging
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from report import Report
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -29,6 +29,7 @@ sys.modules["tests"] = types.ModuleType("tests")
 sys.modules["tests"].__path__ = [str(ROOT / "tests")]
 
 MEMORY_MB = 20.0  # per 100 000 steps or frames: what an allocator may keep
+LIMITS = {"memory MB": MEMORY_MB, "files": 0.5, "threads": 0.5}
 PER = 100_000
 
 
@@ -36,7 +37,7 @@ def measured() -> dict[str, float]:
     """Resident memory in MB, open files and threads of this process."""
     fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
     return {
-        "memory_mb": int(fields["VmRSS"].split()[0]) / 1024,
+        "memory MB": int(fields["VmRSS"].split()[0]) / 1024,
         "files": len(list(Path("/proc/self/fd").iterdir())),
         "threads": int(fields["Threads"]),
     }
@@ -50,8 +51,8 @@ class Watch:
         self.rows: list[tuple[int, dict[str, float]]] = []
         self._ended = threading.Event()
 
-    def run(self, work: Callable[["Watch"], None]) -> dict[str, object]:
-        """What came of a piece of work, which counts in `done`."""
+    def run(self, work: Callable[["Watch"], None]) -> dict[str, str | int | float]:
+        """A row of what came of a piece of work, which counts in `done`."""
         thread = threading.Thread(target=self._measure, daemon=True)
         began = time.monotonic()
         thread.start()
@@ -61,29 +62,29 @@ class Watch:
             self._ended.set()
             thread.join()
         seconds = time.monotonic() - began
-        return {"done": self.done, "seconds": round(seconds), "per_second": round(self.done / seconds), **self.slopes()}
+        return {"count": self.done, "s": round(seconds), "per second": round(self.done / seconds), **self.slopes()}
 
     def _measure(self) -> None:
         while not self._ended.wait(self.every):
             gc.collect()  # what only waits to be collected is no growth
             self.rows.append((self.done, measured()))
 
-    def slopes(self) -> dict[str, dict[str, float]]:
-        """Of each figure: its value in the middle and at the end, and its slope over the second half."""
+    def slopes(self) -> dict[str, str | float]:
+        """Of each figure its value in the middle and at the end, its slope over the second half, and which of them grow."""
         half = [row for row in self.rows if row[0] >= self.done / 2]
         if len(half) < 3:
-            return {}
+            return {"grows": "too short to say"}
         done = np.array([count for count, _ in half], float)
-        found = {}
-        for name in half[0][1]:
+        found: dict[str, str | float] = {}
+        growing = []
+        for name, most in LIMITS.items():
             values = np.array([row[name] for _, row in half])
             slope = float(np.polyfit(done, values, 1)[0]) * PER
-            found[name] = {
-                "half": round(values[0], 1),
-                "end": round(values[-1], 1),
-                f"slope_per_{PER}": round(slope, 3),
-            }
-        return found
+            found |= {f"{name} at half": round(values[0], 1), f"{name} at end": round(values[-1], 1)}
+            found[f"{name} per {PER}"] = round(slope, 3)
+            if slope > most and values[-1] > values[0]:
+                growing.append(name)
+        return {**found, "grows": ", ".join(growing) or "nothing"}
 
 
 def train(steps: int, folder: Path) -> Callable[[Watch], None]:
@@ -143,34 +144,23 @@ def predict(frames: int, folder: Path) -> Callable[[Watch], None]:
     return work
 
 
-def grows(result: dict[str, object]) -> list[str]:
-    """Which figures of a result grow."""
-    limits = {"memory_mb": MEMORY_MB, "files": 0.5, "threads": 0.5}
-    found = []
-    for name, limit in limits.items():
-        figure = result.get(name)
-        assert isinstance(figure, dict), f"too short to measure: {result}"
-        if figure[f"slope_per_{PER}"] > limit and figure["end"] > figure["half"]:
-            found.append(name)
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=200_000)
     parser.add_argument("--frames", type=int, default=1_000_000)
     parser.add_argument("--every", type=float, default=5.0)
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
     given = parser.parse_args()
+    report = Report("A tiny model trained, and predicting, for long: what the process grows by in the second half")
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     kinds = (("training steps", train, given.steps), ("predicted frames", predict, given.frames))
     for name, make, count in kinds:
-        if not count:
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            result = Watch(given.every).run(make(count, Path(folder)))
-        print(f"{name}: {json.dumps(result)} grows: {', '.join(grows(result)) or 'nothing'}", flush=True)
+        if count:
+            with tempfile.TemporaryDirectory() as folder:
+                report.add({"work": name, **Watch(given.every).run(make(count, Path(folder)))})
+    report.finish(given.json)
 
 
 if __name__ == "__main__":

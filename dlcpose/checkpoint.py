@@ -80,10 +80,13 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     described = content.get("dlcpose")
     if not isinstance(described, dict):
         raise CheckpointError(f"{path}: expected a .ckpt of a dlcpose run, got another program's checkpoint.")
-    if described.get("format") != FORMAT:
+    if type(described.get("format")) is not int or described["format"] != FORMAT:
+        written_with = described.get("versions")
+        version = written_with.get("dlcpose") if isinstance(written_with, dict) else None
+        version = version[:40] if isinstance(version, str) else "?"
         raise CheckpointError(
-            f"{path}: expected checkpoint format {FORMAT}, got {described.get('format')}: "
-            f"it was written by dlcpose {described.get('versions', {}).get('dlcpose', '?')}. Install that version."
+            f"{path}: expected checkpoint format {FORMAT}, got {shown(described.get('format'))}: "
+            f"it was written by dlcpose {version}. Install that version."
         )
     try:
         return Checkpoint(path, _description(described), _weights(content["state_dict"]))
