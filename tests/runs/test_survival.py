@@ -28,6 +28,7 @@ CHANCY = (
     *("datamodule.batch_size=2", "datamodule.workers=2", "datamodule.min_steps=0", "evaluation.pictures=0"),
     *("trainer.max_epochs=5", "trainer.accelerator=cpu", "trainer.precision=32-true"),
 )
+KILLS = int(os.environ.get("DLCPOSE_KILLS", "10"))  # each costs some seconds; 100 were tried, see docs/trust.md
 OF_THE_MACHINE = ("images_per_s", "peak_memory_mb")
 
 
@@ -78,15 +79,10 @@ def assert_equal(ours: Any, theirs: Any, where: str) -> None:
         assert ours == theirs, where
 
 
-def test_killed_at_ten_random_moments_it_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
-    answer = stopped_again_and_again(tmp_path, signal.SIGKILL, 10, *CHANCY)
+def test_run_killed_at_random_moments_ends_the_same(tmp_path: Path) -> None:
+    epochs = max(5, KILLS * 2 // 5)
+    answer = stopped_again_and_again(tmp_path, signal.SIGKILL, KILLS, *CHANCY, f"trainer.max_epochs={epochs}")
     assert "ended with -9" in answer.out
-    assert_same_run(tmp_path / "straight", tmp_path / "stopped")
-
-
-def test_run_killed_a_hundred_times_ends_the_same(tmp_path: Path) -> None:
-    answer = stopped_again_and_again(tmp_path, signal.SIGKILL, 100, *CHANCY, "trainer.max_epochs=40")
-    assert answer.out.count("ended with -9") > 90
     assert_same_run(tmp_path / "straight", tmp_path / "stopped")
 
 
