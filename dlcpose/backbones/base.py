@@ -75,6 +75,8 @@ class Backbone(nn.Module):
 
     def _load(self, path: Path, name: str) -> None:
         """Load a file's weights: it must hold every tensor of the network in its shape."""
+        if not path.exists():
+            raise CheckpointError(f"backbone.checkpoint_path: no such file: {path}.")
         state = self.adapted_weights(_read_weights(path))
         expected = self.network.state_dict()
         missing = [key for key in expected if key not in state]

@@ -21,7 +21,7 @@ REAL = frozenset(
 )
 SHARES = frozenset(
     {
-        *("confidence", "pcutoff", "threshold", "nms_oks", "nms_iou", "nms_threshold", "min_oks", "p"),
+        *("confidence", "pcutoff", "threshold", "nms_iou", "nms_threshold", "min_oks", "p"),
         *("dropout", "drop_path", "decay", "warmup", "around", "absent", "background", "miss", "swap"),
         *("inversion", "occlusion", "closing_share"),
     }

@@ -53,7 +53,7 @@ def together(frames: Sequence[PoseBatch]) -> PoseBatch:
                 **{
                     field.name: getattr(frame, field.name)[0].numpy()
                     for field in fields(PoseCrop)
-                    if field.name not in ("key", "image")
+                    if field.name not in ("key", "image", "shown")
                 },
             )
             for frame in frames

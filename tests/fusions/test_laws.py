@@ -10,6 +10,7 @@ import torch
 from dlcpose.config.compose import compose
 from dlcpose.fusions.base import Fusion
 from dlcpose.instantiate import Instantiator
+from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.skeleton import Skeleton
 
 OPTIONS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "fusion").glob("*.yaml"))
@@ -113,5 +114,5 @@ def test_a_condition_can_be_one_colored_picture(option: str) -> None:
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_a_bump_without_width_is_refused(option: str) -> None:
-    with pytest.raises(ValueError, match="sigma"):
+    with pytest.raises(ConfigError, match="sigma"):
         parts_of(option, BACKBONES[0], sigma=0.0)

@@ -71,8 +71,8 @@ def test_it_starts_with_background() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "settings"), [(DeconvolutionHead, {"deconvolutions": 0}), (InterpolationHead, {"factor": 0})]
+    ("kind", "settings"), [(DeconvolutionHead, {"deconvolutions": -1}), (InterpolationHead, {"factor": 0})]
 )
-def test_factors_below_one_are_refused(kind: type[HeatmapHeadBase], settings: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="1 or more"):
+def test_sizes_of_no_upsampling_are_refused(kind: type[HeatmapHeadBase], settings: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="or more"):
         head_of(kind, **settings)

@@ -32,7 +32,7 @@ def rtmcc() -> dict[str, Any]:
 
 def top_down(detector: dict[str, Any] | None = None) -> dict[str, Any]:
     found = {**CENTERS, "threshold": 0.05, "max_animals": 2, "nms_iou": 0.1} if detector is None else detector
-    return top_down_config(found, threshold=0.0, nms_oks=1.0)
+    return top_down_config(found, threshold=0.0, nms_oks=1.1)
 
 
 CONFIGS: dict[str, Callable[[], dict[str, Any]]] = {

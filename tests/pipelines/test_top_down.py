@@ -260,13 +260,13 @@ def test_frames_are_independent_of_their_batch() -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("margin", -0.1), ("shift", -1.0), ("scale", -0.5), ("min_size", 0.0)])
 def test_negative_amounts_are_refused(name: str, value: float) -> None:
-    with pytest.raises(ConfigError, match=rf"pipeline\.crops: .*{name}"):
+    with pytest.raises(ConfigError, match=rf"pipeline\.crops.*{name}"):
         top_down_of(DATA, **{name: value})
 
 
 @pytest.mark.parametrize("node", [option("input", "native"), {**INPUT, "height": 100}, {**INPUT, "width": 0}])
 def test_an_input_that_is_no_size_of_crops_is_refused(node: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="input: "):
+    with pytest.raises(ConfigError, match=r"input(\.width)?: "):
         pipeline_of({**top_down_config(), "input": node}, DATA)
 
 

@@ -39,8 +39,9 @@ def single_animal(kind: str = "letterbox") -> Model:
 
 def top_down(**detector: Any) -> Model:
     """A top-down model whose detector finds several boxes in every frame."""
-    config = top_down_config({**CENTERS, "threshold": 0.0, "max_animals": 2, "nms_iou": 0.1, **detector}, threshold=0.0)
-    config["pipeline"]["nms_oks"] = 1.1
+    config = top_down_config(
+        {**CENTERS, "threshold": 0.0, "max_animals": 2, "nms_iou": 0.1, **detector}, threshold=0.0, nms_oks=1.1
+    )
     return Model(livelier(pipeline_of(config, frames_of(4, animals=2), to_train=False)), CPU)
 
 
