@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from dlcpose.config.compose import plain
-from dlcpose.config.folders import CONF
+from dlcpose.config.folders import CONF, forget_named_folders
 from dlcpose.config.messages import end_quietly, explain, fail, tolerate_output, wants_traceback
 from dlcpose.config.quoting import quote_paths
 from dlcpose.config.sources import checked_loading
@@ -35,6 +35,7 @@ def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> Non
     """
     shows_traceback = wants_traceback()
     tolerate_output()
+    forget_named_folders()
     sys.argv = [sys.argv[0], *quote_paths(overrides_last(sys.argv[1:]))]
     replace_optuna_sweeper()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing, so that `explain` gets the error

@@ -75,7 +75,12 @@ def run_folder(new: str, resume: str | None) -> str:
     return str(own) if is_requeued() or not is_run(own) else new
 
 
-_named: dict[str, str] = {}  # folders that this process has named: Hydra asks more than once
+_named: dict[str, str] = {}  # folders that this command has named: Hydra asks more than once
+
+
+def forget_named_folders() -> None:
+    """To be called by each command: another one of this process may have begun in the same second."""
+    _named.clear()
 
 
 def _unused(new: str) -> str:
