@@ -1,7 +1,8 @@
 """How well animals are tracked: rendered mice that cross, and the true tracks of two flies, found with a detector's mistakes.
 
 True tracks are disturbed as `tests/tracking/noisy_poses.py` says: jitter, missing keypoints and animals, made-up animals,
-left and right confused, animals that overlap found as one. Printed for each clip: its length; IDF1, and `ceiling`, the
+left and right confused, animals that overlap found as one. With `--checkpoint`, the rendered mice are written as videos
+and predicted by that model instead. Printed for each clip: its length; IDF1, and `ceiling`, the
 IDF1 of the same detections with every one named rightly, which no tracker can exceed; HOTA and MOTA; `switches` as MOTA
 counts them, which includes every frame in which one detection stands for two animals; `swaps`, exchanges that last for a
 second or more, and how many of them for ten; `tracks`; the entries of the list of likely swaps and how many of the swaps
@@ -10,6 +11,8 @@ are in it; seconds.
     python benchmarks/tracking.py                                  # 2 to 5 mice, 10 minutes each
     python benchmarks/tracking.py --animals 5 --minutes 1 --noise hard
     python benchmarks/tracking.py --flies clip_tracks.h5 --json figures.json
+    python train.py experiment=scenes_bottom_up hydra.run.dir=scenes
+    python benchmarks/tracking.py --checkpoint scenes/checkpoints/best.ckpt --videos crossings
 """
 
 import argparse
@@ -22,14 +25,18 @@ import numpy as np
 from report import Report
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "tracking"))
-from noisy_poses import GroundTruth, Noise, Noisy, noisy_poses, rendered_ground_truth
+from noisy_poses import GroundTruth, Noise, Noisy, ground_truth_of, noisy_poses, rendered_frames
+from scipy.optimize import linear_sum_assignment
 
+import dlcpose
 from dlcpose.codecs.oks import compute_oks, oks_areas
+from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.metrics.tracking import tracking_figures
 from dlcpose.structures.skeleton import Skeleton, pairs_from_names
 from dlcpose.tracking.result import TrackingResult, swap_candidates
 from dlcpose.tracking.settings import TrackingSettings
 from dlcpose.tracking.track import track
+from dlcpose.visualization.video_file import write_video
 
 Array = Any
 SECOND = 25  # frames
@@ -85,6 +92,31 @@ def figures_of(gt: GroundTruth, poses: Array, names: Array) -> dict[str, float]:
             np.nan_to_num(compute_oks(poses[frame, pred], points[gt], areas, np.asarray(gt.skeleton.sigmas)).T)
         )
     return tracking_figures(gt_ids, pred_ids, similarity)
+
+
+def predicted(gt: GroundTruth, data: SyntheticFrames, checkpoint: Path, video: Path, fps: float) -> Noisy:
+    """What a model finds in the video of these tracks, which is written unless it is there.
+
+    An animal's source is the true one that it is assigned to by OKS, where that is at least 0.5.
+    """
+    if not video.exists():
+        video.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = video.with_suffix(".unfinished.mp4")
+        write_video(unfinished, (data.read_image(number) for number in range(len(data.frames))), fps=fps)
+        unfinished.rename(video)
+    poses = dlcpose.load(checkpoint, device="cpu").predict_video(video)
+    points = poses.keypoints_in_image
+    sources = np.full(points.shape[:2], -1)
+    for frame, truth in enumerate(gt.keypoints_in_image):
+        there = np.flatnonzero(~np.isnan(truth).all(axis=(1, 2)))
+        found = np.flatnonzero(~np.isnan(points[frame]).all(axis=(1, 2)))
+        areas = oks_areas(np.full(len(there), np.nan), truth[there])
+        sigmas = np.asarray(gt.skeleton.sigmas)
+        similarity = np.nan_to_num(compute_oks(points[frame, found], truth[there], areas, sigmas))
+        for row, column in zip(*linear_sum_assignment(-similarity), strict=True):
+            if similarity[row, column] >= 0.5:
+                sources[frame, found[row]] = there[column]
+    return Noisy(poses, sources)
 
 
 def swaps_of(columns_of_animals: Array, lasting: int) -> list[tuple[int, int, int]]:
@@ -174,25 +206,33 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--noise", choices=NOISE, nargs="+", default=["light", "usual"])
     parser.add_argument("--no-shape", action="store_true", help="without the animals' proportions")
+    parser.add_argument("--checkpoint", type=Path, help="a model of `dataset=scenes` that predicts the rendered mice")
+    parser.add_argument("--videos", type=Path, help="with --checkpoint: folder to keep the rendered videos in")
     parser.add_argument("--flies", type=Path, help="tracks as a DeepLabCut h5: flypair13's")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     arguments = parser.parse_args()
+    if (arguments.checkpoint is None) != (arguments.videos is None):
+        parser.error("--checkpoint and --videos go together")
     report = Report("Tracks of clips whose detections have a detector's mistakes")
+    fps = arguments.fps
     for seed in arguments.seeds:
-        clips = {}
         for animals in arguments.animals:
-            frames = round(arguments.minutes * 60 * arguments.fps)
-            clips[f"{animals} mice"] = rendered_ground_truth(
-                animals=animals, frames=frames, fps=arguments.fps, seed=seed
-            )
+            settings = TrackingSettings(animals=animals, use_shape=not arguments.no_shape)
+            data = rendered_frames(animals=animals, frames=round(arguments.minutes * 60 * fps), fps=fps, seed=seed)
+            gt = ground_truth_of(data)
+            if arguments.checkpoint:
+                video = arguments.videos / f"{animals}_mice_{arguments.minutes:g}_min_{fps:g}_fps_seed_{seed}.mp4"
+                found = {"predicted": predicted(gt, data, arguments.checkpoint, video, fps)}
+            else:
+                found = {level: noisy_poses(gt, NOISE[level], seed=seed, fps=fps) for level in arguments.noise}
+            for level, noisy in found.items():
+                report.add(measure(f"{animals} mice {level} #{seed}", gt, noisy, settings, fps))
         if arguments.flies:
-            clips["2 flies"] = flies(arguments.flies)
-        for clip, gt in clips.items():
+            gt = flies(arguments.flies)
+            settings = TrackingSettings(animals=gt.keypoints_in_image.shape[1], use_shape=not arguments.no_shape)
             for level in arguments.noise:
-                noisy = noisy_poses(gt, NOISE[level], seed=seed, fps=arguments.fps)
-                animals = gt.keypoints_in_image.shape[1]
-                settings = TrackingSettings(animals=animals, use_shape=not arguments.no_shape)
-                report.add(measure(f"{clip} {level} #{seed}", gt, noisy, settings, arguments.fps))
+                noisy = noisy_poses(gt, NOISE[level], seed=seed, fps=fps)
+                report.add(measure(f"2 flies {level} #{seed}", gt, noisy, settings, fps))
     report.finish(arguments.json)
 
 

@@ -1,5 +1,6 @@
 """Base class of detectors, and their training settings."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,18 +27,21 @@ class Boxes(NamedTuple):
 
 @dataclass(frozen=True)
 class DetectorTraining:
-    """How a detector is trained before the poses: epochs, None for as many as the poses; lr, the learning rate.
+    """How a detector is trained before the poses.
 
-    Raises ValueError for epochs below 1 or a learning rate that is not positive.
+    epochs: a whole number, or a share of the poses' epochs above 0 and up to 1.0; None: as many. lr: the learning rate.
+    Raises ValueError for epochs and learning rates that are not positive, and for a share above 1.
     """
 
-    epochs: int | None = None
+    epochs: int | float | None = None
     lr: float = 1e-3
 
     def __post_init__(self) -> None:
-        if (self.epochs is not None and self.epochs < 1) or not self.lr > 0:
+        most = 1.0 if isinstance(self.epochs, float) else math.inf
+        if (self.epochs is not None and not 0 < self.epochs <= most) or not self.lr > 0:
             raise ValueError(
-                f"expected epochs of 1 or more (or null) and lr above 0, got epochs {self.epochs} and lr {self.lr}"
+                "expected epochs of 1 or more, a share of the poses' above 0 and up to 1.0, or null, and lr above 0, got "
+                f"epochs {self.epochs} and lr {self.lr}"
             )
 
 

@@ -120,6 +120,8 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         detector_of("centernet", "detector.longest_side=8")
     with pytest.raises(ConfigError, match=r"detector\.training: .*epochs"):
         detector_of("centernet", "detector.training.epochs=0")
+    with pytest.raises(ConfigError, match=r"detector\.training: .*share"):
+        detector_of("centernet", "detector.training.epochs=1.5")
     with pytest.raises(ConfigError, match="lr"):
         detector_of("centernet", "detector.training.lr=0.0")
 

@@ -53,12 +53,10 @@ class Noisy(NamedTuple):
     sources: Array
 
 
-def rendered_ground_truth(
-    *, animals: int, frames: int, fps: float = 25.0, seed: int = 0, **settings: Any
-) -> GroundTruth:
-    """The tracks of one rendered video, as `dataset=scenes` has them."""
+def rendered_frames(*, animals: int, frames: int, fps: float = 25.0, seed: int = 0, **settings: Any) -> SyntheticFrames:
+    """One rendered video, as `dataset=scenes` has them."""
     options: dict[str, Any] = {"height": 192, "width": 192, "animal_length": 0.22, "roam": 0.46, "occlusion": 0.0}
-    data = SyntheticFrames(
+    return SyntheticFrames(
         frames=frames,
         animals=animals,
         skeleton="mouse",
@@ -68,7 +66,16 @@ def rendered_ground_truth(
         seed=seed,
         **(options | settings),
     )
-    points = np.full((frames, animals, len(data.skeleton), 2), np.nan)
+
+
+def rendered_ground_truth(**settings: Any) -> GroundTruth:
+    """The tracks of one rendered video: settings of `rendered_frames`."""
+    return ground_truth_of(rendered_frames(**settings))
+
+
+def ground_truth_of(data: SyntheticFrames) -> GroundTruth:
+    """The tracks of rendered frames."""
+    points = np.full((len(data.frames), len(data.individuals), len(data.skeleton), 2), np.nan)
     hidden = np.zeros(points.shape[:3], bool)
     for place, frame in enumerate(data.frames):
         points[place, frame.identities] = frame.keypoints_in_image

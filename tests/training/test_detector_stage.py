@@ -10,9 +10,11 @@ import pytest
 import torch
 
 import dlcpose
+from dlcpose.config.compose import compose
 from dlcpose.datasets.base import read_image_file
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.structures.errors import ConfigError
+from dlcpose.training.detector_stage import detector_config
 from tests.shells import SMALL, TINY, Answer, python, reason, shell
 
 TINY_DETECTOR = (
@@ -68,6 +70,20 @@ def test_one_command_trains_both(both: tuple[Path, Answer]) -> None:
     assert detector
     assert all(torch.equal(whole[name], value) for name, value in detector.items())
     assert set(whole) - set(detector)
+
+
+@pytest.mark.parametrize(
+    ("of_detector", "of_poses", "expected"),
+    [(0.33, 27, 9), (0.33, 1, 1), (1.0, 27, 27), (None, 27, 27), (40, 27, 40), (0.33, -1, -1), (0.33, None, None)],
+)
+def test_epochs_of_the_detector_are_a_number_or_a_share(
+    of_detector: float | None, of_poses: int | None, expected: int | None
+) -> None:
+    config = compose(
+        [f"detector.training.epochs={'null' if of_detector is None else of_detector}", "model=top_down_resnet_18"]
+    )
+    config["trainer"]["max_epochs"] = of_poses
+    assert detector_config(config)["trainer"]["max_epochs"] == expected
 
 
 def test_evaluating_again_gives_the_same_figures(both: tuple[Path, Answer], here: Path) -> None:
