@@ -62,6 +62,7 @@ RUNS = (
     Run("video", ("--memory", "200", "2000", "20000")),
     Run("filters"),
     Run("tracking", ("--minutes", "2")),
+    Run("large_sets"),
     Run("round_trips", data=LABELS),
     Run("time_to_accuracy", ("trainer=cpu",), data=("--root", LABELS[0])),
     Run("time_to_accuracy", ("trainer=gpu",), ("cuda",), data=("--root", LABELS[0])),
