@@ -33,10 +33,14 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Written:
-    """A part as DeepLabCut configures it. name: of a side head, or of the models (net type) where this part decides that."""
+    """A part as DeepLabCut configures it.
+
+    name: of a side head, or of the models (net type) where this part decides that. neck: of a head that is two parts there.
+    """
 
     node: dict[str, Any]
     name: str | None = None
+    neck: dict[str, Any] | None = None
 
 
 Writer = Callable[[Mapping[str, Any], ModelFacts], Written]

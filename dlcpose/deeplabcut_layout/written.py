@@ -18,7 +18,8 @@ from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.skeleton import Skeleton
 
 OWN = (
-    "Train with head=deeplabcut_heatmap, deeplabcut_paf, deeplabcut_dekr or deeplabcut_rtmcc, whose layers are its own."
+    "Train with head=deeplabcut_heatmap, deeplabcut_paf, deeplabcut_dekr, deeplabcut_rtmcc or deeplabcut_tokenpose, whose "
+    "layers are its own."
 )
 SNAPSHOTS = {"max_snapshots": 5, "save_epochs": 25, "save_optimizer_state": False}
 
@@ -62,7 +63,10 @@ def described_for_deeplabcut(
             **{"unique_bodyparts": list(skeleton.unique), "individuals": list(individuals)},
             "with_identity": has_identity,
         },
-        "model": {"backbone": backbone.node, "backbone_output_channels": channels, "heads": heads},
+        "model": {
+            **{"backbone": backbone.node, "backbone_output_channels": channels, "heads": heads},
+            **({} if head.neck is None else {"neck": head.neck}),
+        },
         "data": {
             **{"bbox_margin": method.node["bbox_margin"], "colormode": "RGB"},
             "inference": method.node["inference"],

@@ -9,14 +9,16 @@ from dlcpose.fusions.coam import Coam, ConditionalAttention
 from dlcpose.structures.skeleton import Skeleton
 
 
-class _ResizedAttention(ConditionalAttention):
-    """The condition is resized; where a crop is not square to a map's width by height, as there."""
+class ResizedAttention(ConditionalAttention):
+    """The condition is resized, to as many columns as the map has rows and as many rows as it has columns, as there.
+
+    Where a crop is not square, its cells therefore ask for other cells than their own: trained weights depend on that.
+    """
 
     def condition_of(self, rendered: Tensor) -> Tensor:
-        height, width = self.size
-        size = (width, height)
-        resized = functional.interpolate(PEAK * rendered, size, mode="bilinear", align_corners=False, antialias=True)
-        return resized.reshape(*resized.shape[:2], height, width)
+        """(M, condition channels, w, h), which are convolved so; queries are its cells in order."""
+        size = self.size[::-1]
+        return functional.interpolate(PEAK * rendered, size, mode="bilinear", align_corners=False, antialias=True)
 
 
 class DeepLabCutCoam(Coam):
@@ -42,7 +44,7 @@ class DeepLabCutCoam(Coam):
     @property
     def attention_class(self) -> type[ConditionalAttention]:
         """What is put on each map."""
-        return _ResizedAttention
+        return ResizedAttention
 
     def render(self, conditions_in_crop: Tensor, size: tuple[int, int]) -> Tensor:
         """The condition of each crop: (M, K, 2), (height, width) -> (M, K, H, W) in [0, 1]."""

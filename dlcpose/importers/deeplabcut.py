@@ -64,15 +64,22 @@ def read_model(
 
 
 PREFIXES = {"td": ("top_down_", ""), "ctd": ("",)}
+# Net types that differ from a model here in what their config says anyway, such as the size of crops; and an earlier name.
+SAME_NETWORKS = {
+    "animaltokenpose_base": "tokenpose_base",
+    "ctd_coam_w48_human": "ctd_coam_w48",
+    "ctd_prenet_rtmpose_x_human": "ctd_prenet_rtmpose_x",
+    "dlcrnet_ms5": "dlcrnet_stride16_ms5",
+}
 
 
 def _named_model(config: SnapshotConfig) -> str:
     """The named model here that is nearest to a net type: the run is called by it, and it chooses what to watch."""
-    known = available_models()
+    known, net_type = available_models(), SAME_NETWORKS.get(config.net_type, config.net_type)
     several = ("bottom_up_", "") if len(config.individuals) > 1 else ("",)
     for prefix in PREFIXES.get(config.method, several):
-        if prefix + config.net_type in known:
-            return prefix + config.net_type
+        if prefix + net_type in known:
+            return prefix + net_type
     near = difflib.get_close_matches(config.net_type, known, n=3, cutoff=0.4)
     raise DataError(
         f"{config.path.name}.net_type: dlcpose has no model like {config.net_type!r}. Nearest: {', '.join(near) or 'none'}."

@@ -15,6 +15,7 @@ from dlcpose.heads.base import Head
 from dlcpose.heads.deeplabcut_heatmap import DeepLabCutHeatmapHead
 from dlcpose.heads.deeplabcut_paf import DeepLabCutPafHead
 from dlcpose.heads.deeplabcut_rtmcc import DeepLabCutRtmccHead
+from dlcpose.heads.deeplabcut_tokenpose import DeepLabCutTokenPoseHead
 from dlcpose.instantiate import Instantiator
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.data_description import DataDescription
@@ -51,7 +52,11 @@ class FirstMap(nn.Module):
 
 
 # DeepLabCut's fields reach 20 px to either side of an edge: as far as the animals here are long.
-FOR_SMALL_ANIMALS = {"deeplabcut_paf": ["head.field_width=4.0"]}
+FOR_SMALL_ANIMALS = {
+    "deeplabcut_paf": ["head.field_width=4.0"],
+    # It answers with the center of a cell.
+    "deeplabcut_tokenpose": ["head.map_stride=1", "head.layers=1"],
+}
 
 
 @functools.cache
@@ -151,7 +156,7 @@ def test_a_graphs_outputs_give_the_animals_that_decoding_gives(head: Head) -> No
 
 
 def test_padding_holds_no_answer_of_one_animal(head: Head) -> None:
-    if head.multi_animal or isinstance(head, DeepLabCutHeatmapHead | DeepLabCutRtmccHead):
+    if head.multi_animal or isinstance(head, DeepLabCutHeatmapHead | DeepLabCutRtmccHead | DeepLabCutTokenPoseHead):
         pytest.skip("it answers where it is sure, or where DeepLabCut does")
     shown = ((37, 60), (40, 50))
     corner = np.tile([[[SIZE[1] - 5.0, SIZE[0] - 5.0]]], (1, len(SKELETON), 1))

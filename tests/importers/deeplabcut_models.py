@@ -19,6 +19,7 @@ from dlcpose.heads.deeplabcut_dekr import DeepLabCutDekrHead
 from dlcpose.heads.deeplabcut_heatmap import DeepLabCutHeatmapHead
 from dlcpose.heads.deeplabcut_paf import DeepLabCutPafHead
 from dlcpose.heads.deeplabcut_rtmcc import DeepLabCutRtmccHead
+from dlcpose.heads.deeplabcut_tokenpose import DeepLabCutTokenPoseHead
 from dlcpose.heads.part_affinity import PartAffinityMaps
 from dlcpose.importers.deeplabcut import read_model
 from dlcpose.importers.imported import write_checkpoint
@@ -78,7 +79,7 @@ def make(case: Case, folder: Path) -> tuple[list[np.ndarray], dict[str, np.ndarr
         env={**environment, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
     )
     failed = folder / "error.txt"
     assert ran.returncode == 0, ran.stderr[-3000:]
@@ -160,4 +161,5 @@ PAIRED: dict[type, Callable[..., dict[str, tuple[Tensor, np.ndarray]]]] = {
     DeepLabCutPafHead: _of_paf_head,
     DeepLabCutDekrHead: _of_dekr_head,
     DeepLabCutRtmccHead: _of_rtmcc_head,
+    DeepLabCutTokenPoseHead: _of_heatmap_head,
 }

@@ -125,6 +125,8 @@ def randomize(model: nn.Module, spread: float = 1.0) -> None:
     with torch.no_grad():
         for module in model.modules():
             for name, weight in module.named_parameters(recurse=False):
+                if not weight.requires_grad:  # sines, which no training changes
+                    continue
                 if weight.ndim >= 2:
                     fan_in = weight[0].numel()
                     weight.normal_(0, spread / fan_in**0.5)

@@ -70,7 +70,7 @@ BOTTOM_UP = [
 ]
 TOP_DOWN = [
     *(several(name, f"top_down_{name}", top_down=True, boxes=BOXES) for name in BACKBONES),
-    *(several(name, boxes=BOXES) for name in ("rtmpose_s", "rtmpose_m")),
+    *(several(name, boxes=BOXES) for name in ("rtmpose_s", "rtmpose_m", "animaltokenpose_base")),
     several("rtmpose_x", boxes=BOXES, **WIDE),
 ]
 DETECTORS = [

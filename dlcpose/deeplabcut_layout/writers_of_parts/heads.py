@@ -153,6 +153,31 @@ def rtmcc_head(node: Mapping[str, Any], facts: ModelFacts) -> Written:
     return Written(described, f"rtmpose_{sizes.get(facts.config['backbone'].get('widen'), 's')}")
 
 
+@HEAD_WRITERS.register("dlcpose.heads.deeplabcut_tokenpose.DeepLabCutTokenPoseHead")
+def tokenpose_head(node: Mapping[str, Any], facts: ModelFacts) -> Written:
+    """TokenPose: a neck and a head there."""
+    assert facts.canvas is not None  # the head itself needs one
+    size = [side // node["map_stride"] for side in facts.canvas]
+    # It has the hidden layer where that is twice as wide as the tokens, and then only if `apply_multi` says so.
+    multi, hidden = node["hidden"] is not None, node["hidden"] or 2 * node["width"]
+    described = {
+        "type": "TransformerHead",
+        "predictor": {"type": "HeatmapPredictor", "apply_sigmoid": True, "location_refinement": False},
+        "target_generator": _targets(
+            "HeatmapPlateauGenerator", 1.5 * node["sigma"], len(facts.skeleton), offsets=False, masked=False
+        ),
+        "criterion": {"type": "WeightedBCECriterion"},
+        **{"dim": node["width"], "hidden_heatmap_dim": hidden, "heatmap_dim": size[0] * size[1], "apply_multi": multi},
+        **{"heatmap_size": size, "apply_init": True, "head_stride": 1},
+    }
+    neck = {
+        **{"type": "Transformer", "feature_size": size, "patch_size": list(node["patch"])},
+        **{"num_keypoints": len(facts.skeleton), "channels": facts.channels, "dim": node["width"]},
+        **{"heads": node["heads"], "depth": node["layers"], "mlp_dim": node["feed_forward"]},
+    }
+    return Written(described, "animaltokenpose_base", neck)
+
+
 def _heatmap_node(node: Mapping[str, Any], channels: int, keypoints: int) -> dict[str, Any]:
     described: dict[str, Any] = {
         "type": "HeatmapHead",
