@@ -4,7 +4,7 @@ DLCPOSE_DEEPLABCUT_PYTHON=/path/to/python pytest tests/importers/test_deeplabcut
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
+from dlcpose.checkpoint import read_checkpoint
 from dlcpose.detectors.base import Boxes
 from dlcpose.detectors.torchvision_base import TorchvisionDetector
+from dlcpose.model_formats.registry import ExportRequest, export_model
 from dlcpose.pipelines.base import PoseMaps
 from dlcpose.pipelines.deeplabcut_conditional import DeepLabCutConditionalTopDown
 from dlcpose.pipelines.deeplabcut_top_down import DeepLabCutTopDown
@@ -239,3 +241,25 @@ def test_crops_around_given_poses(case: Case, tmp_path: Path, table: list[Row]) 
         row.add_outputs(paired_outputs(pipeline, seen[-1], theirs))
         row.add_poses(prediction, theirs["bodyparts"])
     row.check()
+
+
+# One of each kind of head, side heads, and a detector.
+@pytest.mark.parametrize(
+    "case",
+    [
+        several("resnet_50", "resnet_50 (unique body parts, identity)", unique=["door", "food"], identity=True),
+        *(several(name) for name in ("dlcrnet_stride32_ms5", "dekr_w18")),
+        *(several(name, boxes=BOXES) for name in ("rtmpose_s", "animaltokenpose_base")),
+        several("resnet_50", "top_down_resnet_50 with ssdlite", top_down=True, detector="ssdlite"),
+    ],
+    ids=str,
+)
+def test_deeplabcut_predicts_the_same_with_what_is_exported(case: Case, tmp_path: Path) -> None:
+    _, before = make(case, tmp_path)
+    imported(tmp_path)
+    export_model("deeplabcut", ExportRequest(read_checkpoint(tmp_path / "model.ckpt"), tmp_path / "exported"))
+    _, after = make(replace(case, job={**case.job, "existing": True}), tmp_path / "exported")
+    assert after.keys() == before.keys()
+    for name, value in before.items():
+        tolerance = OUTPUTS * max(1.0, float(np.abs(value).max(initial=0.0))) if "/raw/" in name else KEYPOINTS
+        np.testing.assert_allclose(after[name], value, rtol=0, atol=tolerance, err_msg=name)
