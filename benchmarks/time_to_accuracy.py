@@ -77,7 +77,6 @@ def train_ours(overrides: list[str], run_dir: Path) -> tuple[list[Point], Stage]
         datamodule = stage.build_datamodule()
         for choice in datamodule.schedule.choices:
             print(f"augmentation: {choice}")
-        stage.model.labels, stage.model.description = datamodule.labels, stage.description.as_dict()
         trainer = build_trainer(stage.config, stage.instantiate)
         errors = TestErrors(stage)
         trainer.callbacks.append(errors)  # type: ignore[attr-defined]

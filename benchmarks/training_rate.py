@@ -24,6 +24,7 @@ from dlcpose.config.compose import compose
 from dlcpose.datasets.splits import train_frames
 from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseEstimator
+from dlcpose.pipelines.components import TrainingContext
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.data_description import DataDescription
 from dlcpose.training.libraries import quiet_libraries
@@ -106,7 +107,7 @@ def main() -> None:
     sizes = [(frame.height, frame.width) for frame in data.frames]
     model_input = build_input(config, instantiate, trunk, sizes, animal_shares(training))
     described = DataDescription(data.skeleton, model_input, data.max_animals)
-    pipeline = build_pipeline(config, instantiate, described, trunk=trunk, to_train=True)
+    pipeline = build_pipeline(config, instantiate, described, trunk=trunk, to_train=TrainingContext())
     schedule = instantiate(config["augmentation"], "augmentation").schedule(
         training, data.skeleton, pipeline.frame_input, may_crop=pipeline.may_crop_frames
     )

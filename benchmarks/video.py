@@ -26,9 +26,10 @@ import numpy as np
 import torch
 from report import Report
 
-from dlcpose.build import Instantiator, build_input, build_pipeline, build_trunk
+from dlcpose.build import build_input, build_pipeline, build_trunk
 from dlcpose.config.compose import compose
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
+from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.pipelines.top_down import TopDown
 from dlcpose.prediction.frame_batches import batch_of_frames, place_frames
@@ -36,6 +37,7 @@ from dlcpose.prediction.model import Chosen, Model
 from dlcpose.prediction.precision import autocast
 from dlcpose.prediction.settings import PredictionSettings
 from dlcpose.prediction.video import VideoRun, write_video_poses
+from dlcpose.structures.data_description import DataDescription
 from dlcpose.training.libraries import quiet_libraries
 from dlcpose.visualization.video_file import write_video
 
@@ -63,8 +65,8 @@ def build(name: str, size: tuple[int, int], device: str, *more: str) -> tuple[Mo
     trunk = build_trunk(config, instantiate)
     model_input = build_input(config, instantiate, trunk, [size])
     torch.manual_seed(0)
-    shared = {"skeleton": data.skeleton, "model_input": model_input, "max_animals": data.max_animals}
-    pipeline = build_pipeline(config, instantiate, trunk, **shared, to_train=False)
+    described = DataDescription(data.skeleton, model_input, data.max_animals)
+    pipeline = build_pipeline(config, instantiate, described, trunk=trunk)
     pipeline = pipeline.eval().to(device, memory_format=torch.channels_last)
     return Model(pipeline, torch.device(device)), data
 
@@ -82,7 +84,7 @@ def bare_model(model: Model, images: list[np.ndarray], batch_size: int, precisio
             detector = pipeline.detector
             ready.append((detector, detector._normalized(detector._shrunk(batch.images)[0])))
             found = pipeline.compute_maps(batch)
-            ready.append((pipeline, pipeline.shown(found.crops).images))
+            ready.append((pipeline, pipeline.network_input(found.crops).images))
         else:
             ready.append((pipeline, pipeline.normalized(batch).images))
 

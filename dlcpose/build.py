@@ -3,16 +3,17 @@
 import functools
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from dlcpose.backbones.base import Backbone
 from dlcpose.detectors.base import Detector
 from dlcpose.heads.base import Head
-from dlcpose.instantiate import Instantiator, complete, facts_for, parameters_of
+from dlcpose.instantiate import Instantiator, check_base, complete, facts_for, parameters_of
+from dlcpose.model_groups import MODEL_GROUPS, ModelGroup, model_groups
 from dlcpose.necks.base import Neck
 from dlcpose.pipelines.base import PoseModule
-from dlcpose.pipelines.components import Components
+from dlcpose.pipelines.components import Components, TrainingContext
 from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
@@ -33,17 +34,17 @@ class Trunk:
     backbone: Backbone | None = None
     neck: Neck | None = None
 
+    @property
+    def components(self) -> dict[str, Any]:
+        """Those that there are, by group."""
+        return {name: each for name, each in vars(self).items() if each is not None}
+
 
 def build_trunk(config: Mapping[str, Any], instantiate: Instantiator) -> Trunk:
     """Backbone and neck of a config. Raises ConfigError where the neck needs what the backbone does not have."""
-    if "backbone" not in _module_class(instantiate(config["pipeline"], "pipeline")).groups:
-        return Trunk()
-    backbone = instantiate(config["backbone"], "backbone")
-    _check_base(backbone, Backbone, "backbone")
-    facts = {"in_channels": backbone.channels, "strides": backbone.strides}
-    neck = complete(instantiate(config["neck"], "neck"), "neck", **facts)
-    _check_base(neck, Neck, "neck")
-    return Trunk(backbone, neck)
+    kind = _module_class(instantiate(config["pipeline"], "pipeline"))
+    groups = [group for group in MODEL_GROUPS if group.name in {each.name for each in fields(Trunk)}]
+    return Trunk(**_build_components(groups, config, instantiate, kind, {}).components)
 
 
 def build_input(
@@ -70,31 +71,31 @@ def build_pipeline(
     data: DataDescription,
     *,
     trunk: Trunk | None = None,
-    to_train: bool = False,
+    to_train: TrainingContext | None = None,
 ) -> PoseModule:
     """The model of a config for the data that it will see.
 
-    trunk: its backbone and neck where they are built already. to_train: whether it gets an optimizer and metrics.
-    Raises ConfigError where components are missing, superfluous or do not fit each other, SeveralAnimalsError where the
-    head cannot serve the data's animals.
+    trunk: its backbone and neck where they are built already. to_train: the training that it gets an optimizer and
+    metrics for; None where it only predicts. Raises ConfigError where components are missing, superfluous or do not fit
+    each other, SeveralAnimalsError where the head cannot serve the data's animals.
     """
     late_module = instantiate(config["pipeline"], "pipeline")
     kind = _module_class(late_module)
-    components: dict[str, Any] = {}
-    if "head" in kind.groups:
-        trunk = trunk or build_trunk(config, instantiate)
-        components |= _build_heads(config, instantiate, kind, trunk, data)
-        components |= _build_conditioning(config, instantiate, kind, trunk, data)
-    if _is_part_of("detector", config, kind):
-        components["detector"] = _build_detector(config["detector"], instantiate, data.skeleton)
-    if to_train:
+    # A crop of one animal may not show the unique keypoints.
+    skeleton = replace(data.skeleton, unique=(), unique_pairs=()) if kind.one_animal_per_crop else data.skeleton
+    facts = {"skeleton": skeleton, "individuals": data.individuals, "canvas": data.model_input.canvas}
+    built = _build_components(model_groups(), config, instantiate, kind, facts, trunk)
+    if (head := built.components.get("head")) is not None:
+        _check_head(head, data.max_animals, kind)
+    training: dict[str, Any] = {"context": to_train}
+    if to_train is not None:
         # They are completed when training begins; what they refuse then is a mistake in the config all the same.
         for name in ("optimizer", "scheduler"):
-            components[name] = functools.partial(complete, instantiate(config[name], name), name)
-        components["metrics"] = instantiate(config["metric"], "metric")
+            training[name] = functools.partial(complete, instantiate(config[name], name), name)
+        training["metrics"] = instantiate(config["metric"], "metric")
         for name in ("head", "detector"):
-            _check_max_animals(components.get(name), name, data.max_animals)
-    assembled = Components(skeleton=data.skeleton, model_input=data.model_input, **components)
+            _check_max_animals(built.components.get(name), name, data.max_animals)
+    assembled = Components(data.skeleton, data.model_input, built.components, sized=frozenset(built.sized), **training)
     module: PoseModule = complete(late_module, "pipeline", assembled)
     return module
 
@@ -121,84 +122,78 @@ def build_from_description(described: Mapping[str, Any], instantiate: Instantiat
         ) from error
 
 
-def _build_heads(
-    config: Mapping[str, Any], instantiate: Instantiator, kind: type[PoseModule], trunk: Trunk, data: DataDescription
-) -> dict[str, Any]:
-    """Backbone, neck, head and side heads."""
-    assert trunk.neck is not None
-    # A crop of one animal may not show the unique keypoints.
-    skeleton = replace(data.skeleton, unique=(), unique_pairs=()) if kind.one_animal_per_crop else data.skeleton
-    facts = {
-        "in_channels": trunk.neck.out_channels,
-        "stride": trunk.neck.stride,
-        "skeleton": skeleton,
-        "individuals": data.individuals,
-        "canvas": data.model_input.canvas,
-    }
-    late_head = instantiate(config["head"], "head")
-    head = complete(late_head, "head", **facts_for(late_head, facts))
-    _check_base(head, Head, "head")
-    _check_head(head, data.max_animals, kind)
-    side_heads = {}
-    late_side_heads = instantiate(config.get("side_head") or {}, "side_head")
-    for name, late in late_side_heads.items():
-        if (side_head := complete(late, f"side_head.{name}", **facts_for(late, facts))) is not None:
-            side_heads[name] = side_head
-    return {
-        **{"backbone": trunk.backbone, "neck": trunk.neck, "head": head, "side_heads": side_heads},
-        # A component whose signature names the canvas has layers for that size.
-        "sized_for_input": any("canvas" in parameters_of(late) for late in (late_head, *late_side_heads.values())),
-    }
+@dataclass(frozen=True)
+class _Built:
+    """Components by group, and the groups of which one has layers for the input's size."""
+
+    components: dict[str, Any] = field(default_factory=dict)
+    sized: set[str] = field(default_factory=set)
 
 
-def _build_conditioning(
-    config: Mapping[str, Any], instantiate: Instantiator, kind: type[PoseModule], trunk: Trunk, data: DataDescription
-) -> dict[str, Any]:
-    """Fusion and condition source of a conditional model."""
-    facts = {"skeleton": data.skeleton, "canvas": data.model_input.canvas, "backbone": trunk.backbone}
-    built = {}
-    for name in ("fusion", "condition"):
-        if _is_part_of(name, config, kind):
-            late = instantiate(config[name], name)
-            built[name] = complete(late, name, **facts_for(late, facts))
+def _build_components(
+    groups: Sequence[ModelGroup],
+    config: Mapping[str, Any],
+    instantiate: Instantiator,
+    kind: type[PoseModule],
+    facts: Mapping[str, Any],
+    trunk: Trunk | None = None,
+) -> _Built:
+    """The components of those groups that a model is made of, each with the facts that its signature names.
+
+    facts: those of the data. trunk: what is built already.
+    """
+    built = _Built({} if trunk is None else trunk.components)
+    of_features: dict[str, Any] = {}
+    for group in groups:
+        if not _is_part_of(group, config, kind):
+            continue
+        if group.name not in built.components:
+            # A part that a component has of its own, such as a side head's head, is a setting.
+            others = {name: each for name, each in built.components.items() if name not in group.place.inner}
+            _build_component(group, config[group.name], instantiate, {**facts, **of_features, **others}, built)
+        if group.facts:  # the neck's stand in place of the backbone's
+            of_features = {name: getattr(built.components[group.name], its) for name, its in group.facts.items()}
     return built
 
 
-def _build_detector(described: Mapping[str, Any], instantiate: Instantiator, skeleton: Skeleton) -> Detector:
-    detector: Any = instantiate({name: node for name, node in described.items() if name != "bottom_up"}, "detector")
-    if isinstance(detector, functools.partial):  # a factory that takes facts by name
-        bottom_up = build_from_description(described["bottom_up"], instantiate) if described.get("bottom_up") else None
-        facts = {"skeleton": skeleton, "bottom_up": bottom_up}
-        detector = complete(detector, "detector", **facts_for(detector, facts))
-    _check_base(detector, Detector, "detector")
-    built: Detector = detector
-    return built
+def _build_component(
+    group: ModelGroup, node: Mapping[str, Any], instantiate: Instantiator, facts: Mapping[str, Any], built: _Built
+) -> None:
+    """Add a group's component to what is built; of a group that holds several, those that suit the data, by name."""
+    if group.place.several:
+        lates = instantiate(node, group.name)
+        made = {name: _complete(late, f"{group.name}.{name}", facts) for name, late in lates.items()}
+        built.components[group.name] = {name: each for name, each in made.items() if each is not None}
+    else:
+        # A model in the node (the detector's) is described as in a checkpoint, and built before what it is a part of.
+        settings = {name: each for name, each in node.items() if name != "bottom_up"}
+        bottom_up = build_from_description(node["bottom_up"], instantiate) if node.get("bottom_up") else None
+        late = instantiate(settings, group.name)
+        lates = {group.name: late}
+        component = _complete(late, group.name, {**facts, "bottom_up": bottom_up})
+        check_base(component, group.place, group.name)
+        built.components[group.name] = component
+    # A component whose signature names the canvas has layers for that size.
+    if any("canvas" in parameters_of(late) for late in lates.values()):
+        built.sized.add(group.name)
 
 
-def _check_base(part: Any, base: type[Any], where: str) -> None:
-    """Raises ConfigError unless a part derives from the base class of its group."""
-    if not isinstance(part, base):
-        path = f"{base.__module__}.{base.__name__}"
-        raise ConfigError(f"{where}: expected a {path}, got {type(part).__name__}. Derive it from {base.__name__}.")
+def _complete(late: Any, where: str, facts: Mapping[str, Any]) -> Any:
+    """A component with the facts that its signature names; as it is where it needed none."""
+    return complete(late, where, **facts_for(late, facts)) if isinstance(late, functools.partial) else late
 
 
-# Groups that only some models have: what to choose where one is missing, and the pipeline that takes it.
-OPTIONAL_GROUPS = {
-    "fusion": ("fusion=prenet", "conditional_top_down"),
-    "condition": ("condition=generated", "conditional_top_down"),
-    "detector": ("detector=centernet, or another of conf/detector", "top_down"),
-}
-
-
-def _is_part_of(group: str, config: Mapping[str, Any], kind: type[PoseModule]) -> bool:
+def _is_part_of(group: ModelGroup, config: Mapping[str, Any], kind: type[PoseModule]) -> bool:
     """Whether a model has a component of a group. Raises ConfigError where it is missing, or would not be used."""
-    is_given, is_needed = bool(config.get(group)), group in kind.groups
-    if is_given == is_needed:
-        return is_needed
-    suggestion, pipeline = OPTIONAL_GROUPS[group]
-    if is_needed:
-        raise ConfigError(f"{group}: {kind.__name__} needs one. Take {suggestion}.")
-    raise ConfigError(f"{group}: {kind.__name__} has no use for one. Take {group}=none, or pipeline={pipeline}.")
+    is_given, is_needed = bool(config.get(group.name)), group.name in kind.groups
+    if is_needed and not is_given and not group.place.several:
+        raise ConfigError(
+            f"{group.name}: {kind.__name__} needs one. Take {group.option or f'one of conf/{group.name}'}."
+        )
+    if is_given and not is_needed and group.option:
+        way_out = f"Take {group.name}=none, or pipeline={group.pipeline}" if group.pipeline else "Leave it out"
+        raise ConfigError(f"{group.name}: {kind.__name__} has no use for one. {way_out}.")
+    return is_needed and (is_given or not group.place.several)
 
 
 def _module_class(late_module: Any) -> type[PoseModule]:

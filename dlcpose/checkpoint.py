@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dlcpose.build import build_pipeline
 from dlcpose.instantiate import Instantiator
+from dlcpose.model_groups import model_groups
 from dlcpose.pipelines.base import PoseModule
 from dlcpose.pipelines.data_statistics import data_statistics
 from dlcpose.pipelines.finite_values import first_not_finite
@@ -22,7 +23,6 @@ from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.structures.split import Split
 from dlcpose.structures.versions import versions
-from dlcpose.targets import MODEL_GROUPS
 
 FORMAT = 1
 
@@ -228,7 +228,8 @@ def embed_bottom_up_model(detector: Mapping[str, Any]) -> dict[str, Any]:
         return dict(detector)
     described = read_checkpoint(detector["checkpoint"]).description.as_dict()
     config = without_pretrained_weights(_config(described["config"]))
-    model = {name: config[name] for name in MODEL_GROUPS if name in config}
+    names = ("pipeline", *(group.name for group in model_groups()))
+    model = {name: config[name] for name in names if name in config}
     known = {name: described[name] for name in ("skeleton", "input", "individuals", "max_animals", "identified")}
     return {**detector, "bottom_up": {"config": model, **known}}
 

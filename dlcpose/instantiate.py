@@ -16,9 +16,10 @@ from typing import Any
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+from dlcpose.model_groups import Place, model_groups
 from dlcpose.settings import check_types
 from dlcpose.structures.errors import ConfigError, DlcposeError
-from dlcpose.targets import MODEL_GROUPS, PLACES, Place
+from dlcpose.targets import PLACES
 
 NO_PLACE = Place()
 RESERVED = ("run_dir", "run_name")  # where a part may write, and under what name: set by the run, never by a config
@@ -44,7 +45,8 @@ class Instantiator:
 
     def of_file(self, source: object, *groups: str, own: Sequence[str] = ()) -> "Instantiator":
         """An Instantiator for the config in a checkpoint: only parts of a model, and the groups that are named."""
-        return Instantiator(self.trust, str(source), (*MODEL_GROUPS, *groups, *own), tuple(own))
+        model = ("pipeline", *(group.name for group in model_groups()))
+        return Instantiator(self.trust, str(source), (*model, *groups, *own), tuple(own))
 
     def __call__(self, node: Any, where: str) -> Any:
         group, *names = where.split("[")[0].split(".")
@@ -130,6 +132,13 @@ def parts_in(module_name: str, place: Place) -> list[str]:
         return []
     paths = [f"{module_name}.{name}" for name in vars(module)]
     return [path for path, found in zip(paths, vars(module).values(), strict=True) if _is_part(found, path, place)]
+
+
+def check_base(part: Any, place: Place, where: str) -> None:
+    """Raises ConfigError unless a part derives from the base class of its place."""
+    if place.base is not None and not isinstance(part, _bases(place)):
+        name = place.base.rpartition(".")[2]
+        raise ConfigError(f"{where}: expected a {place.base}, got {type(part).__name__}. Derive it from {name}.")
 
 
 def _bases(place: Place) -> tuple[type, ...]:

@@ -7,25 +7,7 @@ adds no line here; of other packages they are named one by one, so that no relea
 docs/trust.md.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
-
-@dataclass(frozen=True)
-class Place:
-    """What may be instantiated in one place of a config.
-
-    own: a package or module of dlcpose, whose public classes that derive from `base` are allowed; without a base, its
-    public functions and classes. names: full paths of others. base: path of the class that every class derives from.
-    inner: of the settings that are parts themselves, the name of their place. several: whether the place holds any
-    number of parts, each under a name of the user's.
-    """
-
-    own: str | None = None
-    names: tuple[str, ...] = ()
-    base: str | None = None
-    inner: Mapping[str, str] = field(default_factory=dict)
-    several: bool = False
+from dlcpose.model_groups import MODEL_GROUPS, Place
 
 
 def _of(package: str, *names: str) -> tuple[str, ...]:
@@ -74,31 +56,13 @@ OPTIMIZERS = _of(
 PLACES: dict[str, Place] = {
     # ---- what a model is made of
     "pipeline": Place("dlcpose.pipelines", base="dlcpose.pipelines.base.PoseModule", inner={"crops": "crops"}),
+    **{group.name: group.place for group in MODEL_GROUPS},
     "crops": Place(names=("dlcpose.pipelines.animal_crops.CropSettings",)),
-    "backbone": Place("dlcpose.backbones", base="dlcpose.backbones.base.Backbone"),
-    "neck": Place("dlcpose.necks", base="dlcpose.necks.base.Neck"),
-    "head": Place(
-        "dlcpose.heads",
-        base="dlcpose.heads.base.Head",
-        inner={"heatmap_loss": "loss", "edges": "edges", "refinement": "refinement"},
-    ),
     "refinement": Place(names=_of("dlcpose.codecs.peaks", "refine_by_quarter", "refine_dark", "refine_peaks")),
     "edges": Place("dlcpose.heads.paf_graph"),
-    "side_head": Place("dlcpose.side_heads", inner={"head": "head"}, several=True),
     "loss": Place("dlcpose.losses"),
-    "detector": Place(
-        "dlcpose.detectors",
-        names=("dlcpose.detectors.pose_boxes.pose_detector",),
-        base="dlcpose.detectors.base.Detector",
-        inner={
-            **{"backbone": "backbone", "neck": "neck", "heatmap_loss": "loss"},
-            **{"boxes": "box_rule", "training": "detector_training"},
-        },
-    ),
     "box_rule": Place("dlcpose.detectors.box_rules"),
     "detector_training": Place(names=("dlcpose.detectors.base.DetectorTraining",)),
-    "condition": Place("dlcpose.conditions", base="dlcpose.conditions.base.ConditionSource"),
-    "fusion": Place("dlcpose.fusions", base="dlcpose.fusions.base.Fusion"),
     # ---- what it is trained on
     "dataset": Place("dlcpose.datasets", base="dlcpose.datasets.base.LabeledFrames"),
     "split": Place(names=_of("dlcpose.datasets.splits", "block", "random", "stored", "video")),
@@ -146,5 +110,3 @@ PLACES: dict[str, Place] = {
     "logger": Place("dlcpose.loggers", base="pytorch_lightning.loggers.Logger", several=True),
     "trainer": Place(names=("pytorch_lightning.Trainer",)),
 }
-# Of a config that a checkpoint brings along, what a model is built from.
-MODEL_GROUPS = ("pipeline", "backbone", "neck", "head", "side_head", "detector", "condition", "fusion")

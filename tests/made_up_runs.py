@@ -15,8 +15,9 @@ from dlcpose.datasets.splits import train_frames
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseEstimator
-from dlcpose.structures.data_description import DataDescription
+from dlcpose.pipelines.components import TrainingContext
 from dlcpose.structures.split import Split
+from dlcpose.unlabeled.video import VideoObjective
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -61,21 +62,30 @@ def halves(data: LabeledFrames) -> Split:
     return Split(keys[:middle], keys[middle:], ())
 
 
-def pipeline_of(config: dict[str, Any], data: LabeledFrames, *, to_train: bool = True) -> PoseEstimator:
+def pipeline_of(
+    config: dict[str, Any], data: LabeledFrames, *, to_train: bool = True, objective: VideoObjective | None = None
+) -> PoseEstimator:
     torch.manual_seed(0)
     instantiate = Instantiator()
     trunk = build_trunk(config, instantiate)
     sizes = [(frame.height, frame.width) for frame in data.frames]
     model_input = build_input(config, instantiate, trunk, sizes)
-    described = DataDescription(data.skeleton, model_input, data.max_animals)
-    return build_pipeline(config, instantiate, described, trunk=trunk, to_train=to_train)
+    description = Description(config, data.skeleton, model_input, halves(data), data.individuals, data.max_animals)
+    context = TrainingContext({frame.key: frame for frame in data.frames}, description.as_dict(), objective)
+    return build_pipeline(config, instantiate, description.data, trunk=trunk, to_train=context if to_train else None)
 
 
 def run_of(
-    config: dict[str, Any], data: LabeledFrames, *, workers: int = 0, batch_size: int = 2, min_steps: int = 0
+    config: dict[str, Any],
+    data: LabeledFrames,
+    *,
+    workers: int = 0,
+    batch_size: int = 2,
+    min_steps: int = 0,
+    objective: VideoObjective | None = None,
 ) -> tuple[PoseEstimator, PoseDataModule]:
     """What a training command hands to Lightning."""
-    pipeline = pipeline_of(config, data)
+    pipeline = pipeline_of(config, data, objective=objective)
     split = halves(data)
     augmentation = Instantiator()(config["augmentation"], "augmentation")
     schedule = augmentation.schedule(
@@ -91,10 +101,6 @@ def run_of(
         workers=workers,
         min_steps=min_steps,
     )
-    pipeline.labels = module.labels
-    pipeline.description = Description(
-        config, data.skeleton, pipeline.model_input, split, data.individuals, data.max_animals
-    ).as_dict()
     return pipeline, module
 
 

@@ -17,6 +17,7 @@ from dlcpose.datasets.crops import fit_to_canvas
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseModule
+from dlcpose.pipelines.components import TrainingContext
 from dlcpose.structures.batch import PoseBatch, collate
 from tests.made_up_runs import halves, trainer_of
 
@@ -125,9 +126,8 @@ def built(config: Mapping[str, Any], data: LabeledFrames) -> PoseModule:
         data.max_animals,
         data.has_identities,
     )
-    pipeline = build_pipeline(config, instantiate, description.data, trunk=trunk, to_train=True)
-    pipeline.description = description.as_dict()
-    return pipeline
+    context = TrainingContext(description=description.as_dict())
+    return build_pipeline(config, instantiate, description.data, trunk=trunk, to_train=context)
 
 
 def batch_of(data: LabeledFrames, pipeline: PoseModule) -> PoseBatch:

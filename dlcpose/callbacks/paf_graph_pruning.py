@@ -5,7 +5,7 @@ import io
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,9 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from dlcpose.callbacks.best import best_of_run
 from dlcpose.codecs.paf_graph import Edges, edge_separability, select_edges
 from dlcpose.datasets.datamodule import EvaluationCrops, PoseDataModule
-from dlcpose.heads.part_affinity import PartAffinityHead
+from dlcpose.heads.base import PafGraph
 from dlcpose.metrics.base import EvaluatedFrames, figures_of
-from dlcpose.pipelines.base import PoseEstimator
+from dlcpose.pipelines.base import PoseEstimator, PoseModule
 from dlcpose.structures.atomic_files import atomic_path, write_atomic
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.checkpoint_file import read_checkpoint_file
@@ -93,7 +93,7 @@ class PafGraphPruning(Callback):
             with atomic_path(path) as partial:
                 torch.save(content, partial)
 
-    def _choose(self, pipeline: PoseEstimator, head: PartAffinityHead, data: PoseDataModule) -> None:
+    def _choose(self, pipeline: PoseEstimator, head: PafGraph, data: PoseDataModule) -> None:
         """Set the head's selected edges."""
         head.keep(np.ones(len(head.edges), bool))
         within, between = self._affinities(pipeline, head, data)
@@ -113,7 +113,7 @@ class PafGraphPruning(Callback):
             )
 
     def _affinities(
-        self, pipeline: PoseEstimator, head: PartAffinityHead, data: PoseDataModule
+        self, pipeline: PoseEstimator, head: PafGraph, data: PoseDataModule
     ) -> tuple[list[Array], list[Array]]:
         """The predicted affinities of labeled pairs for each edge: within an animal, and between two."""
         places = np.linspace(0, len(data.train_indices) - 1, min(self.frames, len(data.train_indices))).round()
@@ -135,7 +135,7 @@ class PafGraphPruning(Callback):
         return [select_edges(within, between, edges, keypoints, int(size)) for size in sizes]
 
     def _figures(
-        self, pipeline: PoseEstimator, head: PartAffinityHead, data: PoseDataModule, sets: Sequence[Kept]
+        self, pipeline: PoseEstimator, head: PafGraph, data: PoseDataModule, sets: Sequence[Kept]
     ) -> list[float]:
         """The monitored figure of each set over the validation frames."""
         predictions: list[list[PosePrediction]] = [[] for _ in sets]
@@ -150,25 +150,23 @@ class PafGraphPruning(Callback):
         return [figures.get(self.monitor.removeprefix("val/"), float("nan")) for figures in each]
 
 
-def _parts(trainer: Trainer, pl_module: LightningModule) -> tuple[PoseEstimator, PartAffinityHead, PoseDataModule]:
-    data = getattr(trainer, "datamodule", None)
-    head = pl_module.head if isinstance(pl_module, PoseEstimator) else None
-    if (
-        not isinstance(pl_module, PoseEstimator)
-        or not isinstance(head, PartAffinityHead)
-        or not isinstance(data, PoseDataModule)
-    ):
+def _parts(trainer: Trainer, pl_module: LightningModule) -> tuple[PoseEstimator, PafGraph, PoseDataModule]:
+    model: PoseModule = cast(PoseModule, pl_module)
+    data: PoseDataModule = trainer.datamodule  # type: ignore[attr-defined]
+    pipeline = model.estimator
+    graph = None if pipeline is None else pipeline.head.paf_graph
+    if pipeline is None or graph is None:
         raise ConfigError(
-            f"callbacks.paf_graph_pruning: {type(head or pl_module).__name__} has no PAF graph to prune. Leave "
-            "`paf_graph_pruning` out of callbacks=[...], or take a model of part affinity fields such as "
+            f"callbacks.paf_graph_pruning: {type(model if pipeline is None else pipeline.head).__name__} has no PAF graph "
+            "to prune. Leave `paf_graph_pruning` out of callbacks=[...], or take a model of part affinity fields such as "
             "model=bottom_up_resnet_18."
         )
-    if not head.edges:
+    if not graph.edges:
         raise ConfigError(
             "callbacks.paf_graph_pruning: a single keypoint has no edges to choose from. Leave `paf_graph_pruning` "
             "out of callbacks=[...]."
         )
-    return pl_module, head, data
+    return pipeline, graph, data
 
 
 def _batches(pipeline: PoseEstimator, data: PoseDataModule, indices: Sequence[int]) -> Iterator[PoseBatch]:
@@ -185,7 +183,7 @@ def _best(figures: Sequence[float], mode: str) -> int:
     return len(figures) - 1 if np.isnan(signed).all() else int(np.nanargmax(signed))
 
 
-def _as_csv(pipeline: PoseEstimator, head: PartAffinityHead, scores: Array) -> bytes:
+def _as_csv(pipeline: PoseEstimator, head: PafGraph, scores: Array) -> bytes:
     names, text = pipeline.skeleton.names, io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["first", "second", "separability", "kept"])

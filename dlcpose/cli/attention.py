@@ -32,15 +32,14 @@ def attention_command(
     import numpy as np
 
     from dlcpose.datasets.base import read_image_file
-    from dlcpose.pipelines.base import PoseEstimator
     from dlcpose.predict import load
     from dlcpose.visualization.pictures import write_png
 
-    pipeline = load(checkpoint, device=device).pipeline
-    chosen = _chosen(keypoint, pipeline.skeleton)
-    if not isinstance(pipeline, PoseEstimator) or pipeline.one_animal_per_crop:
+    loaded = load(checkpoint, device=device).pipeline
+    chosen, pipeline = _chosen(keypoint, loaded.skeleton), loaded.estimator
+    if pipeline is None or pipeline.one_animal_per_crop:
         raise ConfigError(
-            f"{checkpoint}: {type(pipeline).__name__} predicts crops of animals, `dlcpose attention` draws whole images. "
+            f"{checkpoint}: {type(loaded).__name__} predicts crops of animals, `dlcpose attention` draws whole images. "
             "Expected a checkpoint of pipeline=bottom_up."
         )
     sheets = []

@@ -143,6 +143,7 @@ def _training() -> Iterator[Finding]:
     from dlcpose.datasets.crops import fit_to_canvas
     from dlcpose.datasets.synthetic.frames import SyntheticFrames
     from dlcpose.instantiate import Instantiator
+    from dlcpose.pipelines.components import TrainingContext
     from dlcpose.structures.batch import collate
     from dlcpose.structures.data_description import DataDescription
 
@@ -155,7 +156,7 @@ def _training() -> Iterator[Finding]:
     trunk = build_trunk(config, instantiate)
     model_input = build_input(config, instantiate, trunk, [(frame.height, frame.width) for frame in data.frames])
     described = DataDescription(data.skeleton, model_input, data.max_animals)
-    pipeline: Any = build_pipeline(config, instantiate, described, trunk=trunk, to_train=True).to(device)
+    pipeline: Any = build_pipeline(config, instantiate, described, trunk=trunk, to_train=TrainingContext()).to(device)
     batch = pipeline.normalized(collate([fit_to_canvas(data[index], model_input) for index in range(4)]).to(device))
     optimizer = torch.optim.AdamW(pipeline.parameters(), lr=1e-3)
     losses, began = list[float](), time.perf_counter()

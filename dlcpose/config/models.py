@@ -46,7 +46,6 @@ def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] | None = N
 
     from dlcpose.build import build_input, build_pipeline, build_trunk
     from dlcpose.instantiate import Instantiator
-    from dlcpose.pipelines.base import PoseEstimator
     from dlcpose.structures.data_description import DataDescription
     from dlcpose.structures.input import Input
     from dlcpose.structures.skeleton import Skeleton
@@ -61,19 +60,20 @@ def describe(name: str, *, keypoints: int = 17, size: tuple[int, int] | None = N
         model_input = build_input(config, instantiate, trunk, [(256, 256)]) if size is None else Input(*size)
         pipeline = build_pipeline(config, instantiate, DataDescription(skeleton, model_input), trunk=trunk).eval()
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            assert isinstance(pipeline, PoseEstimator)
+            estimator = pipeline.estimator
+            assert estimator is not None
             input_size = model_input.canvas or (256, 256)
-            pipeline(torch.zeros(1, pipeline.channels, *input_size))
+            estimator(torch.zeros(1, estimator.channels, *input_size))
     detector = pipeline.detector
     of_detector = 0 if detector is None else sum(weight.numel() for weight in detector.parameters())
     return ModelFacts(
         name=name,
         pipeline=str(config["pipeline"]["_target_"]).rsplit(".", 2)[1],
-        animals="several" if pipeline.one_animal_per_crop or pipeline.head.multi_animal else "one",
+        animals="several" if estimator.one_animal_per_crop or estimator.head.multi_animal else "one",
         parameters=sum(weight.numel() for weight in pipeline.parameters()) - of_detector,
         detector_parameters=of_detector,
         gmacs=counter.get_total_flops() / 2e9,
-        stride=pipeline.head.stride,
+        stride=estimator.head.stride,
         input=input_size,
         keypoints=keypoints,
         license=_license(config["backbone"]),

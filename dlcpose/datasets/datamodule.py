@@ -28,7 +28,7 @@ from dlcpose.structures.augmentation import AugmentationSchedule
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
-from dlcpose.structures.sample import FrameLabels, PoseCrop
+from dlcpose.structures.sample import PoseCrop
 from dlcpose.structures.split import Split
 
 MAX_WAIT = 900  # seconds for a batch
@@ -214,11 +214,6 @@ class PoseDataModule(LightningDataModule):
         self.seed, self.batch_size, self.min_steps = seed, batch_size, min_steps
         self.workers = default_workers() if workers is None else workers
         self.begun = (0, 0)  # an epoch, and how many of its batches were done before the run was stopped
-
-    @property
-    def labels(self) -> dict[str, FrameLabels]:
-        """The labels of the validation frames by key."""
-        return {self.data.frames[index].key: self.data.frames[index] for index in self.val_indices}
 
     def train_dataloader(self) -> DataLoader[PoseCrop]:
         epoch, batches = self.begun

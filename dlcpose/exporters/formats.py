@@ -1,9 +1,7 @@
 """The registry of table formats: each registers itself with the function that writes it, and states what it leaves out."""
 
 import functools
-import importlib
 import importlib.util
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -12,10 +10,10 @@ from typing import Any
 
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.pose_tracks import PoseTracks
+from dlcpose.structures.registry import Registry, modules_in
 
 DEFAULT_SCORER = "DLC_dlcpose"  # readers of DeepLabCut's files cut the video's name off at "DLC_"
 UNIQUE_INDIVIDUAL = "single"  # DeepLabCut keeps unique keypoints under this individual
-MODULE_ENDING = "_table"  # modules of this package with this ending are formats
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class TableTarget:
 Writer = Callable[[PoseTracks, TableTarget], list[Path]]
 
 
-@dataclass(frozen=True)
+@dataclass
 class TableFormat:
     """A format and its writer, which takes poses with a row for every frame and returns the files it wrote.
 
@@ -50,6 +48,9 @@ class TableFormat:
     needs_tracks: bool = False
     leaves_out: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        functools.update_wrapper(self, self.write)  # type: ignore[arg-type]  # it stands for the writer in the registry
+
     def check(self, tracks: PoseTracks) -> None:
         """Raise ConfigError where a package is missing, DataError where the format cannot hold these poses."""
         missing = [package for package in self.needs if importlib.util.find_spec(package) is None]
@@ -62,7 +63,10 @@ class TableFormat:
             check_tracked(tracks, self.name)
 
 
-_FORMATS: dict[str, TableFormat] = {}
+# Modules of this package with this ending are formats.
+TABLE_FORMATS: Registry[TableFormat] = Registry(
+    "dlcpose.table_formats", tuple(name for name in modules_in("dlcpose.exporters") if name.endswith("_table"))
+)
 
 
 def table_format(
@@ -74,25 +78,19 @@ def table_format(
     needs_tracks: bool = False,
     leaves_out: tuple[str, ...] = (),
 ) -> Callable[[Writer], Writer]:
-    """A decorator that registers a writer under a name. Raises ValueError when another has it."""
+    """A decorator that registers a writer as a format. Raises ConfigError where another has the name."""
 
-    def register(write: Writer) -> Writer:
-        if name in _FORMATS and _FORMATS[name].write.__module__ != write.__module__:
-            raise ValueError(f"Two table formats are called {name!r}: {_FORMATS[name].write} and {write}.")
-        _FORMATS[name] = TableFormat(name, suffix, write, needs, extra, needs_tracks, leaves_out)
+    def registered(write: Writer) -> Writer:
+        made = TableFormat(name, suffix, write, needs, extra, needs_tracks, leaves_out)
+        TABLE_FORMATS.register(name)(made)
         return write
 
-    return register
+    return registered
 
 
-@functools.cache
 def table_formats() -> Mapping[str, TableFormat]:
-    """All formats by name, from the modules of this package that end in `_table`."""
-    package = importlib.import_module(__package__ or "")
-    for module in pkgutil.iter_modules(package.__path__):
-        if module.name.endswith(MODULE_ENDING):
-            importlib.import_module(f"{package.__name__}.{module.name}")
-    return dict(sorted(_FORMATS.items()))
+    """All formats by name, in alphabetical order: of this package and of plugins."""
+    return dict(sorted(TABLE_FORMATS.load().items()))
 
 
 def check_tracked(tracks: PoseTracks, reader: str) -> None:

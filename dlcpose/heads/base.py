@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
@@ -20,6 +20,19 @@ class SoftKeypoints(NamedTuple):
 
     keypoints_in_crop: Tensor  # (B, K, 2) input pixels
     scores: Tensor  # (B, K) in [0, 1]
+
+
+class PafGraph(Protocol):
+    """A head that groups keypoints into animals along edges, of which it may keep a part."""
+
+    edges: tuple[tuple[int, int], ...]
+    kept: Tensor  # (L,) bool
+
+    def keep(self, edges: Any) -> None:
+        """Group animals by these edges alone: (L,) bool."""
+
+    def gt_affinities(self, maps: Maps, batch: PoseBatch) -> tuple[list[Any], list[Any]]:
+        """The affinities of labeled animals: arrays per edge, those within animals and those between two."""
 
 
 class Head(nn.Module, ABC):
@@ -52,6 +65,11 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def decode(self, maps: Maps) -> list[PoseInstances]:
         """The animals in each image. `decode(encode(batch))` returns the labeled poses."""
+
+    @property
+    def paf_graph(self) -> PafGraph | None:
+        """The head itself where it groups keypoints along edges that can be pruned, else None."""
+        return None
 
     def soft_keypoints(self, maps: Maps) -> SoftKeypoints:
         """The keypoints of the one animal in each image, differentiable in the maps; of a head that decodes softly."""

@@ -20,7 +20,7 @@ from dlcpose.codecs.offsets import MIN_RADIUS, as_vectors, draw_offsets
 from dlcpose.codecs.paf import MIN_HALF_WIDTH, draw_pafs, score_edges
 from dlcpose.codecs.paf_assembly import CANDIDATES, PafAssembly, PartAffinity, graph_peaks
 from dlcpose.codecs.paf_graph import Edges
-from dlcpose.heads.base import Head
+from dlcpose.heads.base import Head, PafGraph
 from dlcpose.heads.paf_graph import all_edges
 from dlcpose.layers.bounded_sigmoid import bounded_sigmoid
 from dlcpose.layers.paf_stages import PafStages, StageOutput
@@ -138,6 +138,11 @@ class PartAffinityHead(Head):
         self.register_buffer("kept", torch.ones(len(self.edges), dtype=torch.bool))
         for name, value in empty_statistics(keypoints)._asdict().items():
             self.register_buffer(f"distance_{name}", value)
+
+    @property
+    def paf_graph(self) -> PafGraph:
+        """The head itself."""
+        return self
 
     def forward(self, features: Tensor) -> PartAffinityMaps:
         """Predicted maps from features (B, C, h, w)."""

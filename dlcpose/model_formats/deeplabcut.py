@@ -13,7 +13,6 @@ from dlcpose.deeplabcut_layout.config import SnapshotConfig, config_of
 from dlcpose.deeplabcut_layout.model import describe_model
 from dlcpose.deeplabcut_layout.written import described_for_deeplabcut
 from dlcpose.model_formats.registry import ExportFormat, ExportRequest, export_format
-from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.atomic_files import atomic_folder, write_output
 from dlcpose.structures.errors import ConfigError
 
@@ -56,9 +55,10 @@ class DlcLiveFormat(ExportFormat):
 
 def _converted(request: ExportRequest) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
     """DeepLabCut's config of a model, its weights, and its detector's."""
-    pipeline, description = request.pipeline, request.checkpoint.description
-    if not isinstance(pipeline, PoseEstimator):
-        raise ConfigError(f"{request.checkpoint.path}: DeepLabCut has no {type(pipeline).__name__} without poses.")
+    pipeline, description = request.pipeline.estimator, request.checkpoint.description
+    if pipeline is None:
+        kind = type(request.pipeline).__name__
+        raise ConfigError(f"{request.checkpoint.path}: DeepLabCut has no {kind} without poses.")
     state = pipeline.state_dict()
     # A config names side heads for what the data may have; of those that it has not, none was built.
     side_heads = {name: (description.config.get("side_head") or {})[name] for name in pipeline.side_heads}

@@ -5,7 +5,6 @@ import hashlib
 from dlcpose.model_formats.graph import box_rule_settings
 from dlcpose.model_formats.registry import ExportRequest
 from dlcpose.pipelines.base import PoseEstimator
-from dlcpose.pipelines.top_down import TopDown
 from dlcpose.prediction.graph_description import CropsOfGraph, GraphDescription
 from dlcpose.structures.versions import versions
 
@@ -15,9 +14,9 @@ def describe(request: ExportRequest, pipeline: PoseEstimator, *, detector_hash: 
     with request.checkpoint.path.open("rb") as file:
         checkpoint_hash = hashlib.file_digest(file, "sha256").hexdigest()
     crops = None
-    if isinstance(pipeline, TopDown):
-        settings = box_rule_settings(pipeline)
-        crops = CropsOfGraph(pipeline.settings, pipeline.detector.graph_detector(), detector_hash, **settings)
+    if pipeline.crop_settings is not None and pipeline.detector is not None:
+        graph, settings = pipeline.detector.graph_detector(), box_rule_settings(pipeline.detector)
+        crops = CropsOfGraph(pipeline.crop_settings, graph, detector_hash, **settings)
     described = request.checkpoint.description
     return GraphDescription(
         skeleton=pipeline.skeleton,

@@ -15,8 +15,6 @@ from torch import Tensor, nn
 from dlcpose.detectors.base import Detector
 from dlcpose.detectors.box_rules import around_keypoints, padded_keypoints, stored
 from dlcpose.pipelines.base import PoseEstimator, PoseMaps, PoseModule
-from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
-from dlcpose.pipelines.top_down import TopDown
 from dlcpose.prediction.graph_model import Graph
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
@@ -83,12 +81,12 @@ class GraphToTrace:
 
 def estimator_of(pipeline: PoseModule) -> PoseEstimator:
     """The pipeline as a PoseEstimator that can be exported. Raises ConfigError with the part that cannot be, and why."""
-    if isinstance(pipeline, ConditionalTopDown):
+    if pipeline.conditional is not None:
         raise ConfigError(
             f"pipeline: {type(pipeline).__name__} cannot be exported: another model's poses are drawn into what it sees, and "
             "that model runs beside it. Export a top-down or bottom-up model."
         )
-    if not isinstance(pipeline, PoseEstimator):
+    if (estimator := pipeline.estimator) is None:
         raise ConfigError(
             f"pipeline: {type(pipeline).__name__} predicts no poses. Export a checkpoint of a pose model."
         )
@@ -97,12 +95,12 @@ def estimator_of(pipeline: PoseModule) -> PoseEstimator:
             f"detector: {type(pipeline.detector).__name__} looks where animals are labeled, so the model finds none on its "
             "own and cannot be exported. Train with detector=centernet."
         )
-    return pipeline
+    return estimator
 
 
 def pose_graph(pipeline: PoseEstimator, *, precision: str) -> GraphToTrace:
     """The graph of a pose network. Raises ConfigError for a head that cannot be exported."""
-    is_of_crops = isinstance(pipeline, TopDown)
+    is_of_crops = pipeline.crop_settings is not None
     multiple = pipeline.model_input.multiple_of
     side = multiple * max(1, EXAMPLE_SIDE // multiple)
     size = pipeline.model_input.canvas or (side, side)
@@ -112,16 +110,16 @@ def pose_graph(pipeline: PoseEstimator, *, precision: str) -> GraphToTrace:
     return GraphToTrace(module, images.float() if is_of_crops else images, any_size)
 
 
-def detector_graph(pipeline: TopDown) -> GraphToTrace:
+def detector_graph(detector: Detector) -> GraphToTrace:
     """The graph of a top-down model's detector. Raises ConfigError for one that cannot be exported."""
     frames = torch.randint(0, 256, (2, 3, 2 * EXAMPLE_SIDE, 3 * EXAMPLE_SIDE), dtype=torch.uint8)
-    images, _ = pipeline.detector.graph_detector().prepare(frames)
-    return GraphToTrace(DetectorGraph(pipeline.detector).eval(), images, True)
+    images, _ = detector.graph_detector().prepare(frames)
+    return GraphToTrace(DetectorGraph(detector).eval(), images, True)
 
 
-def box_rule_settings(pipeline: TopDown) -> dict[str, float]:
+def box_rule_settings(detector: Detector) -> dict[str, float]:
     """What `CropsOfGraph` keeps of the rule that makes boxes of poses; nothing where the rule is one of the user's own."""
-    rule: Any = pipeline.detector.box_rule
+    rule: Any = detector.box_rule
     chosen = rule.func if isinstance(rule, functools.partial) else rule
     kept = {around_keypoints: ("margin", "min_size"), stored: ("margin", "min_size"), padded_keypoints: ("padding",)}
     usual = {name: each.default for name, each in inspect.signature(chosen).parameters.items()}

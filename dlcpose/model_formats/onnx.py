@@ -23,7 +23,6 @@ from dlcpose.model_formats.graph import (
 )
 from dlcpose.model_formats.registry import ExportFormat, ExportRequest, export_format
 from dlcpose.model_formats.verification import check_agreement
-from dlcpose.pipelines.top_down import TopDown
 from dlcpose.prediction.graph_description import GraphDescription
 from dlcpose.prediction.onnx_file import CPU, DETECTOR, IMAGES, METADATA, POSE, OnnxGraph, output_names, read_onnx_model
 from dlcpose.structures.atomic_files import atomic_folder, atomic_output
@@ -47,12 +46,12 @@ class OnnxFormat(ExportFormat):
     def write(self, request: ExportRequest) -> Sequence[str]:
         """Write the file or folder, after checking that it predicts like the model."""
         pipeline = estimator_of(request.pipeline)
-        is_folder = isinstance(pipeline, TopDown)
+        is_folder = pipeline.crop_settings is not None
         if is_folder == (request.output.suffix == ".onnx"):
             expected = "a folder, as a top-down model is two graphs" if is_folder else "a file NAME.onnx"
             raise ConfigError(f"--output: expected {expected}, got {request.output}.")
         exported = copy.deepcopy(pipeline)  # half precision changes its weights
-        detector = to_onnx(detector_graph(exported), {}) if isinstance(exported, TopDown) else b""
+        detector = b"" if exported.detector is None else to_onnx(detector_graph(exported.detector), {})
         described = describe(request, pipeline, detector_hash=hashlib.sha256(detector).hexdigest() if detector else "")
         pose, content = _written(pose_graph(exported, precision=request.precision), described, request)
         if not is_folder:

@@ -21,7 +21,6 @@ from dlcpose.model_formats.graph import (
 )
 from dlcpose.model_formats.registry import ExportFormat, ExportRequest, export_format
 from dlcpose.model_formats.verification import check_agreement
-from dlcpose.pipelines.top_down import TopDown
 from dlcpose.prediction.graph_description import GraphDescription
 from dlcpose.prediction.graph_model import GraphModel, GraphTopDown
 from dlcpose.structures.atomic_files import atomic_folder, atomic_output
@@ -41,12 +40,12 @@ class TorchScriptFormat(ExportFormat):
         """Write the file or folder, after checking that it predicts like the model."""
         pipeline = estimator_of(request.pipeline)
         exported = copy.deepcopy(pipeline)
-        if not isinstance(exported, TopDown):
+        if exported.detector is None:
             with atomic_output(request.output) as partial:
                 pose = _save(pose_graph(exported, precision="32"), partial, describe(request, pipeline))
                 return self._said(request, partial, GraphModel(describe(request, pipeline), pose, partial), pose)
         with atomic_folder(request.output, replace=request.overwrite) as partial:
-            detector = _save(detector_graph(exported), partial / DETECTOR, None)
+            detector = _save(detector_graph(exported.detector), partial / DETECTOR, None)
             detector_hash = hashlib.sha256((partial / DETECTOR).read_bytes()).hexdigest()
             described = describe(request, pipeline, detector_hash=detector_hash)
             pose = _save(pose_graph(exported, precision="32"), partial / POSE, described)

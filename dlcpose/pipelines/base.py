@@ -16,10 +16,12 @@ from dlcpose.conditions.base import ConditionSource
 from dlcpose.datasets.video_clips import BatchWithClips
 from dlcpose.detectors.base import BoxRule, Detector
 from dlcpose.fusions.base import Fusion
-from dlcpose.heads.base import Maps
+from dlcpose.heads.base import Head, Maps
 from dlcpose.metrics.base import EvaluatedFrames, figures_of
+from dlcpose.necks.base import Neck
+from dlcpose.pipelines.animal_crops import CropSettings
 from dlcpose.pipelines.clip_losses import clip_losses
-from dlcpose.pipelines.components import Components, required
+from dlcpose.pipelines.components import Components, TrainingContext
 from dlcpose.pipelines.epoch_means import (
     BatchLosses,
     RunningMeans,
@@ -35,7 +37,6 @@ from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.instances import PoseInstances, PosePrediction
-from dlcpose.structures.sample import FrameLabels
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.unlabeled.video import VideoObjective
 
@@ -69,9 +70,7 @@ class PoseModule(LightningModule):
     groups: the config groups that a subclass is assembled from. one_animal_per_crop: whether the head sees one animal at a
     time, so that a head for one animal serves images of several. A subclass's constructor takes the components, and its
     own settings as keyword arguments. backbone, detector, fusion, condition: None where the model is made of none.
-    labels: ground truth of the validation frames, by key. description: what a checkpoint holds besides the weights.
-    video_objective: the loss on the clips of training batches, None where they have none. All three may be set from
-    outside before training.
+    labels, description, video_objective: as in TrainingContext; empty in a model that only predicts.
     """
 
     groups: ClassVar[frozenset[str]] = frozenset()
@@ -87,11 +86,12 @@ class PoseModule(LightningModule):
         self.model_input, self.skeleton = components.model_input, components.skeleton
         self.optimizer, self.scheduler = components.optimizer, components.scheduler
         self.metrics = dict(components.metrics)
-        self.backbone, self.detector = components.backbone, components.detector
-        self.fusion, self.condition = components.fusion, components.condition
-        self.labels: Mapping[str, FrameLabels] = {}
-        self.description: dict[str, Any] = {}
-        self.video_objective: VideoObjective | None = None
+        of_groups = components.of_groups
+        self.backbone, self.detector = of_groups.get("backbone"), of_groups.get("detector")
+        self.fusion, self.condition = of_groups.get("fusion"), of_groups.get("condition")
+        context = components.context or TrainingContext()
+        self.labels, self.description = context.labels, context.description
+        self.video_objective = context.video_objective
         self.train_losses = RunningMeans()  # of this epoch
         self.val_losses: list[BatchLosses] = []
         self.val_predictions: list[PosePrediction] = []
@@ -141,6 +141,11 @@ class PoseModule(LightningModule):
     @property
     def conditional(self) -> TakesConditions | None:
         """The model itself where it takes pose conditions, else None."""
+        return None
+
+    @property
+    def estimator(self) -> "PoseEstimator | None":
+        """The model itself where it predicts poses, else None."""
         return None
 
     def stages(self) -> tuple[str, ...]:
@@ -242,7 +247,7 @@ class PoseModule(LightningModule):
                 f"training: {name} is not finite after step {self.global_step}, so it is not saved: the checkpoints are as "
                 "they were before. Lower optimizer.lr."
             )
-        checkpoint["dlcpose"] = self.description
+        checkpoint["dlcpose"] = dict(self.description)
         checkpoint["running_losses"] = self.train_losses.sums()  # of an unfinished epoch
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -257,11 +262,11 @@ class PoseEstimator(PoseModule):
 
     def __init__(self, components: Components) -> None:
         super().__init__(components)
-        self.backbone: Backbone = required(components.backbone, "backbone")
-        self.neck = required(components.neck, "neck")
-        self.head = required(components.head, "head")
-        self.side_heads = nn.ModuleDict(dict(components.side_heads))
-        self.sized_for_input = components.sized_for_input
+        self.backbone: Backbone = components.required("backbone")
+        self.neck: Neck = components.required("neck")
+        self.head: Head = components.required("head")
+        self.side_heads = nn.ModuleDict(dict(components.of_groups.get("side_head", {})))
+        self.sized_for_input = bool(components.sized & {"head", "side_head"})
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(self.model_input.mean)[:, None, None], persistent=False)
@@ -271,6 +276,16 @@ class PoseEstimator(PoseModule):
     def may_crop_frames(self) -> bool:
         """Unless a head has layers for one size of image."""
         return not self.sized_for_input
+
+    @property
+    def estimator(self) -> "PoseEstimator":
+        """The model itself."""
+        return self
+
+    @property
+    def crop_settings(self) -> CropSettings | None:
+        """The settings of the crops that it sees, cut around a detector's boxes; None where it sees whole images."""
+        return None
 
     @property
     def channels(self) -> int:

@@ -7,7 +7,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dlcpose.heads.base import SoftKeypoints
+from dlcpose.heads.base import Head, SoftKeypoints
 from dlcpose.structures.errors import ConfigError
 from dlcpose.unlabeled.video import VideoObjective
 
@@ -27,9 +27,9 @@ def clip_losses(
     return {f"unlabeled_{name}": value for name, value in objective(points, scores, strength).items()}
 
 
-def check_learns_from_clips(model: object, *, finds_one_animal: bool, head: object) -> None:
+def check_learns_from_clips(model: object, *, finds_one_animal: bool, head: Head | None) -> None:
     """Raises ConfigError for a model whose keypoints cannot be followed through a clip by a gradient."""
-    if head is not None and finds_one_animal and getattr(head, "decodes_softly", False):
+    if head is not None and finds_one_animal and head.decodes_softly:
         return
     if finds_one_animal:
         reason = f"{type(head).__name__} cannot decode its keypoints so that gradients flow (decodes_softly)"

@@ -12,12 +12,12 @@ from dlcpose.codecs.affine import apply_affine
 from dlcpose.codecs.boxes import clip_boxes
 from dlcpose.codecs.pose_conditions import rng_for_frame
 from dlcpose.conditions.base import ConditionSource, PoseConditions
-from dlcpose.detectors.base import Boxes, BoxRule
+from dlcpose.detectors.base import Boxes, BoxRule, Detector
 from dlcpose.detectors.pose_boxes import PoseDetector
 from dlcpose.fusions.base import Fusion
 from dlcpose.pipelines.animal_crops import AnimalCrops
 from dlcpose.pipelines.base import PoseMaps, TakesConditions
-from dlcpose.pipelines.components import Components, required
+from dlcpose.pipelines.components import Components
 from dlcpose.pipelines.top_down import TopDown
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
@@ -49,9 +49,8 @@ class ConditionalTopDown(TopDown):
     @classmethod
     def check_components(cls, components: Components) -> None:
         super().check_components(components)
-        required(components.fusion, "fusion")
-        required(components.condition, "condition")
-        _check_detector(components)
+        components.required("fusion")
+        _check_detector(components.required("detector"), components.required("condition"))
 
     @property
     def channels(self) -> int:
@@ -185,14 +184,13 @@ class ConditionalTopDown(TopDown):
         return replace(batch, images=torch.cat((batch.images, rendered.to(batch.images)), dim=1))
 
 
-def _check_detector(components: Components) -> None:
-    detector, condition = components.detector, components.condition
-    if detector is None or not detector.finds_poses:
+def _check_detector(detector: Detector, condition: ConditionSource) -> None:
+    if not detector.finds_poses:
         raise ConfigError(
             f"detector: ConditionalTopDown is conditioned on poses, {type(detector).__name__} finds boxes alone. Take "
             "detector=pose_boxes with detector.checkpoint= or detector.predictions=, or detector=perturbed_pose_boxes."
         )
-    if condition is not None and condition.needs_poses and detector.needs_labels:
+    if condition.needs_poses and detector.needs_labels:
         raise ConfigError(
             f"condition: {type(condition).__name__} takes its conditions from predicted poses, {type(detector).__name__} "
             "predicts none. Take detector=pose_boxes with detector.checkpoint= or detector.predictions=, or "

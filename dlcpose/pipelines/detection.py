@@ -6,7 +6,7 @@ from torch import Tensor
 
 from dlcpose.detectors.base import Detector
 from dlcpose.pipelines.base import PoseModule
-from dlcpose.pipelines.components import Components, required
+from dlcpose.pipelines.components import Components
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.instances import PoseInstances, PosePrediction
@@ -24,9 +24,10 @@ class Detection(PoseModule):
     @classmethod
     def check_components(cls, components: Components) -> None:
         super().check_components(components)
-        if not required(components.detector, "detector").is_trainable:
+        detector: Detector = components.required("detector")
+        if not detector.is_trainable:
             raise ConfigError(
-                f"detector: {type(components.detector).__name__} has nothing to train, so it cannot be trained alone. "
+                f"detector: {type(detector).__name__} has nothing to train, so it cannot be trained alone. "
                 "Choose detector=centernet, or another of conf/detector."
             )
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from dlcpose.detectors.base import Boxes, BoxRule, Detector
 from dlcpose.pipelines.animal_crops import CROPS_PER_PASS, AnimalCrops, CropSettings, cut_crops
 from dlcpose.pipelines.base import PoseEstimator, PoseMaps
-from dlcpose.pipelines.components import Components, required
+from dlcpose.pipelines.components import Components
 from dlcpose.pipelines.crop_poses import animals_in_frames, nms_predictions, sure_boxes
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import ConfigError
@@ -49,12 +49,17 @@ class TopDown(PoseEstimator):
     @classmethod
     def check_components(cls, components: Components) -> None:
         super().check_components(components)
-        required(components.detector, "detector")
+        components.required("detector")
         if components.model_input.canvas is None:
             raise ConfigError(
                 f"input: {cls.__name__} cuts crops of one size, this input has none. "
                 "Take input=resize with input.height= and input.width=."
             )
+
+    @property
+    def crop_settings(self) -> CropSettings:
+        """The settings of its crops."""
+        return self.settings
 
     @property
     def frame_input(self) -> Input:

@@ -40,6 +40,7 @@ class GraphModel:
 
     needs_labels = False
     conditional = None
+    estimator = None
 
     @property
     def skeleton(self) -> Skeleton:

@@ -42,6 +42,10 @@ class PoseModel(Protocol):
     def conditional(self) -> Any:
         """The model itself where it takes pose conditions (`pipelines.base.TakesConditions`), else None."""
 
+    @property
+    def estimator(self) -> Any:
+        """The model itself where it is a network of torch that predicts poses (`pipelines.base.PoseEstimator`), else None."""
+
     def compute_maps(self, batch: PoseBatch) -> Any:
         """The first half of `predict_batch`, the networks' maps. With a box rule it also takes `boxes` of each frame."""
 

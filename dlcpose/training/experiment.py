@@ -16,8 +16,10 @@ from dlcpose.config.models import multi_animal_models
 from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.datamodule import PoseDataModule
 from dlcpose.datasets.splits import train_frames
+from dlcpose.datasets.video_clips import VideoClips
 from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseModule
+from dlcpose.pipelines.components import TrainingContext
 from dlcpose.postprocessing.pseudo_labels import EnsemblePseudoLabels
 from dlcpose.runs.resume import (
     DETECTOR_FOLDER,
@@ -32,7 +34,7 @@ from dlcpose.training.detector_stage import detector_config
 from dlcpose.training.init_weights import init_from
 from dlcpose.training.pseudo_labels import FOLDER, PseudoLabelStage, check_teachers
 from dlcpose.training.teacher_stage import teacher_config, teacher_folder
-from dlcpose.training.unlabeled_clips import UnlabeledClips, unlabeled_clips, unlabeled_videos
+from dlcpose.training.unlabeled_clips import unlabeled_clips, unlabeled_videos
 from dlcpose.training.validate import validate_monitors
 from dlcpose.unlabeled.video import UnlabeledVideos
 
@@ -43,7 +45,7 @@ class Stage:
 
     name: "pose", "detector", "teacher 1", ... description: what its checkpoints hold besides weights. resumed: the
     checkpoint it resumes from, None for a new run. before: the stage that trains its detector, None where there is none.
-    unlabeled: clips of videos that it learns from besides. pseudo_labels: what makes the labels that a student learns
+    clips: of videos that it learns from besides. pseudo_labels: what makes the labels that a student learns
     besides, of the teachers that were trained before it.
     """
 
@@ -55,7 +57,7 @@ class Stage:
     description: Description
     resumed: Path | None
     before: "Stage | None" = None
-    unlabeled: UnlabeledClips | None = None
+    clips: VideoClips | None = None
     pseudo_labels: PseudoLabelStage | None = None
 
     @property
@@ -83,7 +85,7 @@ class Stage:
             self.split,
             frame_input,
             schedule,
-            clips=None if self.unlabeled is None else self.unlabeled.clips,
+            clips=self.clips,
             pseudo=None if self.pseudo_labels is None else self.pseudo_labels.read(),
         )
         return datamodule
@@ -142,12 +144,12 @@ def build_experiment(config: dict[str, Any]) -> Experiment:
     description = Description(
         config, data.skeleton, model_input, split, data.individuals, data.max_animals, data.has_identities
     )
-    model = _build_model(config, instantiate, description, trunk)
+    videos = unlabeled_videos(config, instantiate)
+    model = _build_model(description, instantiate, data, videos, trunk)
     validate_monitors(config, model.metrics, data.skeleton)
     init_from(config, model, description, resumed)
-    videos = unlabeled_videos(config, instantiate)
     pose = Stage("pose", config, instantiate, data, model, description, resumed)
-    pose = replace(pose, unlabeled=unlabeled_clips(config, videos, model, data, split))
+    pose = replace(pose, clips=unlabeled_clips(config, videos, model, data, split))
     # A resumed run has the detector's weights in its checkpoint.
     detector = None if "detector" not in model.stages()[:-1] or resumed is not None else _detector_stage(pose)
     pose = replace(pose, before=detector)
@@ -155,7 +157,9 @@ def build_experiment(config: dict[str, Any]) -> Experiment:
     if config["pseudo_labels"]:
         settings = instantiate(config["pseudo_labels"], "pseudo_labels")
         # A resumed student has its pseudo-labels.
-        earlier += [_teacher_stage(pose, number) for number in range(settings.teachers if resumed is None else 0)]
+        earlier += [
+            _teacher_stage(pose, number, videos) for number in range(settings.teachers if resumed is None else 0)
+        ]
         pose = replace(pose, pseudo_labels=_pseudo_label_stage(pose, settings, videos))
     return Experiment((*earlier, pose))
 
@@ -184,12 +188,12 @@ def _pseudo_label_stage(
     )
 
 
-def _teacher_stage(pose: Stage, number: int) -> Stage:
+def _teacher_stage(pose: Stage, number: int, videos: UnlabeledVideos | None) -> Stage:
     """The training of a teacher, on the same frames as the student."""
     config = teacher_config(pose.config, number)
     lightning.seed_everything(config["seed"], workers=True, verbose=False)
     description = replace(pose.description, config=config)
-    model = _build_model(config, pose.instantiate, description)
+    model = _build_model(description, pose.instantiate, pose.data, videos)
     init_from(config, model, description, None)
     resumed = stage_to_resume(pose.config["resume"], pose.run_dir, teacher_folder(number))
     return replace(
@@ -206,21 +210,33 @@ def _detector_stage(pose: Stage) -> Stage:
         )
     config = detector_config(pose.config)
     description = replace(pose.description, config=config, model_input=pose.model.frame_input)
-    model = _build_model(config, pose.instantiate, description)
+    model = _build_model(description, pose.instantiate, pose.data)
     validate_monitors(config, model.metrics, pose.data.skeleton, prefix="detector_stage.")
     if pose.config["init_from"]["checkpoint"] is not None:  # it starts from the detector of that run
         model.get_submodule("detector").load_state_dict(pose.model.get_submodule("detector").state_dict())
     resumed = stage_to_resume(pose.config["resume"], pose.run_dir, DETECTOR_FOLDER)
     return replace(
-        pose, name="detector", config=config, model=model, description=description, resumed=resumed, unlabeled=None
+        pose, name="detector", config=config, model=model, description=description, resumed=resumed, clips=None
     )
 
 
 def _build_model(
-    config: Mapping[str, Any], instantiate: Instantiator, description: Description, trunk: Trunk | None = None
+    description: Description,
+    instantiate: Instantiator,
+    data: LabeledFrames,
+    videos: UnlabeledVideos | None = None,
+    trunk: Trunk | None = None,
 ) -> PoseModule:
+    """The model that a description is of, to be trained. videos: those that it learns from besides."""
+    frames = {frame.key: frame for frame in data.frames}
+    context = TrainingContext(
+        # Those to train on are validated where a run is to overfit them.
+        labels={key: frames[key] for key in (*description.split.val, *description.split.train)},
+        description=description.as_dict(),
+        video_objective=videos.objective() if videos is not None and videos.losses else None,
+    )
     try:
-        return build_pipeline(config, instantiate, description.data, trunk=trunk, to_train=True)
+        return build_pipeline(description.config, instantiate, description.data, trunk=trunk, to_train=context)
     except SeveralAnimalsError as error:
         raise ConfigError(f"{error} Choose model={', '.join(multi_animal_models())}.") from error
 

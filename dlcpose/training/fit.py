@@ -38,8 +38,6 @@ def fit_and_evaluate(experiment: Experiment) -> MetricValue:
 def _fit_stage(stage: Stage) -> MetricValue:
     config, model = stage.config, stage.model
     datamodule = stage.build_datamodule()
-    model.labels, model.description = datamodule.labels, stage.description.as_dict()
-    model.video_objective = None if stage.unlabeled is None else stage.unlabeled.objective
     trainer = build_trainer(config, stage.instantiate)
     facts = record_run(stage.run_dir, stage.description)
     _print_plan(trainer, stage, datamodule)

@@ -1,7 +1,6 @@
 """What a model learns from videos without labels: their clips and the losses on them, checked before anything is trained."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,7 @@ from dlcpose.pipelines.base import PoseModule
 from dlcpose.pipelines.clip_losses import check_learns_from_clips
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.split import Split
-from dlcpose.unlabeled.video import UnlabeledVideos, VideoObjective
-
-
-@dataclass(frozen=True)
-class UnlabeledClips:
-    """Clips for a data module, and what a model learns from them."""
-
-    clips: VideoClips
-    objective: VideoObjective
+from dlcpose.unlabeled.video import UnlabeledVideos
 
 
 def unlabeled_videos(config: Mapping[str, Any], instantiate: Instantiator) -> UnlabeledVideos | None:
@@ -39,18 +30,19 @@ def unlabeled_videos(config: Mapping[str, Any], instantiate: Instantiator) -> Un
 
 def unlabeled_clips(
     config: Mapping[str, Any], videos: UnlabeledVideos | None, model: PoseModule, data: LabeledFrames, split: Split
-) -> UnlabeledClips | None:
-    """The clips and losses for a model, fitted to its training labels; None without videos, or losses on them.
+) -> VideoClips | None:
+    """The clips for a model, with the losses on them fitted to its training labels; None without videos, or losses.
 
     Raises ConfigError for a model that cannot learn from them, DataError for videos and labels that do not serve.
     """
     if videos is None or not videos.losses:
         return None
-    check_learns_from_clips(model, finds_one_animal=model.finds_one_animal, head=getattr(model, "head", None))
+    head = None if model.estimator is None else model.estimator.head
+    check_learns_from_clips(model, finds_one_animal=model.finds_one_animal, head=head)
     poses = [
         apply_affine(place_on_canvas(model.frame_input, (frame.height, frame.width))[0], frame.keypoints_in_image)
         for frame in train_frames(data, split)
     ]
     for loss in videos.losses.values():
         loss.fit(np.concatenate(poses).astype(np.float64))
-    return UnlabeledClips(videos.open_clips(model.frame_input, config["seed"]), videos.objective())
+    return videos.open_clips(model.frame_input, config["seed"])

@@ -8,6 +8,7 @@ import torch
 
 from dlcpose.instantiate import Instantiator
 from dlcpose.metrics.base import EvaluatedFrames, Metric, figures_of
+from dlcpose.model_groups import model_groups
 from dlcpose.structures.checked_values import is_number
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.skeleton import Skeleton
@@ -15,25 +16,8 @@ from dlcpose.training.compilation import check_compile
 
 KEYS = (
     *("name", "seed", "best", "optimized_metric", "trust", "resume", "run_dir", "evaluation", "datamodule"),
-    *("init_from", "compile", "sweep"),
-    *(
-        "dataset",
-        "split",
-        "input",
-        "augmentation",
-        "pipeline",
-        "backbone",
-        "neck",
-        "loss",
-        "head",
-        "side_head",
-        "detector",
-        "detector_stage",
-        "fusion",
-        "condition",
-        "unlabeled",
-        "pseudo_labels",
-    ),
+    *("init_from", "compile", "sweep", "dataset", "split", "input", "augmentation", "pipeline", "loss"),
+    *("detector_stage", "unlabeled", "pseudo_labels"),
     *("optimizer", "scheduler", "metric", "trainer", "callbacks", "logger"),
 )
 # of mappings that describe no part
@@ -51,7 +35,7 @@ PLAIN_KEYS = {
 
 def validate_config(config: Mapping[str, Any]) -> None:
     """Raises ConfigError for mistakes in the config itself: unknown keys, seed, compile, optimizer."""
-    check_keys(config, KEYS)
+    check_keys(config, (*KEYS, *(group.name for group in model_groups())))
     _check_seed(config["seed"])
     check_pictures(config["evaluation"]["pictures"])
     check_compile(config["compile"])

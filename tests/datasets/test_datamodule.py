@@ -171,7 +171,6 @@ def test_validation_shows_its_frames_in_order_as_they_are() -> None:
             picture = FRAMES.picture(index, 16, 24)
             torch.testing.assert_close(batch.images[place].permute(1, 2, 0), torch.from_numpy(picture))
             assert (batch.keypoints_in_crop[place] == index + 0.25).all()
-    assert set(data.labels) == {"frame 5", "frame 6"}
 
 
 class KeysSeen(lightning.Callback):
@@ -205,7 +204,6 @@ def test_to_overfit_it_validates_on_the_frames_it_trains_on(tmp_path: Path) -> N
     split = Split(tuple(keys[:5]), tuple(keys[5:]), ())
     few = PoseDataModule(FRAMES, split, Input(16, 24), only(), seed=0, overfit=2)
     assert few.train_indices == few.val_indices == [0, 1]
-    assert list(few.labels) == keys[:2]
     with pytest.raises(ConfigError, match=r"datamodule\.overfit"):
         PoseDataModule(FRAMES, split, Input(16, 24), only(), seed=0, overfit=0)
 

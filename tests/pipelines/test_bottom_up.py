@@ -64,7 +64,6 @@ def test_a_few_steps_lower_the_loss() -> None:
 
 def test_training_validation_and_prediction_normalize_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline, seen = trainable().eval(), []
-    pipeline.labels = {frame.key: frame for frame in DATA.frames}
     pipeline.backbone.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().clone()))
     batch = batch_of(pipeline)
     with torch.no_grad():

@@ -39,12 +39,11 @@ def test_gradients_reach_the_backbone_and_running_statistics_stay() -> None:
 
 def trained(folder: Path, video: Path, objective: VideoObjective | None) -> tuple[PoseEstimator, dict[str, Any]]:
     data = frames_of(4)
-    model, plain = run_of(tiny_config(), data)
+    model, plain = run_of(tiny_config(), data, objective=objective)
     clips = VideoClips([video], model.frame_input, count=2, frames=3, per_batch=1, seed=0)
     module = PoseDataModule(
         data, halves(data), model.frame_input, plain.schedule, seed=0, batch_size=2, workers=0, clips=clips
     )
-    model.video_objective = objective
     trainer = trainer_of(folder, max_epochs=2)
     trainer.fit(model, datamodule=module)
     return model, dict(trainer.callback_metrics)
