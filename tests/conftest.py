@@ -1,5 +1,6 @@
 """What several tests need: the real labeled data beside the checkout, an empty folder, and one small trained run."""
 
+import contextlib
 import gc
 import json
 import os
@@ -16,7 +17,7 @@ import torch
 from filelock import FileLock
 from hypothesis import settings
 
-from tests.shells import REPOSITORY, SMALL, Answer, python
+from tests.shells import REPOSITORY, SMALL, Answer, shell
 
 # How many cases a property is tried on, where its test does not say; HYPOTHESIS_PROFILE=thorough tries more.
 settings.register_profile("quick", max_examples=15, deadline=None)
@@ -40,6 +41,14 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _plots_are_not_arranged() -> Iterator[None]:
+    """To move a plot's labels apart takes a tenth of a short run, and no test looks at that."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("matplotlib.layout_engine.ConstrainedLayoutEngine.execute", lambda self, figure: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     folder = (REPOSITORY / ".." / "shared" / "data").resolve()
@@ -57,14 +66,15 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
-    """`python train.py` in a process of its own, on small data: its run folder and what it printed."""
+    """`python train.py` on small data: its run folder and what it printed."""
     own = tmp_path_factory.getbasetemp()
     # The workers of pytest-xdist have folders of their own in one of the session's, and train it once for all.
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "trained"
     with FileLock(folder.with_suffix(".lock")):
         if not (folder / "answer.json").exists():
             folder.mkdir(exist_ok=True)
-            answer = python(REPOSITORY / "train.py", *SMALL, cwd=folder)
+            with contextlib.chdir(folder):
+                answer = shell("train.py", *SMALL)
             assert answer.code == 0, answer.err
             (folder / "answer.json").write_text(json.dumps(asdict(answer)))
     (run,) = (folder / "outputs" / "resnet_18").glob("*/*")

@@ -98,10 +98,21 @@ def test_the_table_of_models_has_them() -> None:
     "overrides",
     [
         ["model=ctd_coam_w32", "backbone=hrnet_w18"],
-        ["model=ctd_coam_w32", "backbone=resnet_18", "fusion.before=layer3", "neck=fpn"],
-        ["model=ctd_coam_w32", "backbone=cspnext_s", "neck=identity", "head=rtmcc"],
         ["model=ctd_prenet_hrnet_w32", "backbone=resnet_18", "neck=fpn", "head=rtmcc"],
-        ["model=ctd_prenet_hrnet_w32", "backbone=hrnet_w18", "fusion=coam", "input.height=128", "input.width=128"],
+        *(
+            pytest.param(overrides, marks=pytest.mark.slow, id=" ".join(overrides))
+            for overrides in (
+                ["model=ctd_coam_w32", "backbone=resnet_18", "fusion.before=layer3", "neck=fpn"],
+                ["model=ctd_coam_w32", "backbone=cspnext_s", "neck=identity", "head=rtmcc"],
+                [
+                    "model=ctd_prenet_hrnet_w32",
+                    "backbone=hrnet_w18",
+                    "fusion=coam",
+                    "input.height=128",
+                    "input.width=128",
+                ],
+            )
+        ),
         ["model=ctd_prenet_rtmpose_s", "backbone=timm", "backbone.name=convnext_tiny", "neck=fpn", "head=heatmap"],
         ["model=top_down_resnet_18", "pipeline=conditional_top_down", *POSES],
     ],

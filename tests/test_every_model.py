@@ -115,9 +115,8 @@ def test_model_learns_and_predicts(model: str, keypoints: int, learn_first_steps
 FAMILIES = ["resnet_18", "bottom_up_resnet_18", "dekr_w18", "top_down_resnet_18", "rtmpose_s", "ctd_coam_w32"]
 
 
-@pytest.mark.parametrize(
-    "models", [FAMILIES, pytest.param(available_models(), marks=pytest.mark.slow)], ids=["families", "all"]
-)
+@pytest.mark.slow  # one is among tests/test_predict.py
+@pytest.mark.parametrize("models", [FAMILIES, available_models()], ids=["families", "all"])
 def test_a_fresh_process_predicts_the_same(models: list[str], learn_first_steps: Learn, tmp_path: Path) -> None:
     """One process for all of them: to import torch takes longer than to predict."""
     learned = [learn_first_steps(model, KEYPOINTS) for model in models]

@@ -131,6 +131,7 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], said:
         fitted(tmp_path, **settings)
 
 
+@pytest.mark.slow
 def test_from_the_shell_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     model = (

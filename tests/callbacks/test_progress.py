@@ -9,7 +9,7 @@ import pytorch_lightning as lightning
 from dlcpose.callbacks.progress import Progress
 from tests.made_up_runs import frames_of, run_of, tiny_config, trainer_of
 
-PAUSE = 0.1
+PAUSE = 0.02
 
 
 class Slow(lightning.Callback):
@@ -55,7 +55,7 @@ def test_images_are_counted_from_the_second_batch_of_each_epoch(tmp_path: Path) 
 
 @pytest.mark.parametrize("settings", [{"val_check_interval": 2}, {"check_val_every_n_epoch": 2}])
 def test_validation_within_or_beside_the_epochs_does_not_count(tmp_path: Path, settings: dict[str, Any]) -> None:
-    validation = 1.0
+    validation = 0.2
     began = time.perf_counter()
     progress = run(tmp_path, validation=validation, **settings)
     took = time.perf_counter() - began

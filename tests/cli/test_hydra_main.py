@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,33 +71,38 @@ def test_importing_the_package_imports_nothing_heavy(tmp_path: Path) -> None:
     assert (answer.code, imported) == (0, set())
 
 
+def slow(arguments: list[str], expected: str) -> Any:
+    return pytest.param(arguments, expected, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (["model=resnet_19"], "model=resnet_19: no such option. Nearest: resnet_18"),
-        (["optimizer=adamm"], "optimizer=adamm: no such option. Nearest: adam, adamw."),
-        (["experiment=openfeild"], "experiment=openfeild: no such option. Nearest: openfield"),
-        (["callbacks=[checkpiont]"], "callbacks=checkpiont: no such option. Nearest: checkpoint."),
         (["modle=resnet_18"], "modle: no such group or key. Nearest: model"),
-        (["optimiser=adam"], "optimiser: no such group or key. Nearest: optimizer"),
-        (["optimizer.lrr=1"], "optimizer.lrr: no such key in this config. Nearest: optimizer.lr"),
         (["trainer.max_epoch=3"], "trainer.max_epoch: no such key in this config. Nearest: trainer.max_epochs"),
-        (["neck=identity", "neck.levle=0"], "neck.levle: no such key in this config. Nearest: neck.level"),
         (
             ["dataset.root=."],
             "dataset.root: no such key in this config. It is one with dataset=coco or ",
         ),
-        (
+        (["detector=null"], "detector: expected the name of an option. There are: centernet, "),
+        (["backbone=timm"], "backbone.name must be given: add backbone.name=... to the command."),
+        # The same of other groups; what is near to a key takes a composition for each option of its group.
+        slow(["optimizer=adamm"], "optimizer=adamm: no such option. Nearest: adam, adamw."),
+        slow(["experiment=openfeild"], "experiment=openfeild: no such option. Nearest: openfield"),
+        slow(["callbacks=[checkpiont]"], "callbacks=checkpiont: no such option. Nearest: checkpoint."),
+        slow(["optimiser=adam"], "optimiser: no such group or key. Nearest: optimizer"),
+        slow(["optimizer.lrr=1"], "optimizer.lrr: no such key in this config. Nearest: optimizer.lr"),
+        slow(["neck=identity", "neck.levle=0"], "neck.levle: no such key in this config. Nearest: neck.level"),
+        slow(
             ["callbacks.swa.start=0.9"],
             "callbacks.swa.start: no such key in this config. It is one with weight_averaging=swa.",
         ),
-        (
+        slow(
             ["callbacks.ema.decai=0.9"],
             "callbacks.ema.decai: no such key in this config. Nearest: callbacks.ema.decay",
         ),
-        (["detector=null"], "detector: expected the name of an option. There are: centernet, "),
-        (["backbone=timm"], "backbone.name must be given: add backbone.name=... to the command."),
-        (["dataset=deeplabcut"], "dataset.root must be given: add dataset.root=... to the command."),
+        slow(["dataset=deeplabcut"], "dataset.root must be given: add dataset.root=... to the command."),
     ],
 )
 def test_misspelled_names_suggest_the_nearest(arguments: list[str], expected: str) -> None:
@@ -117,6 +123,7 @@ def test_the_shell_prints_them_in_one_line(arguments: list[str], expected: str, 
     assert not list(here.rglob("checkpoints"))
 
 
+@pytest.mark.slow
 def test_options_of_the_users_own_folder_are_named_too(here: Path) -> None:
     (here / "mylab" / "experiment").mkdir(parents=True)
     (here / "mylab" / "experiment" / "mine.yaml").write_text("# @package _global_\nname: mine\n")
@@ -186,6 +193,7 @@ def test_worker_errors_lose_their_traceback() -> None:
     assert explain(ZeroDivisionError("ours"), "train") is None
 
 
+@pytest.mark.slow  # as tests/runs/test_sweep.py
 def test_failed_sweep_job_is_reported_with_its_reason(here: Path) -> None:
     answer = shell("train.py", *SMALL, "-m", "seed=x,y")
     (sweep,) = (here / "multirun").glob("*/*")

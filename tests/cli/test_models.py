@@ -17,6 +17,7 @@ from dlcpose.structures.skeleton import Skeleton
 
 # Counted by instantiating DeepLabCut 3's resnet_50.yaml and resnet_101.yaml with head_bodyparts.yaml (heatmaps and
 # location refinement, 17 keypoints, 256x256), and HRNet/DEKR's README for w32 and w48.
+SLOW = pytest.mark.slow
 COUNTED = {
     "resnet_50": (24_448_115, 8.347, (256, 256)),
     "resnet_101": (43_440_243, 13.196, (256, 256)),
@@ -25,7 +26,9 @@ COUNTED = {
 }
 
 
-@pytest.mark.parametrize("name", COUNTED)
+@pytest.mark.parametrize(
+    "name", [name if name in ("resnet_50", "dekr_w32") else pytest.param(name, marks=SLOW) for name in COUNTED]
+)
 def test_sizes_are_those_that_others_counted(name: str) -> None:
     parameters, gmacs, size = COUNTED[name]
     row = describe(name, keypoints=17, size=size)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import wandb
@@ -40,8 +41,21 @@ ONE_STEP = (
 )
 
 
+ALONE = ("model", "experiment", "hparams_search", "debug")  # groups whose options choose those of others
+TOGETHER = {group: [option for of, option in OPTIONS if of == group] for group, _ in OPTIONS if group not in ALONE}
+
+
 def chosen(group: str, option: str) -> list[str]:
     return [f"{group}=[{option}]" if group in LISTS else f"{group}={option}", *NEEDED.get((group, option), [])]
+
+
+def config_with(group: str, option: str) -> dict[str, Any]:
+    """A config with an option; composing takes longer than the tests, so one of each other group is tried along with it."""
+    if group in ALONE:
+        return composed(*chosen(group, option))
+    place = TOGETHER[group].index(option)
+    each = [chosen(of, options[place % len(options)]) for of, options in TOGETHER.items()]
+    return composed(*(override for overrides in each for override in overrides))
 
 
 # Named models are composed, built and trained by tests/test_every_model.py.
@@ -50,7 +64,7 @@ def chosen(group: str, option: str) -> list[str]:
     [(group, option) for group, option in OPTIONS if group != "model" or option not in available_models()],
 )
 def test_every_option_composes(group: str, option: str) -> None:
-    config = composed(*chosen(group, option))
+    config = config_with(group, option)
     assert config["run_dir"] == "outputs/composed"
     assert "hydra" not in config
     assert config["best"]["mode"] in ("min", "max")  # what a sweeper's direction begins with
@@ -66,7 +80,7 @@ def test_every_option_composes(group: str, option: str) -> None:
 def test_every_option_is_of_settings_that_its_part_takes(group: str) -> None:
     for option in (option for of, option in OPTIONS if of == group):
         place = "callbacks" if group == "weight_averaging" else group
-        node = composed(*chosen(group, option))[place]
+        node = config_with(group, option)[place]
         if (group, option) != ("logger", "mlflow"):  # an extra, and slow to import: the loggers' own test builds it
             assert (Instantiator()(node, place) is None) == (node is None)
 

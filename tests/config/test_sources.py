@@ -89,7 +89,13 @@ ACTS = {
 }
 
 
-@pytest.mark.parametrize("act", sorted(ACTS))
+# From Python those that are refused as the config is composed are tried below, in a third of the time.
+FROM_THE_SHELL = ("trust in the file", "a formatter", "a sweeper", "another run", "where checkpoints go", "a server")
+
+
+@pytest.mark.parametrize(
+    "act", [act if act in FROM_THE_SHELL else pytest.param(act, marks=pytest.mark.slow) for act in sorted(ACTS)]
+)
 def test_an_experiment_of_somebody_elses_does_no_harm(lab: Path, act: str) -> None:
     text, where = ACTS[act]
     wrote(lab, text)
@@ -135,7 +141,9 @@ PARAMS = {
 }
 
 
-@pytest.mark.parametrize("kind", sorted(PARAMS))
+@pytest.mark.parametrize(
+    "kind", [kind if kind == "trust" else pytest.param(kind, marks=pytest.mark.slow) for kind in sorted(PARAMS)]
+)
 def test_a_sweep_of_somebody_elses_does_no_harm(lab: Path, kind: str) -> None:
     wrote(lab, f"hydra:\n  sweeper:\n    params:\n      {PARAMS[kind]}\n")
     said = reason(shell("train.py", "-m", *COMMAND, PYTHONPATH=str(lab.parent)))
@@ -186,6 +194,7 @@ def test_what_is_harmless_is_taken(lab: Path) -> None:
     assert "dir: results/${name}" in answer.out
 
 
+@pytest.mark.slow
 def test_a_sweep_with_a_folder_of_options_runs(lab: Path) -> None:
     wrote(lab, "name: mine\noptimizer: {lr: 2.0e-3}\n")
     answer = shell("train.py", "-m", *COMMAND, "sweep.name=two", "seed=1,2", "trainer.limit_train_batches=1")
@@ -202,7 +211,10 @@ def test_overrides_of_the_command_are_trusted(lab: Path, monkeypatch: pytest.Mon
     assert (said["name"], said["run_dir"], said["seed"]) == ("mice", "somewhere", 3)
 
 
-@pytest.mark.parametrize("name", ["../../..", "..", ".", "a/b", "a\\\\b", "''", "a" * 300])
+NAMES = ("..", ".", "a/b", "a\\\\b", "''", "a" * 300)
+
+
+@pytest.mark.parametrize("name", ["../../..", *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES)])
 def test_a_name_is_that_of_one_folder(here: Path, name: str) -> None:
     assert reason(shell("train.py", f"name={name}", *SMALL, *TINY)).startswith("name: expected the name of a folder")
     assert not list(here.iterdir())

@@ -218,6 +218,7 @@ for name in table_formats():
 """
 
 
+@pytest.mark.slow  # as tests/runs/test_faults.py
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of files")
 def test_a_disk_without_room_is_one_line_and_leaves_no_file(tmp_path: Path) -> None:
     # In a process of its own, since HDF5 does not always survive it; libraries may complain besides.

@@ -106,6 +106,7 @@ def test_a_skeleton_of_one_keypoint(model: str, here: Path) -> None:
     assert figures["oks_ap"] is not None
 
 
+@pytest.mark.slow
 def test_a_deeplabcut_project_with_an_animal_that_is_never_there(here: Path) -> None:
     points = np.random.default_rng(0).uniform(2, 28, (FRAMES, 14))
     points[:, 6:12] = np.nan  # animal b
@@ -115,6 +116,7 @@ def test_a_deeplabcut_project_with_an_animal_that_is_never_there(here: Path) -> 
     assert figures["animals"] == figures["images"] == 2
 
 
+@pytest.mark.slow
 def test_rendered_animals_that_come_and_go(here: Path) -> None:
     answer = shell("train.py", *MODELS["part_affinity"], "dataset.animals=[0,2]", *SMALL)
     assert answer.code == 0, answer.err[-2000:]

@@ -45,6 +45,7 @@ def overfit(pipeline: BottomUp, steps: int, rate: float = 2e-3) -> list[float]:
     return losses
 
 
+@pytest.mark.slow  # as tests/test_every_model.py
 def test_two_hundred_steps_learn_two_pictures_by_heart() -> None:
     pipeline = trainable()
     losses = overfit(pipeline, 200)

@@ -198,6 +198,7 @@ def test_a_model_of_somebody_else_without_a_description_is_refused(changed: Call
 # ------------------------------------------------------------------------------------------------ how it runs
 
 
+@pytest.mark.slow
 def test_what_trains_models_is_not_imported(folder: Path, tmp_path: Path) -> None:
     """A whole prediction in a process of its own: neither Lightning nor what only training needs."""
     (tmp_path / "predict.py").write_text(

@@ -113,7 +113,9 @@ def content_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("command", [evaluation, comparison, poses, tables, record, checkpoint])
+@pytest.mark.parametrize(
+    "command", [pytest.param(evaluation, marks=pytest.mark.slow), comparison, poses, tables, record, checkpoint]
+)
 def test_each_write_fsync_and_rename_fails_in_turn(
     command: Callable[[Path], Callable[[], object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,6 +80,7 @@ def test_what_is_done_is_not_done_again_and_what_was_killed_goes_on(trained: lis
     assert (read_run_json(first) or {})["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_job_that_was_killed_as_its_detector_trained_goes_on_with_the_detector(
     trained: list[Any], here: Path
 ) -> None:

@@ -94,6 +94,7 @@ def test_the_checkpoint_alone_predicts_where_the_other_is_not(both: tuple[Path, 
     assert ((poses.scores >= 0) & (poses.scores <= 1)).all()
 
 
+@pytest.mark.slow
 def test_conditions_can_be_had_later(alone: Path, bottom_up: Path, both: tuple[Path, Answer]) -> None:
     with pytest.raises(ConfigError, match="conditions="):
         dlcpose.load(best(alone), device="cpu").predict([image()])
@@ -107,6 +108,7 @@ def test_conditions_can_be_had_later(alone: Path, bottom_up: Path, both: tuple[P
         dlcpose.load(best(bottom_up), device="cpu", conditions=best(bottom_up))
 
 
+@pytest.mark.slow
 def test_evaluating_with_a_model_or_its_stored_predictions_is_the_same(
     alone: Path, bottom_up: Path, here: Path
 ) -> None:
@@ -121,6 +123,7 @@ def test_evaluating_with_a_model_or_its_stored_predictions_is_the_same(
         assert first[name] == pytest.approx(second[name], abs=1e-3), name
 
 
+@pytest.mark.slow
 def test_mistakes_are_reported_in_one_line(alone: Path, bottom_up: Path, here: Path) -> None:
     answer = shell("train.py", *CONDITIONAL, "detector=pose_boxes")
     assert reason(answer).startswith("detector: ")
@@ -173,6 +176,7 @@ def test_what_cannot_be_followed_is_said(
     assert not list(tmp_path.glob("*.h5"))
 
 
+@pytest.mark.slow
 def test_missing_conditions_file_of_a_checkpoint_is_reported(alone: Path, tmp_path: Path) -> None:
     predictor = dlcpose.load(best(alone), device="cpu", conditions=tmp_path / "gone.json")
     with pytest.raises(DataError, match=r"gone\.json: cannot be read"):

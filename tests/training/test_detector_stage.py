@@ -86,6 +86,7 @@ def test_epochs_of_the_detector_are_a_number_or_a_share(
     assert detector_config(config)["trainer"]["max_epochs"] == expected
 
 
+@pytest.mark.slow  # as tests/training/test_evaluation.py
 def test_evaluating_again_gives_the_same_figures(both: tuple[Path, Answer], here: Path) -> None:
     best = both[0] / "checkpoints" / "best.ckpt"
     assert shell("evaluate.py", f"checkpoint={best}", "evaluation.pictures=0").code == 0
@@ -134,6 +135,7 @@ def test_a_detector_trained_elsewhere_is_taken_as_it_is(both: tuple[Path, Answer
         torch.testing.assert_close(ours[name], value, rtol=0, atol=0, msg=name)
 
 
+@pytest.mark.slow
 def test_true_boxes_need_no_detector_and_do_not_predict(here: Path) -> None:
     answer = shell("train.py", *TOP_DOWN, "detector=ground_truth")
     assert answer.code == 0, answer.err
@@ -147,6 +149,7 @@ def test_true_boxes_need_no_detector_and_do_not_predict(here: Path) -> None:
         predictor.predict([np.zeros((64, 64, 3), np.uint8)])
 
 
+@pytest.mark.slow  # as tests/pipelines/test_detection.py
 def test_a_detector_is_trained_alone(here: Path) -> None:
     answer = shell("train.py", "model=detection", "detector=centernet", "dataset.animals=2", *SMALL, *TINY_DETECTOR)
     assert answer.code == 0, answer.err
@@ -209,6 +212,7 @@ class MiddleBox(Detector):
 '''
 
 
+@pytest.mark.slow  # as tests/test_docs_extending.py
 def test_a_detector_of_the_users_own_is_trained_without_settings_of_ours(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

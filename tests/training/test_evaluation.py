@@ -40,7 +40,7 @@ def test_evaluating_again_gives_the_same_figures(trained: Trained, best: Path, h
     assert len(list((run / "evaluation" / "pictures").iterdir())) == 5  # every test frame
 
 
-@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("size", [3, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_batch_size_changes_no_figure(trained: Trained, best: Path, here: Path, size: int) -> None:
     assert shell("evaluate.py", f"checkpoint={best}", f"batch_size={size}", "evaluation.pictures=0").code == 0
     ours, theirs = figures_in(newest_run(here)), figures_in(trained[0])

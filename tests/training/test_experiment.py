@@ -117,12 +117,14 @@ def test_the_same_seed_gives_the_same_run(two_epochs: Path, here: Path) -> None:
     assert same_weights(again / "checkpoints" / "last.ckpt", two_epochs / "checkpoints" / "last.ckpt")
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another(two_epochs: Path, here: Path) -> None:
     other = dlcpose.train(*SMALL, *TINY, "trainer.max_epochs=2", "seed=1", run_dir=here / "other")
     assert (other / "metrics.csv").read_bytes() != (two_epochs / "metrics.csv").read_bytes()
     assert not same_weights(other / "checkpoints" / "last.ckpt", two_epochs / "checkpoints" / "last.ckpt")
 
 
+@pytest.mark.slow  # as tests/datasets/test_datamodule.py
 def test_workers_change_nothing(two_epochs: Path, here: Path) -> None:
     overrides = [override for override in SMALL if not override.startswith("datamodule.workers")]
     with_two = dlcpose.train(
@@ -172,6 +174,7 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
         assert same_weights(resumed / "checkpoints" / name, two_epochs / "checkpoints" / name)
 
 
+@pytest.mark.slow
 def test_resuming_does_not_forget_a_better_epoch(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     overrides = (*SMALL, *TINY, "name=better")
     assert shell("train.py", *overrides, "trainer.max_epochs=1").code == 0
@@ -188,6 +191,7 @@ def test_resuming_does_not_forget_a_better_epoch(here: Path, monkeypatch: pytest
     assert (run / "checkpoints" / "best.ckpt").read_bytes() == best
 
 
+@pytest.mark.slow
 def test_a_folder_given_for_a_resumed_run_is_its_own(two_epochs: Path, here: Path) -> None:
     folder = here / "outputs" / "resnet_18" / "day"
     shutil.copytree(two_epochs, folder / "first")
@@ -219,7 +223,11 @@ def test_detector_with_one_frame_is_refused(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "overrides", [["trainer=cpu", "trainer.precision=32-true"], ["trainer=default", "trainer.accelerator=cpu"]]
+    "overrides",
+    [
+        ["trainer=cpu", "trainer.precision=32-true"],
+        pytest.param(["trainer=default", "trainer.accelerator=cpu"], marks=pytest.mark.slow),
+    ],
 )
 def test_trainers_by_name(overrides: list[str], here: Path) -> None:
     short = ("trainer.max_epochs=1", "trainer.limit_train_batches=1", "trainer.limit_val_batches=1")
@@ -229,6 +237,7 @@ def test_trainers_by_name(overrides: list[str], here: Path) -> None:
     assert expected in answer.out
 
 
+@pytest.mark.slow  # as tests/runs/test_sweep.py
 def test_a_swept_run_is_a_folder_for_each_job(here: Path) -> None:
     quick = ("callbacks=[progress]", "+trainer.enable_checkpointing=false", "datamodule.batch_size=2")
     answer = shell("train.py", "-m", "model=resnet_18,dekr_w18", "seed=0,1", *SMALL, *TINY[:2], *quick)

@@ -288,6 +288,7 @@ def test_a_detector_is_taken_too_unless_another_is_named(tmp_path: Path) -> None
 # ------------------------------------------------------------------------------------------------ from the shell
 
 
+@pytest.mark.slow
 def test_a_run_starts_where_another_ended(here: Path) -> None:
     """With more keypoints, top-down with its detector: all of it in one run folder."""
     quick = (*SMALL, *TINY, "detector.backbone.name=test_resnet", "detector.longest_side=64", "dataset.animals=2")
