@@ -42,7 +42,7 @@ STEPS = 3
 FIELDS = [field.name for field in fields(PosePrediction) if field.name != "key"]
 
 
-def answers_of(predictor: Predictor, samples: Sequence[PoseSample]) -> list[PosePrediction]:
+def predictions_of(predictor: Predictor, samples: Sequence[PoseSample]) -> list[PosePrediction]:
     """What a model says of images, or of labeled frames where it speaks of nothing else."""
     if predictor.pipeline.needs_labels:
         return [found for batch in predictor.stream_labeled(samples, batch_size=8) for found in batch]
@@ -59,11 +59,11 @@ import dlcpose
 from dlcpose.instantiate import Instantiator
 from dlcpose.checkpoint import read_checkpoint
 
-{inspect.getsource(answers_of)}
+{inspect.getsource(predictions_of)}
 for checkpoint in sorted(Path(sys.argv[1]).glob("*.ckpt")):
     data = Instantiator()(read_checkpoint(checkpoint).description.config["dataset"], "dataset")
     samples = [data[index] for index in range(len(data))]
-    for number, found in enumerate(answers_of(dlcpose.load(checkpoint, device="cpu"), samples)):
+    for number, found in enumerate(predictions_of(dlcpose.load(checkpoint, device="cpu"), samples)):
         np.savez(checkpoint.with_suffix(f".again{{number}}.npz"), **vars(found))
 """
 
@@ -74,7 +74,7 @@ class Learned:
 
     losses: list[float]
     checkpoint: Path
-    answers: list[PosePrediction]
+    predictions: list[PosePrediction]
 
 
 Learn = Callable[[str, int], Learned]
@@ -95,7 +95,7 @@ def learn_first_steps(tmp_path_factory: pytest.TempPathFactory) -> Learn:
         checkpoint = folder / f"{model}-{keypoints}.ckpt"
         trainer.save_checkpoint(checkpoint)
         predictor = Predictor(pipeline.eval(), torch.device("cpu"))
-        return Learned(losses, checkpoint, answers_of(predictor, [data[index] for index in range(len(data))]))
+        return Learned(losses, checkpoint, predictions_of(predictor, [data[index] for index in range(len(data))]))
 
     return learned
 
@@ -106,7 +106,7 @@ def test_model_learns_and_predicts(model: str, keypoints: int, learn_first_steps
     learned = learn_first_steps(model, keypoints)
     assert len(learned.losses) == STEPS
     assert learned.losses[-1] < learned.losses[0], learned.losses
-    for found in learned.answers:
+    for found in learned.predictions:
         assert found.keypoints_in_image.shape[1:] == (keypoints, 2)
         assert len(found) > 0
 
@@ -126,7 +126,7 @@ def test_a_fresh_process_predicts_the_same(models: list[str], learn_first_steps:
     done = python(tmp_path / "predict.py", tmp_path, cwd=tmp_path)
     assert done.code == 0, done.err
     for each in learned:
-        for number, found in enumerate(each.answers):
+        for number, found in enumerate(each.predictions):
             with np.load(tmp_path / f"{each.checkpoint.stem}.again{number}.npz") as again:
                 for name in FIELDS:
                     said = f"{each.checkpoint.stem}: {name}"
@@ -168,8 +168,8 @@ def test_two_images_are_learned_by_heart(family: str, tmp_path: Path) -> None:
         detector.load_state_dict(alone.detector.state_dict())
     learn(pipeline, data, tmp_path)
     with torch.no_grad():
-        answers = pipeline.eval().predict_batch(batch_of(data, pipeline))
-    for found, frame in zip(answers, data.frames, strict=True):
+        predictions = pipeline.eval().predict_batch(batch_of(data, pipeline))
+    for found, frame in zip(predictions, data.frames, strict=True):
         apart = np.linalg.norm(found.keypoints_in_image[:, None] - frame.keypoints_in_image, axis=-1)  # (M, N, K)
         errors = np.nanmean(apart, axis=-1)
         assert len(found) == len(frame)

@@ -81,7 +81,7 @@ class EnsemblePseudoLabels:
         return np.flatnonzero(sure), deviations
 
     def choose(self, smoothed: PoseTracks, labeled: "Labeled", count: int, rng: np.random.Generator) -> list[int]:
-        """Rows of one video to make labels of, rising: unlike each other, and of each kind of pose the surest."""
+        """Rows of one video to make labels of, rising: unlike each other, and of each kind of pose the most certain."""
         rows, deviations = self.sure_rows(smoothed)
         rows = rows[~labeled.covers(smoothed.frame_indices[rows], smoothed.video.fps)]
         if not len(rows):

@@ -39,7 +39,11 @@ class TrackingFigures(Metric):
         "idf1": FigureInfo(
             "IDF1", higher_is_better=True, note="of tracks: share of animals with a consistent identity"
         ),
-        "mota": FigureInfo("MOTA", higher_is_better=True, note="of tracks: 1 − (missed + extra + switches) / labeled"),
+        "mota": FigureInfo(
+            "MOTA",
+            higher_is_better=True,
+            note="of tracks: 1 − (false negatives + false positives + switches) / labeled",
+        ),
         "switches": FigureInfo(
             "identity switches",
             digits=0,

@@ -1,4 +1,4 @@
-"""From trained teachers to a student's pseudo-labels: their poses in videos, smoothed as an ensemble, the surest chosen."""
+"""From trained teachers to a student's pseudo-labels: their poses in videos, smoothed as an ensemble, the most certain."""
 
 import csv
 import io

@@ -145,9 +145,9 @@ def test_evaluate_names_its_own_keys(here: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(("asked", "environment"), [(["--debug"], {}), ([], {"HYDRA_FULL_ERROR": "1"})])
-def test_debug_shows_the_traceback(asked: list[str], environment: dict[str, str], tmp_path: Path) -> None:
-    answer = python(REPOSITORY / "train.py", "model=resnet_19", *asked, cwd=tmp_path, **environment)
+@pytest.mark.parametrize(("arguments", "environment"), [(["--debug"], {}), ([], {"HYDRA_FULL_ERROR": "1"})])
+def test_debug_shows_the_traceback(arguments: list[str], environment: dict[str, str], tmp_path: Path) -> None:
+    answer = python(REPOSITORY / "train.py", "model=resnet_19", *arguments, cwd=tmp_path, **environment)
     assert answer.code != 0
     assert "Traceback (most recent call last)" in answer.err
     assert "MissingConfigException" in answer.err

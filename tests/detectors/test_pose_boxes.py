@@ -63,7 +63,7 @@ def test_perturbed_poses_are_those_of_the_labeled_animals_and_always_the_same() 
     for index, each in enumerate(found):
         (alone,) = detector.detect_poses(replace(scene((2, 1, 0)[index]), keys=(batch.keys[index],)))
         assert torch.equal(alone.keypoints_in_crop.nan_to_num(-1), each.keypoints_in_crop.nan_to_num(-1))
-    assert found[0].keypoints_in_crop[1, 1].isnan().all()  # not labeled, not invented
+    assert found[0].keypoints_in_crop[1, 1].isnan().all()  # not labeled, not predicted
     assert not torch.equal(found[0].keypoints_in_crop[0], batch.keypoints_in_crop[0, 0])
 
 

@@ -23,6 +23,7 @@ from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
 from tests.heads.made_up_batches import assert_found, batch_of, flipped, single
+from tests.tiny_models import tiny
 
 OPTIONS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "head").glob("*.yaml"))
 SIZE = (64, 96)
@@ -61,7 +62,8 @@ FOR_SMALL_ANIMALS = {
 
 @functools.cache
 def config_of(option: str) -> dict[str, Any]:
-    return compose(["~model", "name=laws", f"head={option}", *FOR_SMALL_ANIMALS.get(option, ())])
+    """With narrow layers: no law is about their width."""
+    return tiny(compose(["~model", "name=laws", f"head={option}", *FOR_SMALL_ANIMALS.get(option, ())]))
 
 
 def head_of(option: str) -> Head:

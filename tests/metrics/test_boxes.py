@@ -91,9 +91,9 @@ def test_files_scored_by_pycocotools_itself(tmp_path: Path) -> None:
         for i, (boxes, sure) in enumerate(zip(guesses, scores, strict=True))
         for box, score in zip(boxes, sure, strict=True)
     ]
-    (tmp_path / "truth.json").write_text(json.dumps(dataset))
+    (tmp_path / "ground_truth.json").write_text(json.dumps(dataset))
     with contextlib.redirect_stdout(io.StringIO()):
-        gt = COCO(str(tmp_path / "truth.json"))
+        gt = COCO(str(tmp_path / "ground_truth.json"))
         scored = COCOeval(gt, gt.loadRes(results), "bbox")
         scored.evaluate()
         scored.accumulate()

@@ -68,8 +68,8 @@ def test_figures_are_those_of_pycocotools(seed: int) -> None:
 
 
 def test_known_precision_of_a_hand_made_case() -> None:
-    # One animal found exactly with the middle score, one invented with a higher one, one missed: precision 1/2 up to
-    # recall 1/2. Of COCO's 101 recalls 51 are at most 1/2.
+    # One animal predicted exactly with the middle score, one false positive with a higher one, one false negative:
+    # precision 1/2 up to recall 1/2. Of COCO's 101 recalls 51 are at most 1/2.
     labels = [labels_of("a.png", (480, 640), np.stack([SHAPE + 100, at(500, 100)]))]
     found = np.stack([SHAPE + 100, at(100, 400)])
     figures = ObjectKeypointSimilarity()(

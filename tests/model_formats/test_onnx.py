@@ -1,4 +1,4 @@
-"""Exported to ONNX, read again, and asked: the same answers as torch's, through the same prediction."""
+"""Exported to ONNX and read again: the same predictions as torch's, through the same code."""
 
 from pathlib import Path
 
