@@ -44,7 +44,7 @@ def backbones() -> list[Any]:
 def node(group: str, option: str) -> Any:
     """An option's config, composed along with one of each other group, as composing takes longer than most tests."""
     place = options(group).index(option)
-    chosen = {each: options(each)[place % len(options(each))] for each in ("backbone", "neck", "head")}
+    chosen = {each: options(each)[place % len(options(each))] for each in ("backbone", "neck", "head", "detector")}
     needed = [more for other in chosen.values() for more in NEEDED.get(other, ())]
     return composed("~model", "name=any", *(f"{each}={other}" for each, other in chosen.items()), *needed)[group]
 

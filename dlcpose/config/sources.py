@@ -28,6 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
 from omegaconf.grammar_parser import parse
 
+from dlcpose.config.dotted_keys import flatten_config
 from dlcpose.config.folders import CONF
 from dlcpose.structures.errors import ConfigError
 
@@ -144,13 +145,13 @@ class CheckedLoader(ConfigLoaderImpl):
             try:
                 texts = [str(each.input_line) for each in chosen]
                 config = ConfigLoaderImpl(search_path).load_configuration(config_name, texts, RunMode.RUN)
-                return _flat(OmegaConf.to_container(config.hydra, resolve=False), "hydra")
+                return _flattened(config.hydra, "hydra")
             except (HydraException, OmegaConfBaseException):
                 # The command chooses an option that only the other folder has: that one is not this package's, so what
                 # it sets is checked against the config without it. The user sees Hydra's own error if it exists nowhere.
                 continue
         config = ConfigLoaderImpl(search_path).load_configuration(config_name, [], RunMode.RUN)
-        return _flat(OmegaConf.to_container(config.hydra, resolve=False), "hydra")
+        return _flattened(config.hydra, "hydra")
 
 
 def _parsed(texts: Sequence[str]) -> list[Override]:
@@ -232,7 +233,7 @@ def _as_if_run(config: DictConfig) -> Iterator[DictConfig]:
 def _check_hydra(config: DictConfig, baseline: Mapping[str, Any], given: Mapping[str, Override]) -> None:
     """Raises ConfigError for a setting of Hydra's own that came with a file and is not harmless."""
     node = OmegaConf.to_container(config.hydra, resolve=False)
-    composed = _flat(node, "hydra")
+    composed = _flattened(config.hydra, "hydra")
     trust = tuple(str(entry) for value in _values(given.get("trust")) if isinstance(value, list) for entry in value)
     for key in {**composed, **baseline}:
         if key.startswith(FILLED_IN) or (key in composed and key in baseline and composed[key] == baseline[key]):
@@ -273,7 +274,7 @@ def _check_below(config: DictConfig, key: str) -> None:
 
 def _check_resolvers(config: DictConfig, given: Sequence[str]) -> None:
     """Raises ConfigError for a resolver that reads environment variables, or anything else outside of the config."""
-    for key, value in _flat(OmegaConf.to_container(config, resolve=False), "").items():
+    for key, value in _flattened(config).items():
         if key.startswith(FILLED_IN):
             continue
         for text in _texts(value):
@@ -340,11 +341,8 @@ def _check_commanded(config: DictConfig, given: Mapping[str, Override], run_mode
                 )
 
 
-def _flat(node: Any, before: str) -> dict[str, Any]:
-    """A config by dotted keys; lists stay whole."""
-    if not isinstance(node, Mapping) or not node:
-        return {before: node}
-    entries: dict[str, Any] = {}
-    for name, value in node.items():
-        entries |= _flat(value, f"{before}.{name}" if before else str(name))
-    return entries
+def _flattened(config: DictConfig, prefix: str = "") -> dict[str, Any]:
+    """A config by dotted keys, its interpolations as they are written."""
+    content = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(content, dict)
+    return flatten_config({str(name): value for name, value in content.items()}, prefix)

@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dlcpose.config.dotted_keys import flatten_config
 from dlcpose.metrics.figure_info import FigureInfo
 from dlcpose.reports.comparison import Comparison, Run, compare
-from dlcpose.runs.run_json import FILE, flatten_config, read_run_json
+from dlcpose.runs.run_json import FILE, read_run_json
 from dlcpose.structures.checked_values import Fields, is_number
 from dlcpose.structures.data_files import check_file, read_json, read_yaml, reading
 from dlcpose.structures.errors import ConfigError, DataError

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlcpose.config.dotted_keys import flatten_config
 from dlcpose.runs.provenance import overrides
 from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.structures.data_files import read_json
@@ -124,15 +125,6 @@ def config_differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> d
     ours, theirs = flatten_config(first), flatten_config(second)
     keys = [*ours, *(key for key in theirs if key not in ours)]
     return {key: (ours.get(key), theirs.get(key)) for key in keys if ours.get(key) != theirs.get(key)}
-
-
-def flatten_config(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A config by dotted keys; lists stay whole."""
-    entries: dict[str, Any] = {}
-    for name, value in node.items():
-        key = f"{prefix}.{name}" if prefix else str(name)
-        entries |= flatten_config(value, key) if isinstance(value, Mapping) and value else {key: value}
-    return entries
 
 
 def comparable_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dlcpose.config.dotted_keys import flatten_config
 from dlcpose.runs.recording import recorded
 from dlcpose.runs.run_json import (
     TakenError,
@@ -18,7 +19,6 @@ from dlcpose.runs.run_json import (
     comparable_config,
     config_differences,
     finite_or_none,
-    flatten_config,
     is_worker_process,
     read_run_json,
     update_run_json,
