@@ -60,14 +60,13 @@ def _versions() -> Iterator[Finding]:
 
 
 def _devices() -> Iterator[Finding]:
-    import os
 
     import torch
 
+    from dlcpose.structures.environment import cpu_cores
     from dlcpose.training.trainer import fastest_precision
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    yield Finding("processor", f"{cores} cores, {torch.get_num_threads()} threads, {fastest_precision('cpu')}")
+    yield Finding("processor", f"{cpu_cores()} cores, {torch.get_num_threads()} threads, {fastest_precision('cpu')}")
     for number in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(number)
         yield Finding("GPU", f"cuda:{number} {facts.name}, {facts.total_memory / 2**30:.0f} GB")

@@ -26,6 +26,7 @@ from dlcpose.datasets.pseudo_labeled import JoinedFrames, PseudoLabeled
 from dlcpose.datasets.video_clips import Clips, VideoClips, collate_with_clips
 from dlcpose.structures.augmentation import AugmentationSchedule
 from dlcpose.structures.batch import PoseBatch, collate
+from dlcpose.structures.environment import cpu_cores
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.sample import PoseCrop
@@ -287,8 +288,7 @@ class PoseDataModule(LightningDataModule):
 
 def default_workers() -> int:
     """Number of workers: few where the CPU also trains, more beside a GPU."""
-    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores = here // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # training processes on this machine
+    cores = cpu_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # training processes on this machine
     return min(8, max(1, cores - 1)) if torch.cuda.is_available() else min(2, max(0, cores - 1))
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlcpose.runs.provenance import OVERRIDES, overrides
-from dlcpose.structures.environment import check_environment
+from dlcpose.structures.environment import check_environment, cpu_cores
 from dlcpose.structures.errors import ConfigError, DlcposeError
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _as_a_launcher(count: int) -> Iterator[None]:
     handlers = {number: signal.getsignal(number) for number in handled}
     logger, level = logging.getLogger("torch.distributed"), logging.getLogger("torch.distributed").level
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in [*sys.path, before.get("PYTHONPATH", "")] if path)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // count)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cpu_cores() // count)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(PATIENCE))
     logger.setLevel(logging.CRITICAL)  # a failed process is reported in one line
     if is_main and hasattr(signal, "SIGUSR1"):
@@ -158,10 +158,6 @@ def _as_a_launcher(count: int) -> Iterator[None]:
 
 
 NOT_ON_WINDOWS = ("SIGUSR1", "SIGHUP", "SIGQUIT")  # torch takes these too
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _why(rank: int, count: int, code: int, message: str) -> str:

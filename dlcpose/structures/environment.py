@@ -1,4 +1,4 @@
-"""Variables of the environment that libraries read as numbers while they are imported."""
+"""The environment of a process: its CPU cores, and variables that libraries read as numbers as they are imported."""
 
 import os
 
@@ -9,6 +9,11 @@ COUNTS = (
     *("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_PORT"),
     *("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "JSM_NAMESPACE_RANK"),
 )
+
+
+def cpu_cores() -> int:
+    """How many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_environment() -> None:
