@@ -62,8 +62,10 @@ FOR_SMALL_ANIMALS = {
 
 @functools.cache
 def config_of(option: str) -> dict[str, Any]:
-    """With narrow layers: no law is about their width."""
-    return tiny(compose(["~model", "name=laws", f"head={option}", *FOR_SMALL_ANIMALS.get(option, ())]))
+    """With narrow layers, as no law is about their width; DeepLabCut's heads list theirs one by one."""
+    config = compose(["~model", "name=laws", f"head={option}", *FOR_SMALL_ANIMALS.get(option, ())])
+    listed = {name: value for name, value in config["head"].items() if isinstance(value, list)}
+    return {**config, "head": {**tiny(config)["head"], **listed}}
 
 
 def head_of(option: str) -> Head:

@@ -28,12 +28,12 @@ CROPS = CropSettings(0.1, 16.0, 0.0, 0.0, 0.3, 0.7, 0)
     ],
 )
 def test_it_makes_the_same_boxes(rule: Callable[..., Any]) -> None:
-    pipeline: Any = SimpleNamespace(detector=SimpleNamespace(box_rule=rule))
-    kept = CropsOfGraph(CROPS, CenterNetBoxes.__new__(CenterNetBoxes), "", **box_rule_settings(pipeline)).box_rule
+    detector: Any = SimpleNamespace(box_rule=rule)
+    kept = CropsOfGraph(CROPS, CenterNetBoxes.__new__(CenterNetBoxes), "", **box_rule_settings(detector)).box_rule
     assert kept is not None
     torch.testing.assert_close(kept(POSES, NO_BOXES), rule(POSES, NO_BOXES))
 
 
 def test_a_rule_of_the_users_own_does_not() -> None:
-    pipeline: Any = SimpleNamespace(detector=SimpleNamespace(box_rule=lambda keypoints, boxes: boxes))
-    assert box_rule_settings(pipeline) == {}
+    detector: Any = SimpleNamespace(box_rule=lambda keypoints, boxes: boxes)
+    assert box_rule_settings(detector) == {}
