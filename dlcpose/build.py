@@ -186,11 +186,9 @@ def _complete(late: Any, where: str, facts: Mapping[str, Any]) -> Any:
 def _is_part_of(group: ModelGroup, config: Mapping[str, Any], kind: type[PoseModule]) -> bool:
     """Whether a model has a component of a group. Raises ConfigError where it is missing, or would not be used."""
     is_given, is_needed = bool(config.get(group.name)), group.name in kind.groups
-    if is_needed and not is_given and not group.place.several:
-        raise ConfigError(
-            f"{group.name}: {kind.__name__} needs one. Take {group.option or f'one of conf/{group.name}'}."
-        )
-    if is_given and not is_needed and group.option:
+    if group.option and is_needed and not is_given:
+        raise ConfigError(f"{group.name}: {kind.__name__} needs one. Take {group.option}.")
+    if group.option and is_given and not is_needed:
         way_out = f"Take {group.name}=none, or pipeline={group.pipeline}" if group.pipeline else "Leave it out"
         raise ConfigError(f"{group.name}: {kind.__name__} has no use for one. {way_out}.")
     return is_needed and (is_given or not group.place.several)

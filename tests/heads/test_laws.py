@@ -62,10 +62,9 @@ FOR_SMALL_ANIMALS = {
 
 @functools.cache
 def config_of(option: str) -> dict[str, Any]:
-    """With narrow layers, as no law is about their width; DeepLabCut's heads list theirs one by one."""
+    """With narrow layers, as no law is about their width; DeepLabCut's heads, which list theirs, as they are."""
     config = compose(["~model", "name=laws", f"head={option}", *FOR_SMALL_ANIMALS.get(option, ())])
-    listed = {name: value for name, value in config["head"].items() if isinstance(value, list)}
-    return {**config, "head": {**tiny(config)["head"], **listed}}
+    return config if option.startswith("deeplabcut") else tiny(config)
 
 
 def head_of(option: str) -> Head:
