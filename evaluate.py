@@ -1,6 +1,6 @@
 """Evaluate a checkpoint: `python evaluate.py checkpoint=outputs/.../checkpoints/best.ckpt`."""
 
-from dlcpose.cli.evaluate import main
+from dlcpose.cli.start import evaluate
 
 if __name__ == "__main__":
-    main()
+    evaluate()

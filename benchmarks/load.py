@@ -41,7 +41,13 @@ EPOCH = 1_000  # steps
 SIDE = 32  # px
 PART = 10_000  # frames that are encoded; a longer video is these again and again
 SETTINGS = (
-    *("dataset.frames=16", f"dataset.height={SIDE}", f"dataset.width={SIDE}", "dataset.videos=2", "head=heatmap_direct"),
+    *(
+        "dataset.frames=16",
+        f"dataset.height={SIDE}",
+        f"dataset.width={SIDE}",
+        "dataset.videos=2",
+        "head=heatmap_direct",
+    ),
     *("trust=[load]", "~backbone", "+backbone={_target_: load.OneLayer}"),
     *("augmentation=none", "datamodule.workers=0", "datamodule.batch_size=1", f"datamodule.min_steps={EPOCH}"),
     *("trainer.accelerator=cpu", "trainer.precision=32-true"),
@@ -84,7 +90,7 @@ class Watch:
     def run(self, work: Callable[["Watch"], object]) -> dict[str, str | int | float]:
         """The row of a piece of work, which counts here; of what was done of it, where Ctrl-C ends it."""
         began, before = time.process_time(), time.monotonic()
-        with contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt, SystemExit):  # a training saves itself at the first
             work(self)
         return {
             "done": self.done,

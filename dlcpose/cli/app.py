@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from dlcpose.cli.registry import COMMANDS
-from dlcpose.config.messages import end_quietly, explain, fail, tolerate_output, wants_traceback
+from dlcpose.config.messages import end_quietly, explain, fail, stop, tolerate_output, wants_traceback
 from dlcpose.structures.environment import check_environment
 
 
@@ -27,8 +27,8 @@ def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(*arguments: Any, **options: Any) -> Any:
         try:
             return command(*arguments, **options)
-        except KeyboardInterrupt:
-            fail("stopped. What was finished is kept, and the same command goes on from there.", 130)
+        except KeyboardInterrupt as interrupt:
+            stop(interrupt)
 
     return run
 
@@ -41,8 +41,8 @@ def main() -> None:
     try:
         check_environment()
         build_app()()
-    except KeyboardInterrupt:
-        fail("stopped.", 130)
+    except KeyboardInterrupt as interrupt:
+        stop(interrupt)
     except BrokenPipeError:
         end_quietly()
     except Exception as error:

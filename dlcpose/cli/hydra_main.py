@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from dlcpose.config.compose import plain
 from dlcpose.config.folders import CONF, forget_named_folders
-from dlcpose.config.messages import end_quietly, explain, fail, tolerate_output, wants_traceback
+from dlcpose.config.messages import end_quietly, explain, fail, stop, tolerate_output, wants_traceback
 from dlcpose.config.quoting import quote_paths
 from dlcpose.config.sources import checked_loading
 from dlcpose.runs.sweep import launch, record_failure, sweep_of
@@ -70,8 +70,8 @@ def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> Non
             else:
                 with _more_arguments(sweep.arguments):
                     launch(main, sweep)
-    except KeyboardInterrupt:
-        fail("stopped.", 130)
+    except KeyboardInterrupt as interrupt:
+        stop(interrupt)
     except BrokenPipeError:
         end_quietly()
     except Exception as error:

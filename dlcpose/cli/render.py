@@ -31,8 +31,8 @@ def render_command(
     seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
 ) -> None:
     """Write rendered animals with exact labels, as a DeepLabCut project or as COCO."""
-    if not fps > 0:
-        raise ConfigError(f"--fps: expected more than 0, got {fps}.")
+    if not 0.001 <= fps <= 1000:
+        raise ConfigError(f"--fps: expected 0.001 to 1000, got {fps}.")
     from dlcpose.datasets.synthetic.frames import SyntheticFrames
     from dlcpose.exporters.label_formats import find_format
 

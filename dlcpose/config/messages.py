@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlcpose.config.folders import CONF, group_names, option_names, user_config_folders
 from dlcpose.config.sources import checked_loading
-from dlcpose.structures.errors import DlcposeError
+from dlcpose.structures.errors import DlcposeError, Stopped
 from dlcpose.structures.printable import printable
 
 # The extra that installs a plugin of Hydra's.
@@ -51,6 +51,12 @@ def fail(reason: str, code: int = 1) -> NoReturn:
     """End the program with one line on standard error."""
     print(f"dlcpose: {printable(reason)}", file=sys.stderr)
     raise SystemExit(code)
+
+
+def stop(interrupt: KeyboardInterrupt) -> NoReturn:
+    """End the program after Ctrl-C with one line that says what is saved."""
+    saved = str(interrupt) if isinstance(interrupt, Stopped) else "What was finished is kept, and nothing half-written"
+    fail(f"stopped. {saved}.", 130)
 
 
 def end_quietly() -> NoReturn:

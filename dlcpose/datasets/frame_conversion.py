@@ -21,7 +21,7 @@ def upright_rgb(frame: Any, crop: tuple[int, int, int, int] | None = None) -> Im
     if not hasattr(_of_thread, "reformatter"):
         _of_thread.reformatter = VideoReformatter()  # reused: a new one costs a fifth of the conversion
     image = _of_thread.reformatter.reformat(frame, format="rgb24").to_ndarray()
-    turned = turn(image, _display_matrix(frame))
+    turned = turn(image, display_matrix(frame))
     if crop is not None:
         x1, y1, x2, y2 = crop
         turned = turned[y1:y2, x1:x2]
@@ -45,10 +45,10 @@ def turn(image: Image, matrix: tuple[int, int, int, int] | None) -> Image:
     return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
-def _display_matrix(frame: Any) -> tuple[int, int, int, int] | None:
+def display_matrix(frame: Any) -> tuple[int, int, int, int] | None:
     """a, b, c, d of the frame's display matrix, None where it has none."""
-    for data in frame.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
-            return a, b, c, d
-    return None
+    data = frame.side_data.get("DISPLAYMATRIX")  # as of PyAV 19, iterating gives the kinds instead of the data
+    if data is None:
+        return None
+    a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
+    return a, b, c, d

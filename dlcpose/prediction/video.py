@@ -15,7 +15,7 @@ from dlcpose.prediction.partial_results import PartialResults, held
 from dlcpose.prediction.pose_rows import PoseRows, column_names, joined, no_rows, rows_of, tracks_of
 from dlcpose.prediction.settings import PredictionSettings, differences
 from dlcpose.prediction.stage_times import StageTimes
-from dlcpose.structures.errors import DataError
+from dlcpose.structures.errors import DataError, Stopped
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
 
@@ -165,11 +165,14 @@ def write_video_poses(
                 if progress is not None:
                     progress(run.done, run.expected())
             video = run.video(str(key["video"]))
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(OSError):  # finished frames survive an error or Ctrl-C too
                 partial.flush(run.seconds())
                 if not run.done:
                     partial.clear()
+            if isinstance(error, KeyboardInterrupt) and run.done:
+                saved = f"The first {run.done} frames are saved in {folder}, and the same command goes on from there"
+                raise Stopped(saved) from None
             raise
         with run.times.measured("write"):
             partial.flush(run.seconds())

@@ -75,8 +75,12 @@ def _claim(run_dir: Path, content: Mapping[str, Any]) -> None:
         if age is not None and time.time() - age / 1e9 > TORN_AFTER and _is_torn(path):
             _replace_torn(path, age, content)
         else:
-            with path.open("x", encoding="utf-8") as file:
-                json.dump(content, file, indent=1)
+            path.open("x").close()
+            try:
+                _write(run_dir, content)
+            except OSError:  # a full disk: a record that says nothing would keep others out of the folder
+                path.unlink(missing_ok=True)
+                raise
     except FileExistsError:
         raise TakenError(
             f"{run_dir}: another run has just started in this folder, or the {FILE} in it is of something else. Start "

@@ -23,7 +23,7 @@ _looked_at: set[Path] = set()
 def write_atomic(path: Path, content: bytes | memoryview | str) -> None:
     """Write `content` (text as UTF-8) to `path` atomically. Raises OSError, naming `path`, where that fails."""
     with atomic_path(path) as partial:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        partial.write_bytes(_as_bytes(content))
 
 
 def write_output(path: Path, content: bytes | memoryview | str) -> None:
@@ -33,7 +33,12 @@ def write_output(path: Path, content: bytes | memoryview | str) -> None:
     build them in memory where they can, and the bytes are written here.
     """
     with atomic_output(path) as partial:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        partial.write_bytes(_as_bytes(content))
+
+
+def _as_bytes(content: bytes | memoryview | str) -> bytes | memoryview:
+    """Text as UTF-8; a path that this locale cannot decode is told by escapes."""
+    return content.encode(errors="backslashreplace") if isinstance(content, str) else content
 
 
 @contextmanager

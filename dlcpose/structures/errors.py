@@ -34,6 +34,10 @@ class InputError(DataError, ValueError):
     """An argument of the wrong kind."""
 
 
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C, with one sentence on what is saved."""
+
+
 @contextmanager
 def explain_os_errors() -> Iterator[None]:
     """A context, or a decorator, that turns OSErrors into a DataError with the place and what to check."""

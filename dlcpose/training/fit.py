@@ -48,10 +48,11 @@ def _fit_stage(stage: Stage) -> MetricValue:
     succeeded = False
     try:
         begin_tracking(trainer, facts, stage.resumed)
-        with explain_memory(config), explain_batch_norm(config), interruptible(stage.run_dir), restored_signals():
-            trainer.fit(model, datamodule=datamodule, ckpt_path=stage.resumed, weights_only=True)
-        record_cost(stage.run_dir, trainer, model)
-        figures = _evaluate(trainer, stage)
+        with interruptible(stage.run_dir):
+            with explain_memory(config), explain_batch_norm(config), restored_signals():
+                trainer.fit(model, datamodule=datamodule, ckpt_path=stage.resumed, weights_only=True)
+            record_cost(stage.run_dir, trainer, model)
+            figures = _evaluate(trainer, stage)
         values = {name: _best_value(name, trainer) for name in optimized_metrics(config)}
         end_tracking(trainer, facts, figures, values)
         succeeded = True

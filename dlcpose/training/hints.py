@@ -1,14 +1,13 @@
 """Advice for trainings that run out of memory, are interrupted, or have batches too small for batch norm."""
 
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from dlcpose.config.folders import LAST_CHECKPOINT
-from dlcpose.structures.errors import ConfigError, DlcposeError
+from dlcpose.structures.errors import ConfigError, DlcposeError, Stopped
 
 # Messages of torch: for a GPU, for memory on the CPU, and for a process that prepares batches.
 DEVICE = re.compile(r"out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
@@ -43,17 +42,17 @@ def explain_memory(config: Mapping[str, Any]) -> Iterator[None]:
 
 @contextmanager
 def interruptible(run_dir: Path) -> Iterator[None]:
-    """Within it, an immediate Ctrl-C ends the training with one line and exit code 130."""
+    """Within it, an immediate Ctrl-C raises Stopped, which says what the run has saved."""
     try:
         yield
-    except SystemExit as end:
-        if not isinstance(end.__context__, KeyboardInterrupt):
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Lightning makes a silent SystemExit of an interrupt, with another code.
+        if isinstance(end, SystemExit) and not isinstance(end.__context__, KeyboardInterrupt):
             raise
-        # Lightning has handled the interrupt, and ends the process silently with another code.
         last = run_dir / LAST_CHECKPOINT
-        saved = f"What is saved is {last}. Go on with resume=last" if last.exists() else "Nothing was saved yet"
-        print(f"dlcpose: stopped. {saved}.", file=sys.stderr, flush=True)
-        raise SystemExit(130) from None
+        raise Stopped(
+            f"What is saved is {last}. Go on with resume=last" if last.exists() else "Nothing was saved yet"
+        ) from None
 
 
 def _advice(config: Mapping[str, Any]) -> str:

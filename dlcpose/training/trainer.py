@@ -43,7 +43,7 @@ def build_trainer(config: Mapping[str, Any], instantiate: Instantiator) -> Train
             default_root_dir=config["run_dir"],
             plugins=[WholeFiles(run_dir / FOLDER), *(plugins if isinstance(plugins, list) else [plugins])],
         )
-    except (ValueError, RuntimeError, ImportError) as error:
+    except (ValueError, TypeError, RuntimeError, ImportError) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
     return trainer
 

@@ -87,6 +87,16 @@ def test_mistakes_are_reported_before_anything_is_written(tmp_path: Path) -> Non
         render_command(tmp_path / "out", format="sleep")
     with pytest.raises(ConfigError, match="fps"):
         render_command(tmp_path / "out", fps=0)
+    huge = (
+        {"frames": 10**12},
+        {"animals": 100_000},
+        {"height": 100_000},
+        {"fps": 1e300},
+        {"fps": 1e-300},
+    )
+    for setting in huge:
+        with pytest.raises(ConfigError, match=next(iter(setting))):
+            render_command(tmp_path / "out", **setting)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="skeleton"):
         render_command(tmp_path / "out", skeleton="unicorn")
     for kind in ("deeplabcut", "coco"):

@@ -6,12 +6,14 @@ import shutil
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
 from dlcpose.datasets.base import read_image_file
+from dlcpose.datasets.frame_conversion import display_matrix
 from dlcpose.datasets.video import DamagedVideoError, VideoReader, fingerprint, read_video, video_info
 from dlcpose.structures.errors import DataError
 from dlcpose.visualization.video_file import write_video
@@ -100,6 +102,13 @@ KR_KB = {"601": (0.299, 0.114), "709": (0.2126, 0.0722)}
 
 
 @pytest.mark.parametrize("is_full", [False, True])
+def test_side_data_is_looked_up_by_its_kind() -> None:
+    """PyAV 19, which Python 3.12 and later get, iterates over the kinds; before, over the data."""
+    matrix = np.array([0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30], np.int32).tobytes()
+    assert display_matrix(SimpleNamespace(side_data={"A53_CC": b"", "DISPLAYMATRIX": matrix})) == (0, 65536, -65536, 0)
+    assert display_matrix(SimpleNamespace(side_data={})) is None
+
+
 @pytest.mark.parametrize("matrix", ["601", "709", "unstated"])
 def test_colors_come_out_as_they_went_in(matrix: str, is_full: bool, tmp_path: Path) -> None:
     color = np.array([200, 40, 60])

@@ -1,11 +1,6 @@
 """Each write, fsync and rename fails in turn: what was there stays whole, and the message names the file."""
 
-import errno
-import io
-import os
-import pathlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,60 +15,16 @@ from dlcpose.reports.comparison_page import write_comparison
 from dlcpose.reports.evaluation import write_evaluation
 from dlcpose.runs.checkpoint_io import WholeFiles
 from dlcpose.runs.comparison import comparison_of
-from dlcpose.runs.run_json import read_run_json, update_run_json
+from dlcpose.runs.run_json import begin_run, read_run_json, update_run_json
 from dlcpose.structures.errors import DlcposeError
 from tests.exporters.made_up_frames import MadeUpFrames
 from tests.metrics.made_up import SKELETON, herd
 from tests.reports.test_evaluation import INFOS
+from tests.runs.made_up_faults import failing_disk
 from tests.runs.made_up_sweeps import made_up_run
 from tests.structures.made_up_tracks import made_up_tracks
 
-NUMBERS = (errno.ENOSPC, errno.EACCES, errno.EIO)
 MOST = 60  # faults tried for a command
-
-
-class _Failing(io.FileIO):
-    """A file that has room for one byte less than it is given."""
-
-    def write(self, content: Any) -> int:
-        super().write(memoryview(content).cast("B")[:-1])
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-@contextmanager
-def fault(place: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """A block in which the place-th open for writing, write, fsync or rename fails; gives the steps that there were."""
-    steps: list[str] = []
-
-    def fails(name: str, path: Any) -> None:
-        steps.append(name)
-        if len(steps) == place:
-            number = NUMBERS[place % len(NUMBERS)]
-            raise OSError(number, os.strerror(number), None if name == "fsync" else str(path))
-
-    def failing(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def called(first: Any, *rest: Any, **more: Any) -> Any:
-            fails(name, first)
-            return function(first, *rest, **more)
-
-        return called
-
-    def opened(file: Any, mode: str = "r", *rest: Any, **more: Any) -> Any:
-        if set(mode) & set("wax+") and not isinstance(file, int):
-            fails("open", file)
-            steps.append("write")
-            if len(steps) == place and "b" in mode and "r" not in mode:
-                return _Failing(file, "w")
-        return open_now(file, mode, *rest, **more)
-
-    open_now = io.open
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", failing("fsync", os.fsync))
-        patch.setattr(pathlib.Path, "replace", failing("rename", pathlib.Path.replace))
-        patch.setattr(pathlib.Path, "rename", failing("rename", pathlib.Path.rename))
-        patch.setattr(pathlib.Path, "mkdir", failing("mkdir", pathlib.Path.mkdir))
-        patch.setattr(pathlib.io, "open", opened)  # type: ignore[attr-defined]
-        yield steps
 
 
 def evaluation(folder: Path) -> Callable[[], object]:
@@ -117,7 +68,7 @@ def content_of(folder: Path) -> dict[str, bytes]:
     "command", [pytest.param(evaluation, marks=pytest.mark.slow), comparison, poses, tables, record, checkpoint]
 )
 def test_each_write_fsync_and_rename_fails_in_turn(
-    command: Callable[[Path], Callable[[], object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Callable[[Path], Callable[[], object]], tmp_path: Path
 ) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
@@ -127,19 +78,19 @@ def test_each_write_fsync_and_rename_fails_in_turn(
     before = content_of(folder)
     tried = 0
     for place in range(1, MOST):
-        with fault(place, monkeypatch) as steps:
+        with failing_disk(folder, place) as disk:
             try:
                 write()
             except (OSError, DlcposeError) as error:
                 message = str(error)
-                assert str(folder) in message, (steps[-1], message)
+                assert str(folder) in message, (disk.steps[-1], message)
                 assert "\n" not in message
                 tried += 1
         now = content_of(folder)
-        assert set(now) == names, f"{steps[place - 1 :][:1]} at {place} leaves {set(now) ^ names}"
+        assert set(now) == names, f"{disk.steps[place - 1 :][:1]} at {place} leaves {set(now) ^ names}"
         if command is not evaluation:  # pictures and times in it may differ
             assert all(now[name] in (before[name], *_others(write, folder, name)) for name in names)
-        if len(steps) < place:
+        if len(disk.steps) < place:
             break
     else:
         assert command is evaluation  # many files
@@ -152,6 +103,21 @@ def _others(write: Callable[[], object], folder: Path, name: str) -> list[bytes]
     """What a whole file of this name may hold besides: the same command again."""
     write()
     return [(folder / name).read_bytes()]
+
+
+def test_a_run_that_finds_no_room_as_it_begins_leaves_no_record(tmp_path: Path) -> None:
+    folder, place = tmp_path / "run", 0
+    while not (folder / "run.json").exists():
+        place += 1
+        with failing_disk(tmp_path, place) as disk:
+            try:
+                begin_run({"run_dir": str(folder), "resume": None})
+            except OSError as error:
+                message = str(error)
+                assert str(folder) in message
+                assert not folder.exists() or not list(folder.iterdir()), disk.steps[-1]
+    assert place > 5
+    assert read_run_json(folder)
 
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:

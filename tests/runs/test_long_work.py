@@ -10,7 +10,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-@pytest.fixture()
+@pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     monkeypatch.delitem(sys.modules, "load", raising=False)
@@ -28,9 +28,7 @@ def test_growth_is_the_slope_after_the_warm_up(load: ModuleType) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("work", "count", "bytes_each"), [("train", 400, 16_000), ("predict", 10_000, 2_000)])
-def test_long_work_does_not_grow(
-    work: str, count: int, bytes_each: float, load: ModuleType, tmp_path: Path
-) -> None:
+def test_long_work_does_not_grow(work: str, count: int, bytes_each: float, load: ModuleType, tmp_path: Path) -> None:
     """A batch that is kept would be more: 12 288 bytes for each image."""
     row = load.Watch(count).run(getattr(load, work)(count, tmp_path))
     assert row["done"] == count

@@ -22,6 +22,11 @@ def test_content_replaces_what_was_there(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_text_that_a_locale_could_not_decode_is_written_with_escapes(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "a.txt", "K\udcc3\udca4fig, Käfig")
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "K\\udcc3\\udca4fig, Käfig"
+
+
 @pytest.mark.parametrize(("owner", "step"), [(Path, "write_bytes"), (os, "fsync"), (Path, "replace")])
 def test_a_failing_step_leaves_the_old_content(
     owner: Any, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

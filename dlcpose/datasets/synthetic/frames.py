@@ -26,6 +26,7 @@ from dlcpose.structures.skeleton import Skeleton
 
 # Independent random streams: drawing more from one does not affect the others.
 _FRAME, _LOOK, _GROUND, _LANDMARKS, _COVER, _ANIMAL, _ORDER = range(7)
+MAX_FRAMES, MAX_SIDE, MAX_ANIMALS = 1_000_000, 16_384, 1_000  # beyond, the labels alone take hours
 _MAX_BACKDROPS = 64  # videos whose empty arena is cached
 
 
@@ -102,13 +103,16 @@ class SyntheticFrames(LabeledFrames):
     ) -> None:
         min_animals, max_animals = (animals, animals) if isinstance(animals, int) else _pair(animals)
         _check("frames", frames, frames >= 1, "at least 1")
-        _check("videos", videos, videos >= 1, "at least 1")
-        _check("height and width", (height, width), min(height, width) >= 16, "at least 16 px each")
+        _check("frames", frames, frames <= MAX_FRAMES, f"at most {MAX_FRAMES}")
+        _check("videos", videos, 1 <= videos <= MAX_FRAMES, f"1 to {MAX_FRAMES}")
+        sides = (height, width)
+        _check("height and width", sides, min(sides) >= 16 and max(sides) <= MAX_SIDE, f"16 to {MAX_SIDE} px each")
         _check("animals", animals, 0 <= min_animals <= max_animals, "a number from 0, or [min, max]")
+        _check("animals", animals, max_animals <= MAX_ANIMALS, f"at most {MAX_ANIMALS}")
         _check("roam", roam, 0.2 <= roam <= 1, "a share from 0.2 to 1")
         _check("occlusion", occlusion, 0 <= occlusion <= 0.5, "a share from 0 to 0.5")
         _check("unique_points", unique_points, 0 <= unique_points <= len(arena.LANDMARKS), "0 to 6")
-        _check("seconds_between_frames", seconds_between_frames, seconds_between_frames > 0, "more than 0")
+        _check("seconds_between_frames", seconds_between_frames, 0 < seconds_between_frames <= 1e6, "above 0, to 1e6")
         _check("animal_length", animal_length, animal_length is None or 0.05 <= animal_length <= 2, "0.05 to 2")
         _check("seed", seed, seed >= 0, "a number from 0")
         self._size, self._seed, self._seconds = (height, width), seed, seconds_between_frames
