@@ -21,7 +21,7 @@ def build_app() -> typer.Typer:
 
 
 def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command, which Ctrl-C ends in one line."""
+    """The command, which Ctrl-C ends in one line, and a closed output without any."""
 
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> Any:
@@ -29,6 +29,8 @@ def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
             return command(*arguments, **options)
         except KeyboardInterrupt as interrupt:
             stop(interrupt)
+        except BrokenPipeError:  # of which typer would make an exit code of 1
+            end_quietly()
 
     return run
 

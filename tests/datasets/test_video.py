@@ -101,7 +101,6 @@ def test_frames_are_given_as_they_are_shown(rotation: int, tmp_path: Path) -> No
 KR_KB = {"601": (0.299, 0.114), "709": (0.2126, 0.0722)}
 
 
-@pytest.mark.parametrize("is_full", [False, True])
 def test_side_data_is_looked_up_by_its_kind() -> None:
     """PyAV 19, which Python 3.12 and later get, iterates over the kinds; before, over the data."""
     matrix = np.array([0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30], np.int32).tobytes()
@@ -109,6 +108,7 @@ def test_side_data_is_looked_up_by_its_kind() -> None:
     assert display_matrix(SimpleNamespace(side_data={})) is None
 
 
+@pytest.mark.parametrize("is_full", [False, True])
 @pytest.mark.parametrize("matrix", ["601", "709", "unstated"])
 def test_colors_come_out_as_they_went_in(matrix: str, is_full: bool, tmp_path: Path) -> None:
     color = np.array([200, 40, 60])
