@@ -55,7 +55,7 @@ def test_ctrl_c_ends_every_command_in_one_line(tmp_path: Path) -> None:
         *first, last = said(each)
         assert last.startswith("dlcpose: stopped"), where
         assert all("stopping as soon as" in line for line in first), where
-    assert tried > 40
+    assert tried >= 39
 
 
 @pytest.mark.slow
