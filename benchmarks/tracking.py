@@ -31,7 +31,10 @@ from scipy.optimize import linear_sum_assignment
 import dlcpose
 from dlcpose.codecs.oks import compute_oks, oks_areas
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
+from dlcpose.exporters.pose_file import SUFFIX, read_pose_tracks
 from dlcpose.metrics.tracking import tracking_figures
+from dlcpose.prediction.settings import PredictionSettings
+from dlcpose.prediction.video import write_video_poses
 from dlcpose.structures.skeleton import Skeleton, pairs_from_names
 from dlcpose.tracking.result import TrackingResult, swap_candidates
 from dlcpose.tracking.settings import TrackingSettings
@@ -82,16 +85,19 @@ def flies(path: Path) -> GroundTruth:
 def figures_of(gt: GroundTruth, poses: Array, names: Array) -> dict[str, float]:
     """Figures of tracks: poses (T, M, K, 2) and their names (T, M), -1 for none."""
     gt_ids, pred_ids, similarity = [], [], []
-    for frame, points in enumerate(gt.keypoints_in_image):
-        gt = np.flatnonzero(~np.isnan(points).all(axis=(1, 2)))
+    for frame, truth in enumerate(gt.keypoints_in_image):
+        there = np.flatnonzero(~np.isnan(truth).all(axis=(1, 2)))
         pred = np.flatnonzero(names[frame] >= 0)
-        areas = oks_areas(np.full(len(gt), np.nan), points[gt])
-        gt_ids.append(gt)
+        gt_ids.append(there)
         pred_ids.append(names[frame][pred])
-        similarity.append(
-            np.nan_to_num(compute_oks(poses[frame, pred], points[gt], areas, np.asarray(gt.skeleton.sigmas)).T)
-        )
+        similarity.append(similarities(poses[frame, pred], truth[there], gt.skeleton).T)
     return tracking_figures(gt_ids, pred_ids, similarity)
+
+
+def similarities(pred: Array, truth: Array, skeleton: Skeleton) -> Array:
+    """OKS of poses (M, K, 2) with true ones (N, K, 2): (M, N), 0 where there is nothing to compare."""
+    areas = oks_areas(np.full(len(truth), np.nan), truth)
+    return np.nan_to_num(compute_oks(pred, truth, areas, np.asarray(skeleton.sigmas)))
 
 
 def predicted(gt: GroundTruth, data: SyntheticFrames, checkpoint: Path, video: Path, fps: float) -> Noisy:
@@ -104,15 +110,16 @@ def predicted(gt: GroundTruth, data: SyntheticFrames, checkpoint: Path, video: P
         unfinished = video.with_suffix(".unfinished.mp4")
         write_video(unfinished, (data.read_image(number) for number in range(len(data.frames))), fps=fps)
         unfinished.rename(video)
-    poses = dlcpose.load(checkpoint, device="cpu").predict_video(video)
+    output = video.with_suffix(SUFFIX)
+    outcome = write_video_poses(dlcpose.load(checkpoint, device="cpu").model, video, output, PredictionSettings())
+    print(f"{output.name}: {'was there' if outcome.was_there else outcome.seconds}", flush=True)
+    poses = read_pose_tracks(output)
     points = poses.keypoints_in_image
     sources = np.full(points.shape[:2], -1)
     for frame, truth in enumerate(gt.keypoints_in_image):
         there = np.flatnonzero(~np.isnan(truth).all(axis=(1, 2)))
         found = np.flatnonzero(~np.isnan(points[frame]).all(axis=(1, 2)))
-        areas = oks_areas(np.full(len(there), np.nan), truth[there])
-        sigmas = np.asarray(gt.skeleton.sigmas)
-        similarity = np.nan_to_num(compute_oks(points[frame, found], truth[there], areas, sigmas))
+        similarity = similarities(points[frame, found], truth[there], gt.skeleton)
         for row, column in zip(*linear_sum_assignment(-similarity), strict=True):
             if similarity[row, column] >= 0.5:
                 sources[frame, found[row]] = there[column]
