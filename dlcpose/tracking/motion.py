@@ -16,7 +16,11 @@ GAPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)  # frames, 
 WINDOW = 8  # detections at the end of a tracklet that its velocity is taken from
 MIN_FOR_VELOCITY = 4
 SAMPLES, MIN_SAMPLES = 1500, 40
-TAIL = 4.0  # degrees of freedom of Student's t: animals turn and stop more often than under a Gaussian
+# Of Student's t: animals turn and stop more often than under a Gaussian, and gaps are where animals meet and detections are
+# worse than in the stretches that spreads are measured on.
+DEGREES_OF_FREEDOM = 1.0
+# Of the evidence. Where two animals meet, one detection holds keypoints of both: an error of one join is one of the other's.
+SHARE_OF_ITS_OWN = 0.5
 RAYLEIGH_MEDIAN = 1.1774  # of the length of a vector with standard deviation 1 along both axes
 
 
@@ -93,11 +97,11 @@ class MotionModel:
         surprise = np.maximum(bend - self.at(self.bend, gap), 0) / self.at(self.bend_spread, gap)
         costs: Array = 2 * np.log(scale / self.moving[0]).clip(min=0) + _student(motion, dimensions=2)
         costs += np.nan_to_num(_student(surprise**2, dimensions=1))
-        return costs
+        return SHARE_OF_ITS_OWN * costs
 
 
 def _student(squared: Array, dimensions: int) -> Array:
-    costs: Array = (TAIL + dimensions) / 2 * np.log1p(squared / TAIL)
+    costs: Array = (DEGREES_OF_FREEDOM + dimensions) / 2 * np.log1p(squared / DEGREES_OF_FREEDOM)
     return costs
 
 

@@ -115,7 +115,7 @@ def test_a_join_costs_the_less_the_nearer_an_animal_is_to_where_it_was_going() -
     ends = ends_of(detections, tracklets._replace(members=pieces))
     after = np.arange(1, 4)
     right = motion.costs(ends, np.zeros(3, int), after)
-    shift = np.array([0, 15.0])
+    shift = np.array([0, 5.0])
     aside = replace(ends, start_centroid=ends.start_centroid + shift, start_pose=ends.start_pose + shift)
     wrong = motion.costs(aside, np.zeros(3, int), after)
     assert (wrong > right).all()
