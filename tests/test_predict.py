@@ -52,6 +52,7 @@ print(json.dumps({"poses": poses, "modules": sorted(name for name in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_a_fresh_process_gives_the_same_bits_without_hydra_and_without_the_data(
     checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -172,6 +172,7 @@ def test_a_first_config_of_somebody_elses_is_refused_before_it_is_read(lab: Path
     unharmed(lab)
 
 
+@pytest.mark.slow
 def test_from_python_it_is_the_same(lab: Path) -> None:
     path = f"hydra.searchpath=[file://{lab}]"
     for text, where in ACTS.values():

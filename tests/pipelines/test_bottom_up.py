@@ -135,7 +135,7 @@ def test_validation_takes_the_figures_over_all_frames(tmp_path: Path) -> None:
         for batch in module.val_dataloader():
             predictions += pipeline.eval().predict_batch(batch)
     assert len(predictions) == 4
-    labels = [module.labels[prediction.key] for prediction in predictions]
+    labels = [pipeline.labels[prediction.key] for prediction in predictions]
     (metric,) = pipeline.metrics.values()
     for name, value in metric(EvaluatedFrames(predictions, labels, pipeline.skeleton)).items():
         if np.isfinite(value):

@@ -259,6 +259,7 @@ def pose_boxes_of(described: dict[str, Any]) -> dict[str, Any]:
     return {**plain("detector", "pose_boxes"), "boxes": RULE, "bottom_up": described}
 
 
+@pytest.mark.slow
 def test_the_condition_decides_which_animal_is_predicted() -> None:
     """Overfit to two animals on top of each other: each is predicted from its own condition, in the same crop."""
     data = frames_of(1, animals=2, height=64, width=64, animal_length=0.5, seed=3)

@@ -40,6 +40,7 @@ def study_of(folder: Path) -> Any:
     return optuna.load_study(study_name="s", storage=f"sqlite:///{folder / 'study.db'}")
 
 
+@pytest.mark.slow
 def test_a_study_survives_a_kill_and_a_failure(trained: list[Any], here: Path) -> None:
     (here / "kill").touch()
     answer = shell("train.py", *COMMAND, "hydra.sweeper.n_trials=4")

@@ -102,6 +102,7 @@ def test_a_job_that_was_killed_as_its_detector_trained_goes_on_with_the_detector
     assert [config["init_from"]["checkpoint"] for config in trained] == ["other.ckpt"] * 2
 
 
+@pytest.mark.slow
 def test_failed_job_does_not_end_the_sweep_and_is_reported(trained: list[Any], here: Path, monkeypatch: Patch) -> None:
     quick = training.train_in_this_process
 

@@ -21,6 +21,7 @@ def trained(folder: Path, chosen: bool | str) -> dict[str, torch.Tensor]:
     return pipeline.state_dict()
 
 
+@pytest.mark.slow
 def test_a_compiled_network_learns_the_same_weights_under_the_same_names(tmp_path: Path) -> None:
     plain, compiled = trained(tmp_path, False), trained(tmp_path, "eager")
     assert list(compiled) == list(plain)

@@ -123,6 +123,7 @@ def test_the_checkpoint_alone_predicts_in_a_fresh_process(both: tuple[Path, Answ
     assert ((found["scores"] >= 0) & (found["scores"] <= 1)).all()
 
 
+@pytest.mark.slow
 def test_a_detector_trained_elsewhere_is_taken_as_it_is(both: tuple[Path, Answer], here: Path) -> None:
     best = both[0] / "detector" / "checkpoints" / "best.ckpt"
     answer = shell("train.py", *TOP_DOWN, *TINY_DETECTOR, f"detector.checkpoint={best}")
