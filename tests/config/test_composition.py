@@ -258,6 +258,7 @@ def own(here: Path) -> Path:
     return here
 
 
+@pytest.mark.slow
 def test_a_part_of_the_users_own_works_beside_ours(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(own / "code")
     answer = shell("train.py", "--config-dir", "mylab", "experiment=mine", "trust=[mylab_heads]", *SMALL, *TINY)

@@ -151,6 +151,7 @@ def test_a_sweep_of_somebody_elses_does_no_harm(lab: Path, kind: str) -> None:
     unharmed(lab)
 
 
+@pytest.mark.slow
 def test_each_job_of_a_sweep_is_looked_at(lab: Path) -> None:
     wrote(lab, "seed: 1\n", "experiment/good.yaml")
     wrote(lab, "hydra: {job_logging: {formatters: {x: {(): canary.run}}}}\n", "experiment/evil.yaml")
