@@ -41,7 +41,8 @@ def followed(command: str, folder: Path) -> Answer:
     if arguments[0] == "-m":
         return python(*arguments, "-q", "-p", "no:cacheprovider", cwd=folder, PYTHONPATH=installed)
     quick = next((less for said, less in QUICK.items() if said in command), (*SMALL[:-1], "evaluation.pictures=0"))
-    return shell(*arguments, *quick)
+    # In a process of its own, which finds the entry points: this one may have looked for them before.
+    return python(REPOSITORY / arguments[0], *arguments[1:], *quick, cwd=folder, PYTHONPATH=installed)
 
 
 def install(project: Path) -> Answer:

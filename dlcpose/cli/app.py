@@ -8,7 +8,15 @@ from typing import Any
 import typer
 
 from dlcpose.cli.registry import COMMANDS
-from dlcpose.config.messages import end_quietly, explain, fail, stop, tolerate_output, wants_traceback
+from dlcpose.config.messages import (
+    end_quietly,
+    explain,
+    fail,
+    output_may_be_closed,
+    stop,
+    tolerate_output,
+    wants_traceback,
+)
 from dlcpose.structures.environment import check_environment
 
 
@@ -42,11 +50,10 @@ def main() -> None:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     try:
         check_environment()
-        build_app()()
+        with output_may_be_closed():
+            build_app()()
     except KeyboardInterrupt as interrupt:
         stop(interrupt)
-    except BrokenPipeError:
-        end_quietly()
     except Exception as error:
         if in_full or (reason := explain(error, "train")) is None:
             raise

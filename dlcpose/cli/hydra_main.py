@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from dlcpose.config.compose import plain
 from dlcpose.config.folders import CONF, forget_named_folders
-from dlcpose.config.messages import end_quietly, explain, fail, stop, tolerate_output, wants_traceback
+from dlcpose.config.messages import explain, fail, output_may_be_closed, stop, tolerate_output, wants_traceback
 from dlcpose.config.quoting import quote_paths
 from dlcpose.config.sources import checked_loading
 from dlcpose.runs.sweep import launch, record_failure, sweep_of
@@ -64,7 +64,7 @@ def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> Non
                 "--experimental-rerun: it reads a pickle, which can run code. Give the overrides instead."
             )
         sweep = sweep_of(sys.argv[1:], config_name)
-        with checked_loading():
+        with output_may_be_closed(), checked_loading():
             if sweep is None:
                 main()
             else:
@@ -72,8 +72,6 @@ def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> Non
                     launch(main, sweep)
     except KeyboardInterrupt as interrupt:
         stop(interrupt)
-    except BrokenPipeError:
-        end_quietly()
     except Exception as error:
         if shows_traceback or (reason := explain(error, config_name)) is None:
             raise

@@ -1,13 +1,14 @@
 """One-line messages for mistakes in a config, with the nearest valid names; and how a command ends with one."""
 
 import argparse
+import contextlib
 import difflib
 import io
 import os
 import re
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -57,6 +58,18 @@ def stop(interrupt: KeyboardInterrupt) -> NoReturn:
     """End the program after Ctrl-C with one line that says what is saved."""
     saved = str(interrupt) if isinstance(interrupt, Stopped) else "What was finished is kept, and nothing half-written"
     fail(f"stopped. {saved}.", 130)
+
+
+@contextlib.contextmanager
+def output_may_be_closed() -> Iterator[None]:
+    """Within it, output that nobody reads any more (`| head`) ends the program quietly, also what is still buffered."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        end_quietly()
 
 
 def end_quietly() -> NoReturn:

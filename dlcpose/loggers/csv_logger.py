@@ -41,6 +41,14 @@ class _ContinuedWriter(ExperimentWriter):
             self._keep_rows_before(step or 0)
         super().log_metrics(metrics_dict, step)
 
+    def save(self) -> None:
+        """Append the rows since the last time. Raises OSError, with the file's name, where that fails."""
+        try:
+            super().save()
+        except OSError as error:  # of a write, which says no file
+            error.filename = error.filename or self.metrics_file_path
+            raise
+
     def _keep_rows_before(self, step: int) -> None:
         path = Path(self.metrics_file_path)
         if not path.is_file():

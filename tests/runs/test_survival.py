@@ -132,7 +132,7 @@ def test_unwritable_folder_is_reported_before_training(here: Path) -> None:
 
 
 def test_a_detector_that_was_killed_goes_on_before_the_poses(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    both = (*TOP_DOWN, *TINY_DETECTOR, "trainer.max_epochs=2")
+    both = (*TOP_DOWN, *TINY_DETECTOR, "trainer.max_epochs=2", "detector.training.epochs=2")
     dlcpose.train(*both, run_dir=here / "straight")
     step, begun = Detection.training_step, []
 
