@@ -63,6 +63,7 @@ RUNS = (
     Run("filters"),
     Run("tracking", ("--minutes", "2")),
     Run("large_sets"),
+    Run("analyze_videos", data=("--root", LABELS[0])),
     Run("round_trips", data=LABELS),
     Run("time_to_accuracy", ("trainer=cpu",), data=("--root", LABELS[0])),
     Run("time_to_accuracy", ("trainer=gpu",), ("cuda",), data=("--root", LABELS[0])),
@@ -70,12 +71,12 @@ RUNS = (
 
 
 def command_of(run: Run, data: Path | None, deeplabcut: Path | None) -> list[str] | None:
-    """What is run, None where the data it needs are not named."""
+    """What is run, None where the data or the Python that it needs are not named."""
     command = [sys.executable, str(HERE / f"{run.script}.py"), *run.arguments]
-    if run.data and data is None:
+    if (run.data and data is None) or (run.script == "analyze_videos" and deeplabcut is None):
         return None
     command += [each if each.startswith("--") else str(Path(data or ".") / each) for each in run.data]
-    if run.script == "time_to_accuracy" and deeplabcut:
+    if run.script in ("time_to_accuracy", "analyze_videos") and deeplabcut:
         command += ["--deeplabcut", str(deeplabcut)]
     return command
 
@@ -102,7 +103,7 @@ def main() -> None:
         "--only", nargs="+", choices=sorted({run.script for run in RUNS}), help="of the benchmarks, these"
     )
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="of the data sets; without it those are left out")
-    parser.add_argument("--deeplabcut", type=Path, help="a Python that has deeplabcut 3, for time_to_accuracy")
+    parser.add_argument("--deeplabcut", type=Path, help="a Python that has deeplabcut 3, to compare with")
     arguments = parser.parse_args()
     figures: dict[str, Any] = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
     failed = []
@@ -111,7 +112,10 @@ def main() -> None:
             continue
         command = command_of(run, arguments.data, arguments.deeplabcut)
         if command is None:
-            print(f"{run.name}: left out, it reads data (--data FOLDER)", flush=True)
+            print(
+                f"{run.name}: left out, it reads data (--data FOLDER) or runs DeepLabCut (--deeplabcut PYTHON)",
+                flush=True,
+            )
             continue
         print(f"\n{run.name}", flush=True)
         try:
