@@ -117,7 +117,7 @@ def lost(pipeline: PoseEstimator, batch: PoseBatch) -> tuple[Tensor, Tensor]:
     batch = pipeline.normalized(batch)
     maps = pipeline(batch.images)
     losses = pipeline.losses(maps, pipeline.encode(batch))
-    return torch.stack(list(losses.values())).sum(), maps.animals.displacements
+    return torch.stack(list(losses.values())).sum(), maps.animals.offsets
 
 
 def check_alike(ours: PoseEstimator, theirs: PoseEstimator, batch: PoseBatch) -> None:
@@ -125,9 +125,9 @@ def check_alike(ours: PoseEstimator, theirs: PoseEstimator, batch: PoseBatch) ->
     results = []
     for pipeline in (ours, theirs):
         exact = copy.deepcopy(pipeline).double()
-        loss, displacements = lost(exact, batch)
+        loss, offsets = lost(exact, batch)
         loss.backward()
-        results.append((displacements.detach(), exact.head.way_layers[0].weight.grad))
+        results.append((offsets.detach(), exact.head.offset_layers[0].weight.grad))
     for what, one, other in zip(("offsets", "gradients"), *results, strict=True):
         apart = float((one - other).abs().max() / other.abs().max())
         print(f"{what}: apart by {apart:.1e} of the largest")

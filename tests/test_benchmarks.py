@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.shells import python
+
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 
@@ -20,6 +22,26 @@ def test_benchmarks_import_and_print_their_usage(path: Path) -> None:
     module = runpy.run_path(str(path), run_name="imported")
     assert callable(module["main"])
     assert f"python benchmarks/{path.name}" in module["__doc__"]
+
+
+# Those that need no data and no other program, as small as they go.
+SMALL = {
+    "assembly": ("--animals", "1", "--rounds", "2"),
+    "dekr_step": ("--batch", "1", "--size", "64", "--keypoints", "3", "--steps", "1"),
+    "filters": ("--frames", "50", "--noise", "1.0", "--outliers", "0.0", "--fps", "10.0"),
+    "large_sets": ("--images", "20", "--read", "8", "--animals", "10"),
+    "tracking": ("--animals", "2", "--minutes", "0.05", "--noise", "light"),
+    "training_rate": ("model=resnet_18", "--rounds", "1", "--steps", "1"),
+    "video": ("--model", "resnet_18", "--size", "64", "64", "--batch", "1", "--batches", "1", "--rounds", "1"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_benchmarks_measure_something(name: str, tmp_path: Path) -> None:
+    answer = python(ROOT / "benchmarks" / f"{name}.py", *SMALL[name], "--json", tmp_path / "figures.json", cwd=tmp_path)
+    assert answer.code == 0, answer.err
+    assert json.loads((tmp_path / "figures.json").read_text())["rows"]
 
 
 def test_page_of_benchmarks_is_what_their_figures_say() -> None:
