@@ -152,10 +152,8 @@ BY_HEART = {
 TIMES = 200
 
 
-@pytest.mark.parametrize(
-    "family",
-    [family if family == "one animal" else pytest.param(family, marks=pytest.mark.slow) for family in BY_HEART],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("family", BY_HEART)
 def test_two_images_are_learned_by_heart(family: str, tmp_path: Path) -> None:
     """All animals are found, to less than 2 px, and none that is not there."""
     config = tiny(composed(*BY_HEART[family]))

@@ -81,9 +81,8 @@ def trained(*arguments: str) -> dict[str, float | None]:
     return figures
 
 
-@pytest.mark.parametrize(
-    "model", ["top_down", *(pytest.param(name, marks=SLOW) for name in MODELS if name != "top_down")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
 def test_odd_labels_train_and_evaluate(model: str, here: Path) -> None:
     """Every third image is empty, the others show a plain animal and odd ones: each kind is in every set."""
     odd = list(ODD.values())
