@@ -31,7 +31,7 @@ __all__ = ["DlcposeError", "PoseDataset", "Project", "available_models", "evalua
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'dlcpose' has no attribute {name!r}")
-    if name != "DlcposeError":  # which may be asked for to catch what this raises
+    if name != "DlcposeError":  # which may be imported to catch what this raises
         from dlcpose.structures.environment import check_environment
 
         check_environment()

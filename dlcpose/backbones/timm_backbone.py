@@ -74,6 +74,6 @@ def _is_offline(error: Exception) -> bool:
 
 def _no_weights(name: str, error: Exception) -> CheckpointError:
     return CheckpointError(
-        f"backbone.pretrained=true: the weights of {name!r} cannot be fetched ({type(error).__name__}). Two ways out: "
+        f"backbone.pretrained=true: the weights of {name!r} cannot be fetched ({type(error).__name__}). Take "
         "backbone.checkpoint_path=FILE with weights fetched elsewhere, or backbone.pretrained=false to start at random."
     )

@@ -119,9 +119,9 @@ def _hub() -> Iterator[Finding]:
 
     try:
         with urllib.request.urlopen(urllib.request.Request(HUB, method="HEAD"), timeout=5):
-            yield Finding("hub", f"{HUB} answers")
+            yield Finding("hub", f"{HUB} can be reached")
     except urllib.error.HTTPError as error:
-        yield Finding("hub", f"{HUB} answers ({error.code})")
+        yield Finding("hub", f"{HUB} can be reached (HTTP {error.code})")
     except OSError as error:
         reason = getattr(error, "reason", None) or error
         yield Finding(

@@ -62,7 +62,7 @@ def stop(interrupt: KeyboardInterrupt) -> NoReturn:
 
 @contextlib.contextmanager
 def output_may_be_closed() -> Iterator[None]:
-    """Within it, output that nobody reads any more (`| head`) ends the program quietly, also what is still buffered."""
+    """Within it, output that is no longer read (`| head`) ends the program quietly, also what is still buffered."""
     try:
         try:
             yield

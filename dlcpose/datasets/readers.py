@@ -23,6 +23,6 @@ def open_data(path: Path, *, follow_links: bool = False) -> LabeledFrames:
     readers = READERS.load().values()
     for each in readers:
         if each.can_open(path):
-            # A plugin's reader need not know of links: it is asked to follow them only where that is said.
+            # A plugin's reader need not know of links: it is given `follow_links` only where that is set.
             return each.open(path, follow_links=True) if follow_links else each.open(path)
     raise DataError(f"{path}: expected {', '.join(each.opens for each in readers)}; got none of these.")

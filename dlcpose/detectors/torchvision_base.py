@@ -107,8 +107,8 @@ def _fetched(coco_weights: Any, name: str) -> dict[str, Tensor]:
         return state
     except (OSError, RuntimeError) as error:
         raise CheckpointError(
-            f"detector.pretrained=true: the COCO weights of {name} cannot be fetched ({type(error).__name__}). Two ways "
-            "out: detector.checkpoint=FILE of a detector trained elsewhere, or detector.pretrained=false to start at random."
+            f"detector.pretrained=true: the COCO weights of {name} cannot be fetched ({type(error).__name__}). Take "
+            "detector.checkpoint=FILE of a detector trained elsewhere, or detector.pretrained=false to start at random."
         ) from error
 
 

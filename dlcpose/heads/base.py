@@ -85,7 +85,7 @@ class Head(nn.Module, ABC):
     def decode_shown(self, maps: Maps, shown: Sequence[tuple[int, int]]) -> list[PoseInstances]:
         """`decode` of images with padding: (height, width) of what each shows of its frame, where the animals are.
 
-        A head that answers whatever its maps say, as one for a single animal does, looks for its answers there alone.
+        A head that predicts whatever its maps say, as one for a single animal does, looks for its peaks there alone.
         """
         return self.decode(maps)
 

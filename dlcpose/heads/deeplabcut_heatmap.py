@@ -77,7 +77,7 @@ class DeepLabCutHeatmapHead(HeatmapHeadBase):
         return HeatmapMaps(heatmaps, None if offsets is None else self.cells_per_unit * offsets)
 
     def decode_shown(self, maps: HeatmapMaps, shown: Sequence[tuple[int, int]]) -> list[PoseInstances]:
-        """As DeepLabCut answers, in the padding too."""
+        """As DeepLabCut decodes, in the padding too."""
         return self.decode(maps)
 
     def map_size(self, batch: PoseBatch) -> tuple[int, int]:

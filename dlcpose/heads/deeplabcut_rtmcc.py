@@ -55,7 +55,7 @@ class DeepLabCutRtmccHead(RtmccHead):
         self.decode_scales = tuple(decode_scales)
 
     def decode_shown(self, maps: RtmccMaps, shown: Sequence[tuple[int, int]]) -> list[PoseInstances]:
-        """As DeepLabCut answers, in the padding too."""
+        """As DeepLabCut decodes, in the padding too."""
         return self.decode(maps)
 
     def graph_outputs(self, maps: RtmccMaps) -> dict[str, Tensor]:

@@ -60,5 +60,5 @@ class DeepLabCutTokenPoseHead(TokenPoseHead):
         self.pixel_shift, self.refinement = pixel_shift, highest_cells
 
     def decode_shown(self, maps: HeatmapMaps, shown: Sequence[tuple[int, int]]) -> list[PoseInstances]:
-        """As DeepLabCut answers, in the padding too."""
+        """As DeepLabCut decodes, in the padding too."""
         return self.decode(maps)

@@ -15,7 +15,7 @@ from dlcpose.unlabeled.video import VideoObjective
 
 @dataclass(frozen=True)
 class TrainingContext:
-    """What a PoseModule is told of the training that it is built for.
+    """What a PoseModule is given of the training that it is built for.
 
     labels: ground truth by key, of all frames that are validated. description: what checkpoints hold besides the weights.
     video_objective: the loss on the clips of training batches, None where they have none.

@@ -20,7 +20,7 @@ from dlcpose.structures.pose_tracks import PoseTracks
 
 Array = npt.NDArray[Any]
 MIN_SCORE = 0.01  # of a keypoint, by which its variance is divided
-MIN_SHARE = 0.1  # of the usual deviation of a keypoint: members that agree by chance are not that sure
+MIN_SHARE = 0.1  # of the usual deviation of a keypoint: members that agree by coincidence are not that sure
 MIN_DEVIATION = 0.01  # px
 # Densities of the acceleration that are tried, over the mean squared second difference of the points per cubed frame time.
 RATIOS = np.logspace(-6, 3, 28)

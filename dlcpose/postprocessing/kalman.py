@@ -104,7 +104,7 @@ def _relative_variances(shape: tuple[int, ...], spreads: Array | None) -> Array:
     if spreads is None or not np.isfinite(spreads).any():
         return np.ones((shape[0], int(np.prod(shape[1:]))))
     usual = float(np.nanmedian(spreads)) or 1.0
-    # Not below a tenth of the usual spread: where members agree by chance, the curve would have to go through the point.
+    # Not below a tenth of the usual spread: where members agree by coincidence, the curve would have to go through the point.
     relative = np.maximum(np.where(np.isfinite(spreads), spreads / usual, 1.0), 0.1)
     return np.asarray(relative**2, np.float64).reshape(shape[0], -1)
 

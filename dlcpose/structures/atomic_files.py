@@ -37,7 +37,7 @@ def write_output(path: Path, content: bytes | memoryview | str) -> None:
 
 
 def _as_bytes(content: bytes | memoryview | str) -> bytes | memoryview:
-    """Text as UTF-8; a path that this locale cannot decode is told by escapes."""
+    """Text as UTF-8; a path that this locale cannot decode is written with escapes."""
     return content.encode(errors="backslashreplace") if isinstance(content, str) else content
 
 

@@ -1,6 +1,6 @@
 """Bounds of the numbers in a config, by the name of the setting: one name means one thing in all of our parts.
 
-What lies outside would otherwise be told late, after the training, or never: maps of a sigma below 0 are empty.
+What lies outside would otherwise be reported late, after the training, or never: maps of a sigma below 0 are empty.
 """
 
 from dlcpose.structures.checked_values import is_number

@@ -1,6 +1,5 @@
 """Images as a video that every browser plays: H.264 with half-size color planes, its index in front."""
 
-import os
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import av
 import numpy as np
 
+from dlcpose.structures.atomic_files import atomic_output
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.heap import trim_heap
 from dlcpose.structures.sample import Image
@@ -24,16 +24,10 @@ def write_browser_video(path: Path, frames: Iterable[tuple[float, Image]], *, fp
     frames: seconds, rising, and (H, W, 3) uint8 RGB of one size; the first is shown from time 0. A side of an odd
     number of pixels gets one more, a copy of the last: half-size color planes need it. fps: nominal frame rate, for
     players. crf: 0 (no loss) to 51. One frame at a time is held; the file takes its name once it is whole. Raises
-    ValueError for images of unlike size, DataError for none.
+    ValueError for images of unlike size, DataError for none, and where the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        count = _encode(partial, frames, fps, crf)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return count
+    with atomic_output(path) as partial:
+        return _encode(partial, frames, fps, crf)
 
 
 def _encode(path: Path, frames: Iterable[tuple[float, Image]], fps: float, crf: int) -> int:

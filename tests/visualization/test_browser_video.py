@@ -50,3 +50,9 @@ def test_what_fails_leaves_the_old_file_and_no_part(tmp_path: Path) -> None:
         write_browser_video(path, [], fps=25)
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(DataError, match=r"clip\.mp4: cannot be written"):
+        write_browser_video(tmp_path / "file" / "clip.mp4", [(0.0, pictures(32, 32)[0])], fps=25)
