@@ -29,8 +29,9 @@ MAX_NAME_LENGTH = 120  # of a folder; file systems take 255 bytes
 
 
 def group_names() -> list[str]:
-    """Names of the config groups."""
-    return sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+    """Names of the config groups, those within others too (`head/edges`), but Hydra's own."""
+    folders = (folder.relative_to(CONF).as_posix() for folder in CONF.rglob("*") if folder.is_dir())
+    return sorted(name for name in folders if name.split("/")[0] != "hydra")
 
 
 def option_names(group: str, arguments: Sequence[str] = ()) -> list[str]:

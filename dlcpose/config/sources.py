@@ -107,9 +107,9 @@ class CheckedLoader(ConfigLoaderImpl):
     ) -> DictConfig:
         """A composed config. Raises ConfigError for one that sets what only the user may."""
         self._check_begin(config_name)
-        given = {_key(override): override for override in _parsed(self.given)}
+        given = {_key(override): override for override in parsed_overrides(self.given)}
         if self._is_foreign():
-            _check_job(_parsed(overrides), given)
+            _check_job(parsed_overrides(overrides), given)
         config: DictConfig = super().load_configuration(
             config_name, overrides, run_mode, from_shell, validate_sweep_overrides
         )
@@ -154,7 +154,7 @@ class CheckedLoader(ConfigLoaderImpl):
         return _flattened(config.hydra, "hydra")
 
 
-def _parsed(texts: Sequence[str]) -> list[Override]:
+def parsed_overrides(texts: Sequence[str]) -> list[Override]:
     """The overrides of a command; Hydra itself refuses everything else."""
     parser, parsed = OverridesParser.create(), []
     for text in texts:
@@ -168,7 +168,7 @@ def _key(override: Override) -> str:
     return str(override.key_or_group)
 
 
-def _values(override: Override | None) -> list[Any]:
+def override_values(override: Override | None) -> list[Any]:
     """All values that an override gives, also where it is swept."""
     if override is None:
         return []
@@ -189,7 +189,7 @@ def _check_trust(config: DictConfig, given: Mapping[str, Override]) -> None:
     """Raises ConfigError for a trusted package that the command does not name."""
     trusted = OmegaConf.to_container(config, resolve=False).get("trust")  # type: ignore[union-attr]
     named: set[str] = set()
-    for value in _values(given.get("trust")):
+    for value in override_values(given.get("trust")):
         named |= {str(entry) for entry in value} if isinstance(value, list) else {str(value)}
     for package in trusted if isinstance(trusted, list) else [trusted] if trusted else []:
         if str(package) not in named:
@@ -234,7 +234,9 @@ def _check_hydra(config: DictConfig, baseline: Mapping[str, Any], given: Mapping
     """Raises ConfigError for a setting of Hydra's own that came with a file and is not harmless."""
     node = OmegaConf.to_container(config.hydra, resolve=False)
     composed = _flattened(config.hydra, "hydra")
-    trust = tuple(str(entry) for value in _values(given.get("trust")) if isinstance(value, list) for entry in value)
+    trust = tuple(
+        str(entry) for value in override_values(given.get("trust")) if isinstance(value, list) for entry in value
+    )
     for key in {**composed, **baseline}:
         if key.startswith(FILLED_IN) or (key in composed and key in baseline and composed[key] == baseline[key]):
             continue

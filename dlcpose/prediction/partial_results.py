@@ -1,12 +1,11 @@
 """Finished stretches of a prediction on disk, which survive a kill at any moment."""
 
 import json
-import os
 import shutil
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from dlcpose.prediction.pose_rows import OF_ANIMALS, OF_FRAMES, PoseRows, joined
 from dlcpose.structures.atomic_files import atomic_path, write_atomic
 from dlcpose.structures.errors import DataError
+from dlcpose.structures.file_lock import alone
 
 SETTINGS = "settings.json"
 LOCK = ".lock"
@@ -99,27 +99,12 @@ class PartialResults:
             np.savez(file, **arrays)
 
 
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
+def held(folder: Path) -> AbstractContextManager[None]:
     """Lock the place of results, so that two commands never predict one video. Raises DataError where another does."""
-    import fcntl
-
-    lock = folder.with_name(f".{folder.name}{LOCK}")
-    file = lock.open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not lock.exists() or lock.stat().st_ino != os.fstat(file.fileno()).st_ino:
-            raise OSError("the command that held it has just ended")
-    except OSError:
-        file.close()
-        raise DataError(
-            f"{folder}: another command is predicting this video. Wait for it, or give this one another --output."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-        file.close()
+    taken = DataError(
+        f"{folder}: another command is predicting this video. Wait for it, or give this one another --output."
+    )
+    return alone(folder.with_name(f".{folder.name}{LOCK}"), taken)
 
 
 def _name(number: int) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from dlcpose.runs.resume import resolve_last
 from dlcpose.runs.run_json import (
     MetricValue,
+    TakenError,
     begin_run,
     finite_or_none,
     is_worker_process,
@@ -17,7 +18,9 @@ from dlcpose.runs.run_json import (
     reset_peak_memory,
     update_run_json,
 )
-from dlcpose.runs.run_lock import alone_in_run
+from dlcpose.structures.file_lock import alone
+
+LOCK = ".lock"  # in a run folder: two that resumed one run would write over each other
 
 
 def recorded(train: Callable[[dict[str, Any]], MetricValue]) -> Callable[[dict[str, Any]], MetricValue]:
@@ -28,7 +31,12 @@ def recorded(train: Callable[[dict[str, Any]], MetricValue]) -> Callable[[dict[s
         if is_worker_process():
             return train(config)
         config = resolve_last(config)
-        with alone_in_run(Path(config["run_dir"])):
+        run_dir = Path(config["run_dir"])
+        taken = TakenError(
+            f"{run_dir}: another process is training in this folder. Wait for it, or stop it first; a run of its own "
+            "needs another folder (hydra.run.dir=...)."
+        )
+        with alone(run_dir / LOCK, taken):
             begin_run(config)
             return _trained(config, train)
 

@@ -10,7 +10,7 @@ import math
 import re
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +34,7 @@ from dlcpose.runs.run_json import (
 )
 from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.file_lock import alone
 
 ERROR = "error.txt"  # in the folder of a job that failed
 LOCK = ".sweep.lock"
@@ -193,22 +194,6 @@ def record_failure(error: Exception, reason: str | None) -> None:
 # ------------------------------------------------------------------------------------------------------------ at its end
 
 
-@contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Lock a sweep's folder. Raises ConfigError where another running command has locked it."""
-    import fcntl
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(
-                f"{folder}: another sweep is running in this folder. Wait for it, or give this one another sweep.name."
-            ) from None
-        yield
-
-
 def report(folder: Path, began: float, say: Callable[[str], None] = print) -> str | None:
     """Print the status of the jobs in a sweep's folder; returns one line where some failed or were killed in this sweep.
 
@@ -255,7 +240,10 @@ def _in_one_line(failures: Mapping[Path, str], killed: Sequence[Path], jobs: int
 def launch(main: Callable[[], None], sweep: Sweep) -> None:
     """Run a sweep to its end even if jobs fail, and report. Raises the error that ended it unless it was a job's."""
     began = time.time()
-    with alone_in(sweep.folder):
+    taken = ConfigError(
+        f"{sweep.folder}: another sweep is running in this folder. Wait for it, or give this one another sweep.name."
+    )
+    with alone(sweep.folder / LOCK, taken):
         error: Exception | None = None
         try:
             main()

@@ -102,6 +102,17 @@ def slow(arguments: list[str], expected: str) -> Any:
             ["callbacks.ema.decai=0.9"],
             "callbacks.ema.decai: no such key in this config. Nearest: callbacks.ema.decay",
         ),
+        slow(["unlabeled/losses=nne"], "unlabeled/losses=nne: no such option. Nearest: none."),
+        slow(
+            ["unlabeled/losses=none"], "unlabeled/losses: no such group in this config. It is one with unlabeled=video."
+        ),
+        slow(
+            ["hydra.sweeper.n_trails=3"], "hydra.sweeper.n_trails: no such key in this config. Nearest: hydra.sweeper."
+        ),
+        slow(["hydra/launcher=ray_nowhere"], "hydra/launcher=ray_nowhere: no such option. Nearest: ray_"),
+        slow(["~pictures"], "pictures: no such group or key. Nearest: callbacks.pictures"),
+        slow(["+seed=3"], "seed: it is there already"),
+        slow(["+experiment=lab/openfeild"], "experiment=lab/openfeild: no such option."),
         slow(["dataset=deeplabcut"], "dataset.root must be given: add dataset.root=... to the command."),
     ],
 )

@@ -15,8 +15,6 @@ from dlcpose.runs.resume import (
     resume_if_requeued,
     stage_to_resume,
 )
-from dlcpose.runs.run_json import TakenError
-from dlcpose.runs.run_lock import alone_in_run
 from dlcpose.structures.errors import CheckpointError, ConfigError
 
 
@@ -140,26 +138,6 @@ def test_settings_that_a_resumed_run_would_not_heed_are_refused(
     assert check_resumed_settings(moved, tmp_path / "last.ckpt", before) is None
     told = check_resumed_settings({**before, "trainer": {"max_epochs": 3}}, tmp_path / "last.ckpt", before)
     assert told == "resumed with other settings: trainer.max_epochs=3 (was 1)"
-
-
-def test_a_run_that_another_process_trains_is_not_gone_on_with(tmp_path: Path) -> None:
-    def tried() -> int:
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                with alone_in_run(tmp_path):
-                    code = 2
-            except TakenError:
-                code = 3
-            finally:
-                os._exit(code)
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-    with alone_in_run(tmp_path):
-        assert tried() == 3
-    assert tried() == 2
-    assert not list(tmp_path.iterdir())
 
 
 def test_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:

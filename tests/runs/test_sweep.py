@@ -1,6 +1,5 @@
 """Sweeps with a training that takes no time: what is done, killed, failed, or asked for wrongly."""
 
-import fcntl
 import json
 import os
 import time
@@ -16,7 +15,8 @@ from dlcpose.config.folders import MAX_NAME_LENGTH, job_folder
 from dlcpose.runs.resume import stage_to_resume
 from dlcpose.runs.run_json import read_run_json
 from dlcpose.runs.sweep import LOCK, quoted, report
-from dlcpose.structures.errors import DataError
+from dlcpose.structures.errors import ConfigError, DataError
+from dlcpose.structures.file_lock import alone
 from dlcpose.training import train as training
 from tests.shells import SMALL, TINY, reason, shell
 
@@ -143,9 +143,7 @@ def test_two_runs_into_the_same_folder(trained: list[Any], here: Path) -> None:
 
 
 def test_two_sweeps_at_once_in_the_same_folder(trained: list[Any], here: Path) -> None:
-    (here / "multirun" / "s").mkdir(parents=True)
-    with (here / "multirun" / "s" / LOCK).open("w") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
+    with alone(Path("multirun", "s", LOCK), ConfigError("held twice")):
         assert reason(shell("train.py", *COMMAND)).startswith("multirun/s: another sweep is running in this folder.")
     assert trained == []  # the lock of one that was killed is gone with it: the other tests go on with such
 

@@ -1,0 +1,45 @@
+"""One process at a time: a lock that ends with the process that holds it, however that ends."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_held: set[Path] = set()  # by this process, whose own locks the system does not refuse it
+
+
+@contextmanager
+def alone(lock: Path, taken: Exception) -> Iterator[None]:
+    """Hold the file `lock`, which is made and removed, within the context; raises `taken` where it is held already.
+
+    A process that was killed holds nothing, nor do the workers that it has left. Where the disk or the system has no
+    locks between processes, only this one's are seen.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    place = lock.absolute()
+    if place in _held:
+        raise taken
+    with lock.open("a") as file:
+        if not _locked(file.fileno(), lock):
+            raise taken
+        _held.add(place)
+        try:
+            yield
+        finally:
+            _held.remove(place)
+            lock.unlink(missing_ok=True)
+
+
+def _locked(number: int, path: Path) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.lockf(number, fcntl.LOCK_EX | fcntl.LOCK_NB)  # flock's would be inherited by workers
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:  # a network disk without locks
+        return True
+    # Else who held it has just ended, and removed the file that was opened here.
+    return path.exists() and path.stat().st_ino == os.fstat(number).st_ino

@@ -1,0 +1,78 @@
+"""Locks between processes, and within one."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.file_lock import alone
+
+TAKEN = ConfigError("held by another")
+FREE, HELD = 2, 3
+
+
+def tried_by_a_child(lock: Path) -> int:
+    child = os.fork()
+    if child == 0:
+        from dlcpose.structures import file_lock
+
+        file_lock._held.clear()  # a fork has what its parent knew
+        code = 1
+        try:
+            with alone(lock, TAKEN):
+                code = FREE
+        except ConfigError:
+            code = HELD
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_another_process_is_kept_out_until_the_end(tmp_path: Path) -> None:
+    lock = tmp_path / "run" / ".lock"
+    with alone(lock, TAKEN):
+        assert tried_by_a_child(lock) == HELD
+    assert tried_by_a_child(lock) == FREE
+    assert not list(lock.parent.iterdir())
+
+
+def test_one_process_is_kept_out_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with (
+        alone(tmp_path / ".lock", TAKEN),
+        pytest.raises(ConfigError, match="held by another"),
+        alone(Path(".lock"), TAKEN),
+    ):
+        pass
+    with alone(tmp_path / ".lock", TAKEN):
+        assert tried_by_a_child(tmp_path / ".lock") == HELD
+
+
+def test_a_killed_process_holds_nothing_nor_do_its_workers(tmp_path: Path) -> None:
+    program = """
+import os, sys, time
+from pathlib import Path
+from dlcpose.structures.file_lock import alone
+with alone(Path(sys.argv[1]), Exception("held")):
+    if os.fork() == 0:
+        time.sleep(60)
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+"""
+    lock = tmp_path / ".lock"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(lock)], stdout=subprocess.PIPE, start_new_session=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline()
+        with pytest.raises(ConfigError), alone(lock, TAKEN):
+            pass
+        holder.kill()
+        holder.wait()
+        with alone(lock, TAKEN):  # its worker is still there
+            pass
+        os.killpg(holder.pid, signal.SIGKILL)
