@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
+from dlcpose.codecs.matching import match_by_similarity
 from dlcpose.codecs.oks import compute_oks, oks_areas
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
@@ -171,10 +172,8 @@ def _match_frame(alike: Array, is_present: Array, is_free: Array, columns: Array
     preferred = np.zeros_like(alike)
     if columns is not None:
         preferred[np.arange(len(alike)), columns] = SAME_COLUMN
-    gain = np.where(alike >= MIN_OKS, alike + preferred, 0)
-    for ours, theirs in zip(*linear_sum_assignment(gain, maximize=True), strict=True):
-        if gain[ours, theirs] > 0:
-            order[theirs] = ours
+    for mine, theirs in match_by_similarity(np.where(alike >= MIN_OKS, alike + preferred, 0.0), 0.0):
+        order[theirs] = mine
     for ours in np.flatnonzero(is_present):
         if ours in order:
             continue

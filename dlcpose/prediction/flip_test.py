@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
+from dlcpose.codecs.matching import match_by_similarity
 from dlcpose.structures.instances import Floats, PosePrediction
 from dlcpose.structures.skeleton import Skeleton
 
@@ -54,8 +54,7 @@ def _matched(ours: Floats, theirs: Floats, sigmas: Sequence[float]) -> list[tupl
     if len(ours) == len(theirs) == 1:
         return [(0, 0)]
     likeness = np.array([[np.nanmean(np.append(_likeness(a, b, sigmas), 0.0)) for b in theirs] for a in ours])
-    rows, columns = linear_sum_assignment(-likeness)
-    return [(int(a), int(b)) for a, b in zip(rows, columns, strict=True) if likeness[a, b] >= SAME_ANIMAL]
+    return match_by_similarity(likeness, SAME_ANIMAL)
 
 
 def _likeness(ours: Floats, theirs: Floats, sigmas: Sequence[float]) -> npt.NDArray[np.float64]:

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from filterpy.kalman import KalmanFilter
-from scipy.optimize import linear_sum_assignment
 
+from dlcpose.codecs.matching import match_by_similarity
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.tracking.detections import Detections, completed
 from dlcpose.tracking.settings import TrackingSettings
@@ -184,16 +184,14 @@ def _sure_pairs(similarity: Array, settings: TrackingSettings) -> tuple[dict[int
     doubtful: set[int] = set()
     if not similarity.size:
         return pairs, doubtful
-    for place, found in zip(*linear_sum_assignment(similarity, maximize=True), strict=True):
+    for place, found in match_by_similarity(similarity, settings.min_similarity):
         value = similarity[place, found]
-        if value < settings.min_similarity:
-            continue
         row, column = similarity[place].copy(), similarity[:, found].copy()
         row[found] = column[place] = 0.0
         if max(row.max(), column.max()) > value - settings.similarity_margin:
-            doubtful.add(int(place))
+            doubtful.add(place)
         else:
-            pairs[int(place)] = int(found)
+            pairs[place] = found
     # An unmatched tracklet whose place another detection or tracklet takes is ambiguous, too.
     left_over = set(range(len(similarity))) - set(pairs) - doubtful
     doubtful |= {place for place in left_over if similarity[place].max() >= settings.min_similarity}
