@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +29,17 @@ class ConditionalCrops(AnimalCrops):
     """Crops around pose conditions, and the conditions in them."""
 
     conditions_in_crop: Tensor  # (M, K, 2) px, NaN where missing
+
+
+class ConditionalMaps(NamedTuple):
+    """What a batch's conditions give. used: places (M,) of each frame's conditions that have a crop; boxes: theirs (M, 4);
+    scores: those of the conditions of all crops; maps: of some crops each."""
+
+    used: tuple[Tensor, ...]
+    boxes: tuple[Tensor, ...]
+    scores: Tensor
+    crops: ConditionalCrops
+    maps: tuple[PoseMaps, ...]
 
 
 class ConditionalTopDown(TopDown):
@@ -96,12 +107,11 @@ class ConditionalTopDown(TopDown):
         return self.predict_with_conditions(batch, self.detect_conditions(batch))[0]
 
     def compute_maps(self, batch: PoseBatch, boxes: Sequence[Boxes] | None = None) -> Any:
-        """The predictions themselves: the model of the conditions has to decode its own maps in between."""
-        return self.predict_batch(batch)
+        """The maps of the crops around the detector's poses, whose own maps are decoded on the way."""
+        return self._conditional_maps(batch, self.detect_conditions(batch))
 
     def decode_maps(self, batch: PoseBatch, maps: Any) -> list[PosePrediction]:
-        predictions: list[PosePrediction] = maps
-        return predictions
+        return self._decode_conditional_maps(batch, maps)[0]
 
     def predict_conditions(self, batch: PoseBatch) -> list[PosePrediction]:
         """The conditions of a batch: the detector's poses."""
@@ -114,12 +124,21 @@ class ConditionalTopDown(TopDown):
 
         Beside the predictions, the place of each animal's condition among those of its frame: (M,) for each image.
         """
+        return self._decode_conditional_maps(batch, self._conditional_maps(batch, conditions))
+
+    def _conditional_maps(self, batch: PoseBatch, conditions: Sequence[PoseInstances]) -> ConditionalMaps:
         used, boxes = zip(*(self._usable(each, batch) for each in conditions), strict=True)
         chosen = PoseInstances.concatenate([each[indices] for each, indices in zip(conditions, used, strict=True)])
         crops = self._crops_around(batch, boxes, chosen.keypoints_in_crop)
-        instances = self._instances_in_frame(self._decode_crops(crops), crops, chosen.scores, len(batch))
-        predictions, kept = self._nms_predictions(batch, instances, boxes)
-        return predictions, [places[indices] for places, indices in zip(used, kept, strict=True)]
+        return ConditionalMaps(used, boxes, chosen.scores, crops, tuple(self._maps_of_crops(crops)))
+
+    def _decode_conditional_maps(
+        self, batch: PoseBatch, maps: ConditionalMaps
+    ) -> tuple[list[PosePrediction], list[Tensor]]:
+        instances = self._decode_crops(maps.maps)
+        in_frame = self._instances_in_frame(instances, maps.crops, maps.scores, len(batch))
+        predictions, kept = self._nms_predictions(batch, in_frame, maps.boxes)
+        return predictions, [places[indices] for places, indices in zip(maps.used, kept, strict=True)]
 
     def training_step(self, batch: PoseBatch, batch_index: int) -> Tensor:
         """The loss of all crops of one batch."""

@@ -1,6 +1,6 @@
 """Top-down models: a detector's boxes are cut out of the frames, and a head for one animal sees one crop at a time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -105,20 +105,19 @@ class TopDown(PoseEstimator):
         if boxes is None:
             boxes = sure_boxes(self.detector.detect(batch), self.settings.threshold)
         crops = self.crops(batch, [each.boxes_in_frame for each in boxes])
-        maps = [self(self.network_input(some).images) for some in crops.split(CROPS_PER_PASS)] if len(crops) else []
-        return CropMaps(tuple(boxes), crops, tuple(maps))
+        return CropMaps(tuple(boxes), crops, tuple(self._maps_of_crops(crops)))
 
     def decode_maps(self, batch: PoseBatch, maps: Any) -> list[PosePrediction]:
         boxes, crops, _ = maps
         scores = torch.cat([each.scores for each in boxes])
-        instances = [each for some in maps.maps for each in self.decode(some)]
+        instances = self._decode_crops(maps.maps)
         in_frame = self._instances_in_frame(instances, crops, scores, len(batch))
         return self._nms_predictions(batch, in_frame, [each.boxes_in_frame for each in boxes])[0]
 
     def predict_in_gt_boxes(self, batch: PoseBatch) -> list[PosePrediction]:
         """The labeled animals' poses in their ground-truth boxes; boxes_in_image is NaN, as there was no detection."""
         crops = self.gt_crops(batch)
-        return self._predictions_of_crops(batch, self._decode_crops(crops), crops)
+        return self._predictions_of_crops(batch, self._decode_crops(self._maps_of_crops(crops)), crops)
 
     def training_step(self, batch: PoseBatch, batch_index: int) -> Tensor:
         """The loss of all crops of one batch."""
@@ -166,10 +165,14 @@ class TopDown(PoseEstimator):
 
     # ------------------------------------------------------------------------------------------- from crops to frames
 
-    def _decode_crops(self, crops: AnimalCrops) -> list[PoseInstances]:
-        """The animals in each crop; some networks do not take an empty batch."""
-        parts = crops.split(CROPS_PER_PASS) if len(crops) else []
-        return [instances for part in parts for instances in self.decode(self(self.network_input(part).images))]
+    def _maps_of_crops(self, crops: AnimalCrops) -> Iterator[PoseMaps]:
+        """The maps of the crops, some at a time; none where there is no crop, as some networks take no empty batch."""
+        for some in crops.split(CROPS_PER_PASS) if len(crops) else ():
+            yield self(self.network_input(some).images)
+
+    def _decode_crops(self, maps: Iterable[PoseMaps]) -> list[PoseInstances]:
+        """The animals in each crop."""
+        return [instances for some in maps for instances in self.decode(some)]
 
     def _predictions_of_crops(
         self, batch: PoseBatch, instances: Sequence[PoseInstances], crops: AnimalCrops
