@@ -4,6 +4,7 @@ import contextlib
 import gc
 import json
 import os
+import random
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
@@ -47,6 +49,14 @@ def _plots_are_not_arranged() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("matplotlib.layout_engine.ConstrainedLayoutEngine.execute", lambda self, figure: None)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """A test draws the same numbers whatever ran before it, and in whichever process."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002  libraries draw from it
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -126,10 +126,10 @@ def test_what_wants_other_machines_is_composed(command: str) -> None:
     overrides = OverridesParser.create().parse_overrides([one for one in arguments if one != "-m"])
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
-        asked = hydra.compose("train", fixed, return_hydra_config=True).hydra.launcher
-    assert asked["_target_"].startswith(f"{plugin}.")
+        launcher = hydra.compose("train", fixed, return_hydra_config=True).hydra.launcher
+    assert launcher["_target_"].startswith(f"{plugin}.")
     for key, value in re.findall(r"hydra\.launcher\.(\S+)=(\S+)", command):
-        assert str(OmegaConf.select(asked, key)) == value
+        assert str(OmegaConf.select(launcher, key)) == value
 
 
 @pytest.mark.parametrize("which", ["multirun/first/model-hrnet_w18__seed-1", "outputs/sharp/*/*"])

@@ -8,7 +8,7 @@ from dlcpose.callbacks.requeue import PATIENCE, requeue, requeue_on_signal
 
 
 @pytest.fixture
-def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def requested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where a stand-in for SLURM's `scontrol` writes what it is asked for, within the job 4242."""
     for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
         monkeypatch.delenv(name, raising=False)
@@ -21,18 +21,18 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return found
 
 
-def test_a_job_is_queued_again_by_its_number(asked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_is_queued_again_by_its_number(requested: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     requeue()
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "70")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
     requeue()
-    assert asked.read_text() == "requeue 4242\nrequeue 70_3\n"
+    assert requested.read_text() == "requeue 4242\nrequeue 70_3\n"
 
 
 def test_failed_requeue_is_reported(
-    asked: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    requested: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (asked.parent / "bin" / "scontrol").write_text("#!/bin/sh\nexit 3\n")
+    (requested.parent / "bin" / "scontrol").write_text("#!/bin/sh\nexit 3\n")
     requeue()
     assert "scontrol requeue 4242 failed (3): submit the job again." in capsys.readouterr().err
     monkeypatch.setenv("PATH", "")
@@ -40,7 +40,7 @@ def test_failed_requeue_is_reported(
     assert "scontrol requeue 4242 failed (2): submit the job again." in capsys.readouterr().err
 
 
-def test_signal_at_any_moment_requeues_once(asked: Path) -> None:
+def test_signal_at_any_moment_requeues_once(requested: Path) -> None:
     before = signal.getsignal(signal.SIGUSR1)
     with pytest.raises(SystemExit) as ended, requeue_on_signal(is_first=True):  # noqa: PT012
         try:
@@ -48,15 +48,15 @@ def test_signal_at_any_moment_requeues_once(asked: Path) -> None:
         finally:
             signal.raise_signal(signal.SIGUSR1)  # as it may come from srun and from who started this process
     assert ended.value.code == 128 + signal.SIGUSR1
-    assert asked.read_text() == "requeue 4242\n"
+    assert requested.read_text() == "requeue 4242\n"
     assert signal.getsignal(signal.SIGUSR1) == before
 
 
-def test_the_other_processes_of_a_run_end_later_and_ask_for_nothing(asked: Path) -> None:
+def test_the_other_processes_of_a_run_end_later_and_ask_for_nothing(requested: Path) -> None:
     with requeue_on_signal(is_first=False):
         signal.raise_signal(signal.SIGUSR1)
         assert 0 < signal.alarm(0) <= PATIENCE
-    assert not asked.exists()
+    assert not requested.exists()
 
 
 def test_outside_of_slurm_the_signal_is_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None:

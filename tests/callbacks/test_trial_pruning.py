@@ -74,6 +74,6 @@ def test_nothing_is_ended_before_enough_trials_or_for_want_of_a_figure(study: An
     ],
 )
 def test_run_without_a_trial_is_refused(settings: dict[str, Any], expected: str, study: Any, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as raised:
         trial_of(study, tmp_path, [1.0], **settings)
-    assert expected in str(told.value)
+    assert expected in str(raised.value)

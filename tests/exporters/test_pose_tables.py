@@ -214,7 +214,7 @@ for name in table_formats():
     try:
         write_tables(tracks, folder / name, formats=[name])
     except DataError as error:
-        print("told", name, error, flush=True)
+        print("refused", name, error, flush=True)
 """
 
 
@@ -226,9 +226,9 @@ def test_a_disk_without_room_is_one_line_and_leaves_no_file(tmp_path: Path) -> N
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
     command = [sys.executable, "-W", "ignore", "-c", FULL, str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    told = [line for line in done.stdout.splitlines() if line.startswith("told")]
-    assert [line.split()[1] for line in told] == list(table_formats()), done.stderr
-    assert all("cannot be written" in line for line in told)
+    refused = [line for line in done.stdout.splitlines() if line.startswith("refused")]
+    assert [line.split()[1] for line in refused] == list(table_formats()), done.stderr
+    assert all("cannot be written" in line for line in refused)
     assert not [path for name in table_formats() for path in (tmp_path / name).iterdir()]
 
 

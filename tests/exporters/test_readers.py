@@ -262,9 +262,9 @@ def test_keypoints_that_bsoid_cannot_fill_are_logged(
     points, scores = two_animals.keypoints_in_image.copy(), two_animals.keypoint_scores.copy()
     points[0, 1, 3], scores[0, 1, 3] = np.nan, 0
     written_for("bsoid", replace(two_animals, keypoints_in_image=points, keypoint_scores=scores), tmp_path)
-    (told,) = [record.message for record in caplog.records if "first frame" in record.message]
-    assert "tail of animal2" in told
-    assert told.count(" of animal") == 1
+    (warned,) = [record.message for record in caplog.records if "first frame" in record.message]
+    assert "tail of animal2" in warned
+    assert warned.count(" of animal") == 1
 
 
 def simba_video_of(path: Path, videos: Sequence[str]) -> str:
@@ -406,8 +406,8 @@ def test_unique_keypoints_are_left_out_with_a_word(
 ) -> None:
     for path in written_for(reader, two_animals, tmp_path):
         assert b"spout" not in path.read_bytes()
-    told = [record for record in caplog.records if "unique keypoints" in record.message]
-    assert [record.levelno for record in told] == [logging.WARNING]
+    warned = [record for record in caplog.records if "unique keypoints" in record.message]
+    assert [record.levelno for record in warned] == [logging.WARNING]
 
 
 @pytest.mark.parametrize("reader", SINGLE_ANIMAL)

@@ -215,17 +215,17 @@ def test_what_trains_models_is_not_imported(folder: Path, tmp_path: Path) -> Non
 
 def test_the_device_is_obeyed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the providers that onnxruntime has, the quickest first, and none but the CPU where that is asked."""
-    asked: list[list[Any]] = []
+    requested: list[list[Any]] = []
     session = ort.InferenceSession
 
     def noted(content: bytes, options: Any, providers: list[Any]) -> Any:
-        asked.append(providers)
+        requested.append(providers)
         return session(content, options, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(ort, "InferenceSession", noted)
     path = folder / "letterbox.onnx"
     dlcpose.load(path, device="cpu")
-    assert asked.pop() == ["CPUExecutionProvider"]
+    assert requested.pop() == ["CPUExecutionProvider"]
     with pytest.raises(ConfigError, match=r"^device=cuda"):
         dlcpose.load(path, device="cuda")
     with pytest.raises(ConfigError, match=r"^device=mps"):
@@ -234,9 +234,9 @@ def test_the_device_is_obeyed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(ort, "get_available_providers", lambda: known)
     dlcpose.load(path, device="cuda:1")
     gpus = [(name, {"device_id": "1"}) for name in ("TensorrtExecutionProvider", "CUDAExecutionProvider")]
-    assert asked.pop() == [*gpus, "CPUExecutionProvider"]
+    assert requested.pop() == [*gpus, "CPUExecutionProvider"]
     dlcpose.load(path)
-    assert [name for name, _ in asked.pop()[:2]] == ["TensorrtExecutionProvider", "CUDAExecutionProvider"]
+    assert [name for name, _ in requested.pop()[:2]] == ["TensorrtExecutionProvider", "CUDAExecutionProvider"]
 
 
 @pytest.mark.parametrize("settings", [{"trust": ["mylab"]}, {"conditions": "a.ckpt"}, {"detector": {}}])

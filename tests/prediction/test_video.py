@@ -109,10 +109,10 @@ def test_invalid_settings_are_reported_before_prediction(video: Path, tmp_path: 
 
 
 def test_progress_is_reported(video: Path) -> None:
-    told = []
+    progress = []
     settings = PredictionSettings(batch_size=5, stop=12)
-    predict_video(single_animal(), video, settings, lambda done, total: told.append((done, total)))
-    assert told == [(5, 12), (10, 12), (12, 12)]
+    predict_video(single_animal(), video, settings, lambda done, total: progress.append((done, total)))
+    assert progress == [(5, 12), (10, 12), (12, 12)]
 
 
 def test_a_model_of_one_size_only_has_no_dynamic_crop(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,11 +73,11 @@ def test_full_disk_keeps_the_last_checkpoint_and_is_reported(tmp_path: Path) -> 
     try:
         with pytest.raises(
             CheckpointError, match=r"cannot be written \(File too large\). The checkpoint that was there"
-        ) as told:
+        ) as raised:
             WholeFiles(tmp_path).save_checkpoint(SECOND, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert str(path) in str(told.value)
+    assert str(path) in str(raised.value)
     assert held(path) == 0
     assert list(tmp_path.iterdir()) == [path]
 

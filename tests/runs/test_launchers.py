@@ -90,7 +90,7 @@ def test_jobs_of_slurm(tmp_path: Path) -> None:
     for seed in (-1, -2):
         assert f"failed: seed-{seed}: seed: expected a whole number from 0 to below 2³², got {seed}." in answer.out
     script = (tmp_path / "submitted.sh").read_text()
-    asked = set(re.findall("^#SBATCH --(.*)$", script, re.MULTILINE))
-    assert {"array=0-1%2", "time=240", "partition=gpu", "nodes=1", "ntasks-per-node=1"} <= asked
-    assert {"gpus-per-node=1", "cpus-per-task=8", "mem=32GB", "signal=USR2@180", "open-mode=append"} <= asked
+    directives = set(re.findall("^#SBATCH --(.*)$", script, re.MULTILINE))
+    assert {"array=0-1%2", "time=240", "partition=gpu", "nodes=1", "ntasks-per-node=1"} <= directives
+    assert {"gpus-per-node=1", "cpus-per-task=8", "mem=32GB", "signal=USR2@180", "open-mode=append"} <= directives
     assert f"{sys.executable} -u -m submitit.core._submit {tmp_path}" in script

@@ -136,8 +136,8 @@ def test_settings_that_a_resumed_run_would_not_heed_are_refused(
         check_resumed_settings({**before, **changes}, tmp_path / "last.ckpt", before)
     moved = {**before, "run_dir": str(tmp_path / "b"), "resume": "last"}
     assert check_resumed_settings(moved, tmp_path / "last.ckpt", before) is None
-    told = check_resumed_settings({**before, "trainer": {"max_epochs": 3}}, tmp_path / "last.ckpt", before)
-    assert told == "resumed with other settings: trainer.max_epochs=3 (was 1)"
+    notice = check_resumed_settings({**before, "trainer": {"max_epochs": 3}}, tmp_path / "last.ckpt", before)
+    assert notice == "resumed with other settings: trainer.max_epochs=3 (was 1)"
 
 
 def test_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:

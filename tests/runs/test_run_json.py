@@ -89,10 +89,10 @@ def test_a_run_that_is_stopped_stays_running_and_counts_its_time(tmp_path: Path)
 def test_a_second_run_in_a_folder_is_refused(changes: dict[str, Any], expected: str, tmp_path: Path) -> None:
     recorded(lambda _: 1.0)(config_of(tmp_path))
     before = (tmp_path / "run.json").read_bytes()
-    with pytest.raises(TakenError) as told:
+    with pytest.raises(TakenError) as raised:
         recorded(lambda _: 2.0)(config_of(tmp_path, **changes))
-    assert str(told.value).startswith(str(tmp_path))
-    assert expected in str(told.value)
+    assert str(raised.value).startswith(str(tmp_path))
+    assert expected in str(raised.value)
     assert (tmp_path / "run.json").read_bytes() == before
 
 

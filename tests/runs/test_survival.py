@@ -152,9 +152,9 @@ def test_a_detector_that_was_killed_goes_on_before_the_poses(here: Path, monkeyp
 
 
 def test_a_job_that_slurm_pre_empts_is_queued_again_and_goes_on_in_its_folder(tmp_path: Path) -> None:
-    asked, program = tmp_path / "asked.txt", tmp_path / "bin" / "scontrol"
+    requested, program = tmp_path / "asked.txt", tmp_path / "bin" / "scontrol"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\necho "$@" >> "{asked}"\n')
+    program.write_text(f'#!/bin/sh\necho "$@" >> "{requested}"\n')
     program.chmod(0o755)
     settings = {
         "OMP_NUM_THREADS": "1",
@@ -177,7 +177,7 @@ def test_a_job_that_slurm_pre_empts_is_queued_again_and_goes_on_in_its_folder(tm
     _, err = first.communicate(timeout=600)
     assert first.returncode == 128 + signal.SIGUSR1, err
     assert "dlcpose: stopped by SIGUSR1, saved " in err
-    assert asked.read_text() == "requeue 77\n"
+    assert requested.read_text() == "requeue 77\n"
     (run,) = (tmp_path / "outputs" / "mice").glob("*/*")
     done = content(run / "checkpoints" / "last.ckpt")["epoch"]
     assert not (run / "evaluation").exists()
@@ -189,4 +189,4 @@ def test_a_job_that_slurm_pre_empts_is_queued_again_and_goes_on_in_its_folder(tm
     assert epochs[0] > max(1, done)
     assert epochs == list(range(epochs[0], 21))
     assert (run / "evaluation" / "metrics.json").exists()
-    assert asked.read_text() == "requeue 77\n"
+    assert requested.read_text() == "requeue 77\n"

@@ -26,15 +26,15 @@ print(before - resident())
 
 def test_a_system_without_glibc_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_library(name: str | None) -> Any:
-        asked.append(name)
+        requested.append(name)
         raise OSError
 
-    asked: list[str | None] = []
+    requested: list[str | None] = []
     monkeypatch.setattr(ctypes, "CDLL", no_library)
     heap._malloc_trim.cache_clear()
     trim_heap()
     trim_heap()
-    assert asked == [None]  # looked up once
+    assert requested == [None]  # looked up once
     heap._malloc_trim.cache_clear()
 
 

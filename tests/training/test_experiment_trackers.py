@@ -25,7 +25,7 @@ from dlcpose.loggers.csv_logger import _ContinuedWriter
 from dlcpose.loggers.tensorboard_logger import TensorBoardTracker
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.runs.provenance import git_revision
-from tests.shells import REPOSITORY, SMALL, TINY, Answer, reason, shell
+from tests.shells import REPOSITORY, SMALL, TINY, reason, shell
 
 pytestmark = pytest.mark.slow  # whole runs, each in processes of its own
 
@@ -295,10 +295,6 @@ def test_mlflow_on_a_server_holds_the_same(server: str, here: Path, tmp_path: Pa
     assert_in_mlflow(server, "resnet_18", here / "run", table, figures, tmp_path)
 
 
-def told(answer: Answer) -> list[str]:
-    return [line for line in (answer.out + answer.err).splitlines() if "failed (" in line]
-
-
 def test_a_tracker_that_fails_on_the_way_is_dropped_and_the_run_goes_on(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,7 +327,7 @@ def test_trackers_that_cannot_begin_are_one_line(here: Path) -> None:
     background = ("logger=[csv,mlflow]", "logger.mlflow.tracking_uri=http://127.0.0.1:9")
     said = reason(shell("train.py", *background, *SMALL, *TINY, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0"))
     assert said.startswith("logger.mlflow: cannot begin (MlflowException: ")
-    wandb.teardown()  # what another run of this process told it would outlive that run
+    wandb.teardown()  # what another run of this process gave it would outlive that run
     no_key = {"WANDB_MODE": "online", "HOME": str(here), "WANDB_API_KEY": "", "NETRC": str(here / "none")}
     said = reason(shell("train.py", "logger=[csv,wandb]", *SMALL, *TINY, **no_key))
     assert said.startswith("logger.wandb: cannot begin (UsageError: ")

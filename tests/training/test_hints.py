@@ -24,9 +24,9 @@ CONFIG = {
     ],
 )
 def test_memory_error_suggests_settings(error: BaseException) -> None:
-    with pytest.raises(MemoryRunOutError) as told, explain_memory(CONFIG):
+    with pytest.raises(MemoryRunOutError) as raised, explain_memory(CONFIG):
         raise error
-    said = str(told.value)
+    said = str(raised.value)
     assert "datamodule.batch_size=4 trainer.accumulate_grad_batches=2 (the same effective batch)" in said
     assert "a smaller input.longest_side (now 512)" in said
     assert "trainer.precision=bf16-mixed" in said
@@ -41,10 +41,10 @@ def test_a_worker_that_was_killed_is_another_matter() -> None:
 
 def test_what_is_no_smaller_is_not_offered() -> None:
     config = {**CONFIG, "datamodule": {"batch_size": 1, "cache_gb": 4.0}, "trainer": {"precision": "bf16-mixed"}}
-    with pytest.raises(MemoryRunOutError) as told, explain_memory(config):
+    with pytest.raises(MemoryRunOutError) as raised, explain_memory(config):
         raise torch.OutOfMemoryError("CUDA out of memory.")
-    assert "batch_size=" not in str(told.value)
-    assert "bf16" not in str(told.value)
+    assert "batch_size=" not in str(raised.value)
+    assert "bf16" not in str(raised.value)
 
 
 def test_other_errors_pass() -> None:
