@@ -165,12 +165,12 @@ def _build_component(
         made = {name: _complete(late, f"{group.name}.{name}", facts) for name, late in lates.items()}
         built.components[group.name] = {name: each for name, each in made.items() if each is not None}
     else:
-        # A model in the node (the detector's) is described as in a checkpoint, and built before what it is a part of.
-        settings = {name: each for name, each in node.items() if name != "bottom_up"}
-        bottom_up = build_from_description(node["bottom_up"], instantiate) if node.get("bottom_up") else None
+        inside = group.place.models
+        settings = {name: each for name, each in node.items() if name not in inside}
+        models = {name: build_from_description(node[name], instantiate) if node.get(name) else None for name in inside}
         late = instantiate(settings, group.name)
         lates = {group.name: late}
-        component = _complete(late, group.name, {**facts, "bottom_up": bottom_up})
+        component = _complete(late, group.name, {**facts, **models})
         check_base(component, group.place, group.name)
         built.components[group.name] = component
     # A component whose signature names the canvas has layers for that size.

@@ -13,14 +13,15 @@ class Place:
 
     own: a package or module of dlcpose, whose public classes that derive from `base` are allowed; without a base, its
     public functions and classes. names: full paths of others. base: path of the class that every class derives from.
-    inner: of the settings that are parts themselves, the name of their place. several: whether the place holds any
-    number of parts, each under a name of the user's.
+    inner: of the settings that are parts themselves, the name of their place. models: the settings that are whole models,
+    described as in a checkpoint. several: whether the place holds any number of parts, each under a name of the user's.
     """
 
     own: str | None = None
     names: tuple[str, ...] = ()
     base: str | None = None
     inner: Mapping[str, str] = field(default_factory=dict)
+    models: tuple[str, ...] = ()
     several: bool = False
 
 
@@ -83,6 +84,7 @@ MODEL_GROUPS = (
                 **{"backbone": "backbone", "neck": "neck", "heatmap_loss": "loss"},
                 **{"boxes": "box_rule", "training": "detector_training"},
             },
+            models=("bottom_up",),
         ),
         option="detector=centernet, or another of conf/detector",
         pipeline="top_down",
