@@ -1,5 +1,6 @@
 """From a decoder's frame to an upright (H, W, 3) uint8 RGB array."""
 
+import os
 import threading
 from typing import Any
 
@@ -9,6 +10,9 @@ from av.video.reformatter import VideoReformatter
 from dlcpose.structures.sample import Image
 
 _of_thread = threading.local()
+# A child process has the converter of its parent, but not the threads that it waits for.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=lambda: _of_thread.__dict__.pop("reformatter", None))
 
 
 def upright_rgb(frame: Any, crop: tuple[int, int, int, int] | None = None) -> Image:

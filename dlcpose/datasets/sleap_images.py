@@ -51,7 +51,7 @@ class MissingFrames(FrameSource):
         super().__init__(video)
         named = self.video.files[0] if self.video.files else self.video.name
         self.reason = reason or (
-            f"{labels}: the video {named} is not there, nor a file of its name in {labels.parent}. Put it beside the labels, "
+            f"{labels}: the video {named} is not there, nor a file of its name beside the labels. Put it there, "
             "or set videos to its folder."
         )
 

@@ -1,6 +1,10 @@
 """Single frames of a video file by their number, for labels that name frames of videos."""
 
-from collections.abc import Sequence
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,26 +62,31 @@ class VideoFrames:
     def _sought(self, times: list[int]) -> list[Image] | None:
         """The frames with these rising time stamps, decoded from the key frame before the first; None where it errs.
 
-        Some files have key frames that need what came before them (parts of several recordings joined without encoding them
-        again): decoders go on with green or grey frames, so any error on the way counts.
+        Where the last frame that was read lies between the two, decoding goes on behind it: frames that are read in their
+        order are decoded once each. Some files have key frames that need what came before them (parts of several recordings
+        joined without encoding them again): decoders go on with green or grey frames, so any error on the way counts.
         """
         place = int(np.searchsorted(self._keys, times[0], side="right")) - 1
-        images: list[Image] = []
         if place < 0:
             return None
-        with opened(self.path) as (container, stream):
-            stream.codec_context.options = {"err_detect": "explode"}
-            try:
-                container.seek(int(self._keys[place]), stream=stream)
-                for frame in container.decode(stream):
-                    if frame.is_corrupt or frame.pts is None or frame.pts > times[len(images)]:
-                        return None
-                    if frame.pts == times[len(images)]:
-                        images.append(upright_rgb(frame))
-                    if len(images) == len(times):
-                        return images
-            except (av.FFmpegError, EOFError):
-                return None
+        key = int(self._keys[place])
+        decoding = _LEFT.take(self, key, times[0])
+        images: list[Image] = []
+        try:
+            decoding = decoding or _begun_at(self, key)
+            for frame in decoding.frames:
+                if frame.is_corrupt or frame.pts is None or frame.pts > times[len(images)]:
+                    break
+                if frame.pts == times[len(images)]:
+                    images.append(upright_rgb(frame))
+                if len(images) == len(times):
+                    decoding.time = frame.pts
+                    _LEFT.put(decoding)
+                    return images
+        except (av.FFmpegError, EOFError):
+            pass
+        if decoding is not None:
+            decoding.files.close()
         return None
 
     def _from_beginning(self, indices: Sequence[int]) -> list[Image]:
@@ -89,6 +98,53 @@ class VideoFrames:
         if missing := [index for index in indices if index not in found]:
             raise DataError(f"{self.path}: frame {missing[0]} cannot be decoded. Restore the file from its source.")
         return [found[index] for index in indices]
+
+
+@dataclass
+class _Decoding:
+    """A decoder of a video that stands behind the frame with a time stamp."""
+
+    video: VideoFrames
+    files: ExitStack
+    frames: Iterator[Any]
+    time: int
+
+
+def _begun_at(video: VideoFrames, key: int) -> _Decoding:
+    with ExitStack() as files:
+        container, stream = files.enter_context(opened(video.path))
+        stream.codec_context.options = {"err_detect": "explode"}
+        container.seek(key, stream=stream)
+        return _Decoding(video, files.pop_all(), container.decode(stream), key)
+
+
+class _LastDecoding:
+    """The decoder that was left last, of all videos: at most one file stays open."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._decoding: _Decoding | None = None
+
+    def take(self, video: VideoFrames, key: int, time: int) -> _Decoding | None:
+        """The decoder, if it will come to this time stamp of the video, and not sooner from the key frame."""
+        with self._lock:
+            last = self._decoding
+            if last is None or last.video is not video or not key <= last.time < time:
+                return None
+            self._decoding = None
+            return last
+
+    def put(self, decoding: _Decoding | None) -> None:
+        with self._lock:
+            last, self._decoding = self._decoding, decoding
+        if last is not None:
+            last.files.close()
+
+
+_LEFT = _LastDecoding()
+# A child process would share the place in the file with its parent, and lacks the decoder's threads.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=lambda: _LEFT.put(None))
 
 
 def _packets(container: Any, stream: Any) -> list[tuple[int | None, bool]]:

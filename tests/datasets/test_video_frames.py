@@ -1,10 +1,13 @@
 """Single frames of videos: the same as those of a reader that decodes every frame in order."""
 
+import multiprocessing
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dlcpose.datasets import video_frames
 from dlcpose.datasets.video import VideoReader
 from dlcpose.datasets.video_frames import VideoFrames
 from dlcpose.structures.errors import DataError
@@ -24,6 +27,34 @@ def test_a_frame_is_that_of_the_whole_video(name: str, tmp_path: Path) -> None:
         assert number_of(image) == index
         np.testing.assert_array_equal(image, whole[index])
     assert (frames._times is None) <= (name in NOT_SOUGHT)
+    again = VideoFrames(path)
+    for index in (0, 1, 2, 5, 6, 30, 29, 31, 58, 59):  # each behind the one before, or not
+        assert number_of(frames.read(index)) == number_of(again.read(index)) == index
+
+
+def test_frames_in_their_order_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_numbered(tmp_path / "v.mp4", 60, key_every=60)
+    decoded, convert = [], video_frames.upright_rgb
+    monkeypatch.setattr(video_frames, "upright_rgb", lambda frame: decoded.append(frame.pts) or convert(frame))
+    begun, begin = [], video_frames._begun_at
+    monkeypatch.setattr(video_frames, "_begun_at", lambda video, key: begun.append(key) or begin(video, key))
+    frames = VideoFrames(path)
+    assert [number_of(frames.read(index)) for index in range(60)] == list(range(60))
+    assert len(decoded) == 60
+    assert len(begun) == len(frames._keys) < 5
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_reads_for_itself(tmp_path: Path) -> None:
+    frames = VideoFrames(write_numbered(tmp_path / "v.mp4", 30, key_every=30))
+    assert number_of(frames.read(3)) == 3
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply(_numbers, (frames, range(4, 20, 2))) == list(range(4, 20, 2))
+    assert [number_of(frames.read(index)) for index in (4, 5, 9)] == [4, 5, 9]
+
+
+def _numbers(frames: VideoFrames, indices: range) -> list[int]:
+    return [number_of(frames.read(index)) for index in indices]
 
 
 def test_frames_of_a_turned_video_are_upright(tmp_path: Path) -> None:
