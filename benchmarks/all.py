@@ -3,7 +3,7 @@
     python benchmarks/all.py                                      # on the CPU: half an hour, on an otherwise idle machine
     python benchmarks/all.py --device cuda
     python benchmarks/all.py --only assembly composition          # the others' figures stay as they are
-    python benchmarks/all.py --data FOLDER --deeplabcut ~/deeplabcut/bin/python
+    python benchmarks/all.py --data FOLDER --deeplabcut ~/deeplabcut/bin/python --sleap-nn ~/sleap-nn/bin/python
 
 FOLDER holds the data sets that round_trips and time_to_accuracy read, by the names that they have where they are published.
 """
@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,17 +68,28 @@ RUNS = (
     Run("round_trips", data=LABELS),
     Run("time_to_accuracy", ("trainer=cpu",), data=("--root", LABELS[0])),
     Run("time_to_accuracy", ("trainer=gpu",), ("cuda",), data=("--root", LABELS[0])),
+    *(
+        Run("time_to_accuracy", (f"model={model}", "trainer=cpu", *theirs), data=("--root", LABELS[2]))
+        for model, theirs in (
+            ("top_down_resnet_18", ("--net", "top_down_resnet_50", "--method", "topdown")),
+            ("bottom_up_resnet_18", ("--net", "resnet_50", "--method", "bottomup")),
+            ("dekr_w18", ("--net", "dekr_w18", "--method", "bottomup")),
+        )
+    ),
 )
+# Benchmarks that compare with another tool, by the option that names a Python which has it.
+COMPARED = {"--deeplabcut": ("time_to_accuracy", "analyze_videos"), "--sleap-nn": ("time_to_accuracy",)}
 
 
-def command_of(run: Run, data: Path | None, deeplabcut: Path | None) -> list[str] | None:
-    """What is run, None where the data or the Python that it needs are not named."""
+def command_of(run: Run, data: Path | None, others: Mapping[str, Path | None]) -> list[str] | None:
+    """What is run, None where the data or the Python that it needs are not named. others: those, by their option."""
     command = [sys.executable, str(HERE / f"{run.script}.py"), *run.arguments]
-    if (run.data and data is None) or (run.script == "analyze_videos" and deeplabcut is None):
+    if (run.data and data is None) or (run.script == "analyze_videos" and others["--deeplabcut"] is None):
         return None
     command += [each if each.startswith("--") else str(Path(data or ".") / each) for each in run.data]
-    if run.script in ("time_to_accuracy", "analyze_videos") and deeplabcut:
-        command += ["--deeplabcut", str(deeplabcut)]
+    for option, python in others.items():
+        if python is not None and run.script in COMPARED[option]:
+            command += [option, str(python)]
     return command
 
 
@@ -104,13 +116,15 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="of the data sets; without it those are left out")
     parser.add_argument("--deeplabcut", type=Path, help="a Python that has deeplabcut 3, to compare with")
+    parser.add_argument("--sleap-nn", type=Path, help="a Python that has sleap-nn, to compare with")
     arguments = parser.parse_args()
+    others = {"--deeplabcut": arguments.deeplabcut, "--sleap-nn": arguments.sleap_nn}
     figures: dict[str, Any] = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
     failed = []
     for run in RUNS:
         if arguments.device not in run.devices or (arguments.only and run.script not in arguments.only):
             continue
-        command = command_of(run, arguments.data, arguments.deeplabcut)
+        command = command_of(run, arguments.data, others)
         if command is None:
             print(
                 f"{run.name}: left out, it reads data (--data FOLDER) or runs DeepLabCut (--deeplabcut PYTHON)",

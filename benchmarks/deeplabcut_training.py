@@ -4,8 +4,8 @@ has deeplabcut 3.
     python benchmarks/deeplabcut_training.py PROJECT FOLDER NET EPOCHS [--snapshots N] [KEY=VALUE ...]
 
 FOLDER holds split.json, the keys of "train" and "test" frames; KEY=VALUE are further settings of pytorch_config.yaml, values
-as JSON. points.json is written there: seconds, images and the mean error on the test frames (what DeepLabCut calls RMSE) of
-each snapshot, at most N of them.
+as JSON. points.json is written there: seconds, images, and the mean error on the test frames (what DeepLabCut calls RMSE) and
+their OKS AP (mAP) of each snapshot, at most N of them.
 """
 
 import argparse
@@ -73,7 +73,8 @@ def main() -> None:
     for _, row in table.iterrows():
         epoch = int(row["Training epochs"])
         seconds = next(value for name, value in ended.items() if int(name.rsplit("-", 1)[1]) == epoch)
-        points.append({"seconds": seconds, "images": epoch * len(train), "mean_error_px": float(row["test rmse"])})
+        figures = {"mean_error_px": float(row["test rmse"]), "oks_ap": float(row["test mAP"]) / 100}
+        points.append({"seconds": seconds, "images": epoch * len(train), **figures})
     points.sort(key=lambda point: point["images"])
     (folder / "points.json").write_text(json.dumps(points))
 

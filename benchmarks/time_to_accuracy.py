@@ -1,10 +1,13 @@
-"""The error on the test frames against seconds and images of training: dlcpose's default beside DeepLabCut's own training.
+"""The error on the test frames against seconds and images of training: dlcpose's default beside DeepLabCut's and sleap-nn's.
 
-Both see the same frames of the same project, from random weights; the clock stands still while test frames are predicted.
-DeepLabCut is run by the interpreter of an environment of its own, after dlcpose, on as many images.
+All see the same frames of the same project, from random weights; the clock stands still while test frames are predicted.
+The others are run by the interpreters of environments of their own, after dlcpose: DeepLabCut on as many images, sleap-nn
+for as many seconds. DeepLabCut's figures are those of its own evaluation.
 
     python benchmarks/time_to_accuracy.py --root .../openfield-Pranav-2018-10-30
     python benchmarks/time_to_accuracy.py --root ... --deeplabcut ~/deeplabcut/bin/python --net resnet_50
+    python benchmarks/time_to_accuracy.py --root .../flypair24-SLEAP-2024-12-20 model=top_down_resnet_18 \\
+        --sleap-nn ~/sleap-nn/bin/python --method topdown
     python benchmarks/time_to_accuracy.py --root ... model=resnet_18 trainer.max_epochs=9 --json out.json
 """
 
@@ -19,9 +22,11 @@ from typing import Any
 import pytorch_lightning as lightning
 import torch
 from report import Report
+from sleap_nn_training import STAGES, train_sleap_nn
 
 from dlcpose.config.compose import compose
 from dlcpose.metrics.base import EvaluatedFrames, figures_of
+from dlcpose.metrics.oks import ObjectKeypointSimilarity
 from dlcpose.metrics.pixel_error import PixelError
 from dlcpose.predict import load
 from dlcpose.training.experiment import Stage, build_experiment
@@ -29,24 +34,36 @@ from dlcpose.training.libraries import quiet_libraries
 from dlcpose.training.trainer import build_trainer
 from dlcpose.training.validate import validate_config
 
-Point = dict[str, float]  # seconds, images, mean_error_px
+Point = dict[str, float]  # seconds, images, mean_error_px, oks_ap
+METRICS = {"error": PixelError(), "oks": ObjectKeypointSimilarity()}
+FIGURES = ("mean_error_px", "oks_ap")
 DEFAULTS = ("model=resnet_50", "dataset=deeplabcut", "logger=[]", "callbacks=[checkpoint]")
 
 
-class TestErrors(lightning.Callback):
-    """The error on an experiment's test frames after each epoch; its own time does not count."""
+class Images(lightning.Callback):
+    """How many images a training has seen."""
 
-    def __init__(self, experiment: Stage) -> None:
-        self.experiment = experiment
-        self.points: list[Point] = []
-        self.images, self.began, self.stood_still = 0, time.perf_counter(), 0.0
-        places = {frame.key: index for index, frame in enumerate(experiment.data.frames)}
-        self.indices = [places[key] for key in experiment.split.test]
+    count = 0
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, index: int
     ) -> None:
-        self.images += len(batch)
+        self.count += len(batch)
+
+
+class TestErrors(lightning.Callback):
+    """The figures on an experiment's test frames after each epoch; its own time does not count.
+
+    images: counts those of this stage. seconds: of the stages before, which saw images_before.
+    """
+
+    def __init__(self, experiment: Stage, images: Images, seconds: float, images_before: int) -> None:
+        self.experiment = experiment
+        self.points: list[Point] = []
+        self.images, self.images_before = images, images_before
+        self.began, self.stood_still = time.perf_counter() - seconds, 0.0
+        places = {frame.key: index for index, frame in enumerate(experiment.data.frames)}
+        self.indices = [places[key] for key in experiment.split.test]
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         stopped = time.perf_counter()
@@ -57,11 +74,10 @@ class TestErrors(lightning.Callback):
         samples = (self.experiment.data[index] for index in self.indices)
         predictions = [each for batch in predictor.stream_labeled(samples, 8) for each in batch]
         labels = [self.experiment.data.frames[index] for index in self.indices]
-        figures = figures_of(
-            {"error": PixelError()}, EvaluatedFrames(predictions, labels, self.experiment.data.skeleton)
-        )
+        figures = figures_of(METRICS, EvaluatedFrames(predictions, labels, self.experiment.data.skeleton))
         seconds = stopped - self.began - self.stood_still
-        self.points.append({"seconds": seconds, "images": self.images, "mean_error_px": figures["mean_error_px"]})
+        cost = {"seconds": seconds, "images": self.images_before + self.images.count}
+        self.points.append({**cost, **{name: figures[name] for name in FIGURES}})
         print(f"dlcpose: {self.points[-1]}", flush=True)
         self.stood_still += time.perf_counter() - stopped
 
@@ -71,22 +87,24 @@ def train_ours(overrides: list[str], run_dir: Path) -> tuple[list[Point], Stage]
     config = compose([*DEFAULTS, *overrides], run_dir=str(run_dir))
     validate_config(config)
     experiment = build_experiment(config)
-    points: list[Point] = []
+    seconds, images = 0.0, 0
     for stage in experiment.stages:
+        began = time.perf_counter()
         stage.begin()
         datamodule = stage.build_datamodule()
         for choice in datamodule.schedule.choices:
             print(f"augmentation: {choice}")
-        trainer = build_trainer(stage.config, stage.instantiate)
-        errors = TestErrors(stage)
-        trainer.callbacks.append(errors)  # type: ignore[attr-defined]
+        trainer, counted = build_trainer(stage.config, stage.instantiate), Images()
+        errors = TestErrors(stage, counted, seconds, images)
+        of_poses = [errors] if stage is experiment.stages[-1] else []
+        trainer.callbacks += [counted, *of_poses]  # type: ignore[attr-defined]
         stage.model.to(memory_format=torch.channels_last)
         trainer.fit(stage.model, datamodule=datamodule)
-        points = errors.points
-    return points, experiment.stages[-1]
+        seconds, images = seconds + time.perf_counter() - began, images + counted.count
+    return errors.points, experiment.stages[-1]
 
 
-def train_theirs(python: Path, root: Path, net: str, experiment: Stage, images: int, folder: Path) -> list[Point]:
+def train_deeplabcut(python: Path, root: Path, net: str, experiment: Stage, images: int, folder: Path) -> list[Point]:
     """The same of DeepLabCut's own training on the frames of an experiment's train and val parts."""
     keys = {"train": [*experiment.split.train, *experiment.split.val], "test": list(experiment.split.test)}
     (folder / "split.json").write_text(json.dumps(keys))
@@ -106,6 +124,8 @@ def main() -> None:
         "--deeplabcut", type=Path, help="a Python that has deeplabcut 3; without it only dlcpose trains"
     )
     parser.add_argument("--net", default="resnet_50", help="DeepLabCut's net_type")
+    parser.add_argument("--sleap-nn", type=Path, help="a Python that has sleap-nn")
+    parser.add_argument("--method", choices=STAGES, default="bottomup", help="sleap-nn's")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     arguments = parser.parse_intermixed_args()
     quiet_libraries()
@@ -115,8 +135,14 @@ def main() -> None:
         curves["dlcpose"], experiment = train_ours(overrides, Path(folder) / "ours")
         if arguments.deeplabcut:
             images = int(curves["dlcpose"][-1]["images"])
-            curves["DeepLabCut"] = train_theirs(
+            curves["DeepLabCut"] = train_deeplabcut(
                 arguments.deeplabcut, arguments.root.absolute(), arguments.net, experiment, images, Path(folder)
+            )
+        if arguments.sleap_nn:
+            python, minutes = arguments.sleap_nn.absolute(), curves["dlcpose"][-1]["seconds"] / 60
+            (Path(folder) / "sleap_nn").mkdir()
+            curves["sleap-nn"] = train_sleap_nn(
+                python, experiment, arguments.method, minutes, Path(folder) / "sleap_nn"
             )
     accelerator = experiment.config["trainer"]["accelerator"]
     device = "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
@@ -124,7 +150,8 @@ def main() -> None:
     for name, points in curves.items():
         for point in points:
             columns = {"seconds": round(point["seconds"]), "images": round(point["images"])}
-            report.add({"training": name, **columns, "test error, px": point["mean_error_px"]})
+            figures = {"test error, px": point["mean_error_px"], "OKS AP": point["oks_ap"]}
+            report.add({"training": name, **columns, **figures})
     report.finish(arguments.json)
 
 
