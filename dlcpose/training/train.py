@@ -25,8 +25,10 @@ def train_in_this_process(config: dict[str, Any]) -> MetricValue:
     # torch is imported here, not above: a misspelled name in a config is reported before that.
     from dlcpose.training.experiment import build_experiment
     from dlcpose.training.fit import fit_and_evaluate
+    from dlcpose.training.libraries import quiet_libraries
     from dlcpose.training.validate import validate_config
 
+    quiet_libraries()
     validate_config(config)
     experiment = build_experiment(config)
     return fit_and_evaluate(experiment)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -80,6 +81,14 @@ def test_last_line_has_the_folder_and_headline_figures(trained: Trained) -> None
         f"{run}: mean error {figures['mean_error_px']:.2f} px, PCK@0.1 {figures['pck@0.1']:.3f}, "
         f"OKS AP {figures['oks_ap']:.3f}"
     )
+
+
+def test_libraries_say_nothing_beside_it(trained: Trained) -> None:
+    _, answer = trained
+    loggers = set(
+        re.findall(r"\[([a-z_]+)[\w.]*\]\[[A-Z]+\]", answer.out + answer.err)
+    )  # as Hydra names them in a line
+    assert loggers <= {"dlcpose"}
 
 
 def test_figures_are_flat_and_all_there(trained: Trained) -> None:
