@@ -42,9 +42,10 @@ def track(poses: PoseTracks, settings: TrackingSettings = DEFAULT, looks: Looks 
     animals = settings.animals or len(poses.individuals)
     detections = detections_of(poses, settings.min_score)
     if not len(detections):
+        scored = f" with a score of {settings.min_score} or more" if settings.min_score else ""
+        advice = "Lower min_score, or look at what the model predicts" if scored else "Look at what the model predicts"
         raise DataError(
-            f"{poses.video.path}: no animal with a score of {settings.min_score} or more in any of {len(poses)} frames. "
-            "Lower tracking.min_score, or check the model on this video."
+            f"{poses.video.path}: no animal{scored} in any of {len(poses)} frames. {advice} (dlcpose draw)."
         )
     tracklets = tracklets_of(detections, poses.skeleton, settings)
     clock.stop("tracklets")
