@@ -95,18 +95,21 @@ def predict_command(
 
 def _finish(
     outcome: Outcome, *, track: bool, animals: int | None, readers: Sequence[str], formats: Sequence[str]
-) -> None:
-    """Track the poses of a video and write their tables, as far as the command says."""
-    result = outcome.path
+) -> Mapping[str, float]:
+    """Track the poses of a video and write their tables, as far as the command says; the seconds of all stages."""
+    result, seconds = outcome.path, outcome.seconds
     if track:
         from dlcpose.cli.track import track_file
+        from dlcpose.exporters.pose_file import read_provenance
         from dlcpose.tracking.settings import TrackingSettings
 
         result = track_file(result, TrackingSettings(animals=animals))
+        seconds = read_provenance(result)[1].seconds
     if readers or formats:
         from dlcpose.cli.write_tables import tables_of
 
         tables_of([result], readers, formats)
+    return seconds
 
 
 def predict_videos(
@@ -115,12 +118,12 @@ def predict_videos(
     settings: PredictionSettings,
     *,
     overwrite: bool,
-    finish: Callable[[Outcome], None] | None = None,
+    finish: Callable[[Outcome], Mapping[str, float]] | None = None,
 ) -> list[Outcome]:
     """Predict each video into its file and print progress; one that fails does not stop the others.
 
-    finish: is called with each video's outcome, such as to track it or to write tables. Raises DataError at the end
-    where some failed.
+    finish: is called with each video's outcome, such as to track it or to write tables, and returns the seconds of all
+    stages. Raises DataError at the end where some failed.
     """
     from dlcpose.prediction.video import check_writable
 
@@ -132,8 +135,9 @@ def predict_videos(
         try:
             outcome = _predict_video(predictor, video, result, settings, overwrite)
             _say(outcome, time.perf_counter() - began)
-            if finish is not None:
-                finish(outcome)
+            seconds = outcome.seconds if finish is None else finish(outcome)
+            if not outcome.was_there:
+                _say_stages(seconds, outcome.frames)
         except DlcposeError as error:
             if len(videos) == 1:
                 raise
@@ -169,16 +173,20 @@ def _predict_video(
 
 
 def _say(outcome: Outcome, elapsed: float) -> None:
-    """Print the outcome of a video, with a table of the seconds by stage."""
+    """Print the outcome of a video."""
     if outcome.was_there:
         typer.echo(f"{outcome.path}: there already, of the same video, checkpoint and settings")
         return
     if outcome.problem:
         typer.echo(f"dlcpose: warning: {outcome.problem}", err=True)
     typer.echo(f"{outcome.path}: {outcome.frames} frames in {elapsed:.1f} s")
+
+
+def _say_stages(seconds: Mapping[str, float], frames: int) -> None:
+    """Print a table of the seconds by stage."""
     typer.echo("  stages overlap    seconds  ms a frame")
-    for stage, seconds in outcome.seconds.items():
-        typer.echo(f"  {stage:<14} {seconds:10.1f} {1000 * seconds / max(1, outcome.frames):11.2f}")
+    for stage, each in seconds.items():
+        typer.echo(f"  {stage:<14} {each:10.1f} {1000 * each / max(1, frames):11.2f}")
 
 
 def parse_crop(text: str | Sequence[int] | None) -> tuple[int, int, int, int] | None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-STAGES = ("decode", "prepare", "forward", "postprocess", "track", "write")
+STAGES = ("decode", "prepare", "forward", "postprocess", "write")
 
 
 class StageTimes:

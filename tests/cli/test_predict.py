@@ -54,7 +54,7 @@ def test_each_video_gets_a_file_beside_it(predict, here: Path, checkpoint: Path)
     answer = predict("a.mp4", "more", "--batch-size", "4", "--precision", "32")
     assert answer.code == 0, answer.err
     assert "a.poses.h5: 10 frames" in answer.out
-    for stage in ("decode", "prepare", "forward", "postprocess", "track", "write"):
+    for stage in ("decode", "prepare", "forward", "postprocess", "write"):
         assert re.search(rf"^  {stage} +\d+\.\d +\d+\.\d\d$", answer.out, re.MULTILINE)
     predictor = dlcpose.load(checkpoint, device="cpu")
     for name in ("a.mp4", "more/b.avi"):
@@ -84,6 +84,7 @@ def test_tracks_and_tables_come_with_it(predict, here: Path) -> None:
     tracks = read_pose_tracks(here / "out" / "a.tracks.poses.h5")
     assert tracks.frame_indices.tolist() == list(range(10))
     assert len(tracks.individuals) == 1
+    assert re.search(r"^  track +\d+\.\d +\d+\.\d\d$", answer.out, re.MULTILINE)
     written = [
         Path(line)
         for line in answer.out.splitlines()
