@@ -1,6 +1,7 @@
 """A checkpoint holds all that prediction needs, and nothing in a file that calls itself one can run."""
 
 import io
+import math
 import pickle
 import struct
 import zipfile
@@ -177,6 +178,14 @@ def test_checkpoint_of_another_format_names_its_version(tmp_path: Path, content:
         ("input", {"height": 3}),
         ("split", {"train": []}),
         ("individuals", 3),
+        ("individuals", "mouse"),
+        ("identified", "no"),
+        ("individuals", [1]),
+        ("split", {"train": "frame", "val": [], "test": []}),
+        ("input", {**INPUT, "mean": [math.nan, 0, 0]}),
+        ("input", {**INPUT, "std": [0, 1, 1]}),
+        ("input", {**INPUT, "std": [1, 1]}),
+        ("skeleton", {**Skeleton(("a", "b")).as_dict(), "names": "ab"}),
         ("max_animals", ...),
         *(("max_animals", value) for value in ("2", 2.0, -1, 10**9, None)),
         ("config", "a" * 10_000_001),

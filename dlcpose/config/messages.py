@@ -116,4 +116,6 @@ def _was_raised_by_hydra(error: Exception) -> bool:
 
 def _explain_composition(error: Exception, config_name: str, arguments: Sequence[str]) -> str:
     """The message for a config that Hydra cannot compose: the name that is unknown, or Hydra's own in one line."""
-    return explain_unknown_name(error, config_name, arguments) or " ".join(str(error).split())
+    if reason := explain_unknown_name(error, config_name, arguments):
+        return reason
+    return " ".join(str(error).split()) or " ".join(str(error.__cause__).split())  # an empty one wraps OmegaConf's

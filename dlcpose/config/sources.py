@@ -35,7 +35,8 @@ from dlcpose.structures.errors import ConfigError
 COMMANDS = ("train", "evaluate", "predict")  # the primary configs
 # Of the hydra node, what a file may set. Folders only below the working folder.
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
-HARMLESS = (*FOLDERS, "hydra.sweeper.params", "hydra.job.name", "hydra.sweeper.n_trials", "hydra.sweeper.direction")
+JOB_NAME = "hydra.job.name"
+HARMLESS = (*FOLDERS, "hydra.sweeper.params", JOB_NAME, "hydra.sweeper.n_trials", "hydra.sweeper.direction")
 PARAMS = "hydra.sweeper.params."
 # What Hydra itself fills in as it composes.
 FILLED_IN = (
@@ -208,11 +209,16 @@ def _check_name(config: DictConfig) -> None:
             name = str(known.name)
     except OmegaConfBaseException:  # raised again when the config is resolved
         return
+    _check_one_name(name, "name", "a folder")
+
+
+def _check_one_name(name: str, key: str, what: str) -> None:
+    """Raises ConfigError for a name that would lead into another folder."""
     is_one = name not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f\x7f]", name)
     if not is_one or len(name) > LONGEST_NAME:
         raise ConfigError(
-            f"name: expected the name of a folder, without '/' and at most {LONGEST_NAME} characters long, got "
-            f"{name[:100]!r}. Give another with name=..."
+            f"{key}: expected the name of {what}, without '/' and at most {LONGEST_NAME} characters long, got "
+            f"{name[:100]!r}. Give another with {key}=..."
         )
 
 
@@ -252,6 +258,8 @@ def _check_hydra(config: DictConfig, baseline: Mapping[str, Any], given: Mapping
     for key in FOLDERS:
         if composed.get(key) != baseline.get(key):
             _check_below(config, key)
+    if composed.get(JOB_NAME) != baseline.get(JOB_NAME):  # Hydra writes a log of this name into the run folder
+        _check_one_name(_resolved(config, JOB_NAME), JOB_NAME, "a file")
 
 
 def _is_of_trusted(key: str, node: Any, trust: Sequence[str]) -> bool:
@@ -265,13 +273,18 @@ def _is_of_trusted(key: str, node: Any, trust: Sequence[str]) -> bool:
 
 def _check_below(config: DictConfig, key: str) -> None:
     """Raises ConfigError for a folder of a file's that lies elsewhere than below the working folder."""
-    try:
-        with _as_if_run(config) as known:
-            folder = str(OmegaConf.select(known, key))
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{key}: a config file sets it to what is not known yet. Give it in the command.") from error
+    folder = _resolved(config, key)
     if PurePath(folder).is_absolute() or folder.startswith("~") or ".." in re.split(r"[/\\]", folder):
         raise ConfigError(f"{key}: a config file may only name a folder below the working one, got {folder[:200]!r}.")
+
+
+def _resolved(config: DictConfig, key: str) -> str:
+    """A setting of Hydra's as it is in a run. Raises ConfigError where that is not known before it."""
+    try:
+        with _as_if_run(config) as known:
+            return str(OmegaConf.select(known, key))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{key}: a config file sets it to what is not known yet. Give it in the command.") from error
 
 
 def _check_resolvers(config: DictConfig, given: Sequence[str]) -> None:

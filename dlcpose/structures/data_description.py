@@ -27,12 +27,24 @@ MAX_KEYPOINTS, MAX_SIDE, MAX_INDIVIDUALS = 1_024, 16_384, 10_000
 
 
 def check_limits(described: Mapping[str, Any]) -> None:
-    """Raises ValueError where a file's skeleton, input, individuals or max_animals are larger than those of any data."""
+    """Raises ValueError where a file's description of its data is of other types, or larger than that of any data."""
     max_animals = described["max_animals"]
     if type(max_animals) is not int or not 0 <= max_animals <= MAX_INDIVIDUALS:
         raise ValueError(f"expected max_animals from 0 to {MAX_INDIVIDUALS}, got {max_animals!r:.50}")
-    if len(described["skeleton"]["names"]) > MAX_KEYPOINTS or len(described["individuals"]) > MAX_INDIVIDUALS:
+    if type(described["identified"]) is not bool:
+        raise ValueError(f"expected true or false as identified, got {described['identified']!r:.50}")
+    skeleton = described["skeleton"]
+    _check_texts({"names": skeleton["names"], "unique": skeleton["unique"], "individuals": described["individuals"]})
+    _check_texts(described.get("split", {}))  # an exported model has none
+    if len(skeleton["names"]) > MAX_KEYPOINTS or len(described["individuals"]) > MAX_INDIVIDUALS:
         raise ValueError(f"expected at most {MAX_KEYPOINTS} keypoints and {MAX_INDIVIDUALS} individuals")
     model_input = Input.from_dict(described["input"])
     if any(side > MAX_SIDE for side in (*(model_input.canvas or ()), model_input.multiple_of)):
         raise ValueError(f"expected an input of at most {MAX_SIDE} px, got {model_input.canvas}")
+
+
+def _check_texts(lists: Mapping[str, Any]) -> None:
+    """Raises ValueError for what is no list of texts: a text itself would be taken as a list of its letters."""
+    for name, values in lists.items():
+        if not isinstance(values, list | tuple) or not all(isinstance(value, str) for value in values):
+            raise ValueError(f"expected a list of texts as {name}, got {values!r:.50}")

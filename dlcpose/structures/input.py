@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
+from dlcpose.structures.checked_values import is_number
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 ANIMAL_SIDE = 80  # px of the input at which keypoints of an animal are well apart
@@ -21,7 +23,8 @@ class Input:
     stretched. Crops always keep their aspect.
     multiple_of: height and width are multiples of this, which the backbone needs; native images are padded to them.
     mean, std: per channel of RGB scaled to [0, 1].
-    Raises ValueError when only one side is given, or one that is not positive or not a multiple.
+    Raises ValueError when only one side is given, or one that is not positive or not a multiple, and for a mean or std
+    that is not three finite numbers, the latter above 0.
     """
 
     height: int | None = None
@@ -35,6 +38,11 @@ class Input:
         sides = (self.height, self.width)
         if (self.height is None) != (self.width is None):
             raise ValueError(f"An input has both a height and a width or neither, got {sides}.")
+        channels: tuple[Any, ...] = (*self.mean, *self.std)  # of a file, where they may be anything
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(map(is_number, channels)) or min(self.std) <= 0:
+            raise ValueError(
+                f"Expected a finite mean and a positive std of each channel, got {self.mean} and {self.std}."
+            )
         for name, side in (("height", self.height), ("width", self.width)):
             if side is not None and (side <= 0 or side % self.multiple_of):
                 raise ValueError(

@@ -53,6 +53,7 @@ ACTS = {
         "seed: 0\nname: x\nbest: {monitor: HERE/victim}\nhydra: {run: {dir: '${best.monitor}'}}\n",
         "hydra.run.dir",
     ),
+    "a log elsewhere": ("hydra: {job: {name: ../../../../victim/thesis}}\n", "hydra.job.name"),
     "the working folder": ("hydra: {job: {chdir: true}}\n", "hydra.job.chdir"),
     "the run folder": ("run_dir: HERE/victim\n", "run_dir"),
     "another run": ("resume: HERE/victim/checkpoints/last.ckpt\n", "resume"),
@@ -171,6 +172,12 @@ def test_a_first_config_of_somebody_elses_is_refused_before_it_is_read(lab: Path
         assert reason(answer).startswith("--config-path, --config-name")
     assert reason(shell("train.py", "--experimental-rerun", "x.pickle")).startswith("--experimental-rerun")
     unharmed(lab)
+
+
+def test_an_interpolation_that_does_not_parse_is_told(lab: Path) -> None:
+    wrote(lab, "name: '${a'\n")
+    with pytest.raises(ConfigError, match=r"full_key: name"):
+        compose([f"hydra.searchpath=[file://{lab}]", "experiment=x"])
 
 
 @pytest.mark.slow
