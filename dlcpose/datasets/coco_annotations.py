@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from dlcpose.datasets.label_checks import count_out_of_frame
+from dlcpose.datasets.label_checks import warn_of_labels
 from dlcpose.structures.checked_values import MAX_AREA, MAX_COORDINATE, Fields, check_places
 from dlcpose.structures.data_files import shown
 from dlcpose.structures.errors import DataError
@@ -87,8 +87,7 @@ def read_frames(
         _frame(image, by_image[number], skeleton, individuals, files, omissions) for number, image in images.items()
     ]
     omissions.warn()
-    if outside := count_out_of_frame(frames):
-        logger.warning("%s: %d keypoints lie outside of their image. dlcpose inspect names them.", path, outside)
+    warn_of_labels(path, frames)
     return frames
 
 

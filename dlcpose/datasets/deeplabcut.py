@@ -18,7 +18,7 @@ from dlcpose.datasets.base import (
 )
 from dlcpose.datasets.deeplabcut_config import ProjectConfig, read_project_config
 from dlcpose.datasets.deeplabcut_tables import LabelTable, read_table
-from dlcpose.datasets.label_checks import count_out_of_frame
+from dlcpose.datasets.label_checks import warn_of_labels
 from dlcpose.datasets.readers import reader
 from dlcpose.datasets.restricted_pickle import MAX_BYTES, load_restricted_pickle
 from dlcpose.structures.data_files import InsideFolder, is_file, read_file
@@ -67,10 +67,7 @@ class DeepLabCutFrames(LabeledFrames):
         self.has_identities = self.config.has_identities
         self._scorer = scorer
         self.frames = _read_frames(self.config, _find_tables(self.config, scorer, self._links), self._links)
-        if outside := count_out_of_frame(self.frames):
-            logger.warning(
-                "%s: %d keypoints lie outside of their image. dlcpose inspect names them.", self.root, outside
-            )
+        warn_of_labels(self.root, self.frames)
 
     def read_image(self, index: int) -> Image:
         """The image of frame `index`: (H, W, 3) uint8 RGB."""

@@ -1,5 +1,6 @@
 """Checks of labels: counts of keypoints, left/right swaps, and keypoints that coincide."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -9,6 +10,8 @@ import numpy.typing as npt
 
 from dlcpose.structures.sample import FrameLabels
 from dlcpose.structures.skeleton import Skeleton
+
+logger = logging.getLogger(__name__)
 
 MIN_DISTANCE = 0.01  # px: two keypoints that are nearer coincide
 MIN_LATERAL = 0.05  # of the body axis: a pair less far apart across it says nothing of left and right
@@ -131,10 +134,43 @@ def _is_outside(frame: FrameLabels, points: npt.NDArray[np.float32]) -> int:
 
 
 def find_coinciding(frames: Sequence[FrameLabels], skeleton: Skeleton) -> Iterable[str]:
-    """One line for each pair of keypoints of an animal that lie at the same place."""
+    """One line for each pair of keypoints of an animal, and of animals of a frame, that lie at the same place."""
     for frame in frames:
         for number, points in enumerate(frame.keypoints_in_image):
             apart = np.linalg.norm(points[:, None] - points[None], axis=-1)  # (K, K), NaN where one is missing
             for first, second in np.argwhere(np.triu(apart <= MIN_DISTANCE, k=1)):
                 names = f"{skeleton.names[first]} and {skeleton.names[second]}"
                 yield f"{frame.key}: {names} of animal {number} are at the same place"
+        for first, second in _doubles(frame):
+            yield f"{frame.key}: animals {first} and {second} have the same keypoints"
+
+
+def _doubles(frame: FrameLabels) -> Iterable[tuple[int, int]]:
+    """Each animal of a frame whose keypoints are those of an earlier one, with that one."""
+    first: dict[bytes, int] = {}
+    for number, points in enumerate(frame.keypoints_in_image):
+        if not np.isnan(points).all() and (earlier := first.setdefault(points.tobytes(), number)) != number:
+            yield earlier, number
+
+
+def warn_of_labels(named: object, frames: Sequence[FrameLabels]) -> None:
+    """Warn of labels that no animal has: outside of their image, or all at one place. named: their file or folder."""
+    points_in_image = _of_animals(frames)
+    spread = np.fmax.reduce(points_in_image, axis=1) - np.fmin.reduce(points_in_image, axis=1)  # (A, 2), without NaN
+    labeled = (~np.isnan(points_in_image).any(axis=-1)).sum(axis=-1)  # (A,)
+    counts = {
+        "keypoints lie outside of their image": count_out_of_frame(frames),
+        "animals have all keypoints at one place": int(((labeled > 1) & (spread <= MIN_DISTANCE).all(axis=-1)).sum()),
+        "animals have the keypoints of another in their image": sum(
+            len(list(_doubles(frame))) for frame in frames if len(frame) > 1
+        ),
+    }
+    for what, count in counts.items():
+        if count:
+            logger.warning("%s: %d %s. dlcpose inspect names them.", named, count, what)
+
+
+def _of_animals(frames: Sequence[FrameLabels]) -> npt.NDArray[np.float32]:
+    """The keypoints of all animals: (A, K, 2)."""
+    points_in_image = [frame.keypoints_in_image for frame in frames if len(frame)]
+    return np.concatenate(points_in_image) if points_in_image else np.zeros((0, 1, 2), np.float32)

@@ -14,6 +14,7 @@ from dlcpose.datasets.base import (
     warn_of_orientations,
 )
 from dlcpose.datasets.deeplabcut_tables import LabelTable, read_csv
+from dlcpose.datasets.label_checks import warn_of_labels
 from dlcpose.datasets.readers import reader
 from dlcpose.structures.data_files import InsideFolder, is_file
 from dlcpose.structures.errors import DataError
@@ -137,6 +138,7 @@ def _frames(table: LabelTable, names: Sequence[str], root: Path, links: InsideFo
         )
     if not any(len(frame) for frame in frames):
         raise DataError(f"{table.path}: expected labels, but no keypoint of all {len(frames)} frames has any.")
+    warn_of_labels(table.path, frames)
     warn_of_orientations(str(table.path), ((root / frame.key, (frame.height, frame.width)) for frame in frames))
     return frames
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dlcpose.datasets.base import IDENTITY_FLAG, LabeledFrames
+from dlcpose.datasets.label_checks import warn_of_labels
 from dlcpose.datasets.readers import reader
 from dlcpose.datasets.sleap_file import SleapFile, SleapFrame, SleapInstance, read_sleap_file
 from dlcpose.datasets.sleap_images import FrameSource, find_frames, frame_name
@@ -72,6 +73,7 @@ class SleapFrames(LabeledFrames):
         self._places = [(frame.video, frame.frame_index) for frame in labeled]
         self._extents = {number: _extent(labeled, number) for number in used}
         self.frames = [self._frame(frame, chosen) for frame in labeled]
+        warn_of_labels(self.path, self.frames)
 
     def read_image(self, index: int) -> Image:
         """The image of frame `index`: (H, W, 3) uint8 RGB."""

@@ -313,11 +313,12 @@ def test_only_empty_annotations_are_left_out_with_a_warning(tmp_path: Path, capl
         annotation(3, 7, area=0),
         annotation(4, 7, bbox=[5, 5, 0, 0]),
         annotation(5, 7, keypoints=[90, 2, 2, *[0] * 6]),
+        annotation(6, 7, keypoints=[4, 4, 2] * 3),
     ]
     frame = CocoFrames(written(tmp_path, content(annotations=strange))).frames[0]
-    assert np.isnan(frame.areas).tolist() == [True, False, False]
-    assert np.isnan(frame.boxes_in_image).all(axis=1).tolist() == [False, True, False]
-    for expected in ("[3] have the area 0", "[4] have a bbox without area", "1 keypoints lie outside"):
+    assert np.isnan(frame.areas).tolist() == [True, False, False, False]
+    assert np.isnan(frame.boxes_in_image).all(axis=1).tolist() == [False, True, False, False]
+    for expected in ("[3] have the area 0", "[4] have a bbox without area", "1 keypoints lie outside", "at one place"):
         assert expected in caplog.text
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dlcpose.datasets.deeplabcut import DeepLabCutFrames
-from dlcpose.datasets.label_checks import find_swaps
+from dlcpose.datasets.label_checks import find_coinciding, find_swaps, warn_of_labels
 from dlcpose.structures.sample import FrameLabels, labels_of
 from dlcpose.structures.skeleton import Skeleton
 
@@ -71,3 +71,25 @@ def test_animals_without_the_ends_of_the_axis_are_judged_by_other_points() -> No
             points[3] = NAN
         frames.append(labels_of(frame.key, (240, 240), points[None]))
     assert {swap.key for swap in find_swaps(frames, skeleton)} == {"5", "30"}
+
+
+def test_labels_that_no_animal_has_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    apart, nothing = MOUSE + 100, np.full_like(MOUSE, NAN)
+    one_place, one_point = (np.where(np.arange(4)[:, None] < count, MOUSE * 0 + 50, NAN) for count in (3, 1))  # (4, 2)
+    frames = [
+        labels_of("good", (240, 240), np.stack([apart, apart + 1, nothing, nothing])),
+        labels_of("none", (240, 240), np.zeros((0, 4, 2))),
+        labels_of("point", (240, 240), one_place[None]),
+        labels_of("single keypoint", (240, 240), one_point[None]),
+        labels_of("double", (240, 240), np.stack([apart, nothing, apart])),
+        labels_of("outside", (240, 240), (MOUSE + 220)[None]),
+    ]
+    warn_of_labels("mice", frames[:2])
+    assert not caplog.text
+    warn_of_labels("mice", frames)
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.removeprefix("mice: ").partition(" ")[0] for line in said] == ["3", "1", "1"]
+    for text, expected in zip(said, ("outside of their image", "at one place", "of another"), strict=True):
+        assert expected in text
+    named = list(find_coinciding(frames, SKELETON))
+    assert [line.partition(":")[0] for line in named] == ["point"] * 3 + ["double"]

@@ -71,6 +71,12 @@ def test_half_of_a_keypoint_is_told(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert np.isnan(data.frames[0].keypoints_in_image[0, 0]).all()
 
 
+def test_labels_that_no_animal_has_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    LightningPoseFrames(folder_of(tmp_path, [[1, 2, 3, 4, 500, 6], [7, 7, 7, 7, 7, 7]]))
+    assert "1 keypoints lie outside" in caplog.text
+    assert "1 animals have all keypoints at one place" in caplog.text
+
+
 def test_the_third_coordinate_says_what_is_hidden(tmp_path: Path) -> None:
     row = [1, 2, 2, 3, 4, 1, 5, 6, 0]
     unknown = [NAN, NAN, 1, 3, 4, NAN, NAN, NAN, 0]  # hidden somewhere; nothing said of a place

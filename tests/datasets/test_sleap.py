@@ -115,6 +115,13 @@ def test_file_with_only_predictions_is_reported(tmp_path: Path) -> None:
         SleapFrames(path)
 
 
+def test_labels_that_no_animal_has_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    of = skeleton()
+    SleapFrames(of_images(tmp_path, [animal(of, 300)], [animal(of, 3), animal(of, 3)]))
+    assert f"{len(of.nodes)} keypoints lie outside" in caplog.text
+    assert "1 animals have the keypoints of another" in caplog.text
+
+
 def test_the_corner_was_zero_in_old_files(tmp_path: Path) -> None:
     path = of_images(tmp_path, [animal(skeleton(), 3)])
     new = SleapFrames(path).frames[0].exact_keypoints
