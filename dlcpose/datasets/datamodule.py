@@ -23,6 +23,7 @@ from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.cache import CachedFrames
 from dlcpose.datasets.crops import augment, fit_to_canvas, keep_keypoints
 from dlcpose.datasets.pseudo_labeled import JoinedFrames, PseudoLabeled
+from dlcpose.datasets.shared_memory import affordable_workers
 from dlcpose.datasets.video_clips import Clips, VideoClips, collate_with_clips
 from dlcpose.structures.augmentation import AugmentationSchedule
 from dlcpose.structures.batch import PoseBatch, collate
@@ -168,7 +169,8 @@ class EvaluationCrops(Dataset[PoseCrop], Sized):
 class PoseDataModule(LightningDataModule):
     """Loaders for training and validation on one split of a data set.
 
-    batch_size: frames on each device. workers: processes that prepare batches; None chooses by the machine's cores.
+    batch_size: frames on each device. workers: processes that prepare batches; None chooses by the machine's cores; with
+    a small /dev/shm there are fewer.
     cache_gb: memory for decoded images. min_steps: minimum number of batches in an epoch, so that with few frames an
     epoch is still worth validating. overfit: number of training frames to train and validate on, all others unused, to
     see whether a model can memorize them. clips: of videos without labels, for each training batch. pseudo: frames that
@@ -213,7 +215,9 @@ class PoseDataModule(LightningDataModule):
         self.data = CachedFrames(data, self.train_indices + self.val_indices + self.pseudo_indices, cache_gb)
         self.model_input, self.schedule, self.clips = model_input, schedule, clips
         self.seed, self.batch_size, self.min_steps = seed, batch_size, min_steps
-        self.workers = default_workers() if workers is None else workers
+        height, width = model_input.canvas or np.max([(frame.height, frame.width) for frame in data.frames], axis=0)
+        batch_bytes = 3 * int(height) * int(width) * batch_size
+        self.workers = affordable_workers(default_workers() if workers is None else workers, batch_bytes)
         self.begun = (0, 0)  # an epoch, and how many of its batches were done before the run was stopped
 
     def train_dataloader(self) -> DataLoader[PoseCrop]:
