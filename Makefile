@@ -5,12 +5,15 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help install train test test-all test-slow check format clean
+OLDEST := .venv-oldest
+
+.PHONY: help install train test test-all test-slow test-oldest check format clean
 
 help:
 	@echo "make train     train the default model on rendered animals, evaluate it, leave pictures in outputs/"
 	@echo "make test      linters, types, layers, and the quick tests: every feature once"
 	@echo "make test-all  the same with all tests"
+	@echo "make test-oldest  the quick tests with the oldest versions of the main dependencies that pyproject.toml allows"
 	@echo "make check     linters, types and layers only"
 	@echo "make format    format the code"
 	@echo "make clean     remove the virtual environment and caches"
@@ -35,6 +38,15 @@ test-slow: install
 
 test-all: test test-slow
 
+# uv takes the lower bounds of the main dependencies; what the extras need comes beside them, as it is today.
+test-oldest:
+	rm -rf $(OLDEST)
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet uv
+	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST) --resolution lowest-direct -e .
+	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST) -e ".[mlflow,sweep,tables,nwb,onnx]" pytest pytest-xdist hypothesis filelock build
+	$(OLDEST)/bin/python -m pytest -n 2 --dist loadfile -m "not slow" $(TESTS)
+
 check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -46,4 +58,4 @@ format: install
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(OLDEST) .mypy_cache .ruff_cache .hypothesis .import_linter_cache

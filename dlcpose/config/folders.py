@@ -41,11 +41,13 @@ def option_names(group: str, arguments: Sequence[str] = ()) -> list[str]:
 
 
 def user_config_folders(arguments: Sequence[str]) -> list[Path]:
-    """The folder that `--config-dir` names, if any."""
+    """The folders of options that `--config-dir`, or from Python `hydra.searchpath=[file://...]`, names."""
     parser = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd", type=Path)
     named = parser.parse_known_args(list(arguments))[0].config_dir
-    return [] if named is None else [named.absolute()]
+    searched = [argument for argument in arguments if argument.startswith("hydra.searchpath=")]
+    folders = [Path(folder) for argument in searched for folder in re.findall(r"file://([^,\]'\"]+)", argument)]
+    return [folder.absolute() for folder in ([] if named is None else [named]) + folders]
 
 
 # ------------------------------------------------------------------------------------------------------------- resolvers
