@@ -7,9 +7,11 @@ Names are imported when first used, so that `import dlcpose` is quick.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # typing itself takes so long to import that Ctrl-C meanwhile would often be a traceback
 if TYPE_CHECKING:
+    from typing import Any
+
     from dlcpose.api import evaluate, train
     from dlcpose.config.models import available_models
     from dlcpose.predict import load
@@ -28,7 +30,7 @@ _HOMES = {
 __all__ = ["DlcposeError", "PoseDataset", "Project", "available_models", "evaluate", "load", "train"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in _HOMES:
         raise AttributeError(f"module 'dlcpose' has no attribute {name!r}")
     if name != "DlcposeError":  # which may be imported to catch what this raises

@@ -3,7 +3,6 @@
 import importlib
 import os
 import signal
-from typing import Any
 
 
 def dlcpose() -> None:
@@ -33,9 +32,12 @@ def _start(module: str) -> None:
     main = importlib.import_module(module).main
     if is_heeded:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:  # before a command has begun: each tells itself what it has saved
+        _stop_at_once()
 
 
-def _stop_at_once(*_: Any) -> None:
+def _stop_at_once(*_: object) -> None:
     os.write(2, b"dlcpose: stopped.\n")  # nothing has begun, and an import that is left midway may print a traceback
     os._exit(130)

@@ -25,6 +25,7 @@ from dlcpose.exporters.label_contents import (
     UNLABELED,
 )
 from dlcpose.exporters.label_formats import label_format
+from dlcpose.exporters.pandas_hdf5 import pandas_hdf5
 from dlcpose.structures.atomic_files import atomic_folder
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import FrameLabels
@@ -138,11 +139,7 @@ def _write_table(
     index = pd.MultiIndex.from_tuples([("labeled-data", video, image) for image in images])
     table = pd.DataFrame(values, index=index, columns=columns)
     stem.with_name(f"{stem.name}.csv").write_text(str(table.to_csv()), encoding="utf-8")
-    file: Any = pd.HDFStore(str(stem.with_name(f"{stem.name}.h5")), mode="w")
-    with file as store:
-        store.put("df_with_missing", table)
-        # pandas 3 leaves out the attribute by which earlier versions, such as DeepLabCut's, know the layout's version.
-        store.get_storer("df_with_missing").attrs.pandas_version = "0.15.2"
+    stem.with_name(f"{stem.name}.h5").write_bytes(pandas_hdf5(table, "df_with_missing"))
 
 
 def _write_video(data: LabeledFrames, indices: Sequence[int], path: Path, fps: float) -> None:

@@ -1,7 +1,6 @@
 """Predictions as DeepLabCut's own tables: one key, a row for every frame, x, y and likelihood of every keypoint."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ from dlcpose.exporters.formats import (
     provenance,
     table_format,
 )
+from dlcpose.exporters.pandas_hdf5 import pandas_hdf5
 from dlcpose.structures.atomic_files import atomic_output, write_output
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
@@ -42,23 +42,14 @@ def write_deeplabcut_csv(tracks: PoseTracks, target: TableTarget) -> list[Path]:
 def write_deeplabcut_h5(path: Path, tracks: PoseTracks, scorer: str) -> None:
     """Write the table to a file of any name. Raises DataError where there are more columns than HDF5 has room to name."""
     table = deeplabcut_frame(tracks, scorer)
-    in_memory: dict[str, Any] = {"driver": "H5FD_CORE", "driver_core_backing_store": 0}
-    file: Any = pd.HDFStore(path.name, mode="w", **in_memory)
-    with file as store:
-        try:
-            store.put(KEY, table, format="table", track_times=False)
-        except tables.exceptions.HDF5ExtError as error:
-            raise DataError(
-                f"{path}: DeepLabCut's h5 has room for 64 KB of column names, too little for these "
-                f"{table.shape[1]} columns. Write deeplabcut_csv or parquet instead."
-            ) from error
-        attributes = store.get_storer(KEY).attrs
-        # pandas 3 leaves this mark out; pandas 1 and 2, which DeepLabCut and SimBA need, read no table without it.
-        attributes.pandas_version = "0.15.2"
-        for name, value in provenance(tracks).items():
-            setattr(attributes, f"dlcpose_{name}", "" if value is None else str(value))
-        store.flush()
-        content = store._handle.get_file_image()
+    attributes = {f"dlcpose_{name}": "" if value is None else str(value) for name, value in provenance(tracks).items()}
+    try:
+        content = pandas_hdf5(table, KEY, layout="table", attributes=attributes)
+    except tables.exceptions.HDF5ExtError as error:
+        raise DataError(
+            f"{path}: DeepLabCut's h5 has room for 64 KB of column names, too little for these "
+            f"{table.shape[1]} columns. Write deeplabcut_csv or parquet instead."
+        ) from error
     write_output(path, content)
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 
 from dlcpose.datasets.deeplabcut_config import ProjectConfig
 from dlcpose.datasets.deeplabcut_tables import read_table
+from dlcpose.exporters.pandas_hdf5 import pandas_hdf5
 from dlcpose.exporters.sleap_table import sleap_skeleton
 from dlcpose.structures.atomic_files import atomic_output, write_output
 from dlcpose.structures.errors import DataError
@@ -128,13 +129,7 @@ def write_machine_labels(
     values = np.stack([_row_of_table(tracks, row, columns) for row in rows])
     frame = pd.DataFrame(values, index=index, columns=columns.index())
     write_output(folder / "machinelabels.csv", str(frame.to_csv()).encode())
-    table = folder / f"machinelabels-iter{iteration}.h5"
-    with atomic_output(table) as partial:
-        file: Any = pd.HDFStore(str(partial), mode="w")
-        with file as store:
-            store.put(KEY, frame, track_times=False)
-            # pandas 3 leaves out the mark by which earlier ones, DeepLabCut's among them, know the layout's age.
-            store.get_storer(KEY).attrs.pandas_version = "0.15.2"
+    write_output(folder / f"machinelabels-iter{iteration}.h5", pandas_hdf5(frame, KEY))
     return names
 
 
