@@ -243,7 +243,18 @@ def test_crops_around_given_poses(case: Case, tmp_path: Path, table: list[Row]) 
     row.check()
 
 
-# One of each kind of head, side heads, and a detector.
+# As in docs/deeplabcut_models.md: a network that has no net type, only a `model_name`.
+SMALL_RESNET = {
+    "changes": {
+        "model.backbone.model_name": "resnet18",
+        "model.backbone_output_channels": 512,
+        "model.heads.bodypart.heatmap_config.channels": [512, 4],
+        "model.heads.bodypart.locref_config.channels": [512, 8],
+    }
+}
+
+
+# One of each kind of head, side heads, a detector, and a network without a net type of its own.
 @pytest.mark.parametrize(
     "case",
     [
@@ -251,6 +262,7 @@ def test_crops_around_given_poses(case: Case, tmp_path: Path, table: list[Row]) 
         *(several(name) for name in ("dlcrnet_stride32_ms5", "dekr_w18")),
         *(several(name, boxes=BOXES) for name in ("rtmpose_s", "animaltokenpose_base")),
         several("resnet_50", "top_down_resnet_50 with ssdlite", top_down=True, detector="ssdlite"),
+        Case("resnet_50", SMALL_RESNET, "resnet18"),
     ],
     ids=str,
 )

@@ -19,15 +19,12 @@ from tests.tiny_models import composed, tiny
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    """An imported model, with a backbone that DeepLabCut names."""
+    """An imported model."""
     write_checkpoint(read_model(layouts.write(tmp_path / "model")), tmp_path / "model.ckpt")
     return tmp_path / "model.ckpt"
 
 
-def test_an_imported_model_goes_back_as_it_came(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(_resnets(), layouts.BACKBONE, "resnet_50")
+def test_an_imported_model_goes_back_as_it_came(checkpoint: Path, tmp_path: Path) -> None:
     export_model("deeplabcut", ExportRequest(read_checkpoint(checkpoint), tmp_path / "exported"))
     back = torch.load(tmp_path / "exported" / "train" / "snapshot-000.pt", weights_only=True)["model"]
     original = layouts.snapshot()["model"]
@@ -40,10 +37,7 @@ def test_an_imported_model_goes_back_as_it_came(
     np.testing.assert_array_equal(found.keypoints_in_image, expected.keypoints_in_image)
 
 
-def test_the_file_for_live_holds_config_and_weights(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(_resnets(), layouts.BACKBONE, "resnet_50")
+def test_the_file_for_live_holds_config_and_weights(checkpoint: Path, tmp_path: Path) -> None:
     export_model("dlclive", ExportRequest(read_checkpoint(checkpoint), tmp_path / "live.pt"))
     content = torch.load(tmp_path / "live.pt", weights_only=True)
     assert content["config"]["metadata"]["bodyparts"] == layouts.BODYPARTS
@@ -56,7 +50,7 @@ def test_the_file_for_live_holds_config_and_weights(
     [
         (("model=resnet_50", "input=native"), "head: DeepLabCut has no HeatmapHead"),
         (("model=resnet_50", "head=deeplabcut_heatmap"), "input: .*native size"),
-        (("model=resnet_18", "head=deeplabcut_heatmap", "input=native"), "backbone.name: .*resnet18"),
+        (("backbone=timm", "backbone.name=convnext_atto", "input=native"), "backbone.name: .*convnext_atto"),
         (("model=top_down_resnet_50",), "pipeline: DeepLabCut has no TopDown"),
     ],
 )
@@ -69,9 +63,3 @@ def test_what_deeplabcut_does_not_have_is_refused(overrides: tuple[str, ...], sa
     canvas = None if "input=native" in overrides else (64, 64)
     with pytest.raises(ConfigError, match=said):
         described_for_deeplabcut(config, Skeleton(("a", "b")), ("animal",), channels=32, canvas=canvas)
-
-
-def _resnets() -> dict[str, str]:
-    from dlcpose.deeplabcut_layout.writers_of_parts.backbones import RESNETS
-
-    return RESNETS

@@ -7,7 +7,9 @@ from dlcpose.deeplabcut_layout.writers import BACKBONE_WRITERS, ModelFacts, Writ
 from dlcpose.structures.errors import ConfigError
 
 IDENTITY, CONCATENATE = "dlcpose.necks.identity.Identity", "dlcpose.necks.concatenate.Concatenate"
-RESNETS = {"resnet50_gn": "resnet_50", "resnet50": "resnet_50", "resnet101": "resnet_101"}
+# Its net types name two ResNets; its config takes timm's other ones as well, by `model_name`.
+RESNETS = {"resnet101": "resnet_101"}
+ANY_RESNET = "resnet_50"
 HRNETS = ("hrnet_w18", "hrnet_w32", "hrnet_w48")
 CSPNEXTS = {(0.5, 0.33): "cspnext_s", (0.75, 0.67): "cspnext_m", (1.25, 1.33): "cspnext_x"}
 
@@ -26,13 +28,15 @@ def timm_backbone(node: Mapping[str, Any], facts: ModelFacts) -> Written:
             },
             node["name"],
         )
-    if node["name"] not in RESNETS:
+    from timm.models import is_model_in_modules
+
+    if not is_model_in_modules(node["name"], {"resnet"}):
         raise ConfigError(
-            f"backbone.name: DeepLabCut has no {node['name']!r}. Take one of {', '.join((*RESNETS, *HRNETS))}."
+            f"backbone.name: DeepLabCut has no {node['name']!r}. Take a ResNet of timm's, or one of {', '.join(HRNETS)}."
         )
     _check_neck(facts, level=-1)
     resnet = {"type": "ResNet", "model_name": node["name"], "output_stride": node["output_stride"] or 32, **frozen}
-    return Written(resnet, RESNETS[node["name"]])
+    return Written(resnet, RESNETS.get(node["name"], ANY_RESNET))
 
 
 @BACKBONE_WRITERS.register("dlcpose.backbones.cspnext.CspNextBackbone")
