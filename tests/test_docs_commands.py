@@ -1,18 +1,18 @@
-"""Every `dlcpose` command in the README and on the pages of docs/ is one that there is, with options that it takes."""
+"""Commands in README and docs/ are such as there are, and each in a shell block is run by some test."""
 
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 import typer.main
 from typer.core import TyperGroup
 
 from dlcpose.cli.app import build_app
+from tests.docs_pages import HELD_ELSEWHERE, PAGES, STORIES, commands_of, console_lines, inline_commands
 from tests.shells import REPOSITORY
 
-OWN_COMMANDS = "extending.md"  # makes commands of its own, and is followed by a test of its own
-PAGES = [path for path in (REPOSITORY / "docs").glob("*.md") if path.name != OWN_COMMANDS]
+OWN_COMMANDS = "extending.md"  # makes commands of its own
+KNOWN = [page for page in PAGES if page != OWN_COMMANDS]
 
 
 @pytest.fixture(scope="module")
@@ -22,16 +22,12 @@ def commands() -> TyperGroup:
     return program
 
 
-def lines_of(text: str) -> list[str]:
-    """Commands in blocks of a shell, those that go on in the next line as one."""
-    blocks = "\n".join(re.findall(r"```(?:sh|console|bash)\n(.*?)```", text, re.DOTALL))
-    lines = [line.removeprefix("$ ") for line in blocks.replace("\\\n", " ").splitlines()]
-    return [line for line in lines if line.startswith("dlcpose ")]
-
-
-@pytest.mark.parametrize("page", [REPOSITORY / "README.md", *sorted(PAGES)], ids=lambda page: page.stem)
-def test_commands_and_their_options_are_known(page: Path, commands: TyperGroup) -> None:
-    for line in lines_of(page.read_text(encoding="utf-8")):
+@pytest.mark.parametrize("page", KNOWN)
+def test_commands_and_their_options_are_known(page: str, commands: TyperGroup) -> None:
+    text = PAGES[page].read_text(encoding="utf-8")
+    for line in [*commands_of(page), *(line for line, _ in console_lines(text)), *inline_commands(text)]:
+        if not line.startswith("dlcpose "):
+            continue
         name, *arguments = shlex.split(line, comments=True)[1:]
         assert name.startswith("-") or name in commands.commands, line
         if name in commands.commands:
@@ -39,3 +35,30 @@ def test_commands_and_their_options_are_known(page: Path, commands: TyperGroup) 
             known |= {option for parameter in commands.commands[name].params for option in parameter.secondary_opts}
             given = {argument.partition("=")[0] for argument in arguments if re.match(r"--?[a-z]", argument)}
             assert given <= known | {"--help"}, line
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_scripts_of_the_docs_exist(page: str) -> None:
+    for line in [*commands_of(page), *inline_commands(PAGES[page].read_text(encoding="utf-8"))]:
+        if (script := re.match(r"python (\w\S*\.py)", line)) is not None:
+            assert (REPOSITORY / script[1]).is_file(), line
+
+
+def test_a_page_with_a_story_is_read_by_the_test_that_runs_it() -> None:
+    for page, test in STORIES.items():
+        assert page in (REPOSITORY / test).read_text(encoding="utf-8"), (page, test)
+
+
+def test_what_is_held_elsewhere_is_in_the_docs_and_held_by_a_test_that_exists() -> None:
+    lines = [line for page in PAGES for line in commands_of(page)]
+    for begins, (why, test) in HELD_ELSEWHERE.items():
+        assert why
+        assert any(line.startswith(begins) for line in lines), f"{begins}: no longer in the docs"
+        file, _, name = test.partition("::")
+        assert f"def {name}(" in (REPOSITORY / file).read_text(encoding="utf-8"), test
+
+
+def test_what_a_console_shows_is_run_too() -> None:
+    for page, path in PAGES.items():
+        for line, _ in console_lines(path.read_text(encoding="utf-8")):
+            assert page == "README.md" or line in commands_of(page), f"{page}: {line}: show a command that is run"

@@ -15,27 +15,24 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dlcpose.deeplabcut_layout.parts.rtmcc_head import NAMES
-from dlcpose.deeplabcut_layout.writers_of_parts.backbones import RESNETS
 from dlcpose.importers.keypoint_sets import AP10K
 from dlcpose.importers.superanimal import BIRD, QUADRUPED
 from tests.cli.test_app import dlcpose
 from tests.datasets.numbered_videos import write_numbered
 from tests.datasets.test_deeplabcut import write_shuffle
+from tests.docs_pages import commands_of, held_elsewhere
 from tests.importers import layouts
 from tests.importers.test_published import deconvolution_head, state_of
 from tests.importers.test_superanimal import resnet_snapshot
 from tests.made_up_runs import pipeline_of
-from tests.shells import REPOSITORY, SHORT, shell
+from tests.shells import SHORT, shell
 
 pytestmark = pytest.mark.slow  # whole networks of published sizes
 
-ELSEWHERE = ("DLCPOSE_", "python benchmarks/")  # need DeepLabCut
 
-
-def commands_of(page: str) -> list[str]:
-    text = (REPOSITORY / "docs" / page).read_text()
-    lines = [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
-    return [line for line in lines if not line.startswith((*ELSEWHERE, " "))]
+def commands_here(page: str) -> list[str]:
+    """Those that need no DeepLabCut."""
+    return [line for line in commands_of(page) if held_elsewhere(line) is None]
 
 
 def follow(commands: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *more: str) -> str:
@@ -56,7 +53,6 @@ def follow(commands: list[str], capsys: pytest.CaptureFixture[str], monkeypatch:
 def test_the_page_on_deeplabcuts_models_can_be_followed(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(RESNETS, layouts.BACKBONE, "resnet_50")
     size = ("--height", "64", "--width", "64", "--frames", "12", "--videos", "2")
     assert dlcpose(capsys, monkeypatch, "render", "PROJECT", *size).code == 0
     names = re.search(r"bodyparts:\n((?:- .*\n)+)", (here / "PROJECT" / "config.yaml").read_text())
@@ -76,7 +72,7 @@ def test_the_page_on_deeplabcuts_models_can_be_followed(
         )
     state = {f"model.{name}": value for name, value in detector.state_dict().items() if "num_batches" not in name}
     torch.save({"model": state}, here / "superanimal_quadruped_fasterrcnn_mobilenet_v3_large_fpn.pt")
-    commands = commands_of("deeplabcut_models.md")
+    commands = commands_here("deeplabcut_models.md")
     assert len(commands) == 7
     printed = follow(commands, capsys, monkeypatch)
     assert (here / "cage1.poses.h5").is_file()
@@ -108,7 +104,7 @@ def test_the_page_on_published_models_can_be_followed(
         here / "superanimal_bird_ssdlite.pt",
     )
     torch.save(torchvision.models.resnet18().state_dict(), here / "resnet18.pth")
-    commands = commands_of("published_models.md")
+    commands = commands_here("published_models.md")
     assert len(commands) == 7
     printed = follow(commands, capsys, monkeypatch, *SHORT)
     assert "not taken: " in printed

@@ -1,0 +1,120 @@
+"""Every command in the shell blocks of README and docs/ is run: on tiny data and, where it trains, for two steps.
+
+Pages that tell one story have tests of their own (`STORIES`), and what needs other machines is held elsewhere
+(`HELD_ELSEWHERE`). A command is run in a copy of its page's folder (tests/docs_scenes.py), so that none needs another.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs_pages import PAGES, commands_of, commands_to_follow, console_lines
+from tests.docs_scenes import make_scene, prepare
+from tests.shells import REPOSITORY, SHORT, SMALL, TINY, Answer, python, reason, shell
+
+pytestmark = pytest.mark.slow  # some ninety commands, most of which train
+
+QUICK = ("datamodule.workers=0", "evaluation.pictures=0")
+# What a command gets besides, by what it says: less to do, or a device that there is. A later override wins.
+LESS = {
+    "hparams_search=": "hydra.sweeper.n_trials=2",
+    "seed=0,1,2 ": "seed=0,1",
+    "seed=range(0,111)": "hydra/launcher=basic seed=0 model=resnet_18 optimizer.lr=1e-3",
+    "trainer=ddp": "trainer.devices=2 trainer.accelerator=cpu",
+    "experiment=few_labels": "pseudo_labels.min_score=0.0 pseudo_labels.frames=3 pseudo_labels.teachers=2 unlabeled.clips=2",
+    "trainer.max_epochs=100": "trainer.max_epochs=1",
+    "benchmarks/tracking.py": "--animals 2 --minutes 0.05 --seeds 0",
+    "hydra/launcher=slurm checkpoint": "hydra/launcher=parallel device=cpu",
+    "dlcpose-predict -m video": "device=cpu",
+}
+# These have to be processes: those of several devices start themselves again, and a launcher starts others.
+IN_A_PROCESS = re.compile(r"trainer=ddp|^dlcpose-predict|hydra/launcher=parallel|^python benchmarks")
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The folder of each page, made when its first command is run."""
+    return {"": tmp_path_factory.mktemp("scenes")}
+
+
+@pytest.fixture
+def place(page: str, scenes: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the page's folder, which is the home and the working folder."""
+    folder = scenes.setdefault(page, scenes[""] / Path(page).stem)
+    if not folder.exists():
+        folder.mkdir()
+        make_scene(page, folder)
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for folder in (tmp_path, tmp_path / "mylab"):  # as if installed
+        monkeypatch.syspath_prepend(str(folder))
+    yield tmp_path
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mylab"]:
+        del sys.modules[name]
+
+
+def words(command: str) -> list[str]:
+    """The words of a command as bash makes them: without its comment, with files in place of patterns."""
+    given = "each() { printf '%s\\0' \"$@\"; }; each " + command
+    said = subprocess.run(["bash", "-c", given], capture_output=True, text=True, check=True).stdout
+    return said.split("\0")[:-1]
+
+
+def less(command: str) -> list[str]:
+    """Overrides that make a run end within seconds."""
+    found = [word for said, more in LESS.items() if said in f"{command} " for word in more.split()]
+    if "train.py" not in command:
+        return found
+    data = SHORT if "dataset=" in command or "dataset.root=" in command else SMALL
+    is_tiny = not re.search(r"model=|backbone|experiment=|head=", command) or "init_from" in command
+    return [*data, *(TINY if is_tiny else ()), *QUICK, *found]
+
+
+def followed(command: str, place: Path) -> Answer:
+    prepare(command, place)
+    program, *arguments = [*words(command), *less(command)]
+    if IN_A_PROCESS.search(command):
+        if program == "dlcpose-predict":
+            arguments = ["-m", "dlcpose.cli.predict_sweep", *arguments]
+        else:
+            arguments[0] = str(REPOSITORY / arguments[0])
+        return python(*arguments, cwd=place)
+    scripts = {"dlcpose": "dlcpose/cli/app.py", "python": arguments[0]}
+    return shell(scripts[program], *(arguments[1:] if program == "python" else arguments))
+
+
+@pytest.mark.parametrize(("page", "command"), commands_to_follow())
+def test_a_command_of_the_docs_does_what_it_says(page: str, command: str, place: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in place.rglob("*")}
+    answer = followed(command, place)
+    assert answer.code == 0, answer.err
+    after = {path: path.stat().st_mtime_ns for path in place.rglob("*")}
+    assert after != before or answer.out.strip()
+
+
+@pytest.mark.parametrize("page", ["README.md"])
+def test_mistakes_are_answered_as_shown(page: str, place: Path) -> None:
+    for command, shown in console_lines(PAGES[page].read_text(encoding="utf-8")):
+        expected = ".*".join(map(re.escape, " ".join(shown).split("...")))
+        assert re.fullmatch(expected, "dlcpose: " + reason(followed(command, place))), command
+
+
+def test_a_detector_that_is_fetched(here: Path) -> None:
+    lines = [line for line in commands_of("many_animals.md") if "detector.pretrained=true" in line]
+    make_scene("many_animals.md", here)
+    for line in lines:
+        answer = shell(*words(line.replace("pretrained=true", "pretrained=false"))[1:], *less(line))
+        assert answer.code == 0, answer.err
+    assert len(lines) == 1
+
+
+def test_what_make_runs(here: Path) -> None:
+    makefile = (REPOSITORY / "Makefile").read_text()
+    assert re.search(r"^train: install\n\t\$\(BIN\)/python train\.py$", makefile, re.MULTILINE)
+    assert shell("train.py", *SMALL, *TINY, *QUICK).code == 0
