@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dlcpose.structures.errors import ConfigError
-from dlcpose.structures.setting_bounds import outside_bounds
+from dlcpose.structures.setting_bounds import OF_OTHERS, outside_bounds
 
 PLAIN = (int, float, bool, str, type(None))
 # Limits for settings from an untrusted file: larger ones would only take memory and time.
@@ -28,9 +28,9 @@ def check_types(target: Any, settings: Mapping[str, Any], where: str, *, strict:
         hints = {}
     is_ours = str(getattr(target, "__module__", "")).startswith("dlcpose.")
     for name, value in settings.items():
-        # Of other packages' settings, infinity may mean that there is no bound.
         is_name = str in (typing.get_args(hints.get(name)) or (hints.get(name),))  # that may be written as a number
-        if is_ours and not is_name and (expected := outside_bounds(name, value)) is not None:
+        is_bounded = (is_ours and not is_name) or name in OF_OTHERS
+        if is_bounded and (expected := outside_bounds(name, value)) is not None:
             raise ConfigError(f"{where}.{name}: expected {expected}, got {_shown(value)}.")
         hint = hints.get(name, Any)
         if not (is_ours or strict or _is_plain(hint)):

@@ -62,6 +62,8 @@ def _explain_choice(override: Override, config_name: str, arguments: Sequence[st
     group = str(override.key_or_group)
     there_are = option_names(group, arguments)
     for value in override_values(override):
+        if isinstance(value, Mapping):
+            continue  # the node itself, in place of an option
         if not isinstance(value, str | list):
             return f"{group}: expected the name of an option. There are: {', '.join(there_are) or 'none'}."
         for option in value if isinstance(value, list) else [value]:

@@ -13,6 +13,7 @@ POSITIVE = frozenset(
         *("channels", "offset_channels", "stage_channels", "last_channels", "width", "height", "attended", "expansion"),
         *("heads", "num_heads", "layers", "samples", "max_animals", "longest_side", "shortest_side", "bins_per_pixel"),
         *("batch_size", "patience", "every_n_epochs", "frames", "videos", "animals", "tries", "trials", "window"),
+        *("accumulate_grad_batches", "check_val_every_n_epoch"),
         *("deepen", "widen", "max_distance_std", "map_stride", "output_stride", "overfit", "animal_length"),
     }
 )
@@ -26,6 +27,8 @@ SHARES = frozenset(
         *("inversion", "occlusion", "closing_share"),
     }
 )
+# Of other packages' settings most may be infinite where there is no bound; these divide.
+OF_OTHERS = frozenset({"accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"})
 CHECKED_TOGETHER = frozenset({"val", "test"})  # by the split, which says what is left to train on
 MOST = {"workers": 512, "seed": 2**32 - 1, "batch_size": 65_536, "deconvolutions": 8, "frames": 10_000_000}
 

@@ -180,6 +180,11 @@ def test_an_interpolation_that_does_not_parse_is_told(lab: Path) -> None:
         compose([f"hydra.searchpath=[file://{lab}]", "experiment=x"])
 
 
+def test_a_node_in_place_of_an_option_is_not_what_is_wrong() -> None:
+    with pytest.raises(ConfigError, match=r"^optimizer.beta: no such key"):
+        compose(["~backbone", "+backbone={_target_: canary.run}", "optimizer.beta=0.9"])
+
+
 @pytest.mark.slow
 def test_from_python_it_is_the_same(lab: Path) -> None:
     path = f"hydra.searchpath=[file://{lab}]"

@@ -162,6 +162,12 @@ def test_training(small: tuple[str, ...], tmp_path: Path) -> None:
     check(*sweep(lambda folder: dlcpose.train(*small, run_dir=folder / "run"), tmp_path / "nothing", tmp_path, again))
 
 
+def test_resumed_training(small: tuple[str, ...], run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "before" / "run")
+    longer = (*small, "trainer.max_epochs=2", "resume=last")
+    check(*sweep(lambda folder: dlcpose.train(*longer, run_dir=folder / "run"), tmp_path / "before", tmp_path))
+
+
 def test_evaluation(run: Path, tmp_path: Path) -> None:
     def evaluate(folder: Path) -> None:
         dlcpose.evaluate(run / "checkpoints" / "best.ckpt", "trust=[load]", run_dir=folder / "figures")

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pytorch_lightning import Trainer
 
 from dlcpose.datasets.deeplabcut import DeepLabCutFrames
 from dlcpose.instantiate import Instantiator
@@ -50,6 +51,14 @@ def test_a_number_out_of_bounds_is_told_with_its_setting() -> None:
     node = {"_target_": "dlcpose.side_heads.identity.identity_head", "_partial_": True, "radius": -3.0}
     with pytest.raises(ConfigError, match=r"^side_head.identity.radius: expected a number above 0, got -3"):
         Instantiator()({"identity": node}, "side_head")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("accumulate_grad_batches", 0), ("check_val_every_n_epoch", 0), ("log_every_n_steps", -1)]
+)
+def test_what_the_trainer_would_divide_by_is_no_zero(name: str, value: int) -> None:
+    with pytest.raises(ConfigError, match=rf"^trainer.{name}: expected at least"):
+        check_types(Trainer, {name: value}, "trainer")
 
 
 def test_a_name_may_be_a_number() -> None:
