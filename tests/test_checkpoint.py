@@ -314,7 +314,7 @@ def test_a_model_larger_than_its_weights_is_refused_before_it_is_made(
     real = torch.nn.Conv2d.__init__
 
     def watched(self: Any, *args: Any, **settings: Any) -> None:
-        devices.append(torch.get_default_device().type)
+        devices.append(torch.empty(0).device.type)  # torch 2.6 tells no default device of a context
         real(self, *args, **settings)
 
     monkeypatch.setattr(torch.nn.Conv2d, "__init__", watched)
