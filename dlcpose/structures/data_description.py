@@ -31,11 +31,12 @@ def check_limits(described: Mapping[str, Any]) -> None:
     max_animals = described["max_animals"]
     if type(max_animals) is not int or not 0 <= max_animals <= MAX_INDIVIDUALS:
         raise ValueError(f"expected max_animals from 0 to {MAX_INDIVIDUALS}, got {max_animals!r:.50}")
-    if type(described["identified"]) is not bool:
-        raise ValueError(f"expected true or false as identified, got {described['identified']!r:.50}")
+    identified = described.get("identified", False)  # an exported model has none
+    if type(identified) is not bool:
+        raise ValueError(f"expected true or false as identified, got {identified!r:.50}")
     skeleton = described["skeleton"]
     _check_texts({"names": skeleton["names"], "unique": skeleton["unique"], "individuals": described["individuals"]})
-    _check_texts(described.get("split", {}))  # an exported model has none
+    _check_texts(described.get("split", {}))  # nor a split
     if len(skeleton["names"]) > MAX_KEYPOINTS or len(described["individuals"]) > MAX_INDIVIDUALS:
         raise ValueError(f"expected at most {MAX_KEYPOINTS} keypoints and {MAX_INDIVIDUALS} individuals")
     model_input = Input.from_dict(described["input"])

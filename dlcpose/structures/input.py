@@ -65,7 +65,12 @@ class Input:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Input":
-        """The input that `as_dict` wrote."""
+        """The input that `as_dict` wrote. Raises ValueError for sides that are no whole numbers."""
+        for name in ("height", "width", "multiple_of"):
+            side = content.get(name, 1)
+            is_native = side is None and name != "multiple_of"
+            if not is_native and (type(side) is not int or side < 1):
+                raise ValueError(f"expected a whole number from 1 as {name}, got {side!r:.50}")
         return cls(**{**content, "mean": tuple(content["mean"]), "std": tuple(content["std"])})
 
 
