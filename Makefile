@@ -10,13 +10,13 @@ OLDEST := .venv-oldest
 .PHONY: help install train test test-all test-slow test-oldest check format clean
 
 help:
-	@echo "make train     train the default model on rendered animals, evaluate it, leave pictures in outputs/"
-	@echo "make test      linters, types, layers, and the quick tests: every feature once"
-	@echo "make test-all  the same with all tests"
+	@echo "make train        train the default model on rendered animals, evaluate it, leave pictures in outputs/"
+	@echo "make test         linters, types, layers, and the quick tests: every feature once"
+	@echo "make test-all     the same with all tests"
 	@echo "make test-oldest  the quick tests with the oldest versions of the main dependencies that pyproject.toml allows"
-	@echo "make check     linters, types and layers only"
-	@echo "make format    format the code"
-	@echo "make clean     remove the virtual environment and caches"
+	@echo "make check        linters, types and layers only"
+	@echo "make format       format the code"
+	@echo "make clean        remove the virtual environment and caches"
 
 # Reinstalled whenever pyproject.toml changed.
 $(INSTALLED): pyproject.toml

@@ -3,6 +3,7 @@
 from typing import Any
 
 from dlcpose.cli.hydra_main import run_hydra
+from dlcpose.structures.interrupts import stopped_at_once
 
 
 def main() -> None:
@@ -12,6 +13,7 @@ def main() -> None:
 
 def evaluate(config: dict[str, Any]) -> dict[str, float]:
     """Evaluate config["checkpoint"] and leave everything in config["run_dir"]/evaluation."""
-    from dlcpose.training.evaluation import evaluate_checkpoint  # torch is imported once the config composes
+    with stopped_at_once():
+        from dlcpose.training.evaluation import evaluate_checkpoint  # torch is imported once the config composes
 
     return evaluate_checkpoint(config)

@@ -12,6 +12,7 @@ import typer
 
 from dlcpose.cli.registry import command
 from dlcpose.structures.errors import ConfigError, DataError, DlcposeError
+from dlcpose.structures.interrupts import stopped_at_once
 
 if TYPE_CHECKING:
     from dlcpose.predict import Predictor
@@ -82,8 +83,9 @@ def predict_command(
         dynamic_crop=dynamic_crop,
     )
     found = find_inputs(inputs, output)
-    from dlcpose.predict import load
-    from dlcpose.prediction.model import check_settings
+    with stopped_at_once():
+        from dlcpose.predict import load
+        from dlcpose.prediction.model import check_settings
 
     predictor = load(checkpoint, device=device, conditions=conditions, trust=trust or ())
     check_settings(settings, predictor.pipeline)

@@ -1,8 +1,8 @@
 """Where the programs begin: Ctrl-C is one line also while they are still imported."""
 
 import importlib
-import os
-import signal
+
+from dlcpose.structures.interrupts import stop_at_once, stopped_at_once
 
 
 def dlcpose() -> None:
@@ -26,18 +26,9 @@ def predict() -> None:
 
 
 def _start(module: str) -> None:
-    is_heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not so in the background of a script
-    if is_heeded:
-        signal.signal(signal.SIGINT, _stop_at_once)
-    main = importlib.import_module(module).main
-    if is_heeded:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    with stopped_at_once():
+        main = importlib.import_module(module).main
     try:
         main()
     except KeyboardInterrupt:  # before a command has begun: each tells itself what it has saved
-        _stop_at_once()
-
-
-def _stop_at_once(*_: object) -> None:
-    os.write(2, b"dlcpose: stopped.\n")  # nothing has begun, and an import that is left midway may print a traceback
-    os._exit(130)
+        stop_at_once()

@@ -17,6 +17,7 @@ from dlcpose.runs.provenance import overrides
 from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.structures.data_files import read_json
 from dlcpose.structures.errors import ConfigError, DataError
+from dlcpose.structures.interrupts import stopped_at_once
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
@@ -202,7 +203,8 @@ def _device_name(trainer: "Trainer") -> str:
 
 def reset_peak_memory() -> None:
     """Begin to measure memory anew: the jobs of a sweep may follow each other in one process."""
-    import torch
+    with stopped_at_once():  # the first import of torch in a run
+        import torch
 
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()

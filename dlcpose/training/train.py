@@ -5,6 +5,7 @@ from typing import Any
 from dlcpose.runs.distributed import LEADER, processes_needed, train_in_processes
 from dlcpose.runs.recording import recorded
 from dlcpose.runs.run_json import MetricValue
+from dlcpose.structures.interrupts import stopped_at_once
 
 
 @recorded
@@ -23,10 +24,11 @@ def train(config: dict[str, Any]) -> MetricValue:
 def train_in_this_process(config: dict[str, Any]) -> MetricValue:
     """What `train` does, in this process, which may be one of several that train together."""
     # torch is imported here, not above: a misspelled name in a config is reported before that.
-    from dlcpose.training.experiment import build_experiment
-    from dlcpose.training.fit import fit_and_evaluate
-    from dlcpose.training.libraries import quiet_libraries
-    from dlcpose.training.validate import validate_config
+    with stopped_at_once():
+        from dlcpose.training.experiment import build_experiment
+        from dlcpose.training.fit import fit_and_evaluate
+        from dlcpose.training.libraries import quiet_libraries
+        from dlcpose.training.validate import validate_config
 
     quiet_libraries()
     validate_config(config)

@@ -1,0 +1,63 @@
+"""Ctrl-C while modules are imported."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from dlcpose.structures.interrupts import stopped_at_once
+from tests.shells import REPOSITORY
+
+# A module that catches whatever is raised while it is imported, as some do.
+GREEDY = """
+import os, signal, time
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(30)
+except BaseException:
+    pass
+"""
+IMPORTING = """
+from dlcpose.structures.interrupts import stopped_at_once
+with stopped_at_once():
+    import greedy
+print("went on")
+"""
+
+
+def test_an_interrupt_is_not_lost_in_a_module_that_catches_it(tmp_path: Path) -> None:
+    (tmp_path / "greedy.py").write_text(GREEDY)
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{tmp_path}"}
+    command = [sys.executable, "-c", IMPORTING]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "dlcpose: stopped.\n")
+
+
+def test_what_others_do_with_it_stays_so() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stopped_at_once():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with stopped_at_once():
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_in_a_thread_nothing_is_set() -> None:
+    failed = []
+
+    def body() -> None:
+        try:
+            with stopped_at_once():
+                pass
+        except ValueError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    assert not failed
