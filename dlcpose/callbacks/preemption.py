@@ -69,7 +69,8 @@ class LastCheckpoint(Callback):
             self.between_epochs = False
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._save(trainer)
+        with _before_next_epoch(trainer):
+            self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._save(trainer)
@@ -79,6 +80,23 @@ class LastCheckpoint(Callback):
             self.between_epochs = True
             trainer.save_checkpoint(self.path)
             self.saved_step, self.between_epochs = trainer.global_step, False
+
+
+@contextmanager
+def _before_next_epoch(trainer: Trainer) -> Iterator[None]:
+    """Within it Lightning's counters are those of a run whose next epoch has not begun.
+
+    Of an epoch that has begun and then begins again it counts one more, after which a run that was resumed twice between
+    epochs, and then within one, took the middle of that epoch for its start, and logged the learning rate once more.
+    """
+    progress = trainer.fit_loop.epoch_progress
+    for counts in (progress.total, progress.current):
+        counts.ready -= 1
+    try:
+        yield
+    finally:
+        for counts in (progress.total, progress.current):
+            counts.ready += 1
 
 
 class PreemptionCheckpoint(Checkpoint):

@@ -96,6 +96,15 @@ def test_run_stopped_five_times_at_random_resumes(seed: int, tmp_path: Path, str
     assert table(tmp_path) == straight
 
 
+def test_run_stopped_twice_between_epochs_and_then_within_one_resumes_there(
+    tmp_path: Path, straight: list[str]
+) -> None:
+    for hook in ("on_validation_end", "on_validation_end", "on_train_batch_start"):
+        assert attempt(tmp_path, Tells(hook, 1, signal.SIGTERM)) == 128 + signal.SIGTERM
+    assert attempt(tmp_path) == 0
+    assert table(tmp_path) == straight
+
+
 def test_run_stopped_during_validation_is_saved_first(tmp_path: Path, straight: list[str]) -> None:
     assert attempt(tmp_path, Tells("on_validation_start", 1, signal.SIGTERM)) == 128 + signal.SIGTERM
     assert (tmp_path / "checkpoints" / "last.ckpt").exists()
