@@ -75,7 +75,9 @@ def test_the_tables_are_what_pandas_finds_in_a_project_of_deeplabcut(tmp_path: P
         ours = pd.read_hdf(folder / "CollectedData_Ada.h5", "df_with_missing")
         assert ours.columns.names == theirs.columns.names == ["scorer", "individuals", "bodyparts", "coords"]
         assert (ours.index.nlevels, list(ours.index.names)) == (3, list(theirs.index.names))
-        as_csv = pd.read_csv(folder / "CollectedData_Ada.csv", header=[0, 1, 2, 3], index_col=[0, 1, 2])
+        as_csv = pd.read_csv(
+            folder / "CollectedData_Ada.csv", header=[0, 1, 2, 3], index_col=[0, 1, 2], float_precision="round_trip"
+        )
         np.testing.assert_array_equal(as_csv.to_numpy(), ours.to_numpy())
         assert list(as_csv.columns) == list(ours.columns)
         assert list(as_csv.index) == list(ours.index)

@@ -20,6 +20,8 @@ except BaseException:
     pass
 """
 IMPORTING = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background has it ignored
 from dlcpose.structures.interrupts import stopped_at_once
 with stopped_at_once():
     import greedy
@@ -40,11 +42,12 @@ def test_what_others_do_with_it_stays_so() -> None:
     try:
         with stopped_at_once():
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with stopped_at_once():
+            assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
-    with stopped_at_once():
-        assert signal.getsignal(signal.SIGINT) is not before
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_in_a_thread_nothing_is_set() -> None:
