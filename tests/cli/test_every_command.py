@@ -15,15 +15,7 @@ from dlcpose.structures.errors import Stopped
 from tests.shells import REPOSITORY
 
 # A terminal as a cron job or an old cluster has it.
-POOR = {
-    "PYTHONUTF8": "0",
-    "PYTHONCOERCECLOCALE": "0",
-    "LC_ALL": "POSIX",
-    "LANG": "C",
-    "PYTHONIOENCODING": "ascii",
-    "COLUMNS": "20",
-    "TERM": "dumb",
-}
+POOR = {"LC_ALL": "POSIX", "LANG": "C", "PYTHONIOENCODING": "ascii", "COLUMNS": "20", "TERM": "dumb"}
 
 
 def attempts(folder: Path, mode: str, **environment: str) -> list[dict[str, Any]]:
