@@ -84,7 +84,7 @@ class VideoFrames:
                     _LEFT.put(decoding)
                     return images
         except (av.FFmpegError, EOFError):
-            pass
+            pass  # `read_several` then decodes from the beginning, and refuses what cannot be decoded there either
         if decoding is not None:
             decoding.files.close()
         return None
