@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from dlcpose.build import build_pipeline
@@ -17,7 +16,7 @@ from dlcpose.pipelines.data_statistics import data_statistics
 from dlcpose.pipelines.finite_values import first_not_finite
 from dlcpose.structures.checkpoint_file import read_checkpoint_file
 from dlcpose.structures.data_description import DataDescription, check_limits
-from dlcpose.structures.data_files import parse_yaml, shown
+from dlcpose.structures.data_files import as_yaml, parse_yaml, shown
 from dlcpose.structures.errors import CheckpointError, DlcposeError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
@@ -53,7 +52,7 @@ class Description:
         """Plain values that load with `weights_only=True`; the config as text, since objects in it would not."""
         return {
             "format": FORMAT,
-            "config": yaml.safe_dump(dict(self.config), sort_keys=False),
+            "config": as_yaml(dict(self.config)),
             "skeleton": self.skeleton.as_dict(),
             "input": self.model_input.as_dict(),
             "split": self.split.as_dict(),

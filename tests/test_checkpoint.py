@@ -283,8 +283,8 @@ def option_of(group: str) -> dict[str, Any]:
     return {"_target_": next(iter(PLACES[group].names), f"{PLACES[group].own}.Any"), "_partial_": True}
 
 
-def test_what_evaluate_takes_of_a_checkpoint_is_our_data_with_plain_settings(checkpoint: Path) -> None:
-    instantiate = Instantiator().of_file(checkpoint, "dataset", "metric")
+def test_what_evaluate_takes_of_a_run_folder_is_our_data_with_plain_settings(tmp_path: Path) -> None:
+    instantiate = Instantiator().of_file(tmp_path / "run.json", "dataset")
     node = {"_target_": "dlcpose.datasets.synthetic.frames.SyntheticFrames", "frames": 2}
     assert len(instantiate(node, "dataset").frames) == 2
     for bad in ({"frames": 10**12}, {"frames": "many"}, {"skeleton": {"names": [node]}}, {"width": {"a": 1}}):

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas
-import yaml
 from pytorch_lightning.loggers import MLFlowLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from dlcpose.loggers.base import ExperimentTracker
 from dlcpose.structures.atomic_files import write_atomic
+from dlcpose.structures.data_files import as_yaml
 from dlcpose.structures.sample import Image
 
 KEPT = (
@@ -58,7 +58,7 @@ class MlflowTracker(ExperimentTracker, MLFlowLogger):
         client, run_id = self.experiment, self.run_id
         write_atomic(self.folder / RECORD, json.dumps({"tracking_uri": self.store, "run_id": run_id}))
         for name in ("config", "overrides", "environment"):
-            client.log_text(run_id, yaml.safe_dump(facts[name], sort_keys=False), f"{name}.yaml")
+            client.log_text(run_id, as_yaml(facts[name]), f"{name}.yaml")
         client.set_tag(run_id, "mlflow.source.git.commit", facts["git"])
 
     def _gone_on_with(self) -> dict[str, str]:

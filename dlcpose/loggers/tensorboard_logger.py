@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from dlcpose.loggers.base import ExperimentTracker
+from dlcpose.structures.data_files import as_yaml
 from dlcpose.structures.sample import Image
 
 
@@ -31,7 +31,7 @@ class TensorBoardTracker(ExperimentTracker, TensorBoardLogger):
     @rank_zero_only
     def begin(self, facts: Mapping[str, Any]) -> None:
         for name, content in facts.items():
-            text = yaml.safe_dump(content, sort_keys=False) if isinstance(content, Mapping | list) else str(content)
+            text = as_yaml(content) if isinstance(content, Mapping | list) else str(content)
             # Four spaces make it a block of code on the page.
             self.experiment.add_text(name, "\n".join(f"    {line}" for line in text.splitlines()), self.first_step)
         self.experiment.flush()

@@ -68,7 +68,8 @@ class ScriptGraph:
     """A TorchScript file of ours. size: (height, width) of its images, None where it takes any."""
 
     def __init__(self, path: Path, graph: GraphToTrace) -> None:
-        self._module: Any = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+        with path.open("rb") as file:
+            self._module: Any = torch.jit.load(file, map_location="cpu")  # type: ignore[no-untyped-call]
         self.names, self._dtype = graph.module.names, graph.example.dtype
         self.size: tuple[int, int] | None = (
             None if graph.any_size else (graph.example.shape[-2], graph.example.shape[-1])
@@ -87,7 +88,8 @@ def _save(graph: GraphToTrace, path: Path, described: GraphDescription | None) -
     with explained("TorchScript"):
         traced: Any = torch.jit.trace(graph.module, (graph.example,), check_trace=False)  # type: ignore[no-untyped-call]
     extra = {} if described is None else {DESCRIPTION: described.as_text()}
-    traced.save(str(path), _extra_files=extra)
+    with path.open("wb") as file:  # torch's C++ takes no name that the locale cannot decode
+        torch.jit.save(traced, file, _extra_files=extra)  # type: ignore[no-untyped-call]
     written = ScriptGraph(path, graph)
     if described is None or written.size is not None or described.crops is not None:
         return written

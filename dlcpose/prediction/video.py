@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -183,7 +184,7 @@ def write_video_poses(
 
 def check_writable(folder: Path) -> None:
     """Make a folder, and raise DataError where nothing can be written into it."""
-    trial = folder / f".dlcpose-{hashlib.sha1(str(folder).encode()).hexdigest()[:8]}.trial"
+    trial = folder / f".dlcpose-{hashlib.sha1(os.fsencode(folder)).hexdigest()[:8]}.trial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         trial.write_bytes(b"")

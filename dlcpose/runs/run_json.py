@@ -222,6 +222,26 @@ def read_run_json(run_dir: Path) -> dict[str, Any] | None:
     return content if is_ours else None
 
 
+def find_run(checkpoint: Path) -> tuple[Path, str, dict[str, Any]] | None:
+    """The run that a checkpoint in a folder `checkpoints` is of: its folder, the stage's folder within it, its config.
+
+    The stage is "" for the run itself, "detector" or "teachers/1" for one before. None where no run.json is there.
+    """
+    checkpoint = checkpoint.absolute()
+    if checkpoint.parent.name != "checkpoints":
+        return None
+    for run_dir in checkpoint.parents[1:4]:
+        if (entry := read_run_json(run_dir)) is not None:
+            folder = json.dumps(str(run_dir))[1:-1]
+            config: dict[str, Any] = json.loads(json.dumps(entry["config"]).replace(RUN_FOLDER, folder))
+            return (
+                run_dir,
+                checkpoint.parents[1].relative_to(run_dir).as_posix().removeprefix("."),
+                config | {"run_dir": str(run_dir)},
+            )
+    return None
+
+
 def update_run_json(run_dir: Path, **entries: Any) -> None:
     """Add entries to the run.json of a folder."""
     _write(run_dir, {**(read_run_json(run_dir) or {}), **entries})

@@ -4,7 +4,7 @@ import json
 import reprlib
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +142,33 @@ def parse_yaml(text: str, source: object, *, error: type[DlcposeError] = DataErr
     except Exception as reason:  # its constructors raise errors of many types for bad dates or numbers
         said = " ".join(str(reason).split())[:200] or type(reason).__name__
         raise error(f"{source}: expected yaml, got something that does not parse ({said}).") from reason
+
+
+def as_yaml(value: Any) -> str:
+    """A plain value as a yaml text that `parse_yaml` takes.
+
+    A file's name that the locale could not decode (`LC_ALL=POSIX`) holds surrogates, which are no characters in yaml: it is
+    written as the UTF-8 that its bytes are.
+    """
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False)
+    return text
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's, of texts that yaml can hold."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        with suppress(UnicodeEncodeError):  # surrogates that stand for no bytes become question marks
+            text = text.encode(errors="surrogateescape").decode(errors="replace")
+        text = text.encode(errors="replace").decode()
+    return dumper.represent_str(text)
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 def shown(value: object) -> str:

@@ -5,6 +5,7 @@ import math
 import resource
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from rich.console import Console
 
 from dlcpose.checkpoint import Description, read_checkpoint
+from dlcpose.config.compose import compose
 from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.splits import labeled_frames
 from dlcpose.instantiate import Instantiator
@@ -20,8 +22,12 @@ from dlcpose.metrics.figure_info import RUN_FIGURES, FigureInfo, find_info, head
 from dlcpose.predict import Predictor, load
 from dlcpose.reports.evaluation import figure_table, write_evaluation
 from dlcpose.reports.figure_table import format_figure
+from dlcpose.runs.resume import DETECTOR_FOLDER
+from dlcpose.runs.run_json import FILE, find_run
+from dlcpose.structures.data_files import shown
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.tracking.evaluation import TrackingFigures
+from dlcpose.training.detector_stage import detector_config
 from dlcpose.training.libraries import quiet_libraries
 from dlcpose.training.validate import check_keys, check_pictures
 
@@ -38,23 +44,17 @@ def evaluate_checkpoint(config: dict[str, Any]) -> dict[str, float]:
         raise ConfigError(f"batch_size: expected a whole number from 1, got {config['batch_size']!r}.")
     instantiate = Instantiator(tuple(config["trust"]))
     description = read_checkpoint(config["checkpoint"]).description
+    own_run = _own_run(config["checkpoint"])
     has_other_data = config.get("dataset") is not None
-    # Unless others are chosen, data and metrics are those of the checkpoint's config, restricted to dlcpose's own parts
-    # with plain settings.
-    own = instantiate.of_file(config["checkpoint"], "dataset", "metric")
     data: LabeledFrames = (
         instantiate(config["dataset"], "dataset")
         if has_other_data
-        else _own_data(own, description, config["checkpoint"])
+        else _own_data(own_run, instantiate, config["checkpoint"], description)
     )
     check_skeleton(data, description)
     indices = chosen_frames(data, description, config["frames"] or ("all" if has_other_data else "test"))
     run_dir = Path(config["run_dir"])
-    metrics: dict[str, Metric] = (
-        instantiate(config["metric"], "metric")
-        if config["metric"]
-        else own(description.config.get("metric") or {}, "metric")
-    )
+    metrics = _metrics(config["metric"], own_run, instantiate)
     figures = evaluate_frames(
         load(config["checkpoint"], trust=config["trust"], detector=config.get("detector") or None),
         data,
@@ -69,16 +69,66 @@ def evaluate_checkpoint(config: dict[str, Any]) -> dict[str, float]:
     return figures
 
 
-def _own_data(own: Instantiator, description: Description, checkpoint: str) -> LabeledFrames:
-    """The data set that a checkpoint was trained on, if it is still in its place."""
+@dataclass(frozen=True)
+class _OwnRun:
+    """The run whose folder a checkpoint lies in. file: what says so. config: that of the stage that the checkpoint is of."""
+
+    file: Path
+    config: Mapping[str, Any]
+
+    def build(self, group: str, instantiate: Instantiator) -> Any:
+        """What the run had of a group: dlcpose's own, of plain and bounded settings, since the folder may be another's."""
+        return instantiate.of_file(self.file, group)(self.config.get(group) or {}, group)
+
+
+def _own_run(checkpoint: str) -> _OwnRun | None:
+    """The run that a checkpoint lies in the folder of; None where it was moved out of it, or came without one."""
+    found = find_run(Path(checkpoint))
+    if found is None:
+        return None
+    run_dir, stage, config = found
+    return _OwnRun(run_dir / FILE, detector_config(config) if stage == DETECTOR_FOLDER else config)
+
+
+def _own_data(
+    own_run: _OwnRun | None, instantiate: Instantiator, checkpoint: str, description: Description
+) -> LabeledFrames:
+    """The data set that a checkpoint's run was trained on, if it is still in its place.
+
+    It is never taken from the checkpoint itself, which may name parts of a model and nothing else.
+    """
+    elsewhere = "dataset=... dataset.root=PATH"
+    if own_run is None:
+        trained_on = description.config.get("dataset")
+        root = trained_on.get("root") if isinstance(trained_on, Mapping) else None
+        known = f" It was trained on {shown(root)}." if isinstance(root, str) else ""
+        raise ConfigError(
+            f"dataset: {checkpoint} lies in no folder of a run, which would say what it was trained on.{known} Choose what "
+            f"to evaluate it on: {elsewhere}."
+        )
     try:
-        data: LabeledFrames = own(description.config.get("dataset"), "dataset")
+        data: LabeledFrames = own_run.build("dataset", instantiate)
     except DataError as error:
         raise DataError(
             f"{error} This is the data set that {checkpoint} was trained on. Where it lies elsewhere, or to evaluate on "
-            "another: dataset=... dataset.root=PATH."
+            f"another: {elsewhere}."
         ) from error
     return data
+
+
+def _metrics(chosen: Any, own_run: _OwnRun | None, instantiate: Instantiator) -> dict[str, Metric]:
+    """The metrics that were chosen, else those of the checkpoint's run, else those of metric=default."""
+    if chosen or own_run is None:
+        metrics: dict[str, Metric] = instantiate(chosen or _default_metrics(), "metric")
+        return metrics
+    metrics = own_run.build("metric", instantiate)
+    return metrics
+
+
+def _default_metrics() -> dict[str, Any]:
+    """The config of metric=default."""
+    metrics: dict[str, Any] = compose(["checkpoint=given", "metric=default"], config_name="evaluate")["metric"]
+    return metrics
 
 
 def check_skeleton(data: LabeledFrames, description: Description) -> None:

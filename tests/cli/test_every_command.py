@@ -16,6 +16,10 @@ from tests.shells import REPOSITORY
 
 # A terminal as a cron job or an old cluster has it.
 POOR = {"LC_ALL": "POSIX", "LANG": "C", "PYTHONIOENCODING": "ascii", "COLUMNS": "20", "TERM": "dumb"}
+NO_UTF8 = {
+    "PYTHONUTF8": "0",
+    "PYTHONCOERCECLOCALE": "0",
+}  # else Python takes UTF-8 for names of files where the locale is C
 
 
 def attempts(folder: Path, mode: str, **environment: str) -> list[dict[str, Any]]:
@@ -69,9 +73,10 @@ def test_output_that_is_closed_is_no_error(mode: str, codes: set[int], tmp_path:
 
 
 @pytest.mark.slow
-def test_a_poor_terminal_is_no_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("environment", [POOR, POOR | NO_UTF8], ids=["as Python starts", "names of files in ASCII"])
+def test_a_poor_terminal_is_no_error(tmp_path: Path, environment: dict[str, str]) -> None:
     """No home, no UTF-8, 20 columns, and a folder whose name is beyond ASCII."""
-    for each in attempts(tmp_path / "Käfig", "plain", **POOR):
+    for each in attempts(tmp_path / "Käfig", "plain", **environment):
         assert each["code"] == 0, each
         assert "Traceback" not in each["err"], each
 

@@ -2,10 +2,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dlcpose.structures.data_files import (
     MAX_DEPTH,
     InsideFolder,
+    as_yaml,
     check_file,
     parse_json,
     parse_yaml,
@@ -85,11 +88,16 @@ def test_files_stay_within_a_folder_whatever_links_lead_to(tmp_path: Path) -> No
     (root / "own.png").symlink_to(root / "video" / "a.png")
     (root / "folder").symlink_to(elsewhere)
     (tmp_path / "linked project").symlink_to(root)
-    for given in (root, tmp_path / "linked project"):
-        inside = InsideFolder(given)
-        for path in (given / "video" / "a.png", given / "own.png", given / "video" / ".." / "own.png"):
+    for folder in (root, tmp_path / "linked project"):
+        inside = InsideFolder(folder)
+        for path in (folder / "video" / "a.png", folder / "own.png", folder / "video" / ".." / "own.png"):
             inside.check(path)
-        for path in (given / "link.png", given / "folder" / "a.png", given / "../elsewhere/a.png", Path("/etc/passwd")):
+        for path in (
+            folder / "link.png",
+            folder / "folder" / "a.png",
+            folder / "../elsewhere/a.png",
+            Path("/etc/passwd"),
+        ):
             with pytest.raises(DataError, match="follow_links"):
                 inside.check(path)
 
@@ -99,3 +107,19 @@ def test_values_in_messages_are_cut_off() -> None:
     value.append(value)
     for each in ("x" * 10**6, list(range(10**5)), {n: n for n in range(10**5)}, 10**5_000, value):
         assert len(shown(each)) <= 80
+
+
+@given(text=st.text(st.characters(codec=None)))
+def test_what_is_written_as_yaml_is_read_back(text: str) -> None:
+    content = {"root": text, text: [text, 1.5, None]}
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # no text that a yaml file can hold
+        assert list(parse_yaml(as_yaml({"root": text}), "it")) == ["root"]
+    else:
+        assert parse_yaml(as_yaml(content), "it") == content
+
+
+def test_names_of_files_that_the_locale_cannot_decode_are_written_in_utf8() -> None:
+    name = "Käfig".encode().decode("ascii", "surrogateescape")
+    assert parse_yaml(as_yaml({"root": name}), "it") == {"root": "Käfig"}

@@ -98,6 +98,14 @@ def test_evaluating_again_gives_the_same_figures(both: tuple[Path, Answer], here
     }
 
 
+def test_the_detectors_own_checkpoint_is_evaluated_by_its_metrics(both: tuple[Path, Answer], here: Path) -> None:
+    best = both[0] / "detector" / "checkpoints" / "best.ckpt"
+    assert shell("evaluate.py", f"checkpoint={best}", "evaluation.pictures=0").code == 0
+    ours = figures_in(only_run("evaluate"))
+    assert ours["box_ap"] == pytest.approx(figures_in(both[0])["box_ap"])
+    assert "oks_ap" not in ours
+
+
 PREDICT = """
 import sys, numpy, dlcpose
 (poses,) = dlcpose.load(sys.argv[1], device="cpu").predict([sys.argv[2]])

@@ -4,10 +4,13 @@ import contextlib
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import yaml
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -98,6 +101,33 @@ def test_other_data_with_the_same_keypoints(best: Path, here: Path) -> None:
     answer = shell("evaluate.py", f"checkpoint={best}", "dataset=coco", f"dataset.root={here / 'rendered'}")
     assert answer.code == 0, answer.err
     assert figures_in(newest_run(here))["images"] == 6  # all of it, not the checkpoint's own test frames
+
+
+def test_without_its_run_a_checkpoint_is_evaluated_on_what_is_chosen(best: Path, here: Path) -> None:
+    # It names the data set that it was trained on, and nothing but a model is ever built from a checkpoint.
+    moved = shutil.copy(best, here / "mouse.ckpt")
+    assert reason(shell("evaluate.py", f"checkpoint={moved}")).startswith(
+        f"dataset: {moved} lies in no folder of a run"
+    )
+    render_command(here / "rendered", frames=6, format="coco", height=64, width=64, seed=9)
+    other = ("dataset=coco", f"dataset.root={here / 'rendered'}", "evaluation.pictures=0")
+    assert shell("evaluate.py", f"checkpoint={moved}", *other).code == 0
+    assert figures_in(newest_run(here))["images"] == 6
+
+
+def test_the_data_set_is_the_runs_whatever_a_checkpoint_says(trained: Trained, best: Path, here: Path) -> None:
+    run = here / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    shutil.copy(trained[0] / "run.json", run)
+    content = torch.load(best, weights_only=True)
+    config = yaml.safe_load(content["dlcpose"]["config"])
+    config["dataset"] = {"_target_": "dlcpose.datasets.coco.CocoFrames", "root": "/gone"}
+    config["metric"] = {}
+    content["dlcpose"]["config"] = yaml.safe_dump(config)
+    torch.save(content, run / "checkpoints" / "best.ckpt")
+    answer = shell("evaluate.py", f"checkpoint={run / 'checkpoints' / 'best.ckpt'}", "evaluation.pictures=0")
+    assert answer.code == 0, answer.err
+    assert figures_in(newest_run(here)) == figures_in(trained[0])
 
 
 def test_a_set_can_be_named(trained: Trained, best: Path, here: Path) -> None:
