@@ -89,7 +89,7 @@ def _save(graph: GraphToTrace, path: Path, described: GraphDescription | None) -
         traced: Any = torch.jit.trace(graph.module, (graph.example,), check_trace=False)  # type: ignore[no-untyped-call]
     extra = {} if described is None else {DESCRIPTION: described.as_text()}
     with path.open("wb") as file:  # torch's C++ takes no name that the locale cannot decode
-        torch.jit.save(traced, file, _extra_files=extra)  # type: ignore[no-untyped-call]
+        torch.jit.save(traced, file, _extra_files=extra)
     written = ScriptGraph(path, graph)
     if described is None or written.size is not None or described.crops is not None:
         return written
