@@ -50,8 +50,8 @@ class AugmentationRanges:
 class AutoAugmentation(Augmentation):
     """Chooses from the training labels, and lets the augmentation grow over the run.
 
-    A fresh network first learns where keypoints are at all: rotations are small and there is no flip, then they grow to
-    what the labels call for, and the last epochs see whole frames, hardly changed, as prediction will.
+    A fresh network first learns where keypoints are at all: rotations are small, then they grow to what the labels call
+    for, flips join them once they have, and the last epochs see whole frames, hardly changed, as prediction will.
 
     rotation: degrees either way. flip: whether left and right are swapped. scale: range of factors. crop: side in px of
     the part of the canvas around an animal that is trained on, 0 for all of it. None chooses each from the labels.
@@ -178,10 +178,12 @@ def _scale(ratio: float) -> tuple[tuple[float, float], str]:
 
 
 def _phases(ranges: AugmentationRanges) -> tuple[AugmentationPhase, ...]:
+    # Left and right are learned from where they lie: flips cost a model that has just begun to far more than one that
+    # finds the keypoints already.
     weak = min(ranges.rotation, FIRST_ROTATION)
     return (
         AugmentationPhase(0.0, _transform(ranges, weak, 0.5, flip=False)),
-        AugmentationPhase(GROWING, _transform(ranges, min(ranges.rotation, SECOND_ROTATION), 0.7, flip=ranges.flip)),
+        AugmentationPhase(GROWING, _transform(ranges, min(ranges.rotation, SECOND_ROTATION), 0.7, flip=False)),
         AugmentationPhase(GROWN, _transform(ranges, ranges.rotation, 0.9, flip=ranges.flip)),
         AugmentationPhase(CLOSING, _transform(replace(ranges, crop=None), weak, 0.5, flip=ranges.flip)),
     )

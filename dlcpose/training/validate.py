@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from dlcpose.config.dotted_keys import flatten_config
 from dlcpose.instantiate import Instantiator
 from dlcpose.metrics.base import EvaluatedFrames, Metric, figures_of
 from dlcpose.model_groups import model_groups
@@ -79,6 +80,10 @@ def _check_optimizer(node: Any, instantiate: Instantiator) -> None:
     rate = node.get("lr", 1e-3) if isinstance(node, Mapping) else None
     if not is_number(rate) or not rate > 0:  # type: ignore[operator]
         raise ConfigError(f"optimizer.lr: expected a finite number above 0, got {rate!r:.80}.")
+    for name, value in flatten_config(node, "optimizer").items():
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, float) and not is_number(number):
+                raise ConfigError(f"{name}: expected a finite number, got {number}.")
     try:
         instantiate(node, "optimizer")([("weight", torch.nn.Parameter(torch.zeros(1)))])
     except (TypeError, ValueError) as error:

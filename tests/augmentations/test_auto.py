@@ -107,6 +107,13 @@ def test_it_grows_and_closes_with_whole_frames() -> None:
     assert sizes == [(256, 256, 3)] * 3 + [(640, 640, 3)]
 
 
+def test_flips_join_once_the_keypoints_are_found() -> None:
+    phases = AutoAugmentation(rotation=10.0, flip=True).schedule(
+        labels(MOUSE), SKELETON, Input(640, 640), may_crop=True
+    )
+    assert [largest_turn(phase.transform) == 180 for phase in phases.phases] == [False, False, True, True]
+
+
 def test_a_camera_that_never_turns_stays_as_it_is() -> None:
     schedule = AutoAugmentation().schedule(labels(RUNNER), SKELETON, Input(640, 640), may_crop=False)
     assert max(largest_turn(phase.transform, 10) for phase in schedule.phases) <= 10.1

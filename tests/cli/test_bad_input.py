@@ -142,6 +142,7 @@ def test_an_image_that_breaks_after_training_leaves_no_evaluation(here: Path) ->
         (("trainer.precision=7",), "trainer: Precision 7 is invalid."),
         (("trainer.accelerator=abacus",), "trainer: "),
         (("optimizer.lr=-1",), "optimizer.lr: "),
+        (("optimizer.weight_decay=inf",), "optimizer.weight_decay: "),
         (("datamodule.batch_size=0",), "datamodule.batch_size: expected at least 1, got 0"),
         (("datamodule.workers=-1",), "datamodule.workers: expected at least 0, got -1"),
         (("seed=-1",), "seed: expected a whole number from 0"),
