@@ -13,7 +13,7 @@ from dlcpose.augmentations.animal_crop import AnimalCrop
 from dlcpose.augmentations.base import Augmentation, compose_transforms
 from dlcpose.codecs.affine import apply_affine, place_on_canvas
 from dlcpose.codecs.pose_variation import Poses, evenly, facing_spread, mirror_distance, pose_sizes, size_ratio
-from dlcpose.structures.augmentation import AugmentationPhase, AugmentationSchedule
+from dlcpose.structures.augmentation import CLOSING, AugmentationPhase, AugmentationSchedule
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input, round_up
 from dlcpose.structures.sample import FrameLabels
@@ -30,7 +30,7 @@ MIN_CROP = 128  # px
 LARGE = 0.95  # quantile of the animals' sizes
 AROUND = 0.85  # of the crops, as against anywhere in the frame
 FIRST_ROTATION, SECOND_ROTATION = 30.0, 90.0  # degrees, at most, in the first two phases
-GROWING, GROWN, CLOSING = 0.15, 0.35, 0.85  # shares of the run at which its phases begin
+GROWING, GROWN = 0.15, 0.35  # shares of the run at which its second and third phase begin
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The checkpoint of the best epoch."""
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,20 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from dlcpose.structures.augmentation import first_closing_epoch
 from dlcpose.structures.errors import CheckpointError
 
 FOLDER = "checkpoints"  # within a run folder
+NONE = -1  # no epoch yet
+BY_CHANCE = 0.2  # of the best value: by so much a closing epoch may be worse than one before
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps the epoch with the best value of a figure as checkpoints/best.ckpt of the run.
+    """Keeps the epoch with the best value of a figure as checkpoints/best.ckpt of the run, of its closing epochs if it can.
+
+    Validation frames are few and close to each other: an epoch in the middle of a run, of a high rate and weak
+    augmentation, may do better on them by chance and worse elsewhere. So the first of the closing epochs takes the place of
+    the best before it, unless it is much worse; a run that ends earlier keeps that.
 
     A resumed run restores only the best value from the checkpoint: the files are looked for in the run's own folder,
     which may have been moved, or have come from somebody else. run_dir: of the run. monitor: a logged figure, mode:
@@ -31,15 +39,45 @@ class BestCheckpoint(ModelCheckpoint):
             every_n_epochs=every_n_epochs,
             enable_version_counter=False,
         )
+        self.best_epoch = NONE
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        """Whether the epoch is to be kept."""
+        is_best = super().check_monitor_top_k(trainer, current)
+        if current is not None and self.best_epoch < _first_closing_epoch(trainer) <= trainer.current_epoch:
+            is_best = is_best or self._is_comparable(float(current))
+        if is_best:
+            self.best_epoch = trainer.current_epoch
+        return is_best
+
+    def _is_comparable(self, value: float) -> bool:
+        """Whether a value is worse than the best one by no more than chance may make it."""
+        best = float(self.best_model_score)
+        worse = value - best if self.mode == "min" else best - value
+        return worse <= BY_CHANCE * abs(best)  # False for NaN
+
+    def state_dict(self) -> dict[str, Any]:
+        """Lightning's, and which epoch is the best."""
+        return {**super().state_dict(), "best_epoch": self.best_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the best value, where the run's folder has the checkpoint that it is of."""
+        """Take over the best value and its epoch, where the run's folder has the checkpoint that they are of."""
         path, score = Path(str(self.dirpath)) / "best.ckpt", score_in(state_dict)
+        epoch = state_dict.get("best_epoch", NONE)
+        if type(epoch) is not int:
+            raise CheckpointError(f"callbacks.best: expected the number of the best epoch, got {epoch!r:.80}.")
         if score is None or not path.is_file():
             return
+        self.best_epoch = epoch
         self.best_model_path = self.kth_best_model_path = str(path)
         self.best_model_score = self.kth_value = score
         self.best_k_models = {str(path): score}
+
+
+def _first_closing_epoch(trainer: Trainer) -> int:
+    """Of a run of a known number of epochs; of another there is none."""
+    epochs = trainer.max_epochs
+    return sys.maxsize if epochs is None or epochs < 1 else first_closing_epoch(epochs)
 
 
 def score_in(state_dict: dict[str, Any]) -> Tensor | None:

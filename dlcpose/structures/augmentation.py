@@ -8,6 +8,14 @@ if TYPE_CHECKING:  # importing albumentations takes a second
     from albumentations import Compose
 
 
+CLOSING = 0.85  # share of a run after which its closing epochs begin
+
+
+def first_closing_epoch(epochs: int) -> int:
+    """The first of the closing epochs of a run of so many; one of three or fewer has none."""
+    return round(CLOSING * epochs)
+
+
 @dataclass(frozen=True)
 class AugmentationPhase:
     """A part of a run with one transform. start: the share of the run's epochs after which it begins, 0 for the first."""

@@ -65,6 +65,49 @@ def test_a_run_that_was_moved_keeps_its_best_epoch(
     assert not moved or not (tmp_path / "run").exists()
 
 
+LONG = [5.0, 3.9, *(5.0,) * 6, 4.0, 4.5]  # the closing epochs of ten are the last two
+
+
+@pytest.mark.parametrize(
+    ("figures", "expected"),
+    [
+        (LONG, 8),
+        ([*LONG[:8], 4.5, 4.0], 9),
+        ([*LONG[:8], float("nan"), 4.5], 9),
+        ([*LONG[:8], 6.0, 6.0], 1),  # much worse
+        ([*LONG[:8], 6.0, 4.5], 9),
+        (LONG[:3], 1),  # so few epochs have no closing ones
+    ],
+)
+def test_the_best_epoch_is_one_of_the_closing_ones(tmp_path: Path, figures: list[float], expected: int) -> None:
+    best = fitted(tmp_path, figures)
+    assert epoch_of(tmp_path) == best.best_epoch == expected
+    assert float(best.best_model_score) == pytest.approx(figures[expected])
+
+
+@pytest.mark.parametrize("stopped_after", [2, 8, 9])
+def test_a_run_that_was_stopped_keeps_the_epoch_of_a_straight_one(tmp_path: Path, stopped_after: int) -> None:
+    stopped = BestCheckpoint(tmp_path, monitor="val/error", mode="min")
+    callbacks = [stopped, LastCheckpoint(tmp_path), StopAfter(stopped_after)]
+    trainer = trainer_of(tmp_path, max_epochs=len(LONG), callbacks=callbacks, enable_checkpointing=True)
+    loader = torch.utils.data.DataLoader(torch.ones(2, 1))
+    trainer.fit(Dictated(LONG), loader, loader)
+    assert epoch_of(tmp_path) == (8 if stopped_after == 9 else 1)
+    best = fitted(tmp_path, LONG, tmp_path / "checkpoints" / "last.ckpt")
+    assert epoch_of(tmp_path) == 8
+    assert float(best.best_model_score) == 4.0
+
+
+class StopAfter(lightning.Callback):
+    """Ends a run after so many epochs of those that it would have had."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        trainer.should_stop = trainer.current_epoch + 1 == self.epochs
+
+
 @pytest.mark.parametrize("scheme", ["", "local://", "file://"])
 def test_paths_of_a_strangers_state_are_not_believed(tmp_path: Path, scheme: str) -> None:
     folder, victim = tmp_path / "run", tmp_path / "victim"
