@@ -52,6 +52,8 @@ class BestCheckpoint(ModelCheckpoint):
 
     def _is_comparable(self, value: float) -> bool:
         """Whether a value is worse than the best one by no more than chance may make it."""
+        if self.best_model_score is None:
+            return False
         best = float(self.best_model_score)
         worse = value - best if self.mode == "min" else best - value
         return worse <= BY_CHANCE * abs(best)  # False for NaN

@@ -9,10 +9,12 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlcpose.config.dotted_keys import flatten_config
+from dlcpose.config.folders import LAST_CHECKPOINT
 from dlcpose.runs.provenance import overrides
 from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.structures.data_files import read_json
@@ -48,6 +50,7 @@ def begin_run(config: Mapping[str, Any]) -> None:
         "status": "running",
         "config": comparable_config(config),
         **_from_hydra(),
+        "working_folder": str(Path.cwd()),
         "began": time.time(),
         "seconds_before": 0.0,
     }
@@ -222,23 +225,33 @@ def read_run_json(run_dir: Path) -> dict[str, Any] | None:
     return content if is_ours else None
 
 
-def find_run(checkpoint: Path) -> tuple[Path, str, dict[str, Any]] | None:
-    """The run that a checkpoint in a folder `checkpoints` is of: its folder, the stage's folder within it, its config.
+@dataclass(frozen=True)
+class FoundRun:
+    """The run that a checkpoint is of.
 
-    The stage is "" for the run itself, "detector" or "teachers/1" for one before. None where no run.json is there.
+    stage: its folder within run_dir, "" for the run itself, "detector" or "teachers/1" for one before. working_folder:
+    that of the command, to which relative paths in its config belong; None where run.json does not say it.
     """
+
+    run_dir: Path
+    stage: str
+    config: dict[str, Any]
+    working_folder: Path | None
+
+
+def find_run(checkpoint: Path) -> FoundRun | None:
+    """The run that a checkpoint in a folder `checkpoints` is of; None where no run.json is there."""
     checkpoint = checkpoint.absolute()
-    if checkpoint.parent.name != "checkpoints":
+    if checkpoint.parent.name != LAST_CHECKPOINT.parent.name:
         return None
     for run_dir in checkpoint.parents[1:4]:
         if (entry := read_run_json(run_dir)) is not None:
             folder = json.dumps(str(run_dir))[1:-1]
-            config: dict[str, Any] = json.loads(json.dumps(entry["config"]).replace(RUN_FOLDER, folder))
-            return (
-                run_dir,
-                checkpoint.parents[1].relative_to(run_dir).as_posix().removeprefix("."),
-                config | {"run_dir": str(run_dir)},
-            )
+            config = json.loads(json.dumps(entry["config"]).replace(RUN_FOLDER, folder))
+            stage = checkpoint.parents[1].relative_to(run_dir).as_posix().removeprefix(".")
+            began_in = entry.get("working_folder")
+            working_folder = Path(began_in) if isinstance(began_in, str) else None
+            return FoundRun(run_dir, stage, {**config, "run_dir": str(run_dir)}, working_folder)
     return None
 
 

@@ -83,11 +83,15 @@ class _OwnRun:
 
 def _own_run(checkpoint: str) -> _OwnRun | None:
     """The run that a checkpoint lies in the folder of; None where it was moved out of it, or came without one."""
-    found = find_run(Path(checkpoint))
-    if found is None:
+    run = find_run(Path(checkpoint))
+    if run is None:
         return None
-    run_dir, stage, config = found
-    return _OwnRun(run_dir / FILE, detector_config(config) if stage == DETECTOR_FOLDER else config)
+    config = detector_config(run.config) if run.stage == DETECTOR_FOLDER else run.config
+    dataset = config.get("dataset")
+    root = dataset.get("root") if isinstance(dataset, dict) else None
+    if isinstance(root, str) and run.working_folder is not None and not Path(root).exists():
+        config = {**config, "dataset": {**config["dataset"], "root": str(run.working_folder / root)}}
+    return _OwnRun(run.run_dir / FILE, config)
 
 
 def _own_data(

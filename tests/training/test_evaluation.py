@@ -28,8 +28,8 @@ def figures_in(run: Path) -> dict[str, float | None]:
 
 
 def newest_run(folder: Path) -> Path:
-    (run,) = (folder / "outputs" / "evaluate").glob("*/*")
-    return run
+    (figures,) = (folder / "outputs" / "evaluate").glob("*/*/evaluation/metrics.json")
+    return figures.parents[1]
 
 
 def test_evaluating_again_gives_the_same_figures(trained: Trained, best: Path, here: Path) -> None:
@@ -128,6 +128,19 @@ def test_the_data_set_is_the_runs_whatever_a_checkpoint_says(trained: Trained, b
     answer = shell("evaluate.py", f"checkpoint={run / 'checkpoints' / 'best.ckpt'}", "evaluation.pictures=0")
     assert answer.code == 0, answer.err
     assert figures_in(newest_run(here)) == figures_in(trained[0])
+
+
+def test_a_relative_path_belongs_to_the_folder_where_the_run_began(trained: Trained, best: Path, here: Path) -> None:
+    render_command(here / "lab" / "data", frames=6, format="coco", height=64, width=64, seed=9)
+    (here / "run" / "checkpoints").mkdir(parents=True)
+    shutil.copy(best, here / "run" / "checkpoints")
+    entry = json.loads((trained[0] / "run.json").read_text())
+    assert entry["working_folder"]
+    entry["config"]["dataset"] = {"_target_": "dlcpose.datasets.coco.CocoFrames", "root": "data"}
+    (here / "run" / "run.json").write_text(json.dumps({**entry, "working_folder": str(here / "lab")}))
+    answer = shell("evaluate.py", "checkpoint=run/checkpoints/best.ckpt", "frames=all", "evaluation.pictures=0")
+    assert answer.code == 0, answer.err
+    assert figures_in(newest_run(here))["images"] == 6
 
 
 def test_a_set_can_be_named(trained: Trained, best: Path, here: Path) -> None:
