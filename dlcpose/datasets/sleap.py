@@ -73,6 +73,13 @@ class SleapFrames(LabeledFrames):
         self._places = [(frame.video, frame.frame_index) for frame in labeled]
         self._extents = {number: _extent(labeled, number) for number in used}
         self.frames = [self._frame(frame, chosen) for frame in labeled]
+        if unknown := sum(self._sources[frame.video].size(frame.frame_index) is None for frame in labeled):
+            logger.warning(
+                "%s: %d frames are of a size that is not known, since their video is not here: each is taken to be as large "
+                "as the labels of its video reach.",
+                self.path,
+                unknown,
+            )
         warn_of_labels(self.path, self.frames)
 
     def read_image(self, index: int) -> Image:

@@ -195,6 +195,15 @@ def test_video_is_found_by_name_and_reported_when_missing(tmp_path: Path) -> Non
         SleapFrames(path)
 
 
+def test_a_size_that_no_file_says_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    video = sleap_io.Video(filename="gone.mp4", open_backend=False)
+    frames = [Frame(video=video, frame_idx=index, instances=[animal(skeleton(), 3)]) for index in (3, 17)]
+    data = open_data(saved(tmp_path / "labels.slp", frames, [video]))
+    width, height = np.max([frame.keypoints_in_image.max(axis=(0, 1)) for frame in data.frames], axis=0)
+    assert {(frame.height, frame.width) for frame in data.frames} == {(int(height) + 1, int(width) + 1)}
+    assert "2 frames are of a size that is not known" in caplog.text
+
+
 def test_splits_by_video_and_by_frame(shared_data: Path) -> None:
     data = SleapFrames(shared_data / "sleap/rodentpair15/min_session_user_labeled.slp")
     by_key = {frame.key: frame for frame in data.frames}
