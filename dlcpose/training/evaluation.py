@@ -16,7 +16,7 @@ from dlcpose.checkpoint import Description, read_checkpoint
 from dlcpose.config.compose import compose
 from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.splits import labeled_frames
-from dlcpose.instantiate import Instantiator
+from dlcpose.instantiate import Instantiator, check_base
 from dlcpose.metrics.base import EvaluatedFrames, Metric, figures_of, infos_of
 from dlcpose.metrics.figure_info import RUN_FIGURES, FigureInfo, find_info, headline_names
 from dlcpose.predict import Predictor, load
@@ -26,8 +26,8 @@ from dlcpose.runs.resume import DETECTOR_FOLDER
 from dlcpose.runs.run_json import FILE, find_run
 from dlcpose.structures.data_files import shown
 from dlcpose.structures.errors import ConfigError, DataError
+from dlcpose.targets import PLACES
 from dlcpose.tracking.evaluation import TrackingFigures
-from dlcpose.training.detector_stage import detector_config
 from dlcpose.training.libraries import quiet_libraries
 from dlcpose.training.validate import check_keys, check_pictures
 
@@ -78,7 +78,11 @@ class _OwnRun:
 
     def build(self, group: str, instantiate: Instantiator) -> Any:
         """What the run had of a group: dlcpose's own, of plain and bounded settings, since the folder may be another's."""
-        return instantiate.of_file(self.file, group)(self.config.get(group) or {}, group)
+        built = instantiate.of_file(self.file, group)(self.config.get(group) or {}, group)
+        place = PLACES[group]
+        for part in built.values() if place.several and isinstance(built, Mapping) else [built]:
+            check_base(part, place, f"{self.file}: {group}")
+        return built
 
 
 def _own_run(checkpoint: str) -> _OwnRun | None:
@@ -86,7 +90,8 @@ def _own_run(checkpoint: str) -> _OwnRun | None:
     run = find_run(Path(checkpoint))
     if run is None:
         return None
-    config = detector_config(run.config) if run.stage == DETECTOR_FOLDER else run.config
+    of_stage = run.config.get("detector_stage") if run.stage == DETECTOR_FOLDER else None
+    config = {**run.config, **of_stage} if isinstance(of_stage, dict) else run.config
     dataset = config.get("dataset")
     root = dataset.get("root") if isinstance(dataset, dict) else None
     if isinstance(root, str) and run.working_folder is not None and not Path(root).exists():

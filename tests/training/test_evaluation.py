@@ -14,8 +14,10 @@ import yaml
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+import dlcpose
 from dlcpose.checkpoint import read_checkpoint
 from dlcpose.cli.render import render_command
+from dlcpose.structures.errors import DlcposeError
 from tests.shells import Answer, reason, shell
 
 Trained = tuple[Path, Answer]
@@ -128,6 +130,33 @@ def test_the_data_set_is_the_runs_whatever_a_checkpoint_says(trained: Trained, b
     answer = shell("evaluate.py", f"checkpoint={run / 'checkpoints' / 'best.ckpt'}", "evaluation.pictures=0")
     assert answer.code == 0, answer.err
     assert figures_in(newest_run(here)) == figures_in(trained[0])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dataset": None},
+        {"dataset": 3},
+        {"dataset": {"_target_": "os.system", "command": "touch mine"}},
+        {"dataset": {"_target_": "dlcpose.datasets.synthetic.frames.SyntheticFrames", "frames": 10**9}},
+        {"metric": {"x": 3}},
+        {"metric": [1]},
+        {"metric": {"x": {"_target_": "dlcpose.datasets.synthetic.frames.SyntheticFrames", "frames": 2}}},
+        {"detector_stage": 3, "dataset": "a"},
+    ],
+)
+@pytest.mark.parametrize("stage", ["", "detector"])
+def test_a_run_json_of_somebody_elses_is_refused_in_one_line(
+    trained: Trained, best: Path, here: Path, changes: dict[str, object], stage: str
+) -> None:
+    checkpoints = here / "run" / stage / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    entry = json.loads((trained[0] / "run.json").read_text())
+    (here / "run" / "run.json").write_text(json.dumps({**entry, "config": {**entry["config"], **changes}}))
+    with pytest.raises(DlcposeError, match=next(iter({"dataset", "metric"} & set(changes)))) as refused:
+        dlcpose.evaluate(shutil.copy(best, checkpoints), "evaluation.pictures=0")
+    assert "\n" not in str(refused.value)
+    assert not (here / "mine").exists()
 
 
 def test_a_relative_path_belongs_to_the_folder_where_the_run_began(trained: Trained, best: Path, here: Path) -> None:
