@@ -240,18 +240,18 @@ class FoundRun:
 
 
 def find_run(checkpoint: Path) -> FoundRun | None:
-    """The run that a checkpoint in a folder `checkpoints` is of; None where no run.json is there."""
-    checkpoint = checkpoint.absolute()
-    if checkpoint.parent.name != LAST_CHECKPOINT.parent.name:
-        return None
-    for run_dir in checkpoint.parents[1:4]:
-        if (entry := read_run_json(run_dir)) is not None:
-            folder = json.dumps(str(run_dir))[1:-1]
-            config = json.loads(json.dumps(entry["config"]).replace(RUN_FOLDER, folder))
-            stage = checkpoint.parents[1].relative_to(run_dir).as_posix().removeprefix(".")
-            began_in = entry.get("working_folder")
-            working_folder = Path(began_in) if isinstance(began_in, str) else None
-            return FoundRun(run_dir, stage, {**config, "run_dir": str(run_dir)}, working_folder)
+    """The run that a checkpoint, or what it is a link to, is of, in its folder `checkpoints`; None without a run.json."""
+    for path in dict.fromkeys((checkpoint.absolute(), checkpoint.resolve())):
+        if path.parent.name != LAST_CHECKPOINT.parent.name:
+            continue
+        for run_dir in path.parents[1:4]:
+            if (entry := read_run_json(run_dir)) is not None:
+                folder = json.dumps(str(run_dir))[1:-1]
+                config = json.loads(json.dumps(entry["config"]).replace(RUN_FOLDER, folder))
+                stage = path.parents[1].relative_to(run_dir).as_posix().removeprefix(".")
+                began_in = entry.get("working_folder")
+                working_folder = Path(began_in) if isinstance(began_in, str) else None
+                return FoundRun(run_dir, stage, {**config, "run_dir": str(run_dir)}, working_folder)
     return None
 
 
