@@ -59,10 +59,12 @@ def run(script: str, *arguments: str) -> None:
 
 
 def trained(path: Path, *overrides: str) -> None:
-    """The best checkpoint of a run of two steps."""
+    """The best checkpoint of a run of two steps, with its run.json where it is put into a folder as a run leaves it."""
     run("train.py", *overrides, *ONE_STEP, "hydra.run.dir=just_now")
     path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy("just_now/checkpoints/best.ckpt", path)
+    if path.parent.name == "checkpoints":
+        shutil.copy("just_now/run.json", path.parents[1])
     shutil.rmtree("just_now")
 
 
