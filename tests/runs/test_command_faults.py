@@ -1,6 +1,6 @@
 """Whole commands on a disk that fails, at each file that they write: one line that names the file, old results whole.
 
-Each place is tried with one kind of fault, in turn; DLCPOSE_FAULTS=all tries every step, which takes an hour.
+Each place is tried with one kind of fault, in turn; DLCPOSE_FAULTS=all tries every step, which takes some minutes.
 """
 
 import importlib
