@@ -94,8 +94,10 @@ def _own_run(checkpoint: str) -> _OwnRun | None:
     config = {**run.config, **of_stage} if isinstance(of_stage, dict) else run.config
     dataset = config.get("dataset")
     root = dataset.get("root") if isinstance(dataset, dict) else None
-    if isinstance(root, str) and run.working_folder is not None and not Path(root).exists():
-        config = {**config, "dataset": {**config["dataset"], "root": str(run.working_folder / root)}}
+    if isinstance(root, str | int) and run.working_folder is not None:  # a folder may be named by a number
+        path = Path(str(root)).expanduser()
+        if not path.exists():
+            config = {**config, "dataset": {**config["dataset"], "root": str(run.working_folder / path)}}
     return _OwnRun(run.run_dir / FILE, config)
 
 

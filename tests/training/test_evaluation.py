@@ -159,13 +159,17 @@ def test_a_run_json_of_somebody_elses_is_refused_in_one_line(
     assert not (here / "mine").exists()
 
 
-def test_a_relative_path_belongs_to_the_folder_where_the_run_began(trained: Trained, best: Path, here: Path) -> None:
-    render_command(here / "lab" / "data", frames=6, format="coco", height=64, width=64, seed=9)
+@pytest.mark.parametrize("root", ["data", 2024, "~/mice"])
+def test_a_relative_path_belongs_to_the_folder_where_the_run_began(
+    trained: Trained, best: Path, here: Path, root: str | int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(here / "lab"))
+    render_command(here / "lab" / str(root).removeprefix("~/"), frames=6, format="coco", height=64, width=64, seed=9)
     (here / "run" / "checkpoints").mkdir(parents=True)
     shutil.copy(best, here / "run" / "checkpoints")
     entry = json.loads((trained[0] / "run.json").read_text())
     assert entry["working_folder"]
-    entry["config"]["dataset"] = {"_target_": "dlcpose.datasets.coco.CocoFrames", "root": "data"}
+    entry["config"]["dataset"] = {"_target_": "dlcpose.datasets.coco.CocoFrames", "root": root}
     (here / "run" / "run.json").write_text(json.dumps({**entry, "working_folder": str(here / "lab")}))
     answer = shell("evaluate.py", "checkpoint=run/checkpoints/best.ckpt", "frames=all", "evaluation.pictures=0")
     assert answer.code == 0, answer.err
