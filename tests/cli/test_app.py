@@ -31,6 +31,13 @@ def test_help_lists_the_commands_and_imports_nothing_heavy(tmp_path: Path) -> No
         assert f" {command} " in answer.out
 
 
+def test_the_program_runs_as_a_module(tmp_path: Path) -> None:
+    """Where the folder of programs is not on the path, as on many clusters."""
+    answer = python("-m", "dlcpose", "track", "--help", cwd=tmp_path)
+    assert answer.code == 0, answer.err
+    assert "--animals" in answer.out
+
+
 def test_rendered_data_is_inspected_and_previewed(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
