@@ -6,7 +6,9 @@ An exported model needs nothing of what trains one: Lightning and the parts are 
 from __future__ import annotations
 
 import functools
+import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +20,17 @@ import torch
 from dlcpose.datasets.base import read_image_file
 from dlcpose.datasets.crops import fit_to_canvas
 from dlcpose.datasets.video import VideoReader, fingerprint
+from dlcpose.prediction.followed_video import FollowedVideo
 from dlcpose.prediction.frame_predictor import Frame, FramePredictor
 from dlcpose.prediction.model import Model, check_settings, plain_precision
 from dlcpose.prediction.onnx_file import is_onnx, read_onnx_model
 from dlcpose.prediction.pose_model import PoseModel
-from dlcpose.prediction.pose_rows import tracks_of_frames
+from dlcpose.prediction.pose_rows import PoseRows, joined, rows_of
 from dlcpose.prediction.settings import PredictionSettings
 from dlcpose.prediction.video import predict_video
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.errors import ConfigError, InputError, explain_os_errors
-from dlcpose.structures.instances import PosePrediction
+from dlcpose.structures.instances import Integers, PosePrediction
 from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
 from dlcpose.structures.sample import Floats, FrameLabels, Image, PoseSample, labels_of
 from dlcpose.structures.skeleton import Skeleton
@@ -36,6 +39,8 @@ from dlcpose.structures.versions import versions
 if TYPE_CHECKING:
     from dlcpose.checkpoint import Checkpoint
     from dlcpose.tracking.ctd_tracker import CtdTracker, TrackedFrame
+
+FRAMES_OF_A_STRETCH = 256  # of a video that is followed: as arrays they take less memory than one by one
 
 
 @dataclass
@@ -143,23 +148,29 @@ class Predictor:
         self._refuse_unlabeled()
         return self._tracked_frames(images, CtdTracker(model, **settings))
 
-    def track_video(self, path: str | Path, **settings: Any) -> tuple[PoseTracks, VideoReader]:
-        """The same through a video, as tracks with a column for each; and the reader, which knows what was damaged.
+    def follow_video(self, path: str | Path, **settings: Any) -> FollowedVideo:
+        """The same through a video.
 
         Raises DataError for what is no video.
         """
-        reader, places = VideoReader(path), list[tuple[int, float]]()
+        reader, stretches, track_ids = VideoReader(path), list[PoseRows](), list[Integers]()
+        waiting: deque[tuple[int, float]] = deque()
 
         def images() -> Iterator[Image]:
             for frame in reader:
-                places.append((frame.index, frame.time))
+                waiting.append((frame.index, frame.time))
                 yield frame.image
 
-        tracked = list(self.follow(images(), **settings))
+        followed = self.follow(images(), **settings)
+        while stretch := list(itertools.islice(followed, FRAMES_OF_A_STRETCH)):
+            places = [waiting.popleft() for _ in stretch]
+            predictions = [each.prediction for each in stretch]
+            stretches.append(rows_of([index for index, _ in places], [time for _, time in places], predictions))
+            track_ids += [each.track_ids for each in stretch]
         assert reader.size is not None
         assert reader.frames is not None
         video = VideoInfo(str(path), fingerprint(path), *reader.size, reader.frames, reader.fps)
-        return tracks_of_frames(tracked, places, self.skeleton, video), reader
+        return FollowedVideo(joined(stretches), np.concatenate(track_ids), self.skeleton, video, reader)
 
     def _tracked_frames(self, images: Iterable[Image | str | Path], tracker: CtdTracker) -> Iterator[TrackedFrame]:
         for number, image in enumerate(images):

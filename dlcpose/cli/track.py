@@ -13,9 +13,11 @@ from dlcpose.cli.pose_files import video_of
 from dlcpose.cli.registry import command
 
 if TYPE_CHECKING:
+    from dlcpose.exporters.pose_file import Provenance
     from dlcpose.structures.pose_tracks import PoseTracks
     from dlcpose.tracking.result import SwapCandidate, TrackingResult
     from dlcpose.tracking.settings import TrackingSettings
+    from dlcpose.tracking.track import Linking
 
 SHOWN = 10  # likely swaps that are printed
 
@@ -62,21 +64,39 @@ def track_command(
     device: Annotated[str | None, typer.Option(help="With --conditional: cpu, cuda, ...; what there is.")] = None,
 ) -> None:
     """Track the animals of a video through all of its frames."""
-    way = {"animals": animals, "video": video, "appearance": appearance, "corrections": corrections, "review": review}
-    if conditional is not None:
-        from dlcpose.cli.conditional_tracking import track_by_conditioning
-
-        _refuse(way, "--conditional tracks while it predicts the video. Leave it out")
-        chosen = {"max_lost": max_lost, "detect_every": detect_every, "min_score": min_score}
-        given = {name: value for name, value in chosen.items() if value is not None}
-        track_by_conditioning(poses, conditional, output, conditions, device, given)
-        return
-    of_conditional = {"conditions": conditions, "max-lost": max_lost, "detect-every": detect_every, "device": device}
-    _refuse(of_conditional, "it is an option of tracking by conditioning. Add --conditional=CHECKPOINT")
+    of_ctd = {"max-lost": max_lost, "detect-every": detect_every}
+    if conditional is None:
+        _refuse(
+            {**of_ctd, "conditions": conditions, "device": device},
+            "it is an option of tracking by conditioning. Add --conditional=CHECKPOINT",
+        )
     from dlcpose.tracking.settings import TrackingSettings
 
-    settings = TrackingSettings(animals=animals, min_score=min_score or 0.0, appearance=appearance, seed=seed)
-    track_file(poses, settings, output, video=video, corrections=corrections, review=review)
+    of_poses = 0.0 if conditional is not None or min_score is None else min_score
+    settings = TrackingSettings(animals=animals, min_score=of_poses, appearance=appearance, seed=seed)
+    if conditional is None:
+        track_file(poses, settings, output, video=video, corrections=corrections, review=review)
+        return
+    _refuse({"video": video}, "with --conditional the video is what is tracked. Leave it out")
+    if animals is None:
+        _refuse(
+            {"appearance": appearance, "corrections": corrections, "review": review},
+            "without their number animals have as many tracks as the model begins. Add --animals=N",
+        )
+    from dlcpose.cli.conditional_tracking import follow_video, write_followed
+    from dlcpose.tracking.tracklets import tracklets_of_columns
+
+    chosen = {"max_lost": max_lost, "detect_every": detect_every, "min_score": min_score}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    out = output or poses.with_name(f"{poses.stem}.tracks.poses.h5")
+    followed, provenance = follow_video(poses, conditional, conditions, device, given)
+    if animals is None:
+        write_followed(out, followed, provenance)
+        return
+    untracked = followed.poses(settings.max_coast + 1)
+    track_poses(
+        untracked, provenance, settings, out, tracklets_of_columns, video=poses, corrections=corrections, review=review
+    )
 
 
 def track_file(
@@ -93,27 +113,51 @@ def track_file(
 
     Arguments as of the command; returns the file of tracks.
     """
-    from dlcpose.exporters.pose_file import read_pose_tracks
+    from dlcpose.exporters.pose_file import read_pose_tracks, read_provenance
+    from dlcpose.structures.errors import ConfigError
+    from dlcpose.tracking.tracklets import tracklets_of
+
+    untracked = read_pose_tracks(poses)
+    out = output or poses.with_name(f"{poses.name.removesuffix('.h5').removesuffix('.poses')}.tracks.poses.h5")
+    if out.resolve() == poses.resolve():
+        raise ConfigError(f"--output: expected another file than the poses that are read, got {out}. Name a new one.")
+    provenance = read_provenance(poses)[1]
+    track_poses(untracked, provenance, settings, out, tracklets_of, video=video, corrections=corrections, review=review)
+    return out
+
+
+def track_poses(
+    untracked: PoseTracks,
+    provenance: Provenance,
+    settings: TrackingSettings,
+    output: Path,
+    link: Linking,
+    *,
+    video: Path | None = None,
+    corrections: Path | None = None,
+    review: Path | None = None,
+) -> None:
+    """The same for poses in memory; link: as of `tracking.track.track`."""
+    from dlcpose.exporters.pose_file import write_pose_tracks
     from dlcpose.tracking.corrections import apply_corrections, read_corrections
     from dlcpose.tracking.result import swap_candidates
 
-    untracked = read_pose_tracks(poses)
     is_needed = video is not None or settings.appearance or review is not None
     source = video_of(untracked, video) if is_needed else None
     decided = read_corrections(corrections) if corrections is not None else None
-    result = _tracked(untracked, settings, source if video is not None or settings.appearance else None)
+    result = _tracked(untracked, settings, source if video is not None or settings.appearance else None, link)
     tracks = result.tracks if decided is None else apply_corrections(result.tracks, decided)
-    out = output or poses.with_name(f"{poses.name.removesuffix('.h5').removesuffix('.poses')}.tracks.poses.h5")
-    _write(out, poses, tracks, settings, result)
+    seconds = {**provenance.seconds, "track": sum(result.seconds.values())}
+    made = {**provenance.settings, "tracking": asdict(settings)}
+    write_pose_tracks(output, tracks, replace(provenance, settings=made, seconds=seconds))
     likely = swap_candidates(result, settings.review_margin)
-    typer.echo(_summary(out, result, likely))
+    typer.echo(_summary(output, result, likely))
     if review is not None and source is not None:
         from dlcpose.datasets.video import read_video
         from dlcpose.tracking.review import write_review
 
         count = write_review(review, result.tracks, likely, read_video(source))
         typer.echo(f"{review}: {count} likely swaps to review in a browser")
-    return out
 
 
 def _refuse(options: Mapping[str, object], reason: str) -> None:
@@ -125,30 +169,16 @@ def _refuse(options: Mapping[str, object], reason: str) -> None:
             raise ConfigError(f"--{name}: {reason}.")
 
 
-def _tracked(poses: PoseTracks, settings: TrackingSettings, video: Path | None) -> TrackingResult:
+def _tracked(poses: PoseTracks, settings: TrackingSettings, video: Path | None, link: Linking) -> TrackingResult:
     from dlcpose.tracking.track import track
 
     if video is None or settings.appearance is False:
-        return track(poses, settings)
+        return track(poses, settings, link=link)
     from dlcpose.datasets.video import read_video
     from dlcpose.tracking.appearance import learn_looks
 
-    return track(poses, settings, learn_looks(lambda: read_video(video), poses.frame_indices, seed=settings.seed))
-
-
-def _write(out: Path, source: Path, tracks: PoseTracks, settings: TrackingSettings, result: TrackingResult) -> None:
-    from dlcpose.exporters.pose_file import read_provenance, write_pose_tracks
-    from dlcpose.structures.errors import ConfigError
-
-    if out.resolve() == source.resolve():
-        raise ConfigError(f"--output: expected another file than the poses that are read, got {out}. Name a new one.")
-    provenance = read_provenance(source)[1]
-    seconds = {**provenance.seconds, "track": sum(result.seconds.values())}
-    write_pose_tracks(
-        out,
-        tracks,
-        replace(provenance, settings={**provenance.settings, "tracking": asdict(settings)}, seconds=seconds),
-    )
+    looks = learn_looks(lambda: read_video(video), poses.frame_indices, seed=settings.seed)
+    return track(poses, settings, looks, link)
 
 
 def _summary(out: Path, result: TrackingResult, likely: list[SwapCandidate]) -> str:

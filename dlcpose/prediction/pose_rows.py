@@ -1,10 +1,8 @@
 """Predictions of frames as arrays: a row for each animal (PoseRows), or a column for each (PoseTracks)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +10,6 @@ import numpy.typing as npt
 from dlcpose.structures.instances import Integers, PosePrediction
 from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
 from dlcpose.structures.skeleton import Skeleton
-
-if TYPE_CHECKING:  # it imports training code, which an exported model does not need
-    from dlcpose.tracking.ctd_tracker import TrackedFrame
 
 Array = npt.NDArray[Any]
 OF_ANIMALS = ("keypoints_in_image", "keypoint_scores", "scores", "boxes_in_image", "identities")
@@ -83,16 +78,6 @@ def no_rows(skeleton: Skeleton) -> PoseRows:
     }
     integers: npt.NDArray[np.int64] = np.zeros(0, np.int64)
     return PoseRows(integers, np.zeros(0), integers, animals, frames)
-
-
-def tracks_of_frames(
-    frames: Sequence[TrackedFrame], places: Sequence[tuple[int, float]], skeleton: Skeleton, video: VideoInfo
-) -> PoseTracks:
-    """The tracks of a video, a column for each, from its tracked frames. places: number and time of each."""
-    rows = rows_of([index for index, _ in places], [time for _, time in places], [each.prediction for each in frames])
-    track_ids = np.concatenate([np.zeros(0, np.int64), *(each.track_ids for each in frames)])
-    count = 1 + int(track_ids.max(initial=0))
-    return tracks_of(rows, skeleton, video, column_names(count, ()), is_tracked=True, columns=track_ids)
 
 
 def tracks_of(

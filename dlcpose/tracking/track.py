@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
+from dlcpose.structures.skeleton import Skeleton
 from dlcpose.tracking.detections import Detections, detections_of
 from dlcpose.tracking.evidence import evidence_of, shape_features
 from dlcpose.tracking.flow import join_tracklets
@@ -26,17 +27,24 @@ from dlcpose.tracking.tracklets import Tracklets, tracklets_of
 logger = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
 Looks = Callable[[Detections, Tracklets], Array]  # -> (D, F) features of the detections' looks, NaN where not known
+Linking = Callable[[Detections, Skeleton, TrackingSettings], Tracklets]
 DEFAULT = TrackingSettings()
 EXCHANGE_LIMIT = 30.0  # nats: dearer exchanges are no alternative
 
 
-def track(poses: PoseTracks, settings: TrackingSettings = DEFAULT, looks: Looks | None = None) -> TrackingResult:
+def track(
+    poses: PoseTracks,
+    settings: TrackingSettings = DEFAULT,
+    looks: Looks | None = None,
+    link: Linking = tracklets_of,
+) -> TrackingResult:
     """Tracks of at most N animals over the whole video, N as in the settings or the columns of the poses.
 
     Tracklets that are certain are joined by a minimum-cost flow over the whole video; then animals' proportions,
     appearance and predicted identities, together with the costs of the joins, decide the identities after each
-    encounter. looks: gives features of the animals' appearance, as `appearance.learn_looks` does. Raises DataError
-    where the poses hold no animal.
+    encounter. looks: gives features of the animals' appearance, as `appearance.learn_looks` does. link: detections to
+    tracklets; `tracklets_of_columns` where a conditional model has followed the animals. Raises DataError where the poses
+    hold no animal.
     """
     clock = _Clock()
     animals = settings.animals or len(poses.individuals)
@@ -47,7 +55,7 @@ def track(poses: PoseTracks, settings: TrackingSettings = DEFAULT, looks: Looks 
         raise DataError(
             f"{poses.video.path}: no animal{scored} in any of {len(poses)} frames. {advice} (dlcpose draw)."
         )
-    tracklets = tracklets_of(detections, poses.skeleton, settings)
+    tracklets = link(detections, poses.skeleton, settings)
     clock.stop("tracklets")
     features = shape_features(detections, poses.skeleton) if settings.use_shape else np.zeros((len(detections), 0))
     assign_pairs = _assign(poses, detections, tracklets, features, settings, animals, clock)

@@ -1,6 +1,7 @@
 """Link detections to tracklets, frame by frame, only where the link is unambiguous."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,6 +104,42 @@ def tracklets_of(detections: Detections, skeleton: Skeleton, settings: TrackingS
         growing += [_begin(int(here[found]), detections, speeds, time) for found in new]
     ended += [each.members for each in growing]
     return Tracklets([np.array(members) for members in sorted(ended)], poses)
+
+
+def tracklets_of_columns(detections: Detections, skeleton: Skeleton, settings: TrackingSettings) -> Tracklets:
+    """Each column of the poses as tracklets, where a conditional model has followed the animals.
+
+    A tracklet ends where its animal is missing for more than `max_coast` frames, and where another animal is lost or turns
+    up beside it: one of two that overlap can be followed as both, and it may be either.
+    """
+    order = np.lexsort((detections.times, detections.columns))
+    is_new = np.diff(detections.columns[order], prepend=-1) != 0
+    is_new |= np.diff(detections.times[order], prepend=0) > settings.max_coast + 1
+    runs = np.split(order, np.flatnonzero(is_new)[1:]) if len(order) else []
+    members = [
+        part for run, cuts in zip(runs, _changes_beside(runs, detections), strict=True) for part in np.split(run, cuts)
+    ]
+    poses = detections.keypoints_in_image.copy()
+    for each in members:
+        for before, after in pairwise(each.tolist()):
+            poses[after] = completed(poses[after], poses[before])
+    return Tracklets(sorted(members, key=lambda each: int(each[0])), poses)
+
+
+def _changes_beside(runs: list[Array], detections: Detections) -> list[list[int]]:
+    """For each run the places in it at which another begins, or has just ended, beside it; rising."""
+    centroids = np.nanmean(detections.keypoints_in_image, axis=1) if len(detections) else np.zeros((0, 2))
+    run_of, place_of = np.zeros(len(detections), np.int64), np.zeros(len(detections), np.int64)
+    for number, run in enumerate(runs):
+        run_of[run], place_of[run] = number, np.arange(len(run))
+    cuts: list[set[int]] = [set() for _ in runs]
+    for number, run in enumerate(runs):
+        for member, time in ((run[0], detections.times[run[0]]), (run[-1], detections.times[run[-1]] + 1)):
+            here = slice(*np.searchsorted(detections.times, (time, time + 1)))
+            near = np.linalg.norm(centroids[here] - centroids[member], axis=-1) < NEAR * detections.size
+            for other in (np.flatnonzero(near & (run_of[here] != number)) + here.start).tolist():
+                cuts[run_of[other]].add(int(place_of[other]))
+    return [sorted(each - {0}) for each in cuts]
 
 
 def typical_speeds(detections: Detections) -> Speeds:

@@ -7,13 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.tracking.detections import animal_size, completed, detections_of
 from dlcpose.tracking.motion import bends, ends_of, learn_motion
 from dlcpose.tracking.settings import TrackingSettings
-from dlcpose.tracking.tracklets import tracklets_of
+from dlcpose.tracking.track import track
+from dlcpose.tracking.tracklets import tracklets_of, tracklets_of_columns
 from tests.structures.made_up_tracks import made_up_tracks
-from tests.tracking.noisy_poses import GroundTruth, Noise, noisy_poses, rendered_ground_truth
+from tests.tracking.noisy_poses import Array, GroundTruth, Noise, noisy_poses, rendered_ground_truth
 
 SKELETON = Skeleton(("nose", "left", "right", "tail"), edges=((0, 1), (0, 2), (1, 3), (2, 3)), pairs=((1, 2),))
 SHAPE = np.array([[20, 0], [0, -8], [0, 8], [-20, 0]], float)
@@ -127,3 +129,50 @@ def test_a_bend_does_not_count_where_an_animal_is_nor_which_side_is_left() -> No
     answer = bends(SHAPE[None], flipped[None], np.array([0, 2, 1, 3]))
     np.testing.assert_allclose(answer, 0, atol=1e-9)
     assert bends(SHAPE[None], 2 * SHAPE[None], np.arange(4))[0] == pytest.approx(np.linalg.norm(SHAPE, axis=1).mean())
+
+
+def followed(truth: GroundTruth, columns: Array) -> PoseTracks:
+    """True tracks as a conditional model follows them: (T, M) the animal in each column, -1 for none."""
+    poses = noisy_poses(truth, EXACT).poses
+    rows = np.arange(len(columns))[:, None]
+    points = np.where((columns >= 0)[..., None, None], truth.keypoints_in_image[rows, np.maximum(columns, 0)], np.nan)
+    shape = points.shape[:3]
+    return replace(
+        poses,
+        individuals=tuple(f"animal{number}" for number in range(shape[1])),
+        keypoints_in_image=points.astype(np.float32),
+        keypoint_scores=np.isfinite(points[..., 0]).astype(np.float32),
+        scores=(columns >= 0).astype(np.float32),
+        boxes_in_image=np.full((*shape[:2], 4), np.nan, np.float32),
+        identities=np.full(shape[:2], -1, np.int64),
+    )
+
+
+def test_followed_animals_are_a_tracklet_for_each_column() -> None:
+    """Also through an encounter, where linking alone would end them."""
+    truth = straight([(100, 200), (300, 200)], [(2, 0), (-2, 0)], 100)
+    detections = detections_of(followed(truth, np.tile([0, 1], (100, 1))))
+    assert [len(each) for each in tracklets_of_columns(detections, SKELETON, TrackingSettings()).members] == [100, 100]
+
+
+@pytest.mark.parametrize("survivor", [0, 1])
+def test_where_one_of_two_followed_animals_is_lost_the_other_may_be_either(survivor: int) -> None:
+    """Both run into each other head on; one column is lost there, and its animal begins another on the far side."""
+    truth = straight([(100, 200), (300, 200)], [(2, 0), (-2, 0)], 100)
+    columns = np.full((100, 3), -1)
+    columns[:, survivor] = survivor
+    columns[50:, survivor] = 1 - survivor  # the column goes on, on the other animal
+    columns[:50, 1 - survivor] = 1 - survivor
+    columns[51:, 2] = survivor
+    poses = followed(truth, columns)
+    settings = TrackingSettings(animals=2)
+    cut = tracklets_of_columns(detections_of(poses), SKELETON, settings).members
+    assert np.array_equal(np.sort(np.concatenate(cut)), np.arange(len(detections_of(poses))))
+    tracks = track(poses, settings, link=tracklets_of_columns).tracks
+    assert len(tracks.individuals) == 2
+    for animal in (0, 1):
+        away = np.linalg.norm(tracks.keypoints_in_image - truth.keypoints_in_image[:, animal, None], axis=-1).mean(
+            axis=-1
+        )
+        at = [int(np.nanargmin(away[row])) for row in (*range(45), *range(56, 100))]
+        assert len(set(at)) == 1

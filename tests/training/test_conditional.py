@@ -156,10 +156,27 @@ def test_a_video_is_tracked_by_conditioning(both: tuple[Path, Answer], tmp_path:
         np.testing.assert_array_equal(np.flatnonzero(tracks.is_present[frame]), np.sort(each.track_ids))
         for keypoints, track in zip(each.prediction.keypoints_in_image, each.track_ids.tolist(), strict=True):
             np.testing.assert_array_equal(tracks.keypoints_in_image[frame, track], keypoints)
-    assert read_provenance(tmp_path / "animals.tracks.poses.h5")[1].settings["tracking"]["max_lost"] == 1
-    for other in (["--animals", "2"], ["--review", "page.html"]):
+    assert read_provenance(tmp_path / "animals.tracks.poses.h5")[1].settings["following"]["max_lost"] == 1
+    for other in (["--video", str(video), "--animals", "2"], ["--review", "page.html"]):
         assert isinstance(CliRunner().invoke(build_app(), [*command, *other]).exception, ConfigError)
     assert isinstance(CliRunner().invoke(build_app(), ["track", str(video), "--max-lost", "1"]).exception, ConfigError)
+
+
+def test_followed_animals_are_never_more_than_there_are(both: tuple[Path, Answer], tmp_path: Path) -> None:
+    video = tmp_path / "animals.mp4"
+    write_video(video, [image(0)] * 4, fps=10)
+    command = ["track", str(video), "--conditional", str(best(both[0])), "--device", "cpu", "--min-score", "0"]
+    review = tmp_path / "review.html"
+    done = CliRunner().invoke(build_app(), [*command, "--animals", "2", "--review", str(review)])
+    assert done.exit_code == 0, done.output
+    tracks = read_pose_tracks(tmp_path / "animals.tracks.poses.h5")
+    assert tracks.is_tracked
+    assert len(tracks.individuals) == 2
+    assert tracks.is_present.any()
+    assert review.exists()
+    settings = read_provenance(tmp_path / "animals.tracks.poses.h5")[1].settings
+    assert settings["tracking"]["animals"] == 2
+    assert settings["following"]["min_score"] == 0
 
 
 def test_what_cannot_be_followed_is_said(
