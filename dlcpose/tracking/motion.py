@@ -1,6 +1,6 @@
 """A motion model for gaps, learned from the video's own tracklets, and the costs of joins by it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -9,16 +9,15 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.tracking.detections import Detections
-from dlcpose.tracking.tracklets import Tracklets, typical_speeds
+from dlcpose.tracking.tracklets import WINDOW, Tracklets, typical_speeds
 
 Array = npt.NDArray[Any]
 GAPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)  # frames, of which the spread is measured
-WINDOW = 8  # detections at the end of a tracklet that its velocity is taken from
 MIN_FOR_VELOCITY = 4
 SAMPLES, MIN_SAMPLES = 1500, 40
 # Of Student's t: animals turn and stop more often than under a Gaussian, and gaps are where animals meet and detections are
 # worse than in the stretches that spreads are measured on.
-DEGREES_OF_FREEDOM = 1.0
+DEGREES_OF_FREEDOM = 2.0
 # Of the evidence. Where two animals meet, one detection holds keypoints of both: an error of one join is one of the other's.
 SHARE_OF_ITS_OWN = 0.5
 RAYLEIGH_MEDIAN = 1.1774  # of the length of a vector with standard deviation 1 along both axes
@@ -26,10 +25,10 @@ RAYLEIGH_MEDIAN = 1.1774  # of the length of a vector with standard deviation 1 
 
 @dataclass(frozen=True)
 class Ends:
-    """Both ends of S tracklets.
+    """Both ends of S tracklets, of their inner detections (`Tracklets.inner`).
 
-    first, last: (S,) times. detections: (S,) how many. start_*: at the first detection, end_*: at the last. *_pose: (S, K, 2)
-    px. *_centroid: (S, 2). *_velocity: (S, 2) px a frame, NaN for short tracklets.
+    first, last: (S,) times. detections: (S,) how many there are in all. start_*: at the first time, end_*: at the last.
+    *_pose: (S, K, 2) px. *_centroid: (S, 2). *_velocity: (S, 2) px a frame, NaN for short tracklets.
     """
 
     first: Array
@@ -44,6 +43,20 @@ class Ends:
 
     def __len__(self) -> int:
         return len(self.first)
+
+    def __getitem__(self, places: Array) -> "Ends":
+        return Ends(*(getattr(self, field.name)[places] for field in fields(self)))
+
+    def shifts(self, before: Array, after: Array) -> Array:
+        """How far animals are moved from the end of `before[p]` to the start of `after[p]`, px: (P, 2).
+
+        The median of the keypoints that both have: some may be another animal's.
+        """
+        shifts = self.start_pose[after] - self.end_pose[before]  # (P, K, 2)
+        apart = np.isnan(shifts).all(axis=(1, 2))
+        shifts[apart] = (self.start_centroid[after] - self.end_centroid[before])[apart, None]
+        median: Array = np.nanmedian(shifts, axis=1) if len(shifts) else shifts[:, 0]
+        return median
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,7 @@ class MotionModel:
         Every `after` begins later than its `before` ends.
         """
         gap = (ends.first[after] - ends.last[before]).astype(np.float64)
-        moved = ends.start_centroid[after] - ends.end_centroid[before]
+        moved = ends.shifts(before, after)
         moving, resting = self.spread(self.moving, gap), self.spread(self.resting, gap)
         squared = np.full((2, len(gap)), np.nan)
         for side, velocity in enumerate((ends.end_velocity[before], ends.start_velocity[after])):
@@ -123,24 +136,24 @@ def bends(first: Array, second: Array, flip_order: Array) -> Array:
 
 def ends_of(detections: Detections, tracklets: Tracklets) -> Ends:
     """Poses, centroids and velocities at both ends of each tracklet."""
-    count = len(tracklets.members)
-    lengths = np.array([len(members) for members in tracklets.members], np.int64)
-    begins = np.array([members[0] for members in tracklets.members], np.int64)
-    finals = np.array([members[-1] for members in tracklets.members], np.int64)
-    centroids = tracklets.centroids()
-    speeds = np.full((2, count, 2), np.nan)
+    inner = tracklets.inner(detections.times)
+    lengths = np.array([len(members) for members in inner], np.int64)
+    begins = np.array([members[0] for members in inner], np.int64)
+    finals = np.array([members[-1] for members in inner], np.int64)
+    speeds = np.full((2, len(inner), 2), np.nan)
     # Windows of one length at a time, so that all of that length are computed at once.
     for length in range(MIN_FOR_VELOCITY, WINDOW + 1):
         fits = np.flatnonzero(np.minimum(lengths, WINDOW) == length)
         if len(fits):
-            heads = np.stack([tracklets.members[place][:length] for place in fits])
-            tails = np.stack([tracklets.members[place][-length:] for place in fits])
-            speeds[0, fits] = velocities(centroids[heads], detections.times[heads])
-            speeds[1, fits] = velocities(centroids[tails], detections.times[tails])
+            heads = np.stack([inner[place][:length] for place in fits])
+            tails = np.stack([inner[place][-length:] for place in fits])
+            speeds[0, fits] = velocities(tracklets.poses_in_image[heads], detections.times[heads])
+            speeds[1, fits] = velocities(tracklets.poses_in_image[tails], detections.times[tails])
+    centroids = tracklets.centroids()
     return Ends(
         first=detections.times[begins],
         last=detections.times[finals],
-        detections=lengths,
+        detections=np.array([len(members) for members in tracklets.members], np.int64),
         start_pose=tracklets.poses_in_image[begins],
         end_pose=tracklets.poses_in_image[finals],
         start_centroid=centroids[begins],
@@ -150,10 +163,18 @@ def ends_of(detections: Detections, tracklets: Tracklets) -> Ends:
     )
 
 
-def velocities(centroids: Array, times: Array) -> Array:
-    """By least squares, px a frame: (P, W, 2), (P, W) -> (P, 2)."""
+def velocities(poses_in_image: Array, times: Array) -> Array:
+    """By least squares for each keypoint, and the median of those, px a frame: (P, W, K, 2), (P, W) -> (P, 2).
+
+    Keypoints that are not in all W poses do not count; where there is none, the centroid does.
+    """
     away = times - times.mean(axis=1, keepdims=True)  # (P, W)
-    velocity: Array = (away[..., None] * centroids).sum(axis=1) / (away**2).sum(axis=1)[:, None]
+    spread = (away**2).sum(axis=1)
+    slopes = (away[..., None, None] * poses_in_image).sum(axis=1) / spread[:, None, None]  # (P, K, 2)
+    unknown = np.isnan(slopes).all(axis=(1, 2))
+    centroids = np.nanmean(poses_in_image[unknown], axis=2)  # (·, W, 2)
+    slopes[unknown] = ((away[unknown, :, None] * centroids).sum(axis=1) / spread[unknown, None])[:, None]
+    velocity: Array = np.nanmedian(slopes, axis=1) if len(slopes) else slopes[:, 0]
     return velocity
 
 
@@ -204,7 +225,7 @@ def _cut_open(detections: Detections, tracklets: Tracklets, gap: int, rng: np.ra
 def _measure(cut: Ends, gap: int, flip_order: Array, size: float) -> tuple[float, float, float, float, float]:
     """carry, moving, resting, bend and bend_spread of one gap."""
     before, after = np.arange(0, len(cut), 2), np.arange(1, len(cut), 2)
-    moved = cut.start_centroid[after] - cut.end_centroid[before]
+    moved = cut.shifts(before, after)
     displacement = np.stack([cut.end_velocity[before], cut.start_velocity[after]]) * gap  # (2, P, 2)
     carry = float(np.clip((displacement * moved).sum() / max((displacement**2).sum(), 1e-9), 0, 1))
     left = np.linalg.norm(moved - carry * displacement, axis=-1)

@@ -15,6 +15,7 @@ from dlcpose.structures.skeleton import Skeleton
 from dlcpose.tracking.detections import Detections, detections_of
 from dlcpose.tracking.evidence import evidence_of, shape_features
 from dlcpose.tracking.flow import join_tracklets
+from dlcpose.tracking.gaps import JoinCosts, fill_gaps
 from dlcpose.tracking.individuals import identify, votes_of
 from dlcpose.tracking.joins import possible_joins
 from dlcpose.tracking.margins import encounters_of
@@ -92,15 +93,21 @@ def _assign(
     clock: "_Clock",
 ) -> _Assigned:
     """Assign tracklets to tracks by all evidence: features (D, F) of the detections, NaN where unknown."""
-    evidence = evidence_of(features, tracklets.members, detections.times)
+    is_solid = tracklets.is_solid()
+    solid, short = np.flatnonzero(is_solid), np.flatnonzero(~is_solid)
+    joined = tracklets.only(solid)
+    evidence = evidence_of(features, joined.inner(detections.times), detections.times)
     clock.stop("evidence")
-    ends = ends_of(detections, tracklets)
-    motion = learn_motion(detections, tracklets, poses.skeleton, settings.seed)
+    all_ends = ends_of(detections, tracklets)
+    ends = all_ends[solid]
+    motion = learn_motion(detections, joined, poses.skeleton, settings.seed)
     joins = possible_joins(ends, motion, evidence, settings)
     clock.stop("joins")
     rewards = _rewards(detections, tracklets, settings)
     cost = settings.absence_cost
-    flow = join_tracklets(ends.first, ends.last, ends.detections, rewards, joins, animals=animals, absence_cost=cost)
+    flow = join_tracklets(
+        ends.first, ends.last, ends.detections, rewards[solid], joins, animals=animals, absence_cost=cost
+    )
     clock.stop("flow")
 
     def costs(before: Array, after: Array) -> Array:
@@ -110,14 +117,22 @@ def _assign(
     exchanges = exchanges_of(slots, ends.first, ends.last, costs, absence_cost=cost, limit=EXCHANGE_LIMIT)
     votes = np.zeros((len(ends), animals))
     if settings.use_identities:
-        votes = votes_of(detections, tracklets.members, animals)
+        votes = votes_of(detections, joined.members, animals)
     naming = identify(slots, evidence, votes, exchanges, first=ends.first, last=ends.last, beam=settings.beam)
     clock.stop("names")
-    columns = np.full((len(poses), animals), -1, np.int64)
+    tracks: list[list[int]] = [[] for _ in range(animals)]
     for slot, names in zip(slots, naming.names, strict=True):
-        for tracklet, name in zip(slot, names, strict=True):
+        for tracklet, name in zip(slot, names.tolist(), strict=True):
+            tracks[name].append(int(solid[tracklet]))
+    tracks = [sorted(track, key=lambda each: int(all_ends.first[each])) for track in tracks]
+    tracks = fill_gaps(tracks, short, rewards, all_ends, JoinCosts(all_ends, motion, settings))
+    columns = np.full((len(poses), animals), -1, np.int64)
+    for name, track in enumerate(tracks):
+        # The longest last: at their ends tracklets of a track may overlap by some frames.
+        for tracklet in sorted(track, key=lambda each: len(tracklets.members[each])):
             members = tracklets.members[tracklet]
             columns[detections.rows[members], name] = detections.columns[members]
+    clock.stop("gaps")
     return _Assigned(columns, encounters_of(exchanges, naming, poses.frame_indices, detections))
 
 

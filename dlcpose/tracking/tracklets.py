@@ -17,6 +17,11 @@ Array = npt.NDArray[Any]
 F = np.eye(4) + np.eye(4, k=2)  # state x, y and their change from frame to frame
 H = np.eye(2, 4)
 NEAR = 0.6  # sizes: two animals whose centroids are nearer may be detected as one
+SOLID = 5  # detections from which on a tracklet is joined to others; shorter ones are often mixtures of two animals
+WINDOW = 8  # detections near the end of a tracklet that its velocity is taken from
+# Detections at either end of a longer tracklet that tell nothing of its animal: it ends where animals meet, and there they
+# take keypoints from each other, or are detected twice.
+OUTER = 2
 MEASUREMENT_NOISE = 0.04  # standard deviation of an animal's centroid, in its sizes
 
 
@@ -61,6 +66,32 @@ class Tracklets(NamedTuple):
 
     members: list[Array]
     poses_in_image: Array
+
+    def is_solid(self) -> Array:
+        """Which have SOLID detections, or fewer where half of all detections are in tracklets that short: (S,)."""
+        lengths = np.array([len(members) for members in self.members], np.int64)
+        longest = np.sort(lengths)[::-1]
+        usual = longest[np.searchsorted(np.cumsum(longest), lengths.sum() / 2)] if len(lengths) else 0
+        solid: Array = lengths >= min(SOLID, usual)
+        return solid
+
+    def inner(self, times: Array) -> list[Array]:
+        """Each tracklet's detections but OUTER at either end, where WINDOW are left; times: (D,) of the detections.
+
+        At the video's own beginning and end no animals meet, and all count.
+        """
+        found = []
+        for members in self.members:
+            spare = max(len(members) - WINDOW, 0)
+            begins, ends = times[members[0]] > times[0], times[members[-1]] < times[-1]
+            skipped = min(OUTER, spare // (1 + ends)) if begins else 0
+            left = min(OUTER, spare - skipped) if ends else 0
+            found.append(members[skipped : len(members) - left])
+        return found
+
+    def only(self, places: Array) -> "Tracklets":
+        """Some of the tracklets; the other detections are in none."""
+        return self._replace(members=[self.members[place] for place in places.tolist()])
 
     def centroids(self) -> Array:
         """The mean of each pose's keypoints: (D, 2) px."""
