@@ -41,15 +41,13 @@ def fill_gaps(tracks: list[list[int]], short: Array, rewards: Array, ends: Ends,
     """The tracks, each with the short tracklets that fit between its own, in the order of time.
 
     tracks: of each animal, tracklets that do not overlap. short: those that are in none yet. rewards: (S,) nats, of each
-    tracklet in a track. A tracklet goes where it pays most:
-    its reward less what the joins on both sides cost beyond the one that they replace.
+    tracklet in a track. A tracklet goes where it pays most: its reward less what the joins on both sides cost beyond the
+    one that they replace.
     """
     filled = [list(track) for track in tracks]
     short = short[np.argsort(ends.first[short], kind="stable")]
     is_waiting = np.ones(len(short), bool)
-    queue: list[
-        tuple[float, int, int, int, int]
-    ] = []  # (cost, place among the short, track, neighbors before and after)
+    queue: list[tuple[float, int, int, int, int]] = []  # cost, place among the short, track, its neighbors there
 
     def offer(places: Array, track: int) -> None:
         """Queue short tracklets for a track, by what they cost between their neighbors there."""

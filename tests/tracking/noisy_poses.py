@@ -1,6 +1,6 @@
 """True tracks as a detector would find them: untracked, with its typical mistakes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,10 @@ from dlcpose.structures.skeleton import Skeleton
 from dlcpose.tracking.detections import animal_size
 
 Array = Any
+FOUR_POINT_SKELETON = Skeleton(
+    ("nose", "left", "right", "tail"), edges=((0, 1), (0, 2), (1, 3), (2, 3)), pairs=((1, 2),)
+)
+FOUR_POINTS = np.array([[20, 0], [0, -8], [0, 8], [-20, 0]], float)
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,13 @@ class GroundTruth(NamedTuple):
     skeleton: Skeleton
     height: int
     width: int
+
+
+def straight(starts: list[tuple[float, float]], speeds: list[tuple[float, float]], frames: int) -> GroundTruth:
+    """Animals of one shape that go straight on: (N, 2) px and px a frame."""
+    centers = np.array(starts)[None] + np.arange(frames)[:, None, None] * np.array(speeds)[None]
+    points = centers[:, :, None] + FOUR_POINTS
+    return GroundTruth(points, np.zeros(points.shape[:3], bool), FOUR_POINT_SKELETON, 400, 400)
 
 
 class Noisy(NamedTuple):
@@ -177,3 +188,20 @@ def _merged(
                     own[kept] = np.where(other[:, None], own[lost], own[kept])
                     del own[lost]
     return own
+
+
+def poses_in_columns(truth: GroundTruth, columns: Array) -> PoseTracks:
+    """True poses, exact, as untracked ones: (T, M) the animal in each column, -1 for none."""
+    poses = noisy_poses(truth, Noise(0.0, *[0.0] * 9)).poses
+    rows = np.arange(len(columns))[:, None]
+    points = np.where((columns >= 0)[..., None, None], truth.keypoints_in_image[rows, np.maximum(columns, 0)], np.nan)
+    shape = points.shape[:3]
+    return replace(
+        poses,
+        individuals=tuple(f"animal{number}" for number in range(shape[1])),
+        keypoints_in_image=points.astype(np.float32),
+        keypoint_scores=np.isfinite(points[..., 0]).astype(np.float32),
+        scores=(columns >= 0).astype(np.float32),
+        boxes_in_image=np.full((*shape[:2], 4), np.nan, np.float32),
+        identities=np.full(shape[:2], -1, np.int64),
+    )

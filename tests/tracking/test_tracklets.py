@@ -7,26 +7,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlcpose.structures.pose_tracks import PoseTracks
-from dlcpose.structures.skeleton import Skeleton
 from dlcpose.tracking.detections import animal_size, completed, detections_of
 from dlcpose.tracking.motion import bends, ends_of, learn_motion
 from dlcpose.tracking.settings import TrackingSettings
 from dlcpose.tracking.track import track
-from dlcpose.tracking.tracklets import tracklets_of, tracklets_of_columns
+from dlcpose.tracking.tracklets import Tracklets, tracklets_of, tracklets_of_columns
 from tests.structures.made_up_tracks import made_up_tracks
-from tests.tracking.noisy_poses import Array, GroundTruth, Noise, noisy_poses, rendered_ground_truth
+from tests.tracking.noisy_poses import (
+    FOUR_POINT_SKELETON,
+    FOUR_POINTS,
+    Noise,
+    noisy_poses,
+    poses_in_columns,
+    rendered_ground_truth,
+    straight,
+)
 
-SKELETON = Skeleton(("nose", "left", "right", "tail"), edges=((0, 1), (0, 2), (1, 3), (2, 3)), pairs=((1, 2),))
-SHAPE = np.array([[20, 0], [0, -8], [0, 8], [-20, 0]], float)
 EXACT = Noise(0.005, *[0.0] * 9)
-
-
-def straight(starts: list[tuple[float, float]], speeds: list[tuple[float, float]], frames: int) -> GroundTruth:
-    """Animals of one shape that go straight on: (N, 2) px and px a frame."""
-    centers = np.array(starts)[None] + np.arange(frames)[:, None, None] * np.array(speeds)[None]
-    points = centers[:, :, None] + SHAPE
-    return GroundTruth(points, np.zeros(points.shape[:3], bool), SKELETON, 400, 400)
+SHAPE, SKELETON = FOUR_POINTS, FOUR_POINT_SKELETON
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -108,20 +106,24 @@ def test_velocities_at_the_ends_are_those_of_the_animal() -> None:
 
 
 def test_a_join_costs_the_less_the_nearer_an_animal_is_to_where_it_was_going() -> None:
-    noisy = noisy_poses(straight([(50, 50), (50, 300)], [(2, 0), (2, 0)], 150), Noise(0.02, *[0.0] * 9), seed=2)
+    noisy = noisy_poses(rendered_ground_truth(animals=1, frames=1500, seed=2), EXACT, seed=2)
     detections = detections_of(noisy.poses)
-    tracklets = tracklets_of(detections, SKELETON, TrackingSettings())
-    motion = learn_motion(detections, tracklets, SKELETON)
+    whole = tracklets_of(detections, noisy.poses.skeleton, TrackingSettings())
+    motion = learn_motion(detections, whole, noisy.poses.skeleton)
     assert motion.carry[0] == pytest.approx(1, abs=0.1)
-    pieces = [tracklets.members[0][:40], *(tracklets.members[0][40 + gap : 90 + gap] for gap in (1, 5, 20))]
-    ends = ends_of(detections, tracklets._replace(members=pieces))
-    after = np.arange(1, 4)
-    right = motion.costs(ends, np.zeros(3, int), after)
-    shift = np.array([0, 5.0])
-    aside = replace(ends, start_centroid=ends.start_centroid + shift, start_pose=ends.start_pose + shift)
-    wrong = motion.costs(aside, np.zeros(3, int), after)
-    assert (wrong > right).all()
-    assert (np.diff(wrong - right) < 0).all()  # the longer the gap, the less being beside the way tells
+    members = max(whole.members, key=len)
+    more = []
+    for gap in (1, 12, 48):
+        cuts = range(40, len(members) - gap - 40, 10)
+        pieces = [part for at in cuts for part in (members[at - 30 : at], members[at + gap : at + gap + 30])]
+        ends = ends_of(detections, whole._replace(members=pieces))
+        before = np.arange(0, len(pieces), 2)
+        right = motion.costs(ends, before, before + 1)
+        shift = np.array([0, 0.3 * detections.size])
+        aside = replace(ends, start_centroid=ends.start_centroid + shift, start_pose=ends.start_pose + shift)
+        more.append((motion.costs(aside, before, before + 1) - right).mean())
+    assert more[-1] > 0
+    assert (np.diff(more) < 0).all()  # the longer the gap, the less being beside the way tells
 
 
 def test_a_bend_does_not_count_where_an_animal_is_nor_which_side_is_left() -> None:
@@ -131,27 +133,10 @@ def test_a_bend_does_not_count_where_an_animal_is_nor_which_side_is_left() -> No
     assert bends(SHAPE[None], 2 * SHAPE[None], np.arange(4))[0] == pytest.approx(np.linalg.norm(SHAPE, axis=1).mean())
 
 
-def followed(truth: GroundTruth, columns: Array) -> PoseTracks:
-    """True tracks as a conditional model follows them: (T, M) the animal in each column, -1 for none."""
-    poses = noisy_poses(truth, EXACT).poses
-    rows = np.arange(len(columns))[:, None]
-    points = np.where((columns >= 0)[..., None, None], truth.keypoints_in_image[rows, np.maximum(columns, 0)], np.nan)
-    shape = points.shape[:3]
-    return replace(
-        poses,
-        individuals=tuple(f"animal{number}" for number in range(shape[1])),
-        keypoints_in_image=points.astype(np.float32),
-        keypoint_scores=np.isfinite(points[..., 0]).astype(np.float32),
-        scores=(columns >= 0).astype(np.float32),
-        boxes_in_image=np.full((*shape[:2], 4), np.nan, np.float32),
-        identities=np.full(shape[:2], -1, np.int64),
-    )
-
-
 def test_followed_animals_are_a_tracklet_for_each_column() -> None:
     """Also through an encounter, where linking alone would end them."""
     truth = straight([(100, 200), (300, 200)], [(2, 0), (-2, 0)], 100)
-    detections = detections_of(followed(truth, np.tile([0, 1], (100, 1))))
+    detections = detections_of(poses_in_columns(truth, np.tile([0, 1], (100, 1))))
     assert [len(each) for each in tracklets_of_columns(detections, SKELETON, TrackingSettings()).members] == [100, 100]
 
 
@@ -164,7 +149,7 @@ def test_where_one_of_two_followed_animals_is_lost_the_other_may_be_either(survi
     columns[50:, survivor] = 1 - survivor  # the column goes on, on the other animal
     columns[:50, 1 - survivor] = 1 - survivor
     columns[51:, 2] = survivor
-    poses = followed(truth, columns)
+    poses = poses_in_columns(truth, columns)
     settings = TrackingSettings(animals=2)
     cut = tracklets_of_columns(detections_of(poses), SKELETON, settings).members
     assert np.array_equal(np.sort(np.concatenate(cut)), np.arange(len(detections_of(poses))))
@@ -176,3 +161,53 @@ def test_where_one_of_two_followed_animals_is_lost_the_other_may_be_either(survi
         )
         at = [int(np.nanargmin(away[row])) for row in (*range(45), *range(56, 100))]
         assert len(set(at)) == 1
+
+
+def tracklets_of_lengths(lengths: list[int]) -> Tracklets:
+    """Tracklets of so many detections, one after the other."""
+    ends = np.cumsum(lengths)
+    members = [np.arange(end - length, end) for end, length in zip(ends, lengths, strict=True)]
+    return Tracklets(members, np.zeros((int(ends[-1]), 1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "solid"),
+    [
+        ([30, 4, 5, 2], [True, False, True, False]),
+        ([3, 3, 3, 1], [True, True, True, False]),  # of a short video, or an animal that is hardly seen
+        ([1, 1, 1], [True, True, True]),
+    ],
+)
+def test_short_tracklets_are_solid_only_where_there_are_few_others(lengths: list[int], solid: list[bool]) -> None:
+    assert tracklets_of_lengths(lengths).is_solid().tolist() == solid
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=8))
+def test_inner_detections_are_a_stretch_of_each_tracklet(lengths: list[int]) -> None:
+    tracklets = tracklets_of_lengths(lengths)
+    times = np.arange(sum(lengths))
+    for number, (members, inner) in enumerate(zip(tracklets.members, tracklets.inner(times), strict=True)):
+        begin, end = inner[0] - members[0], members[-1] - inner[-1]
+        np.testing.assert_array_equal(inner, members[begin : len(members) - end])
+        assert 0 <= begin <= 2
+        assert 0 <= end <= 2
+        assert len(inner) >= min(len(members), 8)
+        if len(members) >= 12:
+            assert begin == (2 if number else 0)
+            assert end == (2 if number < len(lengths) - 1 else 0)
+
+
+def test_where_animals_meet_what_they_take_from_each_other_does_not_turn_them_round() -> None:
+    """In the last two frames before they meet, and the first two after, a keypoint of each is the other's."""
+    truth = straight([(100, 200), (300, 205)], [(4, 0), (-4, 0)], 51)
+    points = truth.keypoints_in_image.copy()
+    for row in (20, 21, 29, 30):
+        points[row, :, 0] = points[row, ::-1, 0].copy()
+    poses = poses_in_columns(truth._replace(keypoints_in_image=points), np.tile([0, 1], (51, 1)))
+    poses.keypoints_in_image[22:29] = np.nan
+    poses.keypoint_scores[22:29], poses.scores[22:29] = 0, 0
+    tracks = track(poses, TrackingSettings(animals=2, use_shape=False)).tracks
+    for animal, column in enumerate(np.argsort(tracks.keypoints_in_image[0, :, 0, 0])):
+        np.testing.assert_allclose(
+            tracks.keypoints_in_image[40, column], truth.keypoints_in_image[40, animal], atol=0.01
+        )
