@@ -3,7 +3,8 @@
 True tracks are disturbed as `tests/tracking/noisy_poses.py` says: jitter, missing keypoints and animals, made-up animals,
 left and right confused, animals that overlap found as one. With `--checkpoint`, the rendered mice are written as videos
 and predicted by that model instead. Printed for each clip: its length; IDF1, and `ceiling`, the
-IDF1 of the same detections with every one named rightly, which no tracker can exceed; HOTA and MOTA; `switches` as MOTA
+IDF1 of the same detections with every one named rightly, which no tracker can exceed; `filled`, the IDF1 after `dlcpose
+filter --interpolate 50`, which places animals where they were not found; HOTA and MOTA; `switches` as MOTA
 counts them, which includes every frame in which one detection stands for two animals; `swaps`, exchanges that last for a
 second or more, and how many of them for ten; `tracks`; the entries of the list of likely swaps and how many of the swaps
 are in it; seconds.
@@ -33,6 +34,7 @@ from dlcpose.codecs.oks import compute_oks, oks_areas
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.exporters.pose_file import SUFFIX, read_pose_tracks
 from dlcpose.metrics.tracking import tracking_figures
+from dlcpose.postprocessing.filter_tracks import Filters, filter_tracks
 from dlcpose.prediction.settings import PredictionSettings
 from dlcpose.prediction.video import write_video_poses
 from dlcpose.structures.skeleton import Skeleton, pairs_from_names
@@ -43,6 +45,7 @@ from dlcpose.visualization.video_file import write_video
 
 Array = Any
 SECOND = 25  # frames
+FILLED = Filters(interpolate=2 * SECOND)
 NOISE = {
     "light": Noise(
         jitter=0.02,
@@ -178,6 +181,8 @@ def measure(name: str, gt: GroundTruth, noisy: Noisy, settings: TrackingSettings
     frames, animals = gt.keypoints_in_image.shape[:2]
     names = np.where(result.columns >= 0, np.arange(result.columns.shape[1]), -1)
     figures = figures_of(gt, result.tracks.keypoints_in_image, names)
+    filled = filter_tracks(result.tracks, FILLED)
+    filled_names = np.where(filled.is_present, np.arange(result.columns.shape[1]), -1)
     ceiling = figures_of(gt, noisy.poses.keypoints_in_image, noisy.sources)["idf1"]
     sources = np.where(
         result.columns >= 0, np.take_along_axis(noisy.sources, np.maximum(result.columns, 0), axis=1), -1
@@ -193,6 +198,7 @@ def measure(name: str, gt: GroundTruth, noisy: Noisy, settings: TrackingSettings
         "minutes": frames / fps / 60,
         **figures,
         "ceiling": ceiling,
+        "filled": figures_of(gt, filled.keypoints_in_image, filled_names)["idf1"],
         "swaps": len(swaps),
         "swaps_of_10_s": len(swaps_of(own, 10 * SECOND)),
         "tracks": int((result.columns >= 0).any(axis=0).sum()),
