@@ -54,6 +54,16 @@ HELD_ELSEWHERE = {
         "fetches weights over the network; the same without them is run",
         "tests/test_docs_followed.py::test_a_detector_that_is_fetched",
     ),
+    **dict.fromkeys(
+        (
+            "dlcpose track video.mp4 --conditional ctd/best.ckpt --animals",
+            "dlcpose track video.mp4 --conditional outputs/.../checkpoints/best.ckpt --animals",
+        ),
+        (
+            "needs a model that is sure of animals",
+            "tests/training/test_conditional.py::test_followed_animals_are_never_more_than_there_are",
+        ),
+    ),
     # On pages that are stories.
     "python train.py -m hydra/launcher=": (
         "needs SLURM, GPUs or a cluster; its config is composed, and stand-ins run jobs",
