@@ -84,11 +84,18 @@ def track_command(
             "without their number animals have as many tracks as the model begins. Add --animals=N",
         )
     from dlcpose.cli.conditional_tracking import follow_video, write_followed
+    from dlcpose.prediction.video import check_writable
+    from dlcpose.tracking.corrections import read_corrections
     from dlcpose.tracking.tracklets import tracklets_of_columns
 
     chosen = {"max_lost": max_lost, "detect_every": detect_every, "min_score": min_score}
     given = {name: value for name, value in chosen.items() if value is not None}
     out = output or poses.with_name(f"{poses.stem}.tracks.poses.h5")
+    # What would stop the command after the video has been followed, stops it before.
+    for path in (out, *([review] if review is not None else [])):
+        check_writable(path.parent)
+    if corrections is not None:
+        read_corrections(corrections)
     followed, provenance = follow_video(poses, conditional, conditions, device, given)
     if animals is None:
         write_followed(out, followed, provenance)

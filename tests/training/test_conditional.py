@@ -177,6 +177,12 @@ def test_followed_animals_are_never_more_than_there_are(both: tuple[Path, Answer
     settings = read_provenance(tmp_path / "animals.tracks.poses.h5")[1].settings
     assert settings["tracking"]["animals"] == 2
     assert settings["following"]["min_score"] == 0
+    for path in ("animals.tracks.poses.h5", "review.html"):
+        (tmp_path / path).unlink()
+    (tmp_path / "file").write_text("")
+    for late in (["--corrections", "none.json"], ["--review", str(tmp_path / "file" / "review.html")]):  # said at once
+        assert isinstance(CliRunner().invoke(build_app(), [*command, "--animals", "2", *late]).exception, DataError)
+    assert not list(tmp_path.glob("*.h5"))
 
 
 def test_what_cannot_be_followed_is_said(
