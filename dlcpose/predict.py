@@ -22,10 +22,11 @@ from dlcpose.datasets.crops import fit_to_canvas
 from dlcpose.datasets.video import VideoReader, fingerprint
 from dlcpose.prediction.followed_video import FollowedVideo
 from dlcpose.prediction.frame_predictor import Frame, FramePredictor
-from dlcpose.prediction.model import Model, check_settings, plain_precision
+from dlcpose.prediction.model import Model, check_settings, choose, plain_precision
 from dlcpose.prediction.onnx_file import is_onnx, read_onnx_model
 from dlcpose.prediction.pose_model import PoseModel
 from dlcpose.prediction.pose_rows import PoseRows, joined, rows_of
+from dlcpose.prediction.precision import autocast
 from dlcpose.prediction.settings import PredictionSettings
 from dlcpose.prediction.video import predict_video
 from dlcpose.structures.batch import PoseBatch, collate
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from dlcpose.checkpoint import Checkpoint
     from dlcpose.tracking.ctd_tracker import CtdTracker, TrackedFrame
 
+FRAMES_COMPARED = 4  # of a video that is followed, to choose the precision
 FRAMES_OF_A_STRETCH = 256  # of a video that is followed: as arrays they take less memory than one by one
 
 
@@ -131,11 +133,13 @@ class Predictor:
         named = (Frame(str(number), image) for number, image in enumerate(frames))
         return (prediction for some in predictor.predict(named) for prediction in some)
 
-    def follow(self, images: Iterable[Image | str | Path], **settings: Any) -> Iterator[TrackedFrame]:
+    def follow(
+        self, images: Iterable[Image | str | Path], *, precision: str = "32", **settings: Any
+    ) -> Iterator[TrackedFrame]:
         """Poses in the frames of one video, in order, each animal with the id of its track.
 
         The poses of each frame are the conditions of the next; new animals come from the model behind the conditions.
-        settings: of `tracking.ctd_tracker.CtdTracker`: max_lost, min_score, detect_every, ...
+        precision: "32", "bf16" or "fp16". settings: of `tracking.ctd_tracker.CtdTracker`: max_lost, min_score, ...
         Raises ConfigError for a model that takes no pose conditions.
         """
         from dlcpose.tracking.ctd_tracker import CtdTracker
@@ -146,13 +150,14 @@ class Predictor:
                 "before. Take a checkpoint of one of the models ctd_*."
             )
         self._refuse_unlabeled()
-        return self._tracked_frames(images, CtdTracker(model, **settings))
+        return self._tracked_frames(images, CtdTracker(model, **settings), precision)
 
     def follow_video(self, path: str | Path, **settings: Any) -> FollowedVideo:
-        """The same through a video.
+        """The same through a video, in bf16 where the hardware has it and its first frames give the same poses in it.
 
         Raises DataError for what is no video.
         """
+        precision = choose(self.model, Path(path), PredictionSettings(batch_size=FRAMES_COMPARED)).precision
         reader, stretches, track_ids = VideoReader(path), list[PoseRows](), list[Integers]()
         waiting: deque[tuple[int, float]] = deque()
 
@@ -161,7 +166,7 @@ class Predictor:
                 waiting.append((frame.index, frame.time))
                 yield frame.image
 
-        followed = self.follow(images(), **settings)
+        followed = self.follow(images(), precision=precision, **settings)
         while stretch := list(itertools.islice(followed, FRAMES_OF_A_STRETCH)):
             places = [waiting.popleft() for _ in stretch]
             predictions = [each.prediction for each in stretch]
@@ -170,12 +175,14 @@ class Predictor:
         assert reader.size is not None
         assert reader.frames is not None
         video = VideoInfo(str(path), fingerprint(path), *reader.size, reader.frames, reader.fps)
-        return FollowedVideo(joined(stretches), np.concatenate(track_ids), self.skeleton, video, reader)
+        return FollowedVideo(joined(stretches), np.concatenate(track_ids), self.skeleton, video, reader, precision)
 
-    def _tracked_frames(self, images: Iterable[Image | str | Path], tracker: CtdTracker) -> Iterator[TrackedFrame]:
+    def _tracked_frames(
+        self, images: Iterable[Image | str | Path], tracker: CtdTracker, precision: str
+    ) -> Iterator[TrackedFrame]:
         for number, image in enumerate(images):
             key, pixels = _named(number, image)
-            with torch.inference_mode():
+            with torch.inference_mode(), autocast(self.device, precision):
                 tracked = tracker.step(self._batch_of([self._unlabeled(key, pixels)]))
             yield tracked
 

@@ -29,7 +29,13 @@ def follow_video(
     provenance = Provenance(
         checkpoint=str(checkpoint),
         checkpoint_hash=predictor.model.checkpoint_hash,
-        settings={"following": {"conditions": None if conditions is None else str(conditions), **settings}},
+        settings={
+            "following": {
+                "conditions": None if conditions is None else str(conditions),
+                "precision": followed.precision,
+                **settings,
+            }
+        },
         versions=versions(),
         seconds={"decode": reader.seconds},
         missing_frames=tuple((each.start, each.stop - 1) for each in reader.missing),

@@ -17,6 +17,7 @@ class FollowedVideo:
     """The animals of all frames, and the tracks they were followed in.
 
     rows: S animals in T frames. track_ids: (S,) from 0, each of one animal at a time. reader: knows what was damaged.
+    precision: in which they were predicted.
     """
 
     rows: PoseRows
@@ -24,6 +25,7 @@ class FollowedVideo:
     skeleton: Skeleton
     video: VideoInfo
     reader: VideoReader
+    precision: str
 
     def tracks(self) -> PoseTracks:
         """The poses with a column for each track, however many there are."""

@@ -150,13 +150,16 @@ def test_a_video_is_tracked_by_conditioning(both: tuple[Path, Answer], tmp_path:
     tracks = read_pose_tracks(tmp_path / "animals.tracks.poses.h5")
     assert tracks.is_tracked
     assert tracks.frame_indices.tolist() == [0, 1, 2]
-    tracked = list(dlcpose.load(checkpoint, device="cpu").follow(read_video(video), max_lost=1, min_score=0.0))
+    following = read_provenance(tmp_path / "animals.tracks.poses.h5")[1].settings["following"]
+    predictor = dlcpose.load(checkpoint, device="cpu")
+    chosen = {"max_lost": 1, "min_score": 0.0, "precision": following["precision"]}
+    tracked = list(predictor.follow(read_video(video), **chosen))
     assert sum(len(each.prediction) for each in tracked) > 0
     for frame, each in enumerate(tracked):  # column i is track i
         np.testing.assert_array_equal(np.flatnonzero(tracks.is_present[frame]), np.sort(each.track_ids))
         for keypoints, track in zip(each.prediction.keypoints_in_image, each.track_ids.tolist(), strict=True):
             np.testing.assert_array_equal(tracks.keypoints_in_image[frame, track], keypoints)
-    assert read_provenance(tmp_path / "animals.tracks.poses.h5")[1].settings["following"]["max_lost"] == 1
+    assert following["max_lost"] == 1
     for other in (["--video", str(video), "--animals", "2"], ["--review", "page.html"]):
         assert isinstance(CliRunner().invoke(build_app(), [*command, *other]).exception, ConfigError)
     assert isinstance(CliRunner().invoke(build_app(), ["track", str(video), "--max-lost", "1"]).exception, ConfigError)
