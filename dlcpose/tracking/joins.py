@@ -17,7 +17,10 @@ REACH = 8.0  # standard deviations of the displacement beyond which no cost is c
 
 
 def possible_joins(ends: Ends, motion: MotionModel, evidence: Evidence, settings: TrackingSettings) -> Joins:
-    """Joins over gaps up to `max_gap` that cost less than `join_cost_limit`; the cheapest of each tracklet."""
+    """Joins over gaps up to `max_gap` that cost less than `join_cost_limit`; the cheapest of each tracklet.
+
+    ends: in the order of their first times.
+    """
     found = []
     for begin in range(0, len(ends), 4000):
         here = np.arange(begin, min(begin + 4000, len(ends)))

@@ -93,13 +93,12 @@ def _assign(
     clock: "_Clock",
 ) -> _Assigned:
     """Assign tracklets to tracks by all evidence: features (D, F) of the detections, NaN where unknown."""
-    is_solid = tracklets.is_solid()
+    is_solid, all_ends = tracklets.is_solid(), ends_of(detections, tracklets)
     solid, short = np.flatnonzero(is_solid), np.flatnonzero(~is_solid)
-    joined = tracklets.only(solid)
+    solid = solid[np.argsort(all_ends.first[solid], kind="stable")]
+    joined, ends = tracklets.only(solid), all_ends[solid]
     evidence = evidence_of(features, joined.inner(detections.times), detections.times)
     clock.stop("evidence")
-    all_ends = ends_of(detections, tracklets)
-    ends = all_ends[solid]
     motion = learn_motion(detections, joined, poses.skeleton, settings.seed)
     joins = possible_joins(ends, motion, evidence, settings)
     clock.stop("joins")

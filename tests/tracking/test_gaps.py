@@ -1,12 +1,14 @@
 """Short tracklets fill the gaps of tracks, where they lie on the way."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.tracking.settings import TrackingSettings
 from dlcpose.tracking.track import track
+from dlcpose.tracking.tracklets import tracklets_of_columns
 from tests.tracking.noisy_poses import poses_in_columns, straight
 
 TRUTH = straight([(50, 100), (50, 300)], [(3, 0), (3, 0)], 100)
@@ -43,3 +45,18 @@ def test_what_does_not_lie_on_the_way_of_a_track_is_left_out() -> None:
     result = track(poses({0: [44, 45, 46]}, aside=90.0), TrackingSettings(animals=2))
     assert result.left_out == 3
     assert not result.tracks.is_present[44:47].all(axis=1).any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_tracklets_in_any_order_are_joined_forward_in_time(seed: int) -> None:
+    """Animals that lie over each other, in columns that mean nothing: numpy warns, and fails, where time runs backward."""
+    rng = np.random.default_rng(seed)
+    truth = straight([(100, 100)] * 90, [tuple(each) for each in rng.uniform(-1, 1, (90, 2))], 120)
+    lengths = rng.integers(5, 16, 90)
+    begins = rng.integers(0, 120 - lengths)
+    rows = np.arange(120)[:, None]
+    columns = np.where((rows >= begins) & (rows < begins + lengths), np.arange(90), -1)
+    result = track(poses_in_columns(truth, columns), TrackingSettings(animals=3), link=tracklets_of_columns)
+    assert (result.columns >= 0).sum(axis=1).max() <= 3
+    kept = result.columns[result.columns >= 0]
+    assert len(kept) + result.left_out == (columns >= 0).sum()
