@@ -1,9 +1,11 @@
 """Tracking by conditioning: the poses of one frame are the conditions of the next (DeepLabCut 3's CTD tracking)."""
 
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from dlcpose.codecs.oks import pairwise_oks
@@ -11,6 +13,9 @@ from dlcpose.detectors.pose_boxes import points_in_frame
 from dlcpose.pipelines.base import TakesConditions
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.instances import Floats, Integers, PoseInstances, PosePrediction
+from dlcpose.tracking.detections import longer_sides
+
+SIZES = 500  # of the latest detected poses
 
 
 class TrackedFrame(NamedTuple):
@@ -36,8 +41,10 @@ class CtdTracker:
     been predicted in more frames than this; until then its last pose stays a condition. min_score: minimum score of a
     predicted animal. min_keypoint_score: keypoints below it are missing in the next condition. match_oks: a detector pose
     with this OKS or more to a track's pose is the same animal. detect_every: frames between two runs of the detector, which
-    also runs whenever there are no tracks.
-    Raises ValueError for a max_lost below 0, a detect_every below 1, or a match_oks that is not above 0 and up to 1.
+    also runs whenever there are no tracks. max_size: a predicted pose that is longer than this many of the detector's, in
+    the median, is no animal: it has keypoints of several, and its next crop would hold more of them.
+    Raises ValueError for a max_lost below 0, a detect_every or a max_size below 1, or a match_oks that is not above 0 and
+    up to 1.
     Source: DeepLabCut 3's tracking by conditional top-down models (after Zhou et al. 2023, BUCTD).
     """
 
@@ -50,15 +57,18 @@ class CtdTracker:
         min_keypoint_score: float = 0.05,
         match_oks: float = 0.25,
         detect_every: int = 1,
+        max_size: float = 2.0,
     ) -> None:
-        if max_lost < 0 or detect_every < 1 or not 0 < match_oks <= 1:
+        if max_lost < 0 or detect_every < 1 or not 0 < match_oks <= 1 or not max_size >= 1:
             raise ValueError(
-                "expected max_lost of 0 or more, detect_every of 1 or more and match_oks above 0 and up to 1, got "
-                f"{max_lost}, {detect_every} and {match_oks}"
+                "expected max_lost of 0 or more, detect_every and max_size of 1 or more, match_oks above 0 and up to 1, got "
+                f"{max_lost}, {detect_every}, {max_size} and {match_oks}"
             )
         self.model, self.max_lost, self.detect_every = model, max_lost, detect_every
         self.min_score, self.min_keypoint_score, self.match_oks = min_score, min_keypoint_score, match_oks
+        self.max_size = max_size
         self.tracks: list[Track] = []
+        self._sizes: deque[float] = deque(maxlen=SIZES)  # px of the image, of poses that were detected
         self.frames = 0
         self.next_id = 0
 
@@ -67,9 +77,10 @@ class CtdTracker:
         conditions = self._track_conditions(batch)
         if not self.tracks or self.frames % self.detect_every == 0:
             (detected,) = self.model.detect_conditions(batch)
+            self._measure(detected, batch)
             conditions = PoseInstances.concatenate([conditions, self._unmatched(conditions, detected)])
         (prediction,), (places,) = self.model.predict_with_conditions(batch, [conditions])
-        kept = np.flatnonzero(prediction.scores >= self.min_score)
+        kept = np.flatnonzero((prediction.scores >= self.min_score) & self._has_size_of_animal(prediction))
         track_ids = self._assign_ids(places.cpu().numpy()[kept])
         self._update_tracks(prediction[kept], track_ids)
         self.frames += 1
@@ -83,6 +94,20 @@ class CtdTracker:
         return PoseInstances.from_keypoints(
             keypoints, keypoints.new_ones(keypoints.shape[:2]), keypoints.new_ones(len(keypoints))
         )
+
+    def _measure(self, detected: PoseInstances, batch: PoseBatch) -> None:
+        """Take note of the sizes of detected poses that have most of their keypoints."""
+        points = detected.keypoints_in_crop.double().cpu().numpy()
+        is_whole = (~np.isnan(points[..., 0])).mean(axis=1) > 0.5
+        scale = float(torch.linalg.vector_norm(batch.crop_to_image[0, :, 0]))
+        sides = longer_sides(points[is_whole]) * scale
+        self._sizes.extend(sides[sides > 0].tolist())
+
+    def _has_size_of_animal(self, prediction: PosePrediction) -> npt.NDArray[np.bool_]:
+        """Which predicted poses are not much longer than detected ones: (M,)."""
+        limit = self.max_size * float(np.median(self._sizes)) if self._sizes else np.inf
+        fits: npt.NDArray[np.bool_] = longer_sides(prediction.keypoints_in_image) <= limit
+        return fits
 
     def _unmatched(self, conditions: PoseInstances, detected: PoseInstances) -> PoseInstances:
         """The detector's poses that match no track."""

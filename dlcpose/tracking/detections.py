@@ -62,11 +62,17 @@ def detections_of(poses: PoseTracks, min_score: float = 0.0) -> Detections:
 
 def animal_size(keypoints_in_image: Array) -> float:
     """The median of the longer sides of the boxes around animals' keypoints, px: (D, K, 2) -> one number, 1 at least."""
+    sides = longer_sides(keypoints_in_image)
+    return max(1.0, float(np.median(sides[sides > 0]))) if (sides > 0).any() else 1.0
+
+
+def longer_sides(keypoints_in_image: Array) -> Array:
+    """The longer side of the box around each animal's keypoints, px: (D, K, 2) -> (D,), below 0 without any keypoint."""
     known = ~np.isnan(keypoints_in_image)
     high = np.where(known, keypoints_in_image, -np.inf).max(axis=1, initial=-np.inf)
     low = np.where(known, keypoints_in_image, np.inf).min(axis=1, initial=np.inf)
-    sides = (high - low).max(axis=-1, initial=-np.inf)
-    return max(1.0, float(np.median(sides[sides > 0]))) if (sides > 0).any() else 1.0
+    sides: Array = (high - low).max(axis=-1, initial=-np.inf)
+    return sides
 
 
 def completed(keypoints_in_image: Array, before: Array) -> Array:

@@ -42,9 +42,14 @@ class PartialDetector(PoseDetector):
 
 
 def perfect(
-    pipeline: ConditionalTopDown, hidden: Callable[[int], Sequence[int]] = lambda frame: ()
+    pipeline: ConditionalTopDown,
+    hidden: Callable[[int], Sequence[int]] = lambda frame: (),
+    grown: Callable[[int], Sequence[int]] = lambda frame: (),
 ) -> Callable[..., Any]:
-    """A stand-in for a perfect network: the pose of the labeled animal that the condition is nearest to."""
+    """A stand-in for a perfect network: the pose of the labeled animal that the condition is nearest to.
+
+    hidden, grown: the animals that get a low score in a frame, and those whose keypoints are three times as far apart.
+    """
     predict = pipeline.predict_with_conditions
 
     def predict_nearest(batch: PoseBatch, given: Sequence[PoseInstances]) -> Any:
@@ -52,13 +57,16 @@ def perfect(
         gt = batch.keypoints_in_crop[0].clone()
         scores = torch.ones(len(gt))
         scores[list(hidden(frame))] = 0.02
+        found = gt.clone()
+        for animal in grown(frame):
+            found[animal] = found[animal].nanmean(dim=0) + 3 * (found[animal] - found[animal].nanmean(dim=0))
 
         def decode_crops(maps: Any) -> list[PoseInstances]:
             (crops,) = maps
             indices, _ = pipeline._usable(given[0], batch)
             apart = (given[0].keypoints_in_crop[indices][:, None] - gt).norm(dim=-1).nanmean(dim=-1)  # (M, N)
             nearest = apart.argmin(dim=1).tolist()
-            moved = [_moved(gt[animal], crops.frame_to_crop[place]) for place, animal in enumerate(nearest)]
+            moved = [_moved(found[animal], crops.frame_to_crop[place]) for place, animal in enumerate(nearest)]
             return [
                 PoseInstances.from_keypoints(points[None], torch.full((1, points.shape[0]), float(scores[animal])))
                 for points, animal in zip(moved, nearest, strict=True)
@@ -93,11 +101,14 @@ def animals_of(tracked: TrackedFrame, frame: int) -> dict[int, int]:
 
 
 def prepared(
-    detects: Callable[[int], Sequence[int]], hidden: Callable[[int], Sequence[int]] = lambda frame: (), **settings: Any
+    detects: Callable[[int], Sequence[int]],
+    hidden: Callable[[int], Sequence[int]] = lambda frame: (),
+    grown: Callable[[int], Sequence[int]] = lambda frame: (),
+    **settings: Any,
 ) -> tuple[CtdTracker, ConditionalTopDown]:
     pipeline = conditional_of(VIDEO, crops={"nms_oks": 0.9}).eval()
     pipeline.detector = PartialDetector(pipeline.detector, detects)
-    pipeline.predict_with_conditions = perfect(pipeline, hidden)  # type: ignore[method-assign]
+    pipeline.predict_with_conditions = perfect(pipeline, hidden, grown)  # type: ignore[method-assign]
     return CtdTracker(pipeline, **settings), pipeline
 
 
@@ -140,6 +151,15 @@ def test_a_track_outlives_a_short_absence_and_ends_in_a_long_one(away: int, come
     assert {each: animal for each, animal in after.items() if animal != 2} == {
         each: animal for each, animal in before.items() if animal != 2
     }
+
+
+def test_a_pose_over_several_animals_is_no_animal_and_its_track_waits_for_a_better_one() -> None:
+    tracker, pipeline = prepared(
+        lambda frame: [0, 1, 2] if frame == 0 else [], grown=lambda frame: [1] if frame in (4, 5) else []
+    )
+    tracked = track(tracker, pipeline)
+    assert [len(each.track_ids) for each in tracked] == [2 if frame in (4, 5) else 3 for frame in range(FRAMES)]
+    assert animals_of(tracked[0], 0) == animals_of(tracked[-1], FRAMES - 1)
 
 
 def test_the_detector_runs_every_nth_frame_and_whenever_there_are_no_tracks() -> None:
@@ -198,7 +218,7 @@ def test_tracking_needs_no_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.abs(places - np.array(path)).max() < 1.5
 
 
-@pytest.mark.parametrize("wrong", [{"max_lost": -1}, {"detect_every": 0}, {"match_oks": 0.0}])
+@pytest.mark.parametrize("wrong", [{"max_lost": -1}, {"detect_every": 0}, {"match_oks": 0.0}, {"max_size": 0.5}])
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         prepared(lambda frame: [], **wrong)
