@@ -192,7 +192,8 @@ def _merged(
 
 def poses_in_columns(truth: GroundTruth, columns: Array) -> PoseTracks:
     """True poses, exact, as untracked ones: (T, M) the animal in each column, -1 for none."""
-    poses = noisy_poses(truth, Noise(0.0, *[0.0] * 9)).poses
+    one = truth._replace(keypoints_in_image=truth.keypoints_in_image[:, :1], is_hidden=truth.is_hidden[:, :1])
+    poses = noisy_poses(one, Noise(0.0, *[0.0] * 9)).poses
     rows = np.arange(len(columns))[:, None]
     points = np.where((columns >= 0)[..., None, None], truth.keypoints_in_image[rows, np.maximum(columns, 0)], np.nan)
     shape = points.shape[:3]
