@@ -197,17 +197,15 @@ def test_inner_detections_are_a_stretch_of_each_tracklet(lengths: list[int]) -> 
             assert end == (2 if number < len(lengths) - 1 else 0)
 
 
-def test_where_animals_meet_what_they_take_from_each_other_does_not_turn_them_round() -> None:
-    """In the last two frames before they meet, and the first two after, a keypoint of each is the other's."""
-    truth = straight([(100, 200), (300, 205)], [(4, 0), (-4, 0)], 51)
-    points = truth.keypoints_in_image.copy()
-    for row in (20, 21, 29, 30):
-        points[row, :, 0] = points[row, ::-1, 0].copy()
-    poses = poses_in_columns(truth._replace(keypoints_in_image=points), np.tile([0, 1], (51, 1)))
-    poses.keypoints_in_image[22:29] = np.nan
-    poses.keypoint_scores[22:29], poses.scores[22:29] = 0, 0
-    tracks = track(poses, TrackingSettings(animals=2, use_shape=False)).tracks
-    for animal, column in enumerate(np.argsort(tracks.keypoints_in_image[0, :, 0, 0])):
-        np.testing.assert_allclose(
-            tracks.keypoints_in_image[40, column], truth.keypoints_in_image[40, animal], atol=0.01
-        )
+def test_what_an_animal_takes_from_another_where_they_meet_does_not_turn_it_round() -> None:
+    """In its last two frames before a gap the animal is found aside; a keypoint is another animal's for longer."""
+    detections = detections_of(poses_in_columns(straight([(50, 100)], [(2, 0)], 60), np.zeros((60, 1), int)))
+    poses = detections.keypoints_in_image.copy()
+    poses[36:40, 0] += (0, 60)
+    poses[38:40] += (0, 15)
+    poses[45:48, 3] -= (60, 0)
+    ends = ends_of(detections, Tracklets([np.arange(40), np.arange(45, 60)], poses))
+    assert (ends.last[0], ends.first[1]) == (37, 47)
+    np.testing.assert_allclose(ends.end_velocity[0], (2, 0), atol=1e-5)
+    np.testing.assert_allclose(ends.start_velocity[1], (2, 0), atol=1e-5)
+    np.testing.assert_allclose(ends.shifts(np.array([0]), np.array([1])), [(20, 0)], atol=1e-5)
