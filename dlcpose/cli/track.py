@@ -64,10 +64,9 @@ def track_command(
     device: Annotated[str | None, typer.Option(help="With --conditional: cpu, cuda, ...; what there is.")] = None,
 ) -> None:
     """Track the animals of a video through all of its frames."""
-    of_ctd = {"max-lost": max_lost, "detect-every": detect_every}
     if conditional is None:
         _refuse(
-            {**of_ctd, "conditions": conditions, "device": device},
+            {"conditions": conditions, "max-lost": max_lost, "detect-every": detect_every, "device": device},
             "it is an option of tracking by conditioning. Add --conditional=CHECKPOINT",
         )
     from dlcpose.tracking.settings import TrackingSettings

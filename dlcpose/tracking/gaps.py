@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from dlcpose.tracking.motion import Ends, MotionModel
 from dlcpose.tracking.settings import TrackingSettings
+from dlcpose.tracking.slots import NONE
 
 Array = npt.NDArray[Any]
-NONE = -1  # no tracklet: before the first of a track, or after its last
 
 
 @dataclass(frozen=True)
-class JoinCosts:
+class JoinOrAbsenceCosts:
     """Costs in nats of one tracklet following another directly, or after an absence where that is cheaper."""
 
     ends: Ends
@@ -37,7 +37,9 @@ class JoinCosts:
         return costs
 
 
-def fill_gaps(tracks: list[list[int]], short: Array, rewards: Array, ends: Ends, costs: JoinCosts) -> list[list[int]]:
+def fill_gaps(
+    tracks: list[list[int]], short: Array, rewards: Array, ends: Ends, costs: JoinOrAbsenceCosts
+) -> list[list[int]]:
     """The tracks, each with the short tracklets that fit between its own, in the order of time.
 
     tracks: of each animal, tracklets that do not overlap. short: those that are in none yet. rewards: (S,) nats, of each

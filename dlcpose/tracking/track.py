@@ -15,7 +15,7 @@ from dlcpose.structures.skeleton import Skeleton
 from dlcpose.tracking.detections import Detections, detections_of
 from dlcpose.tracking.evidence import evidence_of, shape_features
 from dlcpose.tracking.flow import join_tracklets
-from dlcpose.tracking.gaps import JoinCosts, fill_gaps
+from dlcpose.tracking.gaps import JoinOrAbsenceCosts, fill_gaps
 from dlcpose.tracking.individuals import identify, votes_of
 from dlcpose.tracking.joins import possible_joins
 from dlcpose.tracking.margins import encounters_of
@@ -124,7 +124,7 @@ def _assign(
         for tracklet, name in zip(slot, names.tolist(), strict=True):
             tracks[name].append(int(solid[tracklet]))
     tracks = [sorted(track, key=lambda each: int(all_ends.first[each])) for track in tracks]
-    tracks = fill_gaps(tracks, short, rewards, all_ends, JoinCosts(all_ends, motion, settings))
+    tracks = fill_gaps(tracks, short, rewards, all_ends, JoinOrAbsenceCosts(all_ends, motion, settings))
     columns = np.full((len(poses), animals), -1, np.int64)
     for name, track in enumerate(tracks):
         # The longest last: at their ends tracklets of a track may overlap by some frames.

@@ -60,7 +60,7 @@ class _Growing:
 
 
 class Tracklets(NamedTuple):
-    """members: for each tracklet the places of its detections, rising, each detection in exactly one tracklet; ordered by
+    """members: for each tracklet the places of its detections, rising, each detection in one tracklet at most; ordered by
     their first. poses_in_image: (D, K, 2) px, the detections with missing keypoints where the tracklet saw them last.
     """
 
