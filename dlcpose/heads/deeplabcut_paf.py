@@ -16,7 +16,7 @@ from dlcpose.codecs.offsets import MIN_RADIUS, draw_offsets
 from dlcpose.codecs.paf import MIN_HALF_WIDTH, draw_pafs
 from dlcpose.codecs.paf_graph import Edges
 from dlcpose.heads.base import Head
-from dlcpose.heads.paf_graph import all_edges
+from dlcpose.heads.paf_graph import near_edges
 from dlcpose.heads.part_affinity import PartAffinityMaps
 from dlcpose.layers.bounded_sigmoid import bounded_sigmoid
 from dlcpose.layers.unpadded_deconv import UnpaddedDeconvolutions
@@ -49,7 +49,7 @@ class DeepLabCutPafHead(Head):
         skeleton: Skeleton,
         *,
         heatmap_loss: Callable[[Tensor, Tensor], Tensor],
-        edges: Callable[[Skeleton], Edges] = all_edges,
+        edges: Callable[[Skeleton], Edges] = near_edges,
         kernels: Sequence[int] = (3,),
         strides: Sequence[int] = (2,),
         channels: Sequence[int] = (),

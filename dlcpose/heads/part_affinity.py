@@ -21,7 +21,7 @@ from dlcpose.codecs.paf import MIN_HALF_WIDTH, draw_pafs, score_edges
 from dlcpose.codecs.paf_assembly import CANDIDATES, PafAssembly, PartAffinity, graph_peaks
 from dlcpose.codecs.paf_graph import Edges
 from dlcpose.heads.base import Head, PafGraph
-from dlcpose.heads.paf_graph import all_edges
+from dlcpose.heads.paf_graph import near_edges
 from dlcpose.layers.bounded_sigmoid import bounded_sigmoid
 from dlcpose.layers.paf_stages import PafStages, StageOutput
 from dlcpose.losses.fields import paf_loss
@@ -74,7 +74,7 @@ class PartAffinityHead(Head):
         skeleton: Skeleton,
         *,
         heatmap_loss: Callable[[Tensor, Tensor], Tensor],
-        edges: Callable[[Skeleton], Edges] = all_edges,
+        edges: Callable[[Skeleton], Edges] = near_edges,
         deconvolutions: int = 1,
         channels: int = 256,
         stages: int = 0,

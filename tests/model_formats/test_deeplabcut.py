@@ -63,3 +63,15 @@ def test_what_deeplabcut_does_not_have_is_refused(overrides: tuple[str, ...], sa
     canvas = None if "input=native" in overrides else (64, 64)
     with pytest.raises(ConfigError, match=said):
         described_for_deeplabcut(config, Skeleton(("a", "b")), ("animal",), channels=32, canvas=canvas)
+
+
+@pytest.mark.parametrize("edges", ["skeleton", "near"])
+def test_the_graph_of_a_paf_head_is_the_one_it_was_trained_with(edges: str) -> None:
+    from dlcpose.deeplabcut_layout.written import described_for_deeplabcut
+    from dlcpose.structures.skeleton import Skeleton
+
+    config = composed("model=resnet_50", "head=deeplabcut_paf", f"head/edges={edges}", "side_head=[none]")
+    skeleton = Skeleton(("nose", "ear", "tail"), edges=((0, 1), (2, 1)))
+    described = described_for_deeplabcut(config, skeleton, ("one", "two"), channels=32, canvas=None)
+    graph = described["model"]["heads"]["bodypart"]["predictor"]["graph"]
+    assert graph == ([[0, 1], [1, 2]] if edges == "skeleton" else [[0, 1], [0, 2], [1, 2]])

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlcpose.deeplabcut_layout.writers import HEAD_WRITERS, SIDE_HEAD_WRITERS, ModelFacts, Written
-from dlcpose.heads.paf_graph import all_edges, listed_edges
+from dlcpose.instantiate import Instantiator
 from dlcpose.structures.errors import ConfigError
 
 HEATMAPS = "dlcpose.heads.deeplabcut_heatmap.DeepLabCutHeatmapHead"
@@ -47,8 +47,7 @@ def identity_head(node: Mapping[str, Any], facts: ModelFacts) -> Written:
 def paf_head(node: Mapping[str, Any], facts: ModelFacts) -> Written:
     """With the PAF graph; which edges are kept, the weights say."""
     keypoints = len(facts.skeleton)
-    pairs = node["edges"].get("pairs")
-    edges = all_edges(facts.skeleton) if pairs is None else listed_edges(facts.skeleton, pairs=pairs)
+    edges = Instantiator()(node["edges"], "head.edges")(facts.skeleton)
     graph = [list(edge) for edge in edges]
     plain = {**node, "final_kernel": 0}
     described = {
