@@ -6,9 +6,7 @@ An exported model needs nothing of what trains one: Lightning and the parts are 
 from __future__ import annotations
 
 import functools
-import itertools
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,20 +17,17 @@ import torch
 
 from dlcpose.datasets.base import read_image_file
 from dlcpose.datasets.crops import fit_to_canvas
-from dlcpose.datasets.video import VideoReader, fingerprint
-from dlcpose.prediction.followed_video import FollowedVideo
 from dlcpose.prediction.frame_predictor import Frame, FramePredictor
-from dlcpose.prediction.model import Model, check_settings, choose, plain_precision
+from dlcpose.prediction.model import Model, check_settings, plain_precision
 from dlcpose.prediction.onnx_file import is_onnx, read_onnx_model
 from dlcpose.prediction.pose_model import PoseModel
-from dlcpose.prediction.pose_rows import PoseRows, joined, rows_of
 from dlcpose.prediction.precision import autocast
 from dlcpose.prediction.settings import PredictionSettings
-from dlcpose.prediction.video import predict_video
+from dlcpose.prediction.video import Outcome, predict_video
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.errors import ConfigError, InputError, explain_os_errors
-from dlcpose.structures.instances import Integers, PosePrediction
-from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
+from dlcpose.structures.instances import PosePrediction
+from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.sample import Floats, FrameLabels, Image, PoseSample, labels_of
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.structures.versions import versions
@@ -41,15 +36,13 @@ if TYPE_CHECKING:
     from dlcpose.checkpoint import Checkpoint
     from dlcpose.tracking.ctd_tracker import CtdTracker, TrackedFrame
 
-FRAMES_COMPARED = 4  # of a video that is followed, to choose the precision
-FRAMES_OF_A_STRETCH = 256  # of a video that is followed: as arrays they take less memory than one by one
-
 
 @dataclass
 class Predictor:
     """A trained model on a device. images and seconds: predicted so far, decoding of files left out.
 
-    checkpoint: where it came from. individuals: names of the animals, as its data has them.
+    checkpoint: where it came from. individuals: names of the animals, as its data has them. conditions: the file that a
+    conditional model's conditions come from, where it was named.
     """
 
     pipeline: PoseModel
@@ -58,6 +51,7 @@ class Predictor:
     seconds: float = 0.0
     checkpoint: Path | None = None
     individuals: tuple[str, ...] = ()
+    conditions: Path | None = None
 
     @property
     def skeleton(self) -> Skeleton:
@@ -142,40 +136,39 @@ class Predictor:
         precision: "32", "bf16" or "fp16". settings: of `tracking.ctd_tracker.CtdTracker`: max_lost, min_score, ...
         Raises ConfigError for a model that takes no pose conditions.
         """
+        from dlcpose.prediction.followed_video import tracked_by
         from dlcpose.tracking.ctd_tracker import CtdTracker
 
-        if (model := self.pipeline.conditional) is None:
-            raise ConfigError(
-                f"follow: {type(self.pipeline).__name__} takes no pose conditions, so it cannot be conditioned on the frame "
-                "before. Take a checkpoint of one of the models ctd_*."
-            )
+        tracker = CtdTracker(tracked_by(self.pipeline), **settings)
         self._refuse_unlabeled()
-        return self._tracked_frames(images, CtdTracker(model, **settings), precision)
+        return self._tracked_frames(images, tracker, precision)
 
-    def follow_video(self, path: str | Path, **settings: Any) -> FollowedVideo:
-        """The same through a video, in bf16 where the hardware has it and its first frames give the same poses in it.
+    @explain_os_errors()
+    def follow_video(
+        self,
+        path: str | Path,
+        output: str | Path,
+        *,
+        overwrite: bool = False,
+        progress: Callable[[int, int | None], None] | None = None,
+        **settings: Any,
+    ) -> Outcome:
+        """The same through a video into a file of poses (.poses.h5), resuming an earlier attempt that was stopped.
 
-        Raises DataError for what is no video.
+        Arguments and errors as of `prediction.followed_video.write_followed_video`.
         """
-        precision = choose(self.model, Path(path), PredictionSettings(batch_size=FRAMES_COMPARED)).precision
-        reader, stretches, track_ids = VideoReader(path), list[PoseRows](), list[Integers]()
-        waiting: deque[tuple[int, float]] = deque()
+        from dlcpose.prediction.followed_video import write_followed_video
 
-        def images() -> Iterator[Image]:
-            for frame in reader:
-                waiting.append((frame.index, frame.time))
-                yield frame.image
-
-        followed = self.follow(images(), precision=precision, **settings)
-        while stretch := list(itertools.islice(followed, FRAMES_OF_A_STRETCH)):
-            places = [waiting.popleft() for _ in stretch]
-            predictions = [each.prediction for each in stretch]
-            stretches.append(rows_of([index for index, _ in places], [time for _, time in places], predictions))
-            track_ids += [each.track_ids for each in stretch]
-        assert reader.size is not None
-        assert reader.frames is not None
-        video = VideoInfo(str(path), fingerprint(path), *reader.size, reader.frames, reader.fps)
-        return FollowedVideo(joined(stretches), np.concatenate(track_ids), self.skeleton, video, reader, precision)
+        self._refuse_unlabeled()
+        return write_followed_video(
+            self.model,
+            Path(path).expanduser(),
+            Path(output).expanduser(),
+            settings,
+            conditions=self.conditions,
+            overwrite=overwrite,
+            progress=progress,
+        )
 
     def _tracked_frames(
         self, images: Iterable[Image | str | Path], tracker: CtdTracker, precision: str
@@ -250,14 +243,16 @@ def load(
 
     chosen = _device(device)
     read = read_checkpoint(checkpoint)
-    if conditions is not None:
-        detector = _conditions_from(Path(conditions).expanduser(), read)
+    named = None if conditions is None else Path(conditions).expanduser()
+    if named is not None:
+        detector = _conditions_from(named, read)
     pipeline = restore(read, Instantiator(tuple(trust)), detector)
     return Predictor(
         pipeline.to(chosen, memory_format=torch.channels_last),
         chosen,
         checkpoint=read.path,
         individuals=read.description.individuals,
+        conditions=named,
     )
 
 

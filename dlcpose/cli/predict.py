@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dlcpose.cli.progress import frames_shown
 from dlcpose.cli.registry import command
 from dlcpose.structures.errors import ConfigError, DataError, DlcposeError
 from dlcpose.structures.interrupts import stopped_at_once
@@ -155,22 +156,9 @@ def predict_videos(
 def _predict_video(
     predictor: Predictor, video: Path, result: Path, settings: PredictionSettings, overwrite: bool
 ) -> Outcome:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from dlcpose.prediction.video import write_video_poses
 
-    console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    with Progress(
-        TextColumn(video.name), *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
-        task = progress.add_task(video.name, total=None, rate="")
-
-        def shown(done: int, total: int | None) -> None:
-            speed = progress.tasks[0].speed
-            progress.update(task, completed=done, total=total, rate=f"{speed:.1f} frames/s" if speed else "")
-
+    with frames_shown(video.name) as shown:
         return write_video_poses(predictor.model, video, result, settings, overwrite=overwrite, progress=shown)
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dlcpose.tracking.track import Linking
 
 SHOWN = 10  # likely swaps that are printed
+FOLLOWED = ".followed"  # in the name of the file of poses that a conditional model has followed
 
 
 @command("track")
@@ -62,11 +63,18 @@ def track_command(
         int | None, typer.Option(min=1, help="With --conditional: detect new animals in every n-th frame; each.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="With --conditional: cpu, cuda, ...; what there is.")] = None,
+    overwrite: Annotated[
+        bool | None,
+        typer.Option("--overwrite", help="With --conditional: follow the video again, whatever is there of it."),
+    ] = None,
 ) -> None:
     """Track the animals of a video through all of its frames."""
     if conditional is None:
         _refuse(
-            {"conditions": conditions, "max-lost": max_lost, "detect-every": detect_every, "device": device},
+            {
+                **{"conditions": conditions, "max-lost": max_lost, "detect-every": detect_every, "device": device},
+                "overwrite": overwrite,
+            },
             "it is an option of tracking by conditioning. Add --conditional=CHECKPOINT",
         )
     from dlcpose.tracking.settings import TrackingSettings
@@ -85,7 +93,6 @@ def track_command(
     from dlcpose.cli.conditional_tracking import follow_video, write_followed
     from dlcpose.prediction.video import check_writable
     from dlcpose.tracking.corrections import read_corrections
-    from dlcpose.tracking.tracklets import tracklets_of_columns
 
     chosen = {"max_lost": max_lost, "detect_every": detect_every, "min_score": min_score}
     given = {name: value for name, value in chosen.items() if value is not None}
@@ -95,14 +102,12 @@ def track_command(
         check_writable(path.parent)
     if corrections is not None:
         read_corrections(corrections)
-    followed, provenance = follow_video(poses, conditional, conditions, device, given)
+    followed = out.with_name(f"{poses.stem}{FOLLOWED}.poses.h5")
+    follow_video(poses, conditional, followed, conditions, device, given, overwrite=bool(overwrite))
     if animals is None:
-        write_followed(out, followed, provenance)
-        return
-    untracked = followed.poses(settings.max_coast + 1)
-    track_poses(
-        untracked, provenance, settings, out, tracklets_of_columns, video=poses, corrections=corrections, review=review
-    )
+        write_followed(followed, out)
+    else:
+        track_file(followed, settings, out, video=poses, corrections=corrections, review=review)
 
 
 def track_file(
@@ -117,18 +122,22 @@ def track_file(
     """Track the animals of a file of poses into another file, print a summary, and write a review page where `review`
     is given.
 
-    Arguments as of the command; returns the file of tracks.
+    Arguments as of the command; returns the file of tracks. Animals that a conditional model has followed are joined as it
+    has followed them.
     """
     from dlcpose.exporters.pose_file import read_pose_tracks, read_provenance
+    from dlcpose.prediction.followed_video import FOLLOWING
     from dlcpose.structures.errors import ConfigError
-    from dlcpose.tracking.tracklets import tracklets_of
+    from dlcpose.tracking.tracklets import tracklets_of, tracklets_of_columns
 
     untracked = read_pose_tracks(poses)
-    out = output or poses.with_name(f"{poses.name.removesuffix('.h5').removesuffix('.poses')}.tracks.poses.h5")
+    stem = poses.name.removesuffix(".h5").removesuffix(".poses").removesuffix(FOLLOWED)
+    out = output or poses.with_name(f"{stem}.tracks.poses.h5")
     if out.resolve() == poses.resolve():
         raise ConfigError(f"--output: expected another file than the poses that are read, got {out}. Name a new one.")
     provenance = read_provenance(poses)[1]
-    track_poses(untracked, provenance, settings, out, tracklets_of, video=video, corrections=corrections, review=review)
+    link = tracklets_of_columns if FOLLOWING in provenance.settings and not untracked.is_tracked else tracklets_of
+    track_poses(untracked, provenance, settings, out, link, video=video, corrections=corrections, review=review)
     return out
 
 

@@ -1,50 +1,144 @@
-"""A video whose animals a conditional model has followed, as poses with or without a column for each track."""
+"""A video whose animals a conditional model follows, into a file of poses by a command that resumes after a kill."""
 
+import hashlib
 import heapq
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import torch
 
-from dlcpose.datasets.video import VideoReader
-from dlcpose.prediction.pose_rows import PoseRows, column_names, tracks_of
+from dlcpose.datasets.video import fingerprint
+from dlcpose.exporters.pose_file import Provenance, pose_writer, read_provenance
+from dlcpose.pipelines.base import TakesConditions
+from dlcpose.prediction.frame_batches import batch_of_frames, place_frames
+from dlcpose.prediction.model import Chosen, Model, choose
+from dlcpose.prediction.partial_results import PartialResults, held
+from dlcpose.prediction.pose_model import PoseModel
+from dlcpose.prediction.pose_rows import PoseRows, column_names, rows_of, tracks_of
+from dlcpose.prediction.precision import autocast
+from dlcpose.prediction.settings import PredictionSettings
+from dlcpose.prediction.stage_times import StageTimes
+from dlcpose.prediction.video import Outcome, Progress, VideoRun, check_same, check_writable, predict_remaining
+from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.instances import Integers
 from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
-from dlcpose.structures.skeleton import Skeleton
+from dlcpose.tracking.ctd_tracker import CtdTracker
+from dlcpose.tracking.settings import TrackingSettings
+from dlcpose.tracking.track import in_columns
+
+FRAMES_COMPARED = 4  # of the video, to choose the precision
+FOLLOWING = "following"  # key in a file's provenance: how its animals were followed
+CHOSEN = (
+    "precision",
+    "pause",
+    "conditions",
+)  # of those settings: what follows from others, or is no part of the result
+MAX_BYTES = 2**33  # of poses with a column for each track
 
 
-@dataclass(frozen=True)
-class FollowedVideo:
-    """The animals of all frames, and the tracks they were followed in.
+class FollowingRun(VideoRun):
+    """Follows the animals of one video, or of its remaining frames; iterate over `stretches`."""
 
-    rows: S animals in T frames. track_ids: (S,) from 0, each of one animal at a time. reader: knows what was damaged.
-    precision: in which they were predicted.
+    def __init__(
+        self, model: Model, path: Path, tracker: CtdTracker, precision: str, *, done: int = 0, times: StageTimes
+    ) -> None:
+        super().__init__(model, path, PredictionSettings(), Chosen(1, precision), done=done, times=times)
+        self.tracker, self.precision = tracker, precision
+
+    def stretches(self) -> Iterator[PoseRows]:
+        """The animals of each frame, with the ids of their tracks. Raises DataError for a file that is no video."""
+        pipeline, device = self.model.pipeline, self.model.device
+        for frame in self.reader:
+            with self.times.measured("forward"):
+                placement = place_frames(pipeline.frame_input, frame.image.shape[:2])
+                batch = batch_of_frames([frame.image], [str(frame.index)], placement, pipeline.skeleton, device)
+                with torch.inference_mode(), autocast(device, self.precision):
+                    tracked = self.tracker.step(batch)
+            self.done += 1
+            yield replace(rows_of([frame.index], [frame.time], [tracked.prediction]), track_ids=tracked.track_ids)
+
+    def state(self) -> Mapping[str, npt.NDArray[Any]]:
+        """The tracker's."""
+        return self.tracker.state()
+
+
+def tracked_by(pipeline: PoseModel) -> TakesConditions:
+    """The conditional model of a pipeline. Raises ConfigError where it takes no pose conditions."""
+    model: TakesConditions | None = pipeline.conditional
+    if model is None:
+        raise ConfigError(
+            f"follow: {type(pipeline).__name__} takes no pose conditions, so it cannot be conditioned on the frame "
+            "before. Take a checkpoint of one of the models ctd_*."
+        )
+    return model
+
+
+def write_followed_video(
+    model: Model,
+    path: Path,
+    output: Path,
+    settings: Mapping[str, Any],
+    *,
+    conditions: Path | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Follow the animals of a video into the file `output`, resuming an earlier attempt that was stopped.
+
+    settings: of `tracking.ctd_tracker.CtdTracker`. conditions: the file that the model was given for them. A track keeps its
+    column until it ends; another begins there after `pause` frames without an animal, which the file's provenance has:
+    a long video has thousands of tracks. Followed in bf16 where the hardware has it and the first frames give the same
+    poses in it. A file that is there already, of the same video, model and settings, is left as it is.
+    Raises ConfigError for a model that takes no pose conditions, DataError for what is no video, and where the file, or
+    the folder of an earlier attempt, is of another video, model or settings and overwrite is False.
     """
+    tracker = CtdTracker(tracked_by(model.pipeline), **settings)
+    folder = output.with_name(output.name.removesuffix(".h5") + ".partial")
+    check_writable(output.parent)
+    with held(folder):
+        key = {"video": fingerprint(path), "checkpoint": model.checkpoint_hash, **settings}
+        key["conditions_hash"] = None if conditions is None else _hash_of(conditions)
+        partial = PartialResults(folder)
+        if output.exists() and not overwrite:
+            check_same(output, key, _key_of(output))
+            partial.clear()
+            return Outcome(output, True, 0, {})
+        run = _begin_or_go_on(model, path, tracker, partial, key, overwrite)
+        video = predict_remaining(run, partial, str(key["video"]), progress)
+        pause = max(TrackingSettings().max_coast, tracker.max_lost) + 1
+        made = {**settings, "conditions": None if conditions is None else str(conditions), "pause": pause}
+        made |= {"precision": run.precision, "conditions_hash": key["conditions_hash"]}
+        with run.times.measured("write"):
+            _assemble(partial, output, run, video, run.provenance({FOLLOWING: made}), pause)
+        partial.clear()
+        return Outcome(output, False, run.done, run.seconds(), run.reader.problem)
 
-    rows: PoseRows
-    track_ids: Integers
-    skeleton: Skeleton
-    video: VideoInfo
-    reader: VideoReader
-    precision: str
 
-    def tracks(self) -> PoseTracks:
-        """The poses with a column for each track, however many there are."""
-        return self._in_columns(self.track_ids, is_tracked=True)
-
-    def poses(self, pause: int) -> PoseTracks:
-        """The poses in few columns: a track has one column, which later tracks have after `pause` frames without an animal.
-
-        A long video has thousands of tracks, and a column for each would not fit into memory.
-        """
-        return self._in_columns(shared_columns(self.track_ids, self._rows_of_animals(), pause), is_tracked=False)
-
-    def _rows_of_animals(self) -> Integers:
-        """The row of each animal's frame: (S,)."""
-        return np.repeat(np.arange(len(self.rows)), self.rows.counts)
-
-    def _in_columns(self, columns: Integers, *, is_tracked: bool) -> PoseTracks:
-        names = column_names(1 + int(columns.max(initial=0)), ())
-        return tracks_of(self.rows, self.skeleton, self.video, names, is_tracked=is_tracked, columns=columns)
+def column_for_each_track(poses: PoseTracks, pause: int) -> PoseTracks:
+    """Poses of a followed video with a column for each track. Raises DataError where there are too many tracks for that."""
+    is_present = poses.is_present
+    members = [np.flatnonzero(column) for column in is_present.T]
+    tracks = [
+        (rows, column)
+        for column, present in enumerate(members)
+        for rows in np.split(present, np.flatnonzero(np.diff(present) > pause) + 1)
+        if len(rows)
+    ]
+    tracks.sort(key=lambda track: (int(track[0][0]), track[1]))
+    size = poses.keypoints_in_image[:, :1].nbytes * 2 * len(tracks)
+    if size > MAX_BYTES:
+        raise DataError(
+            f"{poses.video.path}: {len(tracks)} tracks in {len(poses)} frames are too many for a column each "
+            f"({size / 1e9:.0f} GB). Say how many animals there are: --animals=N."
+        )
+    columns = np.full((len(poses), max(1, len(tracks))), -1, np.int64)
+    for number, (rows, column) in enumerate(tracks):
+        columns[rows, number] = column
+    return in_columns(poses, columns)
 
 
 def shared_columns(track_ids: Integers, rows: Integers, pause: int) -> Integers:
@@ -63,3 +157,54 @@ def shared_columns(track_ids: Integers, rows: Integers, pause: int) -> Integers:
         columns[place] = column
         heapq.heappush(used, (int(last[place]) + pause + 1, column))
     return columns[of_animals]
+
+
+def _begin_or_go_on(
+    model: Model, path: Path, tracker: CtdTracker, partial: PartialResults, key: Mapping[str, Any], overwrite: bool
+) -> FollowingRun:
+    """A run of the whole video, or of the frames that an earlier attempt has not finished."""
+    before, times = partial.settings(), StageTimes()
+    if before is not None and not overwrite:
+        precision = str(before.pop("precision"))
+        check_same(partial.folder, key, before)
+        finished = partial.go_on()
+        times.add_all(finished.seconds)
+        if finished.frames:
+            tracker.resume(finished.state)
+        return FollowingRun(model, path, tracker, precision, done=finished.frames, times=times)
+    precision = choose(model, path, PredictionSettings(batch_size=FRAMES_COMPARED)).precision
+    partial.begin({**key, "precision": precision})
+    return FollowingRun(model, path, tracker, precision, times=times)
+
+
+def _key_of(output: Path) -> dict[str, Any]:
+    """The video, model and settings that identify the poses in a file."""
+    content, provenance = read_provenance(output)
+    settings = provenance.settings.get(FOLLOWING, {})
+    given = {name: value for name, value in settings.items() if name not in CHOSEN}
+    return {"video": content, "checkpoint": provenance.checkpoint_hash, **given}
+
+
+def _hash_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _assemble(
+    partial: PartialResults, output: Path, run: FollowingRun, video: VideoInfo, provenance: Provenance, pause: int
+) -> None:
+    """All stretches as one file, the poses of one stretch in memory at a time."""
+    ids, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for rows in partial.stretches():
+        assert rows.track_ids is not None
+        ids.append(rows.track_ids)
+        counts.append(rows.counts)
+    of_frames = np.concatenate(counts)
+    columns = shared_columns(np.concatenate(ids), np.repeat(np.arange(len(of_frames)), of_frames), pause)
+    names, skeleton, begin = column_names(1 + int(columns.max(initial=0)), ()), run.model.pipeline.skeleton, 0
+    with pose_writer(output, len(of_frames), skeleton, names) as writer:
+        for rows in partial.stretches():
+            end = begin + int(rows.counts.sum())
+            writer.append(tracks_of(rows, skeleton, video, names, is_tracked=False, columns=columns[begin:end]))
+            begin = end
+        writer.finish(video, provenance, is_tracked=False)

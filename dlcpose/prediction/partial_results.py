@@ -6,10 +6,12 @@ import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dlcpose.prediction.pose_rows import OF_ANIMALS, OF_FRAMES, PoseRows, joined
 from dlcpose.structures.atomic_files import atomic_path, write_atomic
@@ -20,6 +22,21 @@ SETTINGS = "settings.json"
 LOCK = ".lock"
 SECONDS = 5.0  # seconds between two stretches, at first: the work that a kill may lose
 SHARE = 0.02  # later, this share of the time so far lies between two stretches: a day's work is some hundred files
+STATE = "state."  # before the names of a state's arrays
+TRACK_IDS = "track_ids"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The frames that an earlier attempt has finished.
+
+    frames: how many. last: the last stretch of them. seconds: by stage. state: what the next frame depends on besides.
+    """
+
+    frames: int = 0
+    last: PoseRows | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    state: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
 
 class PartialResults:
@@ -32,6 +49,7 @@ class PartialResults:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._waiting: list[PoseRows] = []
+        self._state: Mapping[str, npt.NDArray[Any]] = {}
         self._count = 0  # of stretches on disk
         self._began = self._last = time.monotonic()
 
@@ -49,17 +67,20 @@ class PartialResults:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomic(self.folder / SETTINGS, json.dumps(dict(settings), indent=1))
 
-    def go_on(self) -> tuple[int, PoseRows | None, dict[str, float]]:
-        """The number of finished frames, their last stretch, and their seconds by stage."""
-        done, last, seconds = 0, None, {}
-        for rows, times in self._stretches():
-            done, last, seconds = done + len(rows), rows, times
+    def go_on(self) -> Finished:
+        """What is finished."""
+        before = Finished()
+        for each in self._stretches():
+            before = replace(each, frames=before.frames + each.frames)
             self._count += 1
-        return done, last, seconds
+        return before
 
-    def add(self, rows: PoseRows, seconds: Mapping[str, float]) -> None:
-        """Add finished frames; from time to time all that were added are written."""
+    def add(
+        self, rows: PoseRows, seconds: Mapping[str, float], state: Mapping[str, npt.NDArray[Any]] | None = None
+    ) -> None:
+        """Add finished frames; from time to time all that were added are written. state: what the next frame depends on."""
         self._waiting.append(rows)
+        self._state = state or {}
         now = time.monotonic()
         if now - self._last >= max(SECONDS, SHARE * (now - self._began)):
             self.flush(seconds)
@@ -67,14 +88,15 @@ class PartialResults:
     def flush(self, seconds: Mapping[str, float]) -> None:
         """Write the frames added since the last stretch. seconds: of all frames so far, by stage."""
         if self._waiting:
-            self._write(self.folder / _name(self._count), joined(self._waiting), seconds)
+            self._write(self.folder / _name(self._count), Finished(0, joined(self._waiting), seconds, self._state))
             self._waiting, self._count = [], self._count + 1
         self._last = time.monotonic()
 
     def stretches(self) -> Iterator[PoseRows]:
         """The finished stretches in order, one at a time."""
-        for rows, _ in self._stretches():
-            yield rows
+        for each in self._stretches():
+            if each.last is not None:
+                yield each.last
 
     def clear(self) -> None:
         """Remove all of it."""
@@ -82,19 +104,20 @@ class PartialResults:
         if self.folder.is_dir():
             shutil.rmtree(self.folder)
 
-    def _stretches(self) -> Iterator[tuple[PoseRows, dict[str, float]]]:
+    def _stretches(self) -> Iterator[Finished]:
         number = 0
         while (path := self.folder / _name(number)).is_file():
             yield _read(path)
             number += 1
 
-    def _write(self, path: Path, rows: PoseRows, seconds: Mapping[str, float]) -> None:
+    def _write(self, path: Path, stretch: Finished) -> None:
+        rows = stretch.last
+        assert rows is not None
         arrays: dict[str, Any] = {"frame_indices": rows.frame_indices, "times": rows.times, "counts": rows.counts}
-        arrays |= {
-            **rows.animals,
-            **rows.frames,
-            "seconds": np.frombuffer(json.dumps(dict(seconds)).encode(), np.uint8),
-        }
+        arrays |= {**rows.animals, **rows.frames, **{STATE + name: values for name, values in stretch.state.items()}}
+        arrays["seconds"] = np.frombuffer(json.dumps(dict(stretch.seconds)).encode(), np.uint8)
+        if rows.track_ids is not None:
+            arrays[TRACK_IDS] = rows.track_ids
         with atomic_path(path) as partial, partial.open("wb") as file:
             np.savez(file, **arrays)
 
@@ -111,13 +134,17 @@ def _name(number: int) -> str:
     return f"{number:06d}.npz"
 
 
-def _read(path: Path) -> tuple[PoseRows, dict[str, float]]:
+def _read(path: Path) -> Finished:
     try:
         with np.load(path, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
         seconds = json.loads(arrays["seconds"].tobytes())
         animals, frames = ({name: arrays[name] for name in names} for names in (OF_ANIMALS, OF_FRAMES))
-        return PoseRows(arrays["frame_indices"], arrays["times"], arrays["counts"], animals, frames), seconds
+        rows = PoseRows(
+            arrays["frame_indices"], arrays["times"], arrays["counts"], animals, frames, arrays.get(TRACK_IDS)
+        )
+        state = {name.removeprefix(STATE): values for name, values in arrays.items() if name.startswith(STATE)}
+        return Finished(len(rows), rows, seconds, state)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{path}: cannot be read as finished frames ({type(error).__name__}). Remove the folder, or add --overwrite."

@@ -21,7 +21,7 @@ class PoseRows:
     """The animals of T frames one after the other: S rows in all.
 
     frame_indices, times: (T,). counts: (T,) animals in each frame. animals: arrays of PosePrediction's fields, (S, ...).
-    frames: those of the arena, (T, U, ...).
+    frames: those of the arena, (T, U, ...). track_ids: (S,) from 0, where the animals were followed.
     """
 
     frame_indices: npt.NDArray[np.int64]
@@ -29,6 +29,7 @@ class PoseRows:
     counts: npt.NDArray[np.int64]
     animals: Mapping[str, Array]
     frames: Mapping[str, Array]
+    track_ids: Integers | None = None
 
     def __len__(self) -> int:
         return len(self.frame_indices)
@@ -56,13 +57,15 @@ def rows_of(frame_indices: Sequence[int], times: Sequence[float], predictions: S
 
 
 def joined(stretches: Sequence[PoseRows]) -> PoseRows:
-    """Rows of several stretches, one at least, as those of one."""
+    """Rows of several stretches, one at least, as those of one; either all of them were followed or none."""
+    ids = [part.track_ids for part in stretches if part.track_ids is not None]
     return PoseRows(
         np.concatenate([part.frame_indices for part in stretches]),
         np.concatenate([part.times for part in stretches]),
         np.concatenate([part.counts for part in stretches]),
         {name: np.concatenate([part.animals[name] for part in stretches]) for name in OF_ANIMALS},
         {name: np.concatenate([part.frames[name] for part in stretches]) for name in OF_FRAMES},
+        np.concatenate(ids) if ids else None,
     )
 
 

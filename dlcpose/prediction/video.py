@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy.typing as npt
+
 from dlcpose.datasets.video import VideoReader, fingerprint, video_info
 from dlcpose.exporters.pose_file import Provenance, pose_writer, read_provenance
 from dlcpose.prediction.frame_predictor import Frame, FramePredictor
@@ -89,6 +91,10 @@ class VideoRun:
             self.done += len(predictions)
             yield rows_of([index for index, _ in places], [time for _, time in places], predictions)
 
+    def state(self) -> Mapping[str, npt.NDArray[Any]]:
+        """What the next frame depends on besides the last prediction."""
+        return {}
+
     def seconds(self) -> dict[str, float]:
         """Seconds by stage so far."""
         return {**self.times.as_dict(), "decode": self._decoding_before + self.reader.seconds}
@@ -111,6 +117,18 @@ class VideoRun:
         height, width = self.reader.size
         return VideoInfo(str(self.path), content, height, width, frames, self.reader.fps)
 
+    def provenance(self, settings: Mapping[str, Any]) -> Provenance:
+        """Of the poses so far; settings: those that they depend on."""
+        return Provenance(
+            checkpoint="" if self.model.checkpoint is None else str(self.model.checkpoint),
+            checkpoint_hash=self.model.checkpoint_hash,
+            settings=settings,
+            versions=dict(self.model.versions),
+            seconds=self.seconds(),
+            missing_frames=tuple((each.start, each.stop - 1) for each in self.reader.missing),
+            problem=self.reader.problem,
+        )
+
 
 def predict_video(
     model: Model, path: Path, settings: PredictionSettings, progress: Progress | None = None
@@ -131,7 +149,7 @@ def predict_video(
     is_single = model.pipeline.finds_one_animal
     names = column_names(1 if is_single else max(1, int(rows.counts.max())), model.individuals)
     tracks = tracks_of(rows, model.pipeline.skeleton, video, names, is_tracked=is_single)
-    return tracks, _provenance(run, settings, chosen)
+    return tracks, run.provenance(_made_by(settings, chosen))
 
 
 def write_video_poses(
@@ -155,31 +173,43 @@ def write_video_poses(
         key = {"video": fingerprint(path), "checkpoint": model.checkpoint_hash, **settings.of_result()}
         partial = PartialResults(folder)
         if output.exists() and not overwrite:
-            _check_same(output, key, _key_of(output))
+            check_same(output, key, _key_of(output))
             partial.clear()
             return Outcome(output, True, 0, {})
         run, chosen = _begin_or_go_on(model, path, settings, partial, key, overwrite)
-        try:
-            for rows in run.stretches():
-                with run.times.measured("write"):
-                    partial.add(rows, run.seconds())
-                if progress is not None:
-                    progress(run.done, run.expected())
-            video = run.video(str(key["video"]))
-        except BaseException as error:
-            with contextlib.suppress(OSError):  # finished frames survive an error or Ctrl-C too
-                partial.flush(run.seconds())
-                if not run.done:
-                    partial.clear()
-            if isinstance(error, KeyboardInterrupt) and run.done:
-                saved = f"The first {run.done} frames are saved in {folder}, and the same command goes on from there"
-                raise Stopped(saved) from None
-            raise
+        video = predict_remaining(run, partial, str(key["video"]), progress)
         with run.times.measured("write"):
-            partial.flush(run.seconds())
-            _assemble(partial, output, run, video, _provenance(run, settings, chosen))
+            _assemble(partial, output, run, video, run.provenance(_made_by(settings, chosen)))
         partial.clear()
         return Outcome(output, False, run.done, run.seconds(), run.reader.problem)
+
+
+def predict_remaining(run: VideoRun, partial: PartialResults, content: str, progress: Progress | None) -> VideoInfo:
+    """Add a run's frames to the finished ones; the VideoInfo of all, content being the video's fingerprint.
+
+    What is finished survives an error, Ctrl-C and a kill.
+    """
+    try:
+        for rows in run.stretches():
+            with run.times.measured("write"):
+                partial.add(rows, run.seconds(), run.state())
+            if progress is not None:
+                progress(run.done, run.expected())
+        video = run.video(content)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            partial.flush(run.seconds())
+            if not run.done:
+                partial.clear()
+        if isinstance(error, KeyboardInterrupt) and run.done:
+            saved = (
+                f"The first {run.done} frames are saved in {partial.folder}, and the same command goes on from there"
+            )
+            raise Stopped(saved) from None
+        raise
+    with run.times.measured("write"):
+        partial.flush(run.seconds())
+    return video
 
 
 def check_writable(folder: Path) -> None:
@@ -207,12 +237,12 @@ def _begin_or_go_on(
     before = partial.settings()
     if before is not None and not overwrite:
         chosen = Chosen(**before.pop("chosen"))
-        _check_same(partial.folder, key, before)
-        done, rows, seconds = partial.go_on()
+        check_same(partial.folder, key, before)
+        finished = partial.go_on()
         times = StageTimes()
-        times.add_all(seconds)
-        last = None if rows is None else rows.last()
-        return VideoRun(model, path, settings, chosen, done=done, last=last, times=times), chosen
+        times.add_all(finished.seconds)
+        last = None if finished.last is None else finished.last.last()
+        return VideoRun(model, path, settings, chosen, done=finished.frames, last=last, times=times), chosen
     chosen = choose(model, path, settings)
     partial.begin({**key, "chosen": chosen._asdict()})
     return VideoRun(model, path, settings, chosen), chosen
@@ -225,7 +255,7 @@ def _key_of(output: Path) -> dict[str, Any]:
     return {"video": content, "checkpoint": provenance.checkpoint_hash, **settings}
 
 
-def _check_same(place: Path, key: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+def check_same(place: Path, key: Mapping[str, Any], other: Mapping[str, Any]) -> None:
     """Raises DataError where results are of another video, checkpoint or settings."""
     if unlike := differences(key, other):
         raise DataError(
@@ -246,13 +276,6 @@ def _assemble(partial: PartialResults, output: Path, run: VideoRun, video: Video
         writer.finish(video, provenance, is_tracked=is_single)
 
 
-def _provenance(run: VideoRun, settings: PredictionSettings, chosen: Chosen) -> Provenance:
-    return Provenance(
-        checkpoint="" if run.model.checkpoint is None else str(run.model.checkpoint),
-        checkpoint_hash=run.model.checkpoint_hash,
-        settings={**settings.of_result(), "chosen": chosen._asdict()},
-        versions=dict(run.model.versions),
-        seconds=run.seconds(),
-        missing_frames=tuple((each.start, each.stop - 1) for each in run.reader.missing),
-        problem=run.reader.problem,
-    )
+def _made_by(settings: PredictionSettings, chosen: Chosen) -> dict[str, Any]:
+    """The settings that poses depend on, as plain values."""
+    return {**settings.of_result(), "chosen": chosen._asdict()}

@@ -1,8 +1,9 @@
 """Tracking by conditioning: the poses of one frame are the conditions of the next (DeepLabCut 3's CTD tracking)."""
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -71,6 +72,27 @@ class CtdTracker:
         self._sizes: deque[float] = deque(maxlen=SIZES)  # px of the image, of poses that were detected
         self.frames = 0
         self.next_id = 0
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """What the next frame depends on; another tracker of these settings that it is given goes on as this one would."""
+        shape = (-1, len(self.model.skeleton), 2)
+        return {
+            "track_ids": np.array([track.track_id for track in self.tracks], np.int64),
+            "keypoints_in_image": np.array([track.keypoints_in_image for track in self.tracks], np.float32).reshape(
+                shape
+            ),
+            "lost": np.array([track.lost for track in self.tracks], np.int64),
+            "sizes": np.array(self._sizes, np.float64),
+            "frames": np.array(self.frames),
+            "next_id": np.array(self.next_id),
+        }
+
+    def resume(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Go on from another tracker's state."""
+        each = zip(state["track_ids"].tolist(), state["keypoints_in_image"], state["lost"].tolist(), strict=True)
+        self.tracks = [Track(track_id, keypoints, lost) for track_id, keypoints, lost in each]
+        self._sizes = deque(state["sizes"].tolist(), maxlen=SIZES)
+        self.frames, self.next_id = int(state["frames"]), int(state["next_id"])
 
     def step(self, batch: PoseBatch) -> TrackedFrame:
         """The animals of the next frame, given as a batch of one."""

@@ -65,14 +65,14 @@ def test_what_was_finished_is_there_again(tmp_path: Path) -> None:
         partial.flush({"decode": 2.0})
     again = PartialResults(tmp_path / "v.poses.partial")
     assert again.settings() == {"a": 1}
-    done, last, seconds = again.go_on()
-    assert (done, seconds) == (6, {"decode": 2.0})
-    assert last is not None
-    assert_same(last, parts[-1])
+    finished = again.go_on()
+    assert (finished.frames, finished.seconds, finished.state) == (6, {"decode": 2.0}, {})
+    assert finished.last is not None
+    assert_same(finished.last, parts[-1])
     assert_same(joined(list(again.stretches())), joined(parts))
     again.add(rows([3], 6), {})
     again.flush({})
-    assert PartialResults(tmp_path / "v.poses.partial").go_on()[0] == 7
+    assert PartialResults(tmp_path / "v.poses.partial").go_on().frames == 7
     again.clear()
     assert not list(tmp_path.iterdir())
 
@@ -83,7 +83,7 @@ def test_what_is_half_written_does_not_count(tmp_path: Path) -> None:
     partial.add(rows([1]), {})
     partial.flush({})
     (tmp_path / "v.poses.partial" / "000001.npz.writing").write_bytes(b"half")
-    assert PartialResults(tmp_path / "v.poses.partial").go_on()[0] == 1
+    assert PartialResults(tmp_path / "v.poses.partial").go_on().frames == 1
     (tmp_path / "v.poses.partial" / "000001.npz").write_bytes(b"half")
     with pytest.raises(DataError, match=r"000001\.npz"):
         PartialResults(tmp_path / "v.poses.partial").go_on()

@@ -169,6 +169,32 @@ def test_the_detector_runs_every_nth_frame_and_whenever_there_are_no_tracks() ->
     assert pipeline.detector.calls == 4 + 1  # frames 0 to 3, then 6
 
 
+@pytest.mark.parametrize("stopped", [1, 5, 7])
+def test_a_tracker_that_is_given_another_s_state_goes_on_as_that_would(stopped: int) -> None:
+    """Stopped while an animal is lost, between two detections, and after a pose that was too large."""
+    made = {"max_lost": 3, "detect_every": 4}
+
+    def again() -> tuple[CtdTracker, ConditionalTopDown]:
+        return prepared(
+            lambda frame: [0, 1] if frame == 0 else [0, 1, 2],
+            lambda frame: [1] if frame in (4, 5, 6, 7) else [],
+            lambda frame: [0] if frame == 6 else [],
+            **made,
+        )
+
+    straight = track(*again())
+    first, second = again(), again()
+    before = track(*first, range(stopped))
+    second[0].resume(first[0].state())
+    both = before + track(*second, range(stopped, FRAMES))
+    for one, other in zip(both, straight, strict=True):
+        np.testing.assert_array_equal(one.track_ids, other.track_ids)
+        np.testing.assert_array_equal(one.prediction.keypoints_in_image, other.prediction.keypoints_in_image)
+    assert (
+        len({track_id for each in straight for track_id in each.track_ids.tolist()}) == 4
+    )  # animal 1 is lost too long
+
+
 def test_two_tracks_on_one_animal_become_one() -> None:
     """A track whose animal another track has taken ends."""
     tracker, pipeline = prepared(lambda frame: [0, 1] if frame == 0 else [], max_lost=2)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from dlcpose.cli.app import build_app
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.datasets.video import read_video
 from dlcpose.exporters.pose_file import read_pose_tracks, read_provenance
-from dlcpose.structures.errors import CheckpointError, ConfigError, DataError
+from dlcpose.prediction.video import Outcome
+from dlcpose.structures.errors import CheckpointError, ConfigError, DataError, Stopped
 from dlcpose.visualization.video_file import write_video
 from tests.shells import SMALL, TINY, Answer, reason, shell
 
@@ -180,12 +182,69 @@ def test_followed_animals_are_never_more_than_there_are(both: tuple[Path, Answer
     settings = read_provenance(tmp_path / "animals.tracks.poses.h5")[1].settings
     assert settings["tracking"]["animals"] == 2
     assert settings["following"]["min_score"] == 0
-    for path in ("animals.tracks.poses.h5", "review.html"):
+    for path in ("animals.tracks.poses.h5", "animals.followed.poses.h5", "review.html"):
         (tmp_path / path).unlink()
     (tmp_path / "file").write_text("")
     for late in (["--corrections", "none.json"], ["--review", str(tmp_path / "file" / "review.html")]):  # said at once
         assert isinstance(CliRunner().invoke(build_app(), [*command, "--animals", "2", *late]).exception, DataError)
     assert not list(tmp_path.glob("*.h5"))
+
+
+def test_following_that_was_stopped_goes_on_and_ends_with_the_same_table(
+    both: tuple[Path, Answer], tmp_path: Path
+) -> None:
+    video = tmp_path / "animals.mp4"
+    write_video(video, [image(number) for number in range(4)], fps=10)
+
+    def follow(output: str, stop_after: int | None = None, **settings: Any) -> Outcome:
+        def shown(done: int, total: int | None) -> None:
+            if done == stop_after:
+                raise KeyboardInterrupt
+
+        predictor = dlcpose.load(best(both[0]), device="cpu")
+        return predictor.follow_video(video, tmp_path / output, progress=shown, min_score=0.0, **settings)
+
+    follow("straight.poses.h5")
+    for number in (1, 3):
+        with pytest.raises(Stopped, match=f"first {number} frames"):
+            follow("stopped.poses.h5", stop_after=number)
+    with pytest.raises(DataError, match="max_lost"):
+        follow("stopped.poses.h5", max_lost=1)
+    assert follow("stopped.poses.h5").frames == 4
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith(".")) == [
+        *("animals.mp4", "stopped.poses.h5", "straight.poses.h5")
+    ]
+    straight, stopped = (read_pose_tracks(tmp_path / f"{name}.poses.h5") for name in ("straight", "stopped"))
+    assert straight.is_present.any(axis=1).all()
+    for name in ("keypoints_in_image", "keypoint_scores", "scores", "times"):
+        np.testing.assert_array_equal(getattr(stopped, name), getattr(straight, name))
+    assert follow("stopped.poses.h5").was_there
+    with pytest.raises(DataError, match="max_lost"):
+        follow("stopped.poses.h5", max_lost=1)
+    assert not follow("stopped.poses.h5", max_lost=1, overwrite=True).was_there
+
+
+def test_a_video_is_followed_once_and_its_animals_are_joined_as_often_as_one_likes(
+    both: tuple[Path, Answer], tmp_path: Path
+) -> None:
+    video = tmp_path / "animals.mp4"
+    write_video(video, [image(0)] * 4, fps=10)
+    command = ["track", str(video), "--conditional", str(best(both[0])), "--device", "cpu", "--min-score", "0"]
+    assert CliRunner().invoke(build_app(), [*command, "--animals", "2"]).exit_code == 0
+    tracks, followed = tmp_path / "animals.tracks.poses.h5", tmp_path / "animals.followed.poses.h5"
+    first = read_pose_tracks(tracks)
+    for again in ([*command, "--animals", "2"], ["track", str(followed), "--animals", "2"]):
+        tracks.unlink()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("dlcpose.tracking.ctd_tracker.CtdTracker.step", None)
+            done = CliRunner().invoke(build_app(), again)
+        assert done.exit_code == 0, done.output
+        np.testing.assert_array_equal(read_pose_tracks(tracks).keypoints_in_image, first.keypoints_in_image)
+    other = [*command, "--animals", "2", "--max-lost", "1"]
+    refused = CliRunner().invoke(build_app(), other)
+    assert isinstance(refused.exception, DataError)
+    assert "--overwrite" in str(refused.exception)
+    assert CliRunner().invoke(build_app(), [*other, "--overwrite"]).exit_code == 0
 
 
 def test_what_cannot_be_followed_is_said(
