@@ -32,11 +32,7 @@ from dlcpose.tracking.track import in_columns
 
 FRAMES_COMPARED = 4  # of the video, to choose the precision
 FOLLOWING = "following"  # key in a file's provenance: how its animals were followed
-CHOSEN = (
-    "precision",
-    "pause",
-    "conditions",
-)  # of those settings: what follows from others, or is no part of the result
+NOT_COMPARED = ("precision", "conditions")  # of those settings: chosen for the machine, and a path
 MAX_BYTES = 2**33  # of poses with a column for each track
 
 
@@ -100,8 +96,10 @@ def write_followed_video(
     folder = output.with_name(output.name.removesuffix(".h5") + ".partial")
     check_writable(output.parent)
     with held(folder):
-        key = {"video": fingerprint(path), "checkpoint": model.checkpoint_hash, **settings}
-        key["conditions_hash"] = None if conditions is None else _hash_of(conditions)
+        # A track that is lost for a while has no other in its column.
+        pause = max(TrackingSettings().max_coast, tracker.max_lost) + 1
+        given = {**settings, "pause": pause, "conditions_hash": None if conditions is None else _hash_of(conditions)}
+        key = {"video": fingerprint(path), "checkpoint": model.checkpoint_hash, **given}
         partial = PartialResults(folder)
         if output.exists() and not overwrite:
             check_same(output, key, _key_of(output))
@@ -109,9 +107,7 @@ def write_followed_video(
             return Outcome(output, True, 0, {})
         run = _begin_or_go_on(model, path, tracker, partial, key, overwrite)
         video = predict_remaining(run, partial, str(key["video"]), progress)
-        pause = max(TrackingSettings().max_coast, tracker.max_lost) + 1
-        made = {**settings, "conditions": None if conditions is None else str(conditions), "pause": pause}
-        made |= {"precision": run.precision, "conditions_hash": key["conditions_hash"]}
+        made = {**given, "conditions": None if conditions is None else str(conditions), "precision": run.precision}
         with run.times.measured("write"):
             _assemble(partial, output, run, video, run.provenance({FOLLOWING: made}), pause)
         partial.clear()
@@ -180,9 +176,10 @@ def _begin_or_go_on(
 def _key_of(output: Path) -> dict[str, Any]:
     """The video, model and settings that identify the poses in a file."""
     content, provenance = read_provenance(output)
-    settings = provenance.settings.get(FOLLOWING, {})
-    given = {name: value for name, value in settings.items() if name not in CHOSEN}
-    return {"video": content, "checkpoint": provenance.checkpoint_hash, **given}
+    settings = provenance.settings.get(FOLLOWING)
+    given = settings if isinstance(settings, Mapping) else {}
+    of_result = {name: value for name, value in given.items() if name not in NOT_COMPARED}
+    return {"video": content, "checkpoint": provenance.checkpoint_hash, **of_result}
 
 
 def _hash_of(path: Path) -> str:
