@@ -2,7 +2,8 @@
 
 Maps are drawn from made-up animals on one map of 128x128 cells, a little noise added as a network leaves it, every
 tenth keypoint missing; the head has learned the animals' distances, as in training. Timed is `decode`: peaks, location
-refinement, line integrals, matching and joining, one frame at a time. Found are more than there are animals along the
+refinement, line integrals, matching and joining, one frame at a time, alone and, as in a video, beside a network that
+computes the next frame in another thread. Found are more than there are animals along the
 chain: nothing joins what lies on either side of a missing keypoint.
 
     python benchmarks/assembly.py                        # 12 keypoints, 66 edges and a chain of 11
@@ -11,7 +12,10 @@ chain: nothing joins what lies on either side of a missing keypoint.
 
 import argparse
 import statistics
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -77,6 +81,26 @@ def milliseconds(head: PartAffinityHead, frames: list[PartAffinityMaps], rounds:
     return spent
 
 
+@contextmanager
+def computing_network(device: str) -> Iterator[None]:
+    """A convolution that another thread repeats without end."""
+    layer, image = torch.nn.Conv2d(64, 64, 3, padding=1).to(device), torch.rand(1, 64, 128, 128, device=device)
+    ended = threading.Event()
+
+    def compute() -> None:
+        with torch.inference_mode():
+            while not ended.is_set():
+                layer(image)
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -100,7 +124,10 @@ def main() -> None:
             frames = [maps_of(head, batch) for batch in batches]
             found = [len(head.decode(maps)[0]) for maps in frames]
             spent = milliseconds(head, frames, arguments.rounds)
+            with computing_network(arguments.device):
+                beside = milliseconds(head, frames, arguments.rounds)
             times = {"median ms a frame": statistics.median(spent), "fastest": min(spent), "slowest": max(spent)}
+            times["median beside a network"] = statistics.median(beside)
             report.add({"edges": len(head.edges), "animals": animals, **times, "found": statistics.mean(found)})
     report.finish(arguments.json)
 

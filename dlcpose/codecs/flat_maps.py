@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 Array = npt.NDArray[Any]
 
@@ -31,6 +32,18 @@ def flatten_maps(maps: Tensor) -> tuple[Tensor, tuple[int, ...]]:
     """
     span = 1 + sum((size - 1) * stride for size, stride in zip(maps.shape, maps.stride(), strict=True))
     return maps.as_strided((span,), (1,)), maps.stride()
+
+
+def bordered(maps: Tensor, value: float) -> Tensor:
+    """Maps (..., h, w) with a border of one cell of this value: (..., h + 2, w + 2)."""
+    if maps.device.type != "cpu":
+        return functional.pad(maps, (1, 1, 1, 1), value=value)
+    # Not by torch: its threads wait for each other where a network computes beside (13 ms, not 0.2, for 12 maps of 128x128).
+    inner = maps.numpy()
+    height, width = inner.shape[-2:]
+    padded = np.full((*inner.shape[:-2], height + 2, width + 2), value, inner.dtype)
+    padded[..., 1:-1, 1:-1] = inner
+    return torch.from_numpy(padded)
 
 
 def cells_above(flat: Tensor, threshold: float) -> Array:

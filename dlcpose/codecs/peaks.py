@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dlcpose.codecs.flat_maps import cells_above, flatten_maps, gather_cells
+from dlcpose.codecs.flat_maps import bordered, cells_above, flatten_maps, gather_cells
 
 Array = npt.NDArray[Any]
 MIN_VALUE = 1e-6  # below this a map's value is noise and its logarithm means nothing
@@ -59,7 +59,7 @@ def find_local_peaks(
     """
     batch, keypoints, height, width = maps.shape
     row_step = width + 2  # from a row to the next
-    padded = functional.pad(maps, (1, 1, 1, 1), value=-math.inf).flatten()
+    padded = bordered(maps, -math.inf).flatten()
     # Only the neighbors of cells above the threshold: pooling whole maps takes several times as long on a CPU.
     candidates = cells_above(padded, max(threshold, torch.finfo(maps.dtype).tiny))
     (around,) = gather_cells(padded, candidates + _neighbor_steps(row_step))  # (9, E)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dlcpose.codecs.flat_maps import cells_above, flatten_maps, gather_cells
+from dlcpose.codecs.flat_maps import bordered, cells_above, flatten_maps, gather_cells
 
 MAPS = torch.arange(2 * 4 * 3 * 5.0).view(2, 4, 3, 5)
 LAYOUTS = {
@@ -39,3 +39,10 @@ def test_steps_lead_to_neighbors() -> None:
 def test_places_are_those_of_torch() -> None:
     values = torch.rand(1000, generator=torch.Generator().manual_seed(0))
     np.testing.assert_array_equal(cells_above(values, 0.7), (values >= 0.7).nonzero()[:, 0].numpy())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("maps", LAYOUTS.values(), ids=LAYOUTS)
+def test_a_border_is_the_one_that_torch_adds(maps: Tensor, dtype: torch.dtype) -> None:
+    found = bordered(maps.to(dtype), -torch.inf)
+    torch.testing.assert_close(found, torch.nn.functional.pad(maps.to(dtype), (1, 1, 1, 1), value=-torch.inf))
