@@ -1,18 +1,16 @@
 """Make the description of an exported graph."""
 
-import hashlib
-
 from dlcpose.model_formats.graph import box_rule_settings
 from dlcpose.model_formats.registry import ExportRequest
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.prediction.graph_description import CropsOfGraph, GraphDescription
+from dlcpose.prediction.model import sha256_of
 from dlcpose.structures.versions import versions
 
 
 def describe(request: ExportRequest, pipeline: PoseEstimator, *, detector_hash: str = "") -> GraphDescription:
     """The description of a pipeline's graph. detector_hash: of the file of a top-down model's detector."""
-    with request.checkpoint.path.open("rb") as file:
-        checkpoint_hash = hashlib.file_digest(file, "sha256").hexdigest()
+    checkpoint_hash = sha256_of(request.checkpoint.path)
     crops = None
     if pipeline.crop_settings is not None and pipeline.detector is not None:
         graph, settings = pipeline.detector.graph_detector(), box_rule_settings(pipeline.detector)

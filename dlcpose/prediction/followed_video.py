@@ -1,6 +1,5 @@
 """A video whose animals a conditional model follows, into a file of poses by a command that resumes after a kill."""
 
-import hashlib
 import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -15,7 +14,7 @@ from dlcpose.datasets.video import fingerprint
 from dlcpose.exporters.pose_file import Provenance, pose_writer, read_provenance
 from dlcpose.pipelines.base import TakesConditions
 from dlcpose.prediction.frame_batches import batch_of_frames, place_frames
-from dlcpose.prediction.model import Chosen, Model, choose
+from dlcpose.prediction.model import Chosen, Model, choose, sha256_of
 from dlcpose.prediction.partial_results import PartialResults, held
 from dlcpose.prediction.pose_model import PoseModel
 from dlcpose.prediction.pose_rows import PoseRows, column_names, rows_of, tracks_of
@@ -98,7 +97,8 @@ def write_followed_video(
     with held(folder):
         # A track that is lost for a while has no other in its column.
         pause = max(TrackingSettings().max_coast, tracker.max_lost) + 1
-        given = {**settings, "pause": pause, "conditions_hash": None if conditions is None else _hash_of(conditions)}
+        source = None if conditions is None else sha256_of(conditions)
+        given = {**tracker.settings, "pause": pause, "conditions_hash": source}
         key = {"video": fingerprint(path), "checkpoint": model.checkpoint_hash, **given}
         partial = PartialResults(folder)
         if output.exists() and not overwrite:
@@ -180,11 +180,6 @@ def _key_of(output: Path) -> dict[str, Any]:
     given = settings if isinstance(settings, Mapping) else {}
     of_result = {name: value for name, value in given.items() if name not in NOT_COMPARED}
     return {"video": content, "checkpoint": provenance.checkpoint_hash, **of_result}
-
-
-def _hash_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _assemble(

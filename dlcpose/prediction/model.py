@@ -37,8 +37,13 @@ class Model:
         """SHA-256 of the checkpoint's file; empty without one."""
         if self.checkpoint is None:
             return ""
-        with self.checkpoint.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(self.checkpoint)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Chosen(NamedTuple):

@@ -73,6 +73,12 @@ class CtdTracker:
         self.frames = 0
         self.next_id = 0
 
+    @property
+    def settings(self) -> dict[str, int | float]:
+        """All settings that the tracks depend on, those that were left at their defaults too."""
+        names = ("max_lost", "min_score", "min_keypoint_score", "match_oks", "detect_every", "max_size")
+        return {name: getattr(self, name) for name in names}
+
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """What the next frame depends on; another tracker of these settings that it is given goes on as this one would."""
         shape = (-1, len(self.model.skeleton), 2)

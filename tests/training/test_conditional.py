@@ -219,6 +219,7 @@ def test_following_that_was_stopped_goes_on_and_ends_with_the_same_table(
     for name in ("keypoints_in_image", "keypoint_scores", "scores", "times"):
         np.testing.assert_array_equal(getattr(stopped, name), getattr(straight, name))
     assert follow("stopped.poses.h5").was_there
+    assert follow("stopped.poses.h5", max_lost=5, detect_every=1).was_there  # as they are by default
     with pytest.raises(DataError, match="max_lost"):
         follow("stopped.poses.h5", max_lost=1)
     assert not follow("stopped.poses.h5", max_lost=1, overwrite=True).was_there
