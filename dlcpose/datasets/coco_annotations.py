@@ -2,14 +2,15 @@
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from dlcpose.datasets.coco_animals import Animals, Omissions, animals_of, boxes_of
 from dlcpose.datasets.label_checks import warn_of_labels
-from dlcpose.structures.checked_values import MAX_AREA, MAX_COORDINATE, Fields, check_places
+from dlcpose.structures.checked_values import Fields, check_places
 from dlcpose.structures.data_files import shown
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import Doubles, Floats, FrameLabels, Integers, labels_of
@@ -30,21 +31,6 @@ class ImageFiles(Protocol):
         """(height, width) from its header."""
 
 
-class _Omissions:
-    """Annotations that are left out or corrected, by the kind of fault: one warning for a whole file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.kinds = path, dict[str, list[Any]]()
-
-    def add(self, kind: str, name: Any) -> None:
-        self.kinds.setdefault(kind, []).append(name)
-
-    def warn(self) -> None:
-        for kind, names in self.kinds.items():
-            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-            logger.warning("%s: annotations %s%s %s.", self.path, shown(names[:5]), more, kind)
-
-
 def read_frames(
     content: Mapping[str, Any],
     categories: Collection[Any],
@@ -58,22 +44,50 @@ def read_frames(
     Raises DataError, with the image or annotation, for a value of another kind or out of bounds.
     """
     images = _by_id(content["images"], path)
-    by_image: dict[Any, list[Fields]] = {number: [] for number in images}
-    omissions, others, used = _Omissions(path), 0, set[Any]()
-    for place, entry in enumerate(content["annotations"], start=1):
+    annotations, images_of = _of_categories(content["annotations"], categories, images, path)
+    is_crowd = np.array([one.flag("iscrowd") for one in annotations], bool)
+    omissions = Omissions(path)
+    of_animals = list(compress(annotations, ~is_crowd))
+    names = {name: number for number, name in enumerate(individuals)}
+    animals, is_animal = animals_of(of_animals, len(skeleton), names, omissions)
+    boxes = boxes_of(list(compress(annotations, is_crowd))).astype(np.float32)
+    has_box = ~np.isnan(boxes).any(axis=1)
+    crowds = boxes[has_box]
+    frames = [
+        _frame(image, animals.of(rows), crowds[ignored], len(skeleton.unique), files)
+        for image, rows, ignored in zip(
+            images.values(),
+            _rows_of_each(images_of[~is_crowd][is_animal], len(images)),
+            _rows_of_each(images_of[is_crowd][has_box], len(images)),
+            strict=True,
+        )
+    ]
+    omissions.warn()
+    warn_of_labels(path, frames)
+    return frames
+
+
+def _of_categories(
+    entries: Sequence[Any], categories: Collection[Any], images: Mapping[Any, Fields], path: Path
+) -> tuple[list[Fields], Integers]:
+    """The annotations of the categories that count, and the place of the image of each: (A,)."""
+    places = {number: place for place, number in enumerate(images)}
+    annotations, images_of, others, used = list[Fields](), list[int](), 0, set[Any]()
+    for place, entry in enumerate(entries, start=1):
         name = entry.get("id") if isinstance(entry, dict) else None
         annotation = Fields(entry, f"{path}: annotation {shown(name) if name is not None else f'number {place}'}")
         number = annotation.content.get("image_id")
-        if not isinstance(number, str | int) or number not in by_image:
+        if not isinstance(number, str | int) or number not in places:
             raise DataError(
-                f"{annotation.where} is of image {shown(number)}, which is not among the {len(by_image)} images, such as "
-                f"{shown(next(iter(by_image), None))}."
+                f"{annotation.where} is of image {shown(number)}, which is not among the {len(images)} images, such as "
+                f"{shown(next(iter(images), None))}."
             )
         kind = annotation.content.get("category_id")
         if isinstance(kind, bool) or not isinstance(kind, str | int):
             raise annotation.refuse("category_id", "the id of a category")
         if kind in categories:
-            by_image[number].append(annotation)
+            annotations.append(annotation)
+            images_of.append(places[number])
             used.add(kind)
         else:
             others += 1
@@ -83,12 +97,13 @@ def read_frames(
         )
     if others:
         logger.warning("%s: %d annotations of other categories are left out.", path, others)
-    frames = [
-        _frame(image, by_image[number], skeleton, individuals, files, omissions) for number, image in images.items()
-    ]
-    omissions.warn()
-    warn_of_labels(path, frames)
-    return frames
+    return annotations, np.array(images_of, np.int64)
+
+
+def _rows_of_each(images_of: Integers, images: int) -> list[Integers]:
+    """The rows of each image, from the image of each row."""
+    rows = np.argsort(images_of, kind="stable")
+    return np.split(rows, np.searchsorted(images_of[rows], np.arange(1, images)))[:images]  # np.split makes one of none
 
 
 def _by_id(entries: Sequence[Any], path: Path) -> dict[Any, Fields]:
@@ -108,36 +123,20 @@ def _by_id(entries: Sequence[Any], path: Path) -> dict[Any, Fields]:
     return images
 
 
-def _frame(
-    image: Fields,
-    annotations: Sequence[Fields],
-    skeleton: Skeleton,
-    individuals: Sequence[str],
-    files: ImageFiles,
-    omissions: _Omissions,
-) -> FrameLabels:
+def _frame(image: Fields, animals: Animals, ignored: Floats, unique: int, files: ImageFiles) -> FrameLabels:
     key = files.key(image.text("file_name").replace("\\", "/"))
-    crowds = [_box(one) for one in annotations if one.flag("iscrowd")]
-    animals = []
-    for annotation in annotations:
-        if annotation.flag("iscrowd"):
-            continue
-        animal = _animal(annotation, len(skeleton), omissions)
-        if animal is not None:
-            animals.append(animal)
-    points, seen, boxes, areas, names = zip(*animals, strict=True) if animals else ((), (), (), (), ())
     return labels_of(
         key,
         _size(image, key, files),
-        np.array(points, np.float64).reshape(len(animals), len(skeleton), 2),
-        visibility=np.array(seen, np.int64).reshape(len(animals), len(skeleton)),
-        boxes_in_image=_stacked(boxes, (4,)),
-        areas=np.array(areas, np.float32),
-        identities=np.array([-1 if name is None else individuals.index(name) for name in names], np.int64),
-        unique_in_image=_unique(image, len(skeleton.unique)),
+        animals.points,
+        visibility=animals.visibility,
+        boxes_in_image=animals.boxes,
+        areas=animals.areas,
+        identities=animals.identities,
+        unique_in_image=_unique(image, unique),
         video=image.text("video", ""),
         frame_index=image.whole("frame_index", default=0),
-        ignored_in_image=_stacked([box for box in crowds if box is not None], (4,)),
+        ignored_in_image=ignored,
     )
 
 
@@ -149,56 +148,6 @@ def _size(image: Fields, key: str, files: ImageFiles) -> tuple[int, int]:
     return height, width
 
 
-def _stacked(arrays: Sequence[npt.NDArray[Any]], shape: tuple[int, ...]) -> Floats:
-    return np.array(arrays, np.float32).reshape(len(arrays), *shape)
-
-
-def _animal(
-    annotation: Fields, count: int, omissions: _Omissions
-) -> tuple[Doubles, Integers, Doubles, float, str | None] | None:
-    """Keypoints (K, 2), visibility (K,), box (4,), area and name of an animal; None where nothing of it is labeled."""
-    name = annotation.content.get("id")
-    points, seen = _keypoints(annotation, count, omissions)
-    box = _box(annotation)
-    if box is not None and not (box[2:] > box[:2]).all():
-        if seen.any():
-            omissions.add("have a bbox without area, which the box of their keypoints replaces", name)
-        box = None
-    if box is None and not seen.any():
-        omissions.add("have neither keypoints nor a box and are left out", name)
-        return None
-    area = annotation.number("area", minimum=0, maximum=MAX_AREA) if annotation.has("area") else np.nan
-    if area == 0:
-        omissions.add("have the area 0, which that of their keypoints replaces", name)
-        area = np.nan
-    individual = annotation.text("individual") if annotation.has("individual") else None
-    return points, seen, np.full(4, np.nan) if box is None else box, area, individual
-
-
-def _keypoints(annotation: Fields, count: int, omissions: _Omissions) -> tuple[Doubles, Integers]:
-    """Keypoints (K, 2), NaN where v is 0 or an animal has only a box, and visibility (K,)."""
-    if not annotation.content.get("keypoints"):
-        return np.full((count, 2), np.nan), np.zeros(count, np.int64)
-    triples = annotation.numbers("keypoints", 3 * count).reshape(count, 3)
-    seen = triples[:, 2]
-    is_visibility = (seen == 0) | (seen == 1) | (seen == 2)
-    if not is_visibility.all():
-        raise DataError(
-            f"{annotation.where} has a visibility of {seen[~is_visibility][0]:g}. "
-            "Expected 0 (missing), 1 (hidden) or 2 (visible)."
-        )
-    is_placed = ~np.isnan(triples[:, :2]).any(axis=1)
-    known = (seen > 0) & is_placed
-    if ((seen > 0) & ~is_placed).any():
-        omissions.add(
-            "have keypoints that are marked visible but have no coordinates, which count as missing",
-            annotation.content.get("id"),
-        )
-    check_places(triples[known, :2], annotation.where)
-    points = np.where(known[:, None], triples[:, :2], np.nan)
-    return points, np.where(known, seen, 0).astype(np.int64)
-
-
 def _unique(image: Fields, count: int) -> Doubles:
     """Unique keypoints (U, 2), which our own files keep with the image."""
     if not image.content.get("unique_keypoints"):
@@ -207,16 +156,3 @@ def _unique(image: Fields, count: int) -> Doubles:
     points = np.where(triples[:, 2:] > 0, triples[:, :2], np.nan)
     check_places(points, image.where)
     return points
-
-
-def _box(annotation: Fields) -> Doubles | None:
-    """A box (4,) as x1 y1 x2 y2, None where there is none."""
-    if not annotation.content.get("bbox"):
-        return None
-    left, top, width, height = numbers = annotation.numbers("bbox", 4)
-    if np.isnan(numbers).any() or min(width, height) < 0 or np.abs(numbers).max() > MAX_COORDINATE:
-        raise DataError(
-            f"{annotation.where} has the bbox {shown(annotation.content['bbox'])}. Expected x, y, width and height in "
-            "pixels, the sides not below 0. Correct it, or leave it out: then the keypoints make the box."
-        )
-    return np.array([left, top, left + width, top + height])

@@ -108,29 +108,36 @@ def _midline(
 
 def count_keypoints(frames: Sequence[FrameLabels], skeleton: Skeleton) -> Iterable[KeypointCount]:
     """A count of each keypoint over all animals, then of each unique keypoint over all frames."""
-    animals = [(frame, points) for frame in frames for points in frame.keypoints_in_image]
-    unique = [(frame, frame.unique_in_image) for frame in frames]
-    for names, owners in ((skeleton.names, animals), (skeleton.unique, unique)):
-        for place, name in enumerate(names):
-            points = [(frame, points[place]) for frame, points in owners]
-            labeled = [(frame, point) for frame, point in points if not np.isnan(point).any()]
-            out_of_frame = sum(_is_outside(frame, point[None]) for frame, point in labeled)
-            yield KeypointCount(name, len(labeled), len(points) - len(labeled), out_of_frame)
+    sizes = _sizes(frames)
+    unique = np.array([frame.unique_in_image for frame in frames], np.float32)
+    animals = (skeleton.names, _of_animals(frames), np.repeat(sizes, [len(frame) for frame in frames], axis=0))
+    for names, points_in_image, size in (animals, (skeleton.unique, unique, sizes)):
+        points = points_in_image.reshape(len(points_in_image), len(names), 2)
+        labeled = (~np.isnan(points).any(axis=-1)).sum(axis=0)  # (K,)
+        out_of_frame = _is_outside(points, size).sum(axis=0)
+        for name, count, outside in zip(names, labeled.tolist(), out_of_frame.tolist(), strict=True):
+            yield KeypointCount(name, count, len(points) - count, outside)
 
 
 def count_out_of_frame(frames: Sequence[FrameLabels]) -> int:
     """How many keypoints of animals, and unique ones, are labeled outside of their images."""
-    return sum(
-        _is_outside(frame, np.concatenate([frame.keypoints_in_image.reshape(-1, 2), frame.unique_in_image]))
-        for frame in frames
-    )
+    sizes = _sizes(frames)
+    of_animals = _is_outside(_of_animals(frames), np.repeat(sizes, [len(frame) for frame in frames], axis=0))
+    unique = np.array([frame.unique_in_image for frame in frames], np.float32).reshape(len(frames), -1, 2)
+    return int(of_animals.sum() + _is_outside(unique, sizes).sum())
 
 
-def _is_outside(frame: FrameLabels, points: npt.NDArray[np.float32]) -> int:
-    """How many of points (P, 2) lie outside of a frame's pixels; NaN does not."""
-    x, y = points.T
-    is_far = (x < -0.5) | (x > frame.width - 0.5) | (y < -0.5) | (y > frame.height - 0.5)
-    return int(is_far.sum())
+def _sizes(frames: Sequence[FrameLabels]) -> npt.NDArray[np.int64]:
+    """(height, width) of each frame: (F, 2)."""
+    return np.array([(frame.height, frame.width) for frame in frames], np.int64).reshape(-1, 2)
+
+
+def _is_outside(points_in_image: npt.NDArray[np.float32], sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which of points (P, K, 2) lie outside of images of (height, width) (P, 2): (P, K). NaN does not."""
+    x, y = np.moveaxis(points_in_image, -1, 0)
+    height, width = np.split(sizes, 2, axis=1)
+    is_outside: npt.NDArray[np.bool_] = (x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5)
+    return is_outside
 
 
 def find_coinciding(frames: Sequence[FrameLabels], skeleton: Skeleton) -> Iterable[str]:

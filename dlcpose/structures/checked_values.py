@@ -1,7 +1,10 @@
 """Checked access to values of files: each is checked when it is read, and the error names the one that is wrong."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import chain
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -126,6 +129,19 @@ class Fields:
         return tuple(pairs)
 
 
+def numbers_of_each(records: Sequence[Fields], name: str, count: int) -> npt.NDArray[np.float64]:
+    """`Fields.numbers` of each record: (R, count). Raises its error for the first record that has others."""
+    values: list[Any] = [record.content.get(name) for record in records]
+    if all(isinstance(value, list) and len(value) == count for value in values) and (
+        {int, float, NoneType}.issuperset(map(type, chain.from_iterable(values)))
+    ):
+        with suppress(OverflowError):  # a whole number of hundreds of digits
+            numbers = np.array(values, np.float64).reshape(len(records), count)
+            if not np.isinf(numbers).any():
+                return numbers
+    return np.array([record.numbers(name, count) for record in records]).reshape(len(records), count)
+
+
 def is_number(value: object) -> bool:
     """Whether a value is a finite number, and no text or boolean."""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -152,10 +168,21 @@ def _holds_text(value: object) -> bool:
 
 def check_places(points: npt.NDArray[Any], where: str, error: type[DlcposeError] = DataError) -> None:
     """Raises `error` for coordinates that no image has; NaN is a missing one."""
-    with np.errstate(invalid="ignore"):
-        is_far = np.abs(points) > MAX_COORDINATE
-    if is_far.any():
+    far = points[_is_far(points)]
+    if len(far):
         raise error(
-            f"{where}: {points[is_far][0]:g} is no place in an image. Expected pixels up to {MAX_COORDINATE:g}; empty the "
-            "cell, or correct it."
+            f"{where}: {far[0]:g} is no place in an image. Expected pixels up to {MAX_COORDINATE:g}; empty the cell, or "
+            "correct it."
         )
+
+
+def check_places_of_each(records: Sequence[Fields], points: npt.NDArray[Any]) -> None:
+    """`check_places` of each record's points: (R, P, 2)."""
+    for row in np.flatnonzero(_is_far(points).any(axis=(1, 2))).tolist():
+        check_places(points[row], records[row].where, records[row].error)
+
+
+def _is_far(points: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    with np.errstate(invalid="ignore"):
+        is_far: npt.NDArray[np.bool_] = np.abs(points) > MAX_COORDINATE
+    return is_far

@@ -1,6 +1,7 @@
 """Read untrusted files: only regular files of bounded size, which expand to a bounded number of values."""
 
 import json
+import os
 import reprlib
 import stat
 from collections.abc import Iterator
@@ -52,15 +53,17 @@ class InsideFolder:
     """A check that files lie within a folder, links resolved; each parent folder is resolved once."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self._resolved = root.resolve(), dict[Path, Path]()
+        self.root, self._has_folder = root.resolve(), dict[str, bool]()
 
     def check(self, path: Path) -> None:
         """Raises DataError for a file that lies elsewhere, by its path or by a link."""
+        folder, name = os.path.split(path)
         try:
-            if path.parent not in self._resolved:
-                self._resolved[path.parent] = path.parent.resolve()
-            place = self._resolved[path.parent] / path.name
-            place = place.resolve() if path.name in ("", "..") or place.is_symlink() else place
+            if folder not in self._has_folder:
+                self._has_folder[folder] = Path(folder).resolve().is_relative_to(self.root)
+            if self._has_folder[folder] and name not in ("", "..") and not path.is_symlink():
+                return
+            place = path.resolve()
         except (OSError, ValueError, RuntimeError) as error:  # a loop of links, or an invalid name
             raise DataError(
                 f"{path}: no such file ({getattr(error, 'strerror', None) or error}). Correct it."
