@@ -34,9 +34,10 @@ from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.pipelines.top_down import TopDown
 from dlcpose.prediction.frame_batches import batch_of_frames, place_frames
 from dlcpose.prediction.model import Chosen, Model
+from dlcpose.prediction.partial_results import Finished
 from dlcpose.prediction.precision import autocast
 from dlcpose.prediction.settings import PredictionSettings
-from dlcpose.prediction.video import VideoRun, write_video_poses
+from dlcpose.prediction.video import PredictionRun, write_video_poses
 from dlcpose.structures.data_description import DataDescription
 from dlcpose.training.libraries import quiet_libraries
 from dlcpose.visualization.video_file import write_video
@@ -129,7 +130,7 @@ def rate_of_prediction(
 ) -> tuple[Rate, dict[str, float]]:
     """The rate in a video from when it is opened to its last pose, and seconds by stage."""
     settings = PredictionSettings(batch_size=batch_size, precision=precision, stop=batches * batch_size)
-    run = VideoRun(model, path, settings, Chosen(batch_size, precision))
+    run = PredictionRun(model, path, settings, Chosen(batch_size, precision), Finished())
     clock = Clock()
     return clock.rate(sum(len(rows) for rows in run.stretches())), run.seconds()
 

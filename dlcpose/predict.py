@@ -22,8 +22,9 @@ from dlcpose.prediction.model import Model, check_settings, plain_precision
 from dlcpose.prediction.onnx_file import is_onnx, read_onnx_model
 from dlcpose.prediction.pose_model import PoseModel
 from dlcpose.prediction.precision import autocast
+from dlcpose.prediction.resumable import Outcome
 from dlcpose.prediction.settings import PredictionSettings
-from dlcpose.prediction.video import Outcome, predict_video
+from dlcpose.prediction.video import predict_video
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.errors import ConfigError, InputError, explain_os_errors
 from dlcpose.structures.instances import PosePrediction
@@ -42,7 +43,7 @@ class Predictor:
     """A trained model on a device. images and seconds: predicted so far, decoding of files left out.
 
     checkpoint: where it came from. individuals: names of the animals, as its data has them. conditions: the file that a
-    conditional model's conditions come from, where it was named.
+    conditional model's conditions come from, where it was named. detector: the config of one that was given.
     """
 
     pipeline: PoseModel
@@ -52,6 +53,7 @@ class Predictor:
     checkpoint: Path | None = None
     individuals: tuple[str, ...] = ()
     conditions: Path | None = None
+    detector: Mapping[str, Any] | None = None
 
     @property
     def skeleton(self) -> Skeleton:
@@ -91,7 +93,9 @@ class Predictor:
     @functools.cached_property
     def model(self) -> Model:
         """The model as `prediction.video` takes it."""
-        return Model(self.pipeline, self.device, self.checkpoint, self.individuals, versions())
+        return Model(
+            self.pipeline, self.device, self.checkpoint, self.individuals, versions(), self.conditions, self.detector
+        )
 
     @explain_os_errors()
     def predict_video(
@@ -165,7 +169,6 @@ class Predictor:
             Path(path).expanduser(),
             Path(output).expanduser(),
             settings,
-            conditions=self.conditions,
             overwrite=overwrite,
             progress=progress,
         )
@@ -244,15 +247,15 @@ def load(
     chosen = _device(device)
     read = read_checkpoint(checkpoint)
     named = None if conditions is None else Path(conditions).expanduser()
-    if named is not None:
-        detector = _conditions_from(named, read)
-    pipeline = restore(read, Instantiator(tuple(trust)), detector)
+    replacing = detector if named is None else _conditions_from(named, read)
+    pipeline = restore(read, Instantiator(tuple(trust)), replacing)
     return Predictor(
         pipeline.to(chosen, memory_format=torch.channels_last),
         chosen,
         checkpoint=read.path,
         individuals=read.description.individuals,
         conditions=named,
+        detector=detector if named is None else None,
     )
 
 

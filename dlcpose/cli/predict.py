@@ -17,8 +17,8 @@ from dlcpose.structures.interrupts import stopped_at_once
 
 if TYPE_CHECKING:
     from dlcpose.predict import Predictor
+    from dlcpose.prediction.resumable import Outcome
     from dlcpose.prediction.settings import PredictionSettings
-    from dlcpose.prediction.video import Outcome
 
 
 @command("predict")
@@ -128,7 +128,7 @@ def predict_videos(
     finish: is called with each video's outcome, such as to track it or to write tables, and returns the seconds of all
     stages. Raises DataError at the end where some failed.
     """
-    from dlcpose.prediction.video import check_writable
+    from dlcpose.prediction.resumable import check_writable
 
     for folder in dict.fromkeys(result.parent for result in videos.values()):
         check_writable(folder)

@@ -45,7 +45,7 @@ def predict_camera_command(
 
     from dlcpose.datasets.camera import CameraReader
     from dlcpose.predict import load
-    from dlcpose.prediction.video import check_writable
+    from dlcpose.prediction.resumable import check_writable
 
     if output.exists() and not overwrite:
         raise DataError(f"{output}: it is there already. Add --overwrite to replace it, or give another --output.")

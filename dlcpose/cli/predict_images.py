@@ -30,8 +30,8 @@ def predict_images(
     """
     from dlcpose.prediction.frame_predictor import FramePredictor
     from dlcpose.prediction.model import plain_precision
+    from dlcpose.prediction.resumable import check_writable
     from dlcpose.prediction.settings import PredictionSettings
-    from dlcpose.prediction.video import check_writable
     from dlcpose.structures.atomic_files import write_output
 
     usual = PredictionSettings().of_result()

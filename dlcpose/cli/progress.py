@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dlcpose.prediction.video import Progress
+    from dlcpose.prediction.resumable import Progress
 
 
 @contextmanager

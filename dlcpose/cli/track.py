@@ -91,7 +91,7 @@ def track_command(
             "without their number animals have as many tracks as the model begins. Add --animals=N",
         )
     from dlcpose.cli.conditional_tracking import follow_video, write_followed
-    from dlcpose.prediction.video import check_writable
+    from dlcpose.prediction.resumable import check_writable
     from dlcpose.tracking.corrections import read_corrections
 
     chosen = {"max_lost": max_lost, "detect_every": detect_every, "min_score": min_score}

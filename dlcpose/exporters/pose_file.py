@@ -44,14 +44,15 @@ OPTIONAL: dict[str, tuple[type, tuple[str, ...]]] = {"keypoint_spreads": (np.flo
 class Provenance:
     """Provenance of poses: model, settings and versions.
 
-    checkpoint: its path. checkpoint_hash: SHA-256 of the file. settings: those that poses depend on, crop and precision
-    among them, as plain values. versions: of the packages that decide what a model computes. seconds: by stage.
-    missing_frames: [first, last] of each stretch that could not be decoded. problem: what was wrong with the video, in
-    one line.
+    checkpoint: its path. checkpoint_hash: SHA-256 of the file. individuals: names of the animals that the model knows.
+    settings: those that poses depend on, crop and precision among them, as plain values. versions: of the packages that
+    decide what a model computes. seconds: by stage. missing_frames: [first, last] of each stretch that could not be
+    decoded. problem: what was wrong with the video, in one line.
     """
 
     checkpoint: str = ""
     checkpoint_hash: str = ""
+    individuals: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -75,11 +76,15 @@ class PoseWriter:
         for name, (dtype, letters) in TYPES.items():
             file.create_dataset(name, tuple(sizes[letter] for letter in letters), dtype)
         self._skeleton, self._individuals = skeleton, individuals
+        self._last = -1  # frame number
 
     def append(self, tracks: PoseTracks) -> None:
         """Write the next frames: tracks with the columns of the file."""
         if (tracks.skeleton, tracks.individuals) != (self._skeleton, self._individuals):
             raise ValueError(f"expected animals {self._individuals}, got {tracks.individuals}")
+        if not (np.diff(tracks.frame_indices, prepend=self._last) > 0).all():
+            raise ValueError(f"expected rising frame numbers above {self._last}, got {tracks.frame_indices}")
+        self._last = int(tracks.frame_indices[-1]) if len(tracks) else self._last
         end = self._at + len(tracks)
         for name in TYPES:
             self._file[name][self._at : end] = getattr(tracks, name)
@@ -175,7 +180,9 @@ def read_provenance(path: Path | str) -> tuple[str, Provenance]:
     try:
         content = description["provenance"]
         missing = tuple((int(first), int(last)) for first, last in content["missing_frames"])
-        return str(description["video"]["fingerprint"]), Provenance(**{**content, "missing_frames": missing})
+        individuals = tuple(str(name) for name in content.get("individuals", ()))  # files of before have none
+        read = {**content, "missing_frames": missing, "individuals": individuals}
+        return str(description["video"]["fingerprint"]), Provenance(**read)
     except (KeyError, TypeError, ValueError) as error:
         raise _no_poses(path, f"{type(error).__name__}: {error}") from error
 

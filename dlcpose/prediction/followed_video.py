@@ -1,8 +1,8 @@
-"""A video whose animals a conditional model follows, into a file of poses by a command that resumes after a kill."""
+"""A video whose animals a conditional model follows, into a file of poses."""
 
 import heapq
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dlcpose.datasets.video import fingerprint
-from dlcpose.exporters.pose_file import Provenance, pose_writer, read_provenance
+from dlcpose.exporters.pose_file import Provenance, pose_writer
 from dlcpose.pipelines.base import TakesConditions
 from dlcpose.prediction.frame_batches import batch_of_frames, place_frames
-from dlcpose.prediction.model import Chosen, Model, choose, sha256_of
-from dlcpose.prediction.partial_results import PartialResults, held
+from dlcpose.prediction.model import Chosen, Model, choose
+from dlcpose.prediction.partial_results import Finished, PartialResults
 from dlcpose.prediction.pose_model import PoseModel
 from dlcpose.prediction.pose_rows import PoseRows, column_names, rows_of, tracks_of
 from dlcpose.prediction.precision import autocast
+from dlcpose.prediction.resumable import Outcome, Progress, write_resumably
 from dlcpose.prediction.settings import PredictionSettings
 from dlcpose.prediction.stage_times import StageTimes
-from dlcpose.prediction.video import Outcome, Progress, VideoRun, check_same, check_writable, predict_remaining
+from dlcpose.prediction.video_run import VideoRun
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.instances import Integers
 from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
@@ -31,18 +31,22 @@ from dlcpose.tracking.track import in_columns
 
 FRAMES_COMPARED = 4  # of the video, to choose the precision
 FOLLOWING = "following"  # key in a file's provenance: how its animals were followed
-NOT_COMPARED = ("precision", "conditions")  # of those settings: chosen for the machine, and a path
+NOT_COMPARED = (
+    "precision",
+    "conditions",
+    "pause",
+)  # of that: chosen for the machine, a path, and what follows from others
 MAX_BYTES = 2**33  # of poses with a column for each track
 
 
 class FollowingRun(VideoRun):
-    """Follows the animals of one video, or of its remaining frames; iterate over `stretches`."""
+    """Follows the animals of a video, or of its remaining frames; iterate over `stretches`."""
 
-    def __init__(
-        self, model: Model, path: Path, tracker: CtdTracker, precision: str, *, done: int = 0, times: StageTimes
-    ) -> None:
-        super().__init__(model, path, PredictionSettings(), Chosen(1, precision), done=done, times=times)
-        self.tracker, self.precision = tracker, precision
+    def __init__(self, model: Model, path: Path, tracker: CtdTracker, chosen: Chosen, finished: Finished) -> None:
+        super().__init__(model, path, PredictionSettings(), chosen, finished, StageTimes())
+        if finished.frames:
+            tracker.resume(finished.state)
+        self.tracker = tracker
 
     def stretches(self) -> Iterator[PoseRows]:
         """The animals of each frame, with the ids of their tracks. Raises DataError for a file that is no video."""
@@ -51,7 +55,7 @@ class FollowingRun(VideoRun):
             with self.times.measured("forward"):
                 placement = place_frames(pipeline.frame_input, frame.image.shape[:2])
                 batch = batch_of_frames([frame.image], [str(frame.index)], placement, pipeline.skeleton, device)
-                with torch.inference_mode(), autocast(device, self.precision):
+                with torch.inference_mode(), autocast(device, self.chosen.precision):
                     tracked = self.tracker.step(batch)
             self.done += 1
             yield replace(rows_of([frame.index], [frame.time], [tracked.prediction]), track_ids=tracked.track_ids)
@@ -59,6 +63,67 @@ class FollowingRun(VideoRun):
     def state(self) -> Mapping[str, npt.NDArray[Any]]:
         """The tracker's."""
         return self.tracker.state()
+
+
+@dataclass(frozen=True)
+class VideoFollowing:
+    """Animals followed through a video by a conditional model. given: settings of `tracking.ctd_tracker.CtdTracker`."""
+
+    model: Model
+    path: Path
+    given: Mapping[str, Any]
+
+    def settings(self) -> dict[str, Any]:
+        """The settings that identify the poses, as plain values."""
+        return {**self._tracker().settings, **self.model.replaced}
+
+    def settings_in(self, provenance: Provenance) -> dict[str, Any]:
+        """Those of the poses in a file."""
+        settings = provenance.settings.get(FOLLOWING)
+        there = settings if isinstance(settings, Mapping) else {}
+        return {name: value for name, value in there.items() if name not in NOT_COMPARED}
+
+    def choose(self) -> Chosen:
+        """bf16 where the hardware has it and the first frames give the same poses in it; frames come one by one."""
+        settings = PredictionSettings(batch_size=FRAMES_COMPARED)
+        return Chosen(1, choose(self.model, self.path, settings).precision)
+
+    def run(self, chosen: Chosen, finished: Finished) -> VideoRun:
+        """A run over the frames that are not finished."""
+        return FollowingRun(self.model, self.path, self._tracker(), chosen, finished)
+
+    def provenance(self, run: VideoRun) -> Provenance:
+        """The provenance of a run's poses."""
+        conditions = None if self.model.conditions is None else str(self.model.conditions)
+        made = {"pause": self.pause, "conditions": conditions, "precision": run.chosen.precision}
+        return run.provenance({FOLLOWING: {**self.settings(), **made}})
+
+    def assemble(self, partial: PartialResults, output: Path, video: VideoInfo, provenance: Provenance) -> None:
+        """Write all stretches into one file, the poses of one stretch in memory at a time."""
+        ids, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        for rows in partial.stretches():
+            assert rows.track_ids is not None
+            ids.append(rows.track_ids)
+            counts.append(rows.counts)
+        of_frames = np.concatenate(counts)
+        frames = np.repeat(np.arange(len(of_frames)), of_frames)
+        columns = shared_columns(np.concatenate(ids), frames, self.pause)
+        names, skeleton = column_names(1 + int(columns.max(initial=0)), ()), self.model.pipeline.skeleton
+        begin = 0
+        with pose_writer(output, len(of_frames), skeleton, names) as writer:
+            for rows in partial.stretches():
+                end = begin + int(rows.counts.sum())
+                writer.append(tracks_of(rows, skeleton, video, names, is_tracked=False, columns=columns[begin:end]))
+                begin = end
+            writer.finish(video, provenance, is_tracked=False)
+
+    @property
+    def pause(self) -> int:
+        """Frames between two tracks of one column: a track that is lost for a while has no other in its column."""
+        return max(TrackingSettings().max_coast, self._tracker().max_lost) + 1
+
+    def _tracker(self) -> CtdTracker:
+        return CtdTracker(tracked_by(self.model.pipeline), **self.given)
 
 
 def tracked_by(pipeline: PoseModel) -> TakesConditions:
@@ -78,40 +143,18 @@ def write_followed_video(
     output: Path,
     settings: Mapping[str, Any],
     *,
-    conditions: Path | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Follow the animals of a video into the file `output`, resuming an earlier attempt that was stopped.
+    """Follow the animals of a video into the file `output`.
 
-    settings: of `tracking.ctd_tracker.CtdTracker`. conditions: the file that the model was given for them. A track keeps its
-    column until it ends; another begins there after `pause` frames without an animal, which the file's provenance has:
-    a long video has thousands of tracks. Followed in bf16 where the hardware has it and the first frames give the same
-    poses in it. A file that is there already, of the same video, model and settings, is left as it is.
-    Raises ConfigError for a model that takes no pose conditions, DataError for what is no video, and where the file, or
-    the folder of an earlier attempt, is of another video, model or settings and overwrite is False.
+    settings: of `tracking.ctd_tracker.CtdTracker`. A track keeps its column until it ends; another begins there after
+    `pause` frames without an animal, which the file's provenance has: a long video has thousands of tracks.
+    What is left as it is, and errors, as of `resumable.write_resumably`; ConfigError for a model that takes no pose
+    conditions.
     """
-    tracker = CtdTracker(tracked_by(model.pipeline), **settings)
-    folder = output.with_name(output.name.removesuffix(".h5") + ".partial")
-    check_writable(output.parent)
-    with held(folder):
-        # A track that is lost for a while has no other in its column.
-        pause = max(TrackingSettings().max_coast, tracker.max_lost) + 1
-        source = None if conditions is None else sha256_of(conditions)
-        given = {**tracker.settings, "pause": pause, "conditions_hash": source}
-        key = {"video": fingerprint(path), "checkpoint": model.checkpoint_hash, **given}
-        partial = PartialResults(folder)
-        if output.exists() and not overwrite:
-            check_same(output, key, _key_of(output))
-            partial.clear()
-            return Outcome(output, True, 0, {})
-        run = _begin_or_go_on(model, path, tracker, partial, key, overwrite)
-        video = predict_remaining(run, partial, str(key["video"]), progress)
-        made = {**given, "conditions": None if conditions is None else str(conditions), "precision": run.precision}
-        with run.times.measured("write"):
-            _assemble(partial, output, run, video, run.provenance({FOLLOWING: made}), pause)
-        partial.clear()
-        return Outcome(output, False, run.done, run.seconds(), run.reader.problem)
+    work = VideoFollowing(model, path, settings)
+    return write_resumably(work, output, overwrite=overwrite, progress=progress)
 
 
 def column_for_each_track(poses: PoseTracks, pause: int) -> PoseTracks:
@@ -153,50 +196,3 @@ def shared_columns(track_ids: Integers, rows: Integers, pause: int) -> Integers:
         columns[place] = column
         heapq.heappush(used, (int(last[place]) + pause + 1, column))
     return columns[of_animals]
-
-
-def _begin_or_go_on(
-    model: Model, path: Path, tracker: CtdTracker, partial: PartialResults, key: Mapping[str, Any], overwrite: bool
-) -> FollowingRun:
-    """A run of the whole video, or of the frames that an earlier attempt has not finished."""
-    before, times = partial.settings(), StageTimes()
-    if before is not None and not overwrite:
-        precision = str(before.pop("precision"))
-        check_same(partial.folder, key, before)
-        finished = partial.go_on()
-        times.add_all(finished.seconds)
-        if finished.frames:
-            tracker.resume(finished.state)
-        return FollowingRun(model, path, tracker, precision, done=finished.frames, times=times)
-    precision = choose(model, path, PredictionSettings(batch_size=FRAMES_COMPARED)).precision
-    partial.begin({**key, "precision": precision})
-    return FollowingRun(model, path, tracker, precision, times=times)
-
-
-def _key_of(output: Path) -> dict[str, Any]:
-    """The video, model and settings that identify the poses in a file."""
-    content, provenance = read_provenance(output)
-    settings = provenance.settings.get(FOLLOWING)
-    given = settings if isinstance(settings, Mapping) else {}
-    of_result = {name: value for name, value in given.items() if name not in NOT_COMPARED}
-    return {"video": content, "checkpoint": provenance.checkpoint_hash, **of_result}
-
-
-def _assemble(
-    partial: PartialResults, output: Path, run: FollowingRun, video: VideoInfo, provenance: Provenance, pause: int
-) -> None:
-    """All stretches as one file, the poses of one stretch in memory at a time."""
-    ids, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for rows in partial.stretches():
-        assert rows.track_ids is not None
-        ids.append(rows.track_ids)
-        counts.append(rows.counts)
-    of_frames = np.concatenate(counts)
-    columns = shared_columns(np.concatenate(ids), np.repeat(np.arange(len(of_frames)), of_frames), pause)
-    names, skeleton, begin = column_names(1 + int(columns.max(initial=0)), ()), run.model.pipeline.skeleton, 0
-    with pose_writer(output, len(of_frames), skeleton, names) as writer:
-        for rows in partial.stretches():
-            end = begin + int(rows.counts.sum())
-            writer.append(tracks_of(rows, skeleton, video, names, is_tracked=False, columns=columns[begin:end]))
-            begin = end
-        writer.finish(video, provenance, is_tracked=False)

@@ -3,10 +3,11 @@
 import functools
 import hashlib
 import itertools
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,13 +25,19 @@ from dlcpose.structures.instances import PosePrediction
 
 @dataclass(frozen=True)
 class Model:
-    """A pipeline on a device, with its file and the names of its animals."""
+    """A pipeline on a device, with its file and the names of its animals.
+
+    conditions, detector: the file of its conditions, or the config of its detector, where it takes others than its
+    checkpoint has.
+    """
 
     pipeline: PoseModel
     device: torch.device
     checkpoint: Path | None = None
     individuals: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    conditions: Path | None = None
+    detector: Mapping[str, Any] | None = None
 
     @functools.cached_property
     def checkpoint_hash(self) -> str:
@@ -38,6 +45,17 @@ class Model:
         if self.checkpoint is None:
             return ""
         return sha256_of(self.checkpoint)
+
+    @functools.cached_property
+    def replaced(self) -> dict[str, str]:
+        """SHA-256 of the conditions' file and of the detector's config, where they are others than the checkpoint's."""
+        hashes = {}
+        if self.conditions is not None:
+            hashes["conditions_hash"] = sha256_of(self.conditions)
+        if self.detector is not None:
+            content = json.dumps(self.detector, sort_keys=True, default=str)
+            hashes["detector_hash"] = hashlib.sha256(content.encode()).hexdigest()
+        return hashes
 
 
 def sha256_of(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -38,9 +38,12 @@ def track(
     settings: TrackingSettings = DEFAULT,
     looks: Looks | None = None,
     link: Linking = tracklets_of,
+    individuals: Sequence[str] = (),
 ) -> TrackingResult:
-    """Tracks of at most N animals over the whole video, N as in the settings or the columns of the poses.
+    """Tracks of at most N animals over the whole video.
 
+    N is as in the settings, else the number of columns of the poses, or of individuals where these are fewer.
+    individuals: names of the animals that the model knows, which tracks have where they are as many.
     Tracklets that are certain are joined by a minimum-cost flow over the whole video; then animals' proportions,
     appearance and predicted identities, together with the costs of the joins, decide the identities after each
     encounter. looks: gives features of the animals' appearance, as `appearance.learn_looks` does. link: detections to
@@ -48,7 +51,8 @@ def track(
     hold no animal.
     """
     clock = _Clock()
-    animals = settings.animals or len(poses.individuals)
+    most = len(poses.individuals)
+    animals = settings.animals or min(most, len(individuals) or most)
     detections = detections_of(poses, settings.min_score)
     if not len(detections):
         scored = f" with a score of {settings.min_score} or more" if settings.min_score else ""
@@ -67,7 +71,7 @@ def track(
         assign_pairs = _assign(poses, detections, tracklets, features, settings, animals, clock)
     left_out, crowded = _left_out(detections, assign_pairs.columns, animals)
     return TrackingResult(
-        tracks=in_columns(poses, assign_pairs.columns),
+        tracks=in_columns(poses, assign_pairs.columns, individuals),
         columns=assign_pairs.columns,
         encounters=assign_pairs.encounters,
         tracklets=len(tracklets.members),
@@ -135,8 +139,11 @@ def _assign(
     return _Assigned(columns, encounters_of(exchanges, naming, poses.frame_indices, detections))
 
 
-def in_columns(poses: PoseTracks, columns: Array) -> PoseTracks:
-    """Poses with animals in other columns: (T, N) the column each comes from, -1 for none; they count as tracked."""
+def in_columns(poses: PoseTracks, columns: Array, individuals: Sequence[str] = ()) -> PoseTracks:
+    """Poses with animals in other columns: (T, N) the column each comes from, -1 for none; they count as tracked.
+
+    individuals: names of the columns where they are as many; else they keep their own, and further ones are numbered.
+    """
     rows = np.arange(len(poses))[:, None]
     absent = columns < 0
 
@@ -145,8 +152,9 @@ def in_columns(poses: PoseTracks, columns: Array) -> PoseTracks:
         moved[absent] = missing
         return moved
 
-    names = list(poses.individuals[: columns.shape[1]])
-    names += [f"animal{number + 1}" for number in range(len(names), columns.shape[1])]
+    count = columns.shape[1]
+    names = list(individuals if len(individuals) == count else poses.individuals[:count])
+    names += [f"animal{number + 1}" for number in range(len(names), count)]
     return replace(
         poses,
         individuals=tuple(names),

@@ -1,6 +1,7 @@
 """From a video's file to its poses, in memory or in a file."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import pytest
 from dlcpose.datasets.video import VideoReader
 from dlcpose.exporters.pose_file import TYPES, read_pose_tracks, read_provenance
 from dlcpose.predict import Predictor
-from dlcpose.prediction import video as video_module
 from dlcpose.prediction.model import Model, choose
 from dlcpose.prediction.partial_results import PartialResults
+from dlcpose.prediction.resumable import Outcome
 from dlcpose.prediction.settings import PredictionSettings
-from dlcpose.prediction.video import Outcome, predict_video, write_video_poses
+from dlcpose.prediction.video import VideoPrediction, predict_video, write_video_poses
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 from tests.datasets.numbered_videos import write_numbered
@@ -155,11 +156,12 @@ def test_what_is_finished_is_left_alone(model: Model, video: Path, tmp_path: Pat
     again = written(model, video, tmp_path, PredictionSettings(batch_size=8))
     assert again.was_there
     assert path.stat() == before
-    other = dataclasses.replace(model, checkpoint=video)
     for changed, settings, reason in (
         (model, PredictionSettings(step=2), "step: 1 there, 2 here"),
         (model, PredictionSettings(flip_test=True), "flip_test: False there, True here"),
-        (other, PredictionSettings(), "checkpoint: "),
+        (dataclasses.replace(model, checkpoint=video), PredictionSettings(), "checkpoint: "),
+        (dataclasses.replace(model, conditions=video), PredictionSettings(), "conditions_hash: None there, "),
+        (dataclasses.replace(model, detector={"threshold": 0.1}), PredictionSettings(), "detector_hash: None there, "),
     ):
         with pytest.raises(DataError, match=f"holds poses of {reason}.*--overwrite"):
             written(changed, video, tmp_path, settings)
@@ -216,20 +218,65 @@ def test_an_attempt_with_other_settings_is_not_gone_on_with(model: Model, video:
     assert written(model, video, tmp_path, PredictionSettings(step=2), overwrite=True).frames == 12
 
 
+def test_an_attempt_to_overwrite_goes_on_and_no_other(
+    model: Model, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlcpose.prediction.partial_results.SECONDS", 0.0)
+    with pytest.raises(StoppedError):
+        written(model, video, tmp_path, progress=stopping_after(8))
+    for expected in ([4, 8], [12, 16]):  # what was there is not wanted, what overwrites it is
+        first: list[int] = []
+
+        def stopping(done: int, total: int | None, first: list[int] = first) -> None:
+            first.append(done)
+            if len(first) == 2:
+                raise StoppedError
+
+        with pytest.raises(StoppedError):
+            written(model, video, tmp_path, overwrite=True, progress=stopping)
+        assert first == expected
+    other = PredictionSettings(batch_size=4, step=2)
+    assert written(model, video, tmp_path, other, overwrite=True).frames == 12
+
+
+def test_whoever_runs_out_of_memory_goes_on_with_smaller_batches(
+    model: Model, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlcpose.prediction.partial_results.SECONDS", 0.0)
+    with pytest.raises(StoppedError):
+        written(model, video, tmp_path, PredictionSettings(batch_size=8), progress=stopping_after(8))
+    done: list[int] = []
+    settings = PredictionSettings(batch_size=2)
+    outcome = written(model, video, tmp_path, settings, progress=lambda count, total: done.append(count))
+    assert done[0] == 10
+    assert read_provenance(outcome.path)[1].settings["chosen"]["batch_size"] == 2
+
+
+def test_an_attempt_without_its_choices_is_reported(model: Model, video: Path, tmp_path: Path) -> None:
+    with pytest.raises(StoppedError):
+        written(model, video, tmp_path, progress=stopping_after(8))
+    file = tmp_path / "cage.poses.partial" / "settings.json"
+    file.write_text(
+        json.dumps({name: value for name, value in json.loads(file.read_text()).items() if name != "chosen"})
+    )
+    with pytest.raises(DataError, match="--overwrite"):
+        written(model, video, tmp_path)
+    assert written(model, video, tmp_path, overwrite=True).frames == COUNT
+
+
 def test_an_attempt_stopped_before_the_file_was_put_together(
     model: Model, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "straight").mkdir()
     written(model, video, tmp_path / "straight")
-    own = video_module._assemble
 
     def failing(*arguments: Any) -> None:
         raise StoppedError
 
-    monkeypatch.setattr(video_module, "_assemble", failing)
-    with pytest.raises(StoppedError):
-        written(model, video, tmp_path)
-    monkeypatch.setattr(video_module, "_assemble", own)
+    with monkeypatch.context() as patched:
+        patched.setattr(VideoPrediction, "assemble", failing)
+        with pytest.raises(StoppedError):
+            written(model, video, tmp_path)
     assert written(model, video, tmp_path).frames == COUNT
     assert_same(read_pose_tracks(tmp_path / "cage.poses.h5"), read_pose_tracks(tmp_path / "straight/cage.poses.h5"))
 
@@ -264,6 +311,29 @@ def test_of_a_damaged_video_there_is_what_could_be_read(model: Model, tmp_path: 
     missing = {number for first, last in provenance.missing_frames for number in range(first, last + 1)}
     assert not missing & set(tracks.frame_indices.tolist())
     assert missing | set(tracks.frame_indices.tolist()) == set(range(60))
+
+
+def test_a_damaged_video_is_gone_on_with_by_the_numbers_of_its_frames(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_numbered(tmp_path / "v.mp4", 60, size=(64, 64), image_of=lambda number: IMAGES[number % COUNT])
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 300] = bytes(300)
+    path.write_bytes(content)
+    for step in (1, 3):
+        settings = PredictionSettings(batch_size=4, step=step)
+        straight, stopped = tmp_path / f"straight{step}.poses.h5", tmp_path / f"stopped{step}.poses.h5"
+        write_video_poses(model, path, straight, settings)
+        assert read_provenance(straight)[1].missing_frames
+        monkeypatch.setattr("dlcpose.prediction.partial_results.SECONDS", 0.0)
+        for count in (8 // step, 44 // step):  # before the gap, and after it
+            with pytest.raises(StoppedError):
+                write_video_poses(model, path, stopped, settings, progress=stopping_after(count))
+        write_video_poses(model, path, stopped, settings)
+        assert_same(read_pose_tracks(stopped), read_pose_tracks(straight))
+        ours, theirs = (read_provenance(each)[1] for each in (stopped, straight))
+        assert dataclasses.replace(ours, seconds={}) == dataclasses.replace(theirs, seconds={})
 
 
 # ---------------------------------------------------------------------------------------------------------- what goes in

@@ -15,7 +15,14 @@ from dlcpose.structures.skeleton import Skeleton
 from dlcpose.tracking.result import TrackingResult, swap_candidates
 from dlcpose.tracking.settings import TrackingSettings
 from dlcpose.tracking.track import track
-from tests.tracking.noisy_poses import GroundTruth, Noise, Noisy, noisy_poses, rendered_ground_truth
+from tests.tracking.noisy_poses import (
+    GroundTruth,
+    Noise,
+    Noisy,
+    noisy_poses,
+    poses_in_columns,
+    rendered_ground_truth,
+)
 
 EXACT = Noise(0.01, *[0.0] * 9)
 SKELETON = Skeleton(("nose", "left", "right", "tail"), edges=((0, 1), (0, 2), (1, 3), (2, 3)), pairs=((1, 2),))
@@ -228,3 +235,19 @@ def test_poses_without_an_animal_are_refused() -> None:
 def test_a_setting_out_of_range_is_named(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"tracking.{name}"):
         TrackingSettings(**{name: value})  # type: ignore[arg-type]
+
+
+def test_a_false_detection_makes_no_more_animals_than_the_model_knows() -> None:
+    truth = walks(2, 60, 0)
+    points = np.full((60, 3, len(SKELETON), 2), np.nan)
+    points[:, :2] = truth.keypoints_in_image
+    points[30, 2] = points[30, 0] + 60  # in one frame only
+    columns = np.tile([0, 1, -1], (60, 1))
+    columns[30, 2] = 2
+    made = poses_in_columns(truth._replace(keypoints_in_image=points), columns)
+    poses = replace(made, individuals=("animal1", "animal2", "animal3"))
+    assert track(poses, individuals=("black", "white")).tracks.individuals == ("black", "white")
+    assert track(poses, individuals=[f"track{number}" for number in range(58)]).tracks.individuals == poses.individuals
+    four = track(poses, TrackingSettings(animals=4), individuals=("black", "white")).tracks
+    assert four.individuals == (*poses.individuals, "animal4")
+    assert track(poses).tracks.individuals == poses.individuals

@@ -15,7 +15,7 @@ from dlcpose.cli.app import build_app
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.datasets.video import read_video
 from dlcpose.exporters.pose_file import read_pose_tracks, read_provenance
-from dlcpose.prediction.video import Outcome
+from dlcpose.prediction.resumable import Outcome
 from dlcpose.structures.errors import CheckpointError, ConfigError, DataError, Stopped
 from dlcpose.visualization.video_file import write_video
 from tests.shells import SMALL, TINY, Answer, reason, shell

@@ -1,0 +1,164 @@
+"""Write the poses of a video into a file, by a command that resumes after a kill."""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from dlcpose.datasets.video import fingerprint
+from dlcpose.exporters.pose_file import Provenance, read_provenance
+from dlcpose.prediction.model import Chosen, Model
+from dlcpose.prediction.partial_results import Finished, PartialResults, held
+from dlcpose.prediction.settings import differences
+from dlcpose.prediction.video_run import VideoRun
+from dlcpose.structures.errors import DataError, Stopped
+from dlcpose.structures.pose_tracks import VideoInfo
+
+Progress = Callable[[int, int | None], None]  # (frames done, frames in all where that is known)
+CHOSEN, OVERWRITES = "chosen", "overwrites"  # kept with unfinished results beside what identifies them
+
+
+class Outcome(NamedTuple):
+    """The outcome for a video: the file of its poses, whether that existed before, frames predicted, seconds by stage."""
+
+    path: Path
+    was_there: bool
+    frames: int
+    seconds: Mapping[str, float]
+    problem: str | None = None
+
+
+class VideoWork(Protocol):
+    """A way to the poses of a video."""
+
+    @property
+    def model(self) -> Model:
+        """The model that finds them."""
+
+    @property
+    def path(self) -> Path:
+        """The video."""
+
+    def settings(self) -> dict[str, Any]:
+        """The settings that identify the poses, as plain values."""
+
+    def settings_in(self, provenance: Provenance) -> dict[str, Any]:
+        """Those of the poses in a file."""
+
+    def choose(self) -> Chosen:
+        """The batch size and precision for a run from the beginning."""
+
+    def run(self, chosen: Chosen, finished: Finished) -> VideoRun:
+        """A run over the frames that are not finished."""
+
+    def provenance(self, run: VideoRun) -> Provenance:
+        """The provenance of a run's poses."""
+
+    def assemble(self, partial: PartialResults, output: Path, video: VideoInfo, provenance: Provenance) -> None:
+        """Write all stretches into one file, the poses of one stretch in memory at a time."""
+
+
+def write_resumably(work: VideoWork, output: Path, *, overwrite: bool, progress: Progress | None) -> Outcome:
+    """Write the poses of a video into the file `output`, resuming an earlier attempt that was stopped.
+
+    A file that is there already, of the same video, model and settings, is left as it is; overwrite replaces it, resuming
+    an attempt to do so. Memory does not grow with the video: finished frames are kept in a folder beside the output,
+    `NAME.poses.partial`, until all are done. Raises DataError where the file, or the folder, is of another video, model or
+    settings and overwrite is False.
+    """
+    folder = output.with_name(output.name.removesuffix(".h5") + ".partial")
+    check_writable(output.parent)
+    with held(folder):
+        content = fingerprint(work.path)
+        key = {"video": content, "checkpoint": work.model.checkpoint_hash, **work.settings()}
+        partial = PartialResults(folder)
+        if output.exists() and not overwrite:
+            of_video, provenance = read_provenance(output)
+            there = {"video": of_video, "checkpoint": provenance.checkpoint_hash, **work.settings_in(provenance)}
+            _check_same(output, key, there)
+            partial.clear()
+            return Outcome(output, True, 0, {})
+        run = _begin_or_go_on(work, partial, key, overwrite)
+        video = _predict_remaining(run, partial, content, progress)
+        with run.times.measured("write"):
+            work.assemble(partial, output, video, work.provenance(run))
+        partial.clear()
+        return Outcome(output, False, run.done, run.seconds(), run.reader.problem)
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder, and raise DataError where nothing can be written into it."""
+    trial = folder / f".dlcpose-{hashlib.sha1(os.fsencode(folder)).hexdigest()[:8]}.trial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        trial.write_bytes(b"")
+        trial.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{folder}: nothing can be written into this folder ({error.strerror or error}). Give another with --output."
+        ) from error
+
+
+def _begin_or_go_on(work: VideoWork, partial: PartialResults, key: Mapping[str, Any], overwrite: bool) -> VideoRun:
+    """A run over the whole video, or over the frames that an earlier attempt has not finished."""
+    before = partial.settings()
+    # Whoever overwrites does not want what an attempt without it has left; a job that is begun again wants its own.
+    if before is not None and (not overwrite or before.get(OVERWRITES)):
+        try:
+            return _go_on(work, partial, key, before)
+        except DataError:  # of other settings, or damaged
+            if not overwrite:
+                raise
+    chosen = work.choose()
+    partial.begin({**key, CHOSEN: chosen._asdict(), OVERWRITES: overwrite})
+    return work.run(chosen, Finished())
+
+
+def _go_on(work: VideoWork, partial: PartialResults, key: Mapping[str, Any], before: Mapping[str, Any]) -> VideoRun:
+    there = {name: value for name, value in before.items() if name not in (CHOSEN, OVERWRITES)}
+    _check_same(partial.folder, key, there)
+    try:
+        chosen = Chosen(**before[CHOSEN])
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            f"{partial.folder}: its settings lack the batch size and precision. Remove the folder, or add --overwrite."
+        ) from error
+    return work.run(chosen, partial.go_on())
+
+
+def _check_same(place: Path, key: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Raises DataError where results are of another video, model or settings."""
+    if unlike := differences(key, other):
+        raise DataError(
+            f"{place}: it holds poses of {'; '.join(unlike)}. Add --overwrite to replace them, or give another --output."
+        )
+
+
+def _predict_remaining(run: VideoRun, partial: PartialResults, content: str, progress: Progress | None) -> VideoInfo:
+    """Add a run's frames to the finished ones; the VideoInfo of all, content being the video's fingerprint.
+
+    What is finished survives an error, Ctrl-C and a kill.
+    """
+    try:
+        for rows in run.stretches():
+            with run.times.measured("write"):
+                partial.add(rows, run.seconds(), run.state())
+            if progress is not None:
+                progress(run.done, run.expected())
+        video = run.video(content)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            partial.flush(run.seconds())
+            if not run.done:
+                partial.clear()
+        if isinstance(error, KeyboardInterrupt) and run.done:
+            saved = (
+                f"The first {run.done} frames are saved in {partial.folder}, and the same command goes on from there"
+            )
+            raise Stopped(saved) from None
+        raise
+    with run.times.measured("write"):
+        partial.flush(run.seconds())
+    return video
