@@ -71,6 +71,27 @@ def test_at_every_time_each_animal_is_in_one_slot(seed: int) -> None:
         assert sorted(int(names[time]) for names in naming.names) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("animals", [6, 24, 32, 40])
+def test_many_animals_that_exchange_are_told_apart_in_every_slot(animals: int) -> None:
+    """Neighboring slots exchange one pair after the other, and the evidence says of every tracklet whose it is."""
+    slots = [[2 * slot, 2 * slot + 1] for slot in range(animals)]
+    first = np.arange(0, animals, 2)
+    gt = np.arange(animals)[:, None].repeat(2, axis=1)
+    gt[:, 1] = np.arange(animals).reshape(-1, 2)[:, ::-1].reshape(-1)
+    evidence = np.full((2 * animals, animals), 10.0)
+    evidence[np.arange(2 * animals), gt.reshape(-1)] = 0
+    times, places = np.arange(len(first)), np.ones(len(first), np.int64)
+    for pair in range(len(first)):  # one exchange at a time: the beam is never full
+        here = slice(pair, pair + 1)
+        exchanges = Exchanges(
+            first[here], first[here] + 1, places[:1], places[:1], np.ones(1), times[:1], times[:1] + 1
+        )
+        naming = name_slots(slots, evidence, exchanges, beam=200, free_start=False)
+        assert naming.is_exchanged.tolist() == [True]
+        for slot in (2 * pair, 2 * pair + 1):
+            assert naming.names[slot].tolist() == gt[slot].tolist()
+
+
 def distance(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return np.abs(PLACES[after] - PLACES[before]).astype(float)
 
