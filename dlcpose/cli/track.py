@@ -168,10 +168,10 @@ def track_poses(
     likely = swap_candidates(result, settings.review_margin)
     typer.echo(_summary(output, result, likely))
     if review is not None and source is not None:
-        from dlcpose.datasets.video import read_video
+        from dlcpose.datasets.video import VideoReader
         from dlcpose.tracking.review import write_review
 
-        count = write_review(review, result.tracks, likely, read_video(source))
+        count = write_review(review, result.tracks, likely, VideoReader(source))
         typer.echo(f"{review}: {count} likely swaps to review in a browser")
 
 
@@ -189,10 +189,10 @@ def _tracked(poses: PoseTracks, settings: TrackingSettings, video: Path | None, 
 
     if video is None or settings.appearance is False:
         return track(poses, settings, link=link)
-    from dlcpose.datasets.video import read_video
+    from dlcpose.datasets.video import VideoReader
     from dlcpose.tracking.appearance import learn_looks
 
-    looks = learn_looks(lambda: read_video(video), poses.frame_indices, seed=settings.seed)
+    looks = learn_looks(lambda: VideoReader(video), poses.frame_indices, seed=settings.seed)
     return track(poses, settings, looks, link)
 
 

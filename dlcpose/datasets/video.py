@@ -26,10 +26,6 @@ SAMPLED = 2**20  # bytes at the start, in the middle and at the end that a finge
 CONVERTERS = 4  # threads that convert frames to RGB, at most: one alone holds up a GPU
 
 
-class DamagedVideoError(DataError):
-    """A video of which some frames could not be decoded."""
-
-
 @dataclass(frozen=True)
 class VideoFrame:
     """A frame of a video: its number from 0, its presentation time in seconds, and (H, W, 3) uint8 RGB."""
@@ -100,7 +96,7 @@ class VideoReader:
 
     @property
     def problem(self) -> str | None:
-        """What could not be decoded, in one line; None for a video without damage."""
+        """What could not be decoded or was never recorded, in one line; None for a video without a fault."""
         parts = []
         if self.missing:
             count = sum(len(each) for each in self.missing)
@@ -115,7 +111,11 @@ class VideoReader:
             )
         if self.uncertain_from is not None:
             parts.append(f"frame numbers from {self.uncertain_from} on may be too low")
-        return f"{self.path}: {' and '.join(parts)}. Restore the file from its source." if parts else None
+        if not parts:
+            return None
+        # Where the camera dropped frames nothing is damaged, and the source is no better.
+        is_damaged = self.missing or self.damaged or self.uncertain_from is not None
+        return f"{self.path}: {' and '.join(parts)}." + (" Restore the file from its source." if is_damaged else "")
 
     def _decode(self, waiting: "queue.Queue[Any]", is_left: threading.Event) -> None:
         """The work of the thread: frames as (number, seconds, future image), then None or what went wrong."""
@@ -173,18 +173,6 @@ class VideoReader:
     def _clocked(self, seconds: float) -> None:
         with self._lock:
             self.seconds += seconds
-
-
-def read_video(path: Path) -> Iterator[Image]:
-    """The frames of the first video stream, upright, (H, W, 3) uint8 RGB each.
-
-    Raises DataError for a file that is no video, and after the last frame DamagedVideoError where some are missing.
-    """
-    reader = VideoReader(path)
-    for frame in reader:
-        yield frame.image
-    if reader.problem is not None:
-        raise DamagedVideoError(reader.problem)
 
 
 def video_info(path: Path | str) -> VideoInfo:

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from dlcpose.datasets.video import VideoFrame
 from dlcpose.structures.errors import DataError
-from dlcpose.structures.sample import Image
 from dlcpose.tracking.detections import Detections
 from dlcpose.tracking.tracklets import Tracklets
 
@@ -33,10 +33,11 @@ NEAR, FAR = (
 Looks = Callable[[Detections, Tracklets], Array]
 
 
-def learn_looks(read_frames: Callable[[], Iterable[Image]], frame_indices: Array, *, seed: int = 0) -> Looks:
+def learn_looks(read_frames: Callable[[], Iterable[VideoFrame]], frame_indices: Array, *, seed: int = 0) -> Looks:
     """A function for `track` that computes appearance features, (D, 8), NaN for detections that were not used.
 
-    read_frames: all frames of the video from number 0, (H, W, 3) uint8 RGB. frame_indices: (T,) of the poses' rows.
+    read_frames: gives the frames of the video, as VideoReader does; detections in frames that could not be decoded are
+    not used. frame_indices: (T,) of the poses' rows.
     A small network embeds crops that are turned to the pose. Two crops of one tracklet are the same animal, crops of
     two tracklets at one time are different ones: from these it learns by a contrastive loss, as idtracker.ai does (Torrents
     et al. 2025, eLife 107602) on segmented blobs. The same seed gives the same features on one machine.
@@ -52,7 +53,8 @@ def learn_looks(read_frames: Callable[[], Iterable[Image]], frame_indices: Array
                 "appearance: no two animals are tracked at the same time for long enough to learn their appearance."
             )
             return features
-        crops = aligned_crops(read_frames(), frame_indices, detections, chosen)
+        crops, is_cut = aligned_crops(read_frames(), frame_indices, detections, chosen)
+        crops, chosen = crops[is_cut], chosen[is_cut]
         features[chosen] = embed(crops, chosen, tracklets, pairs, seed)
         return features
 
@@ -104,34 +106,35 @@ def different_animals(detections: Detections, tracklets: Tracklets) -> Array:
 
 
 def aligned_crops(
-    frames: Iterable[Image], frame_indices: Array, detections: Detections, chosen: Array
-) -> npt.NDArray[np.uint8]:
-    """Crops of detections, turned and centered by their poses: (C, 48, 48, 3) uint8.
+    frames: Iterable[VideoFrame], frame_indices: Array, detections: Detections, chosen: Array
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    """Crops of detections, turned and centered by their poses, (C, 48, 48, 3) uint8, and which there are, (C,).
 
-    Each pose is laid on the mean pose by the rotation and shift of least squares (Procrustes); the size stays.
+    Each pose is laid on the mean pose by the rotation and shift of least squares (Procrustes); the size stays. There is
+    no crop of a frame that could not be decoded. Raises DataError where the video ends before the poses.
     """
     turned = mean_pose(detections)
     numbers = frame_indices[detections.rows[chosen]]
     crops = np.zeros((len(chosen), SIDE, SIDE, 3), np.uint8)
+    is_cut = np.zeros(len(chosen), bool)
     of_frame: dict[int, list[int]] = {}
     for place, number in enumerate(numbers.tolist()):
         of_frame.setdefault(number, []).append(place)
-    last = int(numbers.max())
-    number = -1
-    for number, image in enumerate(frames):
-        for place in of_frame.get(number, ()):
+    last, end = int(numbers.max()), 0
+    for frame in frames:
+        for place in of_frame.get(frame.index, ()):
             matrix = crop_matrix(detections.keypoints_in_image[chosen[place]], turned, detections.size)
             crops[place] = cv2.warpAffine(
-                image, matrix, (SIDE, SIDE), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE
+                frame.image, matrix, (SIDE, SIDE), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE
             )
-        if number >= last:
-            break
-    if number < last:
-        raise DataError(
-            f"appearance: frame {last} has poses, but the video ends after {number + 1} frames. "
-            "Give the video that the poses are of."
-        )
-    return crops
+            is_cut[place] = True
+        end = frame.index + 1
+        if end > last:
+            return crops, is_cut
+    raise DataError(
+        f"appearance: frame {last} has poses, but the video ends after {end} frames. "
+        "Give the video that the poses are of."
+    )
 
 
 def mean_pose(detections: Detections) -> Array:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from dlcpose.datasets.video import VideoFrame
 from dlcpose.structures.atomic_files import write_output
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
@@ -43,18 +44,20 @@ def write_review(
     path: Path,
     tracks: PoseTracks,
     candidates: Sequence[SwapCandidate],
-    frames: Iterable[Image],
+    frames: Iterable[VideoFrame],
     *,
     most: int = 100,
 ) -> int:
     """Write the page for the likeliest `most` swaps and return how many are on it.
 
-    frames: all of the video, from number 0, (H, W, 3) uint8 RGB each; they are read once, and not all are kept. The
-    page needs no network and no other file. It saves corrections for these tracks that `read_corrections` reads. Raises
-    DataError where the video ends before a frame that is needed.
+    frames: those of the video, as VideoReader gives them; they are read once, and not all are kept. Frames that could
+    not be decoded are left out of the clips, and a swap without any frame is left out of the page. The page needs no
+    network and no other file. It saves corrections for these tracks that `read_corrections` reads. Raises DataError
+    where the video ends before a frame that is needed.
     """
     clips = [_clip(tracks, each) for each in candidates[:most]]
     _take_pictures(clips, frames, tracks)
+    clips = [clip for clip in clips if clip.pictures]
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -90,23 +93,24 @@ def _clip(tracks: PoseTracks, candidate: SwapCandidate) -> _Clip:
     return _Clip(candidate, [int(number) for number in tracks.frame_indices[rows]], corner, side)
 
 
-def _take_pictures(clips: list[_Clip], frames: Iterable[Image], tracks: PoseTracks) -> None:
+def _take_pictures(clips: list[_Clip], frames: Iterable[VideoFrame], tracks: PoseTracks) -> None:
     needed: dict[int, list[_Clip]] = {}
     for clip in clips:
         for number in clip.frames:
             needed.setdefault(number, []).append(clip)
-    last = max(needed, default=-1)
-    number = -1
-    for number, image in enumerate(frames):
-        if number > last:
+    if not needed:
+        return
+    last, end = max(needed), 0
+    for frame in frames:
+        for clip in needed.get(frame.index, ()):
+            clip.pictures[frame.index] = _picture(frame.image, clip)
+        end = frame.index + 1
+        if end > last:
             return
-        for clip in needed.get(number, ()):
-            clip.pictures[number] = _picture(image, clip)
-    if number < last:
-        raise DataError(
-            f"{tracks.video.path}: frame {last} is needed for the review, but the video ends after {number + 1}. "
-            "Give the video that the poses are of."
-        )
+    raise DataError(
+        f"{tracks.video.path}: frame {last} is needed for the review, but the video ends after {end} frames. "
+        "Give the video that the poses are of."
+    )
 
 
 def _picture(image: Image, clip: _Clip) -> str:
@@ -133,7 +137,8 @@ def _content(tracks: PoseTracks, clips: Sequence[_Clip]) -> dict[str, Any]:
 
 
 def _clip_content(tracks: PoseTracks, clip: _Clip) -> dict[str, Any]:
-    rows = np.searchsorted(tracks.frame_indices, clip.frames)
+    frames = [number for number in clip.frames if number in clip.pictures]  # those that could be decoded
+    rows = np.searchsorted(tracks.frame_indices, frames)
     scale = SIDE / clip.side
     # The center of the top left pixel is (0, 0) in the frame, and (0.5, 0.5) on a canvas.
     poses = (tracks.keypoints_in_image[rows] - clip.corner + 0.5) * scale  # (F, N, K, 2)
@@ -144,8 +149,8 @@ def _clip_content(tracks: PoseTracks, clip: _Clip) -> dict[str, Any]:
         "margin": round(clip.candidate.margin, 2),
         "from": clip.candidate.from_frame,
         "to": clip.candidate.to_frame,
-        "frames": clip.frames,
-        "pictures": [clip.pictures[number] for number in clip.frames],
+        "frames": frames,
+        "pictures": [clip.pictures[number] for number in frames],
         "poses": [[[_point(point) for point in animal] for animal in frame] for frame in poses],
     }
 

@@ -1,6 +1,6 @@
 """Rendered videos whose frames carry their number as a bar code."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+
+from dlcpose.datasets.video import VideoFrame
 
 BITS = 10
 CLOCK = Fraction(1, 1000)
@@ -28,6 +30,13 @@ def number_of(image: np.ndarray) -> int:
     """The number that an image shows."""
     bars = [image[:, columns[1:-1]].mean() for columns in np.array_split(np.arange(image.shape[1]), BITS)]
     return sum(1 << bit for bit, value in enumerate(bars) if value > 64)
+
+
+def as_frames(images: Iterable[np.ndarray], missing: Collection[int] = ()) -> Iterator[VideoFrame]:
+    """The images as frames of a video at 25 frames/s, without those that could not be decoded."""
+    for number, image in enumerate(images):
+        if number not in missing:
+            yield VideoFrame(number, number / 25, image)
 
 
 def write_numbered(

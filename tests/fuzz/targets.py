@@ -23,7 +23,7 @@ from dlcpose.datasets.coco import CocoFrames
 from dlcpose.datasets.deeplabcut import DeepLabCutFrames
 from dlcpose.datasets.lightning_pose import LightningPoseFrames
 from dlcpose.datasets.sleap import SleapFrames
-from dlcpose.datasets.video import read_video, video_info
+from dlcpose.datasets.video import VideoReader, video_info
 from dlcpose.detectors.pose_files import read_poses
 from dlcpose.exporters.coco import coco_labels
 from dlcpose.exporters.pose_file import Provenance, read_pose_tracks, read_provenance, write_pose_tracks
@@ -271,7 +271,7 @@ def video(folder: Path) -> Target:
 
     def read(place: Path) -> None:
         video_info(place / "a.mp4")
-        for number, _ in enumerate(read_video(place / "a.mp4")):
+        for number, _ in enumerate(VideoReader(place / "a.mp4")):
             if number == 3:
                 break
 

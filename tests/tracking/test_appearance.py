@@ -14,6 +14,7 @@ from dlcpose.tracking.detections import detections_of
 from dlcpose.tracking.evidence import evidence_of
 from dlcpose.tracking.settings import TrackingSettings
 from dlcpose.tracking.tracklets import tracklets_of
+from tests.datasets.numbered_videos import as_frames
 from tests.tracking.noisy_poses import Noise, noisy_poses, rendered_ground_truth
 
 FRAMES, SIDE = 200, 128
@@ -36,7 +37,7 @@ def test_animals_of_other_colors_come_apart(marked: SyntheticFrames, monkeypatch
     noisy = noisy_poses(gt, EXACT)
     detections = detections_of(noisy.poses)
     tracklets = tracklets_of(detections, gt.skeleton, TrackingSettings())
-    looks = learn_looks(lambda: (marked.read_image(index) for index in range(FRAMES)), noisy.poses.frame_indices)
+    looks = learn_looks(lambda: as_frames(map(marked.read_image, range(FRAMES))), noisy.poses.frame_indices)
     features = looks(detections, tracklets)
     again = looks(detections, tracklets)
     np.testing.assert_array_equal(features, again)
@@ -72,11 +73,31 @@ def test_crops_show_an_animal_alike_wherever_it_is_and_however_it_is_turned() ->
     gt = GroundTruth(poses, np.zeros(poses.shape[:3], bool), Skeleton(tuple("abcde")), 160, 160)
     noisy = noisy_poses(gt, Noise(0.0, *[0.0] * 9), spare=0)
     detections = detections_of(noisy.poses)
-    crops = aligned_crops(iter(images), noisy.poses.frame_indices, detections, np.arange(6)).astype(float)
+    cut, _ = aligned_crops(as_frames(images), noisy.poses.frame_indices, detections, np.arange(6))
+    crops = cut.astype(float)
     assert crops[0].max() > 100
     for crop in crops[1:]:
         assert np.abs(crop - crops[0]).mean() < 0.06 * crops[0].max()
     assert mean_pose(detections).shape == (5, 2)
+
+
+def test_crops_behind_a_frame_that_is_missing_are_of_the_frames_of_their_poses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frame n is as bright as n; 27 could not be decoded, so that its detections have no looks."""
+    noisy = noisy_poses(rendered_ground_truth(animals=2, frames=60, seed=4), EXACT)
+    detections = detections_of(noisy.poses)
+    chosen = np.arange(len(detections))
+    gray = [np.full((64, 64, 3), number, np.uint8) for number in range(60)]
+    indices = noisy.poses.frame_indices
+    crops, is_cut = aligned_crops(as_frames(gray, missing=[27]), indices, detections, chosen)
+    frames = indices[detections.rows]
+    np.testing.assert_array_equal(is_cut, frames != 27)
+    np.testing.assert_array_equal(crops[is_cut].reshape(is_cut.sum(), -1).max(axis=1), frames[is_cut])
+    tracklets = tracklets_of(detections, noisy.poses.skeleton, TrackingSettings())
+    monkeypatch.setattr(appearance, "STEPS", 2)
+    features = learn_looks(lambda: as_frames(gray, missing=[27]), indices)(detections, tracklets)
+    is_used = ~np.isnan(features).any(axis=1)
+    assert not is_used[frames == 27].any()
+    assert is_used[frames != 27].mean() > 0.8
 
 
 def test_the_loss_is_nothing_once_the_same_are_near_and_others_far() -> None:
@@ -110,10 +131,10 @@ def test_single_animal_warns_and_short_video_is_refused(
     detections = detections_of(alone)
     tracklets = tracklets_of(detections, alone.skeleton, TrackingSettings())
     with caplog.at_level(logging.WARNING):
-        features = learn_looks(lambda: iter(()), alone.frame_indices)(detections, tracklets)
+        features = learn_looks(lambda: as_frames([]), alone.frame_indices)(detections, tracklets)
     assert np.isnan(features).all()
     assert "appearance" in caplog.text
     with pytest.raises(DataError, match="video ends"):
         aligned_crops(
-            (marked.read_image(i) for i in range(5)), alone.frame_indices, detections, np.arange(len(detections))
+            as_frames(map(marked.read_image, range(5))), alone.frame_indices, detections, np.arange(len(detections))
         )

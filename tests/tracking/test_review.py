@@ -1,5 +1,6 @@
 """The review page: alone, safe, and in a real browser its keys make the corrections that they say."""
 
+import base64
 import json
 import re
 import subprocess
@@ -8,14 +9,17 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
+from dlcpose.datasets.video import VideoReader
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.tracking.corrections import Correction, apply_corrections, read_corrections, tracks_digest
 from dlcpose.tracking.result import SwapCandidate
 from dlcpose.tracking.review import write_review
+from tests.datasets.numbered_videos import as_frames, write_numbered
 from tests.shells import chromium
 from tests.structures.made_up_tracks import made_up_tracks
 
@@ -30,8 +34,8 @@ def tracks_of(*names: str) -> PoseTracks:
 
 def images(tracks: PoseTracks, count: int = FRAMES) -> Any:
     rng = np.random.default_rng(0)
-    for _ in range(count):
-        yield rng.integers(0, 255, (tracks.video.height, tracks.video.width, 3)).astype(np.uint8)
+    shape = (tracks.video.height, tracks.video.width, 3)
+    return as_frames(rng.integers(0, 255, shape).astype(np.uint8) for _ in range(count))
 
 
 CANDIDATES = [
@@ -46,6 +50,11 @@ def content_of(page: str) -> dict[str, Any]:
     assert found is not None
     content: dict[str, Any] = json.loads(found[1])
     return content
+
+
+def decoded(picture: str) -> np.ndarray:
+    jpeg = np.frombuffer(base64.b64decode(picture.split(",")[1]), np.uint8)
+    return np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_GRAYSCALE), float)
 
 
 def test_the_page_holds_a_clip_for_each_candidate_and_needs_nothing_else(tmp_path: Path) -> None:
@@ -65,10 +74,6 @@ def test_the_page_holds_a_clip_for_each_candidate_and_needs_nothing_else(tmp_pat
 
 def test_points_lie_where_they_lie_in_the_picture(tmp_path: Path) -> None:
     """A lit pixel at a keypoint is at the keypoint's place in the clip's picture."""
-    import base64
-
-    import cv2
-
     tracks = tracks_of("Ada", "Bob", "Cleo")
     place = np.round(tracks.keypoints_in_image[30, 0, 0]).astype(int)
     points = tracks.keypoints_in_image.copy()
@@ -76,11 +81,10 @@ def test_points_lie_where_they_lie_in_the_picture(tmp_path: Path) -> None:
     tracks = replace(tracks, keypoints_in_image=points)
     image = np.zeros((tracks.video.height, tracks.video.width, 3), np.uint8)
     image[place[1], place[0]] = 255
-    write_review(tmp_path / "r.html", tracks, CANDIDATES[:1], (image for _ in range(FRAMES)))
+    write_review(tmp_path / "r.html", tracks, CANDIDATES[:1], as_frames([image] * FRAMES))
     clip = content_of((tmp_path / "r.html").read_text())["clips"][0]
     spot = clip["frames"].index(30)
-    jpeg = np.frombuffer(base64.b64decode(clip["pictures"][spot].split(",")[1]), np.uint8)
-    picture = cv2.imdecode(jpeg, cv2.IMREAD_GRAYSCALE).astype(float)
+    picture = decoded(clip["pictures"][spot])
     picture[picture < 60] = 0
     ys, xs = np.mgrid[: picture.shape[0], : picture.shape[1]]
     center = np.array([(xs * picture).sum(), (ys * picture).sum()]) / picture.sum() + 0.5
@@ -108,6 +112,38 @@ def test_a_video_that_ends_too_soon_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="ends after 20"):
         write_review(tmp_path / "r.html", tracks, CANDIDATES, images(tracks, 20))
     assert not (tmp_path / "r.html").exists()
+
+
+def test_behind_a_frame_that_is_missing_clips_show_the_frames_of_their_poses(tmp_path: Path) -> None:
+    """Frame n is as bright as 4 n; 12 and 27 could not be decoded, 27 has no poses, as of such frames."""
+    whole = tracks_of("Ada", "Bob", "Cleo")
+    tracks = made_up_tracks(frame_indices=[number for number in range(FRAMES) if number != 27], animals=3, missing=0.1)
+    tracks = replace(tracks, individuals=whole.individuals)
+    gray = [np.full((tracks.video.height, tracks.video.width, 3), 4 * number, np.uint8) for number in range(FRAMES)]
+    assert write_review(tmp_path / "r.html", tracks, CANDIDATES, as_frames(gray, missing=(12, 27))) == 3
+    for clip in content_of((tmp_path / "r.html").read_text())["clips"]:
+        assert len(clip["frames"]) == len(clip["pictures"]) == len(clip["poses"]) > 20
+        assert not {12, 27} & set(clip["frames"])
+        for number, picture in zip(clip["frames"], clip["pictures"], strict=True):
+            assert decoded(picture).mean() == pytest.approx(4 * number, abs=1.5)
+
+
+def test_a_swap_of_which_no_frame_could_be_decoded_is_left_out(tmp_path: Path) -> None:
+    tracks = tracks_of("Ada", "Bob", "Cleo")
+    frames = (frame for frame in images(tracks) if frame.index > 34)
+    assert write_review(tmp_path / "r.html", tracks, CANDIDATES[1:], frames) == 1
+    page = (tmp_path / "r.html").read_text()
+    assert "1 of 2 likely swaps" in page
+    assert [clip["frame"] for clip in content_of(page)["clips"]] == [50]
+
+
+def test_a_swap_near_the_end_of_a_video_whose_clock_jumps_is_reviewed(tmp_path: Path) -> None:
+    milliseconds = [40 * number + (200 if number >= 30 else 0) for number in range(FRAMES)]
+    reader = VideoReader(write_numbered(tmp_path / "jump.mp4", FRAMES, milliseconds=milliseconds))
+    tracks = replace(made_up_tracks(frames=FRAMES, animals=2, size=(48, 80)), individuals=("Ada", "Bob"))
+    near_end = SwapCandidate(frame=58, a=0, b=1, margin=0.4, from_frame=57, to_frame=58)
+    assert write_review(tmp_path / "r.html", tracks, [near_end], reader) == 1
+    assert content_of((tmp_path / "r.html").read_text())["clips"][0]["frames"][-1] == FRAMES - 1
 
 
 def in_browser(page: Path, script: str) -> str:

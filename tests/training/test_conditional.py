@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import dlcpose
 from dlcpose.cli.app import build_app
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
-from dlcpose.datasets.video import read_video
+from dlcpose.datasets.video import VideoReader
 from dlcpose.exporters.pose_file import read_pose_tracks, read_provenance
 from dlcpose.prediction.resumable import Outcome
 from dlcpose.structures.errors import CheckpointError, ConfigError, DataError, Stopped
@@ -155,7 +155,7 @@ def test_a_video_is_tracked_by_conditioning(both: tuple[Path, Answer], tmp_path:
     following = read_provenance(tmp_path / "animals.tracks.poses.h5")[1].settings["following"]
     predictor = dlcpose.load(checkpoint, device="cpu")
     chosen = {"max_lost": 1, "min_score": 0.0, "precision": following["precision"]}
-    tracked = list(predictor.follow(read_video(video), **chosen))
+    tracked = list(predictor.follow((frame.image for frame in VideoReader(video)), **chosen))
     assert sum(len(each.prediction) for each in tracked) > 0
     for frame, each in enumerate(tracked):  # column i is track i
         np.testing.assert_array_equal(np.flatnonzero(tracks.is_present[frame]), np.sort(each.track_ids))
