@@ -11,6 +11,7 @@ from torch.nn import functional
 from dlcpose.codecs.affine import Matrix, compose_affine, crop_matrix, invert_affine, place_on_canvas
 from dlcpose.codecs.image_resize import resize_images
 from dlcpose.datasets.crops import resize_onto
+from dlcpose.detectors.base import Boxes
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.input import Input
 from dlcpose.structures.sample import Image
@@ -71,6 +72,12 @@ def mirrored(batch: PoseBatch, scaled: tuple[int, int]) -> PoseBatch:
     images[..., :height, :width] = batch.images[..., :height, :width].flip(-1)
     flip = batch.crop_to_image.new_tensor([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0]])
     return replace(batch, images=images, crop_to_image=_after(batch.crop_to_image, flip))
+
+
+def mirrored_boxes(boxes: Boxes, scaled: tuple[int, int]) -> Boxes:
+    """The boxes of one frame as they lie in `mirrored`."""
+    x1, y1, x2, y2 = boxes.boxes_in_frame.unbind(dim=-1)
+    return boxes._replace(boxes_in_frame=torch.stack([scaled[1] - 1 - x2, y1, scaled[1] - 1 - x1, y2], dim=-1))
 
 
 def cut_region(batch: PoseBatch, region: Region) -> PoseBatch:

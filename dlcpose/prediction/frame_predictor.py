@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from dlcpose.detectors.base import Boxes
 from dlcpose.prediction.flip_test import merge_mirrored
 from dlcpose.prediction.frame_batches import (
     Placement,
@@ -13,6 +14,7 @@ from dlcpose.prediction.frame_batches import (
     batch_of_frames,
     cut_region,
     mirrored,
+    mirrored_boxes,
     place_frames,
 )
 from dlcpose.prediction.overlap import one_by_one, overlapped
@@ -100,20 +102,24 @@ class FramePredictor:
             keys = [frame.key for frame in frames]
             return batch_of_frames(images, keys, placement, self.pipeline.skeleton, self.device), placement
 
-    def _compute(self, job: tuple[PoseBatch, Placement], **settings: Any) -> Maps:
-        """The forward passes of a batch, not waited for on a GPU."""
+    def _compute(self, job: tuple[PoseBatch, Placement], boxes: Sequence[Boxes] | None = None) -> Maps:
+        """The forward passes of a batch, not waited for on a GPU. boxes: those of each frame, in place of the detector's."""
         batch, placement = job
         precision = "32" if self.pipeline.fixed_precision else self.precision  # the model runs at its own precision
         with self.times.measured("forward"), torch.inference_mode(), autocast(self.device, precision):
-            plain, of_mirrored, flipped = self.pipeline.compute_maps(batch, **settings), None, None
+            plain, of_mirrored, flipped = self._maps(batch, boxes), None, None
             if self.flip_test:
                 flipped = mirrored(batch, placement.scaled)
-                of_mirrored = self.pipeline.compute_maps(flipped)
+                others = None if boxes is None else [mirrored_boxes(each, placement.scaled) for each in boxes]
+                of_mirrored = self._maps(flipped, others)
             computed = None
             if self.device.type == "cuda":
                 computed = torch.cuda.Event()  # type: ignore[no-untyped-call]
                 computed.record()
         return Maps(plain, of_mirrored, flipped, computed)
+
+    def _maps(self, batch: PoseBatch, boxes: Sequence[Boxes] | None) -> Any:
+        return self.pipeline.compute_maps(batch, **({} if boxes is None else {"boxes": boxes}))
 
     def _decode(self, job: tuple[PoseBatch, Placement], maps: Maps) -> list[PosePrediction]:
         """Decode the poses of a batch's maps; on a GPU in parallel with the next batch's forward pass."""
@@ -154,8 +160,7 @@ class FramePredictor:
             if number % self.detector_every:
                 placement = job[1]
                 boxes = boxes_around_last(last, rule, placement.canvas_to_image, placement.canvas, self.device)
-            maps = self._compute(job) if boxes is None else self._compute(job, boxes=[boxes])
-            predictions = self._decode(job, maps)
+            predictions = self._decode(job, self._compute(job, None if boxes is None else [boxes]))
             last = predictions[0]
             yield predictions
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import torch
 
 from dlcpose.predict import Predictor
 from dlcpose.prediction.frame_predictor import Frame, FramePredictor
@@ -142,6 +143,36 @@ def test_between_the_detector_s_frames_boxes_are_those_around_the_last_poses(mon
             inside = (before.keypoints_in_image >= box[:2] - 1) & (before.keypoints_in_image <= box[2:] + 1)
             clip_boxes = np.clip(before.keypoints_in_image, -0.5, 63.5) == before.keypoints_in_image
             assert (inside | ~clip_boxes).all(axis=(1, 2)).any()
+
+
+def test_with_a_flip_test_both_are_predicted_in_the_boxes_around_the_last_poses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = top_down()
+    images = frames(9, animals=2)
+    whole = all_of(FramePredictor(model.pipeline, CPU, batch_size=1, flip_test=True), images)
+    detect, looked = model.pipeline.detector.detect, []
+    compute, given = model.pipeline.compute_maps, []
+
+    def counted(batch):
+        looked.append(batch.keys[0])
+        return detect(batch)
+
+    def noted(batch, **boxes):
+        given.extend(each.boxes_in_frame for each in boxes.get("boxes", ()))
+        return compute(batch, **boxes)
+
+    monkeypatch.setattr(model.pipeline.detector, "detect", counted)
+    monkeypatch.setattr(model.pipeline, "compute_maps", noted)
+    monkeypatch.setattr("dlcpose.prediction.regions.MIN_SCORE", 0.0)
+    found = all_of(FramePredictor(model.pipeline, CPU, detector_every=4, flip_test=True), images)
+    assert looked == ["0", "0", "4", "4", "8", "8"]  # the frame and its mirror image
+    for number in (0, 4, 8):
+        assert_same(found[number], whole[number])
+    assert len(given) == 2 * 6
+    for plain, mirrored in zip(given[::2], given[1::2], strict=True):
+        expected = plain[:, [2, 1, 0, 3]] * torch.tensor([-1, 1, -1, 1]) + torch.tensor([63, 0, 63, 0])
+        torch.testing.assert_close(mirrored, expected)
 
 
 def test_detector_runs_again_after_an_empty_frame(monkeypatch: pytest.MonkeyPatch) -> None:
