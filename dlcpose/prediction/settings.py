@@ -43,10 +43,12 @@ class PredictionSettings:
         self._expect(self.stop is None or self.stop > self.start, "stop", f"a frame number above start={self.start}")
         self._expect(self.step >= 1, "step", "1 or more")
         self._expect(self.detector_every >= 1, "detector_every", "1 or more")
-        is_number = isinstance(self.batch_size, int) and self.batch_size >= 1
+        is_number = type(self.batch_size) is int and self.batch_size >= 1
         self._expect(is_number or self.batch_size == AUTO, "batch_size", 'a number of 1 or more, or "auto"')
         self._expect(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}")
         if self.crop is not None:
+            is_four = isinstance(self.crop, tuple | list) and [type(each) for each in self.crop] == [int] * 4
+            self._expect(is_four, "crop", "four whole numbers x1,y1,x2,y2, or nothing")
             x1, y1, x2, y2 = self.crop
             self._expect(0 <= x1 < x2 and 0 <= y1 < y2, "crop", "x1,y1,x2,y2 with 0 <= x1 < x2 and 0 <= y1 < y2")
 
