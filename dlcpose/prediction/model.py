@@ -87,6 +87,11 @@ def check_settings(settings: PredictionSettings, pipeline: PoseModel) -> None:
         raise ConfigError(
             "dynamic_crop: it follows one animal, this model finds several. Leave it out, or take a single-animal model."
         )
+    if settings.dynamic_crop and pipeline.skeleton.unique:
+        raise ConfigError(
+            "dynamic_crop: it looks around the animal only, where unique keypoints "
+            f"({', '.join(pipeline.skeleton.unique)}) need not be. Leave it out."
+        )
     if settings.dynamic_crop and settings.detector_every > 1:
         raise ConfigError("dynamic_crop: it takes the place of a detector. Leave detector_every out.")
     if pipeline.fixed_precision is not None and settings.precision not in (AUTO, pipeline.fixed_precision):

@@ -19,8 +19,8 @@ class PredictionSettings:
     and the first frames come out the same. crop: x1 y1 x2 y2 in pixels, x2 and y2 excluded: the part of each frame to
     predict; coordinates are always those of the full frame. detector_every: a top-down model's detector runs in every
     so many frames, in between boxes are those around the last poses. flip_test: each frame is also predicted mirrored.
-    dynamic_crop: for one animal, predict only around its last pose, and the whole frame again once it is lost. Raises
-    ConfigError, naming the setting, for invalid values.
+    dynamic_crop: for one animal without unique keypoints, predict only around its last pose, and the whole frame again
+    once it is lost. Raises ConfigError, naming the setting, for invalid values.
     """
 
     start: int = 0

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from dlcpose.config.compose import compose
 from dlcpose.prediction.model import check_settings
 from dlcpose.prediction.settings import PredictionSettings, differences
 from dlcpose.structures.errors import ConfigError
-from tests.made_up_runs import frames_of, pipeline_of
+from tests.made_up_runs import frames_of, option, pipeline_of, tiny_config
 from tests.pipelines.made_up_top_down import top_down_config
 from tests.prediction.made_up_models import bottom_up, single_animal, top_down
 
@@ -58,6 +59,17 @@ def test_what_a_model_cannot_do_is_named() -> None:
     in_labels = pipeline_of(top_down_config(), frames_of(2), to_train=False)
     with pytest.raises(ConfigError, match=r"^checkpoint: this model predicts in ground-truth boxes"):
         check_settings(PredictionSettings(), in_labels)
+
+
+def test_unique_keypoints_are_looked_for_in_whole_frames() -> None:
+    """A corner of the arena need not be in a crop around the animal."""
+    unique = compose(["side_head=unique"])["side_head"]
+    config = tiny_config(input=option("input", "native"), side_head=unique)
+    pipeline = pipeline_of(config, frames_of(2, unique_points=2), to_train=False)
+    assert pipeline.finds_one_animal
+    check_settings(PredictionSettings(flip_test=True), pipeline)
+    with pytest.raises(ConfigError, match=rf"^dynamic_crop: .*{pipeline.skeleton.unique[0]}.*Leave it out"):
+        check_settings(PredictionSettings(dynamic_crop=True), pipeline)
 
 
 def test_a_crop_lies_within_the_frames() -> None:
