@@ -92,8 +92,8 @@ def contrastive_loss(anchors: Tensor, same: Tensor, different: Tensor) -> Tensor
 def different_animals(detections: Detections, tracklets: Tracklets) -> Array:
     """Pairs of long tracklets that exist at one time, so that they are two animals: (P, 2)."""
     long = [place for place, members in enumerate(tracklets.members) if len(members) >= MIN_LENGTH]
-    first = np.array([detections.times[tracklets.members[place][0]] for place in long])
-    last = np.array([detections.times[tracklets.members[place][-1]] for place in long])
+    first = np.array([detections.steps[tracklets.members[place][0]] for place in long])
+    last = np.array([detections.steps[tracklets.members[place][-1]] for place in long])
     pairs = []
     for number, place in enumerate(long):
         later = (

@@ -15,14 +15,15 @@ Array = npt.NDArray[Any]
 class Detections:
     """D detections of a video, frame by frame.
 
-    rows, columns: (D,) where each stands in the poses. times: (D,) frames since the first, in steps of the prediction.
-    keypoints_in_image: (D, K, 2) px, NaN where missing. scores: (D,). identities: (D,) predicted, -1 where none.
-    frames: the number of frames T. size: px, the median of the longer side of the boxes around the animals' keypoints.
+    rows, columns: (D,) where each stands in the poses. steps: (D,) frames since the first, in steps of the prediction, not
+    seconds as `PoseTracks.times`. keypoints_in_image: (D, K, 2) px, NaN where missing. scores: (D,). identities: (D,)
+    predicted, -1 where none. frames: the number of frames T. size: px, the median of the longer side of the boxes around
+    the animals' keypoints.
     """
 
     rows: Array
     columns: Array
-    times: Array
+    steps: Array
     keypoints_in_image: Array
     scores: Array
     identities: Array
@@ -47,11 +48,11 @@ def detections_of(poses: PoseTracks, min_score: float = 0.0) -> Detections:
     keypoints = poses.keypoints_in_image[rows, columns].astype(np.float64)
     keypoints[np.isnan(keypoints).any(axis=-1)] = np.nan  # a keypoint with one coordinate is none
     step = max(1, int(np.diff(poses.frame_indices).min())) if len(poses) > 1 else 1
-    times = np.round((poses.frame_indices - poses.frame_indices[:1]) / step).astype(np.int64)
+    steps = np.round((poses.frame_indices - poses.frame_indices[:1]) / step).astype(np.int64)
     return Detections(
         rows=rows,
         columns=columns,
-        times=times[rows],
+        steps=steps[rows],
         keypoints_in_image=keypoints,
         scores=poses.scores[rows, columns].astype(np.float64),
         identities=poses.identities[rows, columns],

@@ -63,15 +63,15 @@ def shape_features(detections: Detections, skeleton: Skeleton) -> Array:
     return distances
 
 
-def evidence_of(features: Array, members: list[Array], times: Array) -> Evidence:
+def evidence_of(features: Array, members: list[Array], steps: Array) -> Evidence:
     """Descriptors of tracklets, by the directions in which animals differ that are there at the same time.
 
-    features: (D, F) of the detections, NaN where not known. members: the detections of each of S tracklets. times: (D,).
+    features: (D, F) of the detections, NaN where not known. members: the detections of each of S tracklets. steps: (D,).
     Linear discriminants: variance within tracklets is made 1, and only directions are kept in which tracklets that
     coexist, and so are different animals, differ by more than that. Without such a direction Q is 0.
     """
     none = Evidence(np.zeros((len(members), 0)), np.zeros(len(members), np.int64), np.zeros(0))
-    owner, when, means = _pieces(features, members, times)
+    owner, when, means = _pieces(features, members, steps)
     if len(owner) < 8 or not features.shape[1]:
         return none
     residuals, differences = _within(owner, means), _between(owner, when, means)
@@ -91,7 +91,7 @@ def evidence_of(features: Array, members: list[Array], times: Array) -> Evidence
     return Evidence(sums, np.bincount(owner, minlength=len(members)), _drift(owner, descriptors))
 
 
-def _pieces(features: Array, members: list[Array], times: Array) -> tuple[Array, Array, Array]:
+def _pieces(features: Array, members: list[Array], steps: Array) -> tuple[Array, Array, Array]:
     """Means over pieces of tracklets: their tracklet (P,), middle time (P,), and features (P, F), without any NaN."""
     owner, when, means = [], [], []
     for number, places in enumerate(members):
@@ -104,7 +104,7 @@ def _pieces(features: Array, members: list[Array], times: Array) -> tuple[Array,
             if (known.sum(axis=0) == 0).any():
                 continue
             owner.append(number)
-            when.append(int(times[piece[len(piece) // 2]]))
+            when.append(int(steps[piece[len(piece) // 2]]))
             # The median: robust to keypoints that are far off in single frames.
             means.append(np.nanmedian(values, axis=0))
     if not owner:

@@ -30,7 +30,7 @@ def identify(
     """The best naming of the slots, estimated together with the animals' descriptors.
 
     votes: (S, N) cost in nats of each tracklet being each animal, by predicted identities; zeros without. first, last: (S,)
-    times. As in k-means, animals' mean descriptors and the naming are improved in turn, from two starts: the slots as they
+    steps. As in k-means, animals' mean descriptors and the naming are improved in turn, from two starts: the slots as they
     are, and the moment at which all animals have been followed longest. The cheaper naming is returned.
     """
     has_votes = bool(votes.any())

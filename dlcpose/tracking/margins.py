@@ -18,14 +18,14 @@ def encounters_of(
     exchanges: Exchanges, naming: Naming, frame_indices: Array, detections: Detections
 ) -> tuple[Encounter, ...]:
     """Encounters in the order of time; exchanges of the same two animals in quick succession are one, by the least margin."""
-    row_of_time = np.full(int(detections.times.max(initial=0)) + 2, -1)
-    row_of_time[detections.times] = detections.rows
+    row_of_step = np.full(int(detections.steps.max(initial=0)) + 2, -1)
+    row_of_step[detections.steps] = detections.rows
 
-    def frame_of(time: int) -> int:
-        """The frame of the first detections at a time or after, or the last there is."""
-        later = row_of_time[max(time, 0) :]
+    def frame_of(step: int) -> int:
+        """The frame of the first detections at a step or after, or the last there is."""
+        later = row_of_step[max(step, 0) :]
         later = later[later >= 0]
-        return int(frame_indices[later[0] if len(later) else row_of_time.max()])
+        return int(frame_indices[later[0] if len(later) else row_of_step.max()])
 
     opened: dict[tuple[int, int], list[int]] = {}  # two animals -> begin, end, exchange with the least margin
     closed: list[tuple[tuple[int, int], list[int]]] = []

@@ -27,7 +27,7 @@ RAYLEIGH_MEDIAN = 1.1774  # of the length of a vector with standard deviation 1 
 class Ends:
     """Both ends of S tracklets, of their inner detections (`Tracklets.inner`).
 
-    first, last: (S,) times. detections: (S,) how many there are in all. start_*: at the first time, end_*: at the last.
+    first, last: (S,) steps. detections: (S,) how many there are in all. start_*: at the first step, end_*: at the last.
     *_pose: (S, K, 2) px. *_centroid: (S, 2). *_velocity: (S, 2) px a frame, NaN for short tracklets.
     """
 
@@ -136,7 +136,7 @@ def bends(first: Array, second: Array, flip_order: Array) -> Array:
 
 def ends_of(detections: Detections, tracklets: Tracklets) -> Ends:
     """Poses, centroids and velocities at both ends of each tracklet."""
-    inner = tracklets.inner(detections.times)
+    inner = tracklets.inner(detections.steps)
     lengths = np.array([len(members) for members in inner], np.int64)
     begins = np.array([members[0] for members in inner], np.int64)
     finals = np.array([members[-1] for members in inner], np.int64)
@@ -147,12 +147,12 @@ def ends_of(detections: Detections, tracklets: Tracklets) -> Ends:
         if len(fits):
             heads = np.stack([inner[place][:length] for place in fits])
             tails = np.stack([inner[place][-length:] for place in fits])
-            speeds[0, fits] = velocities(tracklets.poses_in_image[heads], detections.times[heads])
-            speeds[1, fits] = velocities(tracklets.poses_in_image[tails], detections.times[tails])
+            speeds[0, fits] = velocities(tracklets.poses_in_image[heads], detections.steps[heads])
+            speeds[1, fits] = velocities(tracklets.poses_in_image[tails], detections.steps[tails])
     centroids = tracklets.centroids()
     return Ends(
-        first=detections.times[begins],
-        last=detections.times[finals],
+        first=detections.steps[begins],
+        last=detections.steps[finals],
         detections=np.array([len(members) for members in tracklets.members], np.int64),
         start_pose=tracklets.poses_in_image[begins],
         end_pose=tracklets.poses_in_image[finals],
@@ -163,12 +163,12 @@ def ends_of(detections: Detections, tracklets: Tracklets) -> Ends:
     )
 
 
-def velocities(poses_in_image: Array, times: Array) -> Array:
+def velocities(poses_in_image: Array, steps: Array) -> Array:
     """By least squares for each keypoint, and the median of those, px a frame: (P, W, K, 2), (P, W) -> (P, 2).
 
     Keypoints that are not in all W poses do not count; where there is none, the centroid does.
     """
-    away = times - times.mean(axis=1, keepdims=True)  # (P, W)
+    away = steps - steps.mean(axis=1, keepdims=True)  # (P, W)
     spread = (away**2).sum(axis=1)
     slopes = (away[..., None, None] * poses_in_image).sum(axis=1) / spread[:, None, None]  # (P, K, 2)
     unknown = np.isnan(slopes).all(axis=(1, 2))
@@ -217,7 +217,7 @@ def _cut_open(detections: Detections, tracklets: Tracklets, gap: int, rng: np.ra
         pairs = np.stack([windows[:, :WINDOW], windows[:, -WINDOW:]], axis=1)
         # Between the two windows' inner ends lie gap + 1 steps: the later window is taken one detection sooner.
         pairs[:, 1] = windows[:, -WINDOW - 1 : -1]
-        is_whole = detections.times[pairs[:, 1, 0]] - detections.times[pairs[:, 0, -1]] == gap
+        is_whole = detections.steps[pairs[:, 1, 0]] - detections.steps[pairs[:, 0, -1]] == gap
         pairs = pairs[is_whole]
     return ends_of(detections, tracklets._replace(members=list(pairs.reshape(-1, WINDOW))))
 

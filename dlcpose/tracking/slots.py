@@ -17,7 +17,7 @@ class Exchanges:
     """E places where two slots could exchange all that follows, in the order of time.
 
     first_slot, second_slot: (E,). first_place, second_place: (E,) the places in the slots from which on they exchange.
-    costs: (E,) nats, of the joins after the exchange beyond those before it. begin, end: (E,) times between which it happens.
+    costs: (E,) nats, of the joins after the exchange beyond those before it. begin, end: (E,) steps between which it happens.
     """
 
     first_slot: Array

@@ -101,7 +101,7 @@ def _assign(
     solid, short = np.flatnonzero(is_solid), np.flatnonzero(~is_solid)
     solid = solid[np.argsort(all_ends.first[solid], kind="stable")]
     joined, ends = tracklets.only(solid), all_ends[solid]
-    evidence = evidence_of(features, joined.inner(detections.times), detections.times)
+    evidence = evidence_of(features, joined.inner(detections.steps), detections.steps)
     clock.stop("evidence")
     motion = learn_motion(detections, joined, poses.skeleton, settings.seed)
     joins = possible_joins(ends, motion, evidence, settings)

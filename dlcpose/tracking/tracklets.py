@@ -36,7 +36,7 @@ class Speeds(NamedTuple):
 class _Growing:
     """A tracklet that still grows. pose: (K, 2) where it was seen last, with its missing keypoints filled in.
 
-    seen: time of that; now: time to which the filter has predicted.
+    seen: the step of that; now: the step to which the filter has predicted.
     """
 
     members: list[int]
@@ -75,15 +75,15 @@ class Tracklets(NamedTuple):
         solid: Array = lengths >= min(SOLID, usual)
         return solid
 
-    def inner(self, times: Array) -> list[Array]:
-        """Each tracklet's detections but OUTER at either end, where WINDOW are left; times: (D,) of the detections.
+    def inner(self, steps: Array) -> list[Array]:
+        """Each tracklet's detections but OUTER at either end, where WINDOW are left; steps: (D,) of the detections.
 
         At the video's own beginning and end no animals meet, and all count.
         """
         found = []
         for members in self.members:
             spare = max(len(members) - WINDOW, 0)
-            begins, ends = times[members[0]] > times[0], times[members[-1]] < times[-1]
+            begins, ends = steps[members[0]] > steps[0], steps[members[-1]] < steps[-1]
             skipped = min(OUTER, spare // (1 + ends)) if begins else 0
             left = min(OUTER, spare - skipped) if ends else 0
             found.append(members[skipped : len(members) - left])
@@ -116,23 +116,23 @@ def tracklets_of(detections: Detections, skeleton: Skeleton, settings: TrackingS
         here = detections.of_frame(bounds, row)
         if not len(here):
             continue
-        time = int(detections.times[here[0]])
-        late = [each for each in growing if time - each.seen > settings.max_coast + 1]
+        step = int(detections.steps[here[0]])
+        late = [each for each in growing if step - each.seen > settings.max_coast + 1]
         ended += [each.members for each in late]
-        growing = [each for each in growing if time - each.seen <= settings.max_coast + 1]
+        growing = [each for each in growing if step - each.seen <= settings.max_coast + 1]
         for each in growing:
-            _predict(each, time)
+            _predict(each, step)
         likeness = _similarity(growing, detections.keypoints_in_image[here], skeleton, detections.size)
         pairs, doubtful = _sure_pairs(likeness, settings)
-        doubtful |= _near_changes(growing, pairs, doubtful, detections.keypoints_in_image[here], detections.size, time)
+        doubtful |= _near_changes(growing, pairs, doubtful, detections.keypoints_in_image[here], detections.size, step)
         pairs = {place: found for place, found in pairs.items() if place not in doubtful}
         for place, found in pairs.items():
-            _grow(growing[place], int(here[found]), detections, time)
+            _grow(growing[place], int(here[found]), detections, step)
             poses[here[found]] = growing[place].pose
         ended += [growing[place].members for place in doubtful]
         growing = [each for place, each in enumerate(growing) if place not in doubtful]
         new = sorted(set(range(len(here))) - set(pairs.values()))
-        growing += [_begin(int(here[found]), detections, speeds, time) for found in new]
+        growing += [_begin(int(here[found]), detections, speeds, step) for found in new]
     ended += [each.members for each in growing]
     return Tracklets([np.array(members) for members in sorted(ended)], poses)
 
@@ -143,9 +143,9 @@ def tracklets_of_columns(detections: Detections, skeleton: Skeleton, settings: T
     A tracklet ends where its animal is missing for more than `max_coast` frames, and where another animal is lost or turns
     up beside it: one of two that overlap can be followed as both, and it may be either.
     """
-    order = np.lexsort((detections.times, detections.columns))
+    order = np.lexsort((detections.steps, detections.columns))
     is_new = np.diff(detections.columns[order], prepend=-1) != 0
-    is_new |= np.diff(detections.times[order], prepend=0) > settings.max_coast + 1
+    is_new |= np.diff(detections.steps[order], prepend=0) > settings.max_coast + 1
     runs = np.split(order, np.flatnonzero(is_new)[1:]) if len(order) else []
     members = [
         part for run, cuts in zip(runs, _changes_beside(runs, detections), strict=True) for part in np.split(run, cuts)
@@ -165,8 +165,8 @@ def _changes_beside(runs: list[Array], detections: Detections) -> list[list[int]
         run_of[run], place_of[run] = number, np.arange(len(run))
     cuts: list[set[int]] = [set() for _ in runs]
     for number, run in enumerate(runs):
-        for member, time in ((run[0], detections.times[run[0]]), (run[-1], detections.times[run[-1]] + 1)):
-            here = slice(*np.searchsorted(detections.times, (time, time + 1)))
+        for member, step in ((run[0], detections.steps[run[0]]), (run[-1], detections.steps[run[-1]] + 1)):
+            here = slice(*np.searchsorted(detections.steps, (step, step + 1)))
             near = np.linalg.norm(centroids[here] - centroids[member], axis=-1) < NEAR * detections.size
             for other in (np.flatnonzero(near & (run_of[here] != number)) + here.start).tolist():
                 cuts[run_of[other]].add(int(place_of[other]))
@@ -184,7 +184,7 @@ def typical_speeds(detections: Detections) -> Speeds:
     steps = []
     for row in rows.tolist():
         here, there = detections.of_frame(bounds, row), detections.of_frame(bounds, row + 1)
-        if len(here) and len(there) and detections.times[there[0]] - detections.times[here[0]] == 1:
+        if len(here) and len(there) and detections.steps[there[0]] - detections.steps[here[0]] == 1:
             away = np.linalg.norm(centroids[here][:, None] - centroids[there][None], axis=-1)
             steps += away.min(axis=1).tolist()
     near = [step for step in steps if step < detections.size]
@@ -194,7 +194,7 @@ def typical_speeds(detections: Detections) -> Speeds:
     return Speeds(most, max(most / 4, noise / 4))
 
 
-def _begin(member: int, detections: Detections, speeds: Speeds, time: int) -> _Growing:
+def _begin(member: int, detections: Detections, speeds: Speeds, step: int) -> _Growing:
     pose = detections.keypoints_in_image[member]
     centroid = np.nanmean(pose, axis=0)
     kalman = KalmanFilter(dim_x=4, dim_z=2)
@@ -204,21 +204,21 @@ def _begin(member: int, detections: Detections, speeds: Speeds, time: int) -> _G
     kalman.P = np.diag([noise, noise, speeds.most**2, speeds.most**2])
     # White noise of the acceleration over one frame.
     kalman.Q = speeds.change**2 * np.kron([[0.25, 0.5], [0.5, 1.0]], np.eye(2))
-    return _Growing([member], pose, centroid, kalman, seen=time, now=time)
+    return _Growing([member], pose, centroid, kalman, seen=step, now=step)
 
 
-def _grow(tracklet: _Growing, member: int, detections: Detections, time: int) -> None:
+def _grow(tracklet: _Growing, member: int, detections: Detections, step: int) -> None:
     tracklet.pose = completed(detections.keypoints_in_image[member], tracklet.pose)
     tracklet.centroid = np.nanmean(tracklet.pose, axis=0)
     tracklet.kalman.update(tracklet.centroid[:, None])
     tracklet.members.append(member)
-    tracklet.seen = time
+    tracklet.seen = step
 
 
-def _predict(tracklet: _Growing, time: int) -> None:
-    for _ in range(time - tracklet.now):
+def _predict(tracklet: _Growing, step: int) -> None:
+    for _ in range(step - tracklet.now):
         tracklet.kalman.predict()
-    tracklet.now = time
+    tracklet.now = step
 
 
 def _similarity(growing: list[_Growing], found: Array, skeleton: Skeleton, size: float) -> Array:
@@ -267,7 +267,7 @@ def _sure_pairs(similarity: Array, settings: TrackingSettings) -> tuple[dict[int
 
 
 def _near_changes(
-    growing: list[_Growing], pairs: dict[int, int], doubtful: set[int], found: Array, size: float, time: int
+    growing: list[_Growing], pairs: dict[int, int], doubtful: set[int], found: Array, size: float, step: int
 ) -> set[int]:
     """Tracklets near which an animal is lost or appears: overlapping animals may be detected as one, which may be either.
 
@@ -275,9 +275,9 @@ def _near_changes(
     """
     centroids = np.nanmean(found, axis=1)  # (M, 2)
     new = [m for m in range(len(found)) if m not in set(pairs.values())]
-    back = [m for place, m in pairs.items() if growing[place].seen < time - 1]
+    back = [m for place, m in pairs.items() if growing[place].seen < step - 1]
     turned_up = {m: centroids[m] for m in [*new, *back]}
-    lost = [place for place, each in enumerate(growing) if place not in pairs and each.seen == time - 1]
+    lost = [place for place, each in enumerate(growing) if place not in pairs and each.seen == step - 1]
     places = [growing[place].expected_centroid for place in lost]
     reach = NEAR * size
     beside: set[int] = set()

@@ -47,7 +47,7 @@ def test_animals_of_other_colors_come_apart(marked: SyntheticFrames, monkeypatch
     means = np.stack([features[known & (animals == animal)].mean(axis=0) for animal in (0, 1)])
     spread = np.stack([features[known & (animals == animal)].std(axis=0) for animal in (0, 1)])
     assert np.linalg.norm(means[0] - means[1]) > 3 * np.linalg.norm(spread.mean(axis=0))
-    evidence = evidence_of(features, tracklets.members, detections.times)
+    evidence = evidence_of(features, tracklets.members, detections.steps)
     assert evidence.sums.shape[1] >= 1
 
 
@@ -115,7 +115,7 @@ def test_only_tracklets_at_one_time_are_different_animals() -> None:
     pairs = different_animals(detections, tracklets)
     assert len(pairs)
     for a, b in pairs:
-        first, second = (set(detections.times[tracklets.members[each]].tolist()) for each in (a, b))
+        first, second = (set(detections.steps[tracklets.members[each]].tolist()) for each in (a, b))
         assert max(first) > min(second)
         assert max(second) > min(first)
         assert (

@@ -17,7 +17,7 @@ FEATURES, PIECES = 5, 12
 def made_up(differs: float, seed: int = 0) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
     """Two animals side by side in ten tracklets each; features are noise, and the first also differs between animals."""
     rng = np.random.default_rng(seed)
-    features, members, times = [], [], []
+    features, members, steps = [], [], []
     count = 0
     for part in range(10):
         for animal in (0, 1):
@@ -25,9 +25,9 @@ def made_up(differs: float, seed: int = 0) -> tuple[np.ndarray, list[np.ndarray]
             values[:, 0] += differs * animal
             features.append(values)
             members.append(np.arange(count, count + len(values)))
-            times.append(part * 200 + np.arange(len(values)))
+            steps.append(part * 200 + np.arange(len(values)))
             count += len(values)
-    return np.concatenate(features), members, np.concatenate(times)
+    return np.concatenate(features), members, np.concatenate(steps)
 
 
 def test_tracklets_of_different_animals_differ_and_those_of_one_do_not() -> None:
@@ -48,17 +48,17 @@ def test_where_nothing_differs_nothing_tells() -> None:
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_the_unit_of_a_feature_means_nothing(scale: float) -> None:
-    features, members, times = made_up(differs=2.0)
+    features, members, steps = made_up(differs=2.0)
     first, second = np.arange(0, 20, 2), np.arange(1, 20, 2)
-    answer = evidence_of(features * scale, members, times).differences(first, second)
-    np.testing.assert_allclose(answer, evidence_of(features, members, times).differences(first, second), rtol=1e-3)
+    answer = evidence_of(features * scale, members, steps).differences(first, second)
+    np.testing.assert_allclose(answer, evidence_of(features, members, steps).differences(first, second), rtol=1e-3)
 
 
 def test_missing_features_leave_pieces_out() -> None:
-    features, members, times = made_up(differs=2.0)
+    features, members, steps = made_up(differs=2.0)
     features[members[3]] = np.nan
     features[members[5][::2]] = np.nan
-    evidence = evidence_of(features, members, times)
+    evidence = evidence_of(features, members, steps)
     assert evidence.pieces[3] == 0
     assert evidence.pieces[5] == PIECES
     assert evidence.differences(np.array([3]), np.array([4])) == 0

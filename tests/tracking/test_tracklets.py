@@ -57,7 +57,7 @@ def test_a_tracklet_ends_where_two_detections_fit_alike() -> None:
     across = [
         members
         for members in tracklets.members
-        if detections.times[members[0]] < 45 < 55 < detections.times[members[-1]]
+        if detections.steps[members[0]] < 45 < 55 < detections.steps[members[-1]]
     ]
     assert not across
     assert sum(len(members) >= 40 for members in tracklets.members) == 4
@@ -185,8 +185,8 @@ def test_short_tracklets_are_solid_only_where_there_are_few_others(lengths: list
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=8))
 def test_inner_detections_are_a_stretch_of_each_tracklet(lengths: list[int]) -> None:
     tracklets = tracklets_of_lengths(lengths)
-    times = np.arange(sum(lengths))
-    for number, (members, inner) in enumerate(zip(tracklets.members, tracklets.inner(times), strict=True)):
+    steps = np.arange(sum(lengths))
+    for number, (members, inner) in enumerate(zip(tracklets.members, tracklets.inner(steps), strict=True)):
         begin, end = inner[0] - members[0], members[-1] - inner[-1]
         np.testing.assert_array_equal(inner, members[begin : len(members) - end])
         assert 0 <= begin <= 2
