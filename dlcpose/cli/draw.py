@@ -47,7 +47,7 @@ def draw_command(
     if out.suffix.lower() != ".mp4":
         raise ConfigError(f"--output: expected a name that ends in .mp4, got {out.name!r}.")
     tracks = read_pose_tracks(poses)
-    source = video_of(tracks, video)
+    source = video_of(tracks, video, poses)
     check_new(out, [source])
     is_drawn = (tracks.frame_indices >= start) & (tracks.frame_indices < (np.inf if stop is None else stop))
     rows = np.flatnonzero(is_drawn)

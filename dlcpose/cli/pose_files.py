@@ -28,9 +28,14 @@ def output_beside(poses: Path, added: str, output: Path | None) -> Path:
     Raises ConfigError for a name that does not end like a file of poses.
     """
     path = output or poses.with_name(f"{stem_of(poses)}_{added}{SUFFIX}")
-    if not path.name.endswith(SUFFIX):
-        raise ConfigError(f"--output: expected a name that ends in {SUFFIX}, got {path.name!r}.")
+    check_name(path)
     return path
+
+
+def check_name(output: Path) -> None:
+    """Raises ConfigError for a name that does not end like a file of poses."""
+    if not output.name.endswith(SUFFIX):
+        raise ConfigError(f"--output: expected a name that ends in {SUFFIX}, got {output.name!r}.")
 
 
 def check_new(output: Path, inputs: Sequence[Path]) -> None:
@@ -46,16 +51,26 @@ def with_step(provenance: Provenance, step: str, settings: Mapping[str, Any], so
     return replace(provenance, settings={**provenance.settings, HISTORY: done})
 
 
-def video_of(tracks: PoseTracks, given: Path | None) -> Path:
-    """The video that poses are of: the one that is given, else where it was when they were predicted.
+def video_of(tracks: PoseTracks, given: Path | None, poses: Path | None = None) -> Path:
+    """The video that poses are of: the one that is given, else where it was when they were predicted, or beside them.
 
-    Raises ConfigError where it is not there any more, DataError where it is another video.
+    poses: their file. Raises ConfigError where the video is not there any more, DataError where it is another one, and for
+    poses of a camera.
     """
     from dlcpose.datasets.video import fingerprint
 
+    if not tracks.video.fingerprint:
+        raise DataError(
+            f"{poses or tracks.video.path}: expected poses of a video file, got those of a camera or stream "
+            f"({tracks.video.path}), whose frames are not kept. Record a video, and predict that."
+        )
     path = given or Path(tracks.video.path)
+    if given is None and not path.is_file() and poses is not None:
+        path = poses.with_name(path.name)
     if given is None and not path.is_file():
-        raise ConfigError(f"--video: it is needed, and {path} is not there any more. Say where it is with --video.")
+        raise ConfigError(
+            f"--video: it is needed, and {tracks.video.path} is not there any more. Say where it is with --video."
+        )
     if (found := fingerprint(path)) != tracks.video.fingerprint:
         raise DataError(
             f"{path}: expected the video that the poses are of ({Path(tracks.video.path).name}, fingerprint "

@@ -1,22 +1,26 @@
-"""`dlcpose predict-camera`: the poses in the newest frames of a camera or stream."""
+"""`dlcpose predict-camera`: the poses in the newest frames of a camera or stream, kept whatever ends it."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dlcpose.cli.pose_files import check_name, stem_of
 from dlcpose.cli.registry import command
-from dlcpose.structures.errors import DataError
+from dlcpose.structures.errors import DataError, Stopped
+from dlcpose.structures.interrupts import stopped_at_once
 
 if TYPE_CHECKING:
-    from dlcpose.datasets.camera import CameraFrame, CameraReader
+    from dlcpose.datasets.camera import CameraReader
     from dlcpose.predict import Predictor
-    from dlcpose.structures.instances import PosePrediction
+    from dlcpose.prediction.partial_results import PartialResults
     from dlcpose.structures.sample import Image
 
 
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
 def predict_camera_command(
     source: Annotated[str, typer.Argument(help="/dev/video0, rtsp://..., tcp://..., udp://...: what FFmpeg opens.")],
     checkpoint: Annotated[Path, typer.Option(help="best.ckpt of a run.")],
-    output: Annotated[Path, typer.Option(help="The file to write.")] = Path("camera.poses.h5"),
+    output: Annotated[Path, typer.Option(help="The .poses.h5 file to write.")] = Path("camera.poses.h5"),
     format: Annotated[
         str | None, typer.Option(help="v4l2, dshow, avfoundation, ...: where FFmpeg cannot tell.")
     ] = None,
@@ -37,72 +41,143 @@ def predict_camera_command(
     conditions: Annotated[
         Path | None, typer.Option(help="For a conditioned model: the checkpoint of its poses.")
     ] = None,
+    trust: Annotated[list[str] | None, typer.Option(help="A package of your own that the model is made of.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
     """Predict the newest frame of a camera, over and over; frames that arrive meanwhile are skipped. Shows the latency."""
+    check_name(output)
+    if output.exists() and not overwrite:
+        raise DataError(f"{output}: it is there already. Add --overwrite to replace it, or give another --output.")
+    with stopped_at_once():
+        from dlcpose.datasets.camera import CameraReader
+        from dlcpose.predict import load
+        from dlcpose.prediction.partial_results import PartialResults, held
+        from dlcpose.prediction.resumable import check_writable
+
+    check_writable(output.parent)
+    # Not the folder that a video of this name has: what is in that can be predicted again, a camera's frames are gone.
+    folder = output.with_name(f"{stem_of(output)}.camera.partial")
+    with held(folder):
+        partial = PartialResults(folder)
+        _save_killed(partial, output, overwrite=overwrite)
+        predictor = load(checkpoint, device=device, conditions=conditions, trust=trust or ())
+        _predict(CameraReader(source, format=format), predictor, partial, output, frames, precision)
+
+
+@dataclass
+class _Progress:
+    """Frames predicted so far, and when the newest of them came, in seconds since the first."""
+
+    frames: int = 0
+    seconds: float = 0.0
+
+    def line(self, camera: CameraReader) -> str:
+        """Rate and latency so far."""
+        latency = camera.latency()
+        rate = f"{(self.frames - 1) / self.seconds:.1f} frames/s, " if self.seconds > 0 else ""
+        is_known = not math.isnan(latency.p50)  # not of a single frame: it ends with the request for the next
+        delay = f"latency {1000 * latency.p50:.0f} ms (99 %: {1000 * latency.p99:.0f} ms), " if is_known else ""
+        return f"{self.frames} frames, {rate}{delay}{latency.skipped} passed over"
+
+
+def _predict(
+    camera: CameraReader,
+    predictor: Predictor,
+    partial: PartialResults,
+    output: Path,
+    frames: int | None,
+    precision: str,
+) -> None:
+    """Predict until the camera ends, by itself, by Ctrl-C or by an error; what was predicted until then is written."""
     from rich.console import Console
     from rich.live import Live
 
-    from dlcpose.datasets.camera import CameraReader
-    from dlcpose.predict import load
-    from dlcpose.prediction.resumable import check_writable
+    from dlcpose.prediction.pose_rows import rows_of
 
-    if output.exists() and not overwrite:
-        raise DataError(f"{output}: it is there already. Add --overwrite to replace it, or give another --output.")
-    check_writable(output.parent)
-    predictor = load(checkpoint, device=device, conditions=conditions)
-    camera = CameraReader(source, format=format)
-    seen: list[CameraFrame] = []  # without their images
-    predictions: list[PosePrediction] = []
-    sizes: list[tuple[int, int]] = []
+    waiting: deque[tuple[int, float]] = deque()
+    progress = _Progress()
 
     def images() -> Iterator[Image]:
         for frame in itertools.islice(camera, frames):
-            sizes[:] = [(frame.image.shape[0], frame.image.shape[1])]
-            seen.append(replace(frame, image=frame.image[:0]))
+            if not progress.frames:
+                height, width = frame.image.shape[:2]
+                partial.begin(_description(camera.name, (height, width), predictor))
+            waiting.append((frame.index, frame.time))
             yield frame.image
 
     console = Console(stderr=True)
     try:
         with Live("", console=console, transient=True, auto_refresh=False) as live:
             for prediction in predictor.predict_stream(images(), batch_size=1, precision=precision):
-                predictions.append(prediction)
+                index, time = waiting.popleft()
+                partial.add(rows_of([index], [time], [prediction]), {})
+                progress.frames, progress.seconds = progress.frames + 1, time
                 if console.is_terminal:
-                    live.update(_status(camera, seen), refresh=True)
+                    live.update(progress.line(camera), refresh=True)
     except KeyboardInterrupt:  # the usual end of a camera
-        del seen[len(predictions) :]
-    if predictions:
-        _write(output, source, seen, predictions, sizes[0], predictor)
-    typer.echo(f"{output}: {_status(camera, seen)}")
+        if not progress.frames:
+            raise Stopped("No frame was predicted yet, and nothing is written") from None
+    finally:
+        if progress.frames:
+            partial.flush({})
+            _assemble(partial, output)
+            typer.echo(f"{output}: {progress.line(camera)}")
+        partial.clear()
 
 
-def _write(
-    output: Path,
-    source: str,
-    seen: Sequence[CameraFrame],
-    predictions: Sequence[PosePrediction],
-    size: tuple[int, int],
-    predictor: Predictor,
-) -> None:
-    from dlcpose.exporters.pose_file import Provenance, write_pose_tracks
-    from dlcpose.prediction.pose_rows import column_names, rows_of, tracks_of
+def _description(source: str, size: tuple[int, int], predictor: Predictor) -> dict[str, Any]:
+    """All that the file of a session needs besides its frames: a killed one is saved without its model."""
+    from dlcpose.exporters.pose_file import Provenance
     from dlcpose.structures.pose_tracks import VideoInfo
 
-    rows = rows_of([frame.index for frame in seen], [frame.time for frame in seen], predictions)
-    video = VideoInfo(source, "", *size, seen[-1].index + 1, float("nan"))
-    names = column_names(max(1, int(rows.counts.max())), predictor.individuals)
-    tracks = tracks_of(rows, predictor.skeleton, video, names, is_tracked=False)
     model = predictor.model
-    provenance = Provenance(str(model.checkpoint), model.checkpoint_hash, versions=dict(model.versions))
-    write_pose_tracks(output, tracks, provenance)
+    made_by = (str(model.checkpoint), model.checkpoint_hash, model.individuals)
+    provenance = Provenance(*made_by, versions=dict(model.versions))
+    return {
+        "video": asdict(VideoInfo(source, "", *size, 0, math.nan)),
+        "skeleton": predictor.skeleton.as_dict(),
+        "individuals": predictor.individuals,
+        "is_tracked": predictor.pipeline.finds_one_animal,
+        "provenance": asdict(provenance),
+    }
 
 
-def _status(camera: CameraReader, seen: Sequence[CameraFrame]) -> str:
-    """Rate and latency so far, in one line."""
-    latency = camera.latency()
-    seconds = seen[-1].time if seen else 0.0
-    rate = f"{(len(seen) - 1) / seconds:.1f} frames/s, " if seconds > 0 else ""
-    return (
-        f"{len(seen)} frames, {rate}latency {1000 * latency.p50:.0f} ms (99 %: {1000 * latency.p99:.0f} ms), "
-        f"{latency.skipped} passed over"
-    )
+def _assemble(partial: PartialResults, output: Path) -> int:
+    """Write the frames of a session as one file, one stretch in memory at a time, and return how many there are."""
+    from dlcpose.exporters.pose_file import Provenance, pose_writer
+    from dlcpose.prediction.pose_rows import column_names, tracks_of
+    from dlcpose.structures.pose_tracks import VideoInfo
+    from dlcpose.structures.skeleton import Skeleton
+
+    description = partial.settings()
+    if description is None:
+        raise DataError(
+            f"{partial.folder}: expected the frames of a camera session, got some without a settings.json. Move the "
+            "folder away, or give another --output."
+        )
+    frames, most, last = 0, 1, -1
+    for rows in partial.stretches():
+        frames, most, last = frames + len(rows), max(most, int(rows.counts.max())), int(rows.frame_indices[-1])
+    skeleton, is_tracked = Skeleton.from_dict(description["skeleton"]), bool(description["is_tracked"])
+    video = replace(VideoInfo(**description["video"]), frames=last + 1)
+    names = column_names(1 if is_tracked else most, description["individuals"])
+    with pose_writer(output, frames, skeleton, names) as writer:
+        for rows in partial.stretches():
+            writer.append(tracks_of(rows, skeleton, video, names, is_tracked=is_tracked))
+        writer.finish(video, Provenance(**description["provenance"]), is_tracked=is_tracked)
+    return frames
+
+
+def _save_killed(partial: PartialResults, output: Path, *, overwrite: bool) -> None:
+    """Write the frames that a killed session has left, which cannot be predicted again.
+
+    Raises DataError where there were some, unless the output may be replaced.
+    """
+    if next(partial.stretches(), None) is None:
+        return
+    count = _assemble(partial, output)
+    partial.clear()
+    saved = f"{output}: the {count} frames of a session that was killed are saved here now"
+    if not overwrite:
+        raise DataError(f"{saved}. Give another --output, or add --overwrite to replace them.")
+    typer.echo(f"{saved}, until this one replaces them.")

@@ -34,11 +34,26 @@ class Latency:
     skipped: int
 
 
+def without_credentials(source: str) -> str:
+    """The address of a camera without user, password and query, to be printed and stored; anything else as it is.
+
+    A password that is not escaped may hold any character: all up to the last @ goes, at worst with the host.
+    """
+    scheme, mark, rest = source.partition("://")
+    if not mark:
+        return source
+    address, _, query = rest.partition("?")
+    if "@" in query and "/" not in address:  # the question mark is of the password
+        address = rest.rpartition("@")[2].partition("?")[0]
+    return scheme + mark + address.rpartition("@")[2]
+
+
 class CameraReader:
     """Iterates over the newest frames of a source that PyAV can open, until it ends or the iteration is stopped.
 
     source: a device or an address (`/dev/video0`, `rtsp://...`, `tcp://...`, `udp://...`). format: of FFmpeg's input,
     such as v4l2, where FFmpeg cannot infer it. options: FFmpeg's. timeout: seconds without a frame that end the stream.
+    name: the source as it may be printed and stored, without a password.
     Unlike a video's, frame numbers have gaps where frames were skipped. Raises DataError where it cannot be opened, has
     no picture, breaks off with an error or falls silent.
     """
@@ -47,6 +62,7 @@ class CameraReader:
         self, source: str, *, format: str | None = None, options: Mapping[str, str] | None = None, timeout: float = 10.0
     ) -> None:
         self.source, self.format, self.timeout = source, format, timeout
+        self.name = without_credentials(source)
         self.options = {**NO_WAITING, **(options or {})}
         self._changed = threading.Condition()
         self._newest: tuple[int, float, object] | None = None  # number, when it arrived, frame
@@ -91,9 +107,9 @@ class CameraReader:
             if self._error is not None:
                 raise self._error
         if not is_there:
-            raise DataError(f"{self.source}: no frame came for {self.timeout:g} s. Check that the camera sends.")
+            raise DataError(f"{self.name}: no frame came for {self.timeout:g} s. Check that the camera sends.")
         if not self._arrived:
-            raise DataError(f"{self.source}: expected a camera or stream, got one without a frame.")
+            raise DataError(f"{self.name}: expected a camera or stream, got one without a frame.")
         return None
 
     def _receive(self) -> None:
@@ -104,7 +120,7 @@ class CameraReader:
                 self.source, format=self.format, options=self.options, timeout=(self.timeout, self.timeout)
             ) as container:
                 if not container.streams.video:
-                    raise DataError(f"{self.source}: expected a camera or stream with a picture, got one without.")
+                    raise DataError(f"{self.name}: expected a camera or stream with a picture, got one without.")
                 stream = container.streams.video[0]
                 stream.thread_type = (
                     "SLICE"  # frame threading would delay the output by as many frames as there are threads
@@ -120,12 +136,11 @@ class CameraReader:
             error = reason
         except (av.FFmpegError, OSError) as reason:
             if not self._arrived or not isinstance(reason, av.EOFError):
-                text = " ".join(str(reason).split())
+                text = " ".join(str(reason).replace(self.source, self.name).split())
                 error = DataError(
-                    f"{self.source}: cannot be read as a camera or stream after {self._arrived} frames ({text}). Check the "
+                    f"{self.name}: cannot be read as a camera or stream after {self._arrived} frames ({text}). Check the "
                     "address, and name its format where FFmpeg cannot tell (v4l2, dshow, avfoundation)."
                 )
-                error.__cause__ = reason
         finally:
             with self._changed:
                 self._error, self._is_over = error, True

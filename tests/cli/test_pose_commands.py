@@ -147,6 +147,28 @@ def test_draw_and_propose_refuse_another_video(cage: Path, tmp_path: Path) -> No
             run(command, cage.with_name("cage.poses.h5"), "--video", other)
 
 
+def test_draw_finds_a_video_that_was_moved_together_with_its_poses(cage: Path, tmp_path: Path) -> None:
+    (tmp_path / "moved").mkdir()
+    moved = [path.rename(tmp_path / "moved" / path.name) for path in (cage, cage.with_name("cage.poses.h5"))]
+    assert f"{FRAMES} frames" in run("draw", moved[1]).output
+    write_video(moved[0], [np.full((48, 64, 3), 90, np.uint8)] * FRAMES, fps=25)
+    with pytest.raises(DataError, match=r"cage\.mp4"):
+        run("draw", moved[1])
+    moved[0].unlink()
+    with pytest.raises(ConfigError, match="video"):
+        run("draw", moved[1])
+
+
+@pytest.mark.parametrize("command", ["draw", "propose"])
+def test_a_camera_s_poses_have_no_video(cage: Path, command: str) -> None:
+    poses = cage.with_name("cage.poses.h5")
+    tracks = poses_of(cage)
+    write_pose_tracks(poses, replace(tracks, video=replace(tracks.video, path="rtsp://10.0.0.5/live", fingerprint="")))
+    for given in ((), ("--video", cage)):
+        with pytest.raises(DataError, match=r"10\.0\.0\.5/live.*not kept"):
+            run(command, poses, *given)
+
+
 def test_draw_without_poses_is_refused(cage: Path) -> None:
     with pytest.raises(DataError, match="frame 100"):
         run("draw", cage.with_name("cage.poses.h5"), "--video", cage, "--start", 100)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -10,10 +11,14 @@ import numpy as np
 import pytest
 
 import dlcpose
+from dlcpose.cli import predict_camera
 from dlcpose.cli.app import build_app
 from dlcpose.cli.prediction_inputs import find_inputs
+from dlcpose.datasets.camera import CameraFrame, CameraReader
 from dlcpose.detectors.pose_files import read_poses
 from dlcpose.exporters.pose_file import read_pose_tracks, read_provenance
+from dlcpose.prediction import partial_results
+from dlcpose.prediction.partial_results import PartialResults
 from dlcpose.structures.errors import ConfigError, DataError
 from tests.cli.test_app import dlcpose as run_dlcpose
 from tests.datasets.numbered_videos import write_numbered
@@ -235,6 +240,111 @@ def test_a_stream_is_predicted_frame_by_frame(
     assert len(tracks) == 8
     assert (tracks.video.height, tracks.video.width) == (48, 80)
     assert json.dumps(tracks.frame_indices.tolist()) == json.dumps(sorted(set(tracks.frame_indices.tolist())))
+
+
+SECRET = "rtsp://user:hush@10.0.0.5/live?token=hush"
+
+
+@pytest.fixture
+def camera(
+    checkpoint: Path, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Answer]:
+    """Runs the command with a camera that sends some frames and then ends, by an error where there is one."""
+
+    def run(frames: int, *arguments: str, ends_by: BaseException | None = None, source: str = SECRET) -> Answer:
+        def sent(self: CameraReader) -> Iterator[CameraFrame]:
+            for number in range(frames):
+                yield CameraFrame(2 * number, number / 10, IMAGES[number % 8])
+            if ends_by is not None:
+                raise ends_by
+
+        monkeypatch.setattr(CameraReader, "__iter__", sent)
+        given = ("--checkpoint", str(checkpoint), "--device", "cpu", *arguments)
+        try:
+            return run_dlcpose(capsys, monkeypatch, "predict-camera", source, *given)
+        except pytest.fail.Exception:
+            return Answer(0, *capsys.readouterr())
+
+    return run
+
+
+@pytest.mark.parametrize("error", [DataError("no frame came for 10 s."), RuntimeError("out of memory")])
+def test_what_a_camera_gave_is_kept_when_it_fails(
+    camera: Callable[..., Answer], here: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    if isinstance(error, DataError):
+        answer = camera(5, ends_by=error)
+        assert answer.code == 1
+        assert answer.err.endswith("no frame came for 10 s.\n")
+    else:
+        with pytest.raises(RuntimeError, match="out of memory"):
+            camera(5, ends_by=error)
+    tracks = read_pose_tracks(here / "camera.poses.h5")
+    assert tracks.frame_indices.tolist() == [0, 2, 4, 6, 8]
+    assert tracks.video.frames == 9
+    assert [path.name for path in here.iterdir()] == ["camera.poses.h5"]
+
+
+def test_one_animal_of_a_camera_counts_as_tracked(camera: Callable[..., Answer], here: Path) -> None:
+    assert camera(3).code == 0
+    assert read_pose_tracks(here / "camera.poses.h5").is_tracked
+
+
+def test_a_camera_s_password_is_neither_stored_nor_printed(camera: Callable[..., Answer], here: Path) -> None:
+    answer = camera(3)
+    assert read_pose_tracks(here / "camera.poses.h5").video.path == "rtsp://10.0.0.5/live"
+    assert b"hush" not in (here / "camera.poses.h5").read_bytes()
+    assert "hush" not in answer.out + answer.err
+
+
+def test_ctrl_c_ends_a_camera_and_before_its_first_frame_writes_nothing(
+    camera: Callable[..., Answer], here: Path
+) -> None:
+    answer = camera(0, ends_by=KeyboardInterrupt())
+    assert (answer.code, answer.out) == (130, "")
+    assert "nothing is written" in answer.err
+    assert not list(here.iterdir())
+    assert camera(4, ends_by=KeyboardInterrupt()).code == 0
+    assert len(read_pose_tracks(here / "camera.poses.h5")) == 4
+
+
+def test_frames_of_a_killed_camera_session_are_saved_by_the_next(
+    camera: Callable[..., Answer], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partial_results, "SECONDS", 0.0)
+    monkeypatch.setattr(partial_results, "SHARE", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(PartialResults, "clear", lambda self: None)  # what a kill leaves
+        patch.setattr(predict_camera, "_assemble", lambda partial, output: 0)
+        camera(6)
+    assert [path.name for path in here.iterdir()] == ["camera.camera.partial"]
+    answer = camera(2)
+    assert answer.code == 1
+    assert "camera.poses.h5: the 6 frames of a session that was killed" in answer.err
+    assert read_pose_tracks(here / "camera.poses.h5").frame_indices.tolist() == [0, 2, 4, 6, 8, 10]
+    assert camera(2, "--overwrite").code == 0
+    assert len(read_pose_tracks(here / "camera.poses.h5")) == 2
+    assert [path.name for path in here.iterdir()] == ["camera.poses.h5"]
+
+
+def test_a_camera_s_output_is_a_file_of_poses(camera: Callable[..., Answer]) -> None:
+    answer = camera(1, "--output", "none.h5")
+    assert answer.code == 1
+    assert "--output" in answer.err
+
+
+def test_a_camera_s_model_may_be_made_of_trusted_packages(
+    camera: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {}
+
+    def load(*_: object, **options: object) -> None:
+        given.update(options)
+        raise DataError("enough")
+
+    monkeypatch.setattr("dlcpose.predict.load", load)
+    assert camera(1, "--trust", "mylab").code == 1
+    assert given["trust"] == ["mylab"]
 
 
 def test_the_commands_are_listed() -> None:

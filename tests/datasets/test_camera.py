@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlcpose.datasets.camera import CameraReader
+from dlcpose.datasets.camera import CameraReader, without_credentials
 from dlcpose.structures.errors import DataError
 from tests.datasets.numbered_videos import number_of
 
@@ -100,3 +101,27 @@ def test_silent_source_is_reported() -> None:
         server.listen()
         with pytest.raises(DataError, match=r"no frame came for 0\.5 s|cannot be read as a camera"):
             list(CameraReader(f"tcp://127.0.0.1:{server.getsockname()[1]}", timeout=0.5))
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("rtsp://user:hush@10.0.0.5:554/live/1", "rtsp://10.0.0.5:554/live/1"),
+        ("http://10.0.0.5/cgi?user=me&pwd=hush", "http://10.0.0.5/cgi"),
+        ("http://10.0.0.5/cgi?mail=a@b&pwd=hush", "http://10.0.0.5/cgi"),
+        ("rtsp://user:hu@sh@10.0.0.5/live", "rtsp://10.0.0.5/live"),
+        ("rtsp://user:hu/sh@10.0.0.5/live", "rtsp://10.0.0.5/live"),
+        ("rtsp://user:hu?sh@10.0.0.5/live?x=1", "rtsp://10.0.0.5/live"),
+        ("/dev/video0", "/dev/video0"),
+        ("video=Camera@2?", "video=Camera@2?"),
+    ],
+)
+def test_a_name_of_a_source_holds_no_password(source: str, shown: str) -> None:
+    assert without_credentials(source) == shown
+
+
+def test_an_error_of_a_source_holds_no_password() -> None:
+    source = "".join(("tcp://user:hu", "sh@127.0.0.1:1?token=hu", "sh"))  # in pieces: a traceback quotes this line
+    with pytest.raises(DataError, match=r"127\.0\.0\.1:1") as caught:
+        list(CameraReader(source))
+    assert "hush" not in "".join(traceback.format_exception(caught.value))
