@@ -123,6 +123,8 @@ def _named(error: OSError, path: Path) -> OSError:
 
 
 def _beside(path: Path, kind: str = "partial") -> Path:
+    if not path.name:  # "." and "/"
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     return path.with_name(f".{path.stem}.{HOST}-{os.getpid()}.{secrets.token_hex(4)}.{kind}{path.suffix}")
 
 

@@ -42,6 +42,13 @@ def test_a_failing_step_leaves_the_old_content(
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("name", [".", "/"])
+def test_a_path_without_a_name_is_refused(name: str) -> None:
+    with pytest.raises(IsADirectoryError) as caught:
+        write_atomic(Path(name), "x")
+    assert caught.value.filename == name
+
+
 def test_an_error_of_the_block_is_handed_on_as_it_is(tmp_path: Path) -> None:
     def write() -> None:
         with atomic_path(tmp_path / "a.csv") as partial:
