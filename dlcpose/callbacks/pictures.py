@@ -10,7 +10,7 @@ from dlcpose.loggers.base import ExperimentTracker
 from dlcpose.pipelines.base import PoseModule
 from dlcpose.structures.batch import collate
 from dlcpose.structures.sample import Image
-from dlcpose.visualization.pictures import contact_sheet, draw_poses, write_png
+from dlcpose.visualization.pictures import contact_sheet, draw_poses, write_picture
 
 
 class PosePictures(Callback):
@@ -35,7 +35,7 @@ class PosePictures(Callback):
                     # The step that was the last, as with the figures beside it; the next belongs to the epoch to come.
                     logger.show("val/predictions", sheet, trainer.global_step - 1)
             if self.folder is not None:
-                write_png(self.folder / f"epoch_{epoch:04d}.png", sheet)
+                write_picture(self.folder / f"epoch_{epoch:04d}.png", sheet)
 
     def _sheet(self, trainer: Trainer, pl_module: LightningModule) -> Image | None:
         data = getattr(trainer, "datamodule", None)

@@ -25,7 +25,7 @@ def attention_command(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     keypoint: Annotated[list[str] | None, typer.Option(help="One to draw, again for more; all if left out.")] = None,
     layer: Annotated[int, typer.Option(help="Of the attention, from 0; -1 is the last.")] = -1,
-    output: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("attention.png"),
+    output: Annotated[Path, typer.Option(help="The PNG or JPEG to write.")] = Path("attention.png"),
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; the best of this machine unless given.")] = None,
 ) -> None:
     """Draw the attention map of each keypoint: warm colors are high weights, the dot is the prediction."""
@@ -33,8 +33,9 @@ def attention_command(
 
     from dlcpose.datasets.base import read_image_file
     from dlcpose.predict import load
-    from dlcpose.visualization.pictures import write_png
+    from dlcpose.visualization.pictures import check_picture_name, write_picture
 
+    check_picture_name(output, "--output")
     loaded = load(checkpoint, device=device).pipeline
     chosen, pipeline = _chosen(keypoint, loaded.skeleton), loaded.estimator
     if pipeline is None or pipeline.one_animal_per_crop:
@@ -51,7 +52,7 @@ def attention_command(
         np.pad(sheet, ((0, 0), (0, max_width - sheet.shape[1]), (0, 0)), constant_values=sheet[0, 0, 0])
         for sheet in sheets
     ]
-    write_png(output, np.concatenate(padded))
+    write_picture(output, np.concatenate(padded))
     typer.echo(f"{output}: attention maps of {len(chosen)} keypoints in {len(images)} images")
 
 

@@ -22,7 +22,9 @@ def draw_command(
     poses: Annotated[Path, typer.Argument(help="A .poses.h5 file.")],
     video: Annotated[Path | None, typer.Option(help="The video, if it has been moved since prediction.")] = None,
     output: Annotated[Path | None, typer.Option(help="The mp4 to write; NAME_labeled.mp4 unless given.")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="A PNG to write with frames from all of the video.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="A PNG or JPEG to write with frames from all of the video.")
+    ] = None,
     trail: Annotated[int, typer.Option(min=0, help="Frames of an animal's path to show.")] = 25,
     cutoff: Annotated[
         float, typer.Option(min=0, max=1, help="Hide keypoints with a lower score, but for interpolated ones.")
@@ -40,12 +42,14 @@ def draw_command(
 
     from dlcpose.datasets.video import VideoReader
     from dlcpose.exporters.pose_file import read_pose_tracks
-    from dlcpose.visualization.pictures import write_png
+    from dlcpose.visualization.pictures import check_picture_name, write_picture
     from dlcpose.visualization.video import PoseDrawer, SheetOfFrames, write_labeled_video
 
     out = output or poses.with_name(f"{stem_of(poses)}_labeled.mp4")
     if out.suffix.lower() != ".mp4":
         raise ConfigError(f"--output: expected a name that ends in .mp4, got {out.name!r}.")
+    if sheet is not None:
+        check_picture_name(sheet, "--sheet")
     tracks = read_pose_tracks(poses)
     source = video_of(tracks, video, poses)
     check_new(out, [source])
@@ -61,7 +65,7 @@ def draw_command(
     if count < len(rows):
         typer.echo(f"{len(rows) - count} frames with poses could not be decoded. {reader.problem or ''}".rstrip())
     if sheet is not None:
-        write_png(sheet, collected.picture())
+        write_picture(sheet, collected.picture())
         typer.echo(f"{sheet}: a sheet of frames")
 
 

@@ -15,7 +15,9 @@ def inspect_command(
     data: Annotated[
         Path, typer.Argument(help="A DeepLabCut project, a COCO json, a .slp of SLEAP, or a folder with one.")
     ],
-    output: Annotated[Path, typer.Option(help="The contact sheet of frames to write, a PNG.")] = Path("inspection.png"),
+    output: Annotated[Path, typer.Option(help="The contact sheet of frames to write, a PNG or JPEG.")] = Path(
+        "inspection.png"
+    ),
     follow_links: Annotated[bool, typer.Option("--follow-links", help=FOLLOW_LINKS)] = False,
 ) -> None:
     """Count what a data set holds, list what looks wrong in it, and draw some of its frames."""
@@ -24,7 +26,9 @@ def inspect_command(
     from dlcpose.datasets.readers import open_data
     from dlcpose.reports.inspection import inspect_frames, inspection_table, write_contact_sheet
     from dlcpose.structures.printable import printable
+    from dlcpose.visualization.pictures import check_picture_name
 
+    check_picture_name(output, "--output")
     frames = open_data(data, follow_links=follow_links)
     inspection = inspect_frames(frames)
     Console().print(inspection_table(inspection))

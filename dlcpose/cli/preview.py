@@ -14,7 +14,7 @@ def preview_command(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="as for train.py: augmentation=strong dataset=...")
     ] = None,
-    output: Annotated[Path, typer.Option(help="the PNG to write")] = Path("preview.png"),
+    output: Annotated[Path, typer.Option(help="the PNG or JPEG to write")] = Path("preview.png"),
     frames: Annotated[int, typer.Option(min=1, help="how many")] = 16,
 ) -> None:
     """Draw what the model sees: training frames as the chosen augmentation makes them."""
@@ -24,8 +24,9 @@ def preview_command(
     from dlcpose.datasets.crops import augment, fit_to_canvas, keep_keypoints
     from dlcpose.training.experiment import build_experiment
     from dlcpose.training.validate import validate_config
-    from dlcpose.visualization.pictures import contact_sheet, draw_poses, write_png
+    from dlcpose.visualization.pictures import check_picture_name, contact_sheet, draw_poses, write_picture
 
+    check_picture_name(output, "--output")
     validate_config(config)
     stage = build_experiment(config).stages[-1]
     data, batches = stage.data, stage.build_datamodule()
@@ -35,9 +36,9 @@ def preview_command(
         crop = augment(
             fit_to_canvas(data[int(index)], batches.model_input), transform, data.skeleton, config["seed"] + number
         )
-        drawn.append(draw_poses(crop.image, crop.keypoints_in_crop, data.skeleton))
+        drawn.append(draw_poses(crop.image, crop.keypoints_in_crop, data.skeleton, unique_in_image=crop.unique_in_crop))
         captions.append(crop.key)
     for choice in batches.schedule.choices:
         typer.echo(f"augmentation: {choice}")
-    write_png(output, contact_sheet(drawn, captions, columns=4, tile=320))
+    write_picture(output, contact_sheet(drawn, captions, columns=4, tile=320))
     typer.echo(f"{output}: {frames} training frames as the model sees them")

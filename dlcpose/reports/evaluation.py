@@ -29,7 +29,7 @@ from dlcpose.structures.atomic_files import atomic_folder, write_atomic
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.printable import printable
 from dlcpose.structures.sample import Image
-from dlcpose.visualization.pictures import add_legend, contact_sheet, crop_around, draw_poses, write_png
+from dlcpose.visualization.pictures import add_legend, contact_sheet, crop_around, draw_poses, write_picture
 from dlcpose.visualization.plots import plot_learning
 from dlcpose.visualization.terminal import plain
 
@@ -77,7 +77,7 @@ def write_evaluation(
             worst, typical = _examples(data, indices, frames)
             if worst:
                 sheet = contact_sheet([each.image for each in worst], [each.caption for each in worst], tile=400)
-                write_png(partial / "worst.png", add_legend(sheet, data.skeleton))
+                write_picture(partial / "worst.png", add_legend(sheet, data.skeleton))
         with only_warned_of("report.html"):
             drawn_of_all = (drawn, len(indices))
             page = render_report(title, figures, infos, rows, data.skeleton, matched, worst, typical, drawn_of_all)
@@ -156,7 +156,7 @@ def _write_pictures(
     names = picture_names([data.frames[index].key for index in indices])
     for place in chosen.tolist():
         picture = _draw(data, indices[place], predictions[place])
-        write_png(folder / f"{names[place]}.png", add_legend(picture, data.skeleton))
+        write_picture(folder / f"{names[place]}.png", add_legend(picture, data.skeleton))
     if len(chosen) < len(indices):
         logger.info("%d of %d frames were drawn. Raise the number of pictures for more.", len(chosen), len(indices))
     return len(chosen)

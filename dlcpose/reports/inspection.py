@@ -18,7 +18,7 @@ from dlcpose.datasets.label_checks import KeypointCount, Swap, count_keypoints, 
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.input import letterbox
 from dlcpose.structures.sample import Image
-from dlcpose.visualization.pictures import contact_sheet, draw_poses, write_png
+from dlcpose.visualization.pictures import contact_sheet, draw_poses, write_picture
 from dlcpose.visualization.terminal import plain
 
 PICTURES = 16
@@ -94,7 +94,7 @@ def _augmentation_choices(data: LabeledFrames) -> tuple[str, ...]:
 
 
 def write_contact_sheet(data: LabeledFrames, inspection: Inspection, out: Path) -> bool:
-    """Write a png of up to 16 frames with their labels: suspected swaps first, the others evenly chosen.
+    """Write a picture of up to 16 frames with their labels: suspected swaps first, the others evenly chosen.
 
     Returns whether there was a frame to draw.
     """
@@ -109,11 +109,14 @@ def write_contact_sheet(data: LabeledFrames, inspection: Inspection, out: Path) 
             sample = data[index]
         except DataError:  # `inspect_frames` has listed the image as unreadable among the findings
             continue
-        images.append(draw_poses(sample.image, sample.labels.keypoints_in_image, data.skeleton))
-        key = sample.labels.key
+        labels = sample.labels
+        images.append(
+            draw_poses(sample.image, labels.keypoints_in_image, data.skeleton, unique_in_image=labels.unique_in_image)
+        )
+        key = labels.key
         captions.append(f"{Path(key).name} {suspected.get(key, '')}".strip())
     if images:
-        write_png(out, contact_sheet(images[:PICTURES], captions[:PICTURES], columns=4, tile=320))
+        write_picture(out, contact_sheet(images[:PICTURES], captions[:PICTURES], columns=4, tile=320))
     return bool(images)
 
 

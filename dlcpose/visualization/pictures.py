@@ -15,6 +15,7 @@ from PIL import ImageDraw, ImageFont
 from dlcpose.codecs.affine import apply_affine, resize_matrix
 from dlcpose.codecs.matching import MAX_DISTANCE, match_animals
 from dlcpose.structures.atomic_files import write_atomic
+from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.sample import Image
 from dlcpose.structures.skeleton import Skeleton
 
@@ -23,6 +24,7 @@ Color = tuple[int, int, int]
 MIN_SIDE = 800  # px: smaller images are enlarged so that dots do not cover the animal
 MIN_OPACITY = 0.25  # of a keypoint with score 0
 SHIFT = 4  # cv2 draws to 1/16 of a pixel
+SUFFIXES = (".png", ".jpg", ".jpeg")
 DARK, LIGHT, PAPER, INK = (20, 20, 20), (235, 235, 235), (250, 250, 250), (45, 45, 45)
 
 
@@ -164,14 +166,25 @@ def contact_sheet(images: Sequence[Image], captions: Sequence[str], *, columns: 
     return np.array(drawn)
 
 
-def write_png(path: Path, image: Image) -> None:
-    """Write an image (H, W, 3) uint8 RGB atomically as PNG."""
-    write_atomic(path, encoded(image, ".png"))
+def check_picture_name(path: Path, setting: str) -> None:
+    """Raises ConfigError for a name that does not end like a picture. setting: the one that names it."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise ConfigError(f"{setting}: expected a name that ends in {', '.join(SUFFIXES)}, got {str(path)!r}.")
+
+
+def write_picture(path: Path, image: Image) -> None:
+    """Write an image (H, W, 3) uint8 RGB atomically, as PNG or JPEG by its name's ending.
+
+    Raises ValueError for another ending, OSError where it cannot be written.
+    """
+    write_atomic(path, encoded(image, path.suffix.lower()))
 
 
 def encoded(image: Image, suffix: str) -> bytes:
-    """An RGB image as the bytes of a file: ".png" or ".jpg"."""
-    quality = [cv2.IMWRITE_JPEG_QUALITY, 88] if suffix == ".jpg" else []
+    """An RGB image as the bytes of a file. suffix: one of SUFFIXES; raises ValueError for another."""
+    if suffix not in SUFFIXES:
+        raise ValueError(f"expected one of {', '.join(SUFFIXES)}, got {suffix!r}")
+    quality = [] if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 88]
     return bytes(cv2.imencode(suffix, np.ascontiguousarray(image[..., ::-1]), quality)[1])
 
 

@@ -37,6 +37,13 @@ def test_a_mistake_in_the_path_is_one_line(tmp_path: Path, capsys: Capture, monk
     assert str(tmp_path / "nowhere") in reason(dlcpose(capsys, monkeypatch, "inspect", str(tmp_path / "nowhere")))
 
 
+@pytest.mark.parametrize("output", [".", "sheet.gif"])
+def test_an_output_that_is_no_picture_is_one_line(
+    output: str, tmp_path: Path, capsys: Capture, monkeypatch: Patch
+) -> None:
+    assert "--output" in reason(dlcpose(capsys, monkeypatch, "inspect", str(tmp_path), "--output", output))
+
+
 def test_sleap_labels_whose_video_is_gone_are_counted(tmp_path: Path, capsys: Capture, monkeypatch: Patch) -> None:
     video = sleap_io.Video(filename="/lab/cage.mp4", open_backend=False)
     frames = [

@@ -139,6 +139,13 @@ def test_draw_writes_a_video_for_the_browser_and_a_sheet(cage: Path) -> None:
     assert cv2.imread(str(sheet)) is not None
 
 
+@pytest.mark.parametrize("sheet", [".", "sheet.webp"])
+def test_draw_refuses_a_sheet_that_is_no_picture_before_it_draws(cage: Path, sheet: str) -> None:
+    with pytest.raises(ConfigError, match="--sheet"):
+        run("draw", cage.with_name("cage.poses.h5"), "--video", cage, "--sheet", sheet)
+    assert not cage.with_name("cage_labeled.mp4").exists()
+
+
 def test_draw_and_propose_refuse_another_video(cage: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.mp4"
     write_video(other, [np.full((48, 64, 3), 90, np.uint8)] * FRAMES, fps=25)

@@ -8,6 +8,7 @@ import pytest
 from dlcpose.cli.preview import preview_command
 from dlcpose.datasets.base import read_image_file
 from dlcpose.structures.errors import DlcposeError
+from dlcpose.visualization.pictures import _Pen
 
 SMALL = ["dataset.frames=24", "dataset.videos=2", "dataset.height=64", "dataset.width=64"]
 
@@ -49,4 +50,13 @@ def test_more_frames_than_there_are_show_some_again(here: Path) -> None:
 def test_mistakes_are_reported(here: Path) -> None:
     with pytest.raises(DlcposeError, match="nowhere"):
         preview_command(["dataset=deeplabcut", "dataset.root=nowhere"], here / "preview.png", 4)
+    with pytest.raises(DlcposeError, match="--output"):
+        preview_command(SMALL, Path(), 4)
     assert not list(here.iterdir())
+
+
+def test_the_arena_s_keypoints_are_drawn(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_arena = ["dataset.unique_points=3", "augmentation=none"]
+    sheet = drawn(here / "drawn.png", *with_arena)
+    monkeypatch.setattr(_Pen, "squares", lambda *_: None)
+    assert (sheet != drawn(here / "without.png", *with_arena)).any()

@@ -71,6 +71,17 @@ def test_names_are_printed_as_they_are(name: str, tmp_path: Path, capsys: pytest
     assert "\x1b[2J" not in shown
 
 
+def test_a_contact_sheet_shows_the_arena_s_keypoints(tmp_path: Path) -> None:
+    sheets = {}
+    for door in (20.0, NAN):
+        values = [[*range(12), door, door]] * 4
+        root = write_project(tmp_path / str(door), {"cage": labels("cage", values, multi_columns())}, MULTI)
+        data = open_data(root)
+        assert write_contact_sheet(data, inspect_frames(data), root / "sheet.png")
+        sheets[str(door)] = read_image_file(root / "sheet.png")
+    assert (sheets["20.0"] != sheets["nan"]).any()
+
+
 def test_a_contact_sheet_of_real_data(shared_data: Path, tmp_path: Path) -> None:
     data = open_data(shared_data / "rodentpair15-SLEAP-2024-12-17")
     assert write_contact_sheet(data, inspect_frames(data), tmp_path / "sheet.png")

@@ -115,11 +115,11 @@ numpy.savez(sys.argv[3], poses=poses.keypoints_in_image, boxes=poses.boxes_in_im
 
 @pytest.mark.slow  # as one of each family in tests/test_every_model.py
 def test_the_checkpoint_alone_predicts_in_a_fresh_process(both: tuple[Path, Answer], here: Path) -> None:
-    from dlcpose.visualization.pictures import write_png
+    from dlcpose.visualization.pictures import write_picture
 
     best = Path(shutil.copy(both[0] / "checkpoints" / "best.ckpt", here / "moved.ckpt"))
     image = SyntheticFrames(frames=1, animals=2, height=64, width=64).read_image(0)
-    write_png(here / "frame.png", image)
+    write_picture(here / "frame.png", image)
     answer = python("-c", PREDICT, best, here / "frame.png", here / "found.npz", cwd=here)
     assert answer.code == 0, answer.err
     found = np.load(here / "found.npz")

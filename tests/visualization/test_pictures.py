@@ -4,14 +4,16 @@ import cv2
 import numpy as np
 import pytest
 
+from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.visualization.pictures import (
     add_legend,
+    check_picture_name,
     contact_sheet,
     crop_around,
     draw_poses,
     keypoint_colors,
-    write_png,
+    write_picture,
 )
 from tests.metrics.made_up import SHAPE, SKELETON, at
 
@@ -115,9 +117,26 @@ def test_a_legend_is_added_below_and_long_ones_wrap() -> None:
 
 def test_a_png_is_read_back_in_its_colors_and_nothing_else_is_left(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
-    write_png(tmp_path / "new" / "a.png", image)
+    write_picture(tmp_path / "new" / "a.png", image)
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "new" / "a.png"))[..., ::-1], image)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "start"), [("a.PNG", b"\x89PNG"), ("a.jpg", b"\xff\xd8\xff"), ("a.jpeg", b"\xff\xd8\xff")]
+)
+def test_a_picture_is_of_the_kind_that_its_name_says(tmp_path: Path, name: str, start: bytes) -> None:
+    check_picture_name(tmp_path / name, "--sheet")
+    write_picture(tmp_path / name, GRAY)
+    assert (tmp_path / name).read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a", "."])
+def test_a_name_of_no_picture_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="--sheet"):
+        check_picture_name(Path(name), "--sheet")
+    with pytest.raises(ValueError, match="png"):
+        write_picture(Path(name), GRAY)
 
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
