@@ -40,6 +40,8 @@ def compare_command(
     for run in comparison.runs:
         if run.status != "finished":
             typer.echo(printable(f"not finished: {run.name}: {run.error or 'killed, or still running'}"))
-    best = comparison.settings[0].runs[0]
-    typer.echo(f"{printable(best.name)} again: {command_of(best)}")
+    if (best := comparison.best) is None:
+        typer.echo(printable(f"no run has figures: none is finished with {comparison.ranked_by}"))
+    else:
+        typer.echo(f"{printable(best.name)} again: {command_of(best)}")
     typer.echo(folder / "comparison.html")

@@ -27,8 +27,9 @@ class Run:
     """One run, read from its folder.
 
     figures: of the best validation epoch (val/...) and of the test frames, by flat name; infos: the facts about them.
-    settings: by dotted key. choices: option of each config group. overrides, config_dir: as given on the command line.
-    costs: by the names of COSTS. curves: (epoch, value) by name. objectives: names of the figures to optimize.
+    settings: by dotted key; a number that is not finite is a text. choices: option of each config group. overrides,
+    config_dir: as given on the command line. costs: by the names of COSTS. curves: (epoch, value) by name. objectives:
+    names of the figures to optimize.
     """
 
     name: str
@@ -103,6 +104,12 @@ class Comparison:
     def is_lower_better(self, name: str) -> bool:
         """The direction of a figure."""
         return self.lower_is_better if name == self.ranked_by else self.info(name).higher_is_better is False
+
+    @property
+    def best(self) -> Run | None:
+        """The first finished run of the best setting; None where no finished run has the figure that ranks them."""
+        runs = [run for setting in self.settings for run in setting.runs if run.status == "finished"]
+        return next((run for run in runs if math.isfinite(run.figures.get(self.ranked_by, math.nan))), None)
 
     def row(self, run: Run) -> tuple[Any, ...]:
         """A run's values in the columns."""
@@ -273,6 +280,8 @@ def _with_effects(comparison: Comparison) -> Comparison:
 
 def explained_share(groups: Sequence[Sequence[float]]) -> float:
     """η², the variance between the means of groups as a share of the total variance: in [0, 1]."""
+    largest = max(abs(value) for group in groups for value in group) or 1.0
+    groups = [[value / largest for value in group] for group in groups]  # the square of a diverged run's may overflow
     everything = [value for group in groups for value in group]
     middle = statistics.fmean(everything)
     whole = sum((value - middle) ** 2 for value in everything)

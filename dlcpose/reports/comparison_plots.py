@@ -70,10 +70,10 @@ def number_label(value: float) -> str:
 
 def learning_curves(comparison: Comparison, name: str) -> str | None:
     """A figure over the epochs of every run, with the mean over seeds as a thicker line; None where no run has it."""
-    lines = {
+    known = {
         run: [(e, v) for e, v in run.curves.get(name, ()) if math.isfinite(v)] for run in _by_rank(comparison)[::-1]
     }
-    lines = {run: line for run, line in lines.items() if line} if lines else {}
+    lines = {run: line for run, line in known.items() if line}
     if not lines:
         return None
     frame = Frame()
@@ -198,13 +198,9 @@ def value_label(value: Any) -> str:
     """A setting's value as text."""
     if value is None:
         return "–"
-    return (
-        number_label(value)
-        if isinstance(value, float)
-        else str(value).lower()
-        if value is True or value is False
-        else str(value)
-    )
+    if isinstance(value, float):
+        return number_label(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _by_rank(comparison: Comparison) -> list[Run]:

@@ -78,7 +78,7 @@ def read_run(folder: Path, name: str) -> Run:
     config, status = entry.mapping("config"), entry.text("status", "")
     named = config.content.get("optimized_metric") or ()
     with reading(folder / FILE):
-        settings = flatten_config(config.content)
+        settings = {key: _finite(value) for key, value in flatten_config(config.content).items()}
     return Run(
         name=name,
         folder=folder,
@@ -97,6 +97,14 @@ def read_run(folder: Path, name: str) -> Run:
         config_dir=entry.text("config_dir") if entry.has("config_dir") else None,
         infos=_infos(folder),
     )
+
+
+def _finite(value: Any) -> Any:
+    """A setting with texts for numbers that are not finite: they have no place on an axis, and NaN is unlike itself."""
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    is_infinite = isinstance(value, int | float) and not isinstance(value, bool) and not is_number(value)
+    return str(value) if is_infinite else value
 
 
 def _entry_from_hydra(folder: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`dlcpose compare` on folders whose figures are known, and its page in a real browser."""
 
 import json
+import math
 import re
 import subprocess
 from html import unescape
@@ -85,6 +86,33 @@ def test_what_failed_or_was_killed_is_said(here: Path, capsys: Capture, monkeypa
     assert answer.code == 0, answer.err
     assert "not finished: bad: a.png: no image.\n" in answer.out
     assert "not finished: cut: killed, or still running\n" in answer.out
+
+
+def test_the_run_to_repeat_is_a_finished_one(here: Path, capsys: Capture, monkeypatch: Patch) -> None:
+    failed = {"status": "failed", "optimized_metric": {}, "error": "CUDA out of memory"}
+    made_up_run(here / "s" / "a", "resnet_18", 0.001, 0, **failed)
+    assert "again:" not in (answer := dlcpose(capsys, monkeypatch, "compare", "s")).out
+    assert (answer.code, "no run has figures" in answer.out) == (0, True)
+    made_up_run(here / "s" / "b", "resnet_18", 0.001, 0)
+    assert "\nb again: python train.py" in dlcpose(capsys, monkeypatch, "compare", "s").out
+
+
+@pytest.mark.parametrize("rates", [(math.inf, 1.0, 100.0), (math.nan, math.nan, 1.0), (10**400, [math.nan], 1.0)])
+def test_settings_that_are_not_finite_are_compared_as_texts(
+    rates: tuple[object, ...], here: Path, capsys: Capture, monkeypatch: Patch
+) -> None:
+    for number, rate in enumerate(rates):
+        config = {"seed": 0, "optimizer": {"lr": rate}, "optimized_metric": "val/mean_error_px"}
+        value = {"val/mean_error_px": [1.0, 2.0, -1e300][number]}
+        made_up_run(here / "s" / str(number), "resnet_18", 0.001, 0, config=config, optimized_metric=value)
+    answer = dlcpose(capsys, monkeypatch, "compare", "s")
+    assert answer.code == 0, answer.err
+    runs = json.loads((here / "s" / "comparison" / "comparison.json").read_text())["runs"]
+    found = {run["folder"]: run["settings"]["optimizer.lr"] for run in runs}
+    texts = {math.inf: "inf", 10**400: str(10**400)}
+    for number, rate in enumerate(rates):
+        expected = ["nan"] if isinstance(rate, list) else "nan" if rate != rate else texts.get(rate, rate)
+        assert found[f"s/{number}"] == expected
 
 
 def test_a_detector_within_a_run_is_none_of_its_own(here: Path) -> None:

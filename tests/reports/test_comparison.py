@@ -49,6 +49,14 @@ def test_independent_setting_is_a_column_without_an_override() -> None:
     assert differing(runs)[0] == ("dataset.frames",)
 
 
+def test_a_share_is_explained_of_diverged_runs_too() -> None:
+    groups = [[1.0, 2.0], [3.0, 5.0]]
+    assert explained_share([[1e300 * value for value in group] for group in groups]) == pytest.approx(
+        explained_share(groups)
+    )
+    assert explained_share([[0.0, 0.0], [0.0]]) == 0.0
+
+
 def test_the_seed_and_the_sweep_tell_no_settings_apart() -> None:
     runs = [
         run(
