@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from dlcpose.codecs.affine import apply_affine, resize_matrix
 from dlcpose.postprocessing.filters import interpolate_gaps
-from dlcpose.postprocessing.time_axis import time_axis
+from dlcpose.postprocessing.time_axis import TimeAxis, time_axis
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.sample import Image
 from dlcpose.visualization.browser_video import write_browser_video
@@ -56,7 +56,8 @@ class PoseDrawer:
         self.colors = animal_colors(len(tracks.individuals)) if several else None
         self._radius = self._usual_radius()
         self._font = int(np.clip(self.size[1] / 34, 13, 26))
-        self._paths = self._place(_paths(tracks))  # (T, N, 2)
+        axis = time_axis(tracks)
+        self._paths, self._jumps = self._place(_paths(tracks, axis)), axis.jumps  # (T, N, 2), (T,)
 
     def draw(self, image: Image, row: int, *, caption: str = "") -> Image:
         """The frame of a row, (H, W, 3) uint8 RGB, with its poses: (H·s, W·s, 3)."""
@@ -103,6 +104,8 @@ class PoseDrawer:
             path = self._paths[rows, animal]  # (R, 2)
             color = self.colors[animal] if self.colors is not None else PALETTE[0]
             for age, (start, end) in enumerate(pairwise(path[::-1])):
+                if self._jumps[row - age]:  # nobody knows the way across frames that were not predicted
+                    continue
                 _blend_line(picture, start, end, color, width, 0.85 * (1 - age / self.trail))
 
     def _draw_names(self, picture: Image, poses: Array) -> None:
@@ -200,7 +203,7 @@ def _hide(tracks: PoseTracks, cutoff: float) -> tuple[Array, Array]:
     )
 
 
-def _paths(tracks: PoseTracks) -> Array:
+def _paths(tracks: PoseTracks, axis: TimeAxis) -> Array:
     """The path of each animal: (T, N, 2) pixels of the frame, NaN where unknown.
 
     It is the path of one keypoint, since the middle of those that are there jumps with each that comes or goes: of the one
@@ -215,7 +218,6 @@ def _paths(tracks: PoseTracks) -> Array:
     counts = known.sum(axis=0)
     often = counts >= 0.9 * counts.max()
     chosen = int(np.where(often, distances / np.maximum(counts, 1), np.inf).argmin())
-    axis = time_axis(tracks)
     return interpolate_gaps(tracks.keypoints_in_image[:, :, chosen], axis, max_frames=BRIDGED * axis.step)
 
 

@@ -88,6 +88,17 @@ def test_a_trail_shows_where_the_animal_was_and_only_that_long() -> None:
     assert (PoseDrawer(tracks, scale=4.0, trail=3).draw(GRAY, 0) == PoseDrawer(tracks, scale=4.0).draw(GRAY, 0)).all()
 
 
+def test_a_trail_does_not_cross_frames_that_were_not_predicted() -> None:
+    tracks = replace(far_apart(frames=12, moving=5.0), frame_indices=np.array([*range(6), *range(500, 506)]))
+    plain, trailed = PoseDrawer(tracks, scale=4.0).draw(GRAY, 8), PoseDrawer(tracks, scale=4.0, trail=6).draw(GRAY, 8)
+    changed = np.nonzero((plain != trailed).any(axis=-1))[0]
+    path = PoseDrawer(tracks, scale=4.0, trail=6)._paths[:, 0, 1]
+    across = (changed > path[5] + 4) & (changed < path[6] - 4)
+    assert not across.any()
+    assert changed.min() < path[5]
+    assert changed.max() > path[6]
+
+
 def test_columns_of_untracked_poses_have_neither_color_nor_name_nor_trail() -> None:
     tracks, untracked = far_apart(), far_apart(is_tracked=False)
     assert PoseDrawer(untracked).colors is None
