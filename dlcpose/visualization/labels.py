@@ -1,8 +1,10 @@
 """Short texts on pictures: light letters with a dark outline, legible on any background."""
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
@@ -13,6 +15,14 @@ from dlcpose.structures.sample import Image
 Array = npt.NDArray[Any]
 Color = tuple[int, int, int]
 RIM = (15, 15, 15)
+
+
+def load_font(size: int) -> ImageFont.FreeTypeFont:
+    """The font of all pictures, of a height in pixels: DejaVu Sans, which has Latin, Greek, Cyrillic and more letters.
+
+    matplotlib brings it along; Pillow's own font has Latin letters only, and draws an empty box for any other.
+    """
+    return ImageFont.truetype(str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
 
 
 def draw_text(picture: Image, text: str, corner: tuple[int, int], *, size: int, color: Color) -> None:
@@ -35,7 +45,7 @@ def text_size(text: str, size: int) -> tuple[int, int]:
 @lru_cache(maxsize=512)
 def _rendered(text: str, size: int, color: Color) -> tuple[Array, Array]:
     """The letters (h, w, 3) and their opacity (h, w, 1) in [0, 1]."""
-    font, rim = ImageFont.load_default(size), max(1, round(size / 9))
+    font, rim = load_font(size), max(1, round(size / 9))
     left, top, right, bottom = font.getbbox(text, stroke_width=rim)
     canvas = PillowImage.new("RGBA", (round(right - left) + 2, round(bottom - top) + 2), (*RIM, 0))
     ImageDraw.Draw(canvas).text(

@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
 
 from dlcpose.codecs.affine import apply_affine, resize_matrix
 from dlcpose.codecs.matching import MAX_DISTANCE, match_animals
@@ -18,6 +18,7 @@ from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.sample import Image
 from dlcpose.structures.skeleton import Skeleton
+from dlcpose.visualization.labels import load_font
 
 Array = npt.NDArray[Any]
 Color = tuple[int, int, int]
@@ -117,7 +118,7 @@ def crop_around(
 
 def add_legend(picture: Image, skeleton: Skeleton) -> Image:
     """The picture above a legend of its colors, dots and rings."""
-    font = _font(15)
+    font = load_font(15)
     entries: list[tuple[str, Color | None]] = [("prediction", None), ("label", None)]
     entries += list(zip(skeleton.names, keypoint_colors(len(skeleton)), strict=True))
     places: list[tuple[int, int]] = []
@@ -160,7 +161,7 @@ def contact_sheet(images: Sequence[Image], captions: Sequence[str], *, columns: 
             sheet[top : top + image.shape[0], left_of_image : left_of_image + image.shape[1]] = image
             corners.append((left_of_image, top + image.shape[0] + line // 2))
     drawn = PillowImage.fromarray(sheet)
-    pencil, font = ImageDraw.Draw(drawn), _font(14)
+    pencil, font = ImageDraw.Draw(drawn), load_font(14)
     for corner, caption in zip(corners, captions, strict=True):
         pencil.text(corner, _shorten(caption, tile, font), INK, font, anchor="lm")
     return np.array(drawn)
@@ -329,7 +330,3 @@ def _shorten(text: str, width: int, font: Any) -> str:
     while text and font.getlength("…" + text) > width:
         text = text[1:]
     return "…" + text
-
-
-def _font(size: int) -> Any:
-    return ImageFont.load_default(size)

@@ -22,3 +22,11 @@ def test_a_text_larger_than_the_picture_is_cut() -> None:
     picture = np.zeros((8, 10, 3), np.uint8)
     draw_text(picture, "a long name", (0, 0), size=20, color=(255, 255, 255))
     assert picture.any()
+
+
+def test_letters_beyond_latin_are_no_empty_boxes() -> None:
+    pictures = []
+    for text in ("\U000f0000", "ж", "д", "λ", "ş"):  # the first is a letter of no font
+        pictures.append(np.zeros((40, 40, 3), np.uint8))
+        draw_text(pictures[-1], text, (4, 4), size=20, color=(255, 255, 255))
+    assert len({picture.tobytes() for picture in pictures}) == 5
