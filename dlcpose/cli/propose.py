@@ -63,7 +63,7 @@ def propose_command(
     from dlcpose.structures.atomic_files import check_new_folder
 
     tracks = read_pose_tracks(poses)
-    source = video_of(tracks, video)
+    source = video_of(tracks, video, poses)
     config = None if project is None else read_project_config(project)
     in_project = None if project is None else project / "labeled-data" / source.stem
     out = output or poses.with_name(f"{stem_of(poses)}_to_label")
