@@ -4,12 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import typer
+
 from dlcpose.structures.errors import ConfigError, DataError
 
 VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".webm", ".wmv", ".ts", ".mts", ".h264", ".mjpeg")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 SUFFIX = ".poses.h5"  # of dlcpose.exporters.pose_file, which would import h5py
 IMAGE_RESULTS = "images.poses.json"
+
+
+DRAWN = "_labeled.mp4"  # end of the name of a video that `dlcpose draw` has drawn from NAME.poses.h5
 
 
 class Inputs(NamedTuple):
@@ -20,15 +25,24 @@ class Inputs(NamedTuple):
 
 
 def find_inputs(names: Sequence[str], output: Path | None) -> Inputs:
-    """The files that names mean: a file, all videos and images of a folder, or a pattern (`cage*.mp4`).
+    """The files that names mean: a file, or all videos and images of a folder or a pattern (`cage*`).
 
-    output: the folder of all results; beside each input unless given. Raises DataError for a name that matches nothing,
-    ConfigError where two results would be one file.
+    A file that is named itself is taken whatever it is; videos that `dlcpose draw` has drawn are else left out, with a line
+    each. output: the folder of all results; beside each input unless given. Raises DataError for a name that matches nothing, ConfigError where two results would be one file.
     """
-    files = list(dict.fromkeys(file for name in names for file in _files(name)))
+    found = {name: _files(name) for name in names}
+    files = list(dict.fromkeys(file for each in found.values() for file in each))
+    named = {file for name, each in found.items() if not _is_several(name) for file in each}
+    drawn = [file for file in files if file not in named and _is_drawn(file)]
+    if drawn == files:
+        raise DataError(f"{drawn[0]}: expected videos without poses drawn in, got none. Name it itself to predict it.")
+    for video in drawn:
+        typer.echo(f"{video}: left out, poses are drawn in it. Name it itself to predict it.", err=True)
     videos: dict[Path, Path] = {}
     images: dict[Path, list[Path]] = {}
     for file in files:
+        if file in drawn:
+            continue
         folder = output or file.parent
         if file.suffix.lower() in IMAGES:
             images.setdefault(folder / IMAGE_RESULTS, []).append(file)
@@ -46,14 +60,37 @@ def find_inputs(names: Sequence[str], output: Path | None) -> Inputs:
 
 def _files(name: str) -> list[Path]:
     path = Path(name).expanduser()
-    if path.is_dir():
-        found = sorted(each for each in path.iterdir() if each.suffix.lower() in (*VIDEOS, *IMAGES))
-        if not found:
-            raise DataError(f"{path}: expected a folder with videos or images, got none. It knows {', '.join(VIDEOS)}.")
-        return found
-    if path.exists() or not set(name) & set("*?["):
+    if not _is_several(name):
         return [path]  # a missing file raises when it is read
+    if path.is_dir():
+        if not (files := _known_in(path)):
+            raise DataError(f"{path}: expected a folder with videos or images, got none. It knows {', '.join(VIDEOS)}.")
+        return files
     matching = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
     if not matching:
         raise DataError(f"{name}: no file matches this pattern. Correct it.")
-    return [file for each in matching for file in (_files(str(each)) if each.is_dir() else [each])]
+    files = [file for each in matching for file in (_known_in(each) if each.is_dir() else [each]) if _is_known(file)]
+    if not files:
+        raise DataError(
+            f"{name}: expected videos or images, got {matching[0].name}. It knows {', '.join(VIDEOS)}; a video with another "
+            "ending has to be named itself."
+        )
+    return files
+
+
+def _is_several(name: str) -> bool:
+    """Whether a name is a folder or a pattern."""
+    path = Path(name).expanduser()
+    return path.is_dir() or (not path.exists() and bool(set(name) & set("*?[")))
+
+
+def _known_in(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if _is_known(file))
+
+
+def _is_known(file: Path) -> bool:
+    return file.suffix.lower() in (*VIDEOS, *IMAGES)
+
+
+def _is_drawn(file: Path) -> bool:
+    return file.name.endswith(DRAWN) and file.with_name(f"{file.name.removesuffix(DRAWN)}{SUFFIX}").exists()

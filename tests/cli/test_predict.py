@@ -169,6 +169,23 @@ def test_inputs_are_found_once_and_each_has_its_own_result(here: Path) -> None:
         find_inputs(["none"], None)
 
 
+def test_folders_and_patterns_mean_videos_and_images_only(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("v.mp4", "v.nwb", "v.poses.h5", "v_labeled.mp4", "w_labeled.mp4", "old/v.mkv", "old/notes.txt"):
+        (here / name).parent.mkdir(exist_ok=True)
+        (here / name).write_text("")
+    for names in (["."], ["v*", "w*"]):  # a video that was drawn from poses beside it is none to predict
+        found = find_inputs(names, None)
+        assert sorted(found.videos) == [Path("v.mp4"), Path("w_labeled.mp4")]
+        assert capsys.readouterr().err.startswith("v_labeled.mp4: left out")
+    found = find_inputs(["v_*", "o*", "v_labeled.mp4"], Path("out"))
+    assert set(found.videos) == {Path("v_labeled.mp4"), Path("old/v.mkv")}
+    assert not capsys.readouterr().err
+    with pytest.raises(DataError, match=r"v_labeled\.mp4: expected videos without poses drawn in"):
+        find_inputs(["v_*"], None)
+    with pytest.raises(DataError, match=r"\*\.nwb: expected videos or images, got v\.nwb"):
+        find_inputs(["*.nwb"], None)
+
+
 # ------------------------------------------------------------------------------------------------------ kills, and launchers
 
 
