@@ -65,12 +65,14 @@ def corrections_as_dict(corrections: Corrections) -> dict[str, Any]:
         "version": VERSION,
         "video": corrections.video,
         "tracks": corrections.tracks,
-        "corrections": [
-            {"frame": each.frame, "a": each.a, "b": each.b, "action": each.action}
-            | ({"to": each.to} if each.to is not None else {})
-            for each in corrections.corrections
-        ],
+        "corrections": [correction_as_dict(each) for each in corrections.corrections],
     }
+
+
+def correction_as_dict(correction: Correction) -> dict[str, Any]:
+    """One entry of such a file."""
+    end = {} if correction.to is None else {"to": correction.to}
+    return {"frame": correction.frame, "a": correction.a, "b": correction.b, "action": correction.action, **end}
 
 
 def tracks_digest(tracks: PoseTracks) -> str:

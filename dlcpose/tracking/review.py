@@ -1,6 +1,7 @@
 """A page for the manual review of likely swaps: clips, keys, and a corrections file to save."""
 
 import base64
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +20,7 @@ from dlcpose.structures.atomic_files import write_output
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.sample import Image
-from dlcpose.tracking.corrections import FORMAT, VERSION, tracks_digest
+from dlcpose.tracking.corrections import FORMAT, VERSION, Correction, correction_as_dict, tracks_digest
 from dlcpose.tracking.result import SwapCandidate
 
 Array = npt.NDArray[Any]
@@ -46,14 +47,15 @@ def write_review(
     candidates: Sequence[SwapCandidate],
     frames: Iterable[VideoFrame],
     *,
+    decisions: Sequence[Correction] = (),
     most: int = 100,
 ) -> int:
     """Write the page for the likeliest `most` swaps and return how many are on it.
 
     frames: those of the video, as VideoReader gives them; they are read once, and not all are kept. Frames that could
     not be decoded are left out of the clips, and a swap without any frame is left out of the page. The page needs no
-    network and no other file. It saves corrections for these tracks that `read_corrections` reads. Raises DataError
-    where the video ends before a frame that is needed.
+    network and no other file. It saves corrections for these tracks that `read_corrections` reads, and begins with
+    `decisions`, which were made before. Raises DataError where the video ends before a frame that is needed.
     """
     clips = [_clip(tracks, each) for each in candidates[:most]]
     _take_pictures(clips, frames, tracks)
@@ -65,7 +67,8 @@ def write_review(
         title=Path(tracks.video.path).name,
         shown=len(clips),
         candidates=len(candidates),
-        data=Markup(_for_script(_content(tracks, clips))),
+        decisions=len(decisions),
+        data=Markup(_for_script(_content(tracks, clips, decisions))),
     )
     write_output(path, page.encode())
     return len(clips)
@@ -123,7 +126,9 @@ def _picture(image: Image, clip: _Clip) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()
 
 
-def _content(tracks: PoseTracks, clips: Sequence[_Clip]) -> dict[str, Any]:
+def _content(tracks: PoseTracks, clips: Sequence[_Clip], decisions: Sequence[Correction]) -> dict[str, Any]:
+    before = [correction_as_dict(each) for each in decisions]
+    of_clips = _decisions_of(clips, decisions)
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -133,7 +138,26 @@ def _content(tracks: PoseTracks, clips: Sequence[_Clip]) -> dict[str, Any]:
         "edges": [list(edge) for edge in tracks.skeleton.edges],
         "fps": tracks.video.fps if math.isfinite(tracks.video.fps) and tracks.video.fps > 0 else None,
         "clips": [_clip_content(tracks, clip) for clip in clips],
+        "decisions": [None if place is None else before[place] for place in of_clips],
+        "others": [each for place, each in enumerate(before) if place not in of_clips],
+        # What a browser keeps of another round of review is not of this one.
+        "round": hashlib.sha256(json.dumps(before).encode()).hexdigest()[:16] if before else "",
     }
+
+
+def _decisions_of(clips: Sequence[_Clip], decisions: Sequence[Correction]) -> list[int | None]:
+    """For each clip the place of the decision about it: of the same two animals, at one of its frames, the nearest."""
+    pairs = [
+        (abs(each.frame - clip.candidate.frame), place, number)
+        for number, clip in enumerate(clips)
+        for place, each in enumerate(decisions)
+        if (each.a, each.b) == (clip.candidate.a, clip.candidate.b) and each.frame in clip.frames
+    ]
+    of_clips: list[int | None] = [None] * len(clips)
+    for _, place, number in sorted(pairs):
+        if of_clips[number] is None and place not in of_clips:
+            of_clips[number] = place
+    return of_clips
 
 
 def _clip_content(tracks: PoseTracks, clip: _Clip) -> dict[str, Any]:

@@ -220,3 +220,27 @@ def test_the_page_shows_names_as_the_corrections_will_leave_them(tmp_path: Path)
         np.testing.assert_array_equal(
             corrected.keypoints_in_image[frame][animals[frame]], tracks.keypoints_in_image[frame], err_msg=f"{frame}"
         )
+
+
+def test_a_second_round_keeps_the_decisions_of_the_first(tmp_path: Path) -> None:
+    tracks, page = tracks_of("Ada", "Bob", "Cleo"), tmp_path / "r.html"
+    first = (
+        Correction(32, 0, 1, "swap_from"),
+        Correction(50, 0, 2, "swap_between", 53),
+        Correction(3, 0, 1, "swap_from"),  # at no clip of the page
+    )
+    write_review(page, tracks, CANDIDATES, images(tracks), decisions=first)
+    content = content_of(page.read_text())
+    assert [each and (each["frame"], each["action"]) for each in content["decisions"]] == [
+        *((32, "swap_from"), None, (50, "swap_between"))
+    ]
+    assert [each["frame"] for each in content["others"]] == [3]
+    dumped = in_browser(
+        page, PRESS + 'press("n", "k", "w"); document.body.dataset.animals = JSON.stringify(animalsAt(40));'
+    )
+    (tmp_path / "c.json").write_text(unescape(re.search(r'data-saved="(.*?)"', dumped, re.DOTALL)[1]))  # type: ignore[index]
+    saved = read_corrections(tmp_path / "c.json")
+    assert set(saved.corrections) == {*first, Correction(12, 1, 2, "keep")}
+    animals = json.loads(unescape(re.search(r'data-animals="(.*?)"', dumped)[1]))  # type: ignore[index]
+    corrected = apply_corrections(tracks, saved)
+    np.testing.assert_array_equal(corrected.keypoints_in_image[40][animals], tracks.keypoints_in_image[40])
