@@ -28,13 +28,14 @@ def find_inputs(names: Sequence[str], output: Path | None) -> Inputs:
     """The files that names mean: a file, or all videos and images of a folder or a pattern (`cage*`).
 
     A file that is named itself is taken whatever it is; videos that `dlcpose draw` has drawn are else left out, with a line
-    each. output: the folder of all results; beside each input unless given. Raises DataError for a name that matches nothing, ConfigError where two results would be one file.
+    each. output: the folder of all results; beside each input unless given.
+    Raises DataError for a name that matches nothing, ConfigError where two results would be one file.
     """
     found = {name: _files(name) for name in names}
     files = list(dict.fromkeys(file for each in found.values() for file in each))
     named = {file for name, each in found.items() if not _is_several(name) for file in each}
     drawn = [file for file in files if file not in named and _is_drawn(file)]
-    if drawn == files:
+    if drawn and drawn == files:
         raise DataError(f"{drawn[0]}: expected videos without poses drawn in, got none. Name it itself to predict it.")
     for video in drawn:
         typer.echo(f"{video}: left out, poses are drawn in it. Name it itself to predict it.", err=True)
