@@ -1,15 +1,60 @@
 """Tracking by conditioning, as `dlcpose track` does it with a conditional model."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from dlcpose.cli.pose_files import SUFFIX, stem_of
 from dlcpose.cli.progress import frames_shown
+from dlcpose.cli.tracks_file import FOLLOWED, TRACKS, check_outputs, check_uncorrected, track_file, tracks_beside
+
+if TYPE_CHECKING:
+    from dlcpose.tracking.settings import TrackingSettings
 
 
-def follow_video(
+def track_by_conditioning(
+    video: Path,
+    checkpoint: Path,
+    output: Path | None,
+    following: Mapping[str, Any],
+    joining: TrackingSettings | None,
+    *,
+    conditions: Path | None,
+    device: str | None,
+    corrections: Path | None,
+    review: Path | None,
+    overwrite: bool,
+) -> None:
+    """Follow the animals of a video into NAME.followed.poses.h5, and write their tracks to NAME.tracks.poses.h5.
+
+    following: settings of `tracking.ctd_tracker.CtdTracker`. joining: by which what was followed is joined to tracks of as
+    many animals as there are; None: each is a track as it was followed. The others as of the command. What would stop the
+    command after the video has been followed, stops it before.
+    """
+    from dlcpose.prediction.video import check_writable
+    from dlcpose.tracking.corrections import read_corrections
+
+    out = output or tracks_beside(video.with_name(f"{video.stem}{SUFFIX}"))
+    check_outputs(out, review, [video, checkpoint, conditions, corrections])
+    for path in (out, *([review] if review is not None else [])):
+        check_writable(path.parent)
+    if corrections is not None:
+        read_corrections(corrections)
+    elif not overwrite:
+        check_uncorrected(out)
+    followed = out.with_name(f"{stem_of(out).removesuffix(TRACKS)}{FOLLOWED}{SUFFIX}")
+    _follow_video(video, checkpoint, followed, conditions, device, following, overwrite=overwrite)
+    if joining is None:
+        _write_followed(followed, out)
+    else:
+        track_file(followed, joining, out, video=video, corrections=corrections, review=review, overwrite=overwrite)
+
+
+def _follow_video(
     video: Path,
     checkpoint: Path,
     output: Path,
@@ -21,8 +66,8 @@ def follow_video(
 ) -> None:
     """Follow the animals of a video with a conditional model into a file of poses, and say what is there.
 
-    settings: of `tracking.ctd_tracker.CtdTracker`. Raises ConfigError for a model that takes no pose conditions, DataError
-    for what is no video, and for a file of another video, model or settings unless `overwrite`.
+    Raises ConfigError for a model that takes no pose conditions, DataError for what is no video, and for a file of another
+    video, model or settings unless `overwrite`.
     """
     from dlcpose.predict import load
 
@@ -35,7 +80,7 @@ def follow_video(
     typer.echo(f"{output}: {there}")
 
 
-def write_followed(followed: Path, output: Path) -> None:
+def _write_followed(followed: Path, output: Path) -> None:
     """Write the tracks of a followed video as they were followed, with a column for each, and say how many there are."""
     from dlcpose.exporters.pose_file import read_pose_tracks, read_provenance, write_pose_tracks
     from dlcpose.prediction.followed_video import FOLLOWING, column_for_each_track

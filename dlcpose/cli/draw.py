@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dlcpose.cli.pose_files import check_new, stem_of, video_of
+from dlcpose.cli.pose_files import check_ending, check_new, stem_of, video_of
 from dlcpose.cli.registry import command
 from dlcpose.structures.errors import ConfigError, DataError
 
@@ -46,8 +46,7 @@ def draw_command(
     from dlcpose.visualization.video import PoseDrawer, SheetOfFrames, write_labeled_video
 
     out = output or poses.with_name(f"{stem_of(poses)}_labeled.mp4")
-    if out.suffix.lower() != ".mp4":
-        raise ConfigError(f"--output: expected a name that ends in .mp4, got {out.name!r}.")
+    check_ending(out, ".mp4")
     if sheet is not None:
         check_picture_name(sheet, "--sheet")
     tracks = read_pose_tracks(poses)

@@ -28,21 +28,21 @@ def output_beside(poses: Path, added: str, output: Path | None) -> Path:
     Raises ConfigError for a name that does not end like a file of poses.
     """
     path = output or poses.with_name(f"{stem_of(poses)}_{added}{SUFFIX}")
-    check_name(path)
+    check_ending(path, SUFFIX)
     return path
 
 
-def check_name(output: Path) -> None:
-    """Raises ConfigError for a name that does not end like a file of poses."""
-    if not output.name.endswith(SUFFIX):
-        raise ConfigError(f"--output: expected a name that ends in {SUFFIX}, got {output.name!r}.")
+def check_ending(output: Path, ending: str, option: str = "--output") -> None:
+    """Raises ConfigError for an output whose name does not end as its content wants."""
+    if not output.name.lower().endswith(ending):
+        raise ConfigError(f"{option}: expected a name that ends in {ending}, got {output.name!r}.")
 
 
-def check_new(output: Path, inputs: Sequence[Path]) -> None:
-    """Raises ConfigError when an output would take the place of an input."""
+def check_new(output: Path, inputs: Sequence[Path | None], option: str = "--output") -> None:
+    """Raises ConfigError when an output would take the place of an input; None is one that is not given."""
     for path in inputs:
-        if output.exists() and path.exists() and output.samefile(path):
-            raise ConfigError(f"--output: expected a new file, got {path}, which is read. Name another.")
+        if path is not None and output.exists() and path.exists() and output.samefile(path):
+            raise ConfigError(f"{option}: expected a new file, got {path}, which is read. Name another.")
 
 
 def with_step(provenance: Provenance, step: str, settings: Mapping[str, Any], source: Path) -> Provenance:

@@ -102,7 +102,7 @@ def _finish(
     """Track the poses of a video and write their tables, as far as the command says; the seconds of all stages."""
     result, seconds = outcome.path, outcome.seconds
     if track:
-        from dlcpose.cli.track import track_file
+        from dlcpose.cli.tracks_file import track_file
         from dlcpose.exporters.pose_file import read_provenance
         from dlcpose.tracking.settings import TrackingSettings
 

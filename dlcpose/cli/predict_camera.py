@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dlcpose.cli.pose_files import check_name, stem_of
+from dlcpose.cli.pose_files import SUFFIX, check_ending, stem_of
 from dlcpose.cli.registry import command
 from dlcpose.structures.errors import DataError, Stopped
 from dlcpose.structures.interrupts import stopped_at_once
@@ -45,7 +45,7 @@ def predict_camera_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
     """Predict the newest frame of a camera, over and over; frames that arrive meanwhile are skipped. Shows the latency."""
-    check_name(output)
+    check_ending(output, SUFFIX)
     if output.exists() and not overwrite:
         raise DataError(f"{output}: it is there already. Add --overwrite to replace it, or give another --output.")
     with stopped_at_once():

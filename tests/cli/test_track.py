@@ -1,7 +1,9 @@
 """`dlcpose track`, as a user runs it."""
 
 import json
+import shutil
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from dlcpose.visualization.video_file import write_video
 from tests.cli.test_app import dlcpose
 from tests.shells import reason
 from tests.tracking.noisy_poses import noisy_poses, rendered_ground_truth
+from tests.tracking.test_review import content_of
 
 FRAMES, ANIMALS, SIDE = 90, 3, 96
 Capture = pytest.CaptureFixture[str]
@@ -76,8 +79,73 @@ def test_a_review_page_is_written_and_corrections_are_replayed(cage: Path, capsy
     np.testing.assert_array_equal(after.keypoints_in_image[60:], before.keypoints_in_image[60:])
 
 
+def test_no_output_takes_the_place_of_an_input(cage: Path, tmp_path: Path, capsys: Capture, monkeypatch: Patch) -> None:
+    """Neither of the poses, nor of the video that they name, nor of what is given besides."""
+    for name in ("cage.mp4", "cage.poses.h5"):
+        shutil.copy(cage / name, tmp_path)
+    (tmp_path / "cage.html").symlink_to(cage / "cage.mp4")
+    (tmp_path / "video.poses.h5").symlink_to(cage / "cage.mp4")
+    (tmp_path / "corrections.poses.h5").write_text("{}")
+    poses, video = str(tmp_path / "cage.poses.h5"), str(tmp_path / "cage.mp4")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for arguments, option in (
+        (("--output", video), "--output"),
+        (("--output", str(tmp_path / "video.poses.h5")), "--output"),  # the video that the poses name
+        (
+            (
+                "--output",
+                str(tmp_path / "corrections.poses.h5"),
+                "--corrections",
+                str(tmp_path / "corrections.poses.h5"),
+            ),
+            "--output",
+        ),
+        (("--output", str(tmp_path / "tracks.h5")), "--output"),
+        (("--review", video), "--review"),
+        (("--review", str(tmp_path / "cage.html")), "--review"),
+    ):
+        assert reason(dlcpose(capsys, monkeypatch, "track", poses, *arguments)).startswith(f"{option}: expected a n")
+    # Before a model is read, where the video would be followed.
+    for name in ("cage.mp4", "best.ckpt"):
+        arguments = (video, "--conditional", str(tmp_path / "best.ckpt"), "--output", str(tmp_path / name))
+        assert reason(dlcpose(capsys, monkeypatch, "track", *arguments)).startswith("--output: expected a name")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_corrected_tracks_are_replaced_only_where_that_is_said(
+    cage: Path, tmp_path: Path, capsys: Capture, monkeypatch: Patch
+) -> None:
+    poses, out, given = str(cage / "cage.poses.h5"), tmp_path / "cage.tracks.poses.h5", tmp_path / "c.json"
+    command = ("track", poses, "--animals", "3", "--output", str(out))
+    assert dlcpose(capsys, monkeypatch, *command).code == 0
+    tracks = read_pose_tracks(out)
+    assert read_provenance(out)[1].settings["tracking"]["corrections"] is None
+    decisions = (Correction(30, 0, 2, "swap_between", 60), Correction(40, 0, 1, "keep"))
+    content = corrections_as_dict(Corrections(tracks.video.fingerprint, tracks_digest(tracks), decisions))
+    given.write_text(json.dumps(content))
+    review = ("--corrections", str(given), "--review", str(tmp_path / "r.html"))
+    answer = dlcpose(capsys, monkeypatch, *command, *review)
+    assert answer.code == 0, answer.err
+    assert "2 manual corrections applied" in answer.out
+    tracking = read_provenance(out)[1].settings["tracking"]
+    assert tracking["corrections"] == {"file": "c.json", "sha256": sha256(given.read_bytes()).hexdigest(), "count": 2}
+    assert tracking["used_appearance"] is False
+    page = content_of((tmp_path / "r.html").read_text())
+    assert len([each for each in (*page["decisions"], *page["others"]) if each]) == 2
+    corrected = out.read_bytes()
+    refused = reason(dlcpose(capsys, monkeypatch, *command))
+    assert refused.startswith(f"{out}: expected no tracks with manual corrections, got 2")
+    assert "--corrections" in refused
+    assert "--overwrite" in refused
+    assert out.read_bytes() == corrected
+    assert dlcpose(capsys, monkeypatch, *command, "--corrections", str(given)).code == 0
+    assert dlcpose(capsys, monkeypatch, *command, "--overwrite").code == 0
+    np.testing.assert_array_equal(read_pose_tracks(out).keypoints_in_image, tracks.keypoints_in_image)
+
+
 def test_mistakes_are_one_line_each(cage: Path, capsys: Capture, monkeypatch: Patch) -> None:
     poses = str(cage / "cage.poses.h5")
+    (cage / "cage.tracks.poses.h5").unlink(missing_ok=True)
     other = cage / "other.mp4"
     other.write_bytes((cage / "cage.mp4").read_bytes() + b"\0")
     foreign = Corrections("0" * 32, "0" * 32, ())

@@ -245,7 +245,15 @@ def test_a_video_is_followed_once_and_its_animals_are_joined_as_often_as_one_lik
     refused = CliRunner().invoke(build_app(), other)
     assert isinstance(refused.exception, DataError)
     assert "--overwrite" in str(refused.exception)
+    assert "--output" in str(refused.exception)  # either of the two helps
+    elsewhere = tmp_path / "short.tracks.poses.h5"
+    assert CliRunner().invoke(build_app(), [*other, "--output", str(elsewhere)]).exit_code == 0
+    assert (tmp_path / "short.followed.poses.h5").exists()
     assert CliRunner().invoke(build_app(), [*other, "--overwrite"]).exit_code == 0
+    for name in ("animals.mp4", "animals.followed.h5"):
+        refused = CliRunner().invoke(build_app(), [*command, "--output", str(tmp_path / name)])
+        assert isinstance(refused.exception, ConfigError)
+    assert isinstance(CliRunner().invoke(build_app(), [*command, "--seed", "1"]).exception, ConfigError)
 
 
 def test_what_cannot_be_followed_is_said(

@@ -1,0 +1,219 @@
+"""Track the animals of a file of poses into another file, as `dlcpose track` and `dlcpose predict --track` do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from dlcpose.cli.pose_files import SUFFIX, check_ending, check_new, stem_of, video_of
+from dlcpose.structures.errors import DataError
+
+if TYPE_CHECKING:
+    from dlcpose.exporters.pose_file import Provenance
+    from dlcpose.structures.pose_tracks import PoseTracks
+    from dlcpose.tracking.corrections import Corrections
+    from dlcpose.tracking.result import SwapCandidate, TrackingResult
+    from dlcpose.tracking.settings import TrackingSettings
+    from dlcpose.tracking.track import Linking
+
+SHOWN = 10  # likely swaps that are printed
+TRACKS, FOLLOWED = (
+    ".tracks",
+    ".followed",
+)  # in the names of files of tracks, and of poses that a conditional model followed
+TRACKING = "tracking"  # key in a file's provenance: the settings of its tracks, and OF_RESULT
+OF_RESULT = ("used_appearance", "corrections")
+
+
+def track_file(
+    poses: Path,
+    settings: TrackingSettings,
+    output: Path | None = None,
+    *,
+    video: Path | None = None,
+    corrections: Path | None = None,
+    review: Path | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Track the animals of a file of poses into another file, print a summary, and write a review page where `review`
+    is given.
+
+    Arguments as of the command; returns the file of tracks. Animals that a conditional model has followed are joined as it
+    has followed them. Raises ConfigError for outputs that are inputs, DataError where tracks with manual corrections would
+    be replaced.
+    """
+    from dlcpose.exporters.pose_file import read_pose_tracks, read_provenance
+    from dlcpose.prediction.followed_video import FOLLOWING
+    from dlcpose.tracking.tracklets import tracklets_of, tracklets_of_columns
+
+    untracked = read_pose_tracks(poses)
+    out = output or tracks_beside(poses)
+    check_outputs(out, review, [poses, video, Path(untracked.video.path), corrections])
+    if corrections is None and not overwrite:
+        check_uncorrected(out)
+    provenance = read_provenance(poses)[1]
+    link = tracklets_of_columns if FOLLOWING in provenance.settings and not untracked.is_tracked else tracklets_of
+    _track(untracked, provenance, settings, out, link, video=video, corrections=corrections, review=review)
+    return out
+
+
+def track_prediction(poses: Path, settings: TrackingSettings, *, overwrite: bool) -> Path:
+    """The same for poses that were just predicted, or before: tracks that are there of them and by these settings stay, as
+    does a person's work on them.
+
+    Raises DataError where tracks of other poses or settings were corrected, and overwrite is False.
+    """
+    out = tracks_beside(poses)
+    if not overwrite and (there := _provenance_in(out)) is not None:
+        unlike, count = _differences(*there, poses, settings), _corrections_in(there[1])
+        corrected = f"{count} manual corrections" if count else "no manual corrections"
+        if not unlike:
+            typer.echo(f"{out}: there already, of the same poses and settings, with {corrected}")
+            return out
+        if count:
+            raise DataError(
+                f"{out}: it holds tracks with {corrected}, of {'; '.join(unlike)}. Add --overwrite to replace them, or "
+                "give another --output."
+            )
+    return track_file(poses, settings, overwrite=overwrite)
+
+
+def tracks_beside(poses: Path) -> Path:
+    """The file of tracks beside a file of poses: NAME.tracks.poses.h5."""
+    return poses.with_name(f"{stem_of(poses).removesuffix(FOLLOWED)}{TRACKS}{SUFFIX}")
+
+
+def check_outputs(output: Path, review: Path | None, inputs: list[Path | None]) -> None:
+    """Raises ConfigError for names with other endings, and for outputs that would take the place of inputs."""
+    check_ending(output, SUFFIX)
+    check_new(output, inputs)
+    if review is not None:
+        check_ending(review, ".html", "--review")
+        check_new(review, inputs, "--review")
+
+
+def check_uncorrected(tracks: Path) -> None:
+    """Raises DataError where a file holds tracks that were corrected."""
+    there = _provenance_in(tracks)
+    if there is not None and (count := _corrections_in(there[1])):
+        raise DataError(
+            f"{tracks}: expected no tracks with manual corrections, got {count}, which would be lost. Give the file of "
+            "corrections with --corrections, or another --output, or replace the tracks with --overwrite."
+        )
+
+
+def _provenance_in(tracks: Path) -> tuple[str, Provenance] | None:
+    """Video and provenance of a file of tracks; None where there is none, or a damaged one, from which nothing is lost."""
+    from dlcpose.exporters.pose_file import read_provenance
+
+    try:
+        return read_provenance(tracks)
+    except DataError:
+        return None
+
+
+def _corrections_in(provenance: Provenance) -> int:
+    """The number of manual corrections that were applied to tracks."""
+    recorded = _tracking_in(provenance).get("corrections")
+    count = recorded.get("count") if isinstance(recorded, Mapping) else 0
+    return count if isinstance(count, int) else 0
+
+
+def _differences(video: str, made: Provenance, poses: Path, settings: TrackingSettings) -> list[str]:
+    """How tracks of this video and provenance differ from those of a file of poses, as `animals: 2 there, 3 here`.
+
+    Corrections are no difference, nor is appearance that was used by itself.
+    """
+    from dlcpose.exporters.pose_file import read_provenance
+    from dlcpose.prediction.settings import differences
+
+    content, provenance = read_provenance(poses)
+    used = {name: value for name, value in made.settings.items() if name != TRACKING}
+    tracked = {name: value for name, value in _tracking_in(made).items() if name not in OF_RESULT}
+    return differences(
+        {"video": content, "checkpoint": provenance.checkpoint_hash, **provenance.settings, **asdict(settings)},
+        {"video": video, "checkpoint": made.checkpoint_hash, **used, **tracked},
+    )
+
+
+def _tracking_in(provenance: Provenance) -> Mapping[str, Any]:
+    """What the provenance of a file, which nobody has checked, tells of its tracking."""
+    found = provenance.settings.get(TRACKING)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _track(
+    untracked: PoseTracks,
+    provenance: Provenance,
+    settings: TrackingSettings,
+    output: Path,
+    link: Linking,
+    *,
+    video: Path | None,
+    corrections: Path | None,
+    review: Path | None,
+) -> None:
+    """`track_file` for poses in memory; link: as of `tracking.track.track`."""
+    from dlcpose.exporters.pose_file import write_pose_tracks
+    from dlcpose.tracking.corrections import apply_corrections, read_corrections
+    from dlcpose.tracking.result import swap_candidates
+
+    is_needed = video is not None or settings.appearance or review is not None
+    source = video_of(untracked, video) if is_needed else None
+    decided = read_corrections(corrections) if corrections is not None else None
+    result = _tracked(untracked, settings, source if video is not None or settings.appearance else None, link)
+    tracks = result.tracks if decided is None else apply_corrections(result.tracks, decided)
+    seconds = {**provenance.seconds, "track": sum(result.seconds.values())}
+    applied = None if corrections is None or decided is None else _record(corrections, decided)
+    of_result = {"used_appearance": "appearance" in result.seconds, "corrections": applied}
+    made = {**provenance.settings, TRACKING: {**asdict(settings), **of_result}}
+    write_pose_tracks(output, tracks, replace(provenance, settings=made, seconds=seconds))
+    likely = swap_candidates(result, settings.review_margin)
+    typer.echo(_summary(output, result, likely, 0 if applied is None else applied["count"]))
+    if review is not None and source is not None:
+        from dlcpose.datasets.video import read_video
+        from dlcpose.tracking.review import write_review
+
+        given = () if decided is None else decided.corrections
+        count = write_review(review, result.tracks, likely, read_video(source), decisions=given)
+        typer.echo(f"{review}: {count} likely swaps to review in a browser")
+
+
+def _record(path: Path, corrections: Corrections) -> dict[str, Any]:
+    """What the provenance of corrected tracks tells of the corrections."""
+    from dlcpose.prediction.model import sha256_of
+
+    return {"file": path.name, "sha256": sha256_of(path), "count": len(corrections.corrections)}
+
+
+def _tracked(poses: PoseTracks, settings: TrackingSettings, video: Path | None, link: Linking) -> TrackingResult:
+    from dlcpose.tracking.track import track
+
+    if video is None or settings.appearance is False:
+        return track(poses, settings, link=link)
+    from dlcpose.datasets.video import read_video
+    from dlcpose.tracking.appearance import learn_looks
+
+    looks = learn_looks(lambda: read_video(video), poses.frame_indices, seed=settings.seed)
+    return track(poses, settings, looks, link)
+
+
+def _summary(out: Path, result: TrackingResult, likely: list[SwapCandidate], corrections: int) -> str:
+    names = result.tracks.individuals
+    used = int((result.columns >= 0).any(axis=0).sum())
+    lines = [
+        f"{out}: {used} tracks of {len(names)} animals from {result.tracklets} tracklets, {result.left_out} of "
+        f"{result.detections} detections in none, {sum(result.seconds.values()):.1f} s",
+        *([f"{corrections} manual corrections applied"] if corrections else []),
+        f"{len(likely)} likely swaps" + (", the likeliest first:" if likely else ""),
+    ]
+    lines += [
+        f"  frame {each.frame}: {names[each.a]}, {names[each.b]}, margin {each.margin:.1f}" for each in likely[:SHOWN]
+    ]
+    if len(likely) > SHOWN:
+        lines.append(f"  and {len(likely) - SHOWN} more")
+    return "\n".join(lines)
