@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ import typer
 
 from dlcpose.cli.progress import frames_shown
 from dlcpose.cli.registry import command
-from dlcpose.structures.errors import ConfigError, DataError, DlcposeError
+from dlcpose.structures.errors import ConfigError, DataError, DlcposeError, explain_os_errors
 from dlcpose.structures.interrupts import stopped_at_once
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def predict_command(
     """Predict the poses in videos: NAME.poses.h5 for each; images of a folder: images.poses.json."""
     if animals is not None and not track:
         raise ConfigError("--animals: it is of the tracking. Add --track, or leave it out.")
-    from dlcpose.cli.predict_images import predict_images
+    from dlcpose.cli.predict_images import check_image_settings, predict_images
     from dlcpose.cli.prediction_inputs import find_inputs
     from dlcpose.prediction.settings import PredictionSettings
 
@@ -84,29 +85,90 @@ def predict_command(
         dynamic_crop=dynamic_crop,
     )
     found = find_inputs(inputs, output)
+    if found.images:
+        check_image_settings(settings)
+    if not found.videos:
+        for name, value in {"track": track, "animals": animals, "for": readers, "format": formats}.items():
+            if value:
+                raise ConfigError(f"--{name}: it is of videos, and there are images only. Leave it out.")
     with stopped_at_once():
+        from dlcpose.exporters.pose_tables import check_before_prediction
         from dlcpose.predict import load
         from dlcpose.prediction.model import check_settings
 
     predictor = load(checkpoint, device=device, conditions=conditions, trust=trust or ())
     check_settings(settings, predictor.pipeline)
+    are_tracked = track or predictor.pipeline.finds_one_animal
+    check_before_prediction(formats or (), readers or (), are_tracked=are_tracked)
+    finish = functools.partial(
+        _finish, track=track, animals=animals, readers=readers or (), formats=formats or (), overwrite=overwrite
+    )
+    failures = Failures(len(found.images) + len(found.videos), "inputs" if found.images else "videos")
     for result, images in found.images.items():
-        predict_images(predictor, images, result, settings, overwrite=overwrite)
-    finish = functools.partial(_finish, track=track, animals=animals, readers=readers or (), formats=formats or ())
-    predict_videos(predictor, found.videos, settings, overwrite=overwrite, finish=finish)
+        with failures.noted(result):
+            predict_images(predictor, images, result, settings, overwrite=overwrite)
+    predict_videos(predictor, found.videos, settings, overwrite=overwrite, finish=finish, failures=failures)
+
+
+class Failures:
+    """The inputs of a command that have failed: each is printed, and does not stop the others.
+
+    total: the number of inputs; one that is alone raises its own error. kind: of the inputs, as they are called.
+    """
+
+    def __init__(self, total: int, kind: str) -> None:
+        self.total, self.kind, self.count = total, kind, 0
+
+    @contextmanager
+    def noted(self, place: Path) -> Iterator[None]:
+        """Within it, an error that the user can mend is printed; running out of memory and a full disk are such errors."""
+        try:
+            with explain_os_errors(), _explained_memory(place):
+                yield
+        except DlcposeError as error:
+            if self.total == 1:
+                raise
+            self.count += 1
+            typer.echo(f"dlcpose: {error}", err=True)
+
+    def check(self) -> None:
+        """Raises DataError where some have failed."""
+        if self.count:
+            raise DataError(f"{self.count} of {self.total} {self.kind} failed (listed above). The others are done.")
+
+
+@contextmanager
+def _explained_memory(place: Path) -> Iterator[None]:
+    from dlcpose.training.hints import DEVICE, MemoryRunOutError
+
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
+        said = " ".join(str(error).split())
+        if not isinstance(error, MemoryError) and not DEVICE.search(said):
+            raise
+        raise MemoryRunOutError(
+            f"{place}: out of memory ({said[:120]}). Lower --batch-size, or predict a part of the frames with --crop."
+        ) from error
 
 
 def _finish(
-    outcome: Outcome, *, track: bool, animals: int | None, readers: Sequence[str], formats: Sequence[str]
+    outcome: Outcome,
+    *,
+    track: bool,
+    animals: int | None,
+    readers: Sequence[str],
+    formats: Sequence[str],
+    overwrite: bool,
 ) -> Mapping[str, float]:
     """Track the poses of a video and write their tables, as far as the command says; the seconds of all stages."""
     result, seconds = outcome.path, outcome.seconds
     if track:
-        from dlcpose.cli.tracks_file import track_file
+        from dlcpose.cli.tracks_file import track_prediction
         from dlcpose.exporters.pose_file import read_provenance
         from dlcpose.tracking.settings import TrackingSettings
 
-        result = track_file(result, TrackingSettings(animals=animals))
+        result = track_prediction(result, TrackingSettings(animals=animals), overwrite=overwrite)
         seconds = read_provenance(result)[1].seconds
     if readers or formats:
         from dlcpose.cli.write_tables import tables_of
@@ -122,35 +184,27 @@ def predict_videos(
     *,
     overwrite: bool,
     finish: Callable[[Outcome], Mapping[str, float]] | None = None,
-) -> list[Outcome]:
+    failures: Failures | None = None,
+) -> None:
     """Predict each video into its file and print progress; one that fails does not stop the others.
 
     finish: is called with each video's outcome, such as to track it or to write tables, and returns the seconds of all
-    stages. Raises DataError at the end where some failed.
+    stages. failures: of the inputs before. Raises DataError at the end where some failed.
     """
     from dlcpose.prediction.resumable import check_writable
 
     for folder in dict.fromkeys(result.parent for result in videos.values()):
         check_writable(folder)
-    outcomes, failures = [], []
+    failures = failures or Failures(len(videos), "videos")
     for video, result in videos.items():
         began = time.perf_counter()
-        try:
+        with failures.noted(video):
             outcome = _predict_video(predictor, video, result, settings, overwrite)
             _say(outcome, time.perf_counter() - began)
             seconds = outcome.seconds if finish is None else finish(outcome)
             if not outcome.was_there:
                 _say_stages(seconds, outcome.frames)
-        except DlcposeError as error:
-            if len(videos) == 1:
-                raise
-            failures.append(str(error))
-            typer.echo(f"dlcpose: {error}", err=True)
-            continue
-        outcomes.append(outcome)
-    if failures:
-        raise DataError(f"{len(failures)} of {len(videos)} videos failed (listed above). The others are done.")
-    return outcomes
+    failures.check()
 
 
 def _predict_video(

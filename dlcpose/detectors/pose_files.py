@@ -13,6 +13,7 @@ from dlcpose.structures.errors import DataError
 from dlcpose.structures.skeleton import Skeleton
 
 MAX_BYTES = 2**29
+MADE_BY = "dlcpose"  # entry of a mapping that is no image: what the poses were made by
 Poses = npt.NDArray[np.float64]  # (M, K, 3) x, y in the image's pixels and score; x and y NaN where not detected
 
 
@@ -52,7 +53,7 @@ def read_poses(path: Path, skeleton: Skeleton) -> StoredPoses:
     if isinstance(content, list):
         return StoredPoses(path, _of_results(path, content, skeleton))
     if isinstance(content, dict):
-        poses = {str(key): _poses(path, str(key), each, skeleton) for key, each in content.items()}
+        poses = {str(key): _poses(path, str(key), each, skeleton) for key, each in content.items() if key != MADE_BY}
         return StoredPoses(path, poses)
     raise DataError(
         f"{path}: expected COCO results (a list) or poses by image (a mapping), got {type(content).__name__}."

@@ -53,14 +53,18 @@ class TableFormat:
 
     def check(self, tracks: PoseTracks) -> None:
         """Raise ConfigError where a package is missing, DataError where the format cannot hold these poses."""
+        self.check_packages()
+        if self.needs_tracks:
+            check_tracked(tracks, self.name)
+
+    def check_packages(self) -> None:
+        """Raise ConfigError where a package is missing."""
         missing = [package for package in self.needs if importlib.util.find_spec(package) is None]
         if missing:
             raise ConfigError(
                 f"{self.name}: writing it needs {' and '.join(missing)}, not installed here. "
                 f"Install dlcpose[{self.extra}]."
             )
-        if self.needs_tracks:
-            check_tracked(tracks, self.name)
 
 
 # Modules of this package with this ending are formats.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlcpose.exporters.formats import DEFAULT_SCORER, TableTarget, table_formats
+from dlcpose.exporters.formats import DEFAULT_SCORER, TableFormat, TableTarget, table_formats
 from dlcpose.exporters.individual_files import without_unique
 from dlcpose.exporters.readers import TableReader, table_readers
 from dlcpose.structures.errors import ConfigError, DataError
@@ -37,8 +37,7 @@ def write_tables(
     skipped. Predictions that a format has no place for are logged. Raises ConfigError for an unknown name or a missing
     package, DataError for poses that cannot be held; nothing is written then.
     """
-    chosen = [_chosen(name, table_formats(), "format") for name in dict.fromkeys(formats)]
-    for_readers = [_chosen(name, table_readers(), "reader") for name in dict.fromkeys(readers)]
+    chosen, for_readers = _chosen(formats, readers)
     whole = whole_poses(tracks)
     target = TableTarget(folder, stem or Path(tracks.video.path).stem, scorer)
     for each in chosen:
@@ -52,6 +51,23 @@ def write_tables(
     for reader in for_readers:
         written += _write_for(reader, whole, target)
     return written
+
+
+def check_before_prediction(formats: Iterable[str], readers: Iterable[str], *, are_tracked: bool) -> None:
+    """Raise ConfigError for what `write_tables` would refuse whatever is predicted.
+
+    That is an unknown name, a missing package, and what takes tracks, where the poses will be of several animals that
+    are not tracked.
+    """
+    chosen, for_readers = _chosen(formats, readers)
+    of_readers = [table_formats()[name] for reader in for_readers for name in reader.formats]
+    for each in (*chosen, *of_readers):
+        each.check_packages()
+    for taker in (*chosen, *of_readers, *for_readers):
+        if taker.needs_tracks and not are_tracked:
+            raise ConfigError(
+                f"{taker.name}: it takes each column for one animal, but this model predicts several, untracked. Add --track."
+            )
 
 
 def whole_poses(tracks: PoseTracks) -> PoseTracks:
@@ -110,7 +126,15 @@ def _times(tracks: PoseTracks) -> npt.NDArray[np.float64]:
     return np.asarray(filled, np.float64)
 
 
-def _chosen(name: str, known: Mapping[str, Any], kind: str) -> Any:
+def _chosen(formats: Iterable[str], readers: Iterable[str]) -> tuple[list[TableFormat], list[TableReader]]:
+    """The formats and readers of these names, each once. Raises ConfigError for an unknown one."""
+    return (
+        [_named(name, table_formats(), "format") for name in dict.fromkeys(formats)],
+        [_named(name, table_readers(), "reader") for name in dict.fromkeys(readers)],
+    )
+
+
+def _named(name: str, known: Mapping[str, Any], kind: str) -> Any:
     if name not in known:
         raise ConfigError(f"{kind} {name!r}: expected one of {', '.join(known)}.")
     return known[name]

@@ -77,7 +77,7 @@ def write_resumably(work: VideoWork, output: Path, *, overwrite: bool, progress:
         if output.exists() and not overwrite:
             of_video, provenance = read_provenance(output)
             there = {"video": of_video, "checkpoint": provenance.checkpoint_hash, **work.settings_in(provenance)}
-            _check_same(output, key, there)
+            check_same(output, key, there)
             partial.clear()
             return Outcome(output, True, 0, {})
         run = _begin_or_go_on(work, partial, key, overwrite)
@@ -101,6 +101,14 @@ def check_writable(folder: Path) -> None:
         ) from error
 
 
+def check_same(place: Path, key: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Raises DataError where results are of another video, model or settings."""
+    if unlike := differences(key, other):
+        raise DataError(
+            f"{place}: it holds poses of {'; '.join(unlike)}. Add --overwrite to replace them, or give another --output."
+        )
+
+
 def _begin_or_go_on(work: VideoWork, partial: PartialResults, key: Mapping[str, Any], overwrite: bool) -> VideoRun:
     """A run over the whole video, or over the frames that an earlier attempt has not finished."""
     before = partial.settings()
@@ -118,7 +126,7 @@ def _begin_or_go_on(work: VideoWork, partial: PartialResults, key: Mapping[str, 
 
 def _go_on(work: VideoWork, partial: PartialResults, key: Mapping[str, Any], before: Mapping[str, Any]) -> VideoRun:
     there = {name: value for name, value in before.items() if name not in (CHOSEN, OVERWRITES)}
-    _check_same(partial.folder, key, there)
+    check_same(partial.folder, key, there)
     try:
         chosen = Chosen(**before[CHOSEN])
     except (KeyError, TypeError) as error:
@@ -126,14 +134,6 @@ def _go_on(work: VideoWork, partial: PartialResults, key: Mapping[str, Any], bef
             f"{partial.folder}: its settings lack the batch size and precision. Remove the folder, or add --overwrite."
         ) from error
     return work.run(chosen, partial.go_on())
-
-
-def _check_same(place: Path, key: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    """Raises DataError where results are of another video, model or settings."""
-    if unlike := differences(key, other):
-        raise DataError(
-            f"{place}: it holds poses of {'; '.join(unlike)}. Add --overwrite to replace them, or give another --output."
-        )
 
 
 def _predict_remaining(run: VideoRun, partial: PartialResults, content: str, progress: Progress | None) -> VideoInfo:

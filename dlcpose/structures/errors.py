@@ -43,6 +43,8 @@ def explain_os_errors() -> Iterator[None]:
     """A context, or a decorator, that turns OSErrors into a DataError with the place and what to check."""
     try:
         yield
+    except BrokenPipeError:  # no file: output that is no longer read, at which a command ends quietly
+        raise
     except OSError as error:
         place = error.filename or "a file"
         raise DataError(

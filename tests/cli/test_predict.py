@@ -5,10 +5,12 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import dlcpose
 from dlcpose.cli import predict_camera
@@ -19,11 +21,14 @@ from dlcpose.detectors.pose_files import read_poses
 from dlcpose.exporters.pose_file import read_pose_tracks, read_provenance
 from dlcpose.prediction import partial_results
 from dlcpose.prediction.partial_results import PartialResults
+from dlcpose.prediction.model import Model
+from dlcpose.prediction.video import Outcome, write_video_poses
 from dlcpose.structures.errors import ConfigError, DataError
+from dlcpose.tracking.corrections import Correction, Corrections, corrections_as_dict, tracks_digest
 from tests.cli.test_app import dlcpose as run_dlcpose
 from tests.datasets.numbered_videos import write_numbered
 from tests.datasets.test_camera import sending
-from tests.made_up_runs import checkpoint_of, frames_of
+from tests.made_up_runs import checkpoint_of, frames_of, option, tiny_config
 from tests.prediction.test_video import assert_same
 from tests.shells import REPOSITORY, Answer, python, reason, shell
 
@@ -36,14 +41,20 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoint_of(tmp_path_factory.mktemp("run"))
 
 
+def several_animals() -> dict[str, Any]:
+    """The config of a model that finds several animals."""
+    head = {**option("head", "part_affinity"), "channels": 16, "edges": option("head/edges", "all")}
+    return tiny_config(head={**head, "heatmap_loss": option("loss", "binary_cross_entropy")})
+
+
 def video(path: Path, frames: int = 10) -> Path:
     return write_numbered(path, frames, size=(64, 64), image_of=lambda number: IMAGES[number % 8])
 
 
 @pytest.fixture
 def predict(checkpoint: Path, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    def run(*arguments: str) -> Answer:
-        given = ("--checkpoint", str(checkpoint), "--device", "cpu")
+    def run(*arguments: str, by: Path = checkpoint) -> Answer:
+        given = ("--checkpoint", str(by), "--device", "cpu")
         try:
             return run_dlcpose(capsys, monkeypatch, "predict", *arguments, *given)
         except pytest.fail.Exception:  # it ended without an exit code of its own
@@ -127,6 +138,12 @@ def test_one_video_that_fails_does_not_stop_the_others(predict, here: Path) -> N
         (("text.mp4",), "text.mp4: cannot be read as a video"),
         (("a.mp4", "--output", "text.mp4"), "text.mp4: nothing can be written into this folder"),
         (("image.png", "--step", "2"), "step=2: images have no such setting"),
+        (("image.png", "--track"), "--track: it is of videos"),
+        (("image.png", "--track", "--animals", "2"), "--track: it is of videos"),
+        (("image.png", "--format", "csv"), "--format: it is of videos"),
+        (("image.png", "--for", "simba"), "--for: it is of videos"),
+        (("a.mp4", "--format", "xls"), "format 'xls': expected one of"),
+        (("a.mp4", "--for", "excel"), "reader 'excel': expected one of"),
     ],
 )
 def test_a_mistake_is_one_line(predict, arguments: tuple[str, ...], expected: str, here: Path) -> None:
@@ -150,8 +167,127 @@ def test_images_of_a_folder_are_one_file(predict, here: Path, checkpoint: Path) 
         poses = stored.poses_of(f"{number}.png")
         np.testing.assert_allclose(poses[..., :2], alone.keypoints_in_image, atol=2e-3)
         np.testing.assert_allclose(poses[..., 2], alone.keypoint_scores, atol=2e-3)
-    assert reason(predict("photos")).startswith("photos/images.poses.json: it is there already")
+    content = path.read_bytes()
+    assert "photos/images.poses.json: there already" in predict("photos").out
+    assert path.read_bytes() == content
+    other = ("photos/images.poses.json: it holds poses of ", "--overwrite")
+    for change in ("flip_test", "images"):
+        if change == "images":
+            cv2.imwrite("photos/2.png", IMAGES[5])
+        refused = reason(predict("photos", *(["--flip-test"] if change == "flip_test" else [])))
+        assert refused.startswith(f"{other[0]}{change}: ")
+        assert other[1] in refused
+    assert path.read_bytes() == content
     assert predict("photos", "--overwrite").code == 0
+
+
+def test_poses_of_images_by_another_checkpoint_are_kept(
+    predict, here: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    cv2.imwrite("image.png", IMAGES[0])
+    assert predict("image.png").code == 0
+    again = checkpoint_of(tmp_path_factory.mktemp("again"), data=frames_of(6))
+    answer = predict("image.png", by=again)
+    assert reason(answer).startswith("images.poses.json: it holds poses of checkpoint: ")
+    (here / "images.poses.json").write_text('{"image.png": []}')  # of no known checkpoint
+    assert "--overwrite" in reason(predict("image.png"))
+
+
+def test_a_mixed_folder_is_gone_on_with(predict, here: Path) -> None:
+    (here / "mix").mkdir()
+    video(here / "mix" / "a.mp4")
+    video(here / "mix" / "b.mp4")
+    cv2.imwrite("mix/photo.png", IMAGES[0])
+    assert predict("mix", "--format", "csv").code == 0  # the table is of the videos
+    (here / "mix" / "b.poses.h5").unlink()
+    answer = predict("mix")
+    assert answer.code == 0, answer.err
+    assert answer.out.count("there already") == 2
+    assert (here / "mix" / "b.poses.h5").is_file()
+    (here / "mix" / "b.poses.h5").unlink()
+    (here / "mix" / "photo.png").write_text("no image")
+    answer = predict("mix", "--overwrite")
+    assert answer.code == 1
+    assert "1 of 3 inputs failed" in answer.err
+    assert (here / "mix" / "b.poses.h5").is_file()
+
+
+def test_tables_that_need_tracks_are_refused_before_the_prediction(
+    predict, here: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    video(here / "a.mp4")
+    several = checkpoint_of(tmp_path_factory.mktemp("several"), several_animals(), frames_of(4, animals=2))
+    for given in (("--for", "simba"), ("--format", "sleap_analysis")):
+        refused = reason(predict("a.mp4", *given, by=several))
+        assert refused.startswith(f"{given[1]}: ")
+        assert "--track" in refused
+    assert [path.name for path in here.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"), "b.mp4: out of memory"),
+        (MemoryError(), "b.mp4: out of memory"),
+        (OSError(28, "No space left on device", "b.poses.partial"), "b.poses.partial: No space left on device"),
+    ],
+)
+def test_one_video_without_room_does_not_stop_the_others(
+    predict, here: Path, error: Exception, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        video(here / f"{name}.mp4", 4)
+    write = write_video_poses
+
+    def failing(model: Model, path: Path, *arguments: Any, **options: Any) -> Outcome:
+        if path.name == "b.mp4":
+            raise error
+        return write(model, path, *arguments, **options)
+
+    monkeypatch.setattr("dlcpose.prediction.video.write_video_poses", failing)
+    answer = predict("a.mp4", "b.mp4", "c.mp4")
+    assert answer.code == 1
+    assert f"dlcpose: {expected}" in answer.err
+    assert ("--batch-size" in answer.err) == ("memory" in expected)
+    assert "1 of 3 videos failed" in answer.err
+    assert (here / "c.poses.h5").is_file()
+    assert reason(predict("b.mp4")).startswith(expected)
+
+
+def test_a_bug_is_no_failure_of_a_video(predict, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: Any, **__: Any) -> Outcome:
+        raise RuntimeError("shape mismatch")
+
+    for name in "ab":
+        video(here / f"{name}.mp4", 4)
+    monkeypatch.setattr("dlcpose.prediction.video.write_video_poses", failing)
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        predict("a.mp4", "b.mp4")
+
+
+def test_tracks_that_were_corrected_outlive_a_prediction(predict, here: Path, capsys, monkeypatch) -> None:
+    video(here / "a.mp4")
+    command, out = ("a.mp4", "--track", "--animals", "2"), here / "a.tracks.poses.h5"
+    assert predict(*command).code == 0
+    before = out.read_bytes()
+    assert "a.tracks.poses.h5: there already" in predict(*command).out
+    assert out.read_bytes() == before
+    tracks = read_pose_tracks(out)
+    decided = Corrections(tracks.video.fingerprint, tracks_digest(tracks), (Correction(3, 0, 1, "swap_from"),))
+    (here / "c.json").write_text(json.dumps(corrections_as_dict(decided)))
+    given = ("track", "a.poses.h5", "--animals", "2", "--corrections", "c.json")
+    assert run_dlcpose(capsys, monkeypatch, *given).code == 0
+    corrected = out.read_bytes()
+    assert "there already, of the same poses and settings, with 1 manual corrections" in predict(*command).out
+    refused = reason(predict("a.mp4", "--track", "--animals", "1"))
+    assert refused.startswith(
+        "a.tracks.poses.h5: it holds tracks with 1 manual corrections, of animals: 2 there, 1 here"
+    )
+    assert out.read_bytes() == corrected
+    assert predict(*command, "--overwrite").code == 0
+    assert read_provenance(out)[1].settings["tracking"]["corrections"] is None
+    assert predict("a.mp4", "--track", "--animals", "1").code == 0  # nobody's work is in them
+    assert len(read_pose_tracks(out).individuals) == 1
 
 
 def test_inputs_are_found_once_and_each_has_its_own_result(here: Path) -> None:
