@@ -59,6 +59,8 @@ def test_an_array_of_another_kind_is_a_value_error_too() -> None:
     assert issubclass(InputError, ValueError)
     with pytest.raises(DataError, match=r"x: No space left"), explain_os_errors():
         raise OSError(28, "No space left on device", "x")
+    with pytest.raises(BrokenPipeError), explain_os_errors():  # `| head`, at which a command ends quietly
+        raise BrokenPipeError
 
 
 def test_unlabeled_frames_are_left_out_of_coco(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -21,10 +21,8 @@ if TYPE_CHECKING:
     from dlcpose.tracking.track import Linking
 
 SHOWN = 10  # likely swaps that are printed
-TRACKS, FOLLOWED = (
-    ".tracks",
-    ".followed",
-)  # in the names of files of tracks, and of poses that a conditional model followed
+TRACKS = ".tracks"  # in the name of a file of tracks
+FOLLOWED = ".followed"  # in the name of a file of poses that a conditional model has followed
 TRACKING = "tracking"  # key in a file's provenance: the settings of its tracks, and OF_RESULT
 OF_RESULT = ("used_appearance", "corrections")
 
@@ -62,21 +60,20 @@ def track_file(
 
 
 def track_prediction(poses: Path, settings: TrackingSettings, *, overwrite: bool) -> Path:
-    """The same for poses that were just predicted, or before: tracks that are there of them and by these settings stay, as
-    does a person's work on them.
+    """`track_file` after a prediction: tracks that are there already, of the same poses and settings, stay as they are.
 
     Raises DataError where tracks of other poses or settings were corrected, and overwrite is False.
     """
     out = tracks_beside(poses)
     if not overwrite and (there := _provenance_in(out)) is not None:
         unlike, count = _differences(*there, poses, settings), _corrections_in(there[1])
-        corrected = f"{count} manual corrections" if count else "no manual corrections"
         if not unlike:
-            typer.echo(f"{out}: there already, of the same poses and settings, with {corrected}")
+            corrected = f", with {_counted(count)}" if count else ""
+            typer.echo(f"{out}: there already, of the same poses and settings{corrected}")
             return out
         if count:
             raise DataError(
-                f"{out}: it holds tracks with {corrected}, of {'; '.join(unlike)}. Add --overwrite to replace them, or "
+                f"{out}: it holds tracks with {_counted(count)}, of {'; '.join(unlike)}. Add --overwrite to replace them, or "
                 "give another --output."
             )
     return track_file(poses, settings, overwrite=overwrite)
@@ -101,7 +98,7 @@ def check_uncorrected(tracks: Path) -> None:
     there = _provenance_in(tracks)
     if there is not None and (count := _corrections_in(there[1])):
         raise DataError(
-            f"{tracks}: expected no tracks with manual corrections, got {count}, which would be lost. Give the file of "
+            f"{tracks}: it holds tracks with {_counted(count)}, which would be lost. Give the file of "
             "corrections with --corrections, or another --output, or replace the tracks with --overwrite."
         )
 
@@ -121,6 +118,10 @@ def _corrections_in(provenance: Provenance) -> int:
     recorded = _tracking_in(provenance).get("corrections")
     count = recorded.get("count") if isinstance(recorded, Mapping) else 0
     return count if isinstance(count, int) else 0
+
+
+def _counted(corrections: int) -> str:
+    return f"{corrections} manual correction{'s' if corrections > 1 else ''}"
 
 
 def _differences(video: str, made: Provenance, poses: Path, settings: TrackingSettings) -> list[str]:
@@ -208,7 +209,7 @@ def _summary(out: Path, result: TrackingResult, likely: list[SwapCandidate], cor
     lines = [
         f"{out}: {used} tracks of {len(names)} animals from {result.tracklets} tracklets, {result.left_out} of "
         f"{result.detections} detections in none, {sum(result.seconds.values()):.1f} s",
-        *([f"{corrections} manual corrections applied"] if corrections else []),
+        *([f"{_counted(corrections)} applied"] if corrections else []),
         f"{len(likely)} likely swaps" + (", the likeliest first:" if likely else ""),
     ]
     lines += [

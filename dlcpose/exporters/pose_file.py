@@ -181,8 +181,10 @@ def read_provenance(path: Path | str) -> tuple[str, Provenance]:
         content = description["provenance"]
         missing = tuple((int(first), int(last)) for first, last in content["missing_frames"])
         individuals = tuple(str(name) for name in content.get("individuals", ()))  # files of before have none
-        read = {**content, "missing_frames": missing, "individuals": individuals}
-        return str(description["video"]["fingerprint"]), Provenance(**read)
+        provenance = Provenance(**{**content, "missing_frames": missing, "individuals": individuals})
+        if not isinstance(provenance.settings, dict) or not isinstance(provenance.seconds, dict):
+            raise TypeError("settings and seconds are mappings")
+        return str(description["video"]["fingerprint"]), provenance
     except (KeyError, TypeError, ValueError) as error:
         raise _no_poses(path, f"{type(error).__name__}: {error}") from error
 

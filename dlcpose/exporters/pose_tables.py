@@ -63,7 +63,8 @@ def check_before_prediction(formats: Iterable[str], readers: Iterable[str], *, a
     of_readers = [table_formats()[name] for reader in for_readers for name in reader.formats]
     for each in (*chosen, *of_readers):
         each.check_packages()
-    for taker in (*chosen, *of_readers, *for_readers):
+    takers: list[TableFormat | TableReader] = [*chosen, *of_readers, *for_readers]
+    for taker in takers:
         if taker.needs_tracks and not are_tracked:
             raise ConfigError(
                 f"{taker.name}: it takes each column for one animal, but this model predicts several, untracked. Add --track."

@@ -278,10 +278,10 @@ def test_tracks_that_were_corrected_outlive_a_prediction(predict, here: Path, ca
     given = ("track", "a.poses.h5", "--animals", "2", "--corrections", "c.json")
     assert run_dlcpose(capsys, monkeypatch, *given).code == 0
     corrected = out.read_bytes()
-    assert "there already, of the same poses and settings, with 1 manual corrections" in predict(*command).out
+    assert "there already, of the same poses and settings, with 1 manual correction" in predict(*command).out
     refused = reason(predict("a.mp4", "--track", "--animals", "1"))
     assert refused.startswith(
-        "a.tracks.poses.h5: it holds tracks with 1 manual corrections, of animals: 2 there, 1 here"
+        "a.tracks.poses.h5: it holds tracks with 1 manual correction, of animals: 2 there, 1 here"
     )
     assert out.read_bytes() == corrected
     assert predict(*command, "--overwrite").code == 0

@@ -134,7 +134,7 @@ def test_corrected_tracks_are_replaced_only_where_that_is_said(
     assert len([each for each in (*page["decisions"], *page["others"]) if each]) == 2
     corrected = out.read_bytes()
     refused = reason(dlcpose(capsys, monkeypatch, *command))
-    assert refused.startswith(f"{out}: expected no tracks with manual corrections, got 2")
+    assert refused.startswith(f"{out}: it holds tracks with 2 manual corrections")
     assert "--corrections" in refused
     assert "--overwrite" in refused
     assert out.read_bytes() == corrected

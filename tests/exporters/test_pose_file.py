@@ -1,7 +1,7 @@
 """Results of a video as a file: read as they were written, and never more than a stranger should be allowed."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +157,15 @@ def test_what_no_prediction_has_is_refused(name: str, value: Any, settings: dict
     broken(tmp_path / "v.poses.h5", name, value, **settings)
     with pytest.raises(DataError, match=r"v\.poses\.h5: expected poses of a video"):
         read_pose_tracks(tmp_path / "v.poses.h5")
+
+
+@pytest.mark.parametrize("wrong", [{"settings": ["tracking"]}, {"seconds": 3}, {"settings": None}, {"unknown": 1}])
+def test_a_provenance_of_another_kind_is_refused(wrong: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "v.poses.h5"
+    write_pose_tracks(path, made_up_tracks(), PROVENANCE)
+    broken(path, DESCRIPTION, described(provenance={**asdict(PROVENANCE), **wrong}))
+    with pytest.raises(DataError, match=r"v\.poses\.h5: expected poses of a video"):
+        read_provenance(path)
 
 
 def test_no_other_file_is_read_through_a_file_of_poses(tmp_path: Path) -> None:
