@@ -35,7 +35,7 @@ def track_by_conditioning(
     many animals as there are; None: each is a track as it was followed. The others as of the command. What would stop the
     command after the video has been followed, stops it before.
     """
-    from dlcpose.prediction.video import check_writable
+    from dlcpose.prediction.resumable import check_writable
     from dlcpose.tracking.corrections import read_corrections
 
     out = output or tracks_beside(video.with_name(f"{video.stem}{SUFFIX}"))

@@ -55,7 +55,7 @@ def track_file(
         check_uncorrected(out)
     provenance = read_provenance(poses)[1]
     link = tracklets_of_columns if FOLLOWING in provenance.settings and not untracked.is_tracked else tracklets_of
-    _track(untracked, provenance, settings, out, link, video=video, corrections=corrections, review=review)
+    _track(poses, untracked, provenance, settings, out, link, video=video, corrections=corrections, review=review)
     return out
 
 
@@ -148,6 +148,7 @@ def _tracking_in(provenance: Provenance) -> Mapping[str, Any]:
 
 
 def _track(
+    poses: Path,
     untracked: PoseTracks,
     provenance: Provenance,
     settings: TrackingSettings,
@@ -158,15 +159,16 @@ def _track(
     corrections: Path | None,
     review: Path | None,
 ) -> None:
-    """`track_file` for poses in memory; link: as of `tracking.track.track`."""
+    """`track_file` once the poses are read; link: as of `tracking.track.track`."""
     from dlcpose.exporters.pose_file import write_pose_tracks
     from dlcpose.tracking.corrections import apply_corrections, read_corrections
     from dlcpose.tracking.result import swap_candidates
 
     is_needed = video is not None or settings.appearance or review is not None
-    source = video_of(untracked, video) if is_needed else None
+    source = video_of(untracked, video, poses) if is_needed else None
     decided = read_corrections(corrections) if corrections is not None else None
-    result = _tracked(untracked, settings, source if video is not None or settings.appearance else None, link)
+    shown = source if video is not None or settings.appearance else None
+    result = _tracked(untracked, settings, shown, link, provenance.individuals)
     tracks = result.tracks if decided is None else apply_corrections(result.tracks, decided)
     seconds = {**provenance.seconds, "track": sum(result.seconds.values())}
     applied = None if corrections is None or decided is None else _record(corrections, decided)
@@ -176,11 +178,11 @@ def _track(
     likely = swap_candidates(result, settings.review_margin)
     typer.echo(_summary(output, result, likely, 0 if applied is None else applied["count"]))
     if review is not None and source is not None:
-        from dlcpose.datasets.video import read_video
+        from dlcpose.datasets.video import VideoReader
         from dlcpose.tracking.review import write_review
 
         given = () if decided is None else decided.corrections
-        count = write_review(review, result.tracks, likely, read_video(source), decisions=given)
+        count = write_review(review, result.tracks, likely, VideoReader(source), decisions=given)
         typer.echo(f"{review}: {count} likely swaps to review in a browser")
 
 
@@ -191,16 +193,18 @@ def _record(path: Path, corrections: Corrections) -> dict[str, Any]:
     return {"file": path.name, "sha256": sha256_of(path), "count": len(corrections.corrections)}
 
 
-def _tracked(poses: PoseTracks, settings: TrackingSettings, video: Path | None, link: Linking) -> TrackingResult:
+def _tracked(
+    poses: PoseTracks, settings: TrackingSettings, video: Path | None, link: Linking, individuals: tuple[str, ...]
+) -> TrackingResult:
     from dlcpose.tracking.track import track
 
     if video is None or settings.appearance is False:
-        return track(poses, settings, link=link)
-    from dlcpose.datasets.video import read_video
+        return track(poses, settings, None, link, individuals)
+    from dlcpose.datasets.video import VideoReader
     from dlcpose.tracking.appearance import learn_looks
 
-    looks = learn_looks(lambda: read_video(video), poses.frame_indices, seed=settings.seed)
-    return track(poses, settings, looks, link)
+    looks = learn_looks(lambda: VideoReader(video), poses.frame_indices, seed=settings.seed)
+    return track(poses, settings, looks, link, individuals)
 
 
 def _summary(out: Path, result: TrackingResult, likely: list[SwapCandidate], corrections: int) -> str:

@@ -20,9 +20,10 @@ from dlcpose.datasets.camera import CameraFrame, CameraReader
 from dlcpose.detectors.pose_files import read_poses
 from dlcpose.exporters.pose_file import read_pose_tracks, read_provenance
 from dlcpose.prediction import partial_results
-from dlcpose.prediction.partial_results import PartialResults
 from dlcpose.prediction.model import Model
-from dlcpose.prediction.video import Outcome, write_video_poses
+from dlcpose.prediction.partial_results import PartialResults
+from dlcpose.prediction.resumable import Outcome
+from dlcpose.prediction.video import write_video_poses
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.tracking.corrections import Correction, Corrections, corrections_as_dict, tracks_digest
 from tests.cli.test_app import dlcpose as run_dlcpose
