@@ -44,7 +44,8 @@ def predict_command(
         bool, typer.Option("--flip-test", help="Predict each frame mirrored too, and merge both.")
     ] = False,
     dynamic_crop: Annotated[
-        bool, typer.Option("--dynamic-crop", help="Predict only around one animal's last pose.")
+        bool,
+        typer.Option("--dynamic-crop", help="Predict only around one animal's last pose; not with unique keypoints."),
     ] = False,
     conditions: Annotated[
         Path | None, typer.Option(help="For a conditioned model: the checkpoint of the poses it is conditioned on.")
@@ -55,7 +56,8 @@ def predict_command(
         int | None,
         typer.Option(
             min=1,
-            help="With --track: the number of animals, and so the maximum number of tracks; the model's unless given.",
+            help="With --track: the number of animals, and so the maximum number of tracks; as many as the model knows, or "
+            "as were seen at once where these are fewer, unless given.",
         ),
     ] = None,
     readers: Annotated[

@@ -22,7 +22,9 @@ def track_command(
     animals: Annotated[
         int | None,
         typer.Option(
-            min=1, help="The number of animals, and so the maximum number of tracks; the model's unless given."
+            min=1,
+            help="The number of animals, and so the maximum number of tracks; as many as the model knows, or as were seen at "
+            "once where these are fewer, unless given.",
         ),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="The file to write; NAME.tracks.poses.h5 unless given.")] = None,
