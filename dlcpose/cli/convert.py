@@ -31,7 +31,7 @@ def convert_command(
         str | None,
         typer.Option(help="deeplabcut, coco, sleap, lightning_pose, or a plugin's; by TO's ending where it has one."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace data of this format that is at TO.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace data at TO that has only what this format writes.")] = False,
     follow_links: Annotated[bool, typer.Option("--follow-links", help=FOLLOW_LINKS)] = False,
 ) -> None:
     """Write labeled frames with their images in another format, and list what that cannot hold."""
@@ -76,8 +76,10 @@ def _write(format: "LabelFormat", data: "LabeledFrames", target: Path, overwrite
         finally:
             fresh.unlink(missing_ok=True)
         return
-    # A whole folder is replaced: it had better be such data, not somebody's home.
+    # A whole folder is replaced: it had better be such data and nothing else, not somebody's home or project.
     if reader is None or not reader.can_open(target):
         check_new_folder(target)
+    else:
+        format.check_replaceable(target, reader.open(target))
     with atomic_folder(target, replace=True) as partial:
         format.write(data, partial, fps=None)

@@ -67,13 +67,14 @@ def unique_results(predictions: Iterable[PosePrediction], image_ids: Mapping[str
     ]
 
 
+ANNOTATIONS = "annotations.json"
 HOLDS = frozenset(
     {SEVERAL, HIDDEN, ONLY_BOXES, BOXES, AREAS, IGNORED, UNIQUE, EMPTY, EDGES, PAIRS, SIGMAS, INDIVIDUALS, IDENTITIES}
     | {LOOSE, MIXED, NAMES}
 )
 
 
-@label_format("coco", holds=HOLDS)
+@label_format("coco", holds=HOLDS, entries=(ANNOTATIONS,))
 def write_coco_dataset(data: LabeledFrames, folder: Path, *, fps: float | None = None) -> None:
     """Write images/VIDEO/NAME and annotations.json, whose `file_name` starts from the folder.
 
@@ -92,7 +93,7 @@ def write_coco_dataset(data: LabeledFrames, folder: Path, *, fps: float | None =
             path = partial / image["file_name"]
             path.parent.mkdir(parents=True, exist_ok=True)
             write_image(data, index, path)
-        (partial / "annotations.json").write_text(json.dumps(labels), encoding="utf-8")
+        (partial / ANNOTATIONS).write_text(json.dumps(labels), encoding="utf-8")
 
 
 def _file_names(data: LabeledFrames, indices: Sequence[int]) -> dict[int, str]:

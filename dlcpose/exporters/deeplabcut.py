@@ -34,6 +34,12 @@ from dlcpose.visualization.video_file import write_video
 logger = logging.getLogger(__name__)
 
 UNIQUE_INDIVIDUAL = "single"  # DeepLabCut keeps unique keypoints under this individual
+SCORER = "dlcpose"
+ENTRIES = (
+    "config.yaml",
+    f"labeled-data/*/CollectedData_{SCORER}.csv",
+    f"labeled-data/*/CollectedData_{SCORER}.h5",
+)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -43,9 +49,9 @@ def _holds(data: LabeledFrames, path: Path) -> set[str]:
     return {SEVERAL, UNIQUE, UNLABELED, EDGES, IDENTITIES, LOOSE, MIXED, NAMES, *names}
 
 
-@label_format("deeplabcut", holds=_holds)
+@label_format("deeplabcut", holds=_holds, entries=ENTRIES)
 def write_deeplabcut_project(
-    data: LabeledFrames, folder: Path, *, scorer: str = "dlcpose", fps: float | None = None
+    data: LabeledFrames, folder: Path, *, scorer: str = SCORER, fps: float | None = None
 ) -> Path:
     """Write a project with config.yaml, labeled-data and, with `fps`, an mp4 of each video's labeled frames.
 

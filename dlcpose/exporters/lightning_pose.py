@@ -16,7 +16,7 @@ SCORER = "dlcpose"
 LABELS = "CollectedData.csv"
 
 
-@label_format("lightning_pose", holds=frozenset({HIDDEN, MIXED, NAMES, UNLABELED}))
+@label_format("lightning_pose", holds=frozenset({HIDDEN, MIXED, NAMES, UNLABELED}), entries=(LABELS,))
 def write_lightning_pose(data: LabeledFrames, folder: Path, *, fps: float | None = None) -> None:
     """Write CollectedData.csv, labeled-data/VIDEO/NAME.png and an empty folder for videos.
 

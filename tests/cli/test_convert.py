@@ -1,5 +1,6 @@
 """`dlcpose convert`: what it writes, what it tells, what it leaves alone."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,57 @@ def test_existing_output_is_replaced_only_with_overwrite(photos: Path, capsys: C
     answer = dlcpose(capsys, monkeypatch, "convert", str(photos), str(home), "--to", "deeplabcut", "--overwrite")
     assert str(home) in reason(answer)
     assert (home / "thesis.txt").read_text() == "mine"
+
+
+FOREIGN = {
+    "deeplabcut": (
+        *(
+            "dlc-models-pytorch/iteration-0/snapshot-best.pt",
+            "videos/raw.mp4",
+            "labeled-data/rendered0/machinelabels.csv",
+        ),
+        *(
+            "labeled-data/rendered0/CollectedData_Ann.h5",
+            "labeled-data/rendered0/img9999.png",
+            "deep/labeled-data/a/b/config.yaml",
+        ),
+    ),
+    "coco": ("images/rendered0/another.png", "notes.txt", "old/annotations.json"),
+    "lightning_pose": ("videos/raw.mp4", "labeled-data/rendered0/another.png", "model.yaml"),
+}
+
+
+@pytest.mark.parametrize(("name", "foreign"), [(name, file) for name, files in FOREIGN.items() for file in files])
+def test_a_folder_with_something_else_in_it_is_never_replaced(
+    photos: Path, capsys: Capture, monkeypatch: Patch, name: str, foreign: str
+) -> None:
+    target = photos.parent / "target"
+    convert = ("convert", str(photos), str(target), "--to", name)
+    assert dlcpose(capsys, monkeypatch, *convert).code == 0
+    (target / foreign).parent.mkdir(parents=True, exist_ok=True)
+    (target / foreign).write_text("mine")
+    before = {path: path.read_bytes() for path in target.rglob("*") if path.is_file()}
+    said = reason(dlcpose(capsys, monkeypatch, *convert, "--overwrite"))
+    assert str(target / foreign) in said
+    assert {path: path.read_bytes() for path in target.rglob("*") if path.is_file()} == before
+    assert sorted(path.name for path in photos.parent.iterdir()) == ["photos", "target"]
+    (target / foreign).unlink()
+    assert dlcpose(capsys, monkeypatch, *convert, "--overwrite").code == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_a_folder_with_a_link_in_it_is_never_replaced(
+    photos: Path, capsys: Capture, monkeypatch: Patch, is_folder: bool
+) -> None:
+    target, elsewhere = photos.parent / "target", photos.parent / "elsewhere"
+    convert = ("convert", str(photos), str(target), "--to", "deeplabcut")
+    assert dlcpose(capsys, monkeypatch, *convert).code == 0
+    elsewhere.mkdir()
+    (elsewhere / "raw.mp4").write_text("mine")
+    (target / "videos" / "link").symlink_to(elsewhere if is_folder else elsewhere / "raw.mp4")
+    assert str(target / "videos" / "link") in reason(dlcpose(capsys, monkeypatch, *convert, "--overwrite"))
+    assert (target / "videos" / "link").is_symlink()
 
 
 @pytest.mark.parametrize(
