@@ -97,12 +97,15 @@ def frames_in_folder(folder: Path) -> set[int]:
 
 
 def check_no_machine_labels(folder: Path, iteration: int) -> None:
-    """Raises DataError where a folder of labeled-data has machine labels that would be overwritten."""
-    for path in (folder / f"machinelabels-iter{iteration}.h5", folder / "machinelabels.csv"):
-        if path.exists():
-            raise DataError(
-                f"{path}: is there already. Correct and merge these labels in DeepLabCut first, or write to a new folder."
-            )
+    """Raises DataError where a folder of labeled-data has machine labels of this iteration.
+
+    machinelabels.csv counts for nothing: it is a copy of the last h5 that DeepLabCut itself overwrites and never removes.
+    """
+    path = folder / f"machinelabels-iter{iteration}.h5"
+    if path.exists():
+        raise DataError(
+            f"{path}: is there already. Correct and merge these labels in DeepLabCut first, or write to a new folder."
+        )
 
 
 def write_machine_labels(

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sleap_io
+import yaml
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -231,6 +232,11 @@ def test_propose_skips_labeled_frames_and_writes_into_the_project_only_with_the_
     assert min(numbers) >= FRAMES - 15
     with pytest.raises(DataError, match="machinelabels"):
         run(*arguments, "--into-project")
+    config = project / "config.yaml"  # as DeepLabCut's merge leaves it
+    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "iteration": 1}))
+    run(*arguments[:5], 3, *arguments[6:], "--into-project")
+    again = pd.read_hdf(project / "labeled-data" / "cage" / "machinelabels-iter1.h5")
+    assert set(again.index).isdisjoint(new.index)
 
 
 def test_propose_reports_too_few_frames(cage: Path) -> None:
@@ -238,7 +244,6 @@ def test_propose_reports_too_few_frames(cage: Path) -> None:
     arguments = ("propose", cage.with_name("cage.poses.h5"), "--video", cage, "--project", project, "--into-project")
     assert "--frames 20" in run(*arguments).output
     (project / "labeled-data" / "cage" / "machinelabels-iter0.h5").unlink()
-    (project / "labeled-data" / "cage" / "machinelabels.csv").unlink()
     with pytest.raises(DataError, match="already"):
         run(*arguments)
 

@@ -148,7 +148,7 @@ def test_with_more_animals_than_the_project_has_the_best_are_kept(
     assert "3 animals" in caplog.text
 
 
-def test_nothing_is_ever_overwritten(tmp_path: Path) -> None:
+def test_no_images_or_labels_of_an_iteration_are_ever_overwritten(tmp_path: Path) -> None:
     tracks = made_up_tracks()
     folder = tmp_path / "cage"
     write_machine_labels(folder, tracks, pictures((5,)), own_columns(tracks))
@@ -156,11 +156,20 @@ def test_nothing_is_ever_overwritten(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="machinelabels-iter0"):
         write_machine_labels(folder, tracks, pictures((6,)), own_columns(tracks))
     (folder / "machinelabels-iter0.h5").rename(tmp_path / "away.h5")
-    (folder / "machinelabels.csv").rename(tmp_path / "away.csv")
     with pytest.raises(DataError, match="img0005"):
         write_machine_labels(folder, tracks, pictures((5,)), own_columns(tracks))
-    assert {path.name for path in folder.iterdir()} == {"img0005.png"}
+    assert {path.name for path in folder.iterdir()} == {"img0005.png", "machinelabels.csv"}
     assert (folder / "img0005.png").read_bytes() == before[folder / "img0005.png"]
+
+
+def test_the_next_iteration_replaces_the_csv_and_keeps_the_h5(tmp_path: Path) -> None:
+    tracks, folder = made_up_tracks(animals=1), tmp_path / "cage"
+    write_machine_labels(folder, tracks, pictures((5,)), own_columns(tracks))
+    first = (folder / "machinelabels-iter0.h5").read_bytes()
+    write_machine_labels(folder, tracks, pictures((6,)), own_columns(tracks), iteration=1)
+    assert (folder / "machinelabels-iter0.h5").read_bytes() == first
+    from_csv = pd.read_csv(folder / "machinelabels.csv", header=[0, 1, 2], index_col=[0, 1, 2])
+    assert from_csv.index.to_list() == [("labeled-data", "cage", "img0006.png")]
 
 
 def test_keypoints_that_the_project_lacks_are_named(tmp_path: Path) -> None:
