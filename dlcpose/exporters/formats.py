@@ -112,11 +112,6 @@ def check_individuals(tracks: PoseTracks, reader: str) -> None:
         raise DataError(f"{tracks.video.path}: {reader} needs at least one individual, got unique keypoints only.")
 
 
-def file_part(name: str) -> str:
-    """An individual's name as part of a file's name."""
-    return "".join("_" if character in '<>:"/\\|?*' or character < " " else character for character in name)
-
-
 def provenance(tracks: PoseTracks) -> dict[str, Any]:
     """Where the poses come from, as plain values: the version of dlcpose and the video."""
     video = tracks.video

@@ -1,6 +1,5 @@
 """Places and names of the images of labeled frames in a folder of data."""
 
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -8,6 +7,7 @@ from pathlib import Path, PurePosixPath
 import cv2
 
 from dlcpose.datasets.base import LabeledFrames, frame_number, image_file_size
+from dlcpose.exporters.file_names import file_part
 from dlcpose.structures.sample import FrameLabels
 
 VIDEO_ENDINGS = frozenset({".mp4", ".avi", ".mov", ".mkv", ".mpg", ".mpeg", ".m4v", ".webm", ".wmv"})
@@ -48,7 +48,7 @@ def png_names(frames: Sequence[FrameLabels]) -> list[str]:
 def own_name(frame: FrameLabels) -> str:
     """The name of the image file that a frame is, "" where its key is none of a file."""
     name = PurePosixPath(frame.key.replace("\\", "/")).name
-    return _printable(name) if PurePosixPath(name).suffix.lower() in IMAGE_ENDINGS else ""
+    return file_part(name) if PurePosixPath(name).suffix.lower() in IMAGE_ENDINGS else ""
 
 
 def write_image(data: LabeledFrames, index: int, path: Path) -> None:
@@ -68,12 +68,7 @@ def write_image(data: LabeledFrames, index: int, path: Path) -> None:
 def _folder_name(video: str) -> str:
     place = PurePosixPath(video.replace("\\", "/"))
     name = place.stem if place.suffix.lower() in VIDEO_ENDINGS else place.name
-    return _printable(name) or "frames"
-
-
-def _printable(name: str) -> str:
-    clean = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", name)
-    return "" if clean in (".", "..") else clean
+    return file_part(name) or "frames"
 
 
 def _free_name(name: str, taken: set[str]) -> str:

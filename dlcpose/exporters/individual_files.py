@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcpose.exporters.formats import file_part
+from dlcpose.exporters.file_names import file_part
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 

@@ -416,6 +416,20 @@ def test_individuals_whose_files_would_be_one_are_refused(reader: str, two_anima
         write_tables(replace(two_animals, individuals=("a/b", "A:b")), tmp_path, readers=[reader])
 
 
+@pytest.mark.parametrize("reader", SINGLE_ANIMAL)
+@pytest.mark.parametrize("name", ["..", "."])
+def test_names_of_individuals_lead_to_no_other_folder(
+    reader: str, name: str, two_animals: PoseTracks, tmp_path: Path
+) -> None:
+    paths = written_for(reader, replace(two_animals, individuals=(name, "m2")), tmp_path / "deep")
+    assert len(set(paths)) == 2
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {path.resolve() for path in paths}
+    assert all(path.resolve().is_relative_to(tmp_path / "deep" / reader) for path in paths)
+    assert {"_", "m2"} <= {
+        part for path in paths for part in (*path.parts, path.name[5:].removesuffix("DLC_dlcpose.csv"))
+    }
+
+
 def test_no_animal_is_refused_where_one_is_needed(tmp_path: Path) -> None:
     background = made_up_tracks(animals=0, unique=("corner",))
     for reader in NEED_TRACKS:
