@@ -16,7 +16,7 @@ from dlcpose.datasets.base import (
     read_image_file,
     warn_of_orientations,
 )
-from dlcpose.datasets.deeplabcut_config import ProjectConfig, read_project_config
+from dlcpose.datasets.deeplabcut_config import UNIQUE_INDIVIDUAL, ProjectConfig, read_project_config
 from dlcpose.datasets.deeplabcut_tables import LabelTable, read_table
 from dlcpose.datasets.label_checks import warn_of_labels
 from dlcpose.datasets.readers import reader
@@ -28,7 +28,6 @@ from dlcpose.structures.sample import Doubles, FrameLabels, Image, labels_of
 logger = logging.getLogger(__name__)
 
 LABELS = "CollectedData_"
-UNIQUE_INDIVIDUAL = "single"  # DeepLabCut keeps unique keypoints under this individual
 
 
 @reader("deeplabcut")

@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 # DeepLabCut writes a skeleton of these into every new project, and many projects keep it.
 TEMPLATE_NAMES = frozenset({"bodypart1", "bodypart2", "bodypart3", "objectA"})
+UNIQUE_INDIVIDUAL = "single"  # DeepLabCut keeps unique keypoints under this individual
 ONLY_INDIVIDUAL = "individual_1"  # what DeepLabCut 3 calls the animal of a single-animal project
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import yaml
 
 from dlcpose.datasets.base import LabeledFrames
+from dlcpose.exporters.deeplabcut_columns import LABELS, check_individuals_apart, table_columns
 from dlcpose.exporters.image_files import by_video, png_names, write_image
 from dlcpose.exporters.label_contents import (
     EDGES,
@@ -33,7 +34,6 @@ from dlcpose.visualization.video_file import write_video
 
 logger = logging.getLogger(__name__)
 
-UNIQUE_INDIVIDUAL = "single"  # DeepLabCut keeps unique keypoints under this individual
 SCORER = "dlcpose"
 ENTRIES = (
     "config.yaml",
@@ -65,12 +65,9 @@ def write_deeplabcut_project(
         raise DataError(f"{folder}: expected labeled frames to write, got none.")
     individuals = _individuals(data)
     multi_animal = _is_multi_animal(data, individuals)
-    if data.skeleton.unique and UNIQUE_INDIVIDUAL in individuals:
-        raise DataError(
-            f"An individual is called {UNIQUE_INDIVIDUAL!r}, the name DeepLabCut keeps for unique keypoints. "
-            "Rename the individual."
-        )
-    columns = _columns(data, scorer, individuals if multi_animal else ())
+    check_individuals_apart(individuals, data.skeleton, str(folder))
+    names = individuals if multi_animal else None
+    columns = table_columns(scorer, names, data.skeleton.names, data.skeleton.unique, LABELS)
     videos = by_video(data.frames)
     with atomic_folder(folder) as partial:
         (partial / "videos").mkdir()
@@ -107,19 +104,6 @@ def _columns_needed(frame: FrameLabels, named: int) -> int:
     known = {int(identity) for identity in frame.identities if identity >= 0}
     unknown = int((frame.identities < 0).sum())
     return max(named, len(known) + unknown)
-
-
-def _columns(data: LabeledFrames, scorer: str, individuals: Sequence[str]) -> pd.MultiIndex:
-    """The columns of a DeepLabCut table; without individuals those of a single-animal project."""
-    names, unique = data.skeleton.names, data.skeleton.unique
-    if not individuals:
-        return pd.MultiIndex.from_product([[scorer], names, ["x", "y"]], names=["scorer", "bodyparts", "coords"])
-    owners = [(individual, name) for individual in individuals for name in names]
-    owners += [(UNIQUE_INDIVIDUAL, name) for name in unique]
-    return pd.MultiIndex.from_tuples(
-        [(scorer, individual, name, coordinate) for individual, name in owners for coordinate in ("x", "y")],
-        names=["scorer", "individuals", "bodyparts", "coords"],
-    )
 
 
 def _row(frame: FrameLabels, individuals: Sequence[str]) -> npt.NDArray[np.float64]:

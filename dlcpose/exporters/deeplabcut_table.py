@@ -6,12 +6,8 @@ import numpy as np
 import pandas as pd
 import tables
 
-from dlcpose.exporters.formats import (
-    UNIQUE_INDIVIDUAL,
-    TableTarget,
-    provenance,
-    table_format,
-)
+from dlcpose.exporters.deeplabcut_columns import PREDICTIONS, check_individuals_apart, table_columns
+from dlcpose.exporters.formats import TableTarget, provenance, table_format
 from dlcpose.exporters.pandas_hdf5 import pandas_hdf5
 from dlcpose.structures.atomic_files import atomic_output, write_output
 from dlcpose.structures.errors import DataError
@@ -22,7 +18,11 @@ TRACKED = "_el"  # what DeepLabCut's default tracker appends to the names of its
 LEAVES_OUT = ("times", "boxes", "scores of the animals", "identities")
 
 
-@table_format("deeplabcut", suffix=".h5", leaves_out=LEAVES_OUT)
+def _check(tracks: PoseTracks) -> None:
+    check_individuals_apart(tracks.individuals, tracks.skeleton, tracks.video.path)
+
+
+@table_format("deeplabcut", suffix=".h5", leaves_out=LEAVES_OUT, check_poses=_check)
 def write_deeplabcut(tracks: PoseTracks, target: TableTarget) -> list[Path]:
     """Write `{video}{scorer}[_el].h5`, where `_el` marks several animals with tracks."""
     path = target.path(f"{target.scorer}{track_mark(tracks)}.h5")
@@ -30,7 +30,7 @@ def write_deeplabcut(tracks: PoseTracks, target: TableTarget) -> list[Path]:
     return [path]
 
 
-@table_format("deeplabcut_csv", suffix=".csv", leaves_out=LEAVES_OUT)
+@table_format("deeplabcut_csv", suffix=".csv", leaves_out=LEAVES_OUT, check_poses=_check)
 def write_deeplabcut_csv(tracks: PoseTracks, target: TableTarget) -> list[Path]:
     """Write `{video}{scorer}[_el].csv`, coordinates with the digits that float32 has."""
     path = target.path(f"{target.scorer}{track_mark(tracks)}.csv")
@@ -57,13 +57,15 @@ def deeplabcut_frame(tracks: PoseTracks, scorer: str) -> pd.DataFrame:
     """The table of poses that have a row for every frame: float64, rows 0..T-1, missing as NaN, NaN, 0.
 
     One animal without unique keypoints has the columns scorer, bodyparts, coords; otherwise individuals come after the
-    scorer, unique keypoints last, under `single`. Raises DataError when an animal is called that.
+    scorer, unique keypoints last, under `single`.
     """
     animals = np.concatenate([tracks.keypoints_in_image, tracks.keypoint_scores[..., None]], axis=-1)  # (T, N, K, 3)
     unique = np.concatenate([tracks.unique_in_image, tracks.unique_scores[..., None]], axis=-1)  # (T, U, 3)
     frames = len(tracks)
     values = np.concatenate([animals.reshape(frames, -1), unique.reshape(frames, -1)], axis=1).astype(np.float64)
-    return pd.DataFrame(values, index=tracks.frame_indices, columns=_columns(tracks, scorer))
+    individuals = tracks.individuals if is_multi_animal(tracks) else None
+    columns = table_columns(scorer, individuals, tracks.skeleton.names, tracks.skeleton.unique, PREDICTIONS)
+    return pd.DataFrame(values, index=tracks.frame_indices, columns=columns)
 
 
 def is_multi_animal(tracks: PoseTracks) -> bool:
@@ -74,20 +76,3 @@ def is_multi_animal(tracks: PoseTracks) -> bool:
 def track_mark(tracks: PoseTracks) -> str:
     """What DeepLabCut expects after the scorer: `_el` for several animals with tracks, else nothing."""
     return TRACKED if is_multi_animal(tracks) and tracks.is_tracked else ""
-
-
-def _columns(tracks: PoseTracks, scorer: str) -> pd.MultiIndex:
-    names, coords = tracks.skeleton.names, ("x", "y", "likelihood")
-    if not is_multi_animal(tracks):
-        return pd.MultiIndex.from_product([[scorer], names, coords], names=["scorer", "bodyparts", "coords"])
-    if tracks.skeleton.unique and UNIQUE_INDIVIDUAL in tracks.individuals:
-        raise DataError(
-            f"{tracks.video.path}: an individual is called {UNIQUE_INDIVIDUAL!r}, the name DeepLabCut keeps for unique "
-            "keypoints. Rename the individual."
-        )
-    owners = [(individual, name) for individual in tracks.individuals for name in names]
-    owners += [(UNIQUE_INDIVIDUAL, name) for name in tracks.skeleton.unique]
-    return pd.MultiIndex.from_tuples(
-        [(scorer, individual, name, coord) for individual, name in owners for coord in coords],
-        names=["scorer", "individuals", "bodyparts", "coords"],
-    )

@@ -13,7 +13,6 @@ from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.registry import Registry, modules_in
 
 DEFAULT_SCORER = "DLC_dlcpose"  # readers of DeepLabCut's files cut the video's name off at "DLC_"
-UNIQUE_INDIVIDUAL = "single"  # DeepLabCut keeps unique keypoints under this individual
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,7 @@ class TableTarget:
 
 
 Writer = Callable[[PoseTracks, TableTarget], list[Path]]
+Check = Callable[[PoseTracks], None]
 
 
 @dataclass
@@ -37,7 +37,8 @@ class TableFormat:
     """A format and its writer, which takes poses with a row for every frame and returns the files it wrote.
 
     suffix: of its main file. needs: packages to import, which the extra installs. needs_tracks: whether a column has to
-    be the same animal in every frame. leaves_out: what the format has no place for.
+    be the same animal in every frame. leaves_out: what the format has no place for. check_poses: raises DataError for poses
+    that it cannot hold, before anything is written.
     """
 
     name: str
@@ -47,6 +48,7 @@ class TableFormat:
     extra: str = ""
     needs_tracks: bool = False
     leaves_out: tuple[str, ...] = ()
+    check_poses: Check | None = None
 
     def __post_init__(self) -> None:
         functools.update_wrapper(self, self.write)  # type: ignore[arg-type]  # it stands for the writer in the registry
@@ -56,6 +58,8 @@ class TableFormat:
         self.check_packages()
         if self.needs_tracks:
             check_tracked(tracks, self.name)
+        if self.check_poses is not None:
+            self.check_poses(tracks)
 
     def check_packages(self) -> None:
         """Raise ConfigError where a package is missing."""
@@ -81,11 +85,12 @@ def table_format(
     extra: str = "",
     needs_tracks: bool = False,
     leaves_out: tuple[str, ...] = (),
+    check_poses: Check | None = None,
 ) -> Callable[[Writer], Writer]:
     """A decorator that registers a writer as a format. Raises ConfigError where another has the name."""
 
     def registered(write: Writer) -> Writer:
-        made = TableFormat(name, suffix, write, needs, extra, needs_tracks, leaves_out)
+        made = TableFormat(name, suffix, write, needs, extra, needs_tracks, leaves_out, check_poses)
         TABLE_FORMATS.register(name)(made)
         return write
 

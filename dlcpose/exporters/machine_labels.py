@@ -17,6 +17,7 @@ import pandas as pd
 
 from dlcpose.datasets.deeplabcut_config import ProjectConfig
 from dlcpose.datasets.deeplabcut_tables import read_table
+from dlcpose.exporters.deeplabcut_columns import PREDICTIONS, check_individuals_apart, table_columns
 from dlcpose.exporters.pandas_hdf5 import pandas_hdf5
 from dlcpose.exporters.sleap_table import sleap_skeleton
 from dlcpose.structures.atomic_files import atomic_output, write_output
@@ -30,7 +31,6 @@ logger = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
 KEY = "df_with_missing"
 SCORER = "dlcpose"
-UNIQUE_INDIVIDUAL = "single"  # DeepLabCut keeps unique keypoints under this individual
 IMAGE = re.compile(r"(\d+)\.(?:png|jpe?g)$", re.IGNORECASE)  # of an image's name: the last number is the frame's
 
 
@@ -47,15 +47,7 @@ class LabelColumns:
 
     def index(self) -> pd.MultiIndex:
         """The columns x, y, likelihood of every keypoint."""
-        coords = ("x", "y", "likelihood")
-        if not self.individuals:
-            return pd.MultiIndex.from_product([[SCORER], self.names, coords], names=["scorer", "bodyparts", "coords"])
-        owners = [(individual, name) for individual in self.individuals for name in self.names]
-        owners += [(UNIQUE_INDIVIDUAL, name) for name in self.unique]
-        return pd.MultiIndex.from_tuples(
-            [(SCORER, individual, name, coord) for individual, name in owners for coord in coords],
-            names=["scorer", "individuals", "bodyparts", "coords"],
-        )
+        return table_columns(SCORER, self.individuals or None, self.names, self.unique, PREDICTIONS)
 
 
 def columns_for(tracks: PoseTracks, project: ProjectConfig | None) -> LabelColumns:
@@ -64,11 +56,7 @@ def columns_for(tracks: PoseTracks, project: ProjectConfig | None) -> LabelColum
     Raises DataError when the poses have keypoints that the project lacks, or an animal is called `single`.
     """
     skeleton = tracks.skeleton
-    if skeleton.unique and UNIQUE_INDIVIDUAL in tracks.individuals:
-        raise DataError(
-            f"{tracks.video.path}: an individual is called {UNIQUE_INDIVIDUAL!r}, the name DeepLabCut keeps for unique "
-            "keypoints. Rename the individual."
-        )
+    check_individuals_apart(tracks.individuals, skeleton, tracks.video.path)
     if project is None:
         is_multi_animal = len(tracks.individuals) > 1 or bool(skeleton.unique)
         return LabelColumns(tracks.individuals if is_multi_animal else (), skeleton.names, skeleton.unique)

@@ -15,6 +15,7 @@ NEEDS: dict[str, Any] = {
     "extra": "tables",
     "needs_tracks": True,
     "leaves_out": ("unique keypoints", "boxes", "scores of the animals", "identities"),
+    "check_poses": lambda tracks: check_individuals(tracks, "movement"),
 }
 
 
@@ -37,7 +38,6 @@ def write_movement_0_17(tracks: PoseTracks, target: TableTarget) -> list[Path]:
 def _write(path: Path, tracks: PoseTracks, keypoints: str, individuals: str) -> Path:
     import xarray as xr
 
-    check_individuals(tracks, "movement")
     has_times = bool(np.isfinite(tracks.times).all())
     about = {name: value for name, value in provenance(tracks).items() if value is not None}
     dataset = xr.Dataset(

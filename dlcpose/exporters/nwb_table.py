@@ -23,20 +23,8 @@ REFERENCE_FRAME = (
 FORBIDDEN = "/:"  # in the name of an NWB object
 
 
-@table_format(
-    "nwb",
-    suffix=".nwb",
-    needs=("pynwb", "ndx_pose"),
-    extra="nwb",
-    needs_tracks=True,
-    leaves_out=("unique keypoints", "boxes", "scores of the animals", "identities"),
-)
-def write_nwb(tracks: PoseTracks, target: TableTarget) -> list[Path]:
-    """Write `{video}[_{individual}].nwb` for each individual: PoseEstimation and Skeletons in the module `behavior`.
-
-    Timestamps are times of presentation. session_start_time, which NWB demands and a video does not tell, is when the
-    file was written. Raises DataError without times, or for a keypoint's name that NWB does not allow.
-    """
+def _check(tracks: PoseTracks) -> None:
+    """Raise DataError without animals or times, for names that NWB does not allow, or for files of the same name."""
     check_individuals(tracks, "nwb")
     if not np.isfinite(tracks.times).all():
         raise DataError(
@@ -46,6 +34,24 @@ def write_nwb(tracks: PoseTracks, target: TableTarget) -> list[Path]:
         raise DataError(
             f"{tracks.video.path}: NWB allows none of {FORBIDDEN} in names, got {wrong}. Rename the keypoints."
         )
+    individual_parts(tracks)
+
+
+@table_format(
+    "nwb",
+    suffix=".nwb",
+    needs=("pynwb", "ndx_pose"),
+    extra="nwb",
+    needs_tracks=True,
+    leaves_out=("unique keypoints", "boxes", "scores of the animals", "identities"),
+    check_poses=_check,
+)
+def write_nwb(tracks: PoseTracks, target: TableTarget) -> list[Path]:
+    """Write `{video}[_{individual}].nwb` for each individual: PoseEstimation and Skeletons in the module `behavior`.
+
+    Timestamps are times of presentation. session_start_time, which NWB demands and a video does not tell, is when the
+    file was written.
+    """
     written = []
     for place, part in enumerate(individual_parts(tracks)):
         path = target.path(f"{'_' if part else ''}{part}.nwb")

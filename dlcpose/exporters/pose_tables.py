@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcpose.exporters.formats import DEFAULT_SCORER, TableFormat, TableTarget, table_formats
-from dlcpose.exporters.individual_files import without_unique
 from dlcpose.exporters.readers import TableReader, table_readers
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.pose_tracks import PoseTracks
@@ -43,7 +42,7 @@ def write_tables(
     for each in chosen:
         each.check(whole)
     for reader in for_readers:
-        reader.check(whole)
+        reader.check(whole, target)
     written = []
     for each in chosen:
         _tell_left_out(each.name, each.leaves_out, whole)
@@ -143,8 +142,7 @@ def _named(name: str, known: Mapping[str, Any], kind: str) -> Any:
 
 def _write_for(reader: TableReader, tracks: PoseTracks, target: TableTarget) -> list[Path]:
     _tell_left_out(reader.name, reader.leaves_out, tracks)
-    kept = tracks if reader.keeps_unique else without_unique(tracks)
-    return reader.write(kept, replace(target, folder=target.folder / reader.name))
+    return reader.write(reader.kept(tracks), replace(target, folder=target.folder / reader.name))
 
 
 def _tell_left_out(name: str, leaves_out: Sequence[str], tracks: PoseTracks) -> None:

@@ -14,7 +14,7 @@ from dlcpose.exporters.formats import (
     check_tracked,
     table_formats,
 )
-from dlcpose.exporters.individual_files import individual_parts, one_individual
+from dlcpose.exporters.individual_files import individual_parts, one_individual, without_unique
 from dlcpose.structures.atomic_files import atomic_output
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
@@ -29,7 +29,8 @@ class TableReader:
     """A tool that reads poses, and the writer of the files that it takes.
 
     formats: that it is given. needs_tracks: whether it takes a column for one animal. keeps_unique: whether unique
-    keypoints may stand beside the animals'.
+    keypoints may stand beside the animals'. check_files: raises DataError for poses, or a name of the files, that it would
+    misread, before anything is written.
     """
 
     name: str
@@ -37,14 +38,22 @@ class TableReader:
     formats: tuple[str, ...]
     needs_tracks: bool = True
     keeps_unique: bool = False
+    check_files: Callable[[PoseTracks, TableTarget], None] | None = None
 
-    def check(self, tracks: PoseTracks) -> None:
+    def check(self, tracks: PoseTracks, target: TableTarget) -> None:
         """Raise ConfigError where a package is missing, DataError where the reader would misread these poses."""
+        kept = self.kept(tracks)
         for name in self.formats:
-            table_formats()[name].check(tracks)
+            table_formats()[name].check(kept)
         if self.needs_tracks:
-            check_individuals(tracks, self.name)
-            check_tracked(tracks, self.name)
+            check_individuals(kept, self.name)
+            check_tracked(kept, self.name)
+        if self.check_files is not None:
+            self.check_files(kept, target)
+
+    def kept(self, tracks: PoseTracks) -> PoseTracks:
+        """The poses that the reader is given."""
+        return tracks if self.keeps_unique else without_unique(tracks)
 
     @property
     def leaves_out(self) -> tuple[str, ...]:
@@ -57,14 +66,14 @@ class TableReader:
 def table_readers() -> Mapping[str, TableReader]:
     """All readers by name."""
     readers = (
-        TableReader("anipose", _for_anipose, ("deeplabcut",)),
-        TableReader("bsoid", _for_bsoid, ("deeplabcut_csv",)),
+        TableReader("anipose", _for_anipose, ("deeplabcut",), check_files=_check_parts),
+        TableReader("bsoid", _for_bsoid, ("deeplabcut_csv",), check_files=_check_parts),
         TableReader("deeplabcut", _in("deeplabcut", "deeplabcut_csv"), ("deeplabcut", "deeplabcut_csv"), False, True),
         TableReader("moseq", _in("deeplabcut"), ("deeplabcut",)),
         TableReader("movement", _in("movement"), ("movement",)),
         TableReader("movement_0.17", _in("movement_0.17"), ("movement_0.17",)),
         TableReader("nwb", _in("nwb"), ("nwb",)),
-        TableReader("simba", _for_simba, ("deeplabcut",)),
+        TableReader("simba", _for_simba, ("deeplabcut",), check_files=_check_name_for_simba),
         TableReader("sleap", _in("sleap"), ("sleap",), needs_tracks=False),
     )
     return {reader.name: reader for reader in readers}
@@ -79,17 +88,24 @@ def _in(*names: str) -> Callable[[PoseTracks, TableTarget], list[Path]]:
     return write
 
 
-def _for_simba(tracks: PoseTracks, target: TableTarget) -> list[Path]:
-    """Write `{video}DLC_resnet50_{...}_el.h5` for several animals, `{video}DLC_....csv` for one.
+def _check_parts(tracks: PoseTracks, target: TableTarget) -> None:
+    individual_parts(tracks)
 
-    SimBA's importer of several animals takes files that end in el.h5, that of one takes csv.
-    """
+
+def _check_name_for_simba(tracks: PoseTracks, target: TableTarget) -> None:
     marks = ("dlc_", "deepcut") if len(tracks.individuals) > 1 else ("dlc_", "deepcut", ".")
     if found := next((mark for mark in marks if mark in target.stem.lower()), None):
         raise DataError(
             f"{target.stem}: SimBA finds a video by cutting the table's name off, and would do so at {found!r} in the "
             "video's own name. Rename the video."
         )
+
+
+def _for_simba(tracks: PoseTracks, target: TableTarget) -> list[Path]:
+    """Write `{video}DLC_resnet50_{...}_el.h5` for several animals, `{video}DLC_....csv` for one.
+
+    SimBA's importer of several animals takes files that end in el.h5, that of one takes csv.
+    """
     name = f"{target.stem}{SIMBA_NETWORK}{target.scorer.removeprefix('DLC_')}"
     if len(tracks.individuals) > 1:
         path = target.folder / f"{name}_el.h5"

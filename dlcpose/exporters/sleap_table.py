@@ -12,33 +12,38 @@ from dlcpose.structures.skeleton import Skeleton
 LEAVES_OUT = ("unique keypoints", "times", "boxes", "identities")
 
 
-@table_format("sleap", suffix=".slp", leaves_out=LEAVES_OUT)
+def _check(tracks: PoseTracks) -> None:
+    check_individuals(tracks, "sleap")
+
+
+def _check_analysis(tracks: PoseTracks) -> None:
+    check_individuals(tracks, "sleap_analysis")
+    if not tracks.is_present.any():
+        raise DataError(
+            f"{tracks.video.path}: SLEAP's analysis file holds tracks with an animal in a frame at least, got none. "
+            "Write sleap or csv instead."
+        )
+
+
+@table_format("sleap", suffix=".slp", leaves_out=LEAVES_OUT, check_poses=_check)
 def write_sleap(tracks: PoseTracks, target: TableTarget) -> list[Path]:
     """Write `{video}.predictions.slp`; animals have tracks where these poses are tracked."""
     import sleap_io
 
-    check_individuals(tracks, "sleap")
     path = target.path(".predictions.slp")
     with atomic_output(path) as partial:
         sleap_io.save_slp(sleap_labels(tracks), str(partial), embed=False, verbose=False)
     return [path]
 
 
-@table_format("sleap_analysis", suffix=".h5", needs_tracks=True, leaves_out=LEAVES_OUT)
+@table_format("sleap_analysis", suffix=".h5", needs_tracks=True, leaves_out=LEAVES_OUT, check_poses=_check_analysis)
 def write_sleap_analysis(tracks: PoseTracks, target: TableTarget) -> list[Path]:
     """Write `{video}.analysis.h5` with a column for every frame of the video, in SLEAP's (Matlab's) order of axes.
 
-    As in SLEAP, an individual that is in no frame has no track. Raises DataError when no animal is in any frame.
+    As in SLEAP, an individual that is in no frame has no track.
     """
     import sleap_io
 
-    check_individuals(tracks, "sleap_analysis")
-    seen = tracks.is_present.any(axis=0)  # (N,)
-    if not seen.any():
-        raise DataError(
-            f"{tracks.video.path}: SLEAP's analysis file holds tracks with an animal in a frame at least, got none. "
-            "Write sleap or csv instead."
-        )
     path = target.path(".analysis.h5")
     with atomic_output(path) as partial:
         sleap_io.save_analysis_h5(sleap_labels(tracks), str(partial))

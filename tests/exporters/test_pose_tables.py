@@ -23,8 +23,9 @@ from dlcpose.exporters.readers import table_readers
 from dlcpose.structures.atomic_files import atomic_output
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.pose_tracks import PoseTracks
+from dlcpose.structures.skeleton import Skeleton
 from tests.exporters.table_readers import READ
-from tests.structures.made_up_tracks import made_up_tracks
+from tests.structures.made_up_tracks import NAMES, made_up_tracks
 
 # netCDF4, where it is installed, is built against an older numpy than it meets, which numpy itself says is no harm.
 pytestmark = pytest.mark.filterwarnings("ignore:numpy.ndarray size changed")
@@ -152,6 +153,38 @@ def test_a_score_outside_0_and_1_is_refused(score: float, tmp_path: Path) -> Non
     scores[0, 0, 0] = score
     with pytest.raises(DataError, match="keypoint_scores"):
         write_tables(replace(tracks, keypoint_scores=scores), tmp_path, formats=["csv"])
+
+
+REFUSED = {
+    "nwb": replace(made_up_tracks(), skeleton=Skeleton(("nose/tip", *NAMES[1:]))),
+    "nwb times": replace(
+        made_up_tracks(), times=np.full(12, np.nan), video=replace(made_up_tracks().video, fps=np.nan)
+    ),
+    "sleap_analysis": replace(made_up_tracks(), keypoints_in_image=np.full((12, 2, 4, 2), np.nan, np.float32)),
+    "movement": made_up_tracks(animals=0, unique=("door",)),
+    "sleap": made_up_tracks(animals=0, unique=("door",)),
+    "deeplabcut": replace(made_up_tracks(unique=("door",)), individuals=("single", "b")),
+    "nwb names": replace(made_up_tracks(), individuals=("a/b", "A:b")),
+}
+REFUSED_BY_READERS = {
+    "simba": replace(made_up_tracks(), video=replace(made_up_tracks().video, path="aDLC_b.mp4")),
+    "anipose": replace(made_up_tracks(), individuals=("a/b", "A:b")),
+    "bsoid": replace(made_up_tracks(), individuals=("..", "_")),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_nothing_is_written_where_one_of_the_formats_cannot_hold_the_poses(case: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        write_tables(REFUSED[case], tmp_path / "out", formats=["csv", case.partition(" ")[0]])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("reader", REFUSED_BY_READERS)
+def test_nothing_is_written_where_one_of_the_readers_would_misread_it(reader: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        write_tables(REFUSED_BY_READERS[reader], tmp_path / "out", formats=["csv"], readers=["sleap", reader])
+    assert not list(tmp_path.iterdir())
 
 
 def test_poses_of_no_frame_are_refused(tmp_path: Path) -> None:
