@@ -1,15 +1,20 @@
 """`dlcpose tables`: predicted poses in the field's formats, or as another tool takes them."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dlcpose.cli.registry import command
 from dlcpose.structures.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from dlcpose.exporters.pose_tables import Existing
 
 FORMATS = "coco, csv, deeplabcut, deeplabcut_csv, movement, movement_0.17, nwb, parquet, sleap, sleap_analysis"
 READERS = "anipose, bsoid, deeplabcut, moseq, movement, movement_0.17, nwb, simba, sleap"
@@ -28,11 +33,13 @@ def tables_command(
     ),
     name: Annotated[str | None, typer.Option(help="Start of the files' names; the video's name unless given.")] = None,
     scorer: Annotated[str | None, typer.Option(help="Name of the predictor, in DeepLabCut's tables.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")] = False,
 ) -> None:
     """Write predicted poses as tables: row i is frame i, coordinates are pixels of the full frame."""
     if not readers and not formats:
         raise ConfigError("Name what to write with --format or --for; `dlcpose tables --help` lists them.")
-    tables_of(poses, readers or (), formats or (), output=output, name=name, scorer=scorer)
+    existing: Existing = "replace" if overwrite else "refuse"
+    tables_of(poses, readers or (), formats or (), output=output, name=name, scorer=scorer, existing=existing)
 
 
 def tables_of(
@@ -43,21 +50,22 @@ def tables_of(
     output: Path | None = None,
     name: str | None = None,
     scorer: str | None = None,
+    existing: Existing = "keep",
 ) -> None:
-    """Write the tables of files of poses and print their names; arguments as of the command."""
+    """Write the tables of files of poses and print their names; arguments as of the command and of `write_tables`."""
     from dlcpose.exporters.formats import DEFAULT_SCORER
     from dlcpose.exporters.pose_file import read_pose_tracks
     from dlcpose.exporters.pose_tables import write_tables
 
     places: dict[tuple[Path, str], Path] = {}
-    for path in poses:
-        tracks = read_pose_tracks(path)
-        folder, stem = output or path.parent, name or Path(tracks.video.path).stem
-        if other := places.get((folder, stem)):
+    for path in poses:  # all of them are read before the first table is written
+        place = output or path.parent, name or Path(read_pose_tracks(path).video.path).stem
+        if (other := places.setdefault(place, path)) is not path:
             raise DataError(
                 f"{path}: its tables would have the names of those of {other}. Run the command for each, with --name."
             )
-        places[folder, stem] = path
+    for (folder, stem), path in places.items():
+        tracks = read_pose_tracks(path)
         with _notes_printed():
             written = write_tables(
                 tracks,
@@ -66,6 +74,7 @@ def tables_of(
                 formats=formats,
                 readers=readers,
                 scorer=scorer or DEFAULT_SCORER,
+                existing=existing,
             )
         for table in written:
             typer.echo(table)

@@ -1,12 +1,17 @@
 """The registry of table formats: each registers itself with the function that writes it, and states what it leaves out."""
 
 import functools
+import hashlib
 import importlib.util
+import json
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.pose_tracks import PoseTracks
@@ -118,7 +123,7 @@ def check_individuals(tracks: PoseTracks, reader: str) -> None:
 
 
 def provenance(tracks: PoseTracks) -> dict[str, Any]:
-    """Where the poses come from, as plain values: the version of dlcpose and the video."""
+    """Where the poses come from, as plain values: the version of dlcpose, the video, and a digest of the poses."""
     video = tracks.video
     return {
         "software": "dlcpose",
@@ -130,4 +135,19 @@ def provenance(tracks: PoseTracks) -> dict[str, Any]:
         "video_height": video.height,
         "video_width": video.width,
         "is_tracked": tracks.is_tracked,
+        "poses_digest": poses_digest(tracks),
     }
+
+
+def poses_digest(tracks: PoseTracks) -> str:
+    """A digest of poses and their names, the same for the same poses."""
+    digest = hashlib.sha256(json.dumps([tracks.skeleton.as_dict(), tracks.individuals, tracks.is_tracked]).encode())
+    for each in fields(tracks):
+        if isinstance(array := getattr(tracks, each.name), np.ndarray):
+            digest.update(each.name.encode() + np.ascontiguousarray(array).tobytes())
+    return f"poses-{digest.hexdigest()[:32]}"
+
+
+def digests_in(content: bytes) -> set[bytes]:
+    """The digests of poses that a table of any format holds as text; none of a table without a place for them."""
+    return set(re.findall(rb"poses-[0-9a-f]{32}", content))

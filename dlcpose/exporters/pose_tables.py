@@ -4,18 +4,20 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from dlcpose.exporters.formats import DEFAULT_SCORER, TableFormat, TableTarget, table_formats
+from dlcpose.exporters.formats import DEFAULT_SCORER, TableFormat, TableTarget, digests_in, table_formats
 from dlcpose.exporters.readers import TableReader, table_readers
+from dlcpose.structures.atomic_files import move_into, staged_files
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 
 logger = logging.getLogger(__name__)
 
+Existing = Literal["refuse", "keep", "replace"]
 ROUNDING = 1e-4  # a score may lie so far outside [0, 1], it is clipped
 
 
@@ -27,14 +29,16 @@ def write_tables(
     formats: Iterable[str] = (),
     readers: Iterable[str] = (),
     scorer: str = DEFAULT_SCORER,
+    existing: Existing = "refuse",
 ) -> list[Path]:
     """Write tables of a video's poses and return their paths, in the order of the formats and readers.
 
     formats: names from `table_formats()`, written to `folder`. readers: names from `table_readers()`; each gets what it
     takes in a folder of its own, `folder/{reader}`. stem: start of the files' names, the video's unless given. scorer:
     goes into DeepLabCut's tables and the names of their files. Row i is frame i in every table, also where frames were
-    skipped. Predictions that a format has no place for are logged. Raises ConfigError for an unknown name or a missing
-    package, DataError for poses that cannot be held; nothing is written then.
+    skipped. Predictions that a format has no place for are logged. existing: what becomes of a file that has a table's name:
+    "refuse", "replace", or "keep" where it is a table of these very poses, else refuse. Raises ConfigError for an unknown
+    name or a missing package, DataError for poses that cannot be held or a file that is refused; nothing is written then.
     """
     chosen, for_readers = _chosen(formats, readers)
     whole = whole_poses(tracks)
@@ -43,13 +47,24 @@ def write_tables(
         each.check(whole)
     for reader in for_readers:
         reader.check(whole, target)
-    written = []
-    for each in chosen:
-        _tell_left_out(each.name, each.leaves_out, whole)
-        written += each.write(whole, target)
-    for reader in for_readers:
-        written += _write_for(reader, whole, target)
-    return written
+    with staged_files(folder) as staging:
+        staged = replace(target, folder=staging)
+        fresh = []
+        for each in chosen:
+            _tell_left_out(each.name, each.leaves_out, whole)
+            fresh += each.write(whole, staged)
+        for reader in for_readers:
+            fresh += _write_for(reader, whole, staged)
+        places = {path: folder / path.relative_to(staging) for path in fresh}
+        for path in [] if existing == "replace" else _in_the_way(places, existing):
+            raise DataError(
+                f"{path}: is there already, no table is written. `dlcpose tables --overwrite` replaces it, --output or "
+                "--name writes elsewhere."
+            )
+        for path, place in places.items():
+            if existing == "replace" or not place.exists():
+                move_into(place, path)
+    return list(places.values())
 
 
 def check_before_prediction(formats: Iterable[str], readers: Iterable[str], *, are_tracked: bool) -> None:
@@ -138,6 +153,21 @@ def _named(name: str, known: Mapping[str, Any], kind: str) -> Any:
     if name not in known:
         raise ConfigError(f"{kind} {name!r}: expected one of {', '.join(known)}.")
     return known[name]
+
+
+def _in_the_way(places: Mapping[Path, Path], existing: Existing) -> Iterable[Path]:
+    """The files that must not be replaced by new tables: (new file: its place)."""
+    for fresh, place in places.items():
+        if place.exists() and not (existing == "keep" and _are_same(fresh, place)):
+            yield place
+
+
+def _are_same(fresh: Path, there: Path) -> bool:
+    """Whether two tables are of the same poses: by their bytes, or their digests where they hold times of writing."""
+    if not there.is_file():
+        return False
+    new, old = fresh.read_bytes(), there.read_bytes()
+    return new == old or (bool(digests_in(new)) and digests_in(new) == digests_in(old))
 
 
 def _write_for(reader: TableReader, tracks: PoseTracks, target: TableTarget) -> list[Path]:

@@ -48,10 +48,48 @@ def atomic_output(path: Path) -> Iterator[Path]:
         with atomic_path(path) as partial:
             yield partial
     except OSError as error:
-        reason = error.strerror or str(error).partition("\n")[0]
-        raise DataError(
-            f"{path}: cannot be written ({reason}). Check the disk's room and the folder's permissions."
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> DataError:
+    reason = error.strerror or str(error).partition("\n")[0]
+    return DataError(f"{path}: cannot be written ({reason}). Check the disk's room and the folder's permissions.")
+
+
+@contextmanager
+def staged_files(folder: Path) -> Iterator[Path]:
+    """A temporary folder within `folder`, made where it is missing, for files to be looked at before `move_into` it.
+
+    It is removed at the end, with `folder` if that was missing and has got no file. Raises DataError, with the names that
+    files would have had in `folder`, where one of them cannot be written.
+    """
+    staging = _beside(folder.absolute() / "staged")
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(folder.absolute())
+            staging.mkdir()
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        yield staging
+    except DataError as error:
+        raise DataError(str(error).replace(str(staging), str(folder))) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        with suppress(OSError):  # the first that is not empty
+            for each in missing:
+                each.rmdir()
+
+
+def move_into(path: Path, fresh: Path) -> None:
+    """Give a complete file of the same disk the name `path`. Raises DataError where that fails; what was there stays."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def check_new_folder(folder: Path) -> None:

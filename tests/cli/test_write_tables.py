@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import sleap_io
 
 from dlcpose.exporters.formats import table_formats
 from dlcpose.exporters.readers import table_readers
+from dlcpose.structures.errors import DataError
 from tests.cli.test_app import dlcpose
 from tests.shells import reason
 from tests.structures.made_up_tracks import made_up_tracks
@@ -76,6 +78,75 @@ def test_two_files_of_one_video_do_not_overwrite_each_other(
     pose_file.write_pose_tracks(other, displaced_pose)
     answer = dlcpose(capsys, monkeypatch, "tables", str(poses), str(other), "--format", "csv")
     assert (answer.code, len(answer.out.splitlines())) == (0, 2)
+
+
+NOTES = "my,own,notes\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "file"),
+    [
+        (("--format", "csv"), "cage.csv"),
+        (("--format", "csv", "--format", "nwb"), "cage_animal2.nwb"),
+        (("--format", "movement"), "cage.nc"),
+        (("--format", "parquet", "--for", "sleap"), "sleap/cage.predictions.slp"),
+    ],
+)
+def test_a_file_that_is_there_is_replaced_only_with_overwrite(
+    options: tuple[str, ...],
+    file: str,
+    poses: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = poses.parent / file
+    own.parent.mkdir(exist_ok=True)
+    own.write_text(NOTES)
+    before = {path for path in poses.parent.rglob("*")}
+    said = reason(dlcpose(capsys, monkeypatch, "tables", str(poses), *options))
+    assert str(own) in said
+    assert "--overwrite" in said
+    assert own.read_text() == NOTES
+    assert {path for path in poses.parent.rglob("*")} == before
+    answer = dlcpose(capsys, monkeypatch, "tables", str(poses), *options, "--overwrite")
+    assert answer.code == 0, answer.err
+    assert own.read_bytes() != NOTES.encode()
+    assert not [path for path in poses.parent.rglob(".*")]
+
+
+def test_prediction_ends_with_its_tables_where_they_are_there_already(
+    poses: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dlcpose.cli.write_tables import tables_of
+
+    tables_of([poses], ["simba"], list(table_formats()))
+    written = {path: path.read_bytes() for path in poses.parent.rglob("*") if path.is_file()}
+    said = capsys.readouterr().out
+    tables_of([poses], ["simba"], list(table_formats()))
+    assert capsys.readouterr().out == said
+    assert {path: path.read_bytes() for path in poses.parent.rglob("*") if path.is_file()} == written
+    # Corrected by hand under its own name: SLEAP keeps the provenance as it saves.
+    sleap = poses.parent / "cage.predictions.slp"
+    labels = sleap_io.load_slp(str(sleap), open_videos=False)
+    labels.labeled_frames[0].instances[0].points["xy"][0] = 1.0
+    labels.save(str(sleap), embed=False)
+    corrected = sleap.read_bytes()
+    tables_of([poses], [], ["sleap"])
+    assert sleap.read_bytes() == corrected
+
+
+@pytest.mark.parametrize("name", ["csv", "deeplabcut", "nwb", "sleap", "parquet"])
+def test_prediction_leaves_tables_of_other_poses_alone(name: str, poses: Path) -> None:
+    from dlcpose.cli.write_tables import tables_of
+
+    tables_of([poses], [], [name])
+    written = {path: path.read_bytes() for path in poses.parent.rglob("*") if path.is_file() and path != poses}
+    pose_file.write_pose_tracks(poses, made_up_tracks(frame_indices=(0, 2, 3), frames=5, seed=1))
+    with pytest.raises(DataError, match="is there already"):
+        tables_of([poses], [], [name])
+    assert {path: path.read_bytes() for path in written} == written
+    tables_of([poses], [], [name], existing="replace")
+    assert all(path.read_bytes() != content for path, content in written.items())
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,7 @@ def test_dropped_predictions_are_logged_for_every_format(tmp_path: Path, caplog:
     caplog.clear()
     bare = replace(tracks, boxes_in_image=np.full_like(tracks.boxes_in_image, np.nan), scores=0 * tracks.scores)
     with caplog.at_level(logging.INFO, "dlcpose.exporters"):
-        write_tables(bare, tmp_path, formats=["csv"])
+        write_tables(bare, tmp_path / "bare", formats=["csv"])
     assert not caplog.records
 
 

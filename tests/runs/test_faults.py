@@ -50,7 +50,7 @@ def poses(folder: Path) -> Callable[[], object]:
 def tables(folder: Path) -> Callable[[], object]:
     tracks = made_up_tracks(frames=3)
     formats = ("csv", "coco")  # whose bytes are the same each time
-    return lambda: write_tables(tracks, folder, "cage", formats=formats)
+    return lambda: write_tables(tracks, folder, "cage", formats=formats, existing="replace")
 
 
 def record(folder: Path) -> Callable[[], object]:
