@@ -172,7 +172,22 @@ def _are_same(fresh: Path, there: Path) -> bool:
 
 def _write_for(reader: TableReader, tracks: PoseTracks, target: TableTarget) -> list[Path]:
     _tell_left_out(reader.name, reader.leaves_out, tracks)
+    if reader.drops_unsure:
+        _tell_interpolated(reader.name, tracks)
     return reader.write(reader.kept(tracks), replace(target, folder=target.folder / reader.name))
+
+
+def _tell_interpolated(name: str, tracks: PoseTracks) -> None:
+    """Log how many points have a place and the score 0, as `dlcpose filter --interpolate` fills them."""
+    is_filled = ~np.isnan(tracks.keypoints_in_image[..., 0]) & (tracks.keypoint_scores == 0)  # (T, N, K)
+    if is_filled.any():
+        logger.warning(
+            "%s: %d keypoints have a place but the score 0, as interpolation fills them: %s drops them as unsure. Give it "
+            "poses that were filtered without --interpolate, or lower its threshold where it has one to set.",
+            tracks.video.path,
+            is_filled.sum(),
+            name,
+        )
 
 
 def _tell_left_out(name: str, leaves_out: Sequence[str], tracks: PoseTracks) -> None:

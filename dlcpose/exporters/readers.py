@@ -30,7 +30,7 @@ class TableReader:
 
     formats: that it is given. needs_tracks: whether it takes a column for one animal. keeps_unique: whether unique
     keypoints may stand beside the animals'. check_files: raises DataError for poses, or a name of the files, that it would
-    misread, before anything is written.
+    misread, before anything is written. drops_unsure: whether it drops points of a low score whatever their place.
     """
 
     name: str
@@ -39,6 +39,7 @@ class TableReader:
     needs_tracks: bool = True
     keeps_unique: bool = False
     check_files: Callable[[PoseTracks, TableTarget], None] | None = None
+    drops_unsure: bool = False
 
     def check(self, tracks: PoseTracks, target: TableTarget) -> None:
         """Raise ConfigError where a package is missing, DataError where the reader would misread these poses."""
@@ -66,10 +67,10 @@ class TableReader:
 def table_readers() -> Mapping[str, TableReader]:
     """All readers by name."""
     readers = (
-        TableReader("anipose", _for_anipose, ("deeplabcut",), check_files=_check_parts),
-        TableReader("bsoid", _for_bsoid, ("deeplabcut_csv",), check_files=_check_parts),
+        TableReader("anipose", _for_anipose, ("deeplabcut",), check_files=_check_parts, drops_unsure=True),
+        TableReader("bsoid", _for_bsoid, ("deeplabcut_csv",), check_files=_check_parts, drops_unsure=True),
         TableReader("deeplabcut", _in("deeplabcut", "deeplabcut_csv"), ("deeplabcut", "deeplabcut_csv"), False, True),
-        TableReader("moseq", _in("deeplabcut"), ("deeplabcut",)),
+        TableReader("moseq", _in("deeplabcut"), ("deeplabcut",), drops_unsure=True),
         TableReader("movement", _in("movement"), ("movement",)),
         TableReader("movement_0.17", _in("movement_0.17"), ("movement_0.17",)),
         TableReader("nwb", _in("nwb"), ("nwb",)),
@@ -119,25 +120,36 @@ def _for_simba(tracks: PoseTracks, target: TableTarget) -> list[Path]:
 
 def _for_bsoid(tracks: PoseTracks, target: TableTarget) -> list[Path]:
     """Write a DeepLabCut csv of one animal for each individual: `{video}[_{individual}]{scorer}.csv`."""
-    _tell_empty_starts(tracks)
     written = []
     for place, part in enumerate(individual_parts(tracks)):
         own = replace(target, stem="_".join(filter(None, [target.stem, part])))
-        written += table_formats()["deeplabcut_csv"].write(one_individual(tracks, place), own)
+        alone = one_individual(tracks, place)
+        (path,) = table_formats()["deeplabcut_csv"].write(alone, own)
+        _tell_empty_start(alone, path)
+        written.append(path)
     return written
 
 
-def _tell_empty_starts(tracks: PoseTracks) -> None:
-    """Log the keypoints B-SOiD cannot fill: it repeats the place in the frame before, and has none in the first frame."""
-    is_empty = np.isnan(tracks.keypoints_in_image[0]).any(axis=-1)  # (N, K)
-    names = [f"{tracks.skeleton.names[k]} of {tracks.individuals[n]}" for n, k in np.argwhere(is_empty)]
-    if names:
-        logger.warning(
-            "%s: bsoid fills a missing keypoint from the frame before, but these are missing in the first frame: %s. "
-            "Fill the gaps first, or start at a later frame.",
-            tracks.video.path,
-            ", ".join(names),
-        )
+def _tell_empty_start(alone: PoseTracks, path: Path) -> None:
+    """Log the keypoints B-SOiD cannot fill: it repeats the place in the row before, and has none in row 0."""
+    is_missing = np.isnan(alone.keypoints_in_image[:, 0]).any(axis=-1)  # (T, K)
+    if not is_missing[0].any():
+        return
+    names = ", ".join(name for name, missing in zip(alone.skeleton.names, is_missing[0], strict=True) if missing)
+    whole = np.flatnonzero(~is_missing.any(axis=1))  # rows
+    advice = (
+        f"Delete rows 0 to {whole[0] - 1} of it (row {whole[0]} is the first with all keypoints) and cut as many frames off "
+        "the video's start."
+        if len(whole)
+        else "There is no row with all keypoints to begin at: choose keypoints in B-SOiD that are found more often."
+    )
+    logger.warning(
+        "%s: bsoid fills a missing keypoint from the row before, and row 0 has none: %s stays empty from there until it is "
+        "found. %s",
+        path.name,
+        names,
+        advice,
+    )
 
 
 def _for_anipose(tracks: PoseTracks, target: TableTarget) -> list[Path]:

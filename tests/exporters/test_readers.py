@@ -258,13 +258,50 @@ def test_keypoints_that_bsoid_cannot_fill_are_logged(
     two_animals: PoseTracks, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     written_for("bsoid", without_unique(two_animals), tmp_path)
-    assert not [record for record in caplog.records if "first frame" in record.message]
+    assert not [record for record in caplog.records if "row 0" in record.message]
     points, scores = two_animals.keypoints_in_image.copy(), two_animals.keypoint_scores.copy()
     points[0, 1, 3], scores[0, 1, 3] = np.nan, 0
-    written_for("bsoid", replace(two_animals, keypoints_in_image=points, keypoint_scores=scores), tmp_path)
-    (warned,) = [record.message for record in caplog.records if "first frame" in record.message]
-    assert "tail of animal2" in warned
-    assert warned.count(" of animal") == 1
+    _, second = written_for(
+        "bsoid", replace(two_animals, keypoints_in_image=points, keypoint_scores=scores), tmp_path / "late"
+    )
+    (warned,) = [record.message for record in caplog.records if "row 0" in record.message]
+    assert second.name in warned
+    assert "tail" in warned
+    assert not any(name in warned for name in NAMES[:3])
+
+
+def test_a_table_for_bsoid_is_whole_once_the_rows_that_are_named_are_deleted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    late = made_up_tracks(frame_indices=(10, 12, 13), frames=15, animals=1, missing=0.0)
+    points = late.keypoints_in_image.copy()
+    points[0, 0, 3] = np.nan
+    late = replace(late, keypoints_in_image=points)
+    (path,) = written_for("bsoid", late, tmp_path)
+    (warned,) = [record.message for record in caplog.records if "row 0" in record.message]
+    (last,) = re.findall(r"rows 0 to (\d+)", warned)
+    x, _, likelihood = bsoid_columns(path)
+    assert not np.isnan(x[int(last) + 1]).any()
+    assert (likelihood[int(last) + 1] > 0).all()
+    assert np.isnan(x[: int(last) + 1]).any(axis=1).all()
+    caplog.clear()
+    written_for("bsoid", replace(late, keypoints_in_image=np.full_like(points, np.nan)), tmp_path / "never")
+    (warned,) = [record.message for record in caplog.records if "row 0" in record.message]
+    assert "no row" in warned
+
+
+@pytest.mark.parametrize("reader", ["anipose", "bsoid", "moseq", "movement", "deeplabcut"])
+def test_interpolated_points_are_told_where_a_reader_drops_them(
+    reader: str, two_animals: PoseTracks, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    written_for(reader, two_animals, tmp_path)
+    assert not [record for record in caplog.records if "score 0" in record.message]
+    scores = two_animals.keypoint_scores.copy()
+    scores[0, 1, :3] = 0  # as `dlcpose filter --interpolate` fills them
+    written_for(reader, replace(two_animals, keypoint_scores=scores), tmp_path / "filled")
+    warned = [record.message for record in caplog.records if "score 0" in record.message]
+    assert len(warned) == (reader in ("anipose", "bsoid", "moseq"))
+    assert all("3 keypoints" in each for each in warned)
 
 
 def simba_video_of(path: Path, videos: Sequence[str]) -> str:
