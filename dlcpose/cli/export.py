@@ -1,5 +1,6 @@
 """`dlcpose export`: a trained model in a format that other programs run."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -28,13 +29,15 @@ def export_command(
     from dlcpose.structures.errors import ConfigError
 
     found = find_inputs(images or (), None)
+    if missing := [path for path in (*found.videos, *chain(*found.images.values())) if not path.exists()]:
+        raise ConfigError(f"--images: expected images, or folders of them, there is no {missing[0]}. Correct the path.")
     if found.videos:
         raise ConfigError(f"--images: {next(iter(found.videos))} is no image. Give images, or folders of them.")
     request = ExportRequest(
         read_checkpoint(checkpoint),
         output,
         precision=precision,
-        images=tuple(image for some in found.images.values() for image in some),
+        images=tuple(chain(*found.images.values())),
         trust=tuple(trust or ()),
         overwrite=overwrite,
     )

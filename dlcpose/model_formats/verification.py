@@ -1,5 +1,6 @@
 """Check that an exported model predicts like the original: both on the same images, by the same prediction code."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from dlcpose.prediction.pose_model import PoseModel
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.sample import Image
+
+logger = logging.getLogger(__name__)
 
 SURE = 0.3  # score of a keypoint whose place counts
 EXACT = 1e-3  # px: most that a sure keypoint of a 32-bit export may be off
@@ -67,14 +70,20 @@ class Agreement:
                 f"of the {len(self.sure)} sure ones mean {self.sure.mean():.2g} px, largest {self.sure.max():.2g} px"
             )
             said.append(f"{100 * self.jumps:.2g} % of them jump by more than {JUMP:g} px")
+        else:
+            said.append(f"none of them is sure (score {SURE:g} or more)")
         if len(self.others):
-            said.append(f"{100 * float(np.mean(self.others > JUMP)):.2g} % of the unsure ones do")
+            share = 100 * float(np.mean(self.others > JUMP))
+            said.append(f"{share:.2g} % of the {len(self.others)} unsure ones jump by more than {JUMP:g} px")
         said.append(f"scores differ by up to {self.scores:.2g}")
         return "; ".join(said)
 
 
 def check_agreement(model: PoseModel, exported: PoseModel, images: Sequence[Path], *, precision: str) -> Agreement:
-    """How an exported model agrees with the model. Raises ConfigError where it does not, to its precision."""
+    """How an exported model agrees with the model. Raises ConfigError where it does not, to its precision.
+
+    Warns where the images show nothing that the model is sure of: their keypoints say little about the export.
+    """
     agreement = compare(model, exported, images)
     is_fine = agreement.is_exact if precision == "32" else agreement.is_close
     if not is_fine:
@@ -85,6 +94,14 @@ def check_agreement(model: PoseModel, exported: PoseModel, images: Sequence[Path
         raise ConfigError(
             f"precision {precision}: the exported model's keypoints are not the model's, nothing is written ({agreement}). "
             f"Expected {expected}, and as many animals ({agreement.animals} more or less).{hint}"
+        )
+    if not len(agreement.sure):
+        logger.warning(
+            "The check compared no keypoint that the model is sure of (score %g or more) in %d %s images. Give images of your "
+            "animals with --images.",
+            SURE,
+            agreement.images,
+            agreement.origin,
         )
     return agreement
 

@@ -250,3 +250,15 @@ def test_in_a_process_of_its_own_it_is_the_same(tmp_path: Path) -> None:
     answer = python(REPOSITORY / "train.py", *arguments, cwd=tmp_path)
     assert answer.code == 1
     assert reason(answer).endswith("img0003.png: expected an image, got 60 bytes that do not decode. Replace the file.")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("nothere", "there is no nothere"), ("gone.png", "there is no gone.png"), ("a.mp4", "no image")],
+)
+def test_images_to_check_an_export_on_are_found_or_named(here: Path, given: str, expected: str) -> None:
+    (here / "a.mp4").touch()
+    arguments = ("--checkpoint", "best.ckpt", "--format", "onnx", "--output", "out.onnx", "--images", given)
+    said = reason(shell("dlcpose/cli/app.py", "export", *arguments))
+    assert "--images" in said
+    assert expected in said
