@@ -16,6 +16,7 @@ from dlcpose.cli.registry import command
 from dlcpose.structures.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
     from dlcpose.datasets.deeplabcut_config import ProjectConfig
@@ -54,35 +55,65 @@ def propose_command(
         raise ConfigError("--into-project: expected --project PROJECT, got none.")
     if into_project and output is not None:
         raise ConfigError("--into-project: expected no --output beside it. Leave one of them out.")
-    import numpy as np
-
-    from dlcpose.datasets.deeplabcut_config import read_project_config
-    from dlcpose.exporters.machine_labels import check_no_machine_labels, frames_in_folder
     from dlcpose.exporters.pose_file import read_pose_tracks
     from dlcpose.postprocessing.frames_to_label import rank_frames, rate_frames
-    from dlcpose.structures.atomic_files import check_new_folder
 
     tracks = read_pose_tracks(poses)
     source = video_of(tracks, video, poses)
-    config = None if project is None else read_project_config(project)
-    in_project = None if project is None else project / "labeled-data" / source.stem
+    config, in_project, known = _look_into_project(project, source)
     out = output or poses.with_name(f"{stem_of(poses)}_to_label")
-    if into_project and in_project is not None and config is not None:
+    if into_project and in_project is not None:
         out = in_project
-        check_no_machine_labels(out, config.iteration)
-    else:
-        check_new_folder(out)
-    known = set() if in_project is None else frames_in_folder(in_project)
+    _check_output(out, config if into_project else None)
+    _check_choice(poses, tracks, known)
     worth, reasons = rank_frames(rate_frames(tracks))
-    rows = _choose(tracks, source, worth, np.array(sorted(known), np.int64), frames, diverse, seed)
-    images = _read_images(tracks, source, rows)
+    images = _read_images(tracks, source, _choose(tracks, source, worth, known, frames, diverse, seed))
     if not images:
-        raise DataError(
-            f"{poses}: expected frames to choose from, but the project has all {len(tracks)} of them already."
-        )
+        raise DataError(f"{source}: expected frames of the poses to choose from, but none of them can be decoded.")
     table = _reasons_table(tracks, sorted(images), worth, reasons)
     _write(out, tracks, source, images, config, None if into_project else table)
     _report(out, tracks, sorted(images), reasons, frames)
+
+
+def _look_into_project(
+    project: Path | None, video: Path
+) -> tuple[ProjectConfig | None, Path | None, npt.NDArray[np.int64]]:
+    """A project's config, its folder for the labels of a video, and the numbers of the frames in there, rising."""
+    import numpy as np
+
+    from dlcpose.datasets.deeplabcut_config import read_project_config
+    from dlcpose.exporters.machine_labels import frames_in_folder
+
+    if project is None:
+        return None, None, np.zeros(0, np.int64)
+    folder = project / "labeled-data" / video.stem
+    return read_project_config(project), folder, np.array(sorted(frames_in_folder(folder)), np.int64)
+
+
+def _check_output(out: Path, config: ProjectConfig | None) -> None:
+    """Raise DataError where the output is not free. config: of the project that is written into, None for a new folder."""
+    from dlcpose.exporters.machine_labels import check_no_machine_labels
+    from dlcpose.structures.atomic_files import check_new_folder
+
+    if config is None:
+        check_new_folder(out)
+    else:
+        check_no_machine_labels(out, config.iteration)
+
+
+def _check_choice(poses: Path, tracks: PoseTracks, known: npt.NDArray[np.int64]) -> None:
+    """Raise DataError where there is no frame to choose: none has been predicted, or the project has them all."""
+    import numpy as np
+
+    if not len(tracks):
+        raise DataError(
+            f"{poses}: expected poses of frames to choose from, got none. Predict frames of the video first."
+        )
+    if np.isin(tracks.frame_indices, known).all():
+        raise DataError(
+            f"{poses}: expected frames to choose from, but the project has all {len(tracks)} of them already. Predict "
+            "other frames or another video."
+        )
 
 
 def _write(
@@ -155,11 +186,14 @@ def _read_images(tracks: PoseTracks, video: Path, rows: Sequence[int], *, thumbn
 
 
 def _reasons_table(tracks: PoseTracks, rows: Sequence[int], worth: npt.NDArray[Any], reasons: Sequence[str]) -> str:
+    import numpy as np
+
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["frame", "seconds", "reason", "rank"])
     for row in rows:
-        writer.writerow([tracks.frame_indices[row], f"{tracks.times[row]:.4f}", reasons[row], f"{worth[row]:.4f}"])
+        seconds = "" if np.isnan(tracks.times[row]) else f"{tracks.times[row]:.4f}"  # a video may tell no times
+        writer.writerow([tracks.frame_indices[row], seconds, reasons[row], f"{worth[row]:.4f}"])
     return text.getvalue()
 
 

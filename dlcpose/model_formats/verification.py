@@ -97,8 +97,8 @@ def check_agreement(model: PoseModel, exported: PoseModel, images: Sequence[Path
         )
     if not len(agreement.sure):
         logger.warning(
-            "The check compared no keypoint that the model is sure of (score %g or more) in %d %s images. Give images of your "
-            "animals with --images.",
+            "The check compared no keypoint that the model is sure of (score %g or more) in %d %s images. Give images of "
+            "your animals with --images.",
             SURE,
             agreement.images,
             agreement.origin,

@@ -18,6 +18,7 @@ Array = npt.NDArray[Any]
 USUAL_QUANTILE = 0.95  # of a keypoint's departures from its neighbors in time: what is still usual
 HALF_JUMP = 5.0  # times the usual departure, where a jump is rated 0.5: no end to it, so that large ones still rank
 MIN_JUMP = 0.02  # animal lengths: less is jitter, however still the animals sit
+DIVERSITY = "diversity"  # the reason of a frame in which nothing seems wrong
 POOL = 10  # candidates for each frame that is chosen
 
 
@@ -40,7 +41,7 @@ def rate_frames(tracks: PoseTracks) -> dict[str, Array]:
 
 
 def rank_frames(reasons: Mapping[str, Array]) -> tuple[Array, list[str]]:
-    """How much each frame is worth labeling, in [0, 1], and its main reason: (T,), T.
+    """How much each frame is worth labeling, in [0, 1], and its main reason, `DIVERSITY` where none is above 0: (T,), T.
 
     A frame is worth the highest of its ranks among the reasons, so that a reason that is always high does not take all
     places.
@@ -48,7 +49,10 @@ def rank_frames(reasons: Mapping[str, Array]) -> tuple[Array, list[str]]:
     names = list(reasons)
     # Many equal values share a middle rank: what is wrong in every frame singles out none.
     ranks = np.stack([np.where(values > 0, rankdata(values) / len(values), 0) for values in reasons.values()])  # (R, T)
-    return ranks.max(axis=0), [names[index] for index in ranks.argmax(axis=0)]
+    worth = ranks.max(axis=0)
+    return worth, [
+        names[index] if value > 0 else DIVERSITY for index, value in zip(ranks.argmax(axis=0), worth, strict=True)
+    ]
 
 
 def pool_of_frames(tracks: PoseTracks, worth: Array, excluded: Array, count: int) -> Array:

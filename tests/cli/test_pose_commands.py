@@ -248,6 +248,40 @@ def test_propose_reports_too_few_frames(cage: Path) -> None:
         run(*arguments)
 
 
+def test_propose_says_why_there_is_no_frame_to_choose(cage: Path) -> None:
+    poses = cage.with_name("cage.poses.h5")
+    nothing = replace(made_up_tracks(frame_indices=(), frames=FRAMES), video=video_info(cage))
+    write_pose_tracks(poses, nothing, MADE)
+    with pytest.raises(DataError, match="Predict") as caught:
+        run("propose", poses, "--video", cage)
+    assert "project" not in str(caught.value)
+    project = with_project(cage)
+    write_pose_tracks(poses, nothing, MADE)
+    with pytest.raises(DataError, match="Predict") as caught:
+        run("propose", poses, "--video", cage, "--project", project)
+    assert "project" not in str(caught.value)
+
+
+def test_propose_tells_no_times_and_no_reasons_that_there_are_not(cage: Path) -> None:
+    poses = cage.with_name("cage.poses.h5")
+    tracks = poses_of(cage)
+    points, scores = np.full_like(tracks.keypoints_in_image, np.nan), 0 * tracks.keypoint_scores
+    nobody = replace(
+        tracks,
+        keypoints_in_image=points,
+        keypoint_scores=scores,
+        scores=0 * tracks.scores,
+        times=np.full(FRAMES, np.nan),
+    )
+    write_pose_tracks(poses, nobody, MADE)
+    said = run("propose", poses, "--video", cage, "--frames", 2).output
+    assert "low confidence" not in said
+    assert "2 for diversity" in said
+    text = cage.with_name("cage_to_label").joinpath("frames.csv").read_text()
+    assert "nan" not in text
+    assert pd.read_csv(cage.with_name("cage_to_label") / "frames.csv")["seconds"].isna().all()
+
+
 @pytest.mark.parametrize("arguments", [("--into-project",), ("--into-project", "--project", ".", "--output", "x")])
 def test_propose_names_options_that_exclude_each_other(cage: Path, arguments: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError, match="into-project"):

@@ -27,7 +27,7 @@ def test_a_check_without_a_sure_keypoint_asks_for_images(
 
 def test_half_precision_is_refused_where_nothing_sure_was_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verification, "compare", lambda *_: agreement(0, 5))
-    with pytest.raises(ConfigError, match="none of them is sure.*--images"):
+    with pytest.raises(ConfigError, match=r"none of them is sure.*--images"):
         check_agreement(None, None, (), precision="fp16")  # type: ignore[arg-type]
 
 

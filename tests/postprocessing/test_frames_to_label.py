@@ -39,6 +39,14 @@ def test_a_frame_with_low_scores_is_found() -> None:
     assert rated[40] == pytest.approx(0.9)
 
 
+def test_frames_in_which_nothing_is_wrong_have_no_other_reason_than_diversity() -> None:
+    nothing = with_values(calm(frames=5), "keypoints_in_image", slice(None), np.nan)
+    nothing = with_values(nothing, "keypoint_scores", slice(None), 0)
+    worth, names = rank_frames(rate_frames(nothing))
+    assert not worth.any()
+    assert names == ["diversity"] * 5
+
+
 def test_a_frame_without_one_of_the_animals_is_found() -> None:
     tracks = with_values(calm(), "keypoints_in_image", (40, 1), np.nan)
     rated = rate_frames(tracks)["missing animal"]
