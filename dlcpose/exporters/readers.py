@@ -132,7 +132,7 @@ def _for_bsoid(tracks: PoseTracks, target: TableTarget) -> list[Path]:
 
 def _tell_empty_start(alone: PoseTracks, path: Path) -> None:
     """Log the keypoints B-SOiD cannot fill: it repeats the place in the row before, and has none in row 0."""
-    is_missing = np.isnan(alone.keypoints_in_image[:, 0]).any(axis=-1)  # (T, K)
+    is_missing = np.isnan(alone.keypoints_in_image[:, 0, :, 0])  # (T, K)
     if not is_missing[0].any():
         return
     names = ", ".join(name for name, missing in zip(alone.skeleton.names, is_missing[0], strict=True) if missing)
