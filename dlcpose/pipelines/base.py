@@ -71,6 +71,10 @@ class PoseModule(LightningModule):
     time, so that a head for one animal serves images of several. A subclass's constructor takes the components, and its
     own settings as keyword arguments. backbone, detector, fusion, condition: None where the model is made of none.
     labels, description, video_objective: as in TrainingContext; empty in a model that only predicts.
+
+    `predict_batch(batch)` is always `decode_maps(batch, compute_maps(batch))`; images go through the one, videos through
+    the other. A direct subclass overrides `predict_batch` alone, whose result then is the maps; a subclass of
+    PoseEstimator overrides `compute_maps` and `decode_maps` alone.
     """
 
     groups: ClassVar[frozenset[str]] = frozenset()

@@ -47,7 +47,9 @@ class ConditionalTopDown(TopDown):
 
     In prediction the conditions are the detector's poses: those of a bottom-up model, or of a file. In training they come
     from the condition source. Other animals in a crop are no targets, and a condition that belongs to no animal has an
-    empty target: its prediction is to score low. Without conditions an image has no animals.
+    empty target: its prediction is to score low. Without conditions an image has no animals. Prediction with given
+    conditions and with the detector's both go through `_conditional_maps` and `_decode_conditional_maps`: a subclass
+    overrides these.
     crops: as in TopDown, around the conditions' boxes; its threshold is the minimum score of a condition.
     Raises ConfigError for a detector that finds only boxes, or none where the condition source needs poses.
     """
@@ -102,15 +104,12 @@ class ConditionalTopDown(TopDown):
         """The conditions themselves as predictions, the baseline that this model improves on."""
         return {"conditions": self.predict_conditions}
 
-    def predict_batch(self, batch: PoseBatch) -> list[PosePrediction]:
-        """The animals in each image by descending score, conditioned on the detector's poses."""
-        return self.predict_with_conditions(batch, self.detect_conditions(batch))[0]
-
     def compute_maps(self, batch: PoseBatch, boxes: Sequence[Boxes] | None = None) -> Any:
         """The maps of the crops around the detector's poses, whose own maps are decoded on the way."""
         return self._conditional_maps(batch, self.detect_conditions(batch))
 
     def decode_maps(self, batch: PoseBatch, maps: Any) -> list[PosePrediction]:
+        """The animals in each image by descending score."""
         return self._decode_conditional_maps(batch, maps)[0]
 
     def predict_conditions(self, batch: PoseBatch) -> list[PosePrediction]:
@@ -127,6 +126,7 @@ class ConditionalTopDown(TopDown):
         return self._decode_conditional_maps(batch, self._conditional_maps(batch, conditions))
 
     def _conditional_maps(self, batch: PoseBatch, conditions: Sequence[PoseInstances]) -> ConditionalMaps:
+        """The maps of the crops around the usable ones of these poses, wherever they come from."""
         used, boxes = zip(*(self._usable(each, batch) for each in conditions), strict=True)
         chosen = PoseInstances.concatenate([each[indices] for each, indices in zip(conditions, used, strict=True)])
         crops = self._crops_around(batch, boxes, chosen.keypoints_in_crop)
@@ -135,6 +135,7 @@ class ConditionalTopDown(TopDown):
     def _decode_conditional_maps(
         self, batch: PoseBatch, maps: ConditionalMaps
     ) -> tuple[list[PosePrediction], list[Tensor]]:
+        """The animals in each image by descending score, and the place of each one's condition."""
         instances = self._decode_crops(maps.maps)
         in_frame = self._instances_in_frame(instances, maps.crops, maps.scores, len(batch))
         predictions, kept = self._nms_predictions(batch, in_frame, maps.boxes)

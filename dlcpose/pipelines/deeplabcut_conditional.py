@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from dlcpose.pipelines.animal_crops import AnimalCrops
-from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
+from dlcpose.pipelines.conditional_top_down import ConditionalMaps, ConditionalTopDown
 from dlcpose.pipelines.deeplabcut_top_down import DeepLabCutTopDown
 from dlcpose.structures.batch import PoseBatch
-from dlcpose.structures.instances import PoseInstances, PosePrediction
+from dlcpose.structures.instances import PoseInstances
 
 MIN_SCORE = 0.2  # of keypoints that count in an animal's score
 MIN_AREA = 1.0  # px² of a box
@@ -24,9 +24,7 @@ class DeepLabCutConditionalTopDown(DeepLabCutTopDown, ConditionalTopDown):
     of an animal have one score: the condition's mean score, times the mean of the keypoint scores above a minimum.
     """
 
-    def predict_with_conditions(
-        self, batch: PoseBatch, conditions: Sequence[PoseInstances]
-    ) -> tuple[list[PosePrediction], list[Tensor]]:
+    def _conditional_maps(self, batch: PoseBatch, conditions: Sequence[PoseInstances]) -> ConditionalMaps:
         """As ConditionalTopDown, with the mean of a condition's keypoint scores as its score."""
         scored = [
             replace(
@@ -36,7 +34,7 @@ class DeepLabCutConditionalTopDown(DeepLabCutTopDown, ConditionalTopDown):
             )
             for each in conditions
         ]
-        return super().predict_with_conditions(batch, scored)
+        return super()._conditional_maps(batch, scored)
 
     def _usable(self, conditions: PoseInstances, batch: PoseBatch) -> tuple[Tensor, Tensor]:
         """Places (M,) of the conditions with a keypoint that scores high enough, and the boxes around them (M, 4)."""

@@ -96,10 +96,6 @@ class TopDown(PoseEstimator):
         """Predictions in the ground-truth boxes, the upper bound for a better detector."""
         return {} if self.detector.needs_labels else {"true_boxes": self.predict_in_gt_boxes}
 
-    def predict_batch(self, batch: PoseBatch) -> list[PosePrediction]:
-        """The animals in each image by descending score, with the detector's boxes."""
-        return self.decode_maps(batch, self.compute_maps(batch))
-
     def compute_maps(self, batch: PoseBatch, boxes: Sequence[Boxes] | None = None) -> Any:
         """The maps of all animals' crops. boxes: those of each frame, in place of the detector's."""
         if boxes is None:
@@ -108,6 +104,7 @@ class TopDown(PoseEstimator):
         return CropMaps(tuple(boxes), crops, tuple(self._maps_of_crops(crops)))
 
     def decode_maps(self, batch: PoseBatch, maps: Any) -> list[PosePrediction]:
+        """The animals in each image by descending score."""
         boxes, crops, _ = maps
         scores = torch.cat([each.scores for each in boxes])
         instances = self._decode_crops(maps.maps)
