@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dlcpose.structures.augmentation import first_closing_epoch
 from dlcpose.structures.errors import CheckpointError
+from dlcpose.structures.run_length import epochs_of_run
 
 FOLDER = "checkpoints"  # within a run folder
 NONE = -1  # no epoch yet
@@ -77,9 +78,9 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 def _first_closing_epoch(trainer: Trainer) -> int:
-    """Of a run of a known number of epochs; of another there is none."""
-    epochs = trainer.max_epochs
-    return sys.maxsize if epochs is None or epochs < 1 else first_closing_epoch(epochs)
+    """Of a run that has an end; of another there is none."""
+    epochs = epochs_of_run(trainer, trainer.num_training_batches)
+    return sys.maxsize if epochs is None else first_closing_epoch(epochs)
 
 
 def score_in(state_dict: dict[str, Any]) -> Tensor | None:

@@ -9,6 +9,7 @@ from dlcpose.datasets.datamodule import PoseDataModule
 from dlcpose.loggers.base import ExperimentTracker
 from dlcpose.pipelines.base import PoseModule
 from dlcpose.structures.batch import collate
+from dlcpose.structures.run_length import epochs_of_run
 from dlcpose.structures.sample import Image
 from dlcpose.visualization.pictures import contact_sheet, draw_poses, write_picture
 
@@ -25,7 +26,7 @@ class PosePictures(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch = trainer.current_epoch + 1
-        is_due = epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
+        is_due = epoch % self.every_n_epochs == 0 or epoch == epochs_of_run(trainer, trainer.num_training_batches)
         if trainer.sanity_checking or not is_due or not trainer.is_global_zero:
             return
         sheet = self._sheet(trainer, pl_module)

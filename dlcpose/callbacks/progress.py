@@ -7,6 +7,8 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import RichProgressBar
 from rich.console import Console
 
+from dlcpose.structures.run_length import epochs_of_run
+
 FIGURE = "val/mean_error_px"
 
 
@@ -45,9 +47,10 @@ class Progress(RichProgressBar):
         self._stop_clock()  # in epochs without validation
         if not self.is_terminal and trainer.is_global_zero:
             figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            epochs = epochs_of_run(trainer, trainer.num_training_batches)
             error = f", error {figures[FIGURE]:.2f} px" if FIGURE in figures else ""
             print(
-                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: "
+                f"epoch {trainer.current_epoch + 1}/{'?' if epochs is None else epochs}: "
                 f"loss {figures.get('train/loss', float('nan')):.4f}{error}, {self.images_per_s:.1f} images/s",
                 flush=True,
             )

@@ -2,7 +2,6 @@
 
 import bisect
 import functools
-import math
 import os
 import signal
 import sys
@@ -30,6 +29,7 @@ from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.environment import cpu_cores
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
+from dlcpose.structures.run_length import batches_within_limit, epochs_of_run
 from dlcpose.structures.sample import PoseCrop
 from dlcpose.structures.split import Split
 
@@ -44,9 +44,10 @@ class EpochSampler(DistributedSampler[Any]):
     A draw carries the seed of its augmentation, so that a crop depends on seed, epoch and place in the epoch, not on the
     worker. Lightning calls set_epoch at the start of each epoch, also after resuming.
     min_draws: of each device; several devices take the draws of an epoch in turn. begun: an epoch, and how many of its
-    draws each device has had before the run was stopped. first_epochs: the epoch with which each phase of the augmentation
-    begins. pseudo: indices of pseudo-labeled frames, and the share of the draws that are of them; the epoch is no longer
-    for them. A DistributedSampler, since Lightning would wrap any other in one that never passes on the epoch.
+    draws each device has had before the run was stopped. pseudo: indices of pseudo-labeled frames, and the share of the
+    draws that are of them; the epoch is no longer for them. first_epochs: the epoch with which each phase of the
+    augmentation begins; whoever knows the length of the run sets them. A DistributedSampler, since Lightning would wrap
+    any other in one that never passes on the epoch.
     """
 
     def __init__(
@@ -56,12 +57,12 @@ class EpochSampler(DistributedSampler[Any]):
         min_draws: int,
         seed: int,
         begun: tuple[int, int] = (0, 0),
-        first_epochs: Sequence[int] = (0,),
         pseudo: tuple[Sequence[int], float] = ((), 0.0),
     ) -> None:
         devices, rank = devices_and_rank()
         super().__init__(range(len(indices)), num_replicas=devices, rank=rank, seed=seed)  # type: ignore[arg-type]
-        self.indices, self.begun, self.first_epochs, self.pseudo = list(indices), begun, list(first_epochs), pseudo
+        self.indices, self.begun, self.pseudo = list(indices), begun, pseudo
+        self.first_epochs: Sequence[int] = (0,)
         self.set_epoch(0)
         self.total_draws = max(len(self.indices), min_draws * devices)  # of all devices
         self.length = -(-self.total_draws // devices)  # of each
@@ -227,32 +228,29 @@ class PoseDataModule(LightningDataModule):
             min_draws=self.min_steps * self.batch_size,
             seed=self.seed,
             begun=(epoch, batches * self.batch_size),
-            first_epochs=self._first_epochs(),
             pseudo=(self.pseudo_indices, self.pseudo_share),
         )
+        # A last batch of one or two frames is too small for batch-norm's statistics.
+        whole_batches = len(draws) >= self.batch_size
+        draws.first_epochs = self._first_epochs(len(draws) // self.batch_size if whole_batches else 1)
         settings = self._settings(self.workers)
         if self.clips is None:
             crops = TrainCrops(self.data, self.model_input, self.schedule)
         else:
             crops = CropsWithClips(self.data, self.model_input, self.schedule, self.clips)
             settings["collate_fn"] = collate_with_clips
-        # A last batch of one or two frames is too small for batch-norm's statistics.
-        whole_batches = len(draws) >= self.batch_size
         return DataLoader(crops, sampler=draws, drop_last=whole_batches, **settings)
 
-    def _first_epochs(self) -> tuple[int, ...]:
-        """The epoch with which each phase of the augmentation begins."""
+    def _first_epochs(self, batches: int) -> Sequence[int]:
+        """The epoch with which each phase of the augmentation begins. batches: of an epoch, on each device."""
         if self.trainer is None or len(self.schedule.phases) == 1:
             return self.schedule.strongest_throughout
-        epochs, steps = self.trainer.max_epochs, self.trainer.max_steps
-        if epochs is None or epochs < 1:
-            if steps < 1:
-                raise ConfigError(
-                    "augmentation: its phases are shares of a run, so the run needs an end. Set trainer.max_epochs or "
-                    "max_steps, or take augmentation=light, which stays the same."
-                )
-            per_epoch = max(1, max(len(self.train_indices), self.min_steps * self.batch_size) // self.batch_size)
-            epochs = math.ceil(steps * self.trainer.accumulate_grad_batches / per_epoch)
+        epochs = epochs_of_run(self.trainer, batches_within_limit(batches, self.trainer.limit_train_batches))
+        if epochs is None:
+            raise ConfigError(
+                "augmentation: its phases are shares of a run, so the run needs an end. Set trainer.max_epochs or "
+                "trainer.max_steps, or take augmentation=light, which stays the same."
+            )
         return self.schedule.first_epochs(epochs)
 
     def val_dataloader(self) -> DataLoader[PoseCrop]:

@@ -82,12 +82,18 @@ def _print_plan(trainer: Trainer, stage: Stage, datamodule: PoseDataModule) -> N
     for choice in datamodule.schedule.choices:
         print(f"augmentation: {choice}")
     print(
-        f"training: {trainer.max_epochs} epochs, effective batch {per_step} ({datamodule.batch_size} x {trainer.world_size} "
+        f"training: {_end_of(trainer)}, effective batch {per_step} ({datamodule.batch_size} x {trainer.world_size} "
         f"devices x {trainer.accumulate_grad_batches} accumulated), learning rate {config['optimizer']['lr']:g}, "
         f"{trainer.precision} on {trainer.accelerator.__class__.__name__.removesuffix('Accelerator')}, "
         f"{datamodule.workers} workers",
         flush=True,
     )
+
+
+def _end_of(trainer: Trainer) -> str:
+    """What ends a run, of epochs and steps the first."""
+    ends = [(trainer.max_epochs, "epochs"), (trainer.max_steps, "steps")]
+    return " or ".join(f"{number} {unit}" for number, unit in ends if number is not None and number >= 0) or "no end"
 
 
 def _keep_choices(trainer: Trainer, stage: Stage, datamodule: PoseDataModule) -> None:

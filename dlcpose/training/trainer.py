@@ -17,11 +17,15 @@ from dlcpose.structures.errors import ConfigError
 
 
 def build_trainer(config: Mapping[str, Any], instantiate: Instantiator) -> Trainer:
-    """The trainer of a config. Raises ConfigError for settings that Lightning refuses, or a GPU that is not there."""
+    """The trainer of a config.
+
+    Raises ConfigError for settings that Lightning refuses, a GPU that is not there, and a run of no epochs or steps.
+    """
     run_dir = Path(config["run_dir"])
     settings = dict(config["trainer"])
     plugins = settings.pop("plugins", None) or []
     _check_accelerator(settings["accelerator"])
+    _check_length(settings)
     if settings["precision"] is None:
         settings["precision"] = fastest_precision(settings["accelerator"])
     loggers = guarded(
@@ -64,3 +68,10 @@ def _check_accelerator(accelerator: str) -> None:
             f"trainer.accelerator={accelerator}: this machine has no GPU that torch can use. Take trainer=cpu, or "
             "trainer=default for what there is."
         )
+
+
+def _check_length(settings: Mapping[str, Any]) -> None:
+    """Raises ConfigError for a run that would end before its first step."""
+    for name in ("max_epochs", "max_steps"):
+        if settings.get(name) == 0:
+            raise ConfigError(f"trainer.{name}=0: such a run trains nothing. Take at least 1, or -1 for no limit.")

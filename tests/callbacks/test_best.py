@@ -33,10 +33,11 @@ class Dictated(lightning.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fitted(folder: Path, figures: list[float], resume: Path | None = None) -> BestCheckpoint:
+def fitted(folder: Path, figures: list[float], resume: Path | None = None, **until: int) -> BestCheckpoint:
     best = BestCheckpoint(folder, monitor="val/error", mode="min")
     callbacks = [best, LastCheckpoint(folder)]
-    trainer = trainer_of(folder, max_epochs=len(figures), callbacks=callbacks, enable_checkpointing=True)
+    settings = {"max_epochs": len(figures), **until}
+    trainer = trainer_of(folder, callbacks=callbacks, enable_checkpointing=True, **settings)
     loader = torch.utils.data.DataLoader(torch.ones(2, 1))
     trainer.fit(Dictated(figures), loader, loader, ckpt_path=resume, weights_only=True)
     return best
@@ -83,6 +84,12 @@ def test_the_best_epoch_is_one_of_the_closing_ones(tmp_path: Path, figures: list
     best = fitted(tmp_path, figures)
     assert epoch_of(tmp_path) == best.best_epoch == expected
     assert float(best.best_model_score) == pytest.approx(figures[expected])
+
+
+@pytest.mark.parametrize("until", [{"max_epochs": 27}, {"max_epochs": -1}, {"max_epochs": 10, "max_steps": 1000}], ids=str)
+def test_a_run_of_so_many_steps_has_closing_epochs_too(tmp_path: Path, until: dict[str, int]) -> None:
+    best = fitted(tmp_path, LONG, **{"max_steps": 2 * len(LONG), **until})  # two steps an epoch
+    assert epoch_of(tmp_path) == best.best_epoch == 8
 
 
 @pytest.mark.parametrize("stopped_after", [2, 8, 9])

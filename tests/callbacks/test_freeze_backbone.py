@@ -71,6 +71,23 @@ def test_stopped_and_resumed_it_ends_the_same(tmp_path: Path, stopped_before: in
     assert all(torch.equal(value, resumed[-1][name]) for name, value in straight[-1].items())
 
 
+def test_resumed_within_an_epoch_it_ends_the_same(tmp_path: Path) -> None:
+    middle = tmp_path / "middle.ckpt"
+
+    class Killed(lightning.Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            if trainer.global_step == 1:  # of two in an epoch
+                trainer.save_checkpoint(middle)
+                raise KeyError("killed")
+
+    straight = fitted(tmp_path / "straight", FreezeBackbone(epochs=1))
+    with pytest.raises(KeyError):
+        fitted(tmp_path, FreezeBackbone(epochs=1), Killed())
+    resumed = fitted(tmp_path, FreezeBackbone(epochs=1), resume=middle)
+    assert changed(straight[0], resumed[0], "backbone.") == {False}  # as the second epoch begins, the first that is seen
+    assert all(torch.equal(value, resumed[-1][name]) for name, value in straight[-1].items())
+
+
 def test_what_the_config_froze_stays_frozen(tmp_path: Path) -> None:
     backbone = {**tiny_config()["backbone"], "frozen": True}
     states = fitted(tmp_path, FreezeBackbone(epochs=1), backbone=backbone)

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import albumentations as A
 import pytest
@@ -228,7 +229,7 @@ class SeenImages(lightning.Callback):
 KEYS = [frame.key for frame in FRAMES.frames]
 
 
-def phased_run(folder: Path, *starts: float, **until: int) -> list[bool]:
+def phased_run(folder: Path, *starts: float, **until: float) -> list[bool]:
     """Which epochs of a run showed the frames as they are, which only the last of its phases does."""
     split = Split(tuple(KEYS[:5]), tuple(KEYS[5:]), ())
     inverted, plain = only(A.InvertImg(p=1.0)).phases[0].transform, only().phases[0].transform
@@ -260,8 +261,38 @@ def test_a_run_of_so_many_steps_has_phases_too(tmp_path: Path) -> None:
     assert phased_run(tmp_path, 0.5, max_epochs=-1, max_steps=8) == [False, False, True, True]
 
 
+@pytest.mark.parametrize(
+    ("until", "plain"),
+    [
+        ({"max_epochs": 27, "max_steps": 8}, [False, False, True, True]),  # two steps an epoch
+        ({"max_epochs": 4, "max_steps": 80}, [False, False, True, True]),
+        ({"max_steps": 4, "accumulate_grad_batches": 2}, [False, False, True, True]),
+        ({"max_steps": 4, "limit_train_batches": 1}, [False, False, True, True]),
+        ({"max_steps": 4, "limit_train_batches": 0.5}, [False, False, True, True]),
+    ],
+    ids=str,
+)
+def test_phases_are_shares_of_the_epochs_that_there_will_be(
+    tmp_path: Path, until: dict[str, float], plain: list[bool]
+) -> None:
+    assert phased_run(tmp_path, 0.5, **{"max_epochs": -1, **until}) == plain
+
+
+def test_phases_of_many_devices_are_shares_of_the_epochs_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "devices_and_rank", lambda: (2, 0))
+    phases = tuple(AugmentationPhase(start, only().phases[0].transform) for start in (0.0, 0.5))
+    split = Split(tuple(KEYS), (), ())
+    frames = PoseDataModule(FRAMES, split, Input(16, 24), AugmentationSchedule(phases), seed=0, batch_size=2, workers=0)
+    frames.trainer = SimpleNamespace(
+        max_epochs=-1, max_steps=16, accumulate_grad_batches=1, limit_train_batches=1.0
+    )
+    loader = frames.train_dataloader()
+    assert len(loader) == 2  # of four of the seven frames
+    assert list(loader.sampler.first_epochs) == [0, 4]
+
+
 def test_phases_of_a_run_without_an_end_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"trainer\.max_epochs"):
+    with pytest.raises(ConfigError, match=r"trainer\.max_epochs or trainer\.max_steps"):
         phased_run(tmp_path, 0.5, max_epochs=-1)
 
 
