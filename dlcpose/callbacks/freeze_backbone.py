@@ -33,16 +33,11 @@ class FreezeBackbone(Callback):
         # What the config has frozen for good stays so.
         self.waiting = [weight for weight in backbone.parameters() if weight.requires_grad]
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._freeze(trainer, pl_module)  # Lightning starts no epoch in which a run is resumed
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        backbone: Any = pl_module.backbone
-        is_frozen = self._is_frozen(trainer)
-        backbone.train()
-        if is_frozen:
-            for module in backbone.modules():
-                module.train(module.training and not isinstance(module, _BatchNorm))
-        # Several devices agree on gradients of all that could learn when the run began: there they are dropped below.
-        for weight in self.waiting:
-            weight.requires_grad_(not is_frozen or trainer.world_size > 1)
+        self._freeze(trainer, pl_module)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         if self._is_frozen(trainer):
@@ -52,6 +47,18 @@ class FreezeBackbone(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for weight in self.waiting:
             weight.requires_grad_(True)
+
+    def _freeze(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Freeze the backbone in the epochs that it waits for, and let it learn in the others."""
+        backbone: Any = pl_module.backbone
+        is_frozen = self._is_frozen(trainer)
+        backbone.train()
+        if is_frozen:
+            for module in backbone.modules():
+                module.train(module.training and not isinstance(module, _BatchNorm))
+        # Several devices agree on gradients of all that could learn when the run began: there they are dropped below.
+        for weight in self.waiting:
+            weight.requires_grad_(not is_frozen or trainer.world_size > 1)
 
     def _is_frozen(self, trainer: Trainer) -> bool:
         return trainer.current_epoch < self.epochs
