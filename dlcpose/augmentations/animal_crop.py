@@ -1,5 +1,6 @@
 """Random crops around animals: enlarged to the canvas, or of a fixed size, which cost less to compute."""
 
+import math
 from typing import Any
 
 import albumentations
@@ -8,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcpose.codecs.affine import Matrix, apply_affine, compose_affine, crop_matrix, resize_matrix
+from dlcpose.structures.errors import ConfigError
 
 Point = npt.NDArray[np.float64]  # (2,) as x, y
 
@@ -45,6 +47,7 @@ class AnimalResizedCrop(_CropAroundAnimal):
 
     share: range of the window's side, as a share of the canvas's. p: probability.
     The animal's center lies anywhere in the middle half of the window; the window stays within the canvas.
+    Raises ConfigError for a share that is no rising range above 0, up to 1.
     """
 
     class InitSchema(albumentations.DualTransform.InitSchema):
@@ -53,6 +56,10 @@ class AnimalResizedCrop(_CropAroundAnimal):
         share: tuple[float, float]
 
     def __init__(self, share: tuple[float, float] = (0.6, 1.0), p: float = 0.5) -> None:
+        if not 0 < share[0] <= share[1] <= 1:
+            raise ConfigError(
+                f"augmentation: AnimalResizedCrop takes as its share [smallest, largest] above 0, up to 1, got {share}."
+            )
         super().__init__(p=p)
         self.share = share
 
@@ -80,6 +87,8 @@ class AnimalCrop(_CropAroundAnimal):
     else it lies anywhere, so that background is learned too. The animal's center lies in the crop's middle half.
     rotation: at most so many degrees either way, about the crop's center. scale: range of factors by which what it shows is
     enlarged. affine: probability that a crop is rotated and scaled at all; others are the canvas's own pixels.
+    Raises ConfigError for a height or width below 1, a rotation below 0, and a scale that is no rising range of positive
+    factors.
     """
 
     class InitSchema(albumentations.DualTransform.InitSchema):
@@ -102,6 +111,15 @@ class AnimalCrop(_CropAroundAnimal):
         affine: float = 0.0,
         p: float = 1.0,
     ) -> None:
+        if min(height, width) < 1 or not rotation >= 0:
+            raise ConfigError(
+                "augmentation: AnimalCrop takes a height and a width from 1 px and a rotation from 0 degrees, got "
+                f"{height}, {width} and {rotation}."
+            )
+        if not 0 < scale[0] <= scale[1] < math.inf:
+            raise ConfigError(
+                f"augmentation: AnimalCrop takes as its scale [smallest, largest] factor above 0, got {scale}."
+            )
         super().__init__(p=p)
         self.height, self.width, self.around = height, width, around
         self.rotation, self.scale, self.affine = rotation, scale, affine

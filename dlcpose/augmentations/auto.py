@@ -24,7 +24,7 @@ MIN_ROTATION = 10.0  # degrees: camera mounts differ a little from session to se
 ROTATION_OF_UNKNOWN = 15.0  # degrees, where labels do not show which way an animal faces
 MIRRORED = 1.5  # mirrored poses at up to this distance, as a multiple of the poses' own, are taken to occur
 MIN_SCALE, MAX_SCALE = 1.15, 1.5  # the largest enlargement, whatever the sizes of the animals
-CROP_MULTIPLE = 32  # px, which every backbone takes
+CROP_MULTIPLE = 32  # px, which most backbones take
 WORTH_CROPPING = 0.7  # of the canvas's pixels: a larger crop saves too little
 MIN_CROP = 128  # px
 LARGE = 0.95  # quantile of the animals' sizes
@@ -54,7 +54,8 @@ class AutoAugmentation(Augmentation):
     for, flips join them once they have, and the last epochs see whole frames, hardly changed, as prediction will.
 
     rotation: degrees either way. flip: whether left and right are swapped. scale: range of factors. crop: side in px of
-    the part of the canvas around an animal that is trained on, 0 for all of it. None chooses each from the labels.
+    the part of the canvas around an animal that is trained on, rounded up to what the backbone takes, 0 for all of it. None
+    chooses each from the labels.
     Raises ConfigError for a rotation below 0, a scale that is no rising range of positive factors, and a negative crop.
     """
 
@@ -95,7 +96,7 @@ class AutoAugmentation(Augmentation):
         )
         sizes = pose_sizes(poses[0].poses)
         scale, why_scale = _given(self.scale) or _scale(size_ratio(poses[0].poses))
-        crop, why_crop = self._crop(sizes, scale[1], model_input.canvas if may_crop else None)
+        crop, why_crop = self._crop(sizes, scale[1], model_input, may_crop=may_crop)
         return AugmentationRanges(rotation, flip, scale, crop), (
             f"rotation up to {rotation:.0f} degrees: {why_rotation}",
             f"{'flip' if flip else 'no flip'}: {why_flip}",
@@ -104,22 +105,26 @@ class AutoAugmentation(Augmentation):
         )
 
     def _crop(
-        self, sizes: npt.NDArray[np.float64], enlargement: float, canvas: tuple[int, int] | None
+        self, sizes: npt.NDArray[np.float64], enlargement: float, model_input: Input, *, may_crop: bool
     ) -> tuple[tuple[int, int] | None, str]:
-        if canvas is None:
+        canvas, multiple_of = model_input.canvas, model_input.multiple_of
+        if canvas is None or not may_crop:
             if self.crop:
                 raise ConfigError(
                     f"augmentation.crop={self.crop}: this model learns from whole frames alone. Take augmentation.crop=null."
                 )
             return None, "this model learns from no parts of them"
         if self.crop is not None:
-            side = self.crop or max(canvas)
-            return (min(side, canvas[0]), min(side, canvas[1])) if self.crop else None, "as given"
+            if self.crop == 0:
+                return None, "as given"
+            side = round_up(self.crop, multiple_of)
+            why = "as given" if side == self.crop else f"{self.crop} as given, to the next multiple of {multiple_of}"
+            return (min(side, canvas[0]), min(side, canvas[1])), why
         if not len(sizes):
             return None, "labels do not show how large the animals are"
         large = float(np.quantile(sizes, LARGE))
         # An animal whose center lies in the middle half of the crop is all within it.
-        side = max(MIN_CROP, round_up(2 * large * enlargement, CROP_MULTIPLE))
+        side = round_up(max(MIN_CROP, 2 * large * enlargement), math.lcm(CROP_MULTIPLE, multiple_of))
         height, width = min(side, canvas[0]), min(side, canvas[1])
         why = f"animals of up to {large:.0f} px in an input of {canvas[1]}x{canvas[0]}"
         return (height, width) if height * width <= WORTH_CROPPING * canvas[0] * canvas[1] else None, why

@@ -1,13 +1,15 @@
 """Augmentation by a list of transforms, the same for any data."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import albumentations
 
+from dlcpose.augmentations.animal_crop import AnimalCrop
 from dlcpose.augmentations.base import Augmentation, compose_transforms
 from dlcpose.structures.augmentation import AugmentationPhase, AugmentationSchedule
 from dlcpose.structures.errors import ConfigError
-from dlcpose.structures.input import Input
+from dlcpose.structures.input import Input, round_up
 from dlcpose.structures.sample import FrameLabels
 from dlcpose.structures.skeleton import Skeleton
 
@@ -41,5 +43,27 @@ class FixedAugmentation(Augmentation):
     def schedule(
         self, frames: Sequence[FrameLabels], skeleton: Skeleton, model_input: Input, *, may_crop: bool
     ) -> AugmentationSchedule:
-        """The same for any frames."""
+        """The same for any frames. Raises ConfigError for crops of a size that the backbone does not take."""
+        for phase in self.phases:
+            for step in _steps(phase.transform):
+                if isinstance(step, AnimalCrop):
+                    _check_crop(step, model_input)
         return AugmentationSchedule(self.phases)
+
+
+def _steps(transform: Any) -> Iterator[Any]:
+    """All transforms within one, those within these too."""
+    for step in getattr(transform, "transforms", ()):
+        yield step
+        yield from _steps(step)
+
+
+def _check_crop(crop: AnimalCrop, model_input: Input) -> None:
+    canvas = model_input.canvas or (crop.height, crop.width)
+    for name, side, limit in (("height", crop.height, canvas[0]), ("width", crop.width, canvas[1])):
+        cut = min(side, limit)
+        if cut % model_input.multiple_of:
+            raise ConfigError(
+                f"augmentation: this backbone takes a {name} that is a multiple of {model_input.multiple_of}, an AnimalCrop "
+                f"of the list cuts {cut} px. Take {name}: {round_up(cut, model_input.multiple_of)} there."
+            )

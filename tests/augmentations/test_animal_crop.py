@@ -1,3 +1,5 @@
+from typing import Any
+
 import albumentations as A
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from dlcpose.augmentations.animal_crop import AnimalCrop, AnimalResizedCrop
 from dlcpose.codecs.affine import apply_affine
 from dlcpose.datasets.crops import augment, keep_keypoints, whole
+from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.sample import PoseCrop
 from dlcpose.structures.skeleton import Skeleton
 from tests.datasets.lit_frames import centroid, frame, lit
@@ -119,3 +122,24 @@ def test_animals_are_looked_for_where_earlier_steps_have_put_them(name: str) -> 
         assert (place <= (width, height)).all()
         if (place > 12).all() and (place < (width - 12, height - 12)).all():
             np.testing.assert_allclose(centroid(crop.image, floor=0.05), place, atol=0.2)
+
+
+@pytest.mark.parametrize("share", [(0.0, 0.0), (0.0, 1.0), (1.2, 1.5), (0.8, 0.4)])
+def test_windows_that_do_not_lie_within_the_canvas_are_refused(share: tuple[float, float]) -> None:
+    with pytest.raises(ConfigError, match=r"^augmentation: .* share"):
+        AnimalResizedCrop(share=share)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"scale": (0.0, 1.0)}, "scale"),
+        ({"scale": (1.5, 1.0)}, "scale"),
+        ({"scale": (1.0, float("inf"))}, "scale"),
+        ({"rotation": -1.0}, "rotation"),
+        ({"height": 0}, "height"),
+    ],
+)
+def test_crops_of_no_size_or_scale_are_refused(settings: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^augmentation: .* {named}"):
+        AnimalCrop(**settings)

@@ -65,6 +65,13 @@ def test_what_is_given_is_kept() -> None:
     assert chosen(MOUSE, crop=0).crop is None
 
 
+@pytest.mark.parametrize(("crop", "multiple_of", "expected"), [(1, 32, 32), (100, 32, 128), (128, 14, 140), (None, 14, 448)])
+def test_crops_are_what_the_backbone_takes(crop: int | None, multiple_of: int, expected: int) -> None:
+    canvas = Input(1120, 1120, multiple_of=multiple_of)
+    ranges, _ = AutoAugmentation(crop=crop).choose(labels(MOUSE), SKELETON, canvas, may_crop=True)
+    assert ranges.crop == (expected, expected)
+
+
 @pytest.mark.parametrize("settings", [{"rotation": -1.0}, {"rotation": 200.0}, {"scale": (2.0, 1.0)}, {"crop": -5}])
 def test_ranges_that_are_none_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=rf"augmentation\.{next(iter(settings))}"):
