@@ -176,7 +176,7 @@ class PoseDataModule(LightningDataModule):
     epoch is still worth validating. overfit: number of training frames to train and validate on, all others unused, to
     see whether a model can memorize them. clips: of videos without labels, for each training batch. pseudo: frames that
     other models labeled, to train on as well.
-    Raises ConfigError for a batch_size below 1, workers below 0, and a schedule of several phases without a number of
+    Raises ConfigError for a batch_size below 1, workers below 0, an overfit of no or more frames than there are, and a schedule of several phases without a number of
     epochs.
     """
 
@@ -197,8 +197,11 @@ class PoseDataModule(LightningDataModule):
         pseudo: PseudoLabeled | None = None,
     ) -> None:
         super().__init__()
-        if overfit is not None and overfit < 1:
-            raise ConfigError(f"datamodule.overfit: expected null or a number of frames from 1, got {overfit}.")
+        if overfit is not None and not 1 <= overfit <= len(split.train):
+            raise ConfigError(
+                f"datamodule.overfit: expected null or a number from 1 to {len(split.train)}, the size of the train set, "
+                f"got {overfit}."
+            )
         if batch_size < 1 or (workers is not None and workers < 0):
             raise ConfigError(
                 f"datamodule: expected a batch_size from 1 and workers from 0, got {batch_size} and {workers}."

@@ -205,8 +205,9 @@ def test_to_overfit_it_validates_on_the_frames_it_trains_on(tmp_path: Path) -> N
     split = Split(tuple(keys[:5]), tuple(keys[5:]), ())
     few = PoseDataModule(FRAMES, split, Input(16, 24), only(), seed=0, overfit=2)
     assert few.train_indices == few.val_indices == [0, 1]
-    with pytest.raises(ConfigError, match=r"datamodule\.overfit"):
-        PoseDataModule(FRAMES, split, Input(16, 24), only(), seed=0, overfit=0)
+    for count in (0, 6):
+        with pytest.raises(ConfigError, match=r"datamodule\.overfit: .* from 1 to 5"):
+            PoseDataModule(FRAMES, split, Input(16, 24), only(), seed=0, overfit=count)
 
 
 class SeenImages(lightning.Callback):
