@@ -93,6 +93,8 @@ def build_pipeline(
         for name in ("optimizer", "scheduler"):
             training[name] = functools.partial(complete, instantiate(config[name], name), name)
         training["metrics"] = instantiate(config["metric"], "metric")
+        if (backbone := built.components.get("backbone")) is not None:
+            backbone.check_canvas(data.model_input.canvas)
         for name in ("head", "detector"):
             _check_max_animals(built.components.get(name), name, data.max_animals)
     assembled = Components(data.skeleton, data.model_input, built.components, sized=frozenset(built.sized), **training)

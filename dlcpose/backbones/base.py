@@ -65,6 +65,12 @@ class Backbone(nn.Module):
                 module.train(False)
         return self
 
+    def check_canvas(self, canvas: tuple[int, int] | None) -> None:
+        """Raises ConfigError for images of a canvas (height, width), None for any, of which it cannot give its maps.
+
+        For backbones that are chosen among networks of others, before the first step; most take images of any size.
+        """
+
     def attention_maps(self, images: Tensor, points_in_crop: Tensor, layer: int) -> Tensor | None:
         """Attention weights of a layer, as `Head.attention_maps` gives them; None for a backbone without attention."""
         return None

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import timm
+import torch
+from timm.layers import Format
+from torch import Tensor
 
 from dlcpose.backbones.base import Backbone
 from dlcpose.structures.errors import CheckpointError, ConfigError
@@ -15,7 +18,7 @@ class TimmBackbone(Backbone):
 
     name: timm's. pretrained: weights from the hub timm names. checkpoint_path: weights from a file instead.
     output_stride: dilate instead of striding beyond this, where timm can. options: further arguments of
-    timm.create_model.
+    timm.create_model; some networks need their images' size there, as img_size.
     Raises ConfigError when timm has no such features, and CheckpointError when weights are unavailable: random weights
     never take their place.
     """
@@ -48,6 +51,51 @@ class TimmBackbone(Backbone):
             frozen=frozen,
             frozen_statistics=frozen_statistics,
         )
+        self.name = name
+        self.channels_last = getattr(network, "output_fmt", Format.NCHW) == Format.NHWC  # such as Swin's
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Feature maps of images (B, 3, H, W): one (B, C, H/s, W/s) for each stride s."""
+        maps = super().forward(images)
+        return [each.permute(0, 3, 1, 2) for each in maps] if self.channels_last else maps
+
+    def check_canvas(self, canvas: tuple[int, int] | None) -> None:
+        """Raises ConfigError where its maps of images of a canvas are not what timm states, or there are none."""
+        # Nearly all networks take images of any size, which a small one, not square, shows in no time.
+        small = (self.size_divisor, 2 * self.size_divisor)
+        wrong = self._wrong_maps(small)
+        if wrong is not None and canvas is not None:
+            wrong = self._wrong_maps(canvas)
+        if wrong is None:
+            return
+        height, width = small if canvas is None else canvas
+        one_size = (
+            f"+backbone.options.img_size=[{height},{width}] if it has such an option"
+            if canvas is not None
+            else "input=letterbox, for a network of one size"
+        )
+        raise ConfigError(
+            f"backbone.name: {self.name} gives no maps, as timm states them, of images of {width}x{height} ({wrong}). Take "
+            f"{one_size}, backbone=vit_s for a vision transformer of any size, or another network."
+        )
+
+    @torch.no_grad()
+    def _wrong_maps(self, size: tuple[int, int]) -> str | None:
+        """What is wrong with the maps of an image of some (height, width), None where they are as stated."""
+        was_training = self.training
+        self.eval()  # statistics stay, and nothing is drawn at random
+        try:
+            maps = self(next(self.parameters()).new_zeros((1, 3, *size)))
+        except Exception as error:  # of whatever kind a network of timm's raises
+            return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        finally:
+            self.train(was_training)
+        stated = [
+            (channels, size[0] // stride, size[1] // stride)
+            for channels, stride in zip(self.channels, self.strides, strict=True)
+        ]
+        shapes = [tuple(each.shape[1:]) for each in maps]
+        return None if shapes == stated else f"maps {shapes} in place of {stated}"
 
 
 def create_network(name: str, pretrained: bool, settings: Mapping[str, Any]) -> Any:
@@ -60,7 +108,7 @@ def create_network(name: str, pretrained: bool, settings: Mapping[str, Any]) -> 
         )
     try:
         return timm.create_model(name, pretrained=pretrained, **settings)
-    except (RuntimeError, TypeError, AttributeError, NotImplementedError, AssertionError) as error:
+    except (RuntimeError, TypeError, AttributeError, AssertionError, ValueError, LookupError) as error:
         if pretrained and _is_offline(error):
             raise _no_weights(name, error) from error
         raise ConfigError(f"backbone: timm cannot give the features of {name!r} with {settings}: {error}") from error

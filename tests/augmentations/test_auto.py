@@ -65,7 +65,9 @@ def test_what_is_given_is_kept() -> None:
     assert chosen(MOUSE, crop=0).crop is None
 
 
-@pytest.mark.parametrize(("crop", "multiple_of", "expected"), [(1, 32, 32), (100, 32, 128), (128, 14, 140), (None, 14, 448)])
+@pytest.mark.parametrize(
+    ("crop", "multiple_of", "expected"), [(1, 32, 32), (100, 32, 128), (128, 14, 140), (None, 14, 448)]
+)
 def test_crops_are_what_the_backbone_takes(crop: int | None, multiple_of: int, expected: int) -> None:
     canvas = Input(1120, 1120, multiple_of=multiple_of)
     ranges, _ = AutoAugmentation(crop=crop).choose(labels(MOUSE), SKELETON, canvas, may_crop=True)

@@ -86,7 +86,9 @@ def test_the_best_epoch_is_one_of_the_closing_ones(tmp_path: Path, figures: list
     assert float(best.best_model_score) == pytest.approx(figures[expected])
 
 
-@pytest.mark.parametrize("until", [{"max_epochs": 27}, {"max_epochs": -1}, {"max_epochs": 10, "max_steps": 1000}], ids=str)
+@pytest.mark.parametrize(
+    "until", [{"max_epochs": 27}, {"max_epochs": -1}, {"max_epochs": 10, "max_steps": 1000}], ids=str
+)
 def test_a_run_of_so_many_steps_has_closing_epochs_too(tmp_path: Path, until: dict[str, int]) -> None:
     best = fitted(tmp_path, LONG, **{"max_steps": 2 * len(LONG), **until})  # two steps an epoch
     assert epoch_of(tmp_path) == best.best_epoch == 8

@@ -84,7 +84,9 @@ def test_resumed_within_an_epoch_it_ends_the_same(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         fitted(tmp_path, FreezeBackbone(epochs=1), Killed())
     resumed = fitted(tmp_path, FreezeBackbone(epochs=1), resume=middle)
-    assert changed(straight[0], resumed[0], "backbone.") == {False}  # as the second epoch begins, the first that is seen
+    assert changed(straight[0], resumed[0], "backbone.") == {
+        False
+    }  # as the second epoch begins, the first that is seen
     assert all(torch.equal(value, resumed[-1][name]) for name, value in straight[-1].items())
 
 

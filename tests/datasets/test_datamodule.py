@@ -284,9 +284,7 @@ def test_phases_of_many_devices_are_shares_of_the_epochs_of_each(monkeypatch: py
     phases = tuple(AugmentationPhase(start, only().phases[0].transform) for start in (0.0, 0.5))
     split = Split(tuple(KEYS), (), ())
     frames = PoseDataModule(FRAMES, split, Input(16, 24), AugmentationSchedule(phases), seed=0, batch_size=2, workers=0)
-    frames.trainer = SimpleNamespace(
-        max_epochs=-1, max_steps=16, accumulate_grad_batches=1, limit_train_batches=1.0
-    )
+    frames.trainer = SimpleNamespace(max_epochs=-1, max_steps=16, accumulate_grad_batches=1, limit_train_batches=1.0)
     loader = frames.train_dataloader()
     assert len(loader) == 2  # of four of the seven frames
     assert list(loader.sampler.first_epochs) == [0, 4]
