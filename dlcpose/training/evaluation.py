@@ -163,8 +163,8 @@ def chosen_frames(data: LabeledFrames, description: Description, frames: str) ->
         split = {**split, **(data.stored_split or {})}
     # In unlabeled frames predictions are no false positives.
     sets = {**split, "all": [frame.key for frame in labeled_frames(data)]}
-    if frames not in sets:
-        raise ConfigError(f"frames={frames}: expected one of {', '.join(sets)}.")
+    if not isinstance(frames, str) or frames not in sets:
+        raise ConfigError(f"frames={frames!s:.80}: expected one of {', '.join(sets)}.")
     places = {frame.key: index for index, frame in enumerate(data.frames)}
     indices = [places[key] for key in sets[frames] if key in places]
     if not indices:

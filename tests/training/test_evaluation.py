@@ -185,6 +185,8 @@ def test_a_set_can_be_named(trained: Trained, best: Path, here: Path) -> None:
 def test_an_evaluation_with_a_mistake_leaves_nothing(best: Path, here: Path, shared_data: Path) -> None:
     answer = shell("evaluate.py", f"checkpoint={best}", "frames=tets")
     assert reason(answer) == "frames=tets: expected one of train, val, test, all."
+    answer = shell("evaluate.py", f"checkpoint={best}", "frames=[val]")
+    assert reason(answer) == "frames=['val']: expected one of train, val, test, all."
     answer = shell("evaluate.py", f"checkpoint={best}", "batch_size=0")
     assert reason(answer) == "batch_size: expected a whole number from 1, got 0."
     project = shared_data / "openfield-Pranav-2018-10-30"
