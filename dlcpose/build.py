@@ -10,6 +10,8 @@ from dlcpose.backbones.base import Backbone
 from dlcpose.detectors.base import Detector
 from dlcpose.heads.base import Head
 from dlcpose.instantiate import Instantiator, check_base, complete, facts_for, parameters_of
+from dlcpose.metrics.base import infos_of
+from dlcpose.metrics.figure_info import FigureInfo, find_mode
 from dlcpose.model_groups import MODEL_GROUPS, ModelGroup, model_groups
 from dlcpose.necks.base import Neck
 from dlcpose.pipelines.base import PoseModule
@@ -90,9 +92,11 @@ def build_pipeline(
     training: dict[str, Any] = {"context": to_train}
     if to_train is not None:
         # They are completed when training begins; what they refuse then is a mistake in the config all the same.
-        for name in ("optimizer", "scheduler"):
-            training[name] = functools.partial(complete, instantiate(config[name], name), name)
-        training["metrics"] = instantiate(config["metric"], "metric")
+        metrics = instantiate(config["metric"], "metric")
+        scheduler = with_direction(instantiate(config["scheduler"], "scheduler"), "scheduler", infos_of(metrics))
+        training["scheduler"] = functools.partial(complete, scheduler, "scheduler")
+        training["optimizer"] = functools.partial(complete, instantiate(config["optimizer"], "optimizer"), "optimizer")
+        training["metrics"] = metrics
         if (backbone := built.components.get("backbone")) is not None:
             backbone.check_canvas(data.model_input.canvas)
         for name in ("head", "detector"):
@@ -100,6 +104,29 @@ def build_pipeline(
     assembled = Components(data.skeleton, data.model_input, built.components, sized=frozenset(built.sized), **training)
     module: PoseModule = complete(late_module, "pipeline", assembled)
     return module
+
+
+def with_direction(part: Any, where: str, infos: Mapping[str, FigureInfo]) -> Any:
+    """A part that monitors a figure, with `mode`, "min" or "max", as the figure's info states it where it is to come yet.
+
+    A part without `monitor` and `mode`, and one that monitors a figure of no direction, stays as it is. Raises ConfigError
+    for a mode that contradicts the info.
+    """
+    if isinstance(part, functools.partial):
+        if not {"monitor", "mode"} <= parameters_of(part).keys():
+            return part
+        monitor, given = inspect.signature(part).parameters["monitor"].default, part.keywords.get("mode")
+    else:
+        monitor, given = getattr(part, "monitor", None), getattr(part, "mode", None)
+    mode = None if monitor is None else find_mode(str(monitor), infos)
+    if None not in (mode, given) and mode != given:
+        better = "higher" if mode == "max" else "lower"
+        raise ConfigError(
+            f"{where}.mode: {monitor} is better when {better}, so it is {mode}, got {given!r:.80}. Leave it out, with "
+            "_partial_: true where it stands in a file of your own: it comes from the figure."
+        )
+    is_to_come = isinstance(part, functools.partial) and mode is not None
+    return functools.partial(part, mode=mode) if is_to_come else part
 
 
 def build_from_description(described: Mapping[str, Any], instantiate: Instantiator) -> PoseModule:

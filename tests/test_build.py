@@ -15,9 +15,10 @@ import pytorch_lightning as lightning
 import torch
 import yaml
 
-from dlcpose.build import build_input, build_pipeline, build_trunk
+from dlcpose.build import build_input, build_pipeline, build_trunk, with_direction
 from dlcpose.config.compose import compose
 from dlcpose.instantiate import Instantiator, complete_with_run, parts_in
+from dlcpose.metrics.base import builtin_infos
 from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
@@ -360,7 +361,6 @@ def test_callbacks_build(name: str, tmp_path: Path) -> None:
     composed = {
         "run_dir": str(tmp_path),
         "...best.monitor": "val/mean_error_px",  # of the run that the callbacks are of
-        "...best.mode": "min",
         "optimized_metric": "val/mean_error_px",
         "hydra:sweeper.storage": f"sqlite:///{tmp_path}/study.db",
         "hydra:sweeper.study_name": "study",
@@ -371,7 +371,8 @@ def test_callbacks_build(name: str, tmp_path: Path) -> None:
     content = yaml.safe_load(text)
     content.pop("defaults", None)
     for part, built in Instantiator()(content, "callbacks").items():
-        assert isinstance(complete_with_run(built, f"callbacks.{part}", tmp_path, "mine"), lightning.Callback)
+        directed = with_direction(built, f"callbacks.{part}", builtin_infos())
+        assert isinstance(complete_with_run(directed, f"callbacks.{part}", tmp_path, "mine"), lightning.Callback)
 
 
 # ------------------------------------------------------------------------------------------------ pipelines

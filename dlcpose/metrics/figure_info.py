@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
+Mode = Literal["min", "max"]  # the extremum of a figure that is best, as Lightning and torch call it
 GROUPS = {"val": "validation", "train": "training"}  # a figure's title by the prefix of its name
 
 
@@ -68,6 +69,12 @@ def find_info(name: str, infos: Mapping[str, FigureInfo]) -> FigureInfo:
     info = FigureInfo(base) if key is None else infos[key]
     title = info.title.replace("{}", parameter)
     return replace(info, title=f"{title} ({GROUPS.get(group, group.replace('_', ' '))})" if group else title)
+
+
+def find_mode(name: str, infos: Mapping[str, FigureInfo]) -> Mode | None:
+    """The extremum of a figure that is best, "min" or "max"; None where its info states no direction."""
+    higher_is_better = find_info(name, infos).higher_is_better
+    return None if higher_is_better is None else "max" if higher_is_better else "min"
 
 
 def is_described(name: str, infos: Mapping[str, FigureInfo]) -> bool:

@@ -81,16 +81,14 @@ class Comparison:
     """Runs, best setting first, with the columns in which their settings differ.
 
     columns: dotted keys or names of groups, never the seed. settings: best first; those without the figure last.
-    ranked_by: the figure that ranks them. lower_is_better: its direction. figures: those of the table. infos: facts
-    about figures. also: other keys that differ, with each run's value. importance: of each column, explained in
-    importance_note.
+    ranked_by: the figure that ranks them. figures: those of the table. infos: facts about figures. also: other keys that
+    differ, with each run's value. importance: of each column, explained in importance_note.
     """
 
     runs: tuple[Run, ...]
     columns: tuple[str, ...]
     settings: tuple[Setting, ...]
     ranked_by: str
-    lower_is_better: bool
     figures: tuple[str, ...]
     infos: Mapping[str, FigureInfo]
     also: Mapping[str, Sequence[Any]]
@@ -103,7 +101,7 @@ class Comparison:
 
     def is_lower_better(self, name: str) -> bool:
         """The direction of a figure."""
-        return self.lower_is_better if name == self.ranked_by else self.info(name).higher_is_better is False
+        return self.info(name).higher_is_better is False
 
     @property
     def best(self) -> Run | None:
@@ -116,19 +114,17 @@ class Comparison:
         return tuple(value_of(run, column) for column in self.columns)
 
 
-def compare(runs: Sequence[Run], *, by: str | None = None, lower_is_better: bool | None = None) -> Comparison:
+def compare(runs: Sequence[Run], *, by: str | None = None) -> Comparison:
     """The comparison of runs, best setting first.
 
-    by: the figure to rank by, their objective unless given. lower_is_better: its direction, as its metric states it
-    unless given. A validation figure ranks them where there is one: to choose by the test frames would flatter the
-    choice.
+    by: the figure to rank by, their objective unless given. A validation figure ranks them where there is one: to choose
+    by the test frames would flatter the choice.
     """
     columns, also = differing(runs)
     finished = [run for run in runs if run.status == "finished"]
     infos = _infos_of(runs)
     ranked_by = by or _objective(finished or runs, infos)
-    if lower_is_better is None:
-        lower_is_better = find_info(ranked_by, infos).higher_is_better is False
+    lower_is_better = find_info(ranked_by, infos).higher_is_better is False
     settings = sorted(_settings(runs, columns), key=lambda setting: _rank(setting, ranked_by, lower_is_better))
     shown = [ranked_by, *(name for name in _headlines(finished, infos) if _is_shown(name, finished, infos))]
     places = {run.folder: place for place, setting in enumerate(settings) for run in setting.runs}
@@ -138,7 +134,6 @@ def compare(runs: Sequence[Run], *, by: str | None = None, lower_is_better: bool
         columns=columns,
         settings=tuple(settings),
         ranked_by=ranked_by,
-        lower_is_better=lower_is_better,
         figures=tuple(dict.fromkeys(shown)),
         infos=infos,
         also=also,

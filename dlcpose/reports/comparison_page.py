@@ -266,7 +266,7 @@ def as_json(comparison: Comparison, title: str) -> dict[str, Any]:
     return {
         "title": title,
         "ranked_by": comparison.ranked_by,
-        "lower_is_better": comparison.lower_is_better,
+        "lower_is_better": comparison.is_lower_better(comparison.ranked_by),
         "columns": list(comparison.columns),
         "settings": [
             {

@@ -36,7 +36,7 @@ def comparison_of(folders: Sequence[Path], *, by: str | None = None) -> Comparis
     known = sorted({name for run in runs for name in run.figures})
     if by is not None and by not in known:
         raise ConfigError(f"--by {by}: no run has this figure. There are: {', '.join(known) or 'none'}.")
-    comparison = compare(runs, by=by, lower_is_better=_direction(found, by))
+    comparison = compare(runs, by=by)
     for study in sorted({folder.parent / "study.db" for folder in found}):
         if study.exists() and by is None:
             comparison = _with_importance(comparison, study)
@@ -67,7 +67,7 @@ def short_names(folders: Sequence[Path]) -> list[str]:
 def read_run(folder: Path, name: str) -> Run:
     """Read a run from its folder; without run.json, from the config that Hydra wrote."""
     entry = Fields(read_run_json(folder) or _entry_from_hydra(folder), str(folder / FILE))
-    figures = {key: float(value) for key, value in _figures(folder).items() if is_number(value)}
+    figures = {key: float(value) for key, value in _content(folder / METRICS).items() if is_number(value)}
     objective = entry.mapping("optimized_metric").content
     figures |= {str(key): float(value) for key, value in objective.items() if is_number(value)}
     names = [name for name in ("training_images_per_s", "parameters") if entry.has(name)]
@@ -95,7 +95,7 @@ def read_run(folder: Path, name: str) -> Run:
         device=entry.text("device", ""),
         error=entry.text("error", ""),
         config_dir=entry.text("config_dir") if entry.has("config_dir") else None,
-        infos=_infos(folder),
+        infos=_infos(entry.content.get("metrics_info")) | _infos(_content(folder / INFOS)),
     )
 
 
@@ -134,20 +134,20 @@ def _own_options(hydra: Any) -> str | None:
         return None
 
 
-def _figures(folder: Path) -> dict[str, Any]:
+def _content(path: Path) -> dict[str, Any]:
+    """What a JSON file holds; nothing where there is no such file, or it is torn."""
     try:
-        content = read_json(folder / METRICS, max_bytes=MAX_BYTES)
+        content = read_json(path, max_bytes=MAX_BYTES)
     except DataError:
         return {}
     return content if isinstance(content, dict) else {}
 
 
-def _infos(folder: Path) -> dict[str, FigureInfo]:
-    """The facts that a run's metrics stated about their figures; none where there is no such file, or it is torn."""
+def _infos(stated: Any) -> dict[str, FigureInfo]:
+    """The facts that a run's metrics stated about their figures, without test frames in its run.json alone."""
     try:
-        content = read_json(folder / INFOS, max_bytes=MAX_BYTES)
-        return {str(name): FigureInfo.from_dict(info) for name, info in content.items()}
-    except (DataError, ValueError, AttributeError, TypeError, KeyError):
+        return {str(name): FigureInfo.from_dict(info) for name, info in stated.items()}
+    except (ValueError, AttributeError, TypeError, KeyError):
         return {}
 
 
@@ -164,18 +164,6 @@ def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
     except (DataError, OSError, ValueError, TypeError, csv.Error):
         return {}
     return {name: sorted(line.items()) for name, line in series.items()}
-
-
-def _direction(folders: Sequence[Path], by: str | None) -> bool | None:
-    """Whether lower is better by the runs' own config, `best.mode`; None where it is not stated."""
-    entries = [entry for folder in folders if (entry := read_run_json(folder)) is not None]
-    for entry in entries:
-        best = entry["config"].get("best")
-        if not isinstance(best, dict):
-            continue
-        if by in (None, best.get("monitor")) and entry["config"].get("optimized_metric") == best.get("monitor"):
-            return bool(best.get("mode") == "min")
-    return None
 
 
 def _with_importance(comparison: Comparison, study_file: Path) -> Comparison:

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.interrupts import stopped_at_once
 
 if TYPE_CHECKING:
     import optuna
+
+    from dlcpose.metrics.figure_info import FigureInfo
 
 TRIAL = "sweep.trial"  # the key by which a job knows its trial
 KILLED = "killed"
@@ -29,9 +32,10 @@ def number_trial(config: DictConfig, trial: "optuna.trial.Trial") -> None:
 
 
 def prepare_study(config: DictConfig, swept: Mapping[str, str]) -> list[str]:
-    """What the command of a sweep needs to resume its study. swept: the search space, key by key, as it was written.
+    """What the command of a sweep needs: its directions, and what resumes its study.
 
-    Raises ConfigError where the study in the storage had another search space, other metrics or directions.
+    swept: the search space, key by key, as it was written. Raises ConfigError where the study in the storage had another
+    search space, other metrics or directions, and for a direction in which a figure is worse.
     """
     try:
         import optuna
@@ -40,7 +44,8 @@ def prepare_study(config: DictConfig, swept: Mapping[str, str]) -> list[str]:
 
     sweeper, named = config.hydra.sweeper, config.optimized_metric
     metrics = [str(name) for name in named] if isinstance(named, ListConfig) else [str(named)]
-    directions = _directions(sweeper, metrics)
+    directions = _directions(sweeper, metrics, _figure_infos(config))
+    directed = [] if sweeper.direction is not None else [f"hydra.sweeper.direction={_as_setting(directions, named)}"]
     optuna.logging.set_verbosity(logging.WARNING)
     try:
         study = _opened(sweeper, directions)
@@ -53,7 +58,7 @@ def prepare_study(config: DictConfig, swept: Mapping[str, str]) -> list[str]:
             "Correct the address, or move the file away."
         ) from error
     if sweeper.storage is None:  # in-memory study: only its settings were checked, the sweeper creates its own
-        return []
+        return directed
     _check_same(study, dict(swept), metrics, directions)
     again = _ask_again(study)
     done = len(study.trials) - sum(KILLED in trial.user_attrs for trial in study.trials) - again
@@ -62,7 +67,7 @@ def prepare_study(config: DictConfig, swept: Mapping[str, str]) -> list[str]:
     seed = OmegaConf.select(config, "hydra.sweeper.sampler.seed")
     # A sampler that began with the same seed again would suggest what it has suggested before.
     further = [f"hydra.sweeper.sampler.seed={seed + len(study.trials)}"] if seed is not None and study.trials else []
-    return [f"hydra.sweeper.n_trials={to_go}", *further]
+    return [*directed, f"hydra.sweeper.n_trials={to_go}", *further]
 
 
 def _opened(sweeper: DictConfig, directions: list[str]) -> "optuna.study.Study":
@@ -74,16 +79,48 @@ def _opened(sweeper: DictConfig, directions: list[str]) -> "optuna.study.Study":
     return optuna.create_study(study_name=sweeper.study_name, storage=sweeper.storage, directions=directions)
 
 
-def _directions(sweeper: DictConfig, metrics: list[str]) -> list[str]:
-    given = sweeper.direction
+def _figure_infos(config: DictConfig) -> "Mapping[str, FigureInfo]":
+    """The facts about the figures of a config's metrics."""
+    with stopped_at_once():  # metrics import torch
+        from dlcpose.instantiate import Instantiator
+        from dlcpose.metrics.base import infos_of
+
+    trust = config.trust if isinstance(config.trust, ListConfig) else ()  # each job says that it has to be a list
+    instantiate = Instantiator(tuple(str(each) for each in trust))
+    return infos_of(instantiate(OmegaConf.to_container(config.metric, resolve=True), "metric"))
+
+
+def _directions(sweeper: DictConfig, metrics: list[str], infos: "Mapping[str, FigureInfo]") -> list[str]:
+    """The direction of each objective: as its figure states it, else as it is given."""
+    from dlcpose.metrics.figure_info import find_mode
+
+    given, modes = sweeper.direction, [find_mode(name, infos) for name in metrics]
+    stated = [None if mode is None else f"{mode}imize" for mode in modes]
+    if given is None:
+        if None in stated:
+            raise ConfigError(
+                f"optimized_metric: {metrics[stated.index(None)]} is no figure that states whether it is better when lower "
+                "or higher. Correct its name, or say hydra.sweeper.direction=minimize or maximize, one for each figure."
+            )
+        return [str(each) for each in stated]
     directions = [str(each) for each in given] if isinstance(given, ListConfig) else [str(given)]
     directions = [each.rpartition(".")[2] for each in directions]  # Direction.minimize, or minimize
     if len(directions) != len(metrics):
         raise ConfigError(
             f"hydra.sweeper.direction: expected one for each optimized_metric ({', '.join(metrics)}), got "
-            f"{', '.join(directions)}. Write hydra.sweeper.direction=[{','.join(['minimize'] * len(metrics))}]."
+            f"{', '.join(directions)}. Leave it out: it comes from the figures."
         )
+    for name, direction, expected in zip(metrics, directions, stated, strict=True):
+        if expected not in (None, direction):
+            raise ConfigError(
+                f"hydra.sweeper.direction: a sweep has to {expected} {name}, got {direction}. "
+                "Leave it out: it comes from the figure."
+            )
     return directions
+
+
+def _as_setting(directions: list[str], named: Any) -> str:
+    return f"[{','.join(directions)}]" if isinstance(named, ListConfig) else directions[0]
 
 
 def _check_same(study: "optuna.study.Study", space: dict[str, str], metrics: list[str], directions: list[str]) -> None:

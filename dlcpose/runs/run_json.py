@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,9 @@ from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.interrupts import stopped_at_once
 
 if TYPE_CHECKING:
-    from pytorch_lightning import LightningModule, Trainer
+    from pytorch_lightning import Trainer
+
+    from dlcpose.pipelines.base import PoseModule
 
 FILE = "run.json"
 MAX_BYTES = 2**26
@@ -177,10 +179,14 @@ def _from_hydra() -> dict[str, Any]:
     }
 
 
-def record_cost(run_dir: Path, trainer: "Trainer", pipeline: "LightningModule") -> None:
-    """Add the costs of training to run.json, where there is one; a detector's own run has none."""
+def record_training(run_dir: Path, trainer: "Trainer", pipeline: "PoseModule") -> None:
+    """Add the costs of training, and the facts about its figures, to run.json, where there is one.
+
+    A detector's own run has none.
+    """
     from dlcpose.callbacks.progress import Progress
     from dlcpose.callbacks.trial_pruning import TrialPruning
+    from dlcpose.metrics.base import infos_of
 
     if is_worker_process() or read_run_json(run_dir) is None:
         return
@@ -194,6 +200,7 @@ def record_cost(run_dir: Path, trainer: "Trainer", pipeline: "LightningModule") 
         training_images_per_s=finite_or_none(rates[0]) if rates else None,
         pruned=stopped[0] if stopped else None,
         device=_device_name(trainer),
+        metrics_info={name: asdict(info) for name, info in infos_of(pipeline.metrics).items()},
     )
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
@@ -31,17 +31,31 @@ def multistep(
     factor: float = 0.1,
     warmup: float = 0.0,
 ) -> Scheduler:
-    """The rate multiplied by `factor` at each milestone, given as fractions of the run."""
+    """The rate multiplied by `factor` at each milestone, given as fractions of the run.
+
+    Raises ValueError for milestones outside of (0, 1).
+    """
+    if wrong := [milestone for milestone in milestones if not 0 < milestone < 1]:
+        raise ValueError(f"expected milestones as shares of the run, above 0 and below 1, got {wrong[0]!r:.80}")
     return _by_step(
         optimizer, lambda progress: factor ** sum(progress >= milestone for milestone in milestones), steps, warmup
     )
 
 
 def plateau(
-    optimizer: Optimizer, steps: int, *, monitor: str = "val/loss", factor: float = 0.5, patience: int = 5
+    optimizer: Optimizer,
+    steps: int,
+    *,
+    monitor: str,
+    mode: Literal["min", "max"],
+    factor: float = 0.5,
+    patience: int = 5,
 ) -> Scheduler:
-    """The rate multiplied by `factor` when `monitor` has not improved for `patience` validations."""
-    scheduler = ReduceLROnPlateau(optimizer, factor=factor, patience=patience)
+    """The rate multiplied by `factor` when `monitor` has not improved for `patience` validations.
+
+    mode: what is best of the figure.
+    """
+    scheduler = ReduceLROnPlateau(optimizer, mode, factor=factor, patience=patience)
     return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor, "strict": True}
 
 

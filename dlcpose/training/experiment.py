@@ -32,10 +32,11 @@ from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.split import Split
 from dlcpose.training.detector_stage import detector_config
 from dlcpose.training.init_weights import init_from
+from dlcpose.training.monitors import has_validation, validate_monitors
 from dlcpose.training.pseudo_labels import FOLDER, PseudoLabelStage, check_teachers
 from dlcpose.training.teacher_stage import teacher_config, teacher_folder
 from dlcpose.training.unlabeled_clips import unlabeled_clips, unlabeled_videos
-from dlcpose.training.validate import validate_monitors
+from dlcpose.training.validate import check_scheduler
 from dlcpose.unlabeled.video import UnlabeledVideos
 
 
@@ -69,6 +70,11 @@ class Stage:
     def split(self) -> Split:
         """Its training, validation and test frames."""
         return self.description.split
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether its epochs are validated."""
+        return has_validation(self.config, self.split)
 
     def build_datamodule(self) -> PoseDataModule:
         """Its data module."""
@@ -146,7 +152,7 @@ def build_experiment(config: dict[str, Any]) -> Experiment:
     )
     videos = unlabeled_videos(config, instantiate)
     model = _build_model(description, instantiate, data, videos, trunk)
-    validate_monitors(config, model.metrics, data.skeleton)
+    _check_training(config, instantiate, model, description)
     init_from(config, model, description, resumed)
     pose = Stage("pose", config, instantiate, data, model, description, resumed)
     pose = replace(pose, clips=unlabeled_clips(config, videos, model, data, split))
@@ -211,13 +217,28 @@ def _detector_stage(pose: Stage) -> Stage:
     config = detector_config(pose.config)
     description = replace(pose.description, config=config, model_input=pose.model.frame_input)
     model = _build_model(description, pose.instantiate, pose.data)
-    validate_monitors(config, model.metrics, pose.data.skeleton, prefix="detector_stage.")
+    _check_training(config, pose.instantiate, model, description, prefix="detector_stage.")
     if pose.config["init_from"]["checkpoint"] is not None:  # it starts from the detector of that run
         model.get_submodule("detector").load_state_dict(pose.model.get_submodule("detector").state_dict())
     resumed = stage_to_resume(pose.config["resume"], pose.run_dir, DETECTOR_FOLDER)
     return replace(
         pose, name="detector", config=config, model=model, description=description, resumed=resumed, clips=None
     )
+
+
+def _check_training(
+    config: Mapping[str, Any], instantiate: Instantiator, model: PoseModule, description: Description, prefix: str = ""
+) -> None:
+    """Raises ConfigError for what would fail only once the training of a model has begun."""
+    validate_monitors(
+        config,
+        instantiate,
+        model.metrics,
+        description.skeleton,
+        has_validation=has_validation(config, description.split),
+        prefix=prefix,
+    )
+    check_scheduler(model)
 
 
 def _build_model(

@@ -1,8 +1,11 @@
 """Fit an experiment, stage by stage, and evaluate its best epoch on the test frames."""
 
+import math
+
 import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from pytorch_lightning.utilities import rank_zero_only
 
 from dlcpose.callbacks.preemption import restored_signals
@@ -12,7 +15,7 @@ from dlcpose.predict import load
 from dlcpose.reports.comparison import command_again
 from dlcpose.reports.evaluation import learning_curve
 from dlcpose.runs.provenance import begin_tracking, close_trackers, end_tracking, record_run
-from dlcpose.runs.run_json import MetricValue, optimized_metrics, read_run_json, record_cost
+from dlcpose.runs.run_json import MetricValue, optimized_metrics, read_run_json, record_training
 from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.training.compilation import compile_networks
 from dlcpose.training.evaluation import evaluate_frames, print_result
@@ -51,7 +54,8 @@ def _fit_stage(stage: Stage) -> MetricValue:
         with interruptible(stage.run_dir):
             with explain_memory(config), explain_batch_norm(config), restored_signals():
                 trainer.fit(model, datamodule=datamodule, ckpt_path=stage.resumed, weights_only=True)
-            record_cost(stage.run_dir, trainer, model)
+            _print_early_end(trainer)
+            record_training(stage.run_dir, trainer, model)
             figures = _evaluate(trainer, stage)
         values = {name: _best_value(name, trainer) for name in optimized_metrics(config)}
         end_tracking(trainer, facts, figures, values)
@@ -72,6 +76,8 @@ def _print_plan(trainer: Trainer, stage: Stage, datamodule: PoseDataModule) -> N
     if (entry := read_run_json(stage.run_dir)) is not None:  # the detector's stage has none
         print(f"the same again: {command_again(entry['overrides'], entry['config_dir'])}")
     print(f"frames: {len(split.train)} train, {len(split.val)} val, {len(split.test)} test")
+    if not stage.has_validation and (monitor := config["best"]["monitor"]).startswith("val/"):
+        print(f"validation: none, so no epoch is the best by {monitor}: the last one is kept and evaluated (last.ckpt)")
     if pseudo := datamodule.pseudo_indices:
         print(f"pseudo-labels: {len(pseudo)} frames, {datamodule.pseudo_share:.0%} of those in an epoch")
     if (clips := datamodule.clips) is not None:
@@ -96,6 +102,19 @@ def _end_of(trainer: Trainer) -> str:
     return " or ".join(f"{number} {unit}" for number, unit in ends if number is not None and number >= 0) or "no end"
 
 
+def _print_early_end(trainer: Trainer) -> None:
+    """Print why early stopping has ended a training, which Lightning only logs."""
+    for callback in trainer.early_stopping_callbacks:
+        if not trainer.should_stop or callback.stopping_reason_message is None:
+            continue
+        reason = callback.stopping_reason_message.removesuffix(" Signaling Trainer to stop.")
+        if callback.stopping_reason == EarlyStoppingReason.PATIENCE_EXHAUSTED:
+            best, count = float(callback.best_score), callback.wait_count
+            was = f"no better than its best of {best:.4g}" if math.isfinite(best) else "NaN"
+            reason = f"{callback.monitor} was {was} in the last {count} validations"
+        rank_zero_only(print)(f"early stopping: ended after epoch {trainer.current_epoch}: {reason}", flush=True)
+
+
 def _keep_choices(trainer: Trainer, stage: Stage, datamodule: PoseDataModule) -> None:
     """Write what the augmentation has chosen from the data to augmentation.txt."""
     choices = datamodule.schedule.choices
@@ -104,11 +123,12 @@ def _keep_choices(trainer: Trainer, stage: Stage, datamodule: PoseDataModule) ->
 
 
 def _best_value(name: str, trainer: Trainer) -> float:
-    """A figure at the best epoch if checkpoints are chosen by it, else after the last one."""
+    """A figure at the best epoch if checkpoints are chosen by it, else after the last one; NaN where it has no value."""
     chosen = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
     scores = [callback.best_model_score for callback in chosen if callback.monitor == name]
     best = next((score for score in scores if score is not None), trainer.callback_metrics.get(name))
-    return float("nan") if best is None else float(best)
+    # Of a figure that was NaN in every epoch, Lightning keeps an infinity.
+    return float("nan") if best is None or not torch.isfinite(best) else float(best)
 
 
 def _evaluate(trainer: Trainer, stage: Stage) -> dict[str, float]:

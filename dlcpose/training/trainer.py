@@ -5,15 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import WeightAveraging
 
+from dlcpose.build import with_direction
 from dlcpose.callbacks.best import FOLDER
+from dlcpose.callbacks.monitored_losses import MonitoredLosses
 from dlcpose.callbacks.reseed import ReseedEachBatch
 from dlcpose.instantiate import Instantiator, complete_with_run
+from dlcpose.metrics.base import infos_of
 from dlcpose.runs.checkpoint_io import WholeFiles
 from dlcpose.runs.provenance import guarded
 from dlcpose.structures.errors import ConfigError
+from dlcpose.training.monitors import monitors_of
 
 
 def build_trainer(config: Mapping[str, Any], instantiate: Instantiator) -> Trainer:
@@ -34,15 +38,10 @@ def build_trainer(config: Mapping[str, Any], instantiate: Instantiator) -> Train
             for name, built in instantiate(config["logger"], "logger").items()
         }
     )
-    callbacks = [
-        complete_with_run(callback, f"callbacks.{name}", run_dir, config["name"])
-        for name, callback in instantiate(config["callbacks"], "callbacks").items()
-        if loggers or name != "learning_rate"  # without a logger Lightning refuses the monitor
-    ]
-    callbacks.sort(key=lambda callback: isinstance(callback, WeightAveraging))  # pictures before it swaps weights back
+    callbacks = _callbacks(config, instantiate, has_logger=bool(loggers))
     try:
         trainer: Trainer = instantiate(settings, "trainer")(
-            callbacks=[ReseedEachBatch(config["seed"]), *callbacks],
+            callbacks=[ReseedEachBatch(config["seed"]), MonitoredLosses(monitors_of(config)), *callbacks],
             logger=loggers,
             default_root_dir=config["run_dir"],
             plugins=[WholeFiles(run_dir / FOLDER), *(plugins if isinstance(plugins, list) else [plugins])],
@@ -50,6 +49,20 @@ def build_trainer(config: Mapping[str, Any], instantiate: Instantiator) -> Train
     except (ValueError, TypeError, RuntimeError, ImportError) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
     return trainer
+
+
+def _callbacks(config: Mapping[str, Any], instantiate: Instantiator, *, has_logger: bool) -> list[Callback]:
+    """The callbacks of a config, with the run that they are of, and the direction of the figure that they monitor."""
+    run_dir, infos = Path(config["run_dir"]), infos_of(instantiate(config["metric"], "metric"))
+    callbacks = [
+        complete_with_run(
+            with_direction(callback, f"callbacks.{name}", infos), f"callbacks.{name}", run_dir, config["name"]
+        )
+        for name, callback in instantiate(config["callbacks"], "callbacks").items()
+        if has_logger or name != "learning_rate"  # without a logger Lightning refuses the monitor
+    ]
+    # Pictures before weights are swapped back.
+    return sorted(callbacks, key=lambda callback: isinstance(callback, WeightAveraging))
 
 
 def fastest_precision(accelerator: str) -> str:

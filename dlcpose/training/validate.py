@@ -8,11 +8,10 @@ import torch
 
 from dlcpose.config.dotted_keys import flatten_config
 from dlcpose.instantiate import Instantiator
-from dlcpose.metrics.base import EvaluatedFrames, Metric, figures_of
 from dlcpose.model_groups import model_groups
+from dlcpose.pipelines.base import PoseModule
 from dlcpose.structures.checked_values import is_number
 from dlcpose.structures.errors import ConfigError
-from dlcpose.structures.skeleton import Skeleton
 from dlcpose.training.compilation import check_compile
 
 KEYS = (
@@ -23,7 +22,7 @@ KEYS = (
 )
 # of mappings that describe no part
 PLAIN_KEYS = {
-    "best": ("monitor", "mode"),
+    "best": ("monitor",),
     "init_from": ("checkpoint", "strict"),
     "evaluation": ("pictures",),
     "sweep": ("name", "trial"),
@@ -90,28 +89,8 @@ def _check_optimizer(node: Any, instantiate: Instantiator) -> None:
         raise ConfigError(f"optimizer: {error}.") from error
 
 
-def validate_monitors(
-    config: Mapping[str, Any], metrics: Mapping[str, Metric], skeleton: Skeleton, *, prefix: str = ""
-) -> None:
-    """Raises ConfigError for a monitored figure that no epoch logs, which would otherwise fail after the first epoch.
-
-    prefix: of its keys, where the config is a part of another.
-    """
-    given = [
-        "train/loss",
-        "val/loss",
-        *(f"val/{name}" for name in figures_of(metrics, EvaluatedFrames([], [], skeleton))),
-    ]
-    watching = {"best.monitor": config["best"]["monitor"]}
-    named = config["optimized_metric"]
-    several = (
-        {f"optimized_metric[{place}]": name for place, name in enumerate(named)} if isinstance(named, list) else {}
-    )
-    watching |= several or {"optimized_metric": named}
-    watching["scheduler.monitor"] = config["scheduler"].get("monitor")
-    watching |= {f"callbacks.{name}.monitor": node.get("monitor") for name, node in config["callbacks"].items()}
-    for where, monitor in watching.items():
-        is_a_loss = str(monitor).startswith(("train/loss_", "val/loss_"))  # the terms depend on the head
-        if monitor is not None and monitor not in given and not is_a_loss:
-            near = difflib.get_close_matches(str(monitor), given, n=3) or given
-            raise ConfigError(f"{prefix}{where}: no epoch logs {monitor!r}. Nearest: {', '.join(near)}.")
+def check_scheduler(model: PoseModule) -> None:
+    """Raises ConfigError for settings that the scheduler refuses, which would otherwise fail as the training begins."""
+    assert model.optimizer is not None
+    assert model.scheduler is not None
+    model.scheduler(model.optimizer([("weight", torch.nn.Parameter(torch.zeros(1)))]), 100)

@@ -169,6 +169,22 @@ def test_an_image_that_breaks_after_training_leaves_no_evaluation(here: Path) ->
             ("callbacks=[early_stopping]", "callbacks.early_stopping.monitor=error"),
             "callbacks.early_stopping.monitor: no epoch logs 'error'.",
         ),
+        (("best.mode=max",), "best.mode: no such key in this config."),
+        (
+            ("callbacks=[early_stopping]", "+callbacks.early_stopping.mode=max"),
+            "callbacks.early_stopping.mode: val/mean_error_px is better when lower",
+        ),
+        (
+            ("+callbacks.mine={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: val/oks_ap}",),
+            "callbacks.mine.mode: val/oks_ap is better when higher",
+        ),
+        (("best.monitor=val/shift_x_px",), "callbacks.best.monitor: val/shift_x_px is better neither when higher nor"),
+        (("callbacks=[early_stopping]", "split.val=0"), "callbacks.early_stopping.monitor: val/mean_error_px is a "),
+        (("scheduler=plateau", "trainer.limit_val_batches=0"), "scheduler.monitor: val/loss is a figure of validation"),
+        (
+            ("scheduler=multistep", "scheduler.milestones=[95,80]"),
+            "scheduler: multistep refuses its settings: expected ",
+        ),
         (("dataset.frames=0",), "dataset.frames: expected at least 1, got 0."),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else None,
@@ -179,6 +195,13 @@ def test_configs_that_fit_no_sense(overrides: tuple[str, ...], expected: str, he
     assert mistake(*SMALL, *overrides).startswith(expected)
     assert not list(here.rglob("checkpoints"))
     assert not list(here.rglob("*evaluation*"))
+
+
+@pytest.mark.parametrize("split", ["val", "train"])
+def test_a_term_of_the_loss_that_there_is_not_is_named_after_the_first_epoch(split: str, here: Path) -> None:
+    assert mistake(*SMALL, *QUICK, f"best.monitor={split}/loss_nonsense") == (
+        f"best.monitor: no epoch logs '{split}/loss_nonsense'. Nearest: {split}/loss, {split}/loss_heatmap."
+    )
 
 
 def test_mismatched_parts_are_reported_before_data_is_read(here: Path) -> None:

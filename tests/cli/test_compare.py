@@ -3,13 +3,16 @@
 import json
 import math
 import re
+import shutil
 import subprocess
+from dataclasses import asdict
 from html import unescape
 from pathlib import Path
 
 import pytest
 import yaml
 
+from dlcpose.metrics.figure_info import FigureInfo
 from dlcpose.reports.comparison_page import command_of
 from dlcpose.runs.comparison import comparison_of, read_run, run_folders, short_names
 from dlcpose.structures.errors import DataError
@@ -239,5 +242,15 @@ def test_runs_without_facts_about_their_figures_are_ranked_by_those_of_our_metri
     for path in (here / "rates").glob("*/evaluation/metrics_info.json"):
         path.write_text("{}")
     made = comparison_of([here / "rates"], by="mean_error_px")
-    assert made.lower_is_better
+    assert made.is_lower_better(made.ranked_by)
     assert made.settings[0].values == ("hrnet_w32", 0.001)
+
+
+def test_without_test_frames_a_figure_of_ones_own_is_ranked_as_its_run_states(here: Path) -> None:
+    info = {"lag_px": asdict(FigureInfo("lag", "px", 1, higher_is_better=False))}
+    for name, value in (("a", 2.0), ("b", 1.0)):
+        own = {"optimized_metric": {"val/lag_px": value}, "choices": {"model": name}, "metrics_info": info}
+        made_up_run(here / "s" / name, "resnet_18", 0.001, 0, **own)
+        shutil.rmtree(here / "s" / name / "evaluation")
+    made = comparison_of([here / "s"], by="val/lag_px")
+    assert [run.choices["model"] for run in made.runs] == ["b", "a"]

@@ -30,7 +30,7 @@ def made_up_run(folder: Path, model: str, rate: float, seed: int, **changes: Any
         "status": "finished",
         "config": {
             **{"name": model, "seed": seed, "optimized_metric": "val/mean_error_px"},
-            "best": {"monitor": "val/mean_error_px", "mode": "min"},
+            "best": {"monitor": "val/mean_error_px"},
             "optimizer": {"_target_": "torch.optim.AdamW", "lr": rate},
             "backbone": {"name": model.split("_")[0]},
             "trainer": {"max_epochs": 10},

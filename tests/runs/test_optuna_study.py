@@ -81,10 +81,13 @@ def test_a_study_survives_a_kill_and_a_failure(trained: list[Any], here: Path) -
             "optimized_metric=val/loss",
             "its optimized_metric is val/mean_error_px, this command's is val/loss. Give another sweep.name",
         ),
-        ("hydra.sweeper.direction=maximize", "its direction is minimize, this command's is maximize."),
+        (
+            "hydra.sweeper.direction=maximize",
+            "hydra.sweeper.direction: a sweep has to minimize val/mean_error_px, got ",
+        ),
         (
             "optimized_metric=[val/loss,train/loss]",
-            "hydra.sweeper.direction: expected one for each optimized_metric (val/loss, train/loss)",
+            "its optimized_metric is val/mean_error_px, this command's is val/loss, train/loss.",
         ),
         ("hydra.sweeper.storage=sqlite:////nowhere/s.db", "the study cannot be opened (OperationalError: "),
     ):
@@ -94,15 +97,35 @@ def test_a_study_survives_a_kill_and_a_failure(trained: list[Any], here: Path) -
 
 
 def test_several_objectives(trained: list[Any], here: Path) -> None:
-    two = ("optimized_metric=[val/mean_error_px,val/loss]", "hydra.sweeper.direction=[minimize,maximize]")
-    answer = shell("train.py", *COMMAND, *two, "hydra.sweeper.n_trials=3")
+    two = "optimized_metric=[val/mean_error_px,val/oks_ap]"
+    answer = shell("train.py", *COMMAND, two, "hydra.sweeper.n_trials=3")
     assert reason(answer).startswith("1 of 3 jobs failed: multirun/s/optimizer.lr-")
+    assert [each.name for each in study_of(here / "multirun/s").directions] == ["MINIMIZE", "MAXIMIZE"]
     front = yaml.safe_load((here / "multirun/s/optimization_results.yaml").read_text())["solutions"]
     assert front
     assert all(len(solution["values"]) == 2 for solution in front)
     entries = [json.loads(path.read_text()) for path in (here / "multirun/s").glob("*/run.json")]
     done = [entry["optimized_metric"].keys() for entry in entries if entry["status"] == "finished"]
-    assert done == [{"val/mean_error_px", "val/loss"}] * 2
+    assert done == [{"val/mean_error_px", "val/oks_ap"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("best.monitor=val/oks_ap", "hydra.sweeper.direction=minimize"), "has to maximize val/oks_ap, got minimize"),
+        (
+            ("optimized_metric=[val/loss,val/oks_ap]", "hydra.sweeper.direction=[minimize,minimize]"),
+            "has to maximize val/oks_ap, got minimize",
+        ),
+        (("optimized_metric=[val/loss,val/oks_ap]", "hydra.sweeper.direction=minimize"), "expected one for each"),
+        (("optimized_metric=val/shift_x_px",), "optimized_metric: val/shift_x_px is no figure that states"),
+    ],
+)
+def test_a_direction_in_which_the_figure_is_worse_is_refused(
+    trained: list[Any], here: Path, overrides: tuple[str, ...], said: str
+) -> None:
+    assert said in reason(shell("train.py", *COMMAND, *overrides))
+    assert trained == []
 
 
 def test_a_study_without_a_finished_trial_is_one_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

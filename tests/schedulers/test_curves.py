@@ -13,7 +13,9 @@ from torch import nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, MultiStepLR, ReduceLROnPlateau
 
+from dlcpose.build import with_direction
 from dlcpose.instantiate import Instantiator
+from dlcpose.metrics.base import builtin_infos
 from dlcpose.schedulers.curves import constant, cosine, multistep, plateau
 from dlcpose.structures.errors import ConfigError
 
@@ -89,7 +91,7 @@ def test_multistep_is_torchs_multistep() -> None:
 
 def test_plateau_names_its_figure_and_lowers_the_rate() -> None:
     optimizer = sgd()
-    described = plateau(optimizer, STEPS, monitor="val/mean_error_px", factor=0.5, patience=2)
+    described = plateau(optimizer, STEPS, monitor="val/mean_error_px", mode="min", factor=0.5, patience=2)
     assert (described["interval"], described["monitor"], described["strict"]) == ("epoch", "val/mean_error_px", True)
     scheduler = described["scheduler"]
     assert isinstance(scheduler, ReduceLROnPlateau)
@@ -98,6 +100,23 @@ def test_plateau_names_its_figure_and_lowers_the_rate() -> None:
         scheduler.step(figure)
         used.append(optimizer.param_groups[0]["lr"] / RATE)
     assert used == [1, 1, 1, 1, 0.5, 0.5, 0.5]
+
+
+def test_plateau_keeps_the_rate_while_a_figure_that_is_better_when_higher_rises() -> None:
+    optimizer = sgd()
+    late = Instantiator()({**option("scheduler", "plateau"), "monitor": "val/oks_ap", "patience": 1}, "scheduler")
+    described = with_direction(late, "scheduler", builtin_infos())(optimizer, STEPS)
+    used = []
+    for figure in (0.1, 0.3, 0.5, 0.7, 0.6, 0.6):
+        described["scheduler"].step(figure)
+        used.append(optimizer.param_groups[0]["lr"] / RATE)
+    assert used == [1, 1, 1, 1, 1, 0.5]
+
+
+@pytest.mark.parametrize("milestones", [(95, 80), (0.5, 1.0), (0.0,), (-0.1, 0.5)])
+def test_milestones_are_shares_of_the_run(milestones: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="milestones"):
+        multistep(sgd(), STEPS, milestones=milestones)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
@@ -119,7 +138,8 @@ def test_every_option_runs_with_every_optimizer(scheduler_name: str, optimizer_n
     layer = nn.Linear(3, 1)
     optimizer = Instantiator()(option("optimizer", optimizer_name), "optimizer")(list(layer.named_parameters()))
     first = optimizer.param_groups[0]["lr"]
-    described = Instantiator()(option("scheduler", scheduler_name), "scheduler")(optimizer, 50)
+    late = Instantiator()(option("scheduler", scheduler_name), "scheduler")
+    described = with_direction(late, "scheduler", builtin_infos())(optimizer, 50)
     inputs, targets = torch.randn(16, 3), torch.randn(16, 1)
     losses = []
     for _ in range(50):
