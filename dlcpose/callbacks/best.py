@@ -10,6 +10,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from dlcpose.metrics.figure_info import Mode
 from dlcpose.structures.augmentation import first_closing_epoch
 from dlcpose.structures.errors import CheckpointError
 from dlcpose.structures.run_length import epochs_of_run
@@ -28,10 +29,10 @@ class BestCheckpoint(ModelCheckpoint):
 
     A resumed run restores only the best value from the checkpoint: the files are looked for in the run's own folder,
     which may have been moved, or have come from somebody else. run_dir: of the run. monitor: a logged figure, mode:
-    whether "min" or "max" is better. every_n_epochs: how often the figure is compared.
+    "min" or "max", what is best of it. every_n_epochs: how often the figure is compared.
     """
 
-    def __init__(self, run_dir: str | Path, *, monitor: str, mode: str, every_n_epochs: int | None = None) -> None:
+    def __init__(self, run_dir: str | Path, *, monitor: str, mode: Mode, every_n_epochs: int | None = None) -> None:
         super().__init__(
             Path(run_dir) / FOLDER,
             filename="best",
@@ -92,11 +93,12 @@ def score_in(state_dict: dict[str, Any]) -> Tensor | None:
     if score is None:
         return None
     is_number = isinstance(score, (int, float)) or (isinstance(score, Tensor) and score.numel() == 1)
-    if not is_number or not math.isfinite(float(score)):
+    if not is_number:
         raise CheckpointError(
-            f"callbacks.best: expected a finite best_model_score in the checkpoint, got {score!r:.80}."
+            f"callbacks.best: expected a number as best_model_score in the checkpoint, got {score!r:.80}."
         )
-    return torch.as_tensor(float(score))
+    # Of epochs without a value (NaN) Lightning keeps the first as the best, and an infinity as its value.
+    return torch.as_tensor(float(score)) if math.isfinite(float(score)) else None
 
 
 def best_of_run(trainer: Trainer, *, monitored: bool = True) -> Path | None:

@@ -94,6 +94,15 @@ def test_a_run_of_so_many_steps_has_closing_epochs_too(tmp_path: Path, until: di
     assert epoch_of(tmp_path) == best.best_epoch == 8
 
 
+@pytest.mark.parametrize(("next_figure", "expected"), [(2.0, 2), (float("nan"), 2)])
+def test_a_run_without_a_value_so_far_is_resumed(tmp_path: Path, next_figure: float, expected: int) -> None:
+    nothing = [float("nan")] * 2
+    fitted(tmp_path, nothing)
+    assert epoch_of(tmp_path) == 0
+    best = fitted(tmp_path, [*nothing, next_figure], tmp_path / "checkpoints" / "last.ckpt")
+    assert epoch_of(tmp_path) == best.best_epoch == expected
+
+
 @pytest.mark.parametrize("stopped_after", [2, 8, 9])
 def test_a_run_that_was_stopped_keeps_the_epoch_of_a_straight_one(tmp_path: Path, stopped_after: int) -> None:
     stopped = BestCheckpoint(tmp_path, monitor="val/error", mode="min")
@@ -148,17 +157,18 @@ def test_a_value_without_its_checkpoint_is_none(tmp_path: Path) -> None:
     assert best.best_model_path == ""
 
 
-@pytest.mark.parametrize("score", ["text", torch.zeros(3), float("nan"), [1.0], {"a": 1}])
+@pytest.mark.parametrize("score", ["text", torch.zeros(3), [1.0], {"a": 1}])
 def test_a_value_that_is_no_number_is_refused(tmp_path: Path, score: Any) -> None:
     with pytest.raises(CheckpointError, match="best_model_score"):
         BestCheckpoint(tmp_path, monitor="val/error", mode="min").load_state_dict({"best_model_score": score})
 
 
 def test_states_of_ours_are_numbers(tmp_path: Path) -> None:
+    watch = CollapseWatch(monitor="val/error", mode="min")
     for callback, state in (
-        (CollapseWatch(), {"best": "low", "collapsed": 0, "rolled_back": 0}),
-        (CollapseWatch(), {"best": 1.0, "collapsed": -1, "rolled_back": 0}),
-        (CollapseWatch(), {}),
+        (watch, {"best": "low", "collapsed": 0, "rolled_back": 0}),
+        (watch, {"best": 1.0, "collapsed": -1, "rolled_back": 0}),
+        (watch, {}),
         (LastCheckpoint(tmp_path), {"between_epochs": "yes"}),
         (LastCheckpoint(tmp_path), {}),
         (TrialPruning(monitor="a", storage=None, study=None, trial=None), {"stopped": "a"}),

@@ -42,14 +42,20 @@ class Dictated(lightning.LightningModule):
 
 
 def run(
-    folder: Path, figures: Sequence[float], *, monitor: str = "val/error", checkpoints: bool = True, **settings: Any
+    folder: Path,
+    figures: Sequence[float],
+    *,
+    monitor: str = "val/error",
+    mode: str = "min",
+    checkpoints: bool = True,
+    **settings: Any,
 ) -> tuple[Dictated, CollapseWatch, lightning.Trainer]:
-    watch = CollapseWatch(monitor=monitor, **settings)
+    watch = CollapseWatch(monitor=monitor, mode=mode, **settings)
     model = Dictated(figures)
     callbacks: list[lightning.Callback] = [watch]
     if checkpoints:
         callbacks.append(
-            ModelCheckpoint(folder, filename="best", monitor="val/error", mode="min", enable_version_counter=False)
+            ModelCheckpoint(folder, filename="best", monitor="val/error", mode=mode, enable_version_counter=False)
         )
     trainer = trainer_of(
         folder, max_epochs=len(figures), callbacks=callbacks, enable_checkpointing=checkpoints, log_every_n_steps=1
@@ -63,7 +69,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.message for record in caplog.records if record.name == "dlcpose.callbacks.collapse"]
 
 
-@pytest.mark.parametrize("bad", [60.0, NAN, INF])
+@pytest.mark.parametrize("bad", [60.0, INF])
 def test_a_collapsed_run_goes_back_to_its_best_weights_and_then_ends(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, bad: float
 ) -> None:
@@ -75,7 +81,7 @@ def test_a_collapsed_run_goes_back_to_its_best_weights_and_then_ends(
     assert trainer.current_epoch == 8
     assert watch.rolled_back == 1
     first, second = warnings_of(caplog)
-    assert "above 5 times its best of 10 for 2 validations" in first
+    assert "5 times worse than its best of 10 for 2 validations" in first
     assert "goes back to the weights of its best epoch" in first
     assert "It ends here" in second
 
@@ -91,6 +97,39 @@ def test_a_healthy_run_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFi
 def test_run_without_detections_is_not_a_collapse(tmp_path: Path) -> None:
     model, _, _ = run(tmp_path, [NAN, NAN, INF, NAN], patience=1)
     assert len(model.weights_at_start) == 4
+
+
+@pytest.mark.parametrize(
+    ("mode", "figures"),
+    [
+        ("min", [NAN, NAN, 4.0, NAN, 21.0, NAN]),  # few keypoints are matched in the first epochs, and by chance well
+        ("max", [0.0, 0.02, 0.0, 0.0, 0.0, 0.05, 0.001, 0.0]),
+        ("max", [0.0, 0.3, 0.07, NAN, 0.065, 0.4, 0.5]),
+        ("min", [-1.0, -0.5, -0.9, -0.6, -2.0, -0.5]),  # a loss may be below 0
+    ],
+)
+def test_the_first_epochs_of_a_model_of_several_animals_are_no_collapse(
+    tmp_path: Path, mode: str, figures: list[float]
+) -> None:
+    model, watch, _ = run(tmp_path, figures, mode=mode, patience=2)
+    assert model.weights_at_start == list(range(len(figures)))
+    assert watch.rolled_back == 0
+
+
+def test_a_collapsed_figure_that_is_better_when_higher(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        model, watch, _ = run(tmp_path, [0.1, 0.5, 0.05, NAN, 0.0, 0.4], mode="max", patience=2)
+    assert model.weights_at_start == [0, 1, 2, 3, 4, 2]
+    assert (watch.best, watch.rolled_back) == (0.5, 1)
+    assert "5 times worse than its best of 0.5 for 2 validations (now 0)" in warnings_of(caplog)[0]
+
+
+def test_values_of_another_figure_are_forgotten() -> None:
+    before = CollapseWatch(monitor="val/error", mode="min")
+    before.best = 4.0
+    resumed = CollapseWatch(monitor="val/oks_ap", mode="max")
+    resumed.load_state_dict(before.state_dict())
+    assert resumed.best == -INF
 
 
 def test_number_of_rollbacks_is_limited(tmp_path: Path) -> None:
@@ -111,7 +150,7 @@ def test_unlogged_figure_is_ignored(tmp_path: Path) -> None:
 
 
 def test_moments_do_not_lead_there_again(tmp_path: Path) -> None:
-    watch = CollapseWatch(monitor="val/error", patience=1)
+    watch = CollapseWatch(monitor="val/error", mode="min", patience=1)
     seen: list[int] = []
 
     class After(lightning.Callback):
@@ -129,7 +168,7 @@ def test_what_it_has_seen_survives_a_checkpoint(tmp_path: Path) -> None:
     _, watch, trainer = run(tmp_path, [10.0, 60.0, 60.0, 60.0], patience=3)
     assert (watch.best, watch.rolled_back) == (10.0, 1)
     trainer.save_checkpoint(tmp_path / "last.ckpt")
-    resumed = CollapseWatch(monitor="val/error", patience=3)
+    resumed = CollapseWatch(monitor="val/error", mode="min", patience=3)
     loader = DataLoader([0.0], batch_size=1)
     again = trainer_of(tmp_path, max_epochs=9, callbacks=[resumed])
     again.fit(Dictated([60.0] * 9), loader, loader, ckpt_path=tmp_path / "last.ckpt", weights_only=True)

@@ -162,7 +162,10 @@ def test_what_is_frozen_stays_as_it_is_to_the_bit(tmp_path: Path) -> None:
 
 def test_a_collapsed_run_goes_back_with_its_average(tmp_path: Path) -> None:
     best = ModelCheckpoint(tmp_path, filename="best", monitor="val/mean_error_px", mode="min")
-    watch, average = CollapseWatch(patience=1), ExponentialMovingAverage(decay=0.5)
+    watch, average = (
+        CollapseWatch(monitor="val/mean_error_px", mode="min", patience=1),
+        ExponentialMovingAverage(decay=0.5),
+    )
     kept: dict[str, Any] = {}
     back: dict[str, State] = {}
 
