@@ -12,6 +12,8 @@ IGNORED = (
     ".*in eval mode at the start of training.*",  # frozen parts
     ".*ended before the epoch ended.*",  # PoseDataModule resumes within epochs
     ".*logging on epoch level in distributed.*",  # figures are gathered already
+    ".*could not find the monitored key.*",  # no validation frames, as the plan of the run says
+    ".*across ranks is zero.*",  # the same
 )
 
 

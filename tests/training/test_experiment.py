@@ -11,11 +11,14 @@ import torch
 
 import dlcpose
 from dlcpose.checkpoint import read_checkpoint
+from dlcpose.config.compose import compose
 from dlcpose.datasets.base import read_image_file
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
+from dlcpose.instantiate import Instantiator
 from dlcpose.metrics.base import figures_of
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.errors import ConfigError
+from dlcpose.training.trainer import build_trainer
 from tests.shells import SHORT, SMALL, TINY, Answer, reason, shell
 
 Trained = tuple[Path, Answer]
@@ -141,6 +144,38 @@ def test_workers_change_nothing(two_epochs: Path, here: Path) -> None:
     )
     assert (with_two / "metrics.csv").read_bytes() == (two_epochs / "metrics.csv").read_bytes()
     assert same_weights(with_two / "checkpoints" / "last.ckpt", two_epochs / "checkpoints" / "last.ckpt")
+
+
+def test_without_validation_frames_the_last_epoch_is_kept(here: Path) -> None:
+    answer = shell("train.py", *SMALL, *TINY, "split.val=0", "split.test=0")
+    assert answer.code == 0, answer.err
+    assert "validation: none, so no epoch is the best by val/mean_error_px: the last one is kept" in answer.out
+    assert "HINT" not in answer.out + answer.err
+    assert "across ranks is zero" not in answer.out + answer.err
+    assert [path.name for path in here.rglob("*.ckpt")] == ["last.ckpt"]
+
+
+def test_a_run_that_ends_early_says_why(here: Path) -> None:
+    stopping = ("callbacks=[checkpoint,early_stopping]", "callbacks.early_stopping.patience=2", "trainer.max_epochs=4")
+    answer = shell("train.py", *SMALL, *TINY, *stopping, "best.monitor=val/mean_error_px@0.6", "split.test=0")
+    assert answer.code == 0, answer.err
+    assert "early stopping: ended after epoch 2: val/mean_error_px@0.6 was NaN in the last 2 validations" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("overrides", "mode"),
+    [
+        (("model=resnet_18", "best.monitor=val/oks_ap"), "max"),
+        (("model=bottom_up_resnet_18", "best.monitor=val/mean_error_px"), "min"),
+        (("model=bottom_up_resnet_18", "best.monitor=val/loss_heatmap"), "min"),
+    ],
+)
+def test_the_best_of_a_figure_is_what_the_figure_says(overrides: tuple[str, ...], mode: str, here: Path) -> None:
+    config = compose(["callbacks=[default,early_stopping]", *overrides], run_dir=str(here))
+    trainer = build_trainer(config, Instantiator())
+    of_figure = [each for each in trainer.callbacks if getattr(each, "monitor", None) == config["best"]["monitor"]]
+    assert len(of_figure) == 3  # best.ckpt, the watch for a collapse, and early stopping
+    assert {each.mode for each in of_figure} == {mode}
 
 
 def test_a_resumed_run_keeps_its_split_and_goes_on_counting(two_epochs: Path, here: Path) -> None:
