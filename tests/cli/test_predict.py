@@ -114,6 +114,23 @@ def test_tracks_and_tables_come_with_it(predict, here: Path) -> None:
     assert "--track" in answer.err
 
 
+def test_a_prediction_that_is_run_again_ends_with_its_tables(predict, here: Path) -> None:
+    video(here / "a.mp4")
+    given = ("a.mp4", "--track", "--animals", "1", "--format", "csv", "--format", "nwb", "--for", "sleap")
+    assert predict(*given).code == 0
+    tables = {path: path.read_bytes() for path in here.rglob("a.*") if not path.name.endswith((".mp4", ".poses.h5"))}
+    assert len(tables) == 3
+    for more in ((), ("--overwrite",)):
+        answer = predict(*given, *more)
+        assert answer.code == 0, answer.err
+        assert {path: path.read_bytes() for path in tables} == tables
+    (here / "a.csv").write_text("my,own,notes\n")
+    answer = predict(*given)
+    assert answer.code == 1
+    assert "a.csv: is there already" in answer.err
+    assert (here / "a.csv").read_text() == "my,own,notes\n"
+
+
 def test_one_video_that_fails_does_not_stop_the_others(predict, here: Path) -> None:
     video(here / "b.mp4")
     (here / "a.mp4").write_text("no video")
