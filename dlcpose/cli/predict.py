@@ -175,7 +175,7 @@ def _finish(
     if readers or formats:
         from dlcpose.cli.write_tables import tables_of
 
-        tables_of([result], readers, formats)
+        tables_of([result], readers, formats, existing="replace" if overwrite else "keep")
     return seconds
 
 

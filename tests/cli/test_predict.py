@@ -308,6 +308,19 @@ def test_tracks_that_were_corrected_outlive_a_prediction(predict, here: Path, ca
     assert len(read_pose_tracks(out).individuals) == 1
 
 
+def test_tables_are_replaced_by_a_prediction_that_overwrites_and_no_other(predict, here: Path) -> None:
+    video(here / "a.mp4")
+    command = ("a.mp4", "--format", "csv")
+    assert predict(*command).code == 0
+    table = here / "a.csv"
+    written = table.read_bytes()
+    table.write_text("somebody's own")
+    assert reason(predict(*command)).startswith("a.csv: is there already")
+    assert table.read_text() == "somebody's own"
+    assert predict(*command, "--overwrite").code == 0
+    assert table.read_bytes() == written
+
+
 def test_inputs_are_found_once_and_each_has_its_own_result(here: Path) -> None:
     for name in ("a.mp4", "b.mov", "c.txt", "sub/a.mp4", "sub/p.png"):
         (here / name).parent.mkdir(exist_ok=True)
