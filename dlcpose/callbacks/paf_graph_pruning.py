@@ -122,9 +122,9 @@ class PafGraphPruning(Callback):
         between: list[list[Array]] = [[] for _ in head.edges]
         for batch in _batches(pipeline, data, chosen):
             each = head.gt_affinities(pipeline(batch.images).animals, batch)
-            for gather_cells, found in zip((within, between), each, strict=True):
-                for edge, values in zip(gather_cells, found, strict=True):
-                    edge.append(values)
+            for collected, found in zip((within, between), each, strict=True):
+                for of_edge, values in zip(collected, found, strict=True):
+                    of_edge.append(values)
         return [np.concatenate(edge) for edge in within], [np.concatenate(edge) for edge in between]
 
     def _sets(self, within: list[Array], between: list[Array], edges: Edges, keypoints: int) -> list[Kept]:

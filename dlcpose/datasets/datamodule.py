@@ -176,8 +176,8 @@ class PoseDataModule(LightningDataModule):
     epoch is still worth validating. overfit: number of training frames to train and validate on, all others unused, to
     see whether a model can memorize them. clips: of videos without labels, for each training batch. pseudo: frames that
     other models labeled, to train on as well.
-    Raises ConfigError for a batch_size below 1, workers below 0, an overfit of no or more frames than there are, and a schedule of several phases without a number of
-    epochs.
+    Raises ConfigError for a batch_size below 1, workers below 0, an overfit of no frames or more than there are to train on,
+    and a schedule of several phases for a run without an end.
     """
 
     def __init__(

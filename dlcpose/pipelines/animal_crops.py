@@ -87,14 +87,30 @@ def cut_crops(
     frames: PoseBatch, boxes_in_frame: Sequence[Tensor], size: tuple[int, int], settings: CropSettings
 ) -> AnimalCrops:
     """Crops of `size` (height, width) around the boxes (M, 4) of each frame, as uint8 images without labels."""
-    boxes = torch.cat(list(boxes_in_frame))  # (M, 4)
-    counts = torch.tensor([len(each) for each in boxes_in_frame], device=boxes.device)
-    places = torch.arange(len(counts), device=boxes.device).repeat_interleave(counts)  # (M,)
+    boxes, places = boxes_of_frames(boxes_in_frame)
     frame_to_crop, crop_to_frame = crop_matrices(boxes, size, margin=settings.margin, min_size=settings.min_size)
+    images = crop_images(frames.images, places, crop_to_frame, size)
+    return crops_without_labels(frames, images, boxes, places, frame_to_crop, crop_to_frame)
+
+
+def boxes_of_frames(boxes_in_frame: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """The boxes (M, 4) of all frames, and the place of each one's frame in the batch: (M,)."""
+    boxes = torch.cat(list(boxes_in_frame))
+    counts = torch.tensor([len(each) for each in boxes_in_frame], device=boxes.device)
+    return boxes, torch.arange(len(counts), device=boxes.device).repeat_interleave(counts)
+
+
+def crops_without_labels(
+    frames: PoseBatch, images: Tensor, boxes: Tensor, places: Tensor, frame_to_crop: Tensor, crop_to_frame: Tensor
+) -> AnimalCrops:
+    """Crops of frames whose images (M, 3, H, W) are cut already.
+
+    boxes, places: (M, 4) and (M,), as `boxes_of_frames` gives them. frame_to_crop, crop_to_frame: (M, 2, 3).
+    """
     count, keypoints = len(boxes), frames.keypoints_in_crop.shape[2]
     batch = PoseBatch(
         keys=tuple(frames.keys[place] for place in places.tolist()),
-        images=crop_images(frames.images, places, crop_to_frame, size),
+        images=images,
         keypoints_in_crop=boxes.new_full((count, 1, keypoints, 2), torch.nan),
         visibility=torch.zeros((count, 1, keypoints), dtype=torch.int64, device=boxes.device),
         boxes_in_crop=apply_affine_to_boxes(frame_to_crop, boxes)[:, None],

@@ -231,7 +231,7 @@ class PoseModule(LightningModule):
         steps = self.trainer.estimated_stepping_batches
         if math.isinf(steps):
             raise ConfigError(
-                "trainer: the schedule of learning rates needs a run with an end. Set trainer.max_epochs or trainer.max_steps."
+                "trainer: the schedule of learning rates needs a run that ends. Set trainer.max_epochs or trainer.max_steps."
             )
         optimizer = self.optimizer([(name, weight) for name, weight in self.named_parameters() if weight.requires_grad])
         return {"optimizer": optimizer, "lr_scheduler": self.scheduler(optimizer, int(steps))}
