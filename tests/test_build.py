@@ -280,7 +280,7 @@ def test_misspelled_setting_suggests_the_nearest(where: str, node: dict[str, Any
     assert said in refused(node, where)
 
 
-WATCH = {"_target_": "dlcpose.callbacks.collapse.CollapseWatch"}
+WATCH = {"_target_": "dlcpose.callbacks.collapse.CollapseWatch", "monitor": "val/loss", "mode": "min"}
 
 
 @pytest.mark.parametrize(
