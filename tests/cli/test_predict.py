@@ -120,15 +120,16 @@ def test_a_prediction_that_is_run_again_ends_with_its_tables(predict, here: Path
     assert predict(*given).code == 0
     tables = {path: path.read_bytes() for path in here.rglob("a.*") if not path.name.endswith((".mp4", ".poses.h5"))}
     assert len(tables) == 3
-    for more in ((), ("--overwrite",)):
-        answer = predict(*given, *more)
-        assert answer.code == 0, answer.err
-        assert {path: path.read_bytes() for path in tables} == tables
+    answer = predict(*given)
+    assert answer.code == 0, answer.err
+    assert {path: path.read_bytes() for path in tables} == tables
     (here / "a.csv").write_text("my,own,notes\n")
     answer = predict(*given)
     assert answer.code == 1
     assert "a.csv: is there already" in answer.err
     assert (here / "a.csv").read_text() == "my,own,notes\n"
+    assert predict(*given, "--overwrite").code == 0
+    assert (here / "a.csv").read_bytes() == tables[here / "a.csv"]
 
 
 def test_one_video_that_fails_does_not_stop_the_others(predict, here: Path) -> None:
@@ -306,19 +307,6 @@ def test_tracks_that_were_corrected_outlive_a_prediction(predict, here: Path, ca
     assert read_provenance(out)[1].settings["tracking"]["corrections"] is None
     assert predict("a.mp4", "--track", "--animals", "1").code == 0  # nobody's work is in them
     assert len(read_pose_tracks(out).individuals) == 1
-
-
-def test_tables_are_replaced_by_a_prediction_that_overwrites_and_no_other(predict, here: Path) -> None:
-    video(here / "a.mp4")
-    command = ("a.mp4", "--format", "csv")
-    assert predict(*command).code == 0
-    table = here / "a.csv"
-    written = table.read_bytes()
-    table.write_text("somebody's own")
-    assert reason(predict(*command)).startswith("a.csv: is there already")
-    assert table.read_text() == "somebody's own"
-    assert predict(*command, "--overwrite").code == 0
-    assert table.read_bytes() == written
 
 
 def test_inputs_are_found_once_and_each_has_its_own_result(here: Path) -> None:
