@@ -6,7 +6,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -137,15 +137,15 @@ def _description(source: str, size: tuple[int, int], predictor: Predictor) -> di
         "video": asdict(VideoInfo(source, "", *size, 0, math.nan)),
         "skeleton": predictor.skeleton.as_dict(),
         "individuals": predictor.individuals,
-        "is_tracked": predictor.pipeline.finds_one_animal,
+        "is_single": predictor.pipeline.finds_one_animal,
         "provenance": asdict(provenance),
     }
 
 
 def _assemble(partial: PartialResults, output: Path) -> int:
     """Write the frames of a session as one file, one stretch in memory at a time, and return how many there are."""
-    from dlcpose.exporters.pose_file import Provenance, pose_writer
-    from dlcpose.prediction.pose_rows import column_names, tracks_of
+    from dlcpose.exporters.pose_file import Provenance
+    from dlcpose.prediction.resumable import assemble_rows
     from dlcpose.structures.pose_tracks import VideoInfo
     from dlcpose.structures.skeleton import Skeleton
 
@@ -155,17 +155,16 @@ def _assemble(partial: PartialResults, output: Path) -> int:
             f"{partial.folder}: expected the frames of a camera session, got some without a settings.json. Move the "
             "folder away, or give another --output."
         )
-    frames, most, last = 0, 1, -1
-    for rows in partial.stretches():
-        frames, most, last = frames + len(rows), max(most, int(rows.counts.max())), int(rows.frame_indices[-1])
-    skeleton, is_tracked = Skeleton.from_dict(description["skeleton"]), bool(description["is_tracked"])
-    video = replace(VideoInfo(**description["video"]), frames=last + 1)
-    names = column_names(1 if is_tracked else most, description["individuals"])
-    with pose_writer(output, frames, skeleton, names) as writer:
-        for rows in partial.stretches():
-            writer.append(tracks_of(rows, skeleton, video, names, is_tracked=is_tracked))
-        writer.finish(video, Provenance(**description["provenance"]), is_tracked=is_tracked)
-    return frames
+    last = max(int(rows.frame_indices[-1]) for rows in partial.stretches())
+    return assemble_rows(
+        partial,
+        output,
+        Skeleton.from_dict(description["skeleton"]),
+        description["individuals"],
+        VideoInfo(**{**description["video"], "frames": last + 1}),
+        Provenance(**description["provenance"]),
+        is_single=bool(description["is_single"]),
+    )
 
 
 def _save_killed(partial: PartialResults, output: Path, *, overwrite: bool) -> None:

@@ -3,18 +3,20 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from dlcpose.datasets.video import fingerprint
-from dlcpose.exporters.pose_file import Provenance, read_provenance
+from dlcpose.exporters.pose_file import Provenance, pose_writer, read_provenance
 from dlcpose.prediction.model import Chosen, Model
 from dlcpose.prediction.partial_results import Finished, PartialResults, held
+from dlcpose.prediction.pose_rows import column_names, tracks_of
 from dlcpose.prediction.settings import differences
 from dlcpose.prediction.video_run import VideoRun
 from dlcpose.structures.errors import DataError, Stopped
 from dlcpose.structures.pose_tracks import VideoInfo
+from dlcpose.structures.skeleton import Skeleton
 
 Progress = Callable[[int, int | None], None]  # (frames done, frames in all where that is known)
 CHOSEN, OVERWRITES = "chosen", "overwrites"  # kept with unfinished results beside what identifies them
@@ -86,6 +88,32 @@ def write_resumably(work: VideoWork, output: Path, *, overwrite: bool, progress:
             work.assemble(partial, output, video, work.provenance(run))
         partial.clear()
         return Outcome(output, False, run.done, run.seconds(), run.reader.problem)
+
+
+def assemble_rows(
+    partial: PartialResults,
+    output: Path,
+    skeleton: Skeleton,
+    individuals: Sequence[str],
+    video: VideoInfo,
+    provenance: Provenance,
+    *,
+    is_single: bool,
+) -> int:
+    """Write all stretches into one file, the poses of one stretch in memory at a time, and return how many frames there are.
+
+    individuals: names of the columns where they are as many. is_single: whether all poses are one animal's, which is its
+    track; else a column is any animal.
+    """
+    frames, most = 0, 1
+    for rows in partial.stretches():
+        frames, most = frames + len(rows), max(most, int(rows.counts.max()))
+    names = column_names(1 if is_single else most, individuals)
+    with pose_writer(output, frames, skeleton, names) as writer:
+        for rows in partial.stretches():
+            writer.append(tracks_of(rows, skeleton, video, names, is_tracked=is_single))
+        writer.finish(video, provenance, is_tracked=is_single)
+    return frames
 
 
 def check_writable(folder: Path) -> None:

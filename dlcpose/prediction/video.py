@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from dlcpose.datasets.video import fingerprint
-from dlcpose.exporters.pose_file import Provenance, pose_writer
+from dlcpose.exporters.pose_file import Provenance
 from dlcpose.prediction.frame_predictor import Frame, FramePredictor
 from dlcpose.prediction.model import Chosen, Model, choose
 from dlcpose.prediction.partial_results import Finished, PartialResults
 from dlcpose.prediction.pose_rows import PoseRows, column_names, joined, no_rows, rows_of, tracks_of
-from dlcpose.prediction.resumable import CHOSEN, Outcome, Progress, write_resumably
+from dlcpose.prediction.resumable import CHOSEN, Outcome, Progress, assemble_rows, write_resumably
 from dlcpose.prediction.settings import AUTO, PredictionSettings
 from dlcpose.prediction.stage_times import StageTimes
 from dlcpose.prediction.video_run import VideoRun
@@ -87,15 +87,9 @@ class VideoPrediction:
 
     def assemble(self, partial: PartialResults, output: Path, video: VideoInfo, provenance: Provenance) -> None:
         """Write all stretches into one file, the poses of one stretch in memory at a time."""
-        frames, most = 0, 1
-        for rows in partial.stretches():
-            frames, most = frames + len(rows), max(most, int(rows.counts.max()))
-        skeleton, is_single = self.model.pipeline.skeleton, self.model.pipeline.finds_one_animal
-        names = column_names(1 if is_single else most, self.model.individuals)
-        with pose_writer(output, frames, skeleton, names) as writer:
-            for rows in partial.stretches():
-                writer.append(tracks_of(rows, skeleton, video, names, is_tracked=is_single))
-            writer.finish(video, provenance, is_tracked=is_single)
+        pipeline = self.model.pipeline
+        is_single, individuals = pipeline.finds_one_animal, self.model.individuals
+        assemble_rows(partial, output, pipeline.skeleton, individuals, video, provenance, is_single=is_single)
 
 
 def predict_video(
