@@ -34,7 +34,8 @@ from dlcpose.structures.skeleton import Skeleton
 from dlcpose.structures.versions import versions
 
 if TYPE_CHECKING:
-    from dlcpose.checkpoint import Checkpoint
+    from dlcpose.checkpoint import Checkpoint, Description
+    from dlcpose.prediction.graph_description import GraphDescription
     from dlcpose.tracking.ctd_tracker import CtdTracker, TrackedFrame
 
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 class Predictor:
     """A trained model on a device. images and seconds: predicted so far, decoding of files left out.
 
-    checkpoint: where it came from. individuals: names of the animals, as its data has them. conditions: the file that a
+    checkpoint: where it came from. individuals: names of the animals, where its data names all. conditions: the file that a
     conditional model's conditions come from, where it was named. detector: the config of one that was given.
     """
 
@@ -92,7 +93,7 @@ class Predictor:
 
     @functools.cached_property
     def model(self) -> Model:
-        """The model as `prediction.video` takes it."""
+        """The model as `prediction.video` and `prediction.followed_video` take it."""
         return Model(
             self.pipeline, self.device, self.checkpoint, self.individuals, versions(), self.conditions, self.detector
         )
@@ -240,7 +241,9 @@ def load(
                 "checkpoint that it was exported from."
             )
         model = read_onnx_model(checkpoint, device)
-        return Predictor(model, torch.device("cpu"), checkpoint=model.path, individuals=model.individuals)
+        return Predictor(
+            model, torch.device("cpu"), checkpoint=model.path, individuals=_names_of_all(model.description)
+        )
     from dlcpose.checkpoint import read_checkpoint, restore
     from dlcpose.instantiate import Instantiator
 
@@ -253,10 +256,15 @@ def load(
         pipeline.to(chosen, memory_format=torch.channels_last),
         chosen,
         checkpoint=read.path,
-        individuals=read.description.individuals,
+        individuals=_names_of_all(read.description),
         conditions=named,
         detector=detector if named is None else None,
     )
+
+
+def _names_of_all(description: Description | GraphDescription) -> tuple[str, ...]:
+    """The names of the animals; none where the data named some of its animals only."""
+    return description.individuals if len(description.individuals) >= description.max_animals else ()
 
 
 def _device(name: str | None) -> torch.device:

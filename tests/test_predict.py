@@ -163,6 +163,20 @@ def test_images_may_come_from_a_generator_and_are_taken_as_they_are_needed(predi
     assert [each.key for batch in stream for each in batch] == ["2", "3", "4", "5"]
 
 
+@pytest.mark.parametrize(("names", "known"), [(("black", "white"), ("black", "white")), (("black",), ()), ((), ())])
+def test_animals_have_names_where_the_data_names_all(
+    names: tuple[str, ...], known: tuple[str, ...], tmp_path: Path
+) -> None:
+    data = frames_of(4, animals=2)
+    data.individuals = names
+    assert data.max_animals == 2
+    head = {**option("head", "part_affinity"), "channels": 16, "edges": option("head/edges", "all")}
+    head["heatmap_loss"] = option("loss", "binary_cross_entropy")
+    head.pop("defaults", None)
+    path = checkpoint_of(tmp_path, tiny_config(head=head), data)
+    assert load(path, device="cpu").individuals == known
+
+
 def test_images_and_seconds_are_counted(checkpoint: Path) -> None:
     predictor = load(checkpoint, device="cpu")
     predictor.predict(IMAGES, batch_size=3)
