@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.optimize import linear_sum_assignment
 
 from dlcpose.codecs.oks import pairwise_oks
 from dlcpose.detectors.pose_boxes import points_in_frame
@@ -28,11 +29,12 @@ class TrackedFrame(NamedTuple):
 
 @dataclass(frozen=True)
 class Track:
-    """A tracked animal. lost: frames since it was last predicted."""
+    """A tracked animal. lost: frames since it was last predicted. unseen: runs of the detector since it detected it."""
 
     track_id: int
     keypoints_in_image: Floats  # (K, 2) of its last prediction; NaN where the score was too low
     lost: int = 0
+    unseen: int = 0
 
 
 class CtdTracker:
@@ -43,9 +45,11 @@ class CtdTracker:
     predicted animal. min_keypoint_score: keypoints below it are missing in the next condition. match_oks: a detector pose
     with this OKS or more to a track's pose is the same animal. detect_every: frames between two runs of the detector, which
     also runs whenever there are no tracks. max_size: a predicted pose that is longer than this many of the detector's, in
-    the median, is no animal: it has keypoints of several, and its next crop would hold more of them.
-    Raises ValueError for a max_lost below 0, a detect_every or a max_size below 1, or a match_oks that is not above 0 and
-    up to 1.
+    the median, is no animal: it has keypoints of several, and its next crop would hold more of them. max_unseen: a track
+    ends when the detector has found nothing where it is in more runs than this, or only what another track is nearer to:
+    it may follow a shadow, or a second time an animal that has a track.
+    Raises ValueError for a max_lost or a max_unseen below 0, a detect_every or a max_size below 1, or a match_oks that is
+    not above 0 and up to 1.
     Source: DeepLabCut 3's tracking by conditional top-down models (after Zhou et al. 2023, BUCTD).
     """
 
@@ -59,15 +63,16 @@ class CtdTracker:
         match_oks: float = 0.25,
         detect_every: int = 1,
         max_size: float = 2.0,
+        max_unseen: int = 25,
     ) -> None:
-        if max_lost < 0 or detect_every < 1 or not 0 < match_oks <= 1 or not max_size >= 1:
+        if min(max_lost, max_unseen) < 0 or detect_every < 1 or not 0 < match_oks <= 1 or not max_size >= 1:
             raise ValueError(
-                "expected max_lost of 0 or more, detect_every and max_size of 1 or more, match_oks above 0 and up to 1, got "
-                f"{max_lost}, {detect_every}, {max_size} and {match_oks}"
+                "expected max_lost and max_unseen of 0 or more, detect_every and max_size of 1 or more, match_oks above 0 "
+                f"and up to 1, got {max_lost}, {max_unseen}, {detect_every}, {max_size} and {match_oks}"
             )
         self.model, self.max_lost, self.detect_every = model, max_lost, detect_every
         self.min_score, self.min_keypoint_score, self.match_oks = min_score, min_keypoint_score, match_oks
-        self.max_size = max_size
+        self.max_size, self.max_unseen = max_size, max_unseen
         self.tracks: list[Track] = []
         self._sizes: deque[float] = deque(maxlen=SIZES)  # px of the image, of poses that were detected
         self.frames = 0
@@ -76,7 +81,7 @@ class CtdTracker:
     @property
     def settings(self) -> dict[str, int | float]:
         """All settings that the tracks depend on, those that were left at their defaults too."""
-        names = ("max_lost", "min_score", "min_keypoint_score", "match_oks", "detect_every", "max_size")
+        names = ("max_lost", "min_score", "min_keypoint_score", "match_oks", "detect_every", "max_size", "max_unseen")
         return {name: getattr(self, name) for name in names}
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
@@ -88,6 +93,7 @@ class CtdTracker:
                 shape
             ),
             "lost": np.array([track.lost for track in self.tracks], np.int64),
+            "unseen": np.array([track.unseen for track in self.tracks], np.int64),
             "sizes": np.array(self._sizes, np.float64),
             "frames": np.array(self.frames),
             "next_id": np.array(self.next_id),
@@ -95,14 +101,14 @@ class CtdTracker:
 
     def resume(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Go on from another tracker's state."""
-        each = zip(state["track_ids"].tolist(), state["keypoints_in_image"], state["lost"].tolist(), strict=True)
-        self.tracks = [Track(track_id, keypoints, lost) for track_id, keypoints, lost in each]
+        track_ids, lost, unseen = (state[name].tolist() for name in ("track_ids", "lost", "unseen"))
+        self.tracks = [Track(*each) for each in zip(track_ids, state["keypoints_in_image"], lost, unseen, strict=True)]
         self._sizes = deque(state["sizes"].tolist(), maxlen=SIZES)
         self.frames, self.next_id = int(state["frames"]), int(state["next_id"])
 
     def step(self, batch: PoseBatch) -> TrackedFrame:
         """The animals of the next frame, given as a batch of one."""
-        conditions = self._track_conditions(batch)
+        conditions, detected = self._track_conditions(batch), None
         if not self.tracks or self.frames % self.detect_every == 0:
             (detected,) = self.model.detect_conditions(batch)
             self._measure(detected, batch)
@@ -111,6 +117,8 @@ class CtdTracker:
         kept = np.flatnonzero((prediction.scores >= self.min_score) & self._has_size_of_animal(prediction))
         track_ids = self._assign_ids(places.cpu().numpy()[kept])
         self._update_tracks(prediction[kept], track_ids)
+        if detected is not None:
+            self._end_unseen(detected, batch)
         self.frames += 1
         return TrackedFrame(prediction[kept], track_ids)
 
@@ -160,5 +168,19 @@ class CtdTracker:
             track_ids.tolist(), prediction.keypoints_in_image, prediction.keypoint_scores, strict=True
         ):
             is_known = scores >= min(self.min_keypoint_score, float(scores.max()))  # the best keypoint is always kept
-            tracks[track_id] = Track(track_id, np.where(is_known[:, None], keypoints, np.nan).astype(np.float32))
+            known = np.where(is_known[:, None], keypoints, np.nan).astype(np.float32)
+            unseen = tracks[track_id].unseen if track_id in tracks else 0
+            tracks[track_id] = Track(track_id, known, unseen=unseen)
         self.tracks = [track for track in tracks.values() if track.lost <= self.max_lost]
+
+    def _end_unseen(self, detected: PoseInstances, batch: PoseBatch) -> None:
+        """End the tracks at which nothing was detected for long; a detected pose shows one track, which it matches best."""
+        conditions = self._track_conditions(batch)  # as they are in this frame
+        poses = torch.cat([conditions.keypoints_in_crop, detected.keypoints_in_crop])
+        oks = pairwise_oks(poses, self.model.skeleton.sigmas)[len(conditions) :, : len(conditions)].cpu().numpy()
+        rows, columns = linear_sum_assignment(-np.where(oks >= self.match_oks, oks, 0.0))
+        seen = set(columns[oks[rows, columns] >= self.match_oks].tolist())
+        tracks = [
+            replace(track, unseen=0 if place in seen else track.unseen + 1) for place, track in enumerate(self.tracks)
+        ]
+        self.tracks = [track for track in tracks if track.unseen <= self.max_unseen]

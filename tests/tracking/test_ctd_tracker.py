@@ -15,6 +15,7 @@ from dlcpose.detectors.pose_boxes import PoseDetector
 from dlcpose.heads.heatmap import HeatmapMaps
 from dlcpose.pipelines.base import PoseMaps
 from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
+from dlcpose.pipelines.deeplabcut_top_down import NO_NMS
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.instances import PoseInstances
 from dlcpose.tracking.ctd_tracker import CtdTracker, TrackedFrame
@@ -162,6 +163,30 @@ def test_a_pose_over_several_animals_is_no_animal_and_its_track_waits_for_a_bett
     assert animals_of(tracked[0], 0) == animals_of(tracked[-1], FRAMES - 1)
 
 
+@pytest.mark.parametrize(("unseen", "every"), [(3, 1), (4, 1), (1, 2), (9, 2)])
+def test_a_track_at_which_nothing_is_detected_ends_after_so_many_runs_of_the_detector(unseen: int, every: int) -> None:
+    """Animal 1 is detected in the first frame only, though it is predicted in all."""
+    tracker, pipeline = prepared(
+        lambda frame: [0, 1, 2] if frame == 0 else [0, 2], max_unseen=unseen, detect_every=every
+    )
+    tracked = track(tracker, pipeline)
+    last = (unseen + 1) * every  # the frame of the first run too many: the track ends behind it
+    assert [len(each.track_ids) for each in tracked] == [3 if frame <= last else 2 for frame in range(FRAMES)]
+
+
+def test_an_animal_that_is_detected_shows_one_track_of_two_that_follow_it() -> None:
+    tracker, pipeline = prepared(lambda frame: [0, 1] if frame == 0 else [0], max_unseen=2)
+    pipeline.settings = replace(pipeline.settings, nms_oks=NO_NMS)
+    (first,) = track(tracker, pipeline, [0])
+    tracker.tracks = [
+        replace(each, keypoints_in_image=VIDEO.frames[0].keypoints_in_image[0] + 0.1 * each.track_id)
+        for each in tracker.tracks
+    ]
+    rest = track(tracker, pipeline, range(1, 6))
+    assert len(first.track_ids) == 2
+    assert [len(each.track_ids) for each in rest] == [2, 2, 2, 1, 1]
+
+
 def test_the_detector_runs_every_nth_frame_and_whenever_there_are_no_tracks() -> None:
     tracker, pipeline = prepared(lambda frame: [] if frame < 3 else [0, 1, 2], detect_every=6)
     tracked = track(tracker, pipeline)
@@ -244,7 +269,9 @@ def test_tracking_needs_no_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.abs(places - np.array(path)).max() < 1.5
 
 
-@pytest.mark.parametrize("wrong", [{"max_lost": -1}, {"detect_every": 0}, {"match_oks": 0.0}, {"max_size": 0.5}])
+@pytest.mark.parametrize(
+    "wrong", [{"max_lost": -1}, {"detect_every": 0}, {"match_oks": 0.0}, {"max_size": 0.5}, {"max_unseen": -1}]
+)
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         prepared(lambda frame: [], **wrong)
