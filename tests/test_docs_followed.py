@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow  # some ninety commands, most of which train
 QUICK = ("datamodule.workers=0", "evaluation.pictures=0")
 # What a command gets besides, by what it says: less to do, or a device that there is. A later override wins.
 LESS = {
+    "optimizer.lr=1e-3,3e-4": "optimizer.lr=1e-3",
     "hparams_search=": "hydra.sweeper.n_trials=2",
     "seed=0,1,2 ": "seed=0,1",
     "seed=range(0,111)": "hydra/launcher=basic seed=0 model=resnet_18 optimizer.lr=1e-3",
@@ -32,6 +33,8 @@ LESS = {
     "hydra/launcher=slurm checkpoint": "hydra/launcher=parallel device=cpu",
     "dlcpose-predict -m video": "device=cpu",
 }
+# Models of which these pages show other parts; as they are, each takes a step in tests/config/test_composition.py.
+LIGHT = re.compile(r"model=(bottom_up|top_down)_resnet_\d+\b(?!.*backbone)")
 # These have to be processes: those of several devices start themselves again, and a launcher starts others.
 IN_A_PROCESS = re.compile(r"trainer=ddp|^dlcpose-predict|hydra/launcher=parallel|^python benchmarks")
 
@@ -73,7 +76,8 @@ def less(command: str) -> list[str]:
         return found
     data = SHORT if "dataset=" in command or "dataset.root=" in command else SMALL
     is_tiny = not re.search(r"model=|backbone|experiment=|head=", command) or "init_from" in command
-    return [*data, *(TINY if is_tiny else ()), *QUICK, *found]
+    network = TINY if is_tiny else TINY[:2] if LIGHT.search(command) else ()
+    return [*data, *network, *QUICK, *found]
 
 
 def followed(command: str, place: Path) -> Answer:
