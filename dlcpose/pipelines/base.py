@@ -234,7 +234,10 @@ class PoseModule(LightningModule):
                 "trainer: the schedule of learning rates needs a run that ends. Set trainer.max_epochs or trainer.max_steps."
             )
         optimizer = self.optimizer([(name, weight) for name, weight in self.named_parameters() if weight.requires_grad])
-        return {"optimizer": optimizer, "lr_scheduler": self.scheduler(optimizer, int(steps))}
+        schedule = self.scheduler(optimizer, int(steps))
+        if schedule.get("monitor", "").startswith("val/"):  # a rate that follows a figure follows it when it is there
+            schedule = {**schedule, "frequency": self.trainer.check_val_every_n_epoch or 1}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def freeze_unused_parameters(self) -> None:
         """Freeze the parameters that no output depends on, for whose gradients distributed training would wait."""

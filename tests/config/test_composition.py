@@ -153,9 +153,9 @@ def test_any_timm_model_is_a_backbone(name: str, here: Path) -> None:
     ],
 )
 def test_every_schedule_runs(scheduler: str, here: Path) -> None:
-    answer = shell(
-        "train.py", f"scheduler={scheduler}", "optimizer=sgd", "trainer.max_epochs=2", *SMALL, *TINY, *ONE_STEP
-    )
+    """In a run that validates in every second epoch."""
+    epochs = ("trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2")
+    answer = shell("train.py", f"scheduler={scheduler}", "optimizer=sgd", *SMALL, *TINY, *ONE_STEP, *epochs)
     assert answer.code == 0, answer.err
 
 
