@@ -1,5 +1,7 @@
 """Automatic choice of precision and batch size for prediction."""
 
+import functools
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,6 +15,8 @@ MEAN_SHIFT, FAR_SHIFT = (
     0.1,
     0.5,
 )  # px of the model's input: most that half precision may move keypoints, on average, and 95 %
+MIN_SPEEDUP = 1.2  # of bf16 on a CPU, for what it costs in accuracy
+ROUNDS = 8  # the first makes the kernels
 PIXELS = 8 * 640 * 480  # in a batch on a CPU
 MAX_BATCH = 64
 
@@ -23,20 +27,41 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, DTYPES[precision] if is_half else None, enabled=is_half)
 
 
-def multiplies_in_bf16(device: torch.device) -> bool:
-    """Whether the hardware itself multiplies in bf16; where it does not, bf16 is slower than 32 bits."""
+def is_bf16_faster(device: torch.device) -> bool:
+    """Whether a device computes in bf16 faster than in 32 bits: on a GPU where it has bf16, on a CPU as measured.
+
+    A CPU that multiplies in bf16 is slower in it all the same where its tiles (AMX) are switched off, as in some virtual
+    machines.
+    """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return device.type == "cpu" and any(getattr(torch.cpu, name, lambda: False)() for name in tests)
+    has_bf16 = device.type == "cpu" and any(getattr(torch.cpu, name, lambda: False)() for name in tests)
+    return has_bf16 and _bf16_speedup_on_cpu() >= MIN_SPEEDUP
+
+
+@functools.cache
+def _bf16_speedup_on_cpu() -> float:
+    """How many times as fast a usual convolution is in bf16; the best of some rounds, which other work does not change."""
+    images = torch.ones(2, 64, 48, 48).to(memory_format=torch.channels_last)
+    weights = torch.ones(64, 64, 3, 3).to(memory_format=torch.channels_last)
+    given = {dtype: (images.to(dtype), weights.to(dtype)) for dtype in (torch.float32, torch.bfloat16)}
+    seconds = dict.fromkeys(given, float("inf"))
+    with torch.inference_mode():
+        for _ in range(ROUNDS):
+            for dtype, tensors in given.items():
+                began = time.perf_counter()
+                torch.nn.functional.conv2d(*tensors, padding=1)
+                seconds[dtype] = min(seconds[dtype], time.perf_counter() - began)
+    return seconds[torch.float32] / seconds[torch.bfloat16]
 
 
 def fastest_precision(device: torch.device, predict: Callable[[str], Sequence[PosePrediction]], scale: float) -> str:
-    """bf16 where the hardware has it and the same frames give the same poses in it, else 32.
+    """bf16 where the device is faster in it and the same frames give the same poses, else 32.
 
     predict: poses of some frames in a precision. scale: pixels of the model's input to one of the image.
     """
-    if not multiplies_in_bf16(device):
+    if not is_bf16_faster(device):
         return "32"
     return "bf16" if is_as_good(predict("32"), predict("bf16"), scale) else "32"
 

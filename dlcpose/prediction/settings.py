@@ -15,7 +15,7 @@ class PredictionSettings:
     """Settings of a prediction.
 
     start, stop, step: every `step`th frame from `start` to before `stop`. batch_size: frames that go through the
-    network together, or "auto". precision: "32", "bf16", "fp16", or "auto" for bf16 where the hardware multiplies in it
+    network together, or "auto". precision: "32", "bf16", "fp16", or "auto" for bf16 where the device is faster in it
     and the first frames come out the same. crop: x1 y1 x2 y2 in pixels, x2 and y2 excluded: the part of each frame to
     predict; coordinates are always those of the full frame. detector_every: a top-down model's detector runs in every
     so many frames, in between boxes are those around the last poses. flip_test: each frame is also predicted mirrored.

@@ -14,6 +14,7 @@ from dlcpose.callbacks.monitored_losses import MonitoredLosses
 from dlcpose.callbacks.reseed import ReseedEachBatch
 from dlcpose.instantiate import Instantiator, complete_with_run
 from dlcpose.metrics.base import infos_of
+from dlcpose.prediction.precision import is_bf16_faster
 from dlcpose.runs.checkpoint_io import WholeFiles
 from dlcpose.runs.provenance import guarded
 from dlcpose.structures.errors import ConfigError
@@ -66,12 +67,9 @@ def _callbacks(config: Mapping[str, Any], instantiate: Instantiator, *, has_logg
 
 
 def fastest_precision(accelerator: str) -> str:
-    """bf16 where the hardware supports it, else full precision."""
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    multiplies = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    has_bf16 = any(getattr(torch.cpu, name, lambda: False)() for name in multiplies)
-    return "bf16-mixed" if has_bf16 else "32-true"
+    """bf16 where the device is faster in it, else full precision."""
+    is_cuda = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return "bf16-mixed" if is_bf16_faster(torch.device("cuda" if is_cuda else "cpu")) else "32-true"
 
 
 def _check_accelerator(accelerator: str) -> None:

@@ -5,12 +5,15 @@ import pytest
 import torch
 
 from dlcpose.prediction.precision import (
+    _bf16_speedup_on_cpu,
     automatic_batch_size,
     fastest_precision,
     is_as_good,
+    is_bf16_faster,
     power_of_two_below,
 )
 from dlcpose.structures.instances import PosePrediction
+from dlcpose.training import trainer
 from tests.prediction.test_regions import prediction
 
 CPU = torch.device("cpu")
@@ -58,9 +61,30 @@ def test_of_what_is_not_sure_nothing_can_be_said() -> None:
 @pytest.mark.parametrize("has_bf16", [True, False])
 @pytest.mark.parametrize("shift", [0.0, 1.0])
 def test_bf16_is_taken_where_it_is_fast_and_good(has_bf16: bool, shift: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dlcpose.prediction.precision.multiplies_in_bf16", lambda device: has_bf16)
+    monkeypatch.setattr("dlcpose.prediction.precision.is_bf16_faster", lambda device: has_bf16)
     chosen = fastest_precision(CPU, lambda precision: moved(shift if precision == "bf16" else 0.0), 1.0)
     assert chosen == ("bf16" if has_bf16 and not shift else "32")
+
+
+@pytest.mark.parametrize(
+    ("has_bf16", "speedup", "expected"),
+    [(True, 2.0, True), (True, 0.6, False), (True, 1.0, False), (False, 9.0, False)],
+)
+def test_a_cpu_takes_bf16_where_it_has_it_and_gains_by_it(
+    has_bf16: bool, speedup: float, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Predictions and training runs alike."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr("dlcpose.prediction.precision._bf16_speedup_on_cpu", lambda: speedup)
+    assert is_bf16_faster(CPU) == expected
+    assert trainer.fastest_precision("cpu") == ("bf16-mixed" if expected else "32-true")
+
+
+def test_the_speed_of_bf16_is_measured_without_random_numbers() -> None:
+    before = torch.get_rng_state()
+    assert 0 < _bf16_speedup_on_cpu() < np.inf
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_batches_on_a_cpu_follow_the_size_of_the_frames() -> None:
