@@ -18,6 +18,7 @@ from dlcpose.codecs.oks import oks_areas
 Array = npt.NDArray[Any]
 # Object keypoint similarities at which one kind of error ends and the next begins (Moon et al. 2019, PoseFix).
 MIN_OKS_GOOD, MIN_OKS_JITTER, MIN_OKS_MISS = 0.85, 0.5, 0.1
+MOVED, TURNED = 0.12, 0.2  # standard deviations: of the animal's length along each axis, and radians
 TRIES = 10  # places drawn for a keypoint before it is left at its label
 
 
@@ -125,6 +126,28 @@ def perturb_poses(
     perturbed = np.where(no_place[..., None], gt, chosen)
     perturbed[(kinds == ErrorKind.ABSENT) | (kinds == ErrorKind.UNLABELED)] = np.nan
     return PerturbedPoses(perturbed.astype(np.float32), kinds)
+
+
+def move_poses(poses: Array, gt: Array, share: float, rng: np.random.Generator) -> Array:
+    """A share of the poses (N, K, 2) moved and turned as a whole, as an animal is from one frame of a video to the next.
+
+    gt: (N, K, 2) the labels, whose boxes are the animals' lengths and centers. The paper has no such error: of keypoints
+    that err each for itself, a network may take the animal's place, and then does not follow an animal that moves.
+    """
+    is_moved = rng.random(len(gt)) < share
+    lengths = np.zeros(len(gt))
+    centers = np.zeros((len(gt), 2))
+    for animal in np.flatnonzero(is_moved):
+        known = gt[animal][~np.isnan(gt[animal]).any(axis=-1)]
+        lengths[animal] = (known.max(axis=0) - known.min(axis=0)).max()
+        centers[animal] = (known.max(axis=0) + known.min(axis=0)) / 2
+    shifts = rng.normal(0, MOVED, (len(gt), 2)) * lengths[:, None]
+    angles = rng.normal(0, TURNED, len(gt)) * is_moved
+    cosines, sines = np.cos(angles), np.sin(angles)
+    turns = np.stack([np.stack([cosines, -sines], axis=-1), np.stack([sines, cosines], axis=-1)], axis=-2)  # (N, 2, 2)
+    turned = np.einsum("nij,nkj->nki", turns, poses - centers[:, None])
+    moved: Array = (turned + (centers + shifts)[:, None]).astype(np.float32)
+    return moved
 
 
 def background_pose(pose: Array, gt: Array, size: tuple[int, int], rng: np.random.Generator) -> Array | None:

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from dlcpose.codecs.pose_conditions import PoseNoise, background_pose, perturb_poses
+from dlcpose.codecs.pose_conditions import PoseNoise, background_pose, move_poses, perturb_poses
 from dlcpose.conditions.base import ConditionSource, DetectPoses, PoseConditions, join_frames
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.skeleton import Skeleton
@@ -14,7 +14,9 @@ from dlcpose.structures.skeleton import Skeleton
 class GeneratedConditions(ConditionSource):
     """A condition for each labeled animal, perturbed anew each time; no bottom-up model is needed.
 
-    jitter, miss, inversion, swap, absent, background: shares of errors, see `codecs.pose_conditions.PoseNoise`.
+    jitter, miss, inversion, swap, absent, background: shares of errors, see `codecs.pose_conditions.PoseNoise`. moved: of
+    the conditions, those that are moved and turned as a whole besides, as the last pose of a tracked animal is.
+    Raises ValueError for values that are no probabilities.
     """
 
     needs_poses: ClassVar[bool] = False
@@ -29,8 +31,11 @@ class GeneratedConditions(ConditionSource):
         swap: float = 0.08,
         absent: float = 0.05,
         background: float = 0.05,
+        moved: float = 0.3,
     ) -> None:
-        self.skeleton = skeleton
+        if not 0 <= moved <= 1:
+            raise ValueError(f"moved: expected a share from 0 to 1, got {moved}")
+        self.skeleton, self.moved = skeleton, moved
         self.noise = PoseNoise(jitter, miss, inversion, swap, absent, background)
 
     def conditions(
@@ -50,6 +55,7 @@ class GeneratedConditions(ConditionSource):
         labeled = np.flatnonzero(~np.isnan(gt).any(axis=-1).all(axis=-1))
         gt, areas = gt[labeled], areas[labeled]
         poses = perturb_poses(gt, areas, self.skeleton.sigmas, self.skeleton.flip_order, self.noise, rng).keypoints
+        poses = move_poses(poses, gt, self.moved, rng)
         displaced = [background_pose(pose, gt, size, rng) for pose in poses if rng.random() < self.noise.background]
         background = [pose for pose in displaced if pose is not None]
         poses = np.concatenate([poses, *(pose[None] for pose in background)])

@@ -12,6 +12,7 @@ from dlcpose.codecs.pose_conditions import (
     background_pose,
     draw_colored,
     draw_stacked,
+    move_poses,
     perturb_poses,
     rainbow,
     rng_for_frame,
@@ -179,3 +180,38 @@ def test_background_poses_lie_apart_from_all_animals() -> None:
 def test_values_that_are_no_probabilities_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="jitter"):
         PoseNoise(**wrong)
+
+
+# ------------------------------------------------------------------------------------------------ moved as a whole
+
+
+@given(seed=st.integers(0, 10_000), share=st.sampled_from([0.0, 0.4, 1.0]))
+def test_a_moved_pose_keeps_its_shape(seed: int, share: float) -> None:
+    gt, areas = crowd(seed, missing=0.3)
+    gt = gt[~np.isnan(gt).all(axis=(1, 2))]
+    poses = perturb_poses(gt, areas[: len(gt)], SIGMAS, FLIP, PoseNoise(), np.random.default_rng(seed)).keypoints
+    moved = move_poses(poses, gt, share, np.random.default_rng(seed))
+    apart = [np.linalg.norm(each[:, :, None] - each[:, None], axis=-1) for each in (poses, moved)]
+    np.testing.assert_allclose(apart[1], apart[0], atol=1e-3)
+    if share == 0:
+        np.testing.assert_allclose(moved, poses, atol=1e-4)
+
+
+def test_as_many_poses_move_as_far_as_said() -> None:
+    """An eighth of the animal's length along each axis, and 11 degrees, whatever its size."""
+    rng = np.random.default_rng(0)
+    body = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, 0.2]])
+    lengths = rng.uniform(20, 200, 4000)
+    gt = body * lengths[:, None, None] + rng.uniform(0, 500, (4000, 1, 2))
+    moved = move_poses(gt, gt, 0.5, rng)
+    middle = (gt[:, 0] + gt[:, 1]) / 2 + 0.1 * lengths[:, None] * [0, 1]  # of the box, which the pose is turned around
+    at = (moved[:, 0] + moved[:, 1]) / 2
+    along = (moved[:, 1] - moved[:, 0]) / lengths[:, None]
+    angles = np.arctan2(along[:, 1], along[:, 0])
+    is_moved = np.abs(moved - gt).max(axis=(1, 2)) > 1e-3
+    assert is_moved.mean() == pytest.approx(0.5, abs=0.03)
+    assert angles[is_moved].std() == pytest.approx(0.2, rel=0.1)
+    across = np.stack([-along[:, 1], along[:, 0]], axis=-1)
+    shifts = (at + 0.1 * lengths[:, None] * across - middle) / lengths[:, None]
+    assert np.abs(shifts[~is_moved]).max() < 1e-4
+    np.testing.assert_allclose(shifts[is_moved].std(axis=0), 0.12, rtol=0.1)

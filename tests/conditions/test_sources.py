@@ -45,6 +45,14 @@ def test_each_labeled_animal_has_one_condition() -> None:
     assert conditions.keypoints_in_frame.dtype == torch.float32
 
 
+def test_conditions_that_moved_are_still_those_of_their_animals() -> None:
+    still, moved = (conditions_of(GeneratedConditions(SKELETON, background=0.0, moved=share)) for share in (0.0, 1.0))
+    assert moved.animal_indices.tolist() == still.animal_indices.tolist()
+    assert (moved.keypoints_in_frame - still.keypoints_in_frame).abs().nan_to_num().amax(dim=(1, 2)).min() > 0.01
+    with pytest.raises(ValueError, match="moved"):
+        GeneratedConditions(SKELETON, moved=1.5)
+
+
 def test_background_conditions_are_additional() -> None:
     conditions = conditions_of(GeneratedConditions(SKELETON, background=0.99))
     known = conditions.animal_indices[conditions.animal_indices >= 0]
