@@ -33,7 +33,7 @@ LESS = {
     "hydra/launcher=slurm checkpoint": "hydra/launcher=parallel device=cpu",
     "dlcpose-predict -m video": "device=cpu",
 }
-# Models of which these pages show other parts; as they are, each takes a step in tests/config/test_composition.py.
+# Models of which these pages show other parts; as it is, each kind takes a step in tests/config/test_composition.py.
 LIGHT = re.compile(r"model=(bottom_up|top_down)_resnet_\d+\b(?!.*backbone)")
 # These have to be processes: those of several devices start themselves again, and a launcher starts others.
 IN_A_PROCESS = re.compile(r"trainer=ddp|^dlcpose-predict|hydra/launcher=parallel|^python benchmarks")

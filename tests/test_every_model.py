@@ -5,7 +5,7 @@ As tiny models (tests/tiny_models.py): what is tested is that the parts fit each
 
 import functools
 import inspect
-import os
+import itertools
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -27,12 +27,14 @@ from dlcpose.structures.sample import PoseSample
 from tests.made_up_runs import trainer_of
 from tests.shells import python
 from tests.tiny_models import (
+    ALL_MODELS,
     FINDING_ANYTHING,
     WITHOUT_RANDOMNESS,
     batch_of,
     built,
     composed,
     first_steps,
+    smallest_of_each,
     tiny,
     worms,
     worms_node,
@@ -101,8 +103,16 @@ def learn_first_steps(tmp_path_factory: pytest.TempPathFactory) -> Learn:
     return learned
 
 
-@pytest.mark.parametrize("model", available_models())
-@pytest.mark.parametrize("keypoints", [KEYPOINTS, *(pytest.param(count, marks=pytest.mark.slow) for count in (1, 24))])
+LESS_OR_MORE = itertools.product(available_models() if ALL_MODELS else smallest_of_each(available_models()), (1, 24))
+
+
+@pytest.mark.parametrize(
+    ("model", "keypoints"),
+    [
+        *((model, KEYPOINTS) for model in available_models()),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in LESS_OR_MORE),
+    ],
+)
 def test_model_learns_and_predicts(model: str, keypoints: int, learn_first_steps: Learn) -> None:
     learned = learn_first_steps(model, keypoints)
     assert len(learned.losses) == STEPS
@@ -119,7 +129,7 @@ FAMILIES = ["resnet_18", "bottom_up_resnet_18", "dekr_w18", "top_down_resnet_18"
 @pytest.mark.slow  # one is among tests/test_predict.py
 def test_a_fresh_process_predicts_the_same(learn_first_steps: Learn, tmp_path: Path) -> None:
     """One process for all of them: to import torch takes longer than to predict. DLCPOSE_MODELS=all takes every model."""
-    models = available_models() if os.environ.get("DLCPOSE_MODELS") == "all" else FAMILIES
+    models = available_models() if ALL_MODELS else FAMILIES
     learned = [learn_first_steps(model, KEYPOINTS) for model in models]
     for each in learned:
         shutil.copy(each.checkpoint, tmp_path)

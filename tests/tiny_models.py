@@ -1,6 +1,7 @@
 """Every composed model as a tiny one: the same parts with as little width and depth as they take, and data for them."""
 
 import functools
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,26 @@ NETWORKS: dict[str, dict[str, Any]] = {
 FINDING_ANYTHING = {"threshold": 0.0, "min_affinity": -1.0, "max_animals": 4}
 # So that the same batch is the same again: boxes and conditions as they are.
 WITHOUT_RANDOMNESS = dict.fromkeys(
-    ("shift", "scale", "jitter", "miss", "inversion", "swap", "absent", "background"), 0.0
+    ("shift", "scale", "jitter", "miss", "inversion", "swap", "absent", "background", "moved"), 0.0
 )
+
+
+# Whether slow tests take the larger sizes of a model too, which differ from the smallest in the backbone only.
+ALL_MODELS = os.environ.get("DLCPOSE_MODELS") == "all"
+# Sizes of a model, the smallest first.
+SIZES = ["s", "small", "18", "w18", "m", "base", "50", "w32", "b", "x", "large", "101", "w48"]
+
+
+def smallest_of_each(models: list[str]) -> list[str]:
+    """The models without the larger sizes of others."""
+    smallest: dict[str, str] = {}
+    for model in models:
+        name, _, size = model.rpartition("_")
+        if size not in SIZES:
+            smallest[model] = model
+        elif name not in smallest or SIZES.index(size) < SIZES.index(smallest[name].rpartition("_")[2]):
+            smallest[name] = model
+    return list(smallest.values())
 
 
 @functools.cache

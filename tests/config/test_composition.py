@@ -15,7 +15,7 @@ from dlcpose.instantiate import Instantiator
 from dlcpose.metrics.base import builtin_infos
 from dlcpose.metrics.figure_info import find_mode
 from tests.shells import REPOSITORY, SMALL, TINY, reason, shell
-from tests.tiny_models import composed
+from tests.tiny_models import ALL_MODELS, composed, smallest_of_each
 
 CONF = REPOSITORY / "conf"
 OPTIONS = sorted((file.parent.name, file.stem) for file in CONF.glob("*/[!_]*.yaml"))
@@ -124,9 +124,10 @@ def test_the_name_of_a_run_is_that_of_its_model_unless_given() -> None:
     assert compose(["model=dekr_w32", "name=mine"])["name"] == "mine"
 
 
-@pytest.mark.slow  # as tiny models in tests/test_every_model.py
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.slow  # as tiny models all are in tests/test_every_model.py
+@pytest.mark.parametrize("model", MODELS if ALL_MODELS else smallest_of_each(MODELS))
 def test_every_model_takes_a_step(model: str, here: Path) -> None:
+    """DLCPOSE_MODELS=all takes the larger sizes of each too."""
     answer = shell("train.py", f"model={model}", *SMALL, *ONE_STEP)
     assert answer.code == 0, answer.err
     assert "epoch 1/1: loss " in answer.out
