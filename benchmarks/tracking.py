@@ -2,12 +2,12 @@
 
 True tracks are disturbed as `tests/tracking/noisy_poses.py` says: jitter, missing keypoints and animals, made-up animals,
 left and right confused, animals that overlap found as one. With `--checkpoint`, the rendered mice are written as videos
-and predicted by that model instead. Printed for each clip: its length; IDF1, and `ceiling`, the
-IDF1 of the same detections with every one named rightly, which no tracker can exceed; `filled`, the IDF1 after `dlcpose
-filter --interpolate 50`, which places animals where they were not found; HOTA and MOTA; `switches` as MOTA
-counts them, which includes every frame in which one detection stands for two animals; `swaps`, exchanges that last for a
-second or more, and how many of them for ten; `tracks`; the entries of the list of likely swaps and how many of the swaps
-are in it; seconds.
+and predicted by that model instead, and told apart by their appearance too, as `dlcpose track` does. Printed for each
+clip: its length; IDF1, and `ceiling`, the IDF1 of the same detections with every one named rightly, which no tracker can
+exceed; `filled`, the IDF1 after `dlcpose filter --interpolate 50`, which places animals where they were not found; HOTA
+and MOTA; `switches` as MOTA counts them, which includes every frame in which one detection stands for two animals;
+`swaps`, exchanges that last for a second or more, and how many of them for ten; `tracks`; the entries of the list of
+likely swaps and how many of the swaps are in it; seconds.
 
     python benchmarks/tracking.py                                  # 2 to 5 mice, 10 minutes each
     python benchmarks/tracking.py --animals 5 --minutes 1 --noise hard
@@ -32,12 +32,14 @@ from scipy.optimize import linear_sum_assignment
 import dlcpose
 from dlcpose.codecs.oks import compute_oks, oks_areas
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
+from dlcpose.datasets.video import VideoReader
 from dlcpose.exporters.pose_file import SUFFIX, read_pose_tracks
 from dlcpose.metrics.tracking import tracking_figures
 from dlcpose.postprocessing.filter_tracks import Filters, filter_tracks
 from dlcpose.prediction.settings import PredictionSettings
 from dlcpose.prediction.video import write_video_poses
 from dlcpose.structures.skeleton import Skeleton, pairs_from_names
+from dlcpose.tracking.appearance import learn_looks
 from dlcpose.tracking.result import TrackingResult, swap_candidates
 from dlcpose.tracking.settings import TrackingSettings
 from dlcpose.tracking.track import track
@@ -174,9 +176,13 @@ def listed(swap: tuple[int, int, int], result: TrackingResult, margin: float) ->
     return b in reached
 
 
-def measure(name: str, gt: GroundTruth, noisy: Noisy, settings: TrackingSettings, fps: float) -> dict[str, Any]:
+def measure(
+    name: str, gt: GroundTruth, noisy: Noisy, settings: TrackingSettings, fps: float, video: Path | None = None
+) -> dict[str, Any]:
+    """video: of the poses, from which the animals' appearance is learned."""
+    looks = None if video is None else learn_looks(lambda: VideoReader(video), noisy.poses.frame_indices)
     begin = time.perf_counter()
-    result = track(noisy.poses, settings)
+    result = track(noisy.poses, settings, looks)
     seconds = time.perf_counter() - begin
     frames, animals = gt.keypoints_in_image.shape[:2]
     names = np.where(result.columns >= 0, np.arange(result.columns.shape[1]), -1)
@@ -219,6 +225,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--noise", choices=NOISE, nargs="+", default=["light", "usual"])
     parser.add_argument("--no-shape", action="store_true", help="without the animals' proportions")
+    parser.add_argument("--no-appearance", action="store_true", help="with --checkpoint: without their appearance")
     parser.add_argument("--checkpoint", type=Path, help="a model of `dataset=scenes` that predicts the rendered mice")
     parser.add_argument("--videos", type=Path, help="with --checkpoint: folder to keep the rendered videos in")
     parser.add_argument("--flies", type=Path, help="tracks as a DeepLabCut h5: flypair13's")
@@ -230,16 +237,17 @@ def main() -> None:
     fps = arguments.fps
     for seed in arguments.seeds:
         for animals in arguments.animals:
-            settings = TrackingSettings(animals=animals, use_shape=not arguments.no_shape)
+            appearance = False if arguments.no_appearance else None
+            settings = TrackingSettings(animals=animals, use_shape=not arguments.no_shape, appearance=appearance)
             data = rendered_frames(animals=animals, frames=round(arguments.minutes * 60 * fps), fps=fps, seed=seed)
-            gt = ground_truth_of(data)
+            gt, video = ground_truth_of(data), None
             if arguments.checkpoint:
                 video = arguments.videos / f"{animals}_mice_{arguments.minutes:g}_min_{fps:g}_fps_seed_{seed}.mp4"
                 found = {"predicted": predicted(gt, data, arguments.checkpoint, video, fps)}
             else:
                 found = {level: noisy_poses(gt, NOISE[level], seed=seed, fps=fps) for level in arguments.noise}
             for level, noisy in found.items():
-                report.add(measure(f"{animals} mice {level} #{seed}", gt, noisy, settings, fps))
+                report.add(measure(f"{animals} mice {level} #{seed}", gt, noisy, settings, fps, video))
         if arguments.flies:
             gt = flies(arguments.flies)
             settings = TrackingSettings(animals=gt.keypoints_in_image.shape[1], use_shape=not arguments.no_shape)

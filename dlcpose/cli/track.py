@@ -32,7 +32,8 @@ def track_command(
     appearance: Annotated[
         bool | None,
         typer.Option(
-            help="Distinguish animals by their appearance, learned from --video; by default where joins are doubtful."
+            help="Distinguish animals by their appearance, learned from the video; by default where it is there and joins "
+            "are doubtful."
         ),
     ] = None,
     corrections: Annotated[

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dlcpose.cli.pose_files import SUFFIX, check_ending, check_new, stem_of, video_of
-from dlcpose.structures.errors import DataError
+from dlcpose.structures.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from dlcpose.exporters.pose_file import Provenance
@@ -165,10 +165,9 @@ def _track(
     from dlcpose.tracking.result import swap_candidates
 
     is_needed = video is not None or settings.appearance or review is not None
-    source = video_of(untracked, video, poses) if is_needed else None
+    source = video_of(untracked, video, poses) if is_needed else _video_if_there(untracked, settings, poses)
     decided = read_corrections(corrections) if corrections is not None else None
-    shown = source if video is not None or settings.appearance else None
-    result = _tracked(untracked, settings, shown, link, provenance.individuals)
+    result = _tracked(untracked, settings, source, link, provenance.individuals)
     tracks = result.tracks if decided is None else apply_corrections(result.tracks, decided)
     seconds = {**provenance.seconds, "track": sum(result.seconds.values())}
     applied = None if corrections is None or decided is None else _record(corrections, decided)
@@ -184,6 +183,17 @@ def _track(
         given = () if decided is None else decided.corrections
         count = write_review(review, result.tracks, likely, VideoReader(source), decisions=given)
         typer.echo(f"{review}: {count} likely swaps to review in a browser")
+
+
+def _video_if_there(untracked: PoseTracks, settings: TrackingSettings, poses: Path) -> Path | None:
+    """The video of poses, from which animals' appearance is learned; None, and a note, where it is not there."""
+    if settings.appearance is False:
+        return None
+    try:
+        return video_of(untracked, None, poses)
+    except (ConfigError, DataError) as error:
+        typer.echo(f"without the animals' appearance: {error}")
+        return None
 
 
 def _record(path: Path, corrections: Corrections) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from dlcpose.tracking.corrections import Correction, Corrections, corrections_as
 from dlcpose.visualization.video_file import write_video
 from tests.cli.test_app import dlcpose
 from tests.shells import reason
-from tests.tracking.noisy_poses import noisy_poses, rendered_ground_truth
+from tests.tracking.noisy_poses import Noise, noisy_poses, rendered_ground_truth
 from tests.tracking.test_review import content_of
 
 FRAMES, ANIMALS, SIDE = 90, 3, 96
@@ -42,6 +42,12 @@ def cage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _learn_shortly(monkeypatch: Patch) -> None:
+    """What is learned of the appearance is a matter of tests/tracking/test_appearance.py."""
+    monkeypatch.setattr("dlcpose.tracking.appearance.STEPS", 10)
+
+
 def tracks_in(folder: Path) -> PoseTracks:
     return read_pose_tracks(folder / "cage.tracks.poses.h5")
 
@@ -57,6 +63,37 @@ def test_poses_become_tracks_in_a_file_beside_them(cage: Path, capsys: Capture, 
     assert provenance.checkpoint == "best.ckpt"
     assert provenance.settings["tracking"]["animals"] == 3
     assert provenance.seconds["track"] > 0
+
+
+@pytest.mark.parametrize(
+    ("video", "arguments", "used", "said"),
+    [
+        ("there", (), True, False),
+        ("gone", (), False, True),
+        ("another", (), False, True),
+        ("gone", ("--no-appearance",), False, False),
+        ("there", ("--no-appearance",), False, False),
+    ],
+)
+def test_appearance_counts_where_joins_are_doubtful_and_the_video_is_there(
+    cage: Path, tmp_path: Path, capsys: Capture, monkeypatch: Patch,
+    video: str, arguments: tuple[str, ...], used: bool, said: bool,
+) -> None:  # fmt: skip
+    info = replace(read_pose_tracks(cage / "cage.poses.h5").video, path="/gone/cage.mp4")
+    truth = rendered_ground_truth(animals=ANIMALS, frames=FRAMES, height=SIDE, width=SIDE)
+    poses = noisy_poses(truth, Noise(missing_runs=0.03)).poses  # who comes back is doubtful
+    write_pose_tracks(tmp_path / "cage.poses.h5", replace(poses, video=info), Provenance())
+    if video != "gone":  # beside the poses
+        shutil.copy(cage / "cage.mp4", tmp_path)
+    if video == "another":
+        with (tmp_path / "cage.mp4").open("ab") as file:
+            file.write(b"0")
+    command = ("track", str(tmp_path / "cage.poses.h5"), "--animals", "3", *arguments)
+    answer = dlcpose(capsys, monkeypatch, *command)
+    assert answer.code == 0, answer.err
+    assert ("without the animals' appearance" in answer.out) == said
+    tracking = read_provenance(tmp_path / "cage.tracks.poses.h5")[1].settings["tracking"]
+    assert tracking["used_appearance"] is used
 
 
 def test_a_review_page_is_written_and_corrections_are_replayed(cage: Path, capsys: Capture, monkeypatch: Patch) -> None:
