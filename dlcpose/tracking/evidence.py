@@ -9,6 +9,7 @@ from scipy.linalg import eigh
 
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.tracking.detections import Detections
+from dlcpose.tracking.heavy_tails import student_t_cost
 
 Array = npt.NDArray[Any]
 PIECE = 10  # consecutive detections whose features are averaged: neighboring frames are correlated
@@ -16,6 +17,8 @@ MIN_IN_PIECE = 4
 MAX_DIRECTIONS = 6
 MAX_PAIRS = 24  # of keypoints, whose distances are taken
 MIN_DRIFT = 0.1
+# Of Student's t: a tracklet in which two animals overlap looks like neither, which says little of which of them it is.
+DEGREES_OF_FREEDOM = 4.0
 WORTH = 1.3  # minimum ratio of the variance between simultaneous animals to that within one, for a direction to be used
 
 
@@ -28,13 +31,17 @@ class Evidence(NamedTuple):
     pieces: Array
     drift: Array
 
-    def differences(self, first: Array, second: Array, limit: float = 25.0) -> Array:
+    def differences(self, first: Array, second: Array) -> Array:
         """Costs in nats for two tracklets being one animal, by their descriptors: (P,), (P,) -> (P,); 0 where unknown."""
         known = (self.pieces[first] > 0) & (self.pieces[second] > 0)
         n, m = np.maximum(self.pieces[first], 1), np.maximum(self.pieces[second], 1)
         away = self.sums[first] / n[:, None] - self.sums[second] / m[:, None]
         variance = (1 / n + 1 / m)[:, None] + 2 * self.drift  # (P, Q)
-        return np.where(known, np.minimum((away**2 / variance).sum(axis=-1) / 2, limit), 0.0)
+        return np.where(known, self.costs(away**2 / variance), 0.0)
+
+    def costs(self, squared: Array) -> Array:
+        """Costs in nats of deviations in units of their variance, (..., Q) -> (...); 0 without any direction."""
+        return student_t_cost(squared.sum(axis=-1), dimensions=squared.shape[-1], freedom=DEGREES_OF_FREEDOM)
 
 
 def shape_features(detections: Detections, skeleton: Skeleton) -> Array:

@@ -13,7 +13,6 @@ from dlcpose.tracking.slots import Exchanges
 
 Array = npt.NDArray[Any]
 ROUNDS = 8
-LIMIT = 25.0  # nats, the maximum evidence of one tracklet's descriptor for or against an animal
 MIN_SHARE, MAX_SHARE = 0.5, 0.98  # assumed share of correct identities
 
 
@@ -83,7 +82,7 @@ def _costs(evidence: Evidence, centers: Array, pieces: Array) -> Array:
     count = np.maximum(evidence.pieces, 1)[:, None]
     away = evidence.sums[:, None] / count[..., None] - centers[None]  # (S, N, Q)
     variance = (1 / count + 1 / np.maximum(pieces, 1))[..., None] + 2 * evidence.drift
-    costs = np.minimum((away**2 / variance).sum(axis=-1) / 2, LIMIT)
+    costs = evidence.costs(away**2 / variance)
     costs[:, pieces == 0] = 0.0  # an animal without a descriptor has no cost
     return np.where(evidence.pieces[:, None] > 0, costs, 0.0)
 

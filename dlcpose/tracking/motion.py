@@ -9,6 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.tracking.detections import Detections
+from dlcpose.tracking.heavy_tails import student_t_cost
 from dlcpose.tracking.tracklets import WINDOW, Tracklets, typical_speeds
 
 Array = npt.NDArray[Any]
@@ -108,14 +109,10 @@ class MotionModel:
         scale = np.where(is_moving, moving, resting)
         bend = np.log(np.maximum(bends(ends.end_pose[before], ends.start_pose[after], self.flip_order), 1e-6))
         surprise = np.maximum(bend - self.at(self.bend, gap), 0) / self.at(self.bend_spread, gap)
-        costs: Array = 2 * np.log(scale / self.moving[0]).clip(min=0) + _student(motion, dimensions=2)
-        costs += np.nan_to_num(_student(surprise**2, dimensions=1))
+        costs: Array = 2 * np.log(scale / self.moving[0]).clip(min=0)
+        costs += student_t_cost(motion, dimensions=2, freedom=DEGREES_OF_FREEDOM)
+        costs += np.nan_to_num(student_t_cost(surprise**2, dimensions=1, freedom=DEGREES_OF_FREEDOM))
         return SHARE_OF_ITS_OWN * costs
-
-
-def _student(squared: Array, dimensions: int) -> Array:
-    costs: Array = (DEGREES_OF_FREEDOM + dimensions) / 2 * np.log1p(squared / DEGREES_OF_FREEDOM)
-    return costs
 
 
 def bends(first: Array, second: Array, flip_order: Array) -> Array:

@@ -37,7 +37,7 @@ def test_tracklets_of_different_animals_differ_and_those_of_one_do_not() -> None
     first, second = np.arange(0, 20, 2), np.arange(1, 20, 2)
     same = np.concatenate([evidence.differences(first[:-1], first[1:]), evidence.differences(second[:-1], second[1:])])
     different = evidence.differences(first, second)
-    assert same.max() < 8 < different.min()
+    assert same.max() < 5 < different.min()
 
 
 def test_where_nothing_differs_nothing_tells() -> None:
