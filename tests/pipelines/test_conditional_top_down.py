@@ -137,7 +137,7 @@ def test_frames_are_independent_of_their_batch() -> None:
 
 def unperturbed(**changes: Any) -> dict[str, Any]:
     """Conditions without errors."""
-    exact = dict.fromkeys(("jitter", "miss", "inversion", "swap", "absent", "background"), 0.0)
+    exact = dict.fromkeys(("jitter", "miss", "inversion", "swap", "absent", "background", "moved"), 0.0)
     return {"condition": {**option("condition", "generated"), **exact, **changes}}
 
 
