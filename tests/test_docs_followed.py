@@ -29,6 +29,7 @@ LESS = {
     "trainer=ddp": "trainer.devices=2 trainer.accelerator=cpu",
     "experiment=few_labels": "pseudo_labels.min_score=0.0 pseudo_labels.frames=3 pseudo_labels.teachers=2 unlabeled.clips=2",
     "trainer.max_epochs=100": "trainer.max_epochs=1",
+    "trainer.max_epochs=9 ": "trainer.max_epochs=1",
     "benchmarks/tracking.py": "--animals 2 --minutes 0.05 --seeds 0",
     "hydra/launcher=slurm checkpoint": "hydra/launcher=parallel device=cpu",
     "dlcpose-predict -m video": "device=cpu",
