@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.optimize import linear_sum_assignment
+from torch import Tensor
 
 from dlcpose.codecs.oks import pairwise_oks
 from dlcpose.detectors.pose_boxes import points_in_frame
@@ -147,9 +148,12 @@ class CtdTracker:
 
     def _unmatched(self, conditions: PoseInstances, detected: PoseInstances) -> PoseInstances:
         """The detector's poses that match no track."""
+        return detected[(self._similarity(detected, conditions) < self.match_oks).all(dim=1)]
+
+    def _similarity(self, detected: PoseInstances, conditions: PoseInstances) -> Tensor:
+        """OKS of each detected pose to each track's: (D, M)."""
         poses = torch.cat([conditions.keypoints_in_crop, detected.keypoints_in_crop])
-        oks = pairwise_oks(poses, self.model.skeleton.sigmas)[len(conditions) :, : len(conditions)]
-        return detected[(oks < self.match_oks).all(dim=1)]
+        return pairwise_oks(poses, self.model.skeleton.sigmas)[len(conditions) :, : len(conditions)]
 
     def _assign_ids(self, condition_places: Integers) -> Integers:
         """The track id of each animal by the place of its condition: the tracks come first, then new animals."""
@@ -175,9 +179,8 @@ class CtdTracker:
 
     def _end_unseen(self, detected: PoseInstances, batch: PoseBatch) -> None:
         """End the tracks at which nothing was detected for long; a detected pose shows one track, which it matches best."""
-        conditions = self._track_conditions(batch)  # as they are in this frame
-        poses = torch.cat([conditions.keypoints_in_crop, detected.keypoints_in_crop])
-        oks = pairwise_oks(poses, self.model.skeleton.sigmas)[len(conditions) :, : len(conditions)].cpu().numpy()
+        now = self._track_conditions(batch)  # where the tracks are in this frame
+        oks = self._similarity(detected, now).cpu().numpy()
         rows, columns = linear_sum_assignment(-np.where(oks >= self.match_oks, oks, 0.0))
         seen = set(columns[oks[rows, columns] >= self.match_oks].tolist())
         tracks = [

@@ -92,6 +92,17 @@ def track(
         return [tracker.step(batch) for batch in batches]
 
 
+def track_the_same_animal(tracker: CtdTracker, pipeline: ConditionalTopDown) -> list[TrackedFrame]:
+    """Frames 1 to 5 after the two tracks of frame 0 have come to lie on one animal."""
+    (first,) = track(tracker, pipeline, [0])
+    assert len(first.track_ids) == 2
+    tracker.tracks = [
+        replace(each, keypoints_in_image=VIDEO.frames[0].keypoints_in_image[0] + 0.1 * each.track_id)
+        for each in tracker.tracks
+    ]
+    return track(tracker, pipeline, range(1, 6))
+
+
 def animals_of(tracked: TrackedFrame, frame: int) -> dict[int, int]:
     """The labeled animal that each track lies on."""
     gt = VIDEO.frames[frame].keypoints_in_image
@@ -177,13 +188,7 @@ def test_a_track_at_which_nothing_is_detected_ends_after_so_many_runs_of_the_det
 def test_an_animal_that_is_detected_shows_one_track_of_two_that_follow_it() -> None:
     tracker, pipeline = prepared(lambda frame: [0, 1] if frame == 0 else [0], max_unseen=2)
     pipeline.settings = replace(pipeline.settings, nms_oks=NO_NMS)
-    (first,) = track(tracker, pipeline, [0])
-    tracker.tracks = [
-        replace(each, keypoints_in_image=VIDEO.frames[0].keypoints_in_image[0] + 0.1 * each.track_id)
-        for each in tracker.tracks
-    ]
-    rest = track(tracker, pipeline, range(1, 6))
-    assert len(first.track_ids) == 2
+    rest = track_the_same_animal(tracker, pipeline)
     assert [len(each.track_ids) for each in rest] == [2, 2, 2, 1, 1]
 
 
@@ -223,13 +228,7 @@ def test_a_tracker_that_is_given_another_s_state_goes_on_as_that_would(stopped: 
 def test_two_tracks_on_one_animal_become_one() -> None:
     """A track whose animal another track has taken ends."""
     tracker, pipeline = prepared(lambda frame: [0, 1] if frame == 0 else [], max_lost=2)
-    (first,) = track(tracker, pipeline, [0])
-    tracker.tracks = [
-        replace(each, keypoints_in_image=VIDEO.frames[0].keypoints_in_image[0] + 0.1 * each.track_id)
-        for each in tracker.tracks
-    ]
-    rest = track(tracker, pipeline, range(1, 6))
-    assert len(first.track_ids) == 2
+    rest = track_the_same_animal(tracker, pipeline)
     assert [len(each.track_ids) for each in rest] == [1] * 5
     assert len(tracker.tracks) == 1
 
