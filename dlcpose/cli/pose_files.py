@@ -69,7 +69,7 @@ def video_of(tracks: PoseTracks, given: Path | None, poses: Path | None = None) 
         path = poses.with_name(path.name)
     if given is None and not path.is_file():
         raise ConfigError(
-            f"--video: it is needed, and {tracks.video.path} is not there any more. Say where it is with --video."
+            f"--video: the video {tracks.video.path} is not there any more. Say where it is with --video."
         )
     if (found := fingerprint(path)) != tracks.video.fingerprint:
         raise DataError(
