@@ -14,9 +14,9 @@ from dlcpose.postprocessing.filters import interpolate_gaps
 from dlcpose.postprocessing.time_axis import TimeAxis, time_axis
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.sample import Image
-from dlcpose.visualization.browser_video import write_browser_video
 from dlcpose.visualization.labels import draw_text, text_size
 from dlcpose.visualization.pictures import contact_sheet, crop_around, dot_radius, draw_poses, keypoint_colors
+from dlcpose.visualization.video_file import write_browser_video
 
 Array = npt.NDArray[Any]
 Color = tuple[int, int, int]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dlcpose.structures.errors import DataError
-from dlcpose.visualization.browser_video import write_browser_video
+from dlcpose.visualization.video_file import write_browser_video, write_video
 
 SECONDS = (0.5, 0.54, 0.6, 0.9, 0.93)
 
@@ -56,3 +56,17 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DataError, match=r"clip\.mp4: cannot be written"):
         write_browser_video(tmp_path / "file" / "clip.mp4", [(0.0, pictures(32, 32)[0])], fps=25)
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.avi"])
+@pytest.mark.parametrize("size", [(64, 96), (65, 97)])
+def test_labeled_images_keep_their_size(tmp_path: Path, name: str, size: tuple[int, int]) -> None:
+    images = pictures(*size)
+    assert write_video(tmp_path / name, images, fps=10) == 5
+    with av.open(str(tmp_path / name)) as container:
+        assert container.streams.video[0].average_rate == 10
+        decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(decoded) == 5
+    for got, image in zip(decoded, images, strict=True):
+        assert got.shape == image.shape
+        assert np.abs(got.astype(float) - image).mean() < 4
