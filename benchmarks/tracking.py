@@ -19,6 +19,7 @@ likely swaps and how many of the swaps are in it; seconds.
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ from dlcpose.prediction.settings import PredictionSettings
 from dlcpose.prediction.video import write_video_poses
 from dlcpose.structures.skeleton import Skeleton, pairs_from_names
 from dlcpose.tracking.appearance import learn_looks
-from dlcpose.tracking.result import TrackingResult, swap_candidates
+from dlcpose.tracking.result import SwapCandidate, swap_candidates
 from dlcpose.tracking.settings import TrackingSettings
 from dlcpose.tracking.track import track
 from dlcpose.visualization.video_file import write_video
@@ -161,14 +162,10 @@ def swaps_of(columns_of_animals: Array, lasting: int) -> list[tuple[int, int, in
     return sorted(found)
 
 
-def listed(swap: tuple[int, int, int], result: TrackingResult, margin: float) -> bool:
+def listed(swap: tuple[int, int, int], candidates: Sequence[SwapCandidate]) -> bool:
     """Whether the list of likely swaps has these two at about that time, directly or by a third animal."""
     frame, a, b = swap
-    near = [
-        {each.a, each.b}
-        for each in swap_candidates(result, margin)
-        if each.from_frame - SECOND <= frame <= each.to_frame + SECOND
-    ]
+    near = [{each.a, each.b} for each in candidates if each.from_frame - SECOND <= frame <= each.to_frame + SECOND]
     reached = {a}
     for _ in near:
         for pair in near:
@@ -197,7 +194,7 @@ def measure(
     for column in range(sources.shape[1]):
         rows = np.flatnonzero(sources[:, column] >= 0)
         own[rows, sources[rows, column]] = column
-    swaps = swaps_of(own, SECOND)
+    swaps, candidates = swaps_of(own, SECOND), swap_candidates(result, settings.review_frames)
     return {
         "clip": name,
         "animals": animals,
@@ -208,8 +205,8 @@ def measure(
         "swaps": len(swaps),
         "swaps_of_10_s": len(swaps_of(own, 10 * SECOND)),
         "tracks": int((result.columns >= 0).any(axis=0).sum()),
-        "listed": len(swap_candidates(result, settings.review_margin)),
-        "swaps_listed": sum(listed(swap, result, settings.review_margin) for swap in swaps),
+        "listed": len(candidates),
+        "swaps_listed": sum(listed(swap, candidates) for swap in swaps),
         "tracklets": result.tracklets,
         "left_out": result.left_out,
         "seconds": seconds,

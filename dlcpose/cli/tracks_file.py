@@ -174,7 +174,7 @@ def _track(
     of_result = {"used_appearance": "appearance" in result.seconds, "corrections": applied}
     made = {**provenance.settings, TRACKING: {**asdict(settings), **of_result}}
     write_pose_tracks(output, tracks, replace(provenance, settings=made, seconds=seconds))
-    likely = swap_candidates(result, settings.review_margin)
+    likely = swap_candidates(result, settings.review_frames)
     typer.echo(_summary(output, result, likely, 0 if applied is None else applied["count"]))
     if review is not None and source is not None:
         from dlcpose.datasets.video import VideoReader

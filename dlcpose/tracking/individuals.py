@@ -25,15 +25,17 @@ def identify(
     first: Array,
     last: Array,
     beam: int,
+    max_margin: float = np.inf,
 ) -> Naming:
     """The best naming of the slots, estimated together with the animals' descriptors.
 
     votes: (S, N) cost in nats of each tracklet being each animal, by predicted identities; zeros without. first, last: (S,)
     steps. As in k-means, animals' mean descriptors and the naming are improved in turn, from two starts: the slots as they
-    are, and the moment at which all animals have been followed longest. The cheaper naming is returned.
+    are, and the moment at which all animals have been followed longest. The cheaper naming is returned. max_margin: as of
+    `name_slots`.
     """
     has_votes = bool(votes.any())
-    unaided = name_slots(slots, votes, exchanges, beam=beam, free_start=has_votes)
+    unaided = name_slots(slots, votes, exchanges, beam=beam, free_start=has_votes, max_margin=max_margin)
     if not evidence.sums.shape[1]:
         return unaided
     starts = [_means(slots, unaided.names, evidence, len(slots))]
@@ -44,7 +46,7 @@ def identify(
         naming = None
         for _ in range(ROUNDS):
             costs = _costs(evidence, *centers)
-            better = name_slots(slots, costs + votes, exchanges, beam=beam, free_start=True)
+            better = name_slots(slots, costs + votes, exchanges, beam=beam, free_start=True, max_margin=max_margin)
             if naming is not None and better.cost >= naming.cost - 1e-6:
                 break
             naming = better

@@ -1,4 +1,4 @@
-"""Encounters of two animals, and the margin of the identity decision."""
+"""Stretches in which two animals may be exchanged, by the margin of the identity decision."""
 
 from typing import Any
 
@@ -7,17 +7,20 @@ import numpy.typing as npt
 
 from dlcpose.tracking.detections import Detections
 from dlcpose.tracking.naming import Naming
-from dlcpose.tracking.result import Encounter
+from dlcpose.tracking.result import SwapCandidate
 from dlcpose.tracking.slots import Exchanges
 
 Array = npt.NDArray[Any]
-APART = 12  # frames: exchanges of the same two animals that are nearer in time are one encounter
 
 
-def encounters_of(
-    exchanges: Exchanges, naming: Naming, frame_indices: Array, detections: Detections
-) -> tuple[Encounter, ...]:
-    """Encounters in the order of time; exchanges of the same two animals in quick succession are one, by the least margin."""
+def doubtful_exchanges(
+    exchanges: Exchanges, naming: Naming, frame_indices: Array, detections: Detections, max_margin: float
+) -> tuple[SwapCandidate, ...]:
+    """What the best solution with another decision would exchange, of decisions with a margin up to `max_margin`.
+
+    In the order of the video. Decisions of one other solution about the same two animals are one; where it is too long for
+    a clip, its beginning and its end are two, each exchanged from there on.
+    """
     row_of_step = np.full(int(detections.steps.max(initial=0)) + 2, -1)
     row_of_step[detections.steps] = detections.rows
 
@@ -27,33 +30,22 @@ def encounters_of(
         later = later[later >= 0]
         return int(frame_indices[later[0] if len(later) else row_of_step.max()])
 
-    opened: dict[tuple[int, int], list[int]] = {}  # two animals -> begin, end, exchange with the least margin
-    closed: list[tuple[tuple[int, int], list[int]]] = []
-    for number in range(len(exchanges)):
-        pair = (
-            int(min(naming.first[number], naming.second[number])),
-            int(max(naming.first[number], naming.second[number])),
+    found: dict[tuple[int, ...], SwapCandidate] = {}
+    for number in np.flatnonzero(naming.margins <= max_margin).tolist():
+        a, b = sorted((int(naming.first[number]), int(naming.second[number])))
+        since, until = int(naming.since[number]), int(naming.until[number])
+        is_whole = since >= 0 and until >= 0
+        low, high = (since, until) if is_whole else (number, number)
+        found.setdefault(
+            (low, high, a, b),
+            SwapCandidate(
+                frame=frame_of(int(exchanges.end[low])),
+                until=frame_of(int(exchanges.begin[high]) + 1) if is_whole else None,
+                a=a,
+                b=b,
+                margin=float(naming.margins[number]),
+                from_frame=frame_of(int(exchanges.begin[low])),
+                to_frame=frame_of(int(exchanges.end[high])),
+            ),
         )
-        begin, end = int(exchanges.begin[number]), int(exchanges.end[number])
-        known = opened.get(pair)
-        if known is not None and begin - known[1] <= APART:
-            known[1] = max(known[1], end)
-            if naming.margins[number] < naming.margins[known[2]]:
-                known[2] = number
-        else:
-            if known is not None:
-                closed.append((pair, known))
-            opened[pair] = [begin, end, number]
-    closed += list(opened.items())
-    found = [
-        Encounter(
-            frame=frame_of(int(exchanges.end[best])),
-            first=frame_of(begin),
-            last=frame_of(end),
-            a=pair[0],
-            b=pair[1],
-            margin=float(naming.margins[best]),
-        )
-        for pair, (begin, end, best) in closed
-    ]
-    return tuple(sorted(found, key=lambda each: (each.frame, each.a, each.b)))
+    return tuple(sorted(found.values(), key=lambda each: (each.frame, each.a, each.b, each.margin)))

@@ -11,17 +11,21 @@ from dlcpose.tracking.slots import Exchanges
 
 Array = npt.NDArray[Any]
 ALL_ORDERS = 5  # animals up to which every assignment of names to slots is tried
+REACH = 75  # steps, within which it is looked for where another solution parts from the best one, and comes back to it
 
 
 class Naming(NamedTuple):
     """names: for each slot, the animal that each of its tracklets belongs to. is_exchanged: (E,) which exchanges are made.
-    margins: (E,) nats, how much worse the best solution with the opposite decision is. first, second: (E,) the
-    animals in the two slots before. cost: of the whole.
+    margins: (E,) nats, how much worse the best solution with the opposite decision is. since, until: (E,) the exchanges at
+    which that solution parts from this one, and comes back to it; -1 where that is not within REACH steps. first,
+    second: (E,) the animals in the two slots before. cost: of the whole.
     """
 
     names: list[Array]
     is_exchanged: Array
     margins: Array
+    since: Array
+    until: Array
     first: Array
     second: Array
     cost: float
@@ -40,11 +44,20 @@ class _Step(NamedTuple):
     exchanged: Array
 
 
-def name_slots(slots: list[list[int]], evidence: Array, exchanges: Exchanges, *, beam: int, free_start: bool) -> Naming:
+def name_slots(
+    slots: list[list[int]],
+    evidence: Array,
+    exchanges: Exchanges,
+    *,
+    beam: int,
+    free_start: bool,
+    max_margin: float = np.inf,
+) -> Naming:
     """The cheapest assignment of animals to slots over time.
 
     slots: the tracklets of each of N slots. evidence: (S, N) cost in nats of tracklet s being animal n. free_start: whether
-    any animal may begin in any slot; else animal n begins in slot n.
+    any animal may begin in any slot; else animal n begins in slot n. max_margin: up to which `since` and `until` are
+    looked for.
     Dynamic programming over assignments of animals to slots, which change only at exchanges; the `beam` cheapest are
     kept, and up to 5 animals with a beam of 120 the solution is exact.
     """
@@ -63,7 +76,7 @@ def name_slots(slots: list[list[int]], evidence: Array, exchanges: Exchanges, *,
     rest = np.zeros(len(orders))
     for slot, total in enumerate(totals):
         rest += (total[-1] - total[counted[slot]])[orders[:, slot]]
-    return _trace([len(slot) for slot in slots], steps, orders, costs, rest, exchanges)
+    return _trace([len(slot) for slot in slots], steps, orders, costs, rest, exchanges, max_margin)
 
 
 def _places(exchanges: Exchanges, number: int) -> list[tuple[int, int]]:
@@ -115,7 +128,13 @@ def _branch(
 
 
 def _trace(
-    lengths: list[int], steps: list[_Step], orders: Array, costs: Array, rest: Array, exchanges: Exchanges
+    lengths: list[int],
+    steps: list[_Step],
+    orders: Array,
+    costs: Array,
+    rest: Array,
+    exchanges: Exchanges,
+    max_margin: float,
 ) -> Naming:
     """Backward through the steps for the remaining costs, then forward along the best; rest: (B,) cost after the last."""
     best = float((costs + rest).min())
@@ -135,6 +154,7 @@ def _trace(
     ]
     first, second, made = (np.zeros(len(steps), np.int64) for _ in range(3))
     margins = np.zeros(len(steps))
+    path = [current]  # the assignment before each exchange
     for number, step in enumerate(steps):
         kept, exchanged = choices[number]
         (slot_a, place_a), (slot_b, place_b) = _places(exchanges, number)
@@ -142,6 +162,48 @@ def _trace(
         made[number] = exchanged[current] < kept[current]
         margins[number] = float((step.costs + (kept if made[number] else exchanged)).min()) - best
         current = int((step.exchanged if made[number] else step.kept)[current])
+        path.append(current)
         if made[number]:
             names[slot_a][place_a:], names[slot_b][place_b:] = second[number], first[number]
-    return Naming(names, made.astype(bool), margins, first, second, best)
+    since, until = np.full(len(steps), -1), np.full(len(steps), -1)
+    for number in np.flatnonzero(margins <= max_margin).tolist():
+        since[number], until[number] = _stretch(number, steps, choices, path, bool(made[number]), exchanges)
+    return Naming(names, made.astype(bool), margins, since, until, first, second, best)
+
+
+def _stretch(
+    number: int,
+    steps: list[_Step],
+    choices: list[tuple[Array, Array]],
+    path: list[int],
+    made: bool,
+    exchanges: Exchanges,
+) -> tuple[int, int]:
+    """The exchanges at which the best solution with the other decision at `number` parts from the best one and comes back.
+
+    choices, path: as in `_trace`. made: the best decision. Each is -1 where it is not within REACH steps.
+    """
+    step, (after_kept, after_exchange) = steps[number], choices[number]
+    there = int((step.costs + (after_kept if made else after_exchange)).argmin())
+    since, before = number, there
+    while before != path[since]:
+        if since == 0 or exchanges.end[since - 1] < exchanges.begin[number] - REACH:
+            since = -1
+            break
+        since -= 1
+        before = _before(steps[since], before, float(exchanges.costs[since]))
+    until, after = number, int((step.kept if made else step.exchanged)[there])
+    while after != path[until + 1]:
+        until += 1
+        if until == len(steps) or exchanges.begin[until] > exchanges.end[number] + REACH:
+            return since, -1
+        kept, exchanged = choices[until]
+        after = int((steps[until].exchanged if exchanged[after] < kept[after] else steps[until].kept)[after])
+    return since, until
+
+
+def _before(step: _Step, after: int, cost: float) -> int:
+    """The assignment at an exchange from which one after it is reached at the least cost."""
+    kept = np.where(step.kept == after, step.costs, np.inf)
+    exchanged = np.where(step.exchanged == after, step.costs + cost, np.inf)
+    return int(np.minimum(kept, exchanged).argmin())

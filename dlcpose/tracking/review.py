@@ -81,11 +81,9 @@ def _clip(tracks: PoseTracks, candidate: SwapCandidate) -> _Clip:
         (tracks.frame_indices >= candidate.from_frame - around) & (tracks.frame_indices <= candidate.to_frame + around)
     )
     if len(rows) > MAX_FRAMES:
-        rows = np.unique(
-            np.append(
-                rows[:: math.ceil(len(rows) / MAX_FRAMES)], np.searchsorted(tracks.frame_indices, candidate.frame)
-            )
-        )
+        ends = [number for number in (candidate.frame, candidate.until) if number is not None]
+        thinned = rows[:: math.ceil(len(rows) / MAX_FRAMES)]
+        rows = np.unique(np.append(thinned, np.searchsorted(tracks.frame_indices, ends)))
     points = tracks.keypoints_in_image[rows][:, [candidate.a, candidate.b]].reshape(-1, 2)
     points = points[~np.isnan(points).any(axis=-1)]
     height, width = tracks.video.height, tracks.video.width
@@ -173,6 +171,7 @@ def _clip_content(tracks: PoseTracks, clip: _Clip) -> dict[str, Any]:
         "margin": round(clip.candidate.margin, 2),
         "from": clip.candidate.from_frame,
         "to": clip.candidate.to_frame,
+        "until": clip.candidate.until,
         "frames": frames,
         "pictures": [clip.pictures[number] for number in frames],
         "poses": [[[_point(point) for point in animal] for animal in frame] for frame in poses],

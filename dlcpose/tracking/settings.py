@@ -15,8 +15,8 @@ class TrackingSettings:
     frames within a tracklet without a detection. max_gap: frames that a direct join of two tracklets bridges; longer
     gaps are bridged by the other evidence alone. detection_reward: gain of a detection in a track. absence_cost: of a
     track's animal being lost, and the same again for its return. join_cost_limit: dearer joins are not considered.
-    review_margin: joins and encounters with a smaller margin are listed as likely swaps. use_identities: whether
-    identities that the model predicted count. use_shape: whether the animals' proportions do. appearance: whether their
+    review_margin: decisions with a smaller margin are likely swaps. review_frames: those that would last for fewer frames
+    are not listed. use_identities: whether identities that the model predicted count. use_shape: whether the animals' proportions do. appearance: whether their
     appearance does, learned from the video; None: where a video is given and joins are doubtful. beam: assignments of
     names that are kept while the video is gone through; all of them up to 5 animals. seed: of the appearance's
     training. Raises ConfigError for values outside their range.
@@ -32,6 +32,7 @@ class TrackingSettings:
     absence_cost: float = 15.0
     join_cost_limit: float = 40.0
     review_margin: float = 6.0
+    review_frames: int = 12
     use_identities: bool = True
     use_shape: bool = True
     appearance: bool | None = None
@@ -50,6 +51,7 @@ class TrackingSettings:
             "absence_cost": (self.absence_cost > 0, "more than 0"),
             "join_cost_limit": (self.join_cost_limit > 0, "more than 0"),
             "review_margin": (self.review_margin >= 0, "0 or more"),
+            "review_frames": (self.review_frames >= 0, "0 or more"),
             "beam": (self.beam >= 2, "2 or more"),
             "seed": (self.seed >= 0, "0 or more"),
         }

@@ -18,9 +18,9 @@ from dlcpose.tracking.flow import join_tracklets
 from dlcpose.tracking.gaps import JoinOrAbsenceCosts, fill_gaps
 from dlcpose.tracking.individuals import identify, votes_of
 from dlcpose.tracking.joins import possible_joins
-from dlcpose.tracking.margins import encounters_of
+from dlcpose.tracking.margins import doubtful_exchanges
 from dlcpose.tracking.motion import ends_of, learn_motion
-from dlcpose.tracking.result import Encounter, TrackingResult
+from dlcpose.tracking.result import SwapCandidate, TrackingResult
 from dlcpose.tracking.settings import TrackingSettings
 from dlcpose.tracking.slots import exchanges_of, fill_slots
 from dlcpose.tracking.tracklets import Tracklets, tracklets_of
@@ -64,8 +64,8 @@ def track(
     clock.stop("tracklets")
     features = shape_features(detections, poses.skeleton) if settings.use_shape else np.zeros((len(detections), 0))
     assign_pairs = _assign(poses, detections, tracklets, features, settings, animals, clock)
-    is_doubtful = any(each.margin < settings.review_margin for each in assign_pairs.encounters)
-    if looks is not None and settings.appearance is not False and (settings.appearance or is_doubtful):
+    is_used = settings.appearance is not False and (settings.appearance or bool(assign_pairs.doubtful))
+    if looks is not None and is_used:
         features = np.concatenate([features, looks(detections, tracklets)], axis=1)
         clock.stop("appearance")
         assign_pairs = _assign(poses, detections, tracklets, features, settings, animals, clock)
@@ -73,7 +73,7 @@ def track(
     return TrackingResult(
         tracks=in_columns(poses, assign_pairs.columns, individuals),
         columns=assign_pairs.columns,
-        encounters=assign_pairs.encounters,
+        doubtful=assign_pairs.doubtful,
         tracklets=len(tracklets.members),
         detections=len(detections),
         left_out=left_out,
@@ -84,7 +84,7 @@ def track(
 
 class _Assigned(NamedTuple):
     columns: Array  # (T, N)
-    encounters: tuple[Encounter, ...]
+    doubtful: tuple[SwapCandidate, ...]
 
 
 def _assign(
@@ -121,7 +121,16 @@ def _assign(
     votes = np.zeros((len(ends), animals))
     if settings.use_identities:
         votes = votes_of(detections, joined.members, animals)
-    naming = identify(slots, evidence, votes, exchanges, first=ends.first, last=ends.last, beam=settings.beam)
+    naming = identify(
+        slots,
+        evidence,
+        votes,
+        exchanges,
+        first=ends.first,
+        last=ends.last,
+        beam=settings.beam,
+        max_margin=settings.review_margin,
+    )
     clock.stop("names")
     tracks: list[list[int]] = [[] for _ in range(animals)]
     for slot, names in zip(slots, naming.names, strict=True):
@@ -136,7 +145,8 @@ def _assign(
             members = tracklets.members[tracklet]
             columns[detections.rows[members], name] = detections.columns[members]
     clock.stop("gaps")
-    return _Assigned(columns, encounters_of(exchanges, naming, poses.frame_indices, detections))
+    doubtful = doubtful_exchanges(exchanges, naming, poses.frame_indices, detections, settings.review_margin)
+    return _Assigned(columns, doubtful)
 
 
 def in_columns(poses: PoseTracks, columns: Array, individuals: Sequence[str] = ()) -> PoseTracks:

@@ -1,5 +1,6 @@
 """Who is in which slot: against every sequence of decisions, for small problems."""
 
+from dataclasses import replace
 from itertools import permutations, product
 
 import numpy as np
@@ -62,6 +63,45 @@ def test_a_margin_is_what_the_other_decision_costs_at_least(seed: int) -> None:
     for number, made in enumerate(naming.is_exchanged.tolist()):
         other = min(cost for decisions, cost in costs.items() if decisions[number] != made)
         assert naming.margins[number] == pytest.approx(other - naming.cost)
+
+
+def orders_of(decisions: tuple[bool, ...], exchanges: Exchanges) -> list[list[int]]:
+    """Who is in each slot before each exchange, and after the last."""
+    orders = [[0, 1, 2]]
+    for a, b, is_exchanged in zip(exchanges.first_slot, exchanges.second_slot, decisions, strict=True):
+        order = list(orders[-1])
+        if is_exchanged:
+            order[a], order[b] = order[b], order[a]
+        orders.append(order)
+    return orders
+
+
+@given(st.integers(0, 100_000))
+def test_another_solution_differs_from_the_best_between_two_exchanges(seed: int) -> None:
+    case = problem(seed)
+    costs = all_costs(case, [(0, 1, 2)])
+    naming = name_slots(*case, beam=1000, free_start=False)
+    best = orders_of(tuple(naming.is_exchanged.tolist()), case[2])
+    for number, made in enumerate(naming.is_exchanged.tolist()):
+        decisions = min((each for each in costs if each[number] != made), key=costs.__getitem__)
+        other = orders_of(decisions, case[2])
+        differs = [one != two for one, two in zip(best, other, strict=True)]  # before each exchange
+        since = next(each for each in range(number, -1, -1) if not differs[each])
+        until = next((each for each in range(number, len(decisions)) if not differs[each + 1]), -1)
+        assert (naming.since[number], naming.until[number]) == (since, until)
+
+
+@given(st.integers(0, 100_000))
+def test_where_another_solution_parts_and_comes_back_far_away_is_not_looked_for(seed: int) -> None:
+    slots, evidence, exchanges = problem(seed)
+    near = name_slots(slots, evidence, exchanges, beam=1000, free_start=False)
+    apart = replace(exchanges, begin=exchanges.begin * 1000, end=exchanges.begin * 1000 + 1)
+    far = name_slots(slots, evidence, apart, beam=1000, free_start=False)
+    none = name_slots(slots, evidence, exchanges, beam=1000, free_start=False, max_margin=-1.0)
+    is_same_time = exchanges.begin[near.since] == exchanges.begin
+    np.testing.assert_array_equal(far.since, np.where(is_same_time, near.since, -1))
+    assert (none.since == -1).all()
+    assert (none.until == -1).all()
 
 
 @given(st.integers(0, 100_000))

@@ -200,6 +200,21 @@ def test_keys_in_a_real_browser_make_corrections_that_can_be_replayed(tmp_path: 
     assert dumped.count("<li") == 3
 
 
+def test_swap_between_takes_the_frames_that_are_likely_unless_others_were_stepped_to(tmp_path: Path) -> None:
+    tracks, page = tracks_of("Ada", "Bob", "Cleo"), tmp_path / "r.html"
+    stretches = [
+        SwapCandidate(frame=20, a=0, b=1, margin=0.4, from_frame=18, to_frame=42, until=40),
+        SwapCandidate(frame=20, a=1, b=2, margin=0.5, from_frame=18, to_frame=42, until=40),
+    ]
+    write_review(page, tracks, stretches, images(tracks))
+    dumped = in_browser(page, PRESS + 'press("b", "n", "ArrowRight", "b", "ArrowRight", "ArrowRight", "b", "w");')
+    (tmp_path / "c.json").write_text(unescape(re.search(r'data-saved="(.*?)"', dumped, re.DOTALL)[1]))  # type: ignore[index]
+    assert read_corrections(tmp_path / "c.json").corrections == (
+        Correction(20, 0, 1, "swap_between", 40),
+        Correction(21, 1, 2, "swap_between", 23),
+    )
+
+
 def test_the_page_shows_names_as_the_corrections_will_leave_them(tmp_path: Path) -> None:
     tracks = tracks_of("Ada", "Bob", "Cleo")
     page = tmp_path / "r.html"
