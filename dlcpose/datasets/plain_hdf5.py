@@ -13,6 +13,8 @@ from dlcpose.structures.errors import DataError
 MAX_BYTES = 2**31  # of one array
 MAX_CHUNK = 2**28
 MAX_CHUNKS = 100_000
+SMALL = 2**20  # bytes of an array that need not be stored
+MAX_RATIO = 1100  # of bytes to those stored: deflate reaches 1032
 MAX_TEXT = 2**26
 FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})  # HDF5's own and lzf: others would load plugins from folders
 
@@ -78,12 +80,16 @@ class PlainHdf5:
         return found
 
     def _check_storage(self, found: Any, name: str, max_bytes: int) -> None:
-        size = found.dtype.itemsize * int(np.prod([int(side) for side in found.shape or ()], dtype=object))
-        chunk = found.dtype.itemsize * int(np.prod([int(side) for side in found.chunks or ()], dtype=object))
+        size, chunk = (
+            found.dtype.itemsize * int(np.prod([int(side) for side in sides], dtype=object)) if sides is not None else 0
+            for sides in (found.shape, found.chunks)
+        )
         if size > max_bytes or chunk > MAX_CHUNK:
             raise self._refused(f"the array {name} says that it holds {size} bytes, more than {max_bytes}")
         if chunk and size > chunk * MAX_CHUNKS:  # HDF5 takes kilobytes for each, also where nothing is stored
             raise self._refused(f"the array {name} is cut into more than {MAX_CHUNKS} chunks")
+        if size > SMALL and size > (stored := found.id.get_storage_size()) * MAX_RATIO:
+            raise self._refused(f"the array {name} says that it holds {size} bytes, and stores {stored}")
         creation = found.id.get_create_plist()
         filters = {creation.get_filter(place)[0] for place in range(creation.get_nfilters())}
         if not filters <= FILTERS:

@@ -1,0 +1,64 @@
+"""Arrays of untrusted HDF5 files: read as they were written, whatever their layout, and not taken at their word."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from dlcpose.datasets.deeplabcut_tables import read_h5
+from dlcpose.datasets.plain_hdf5 import plain_hdf5
+from dlcpose.structures.errors import DataError
+
+MANY = 250_000  # values; more than there may be chunks
+
+
+def written(path: Path, **settings: Any) -> Path:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("values", **settings)
+    return path
+
+
+def read(path: Path) -> Any:
+    with plain_hdf5(path, "a file of values") as file:
+        return file.array("values")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},  # one stretch of bytes, as SLEAP and pandas write
+        {"chunks": (1000,)},
+        {"chunks": True, "compression": "gzip", "compression_opts": 9, "shuffle": True},
+        {"chunks": True, "compression": "lzf"},
+    ],
+)
+@pytest.mark.parametrize("values", [np.arange(MANY, dtype=np.float64), np.zeros(MANY)], ids=["rising", "zeros"])
+def test_a_large_array_is_read(tmp_path: Path, values: np.ndarray, settings: dict[str, Any]) -> None:
+    np.testing.assert_array_equal(read(written(tmp_path / "a.h5", data=values, **settings)), values)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0)])
+def test_an_array_of_little_is_read(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    assert read(written(tmp_path / "a.h5", data=np.zeros(shape))).shape == shape
+
+
+@pytest.mark.parametrize("settings", [{}, {"chunks": (2**16,)}, {"chunks": (2**16,), "compression": "gzip"}])
+def test_memory_is_not_taken_for_what_is_not_stored(tmp_path: Path, settings: dict[str, Any]) -> None:
+    path = written(tmp_path / "a.h5", shape=(2**27,), dtype=np.float64, **settings)
+    assert path.stat().st_size < 10_000
+    with pytest.raises(DataError, match=r"a\.h5.*values.*stores 0"):
+        read(path)
+
+
+def test_a_table_of_many_frames_and_animals_is_read(tmp_path: Path) -> None:
+    columns = pd.MultiIndex.from_product(
+        [["Ada"], [f"mouse{number}" for number in range(5)], [f"part{number}" for number in range(12)], ["x", "y"]],
+        names=["scorer", "individuals", "bodyparts", "coords"],
+    )
+    index = pd.MultiIndex.from_product([["labeled-data"], ["cage"], [f"img{number:04d}.png" for number in range(1000)]])
+    values = np.arange(len(index) * len(columns), dtype=np.float64).reshape(len(index), len(columns))
+    pd.DataFrame(values, index=index, columns=columns).to_hdf(tmp_path / "a.h5", key="df_with_missing")
+    np.testing.assert_array_equal(read_h5(tmp_path / "a.h5").values, values)
