@@ -47,7 +47,11 @@ def check_new(output: Path, inputs: Sequence[Path | None], option: str = "--outp
 
 def with_step(provenance: Provenance, step: str, settings: Mapping[str, Any], source: Path) -> Provenance:
     """The provenance of poses after one more step: what was done, how, and to which file."""
-    done = [*provenance.settings.get(HISTORY, []), {"step": step, "settings": dict(settings), "of": source.name}]
+    before = provenance.settings.get(HISTORY)  # of a file, where it may be anything
+    done = [
+        *(before if isinstance(before, list) else []),
+        {"step": step, "settings": dict(settings), "of": source.name},
+    ]
     return replace(provenance, settings={**provenance.settings, HISTORY: done})
 
 

@@ -17,6 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcpose.structures.atomic_files import atomic_output
+from dlcpose.structures.checked_values import is_number
+from dlcpose.structures.data_description import check_texts
+from dlcpose.structures.data_files import shown
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
 from dlcpose.structures.skeleton import Skeleton
@@ -150,23 +153,35 @@ def read_pose_tracks(path: Path | str, *, max_bytes: int = MAX_BYTES) -> PoseTra
             raise DataError(f"{path}: its arrays hold more than {max_bytes} bytes. Allow more with max_bytes=.")
         values = {name: array[()] for name, array in arrays.items()}
     try:
-        skeleton = Skeleton.from_dict(description["skeleton"])
-        video = VideoInfo(**description["video"])
-        fps = np.nan if video.fps is None else float(video.fps)
-        numbers = (video.height, video.width, video.frames)
-        if any(type(number) is not int or number < 0 for number in numbers):
-            raise ValueError(f"a video of {numbers}")
+        names = description["skeleton"]
+        individuals = description["individuals"]
+        check_texts({"names": names["names"], "unique": names["unique"], "individuals": individuals})
+        if len(set(individuals)) < len(individuals):  # tables would have columns of one name
+            raise ValueError(f"individuals {shown(individuals)}, of which one is there twice")
         tracks = PoseTracks(
-            skeleton=skeleton,
-            video=replace(video, path=str(video.path), fingerprint=str(video.fingerprint), fps=fps),
-            individuals=tuple(str(name) for name in description["individuals"]),
+            skeleton=Skeleton.from_dict(names),
+            video=_video(description["video"]),
+            individuals=tuple(individuals),
             is_tracked=bool(description["is_tracked"]),
             **values,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _no_poses(path, f"{type(error).__name__}: {' '.join(str(error).split())}") from error
     _check_values(tracks, path)
+    _check_rows(tracks, path, max_bytes)
     return tracks
+
+
+def _video(content: Any) -> VideoInfo:
+    """The video that a file describes. Raises ValueError for values that no video has."""
+    video = VideoInfo(**content)
+    numbers = (video.height, video.width, video.frames)
+    if any(type(number) is not int or number < 0 for number in numbers):
+        raise ValueError(f"a video of {numbers}")
+    if video.fps is not None and not (is_number(video.fps) and video.fps >= 0):
+        raise ValueError(f"a video of {video.fps!r:.40} frames per second")
+    fps = np.nan if video.fps is None else float(video.fps)
+    return replace(video, path=str(video.path), fingerprint=str(video.fingerprint), fps=fps)
 
 
 def read_provenance(path: Path | str) -> tuple[str, Provenance]:
@@ -180,12 +195,13 @@ def read_provenance(path: Path | str) -> tuple[str, Provenance]:
     try:
         content = description["provenance"]
         missing = tuple((int(first), int(last)) for first, last in content["missing_frames"])
-        individuals = tuple(str(name) for name in content.get("individuals", ()))  # files of before have none
-        provenance = Provenance(**{**content, "missing_frames": missing, "individuals": individuals})
-        if not isinstance(provenance.settings, dict) or not isinstance(provenance.seconds, dict):
-            raise TypeError("settings and seconds are mappings")
+        individuals = content.get("individuals", ())  # files of before have none
+        check_texts({"individuals": individuals})
+        provenance = Provenance(**{**content, "missing_frames": missing, "individuals": tuple(individuals)})
+        if not all(isinstance(each, dict) for each in (provenance.settings, provenance.versions, provenance.seconds)):
+            raise TypeError("settings, versions and seconds are mappings")
         return str(description["video"]["fingerprint"]), provenance
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _no_poses(path, f"{type(error).__name__}: {error}") from error
 
 
@@ -205,7 +221,7 @@ def _opened(path: Path) -> Iterator[Any]:
 def _description(file: Any, path: Path) -> dict[str, Any]:
     array = _checked(file, path, DESCRIPTION, MAX_DESCRIPTION)
     try:
-        content = json.loads(array[()].tobytes().decode())
+        content = json.loads(array[()].tobytes().decode(), parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
         raise _no_poses(path, f"its description is no JSON ({type(error).__name__})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -247,6 +263,24 @@ def _check_values(tracks: PoseTracks, path: Path) -> None:
         raise _no_poses(path, "a frame has a number below 0")
     if (tracks.identities < -1).any():
         raise _no_poses(path, "an identity is below -1")
+
+
+def _check_rows(tracks: PoseTracks, path: Path, max_bytes: int) -> None:
+    """Raises DataError where a row for each frame of the video, as tables have, would take more than max_bytes."""
+    names = [*TYPES, *(name for name in OPTIONAL if getattr(tracks, name) is not None)]
+    shapes = {name: getattr(tracks, name).shape[1:] for name in names}
+    of_row = sum(np.dtype({**TYPES, **OPTIONAL}[name][0]).itemsize * int(np.prod(shapes[name])) for name in names)
+    frames = max(tracks.video.frames, int(tracks.frame_indices[-1]) + 1 if len(tracks) else 0)
+    if frames * of_row > max_bytes:
+        raise _no_poses(path, f"poses in all of its {frames} frames would hold more than {max_bytes} bytes")
+
+
+def _finite(text: str) -> float:
+    """A number of the description, which `finish` writes only where it is finite."""
+    number = float(text)
+    if not np.isfinite(number):
+        raise ValueError(f"{text[:40]} is no number of ours")
+    return number
 
 
 def _no_poses(path: Path, reason: str) -> DataError:

@@ -35,8 +35,8 @@ def check_limits(described: Mapping[str, Any]) -> None:
     if type(identified) is not bool:
         raise ValueError(f"expected true or false as identified, got {identified!r:.50}")
     skeleton = described["skeleton"]
-    _check_texts({"names": skeleton["names"], "unique": skeleton["unique"], "individuals": described["individuals"]})
-    _check_texts(described.get("split", {}))  # nor a split
+    check_texts({"names": skeleton["names"], "unique": skeleton["unique"], "individuals": described["individuals"]})
+    check_texts(described.get("split", {}))  # nor a split
     if len(skeleton["names"]) > MAX_KEYPOINTS or len(described["individuals"]) > MAX_INDIVIDUALS:
         raise ValueError(f"expected at most {MAX_KEYPOINTS} keypoints and {MAX_INDIVIDUALS} individuals")
     model_input = Input.from_dict(described["input"])
@@ -44,7 +44,7 @@ def check_limits(described: Mapping[str, Any]) -> None:
         raise ValueError(f"expected an input of at most {MAX_SIDE} px, got {model_input.canvas}")
 
 
-def _check_texts(lists: Mapping[str, Any]) -> None:
+def check_texts(lists: Mapping[str, Any]) -> None:
     """Raises ValueError for what is no list of texts: a text itself would be taken as a list of its letters."""
     for name, values in lists.items():
         if not isinstance(values, list | tuple) or not all(isinstance(value, str) for value in values):

@@ -85,6 +85,14 @@ def test_filter_writes_a_new_file_and_what_was_done(cage: Path) -> None:
     }
 
 
+def test_a_history_of_another_kind_is_begun_anew(cage: Path) -> None:
+    poses = cage.with_name("cage.poses.h5")
+    write_pose_tracks(poses, poses_of(cage), replace(MADE, settings={"postprocessing": 5}))
+    run("filter", poses, "--median", 3)
+    _, made = read_provenance(cage.with_name("cage_filtered.poses.h5"))
+    assert [step["step"] for step in made.settings["postprocessing"]] == ["filter"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

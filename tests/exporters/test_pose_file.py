@@ -125,6 +125,17 @@ def described(**changes: Any) -> Any:
     return change
 
 
+def nested(part: str, **changes: Any) -> Any:
+    """A change of values within a part of the description."""
+
+    def change(old: np.ndarray) -> np.ndarray:
+        there = json.loads(old.tobytes())[part]
+        result: np.ndarray = described(**{part: {**there, **changes}})(old)
+        return result
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("name", "value", "settings"),
     [
@@ -150,6 +161,17 @@ def described(**changes: Any) -> Any:
         (DESCRIPTION, described(video={"path": "x"}), {}),
         (DESCRIPTION, described(video=[]), {}),
         (DESCRIPTION, lambda old: np.frombuffer(b"[" * 100_000, np.uint8), {}),
+        (DESCRIPTION, described(individuals="ab"), {}),
+        (DESCRIPTION, described(individuals=["a", "a"]), {}),
+        (DESCRIPTION, described(individuals=[None, {}]), {}),
+        (DESCRIPTION, nested("skeleton", names="abcd"), {}),
+        (DESCRIPTION, nested("skeleton", sigmas=[10**400] * 4), {}),
+        (DESCRIPTION, lambda old: np.frombuffer(old.tobytes().replace(b"25.0", b"1e400"), np.uint8), {}),
+        (DESCRIPTION, nested("video", fps=float("inf")), {}),
+        (DESCRIPTION, nested("video", fps=10**400), {}),
+        (DESCRIPTION, nested("video", fps=-25.0), {}),
+        (DESCRIPTION, nested("video", frames=10**13), {}),  # of which tables would have a row each
+        ("frame_indices", set_to((11,), 2**61), {}),
     ],
 )
 def test_what_no_prediction_has_is_refused(name: str, value: Any, settings: dict[str, Any], tmp_path: Path) -> None:
@@ -159,7 +181,13 @@ def test_what_no_prediction_has_is_refused(name: str, value: Any, settings: dict
         read_pose_tracks(tmp_path / "v.poses.h5")
 
 
-@pytest.mark.parametrize("wrong", [{"settings": ["tracking"]}, {"seconds": 3}, {"settings": None}, {"unknown": 1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"settings": ["tracking"]}, {"seconds": 3}, {"settings": None}, {"unknown": 1}, {"versions": [1]}),
+        *({"individuals": "ab"}, {"missing_frames": [[float("inf"), 1]]}, {"settings": {"precision": float("nan")}}),
+    ],
+)
 def test_a_provenance_of_another_kind_is_refused(wrong: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "v.poses.h5"
     write_pose_tracks(path, made_up_tracks(), PROVENANCE)
