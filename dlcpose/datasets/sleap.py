@@ -11,7 +11,7 @@ from dlcpose.datasets.base import IDENTITY_FLAG, LabeledFrames
 from dlcpose.datasets.label_checks import warn_of_labels
 from dlcpose.datasets.readers import reader
 from dlcpose.datasets.sleap_file import SleapFile, SleapFrame, SleapInstance, read_sleap_file
-from dlcpose.datasets.sleap_images import FrameSource, find_frames, frame_name
+from dlcpose.datasets.sleap_images import FrameSource, find_frames
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import FrameLabels, Image, labels_of
 
@@ -93,7 +93,7 @@ class SleapFrames(LabeledFrames):
 
     def _frame(self, frame: SleapFrame, tracks: Sequence[int]) -> FrameLabels:
         source = self._sources[frame.video]
-        key, number = frame_name(source.video, frame.frame_index)
+        key, number = source.name(frame.frame_index)
         points = [each.points_in_image for each in frame.instances]
         identities = [tracks.index(each.track) if each.track in tracks else -1 for each in frame.instances]
         return labels_of(
@@ -200,4 +200,5 @@ def _extent(frames: Sequence[SleapFrame], video: int) -> tuple[int, int]:
 
 def _distinct(names: Sequence[str]) -> list[str]:
     """Names of which none repeats."""
-    return [name if names.count(name) == 1 else f"{name}_{place}" for place, name in enumerate(names, start=1)]
+    counts = Counter(names)
+    return [name if counts[name] == 1 else f"{name}_{place}" for place, name in enumerate(names, start=1)]

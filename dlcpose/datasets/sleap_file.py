@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcpose.datasets.plain_hdf5 import PlainHdf5, plain_hdf5
+from dlcpose.structures.checked_values import check_places
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import Doubles
 from dlcpose.structures.skeleton import Skeleton, pairs_from_names
@@ -23,6 +24,7 @@ FORMAT_LIMIT = 3.0  # of the layout: newer ones are unknown
 CENTERED_SINCE = 1.1  # from here on the center of the first pixel is (0, 0)
 RGB_SINCE = 1.4  # embedded images that do not say so are BGR before
 PREDICTED = 1
+MAX_SIDE = 2**20  # px of a frame
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 FIELDS = {
     "frames": ("video", "frame_idx", "instance_id_start", "instance_id_end"),
@@ -189,10 +191,11 @@ def _source(file: PlainHdf5, group: str) -> tuple[str, ...]:
 
 def _shape(backend: Mapping[str, Any]) -> tuple[tuple[int, int] | None, int | None]:
     shape = backend.get("shape")
-    if not isinstance(shape, Sequence) or len(shape) != 4 or not all(isinstance(side, int) for side in shape):
+    if not isinstance(shape, Sequence) or len(shape) != 4 or not all(type(side) is int for side in shape):
         return None, None
     frames, height, width, _ = shape
-    return ((height, width) if min(height, width) > 0 else None), (frames if frames > 0 else None)
+    is_size = min(height, width) > 0 and max(height, width) <= MAX_SIDE
+    return ((height, width) if is_size else None), (frames if frames > 0 else None)
 
 
 def _clean(path: Any) -> str:
@@ -238,7 +241,8 @@ def _points(file: PlainHdf5, name: str, shift: float) -> Doubles:
         return np.zeros((0, 2))
     table = _columns(file, name)
     points = np.stack([table["x"], table["y"]], axis=-1).astype(np.float64) - shift
-    is_shown = table["visible"].astype(bool) & (np.abs(points) < 1e9).all(axis=-1)  # NaN and infinity are not below
+    is_shown = table["visible"].astype(bool) & ~np.isnan(points).any(axis=-1)
+    check_places(points[is_shown], f"{file.path}: {name}")
     return np.where(is_shown[:, None], points, np.nan)
 
 
@@ -252,7 +256,7 @@ def _frames(
     places = _video_places({number for number, *_ in table}, videos)
     frames = []
     for number, index, start, end in table:
-        if not 0 <= start <= end <= len(instances) or number not in places:
+        if not 0 <= start <= end <= len(instances) or number not in places or index < 0:
             raise DataError(
                 f"{file.path}: frame {index} is of video {number} with instances {start} to {end}; expected one of "
                 f"{len(videos)} videos and instances up to {len(instances)}. Save the file anew in SLEAP."

@@ -1,7 +1,9 @@
 """Sources of the images of SLEAP's labels: a video, image files, the .slp file itself, or none where files are gone."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,14 @@ from PIL import Image as PillowImage
 
 from dlcpose.datasets.base import frame_number, image_file_size, read_image_file
 from dlcpose.datasets.plain_hdf5 import PlainHdf5, plain_hdf5
-from dlcpose.datasets.sleap_file import RGB_SINCE, SleapVideo, is_images
+from dlcpose.datasets.sleap_file import MAX_SIDE, RGB_SINCE, SleapVideo, is_images
 from dlcpose.datasets.video_frames import VideoFrames
+from dlcpose.structures.data_files import is_file
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import Image
 
 MAX_PIXELS = 2**28  # of an image inside a file
+MAX_FOLDERS = 100  # at the end of a path, below which a file is looked for
 ANY_SIZE = 2**62  # an array of images is read image by image
 
 
@@ -43,6 +47,17 @@ class FrameSource(ABC):
         """The file that holds frame `number` and nothing else, None where there is none."""
         return None
 
+    def name(self, number: int) -> tuple[str, int]:
+        """A frame's key, the same wherever the files lie, and its number in time."""
+        if not 0 <= number < len(self._names):
+            return f"{self.video.name}/{number:06d}", number
+        name, in_time = self._names[number]
+        return f"{self.video.name}/{name}", in_time
+
+    @cached_property
+    def _names(self) -> list[tuple[str, int]]:
+        return _image_names(self.video)
+
 
 class MissingFrames(FrameSource):
     """A video that is not where the file says, nor near it."""
@@ -51,7 +66,7 @@ class MissingFrames(FrameSource):
         super().__init__(video)
         named = self.video.files[0] if self.video.files else self.video.name
         self.reason = reason or (
-            f"{labels}: the video {named} is not there, nor a file of its name beside the labels. Put it there, "
+            f"{labels}: the video {named[-200:]} is not there, nor a file of its name beside the labels. Put it there, "
             "or set videos to its folder."
         )
 
@@ -102,9 +117,8 @@ class FileSource(FrameSource):
         if self.file(number) is not None:
             return None
         if 0 <= number < len(self.found):
-            return (
-                f"{self.video.files[number]}: the image is missing. Put it back, or set videos to the folder it is in."
-            )
+            named = self.video.files[number][-200:]
+            return f"{named}: the image is missing. Put it back, or set videos to the folder it is in."
         return f"{self.video.name}: expected image {number}, which is labeled, got {len(self.found)}. Save it anew in SLEAP."
 
     def size(self, number: int) -> tuple[int, int] | None:
@@ -126,12 +140,12 @@ class EmbeddedSource(FrameSource):
 
     def __init__(self, video: SleapVideo, path: Path) -> None:
         super().__init__(video)
-        self.path, self.name = path, f"{video.group}/video"
+        self.path, self.array = path, f"{video.group}/video"
         with plain_hdf5(path, "a SLEAP package") as file:
-            self.stored = int(file.dataset(self.name, ANY_SIZE).shape[0])
-            stated = [int(file.attribute(self.name, side, default=-1)) for side in ("height", "width")]
+            self.stored = int(file.dataset(self.array, ANY_SIZE).shape[0])
+            stated = [int(file.attribute(self.array, side, default=-1)) for side in ("height", "width")]
         self._rows = {frame: row for row, frame in enumerate(video.numbers or range(self.stored))}
-        self._size = (stated[0], stated[1]) if min(stated) > 0 else None
+        self._size = (stated[0], stated[1]) if min(stated) > 0 and max(stated) <= MAX_SIDE else None
 
     def problem(self, number: int) -> str | None:
         if self._rows.get(number, self.stored) < self.stored:
@@ -147,14 +161,14 @@ class EmbeddedSource(FrameSource):
         if (problem := self.problem(number)) is not None:
             raise DataError(problem)
         with plain_hdf5(self.path, "a SLEAP package") as file:
-            images = file.dataset(self.name, ANY_SIZE)
+            images = file.dataset(self.array, ANY_SIZE)
             if images.dtype.itemsize * int(np.prod(images.shape[1:], dtype=object)) > 4 * MAX_PIXELS:
-                raise DataError(f"{self.path}: {self.name} has images beyond {MAX_PIXELS} pixels.")
+                raise DataError(f"{self.path}: {self.array} has images beyond {MAX_PIXELS} pixels.")
             stored = images[self._rows[number]]
             if stored.ndim == 3:
-                is_turned = file.attribute(self.name, "input_format", default="") == "channels_first"
+                is_turned = file.attribute(self.array, "input_format", default="") == "channels_first"
                 return _as_rgb(stored.transpose(2, 1, 0) if is_turned else stored)
-            return self._decoded(np.asarray(stored).view(np.uint8), _is_bgr(file, self.name), number)
+            return self._decoded(np.asarray(stored).view(np.uint8), _is_bgr(file, self.array), number)
 
     def _decoded(self, content: Any, is_bgr: bool, number: int) -> Image:
         place = f"{self.path}: frame {number} of {self.video.name}"
@@ -188,29 +202,28 @@ def find_frames(video: SleapVideo, labels: Path, folder: Path | None) -> FrameSo
     return MissingFrames(video, labels) if path is None else VideoSource(video, path)
 
 
-def frame_name(video: SleapVideo, number: int) -> tuple[str, int]:
-    """A frame's key, the same wherever the files lie, and its number in time: for images that in their name."""
+def _image_names(video: SleapVideo) -> list[tuple[str, int]]:
+    """For images one by one, the name of each in keys and its number in time: for images that in their name."""
+    if not is_images(video.files):
+        return []
     names = [file.rsplit("/", 1)[-1] for file in video.files]
-    if not is_images(video.files) or not 0 <= number < len(names):
-        return f"{video.name}/{number:06d}", number
-    name = names[number] if names.count(names[number]) == 1 else f"{number:06d}-{names[number]}"
+    counts = Counter(names)
+    keys = [name if counts[name] == 1 else f"{place:06d}-{name}" for place, name in enumerate(names)]
     numbers = [frame_number(each, -1) for each in names]
     is_numbered = min(numbers) >= 0 and len(set(numbers)) == len(numbers)
-    return f"{video.name}/{name}", numbers[number] if is_numbered else number
+    return list(zip(keys, numbers if is_numbered else range(len(names)), strict=True))
 
 
 def _find(stated: str, beside: Path, folder: Path | None) -> Path | None:
     """A regular file by the path that the labels state, or by the end of that path in a folder."""
     if stated.startswith("//") or "://" in stated:  # of another machine: nothing is fetched
         stated = stated.rsplit("/", 1)[-1]
-    for candidate in _candidates(stated, beside, folder):
-        if candidate.is_file():
-            return candidate
-    return None
+    return next(filter(is_file, _candidates(stated, beside, folder)), None)
 
 
 def _candidates(stated: str, beside: Path, folder: Path | None) -> Iterator[Path]:
     parts = [part for part in stated.split("/") if part not in ("", ".", "..") and not part.endswith(":")]
+    parts = parts[-MAX_FOLDERS:]
     tails = [Path(*parts[start:]) for start in range(len(parts))]
     if folder is not None:
         yield from (folder / tail for tail in tails)

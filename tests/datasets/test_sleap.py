@@ -1,5 +1,7 @@
 """The reader of SLEAP's files against sleap-io, on files that sleap-io wrote and on real ones."""
 
+import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import sleap_io
 from dlcpose.datasets import splits
 from dlcpose.datasets.readers import open_data
 from dlcpose.datasets.sleap import SleapFrames
+from dlcpose.datasets.sleap_file import SleapVideo
+from dlcpose.datasets.sleap_images import MissingFrames
 from dlcpose.structures.errors import DataError
 from tests.datasets.numbered_videos import number_of, write_numbered
 from tests.datasets.sleap_files import animal, color, images, saved, skeleton
@@ -255,6 +259,54 @@ def test_a_strangers_file_is_refused_in_one_line(tmp_path: Path, attack: str) ->
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
+
+
+def with_values(path: Path, table: str, field: str, value: float) -> Path:
+    """The file with another value in the first row of a table."""
+    with h5py.File(path, "r+") as file:
+        rows = file[table][()]
+        rows[field][0] = value
+        file[table][...] = rows
+    return path
+
+
+@pytest.mark.parametrize(
+    ("table", "field", "value"),
+    [("points", "x", 2e6), ("points", "y", -8e8), ("points", "x", np.inf), ("frames", "frame_idx", 2**63)],
+)
+def test_a_place_or_frame_that_no_video_has_is_refused(tmp_path: Path, table: str, field: str, value: float) -> None:
+    path = with_values(of_images(tmp_path, [animal(skeleton(), 3)]), table, field, value)
+    with pytest.raises(DataError) as caught:
+        SleapFrames(path, needs_images=False)
+    assert str(caught.value).startswith(str(path))
+
+
+@pytest.mark.parametrize(
+    "name", ["a" * 5000 + ".mp4", "a/" * 100_000 + "b.mp4", "a\0b.mp4"], ids=["long", "deep", "no name"]
+)
+def test_the_path_of_a_video_that_no_system_has_is_that_of_a_missing_one(tmp_path: Path, name: str) -> None:
+    video = sleap_io.Video(filename="gone.mp4", open_backend=False)
+    path = saved(tmp_path / "labels.slp", [Frame(video=video, frame_idx=3, instances=[animal(skeleton(), 3)])], [video])
+    with h5py.File(path, "r+") as file:
+        del file["videos_json"]
+        shape = [4, 10**400, 10**400, 1]
+        content = json.dumps({"filename": name, "backend": {"type": "MediaVideo", "filename": name, "shape": shape}})
+        file.create_dataset("videos_json", data=[content.encode()])
+    with pytest.raises(DataError, match="is not there") as caught:
+        SleapFrames(path)
+    assert len(str(caught.value)) < 1000
+    (frame,) = open_data(path).frames
+    assert frame.height < 100
+
+
+def test_thousands_of_images_are_named_in_a_moment() -> None:
+    video = SleapVideo("cage", tuple(f"a/{number // 2}/img{number % 2}.png" for number in range(20_000)))
+    source = MissingFrames(video, Path("labels.slp"))
+    began = time.process_time()
+    names = [source.name(number) for number in range(20_000)]
+    assert time.process_time() - began < 10  # of which one was 15 ms, and all 5 minutes
+    assert names[3] == ("cage/000003-img1.png", 3)
+    assert len(set(names)) == len(names)
 
 
 def test_damaged_files_are_refused_or_read(tmp_path: Path) -> None:
