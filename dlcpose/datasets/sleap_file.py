@@ -109,7 +109,10 @@ def _skeletons(file: PlainHdf5) -> tuple[tuple[str, Skeleton], ...]:
 
     metadata = json.loads(file.text("metadata", "json"))
     found = SkeletonSLPDecoder().decode(metadata, [str(node["name"]) for node in metadata["nodes"]])
-    return tuple((str(each.name), _skeleton(each)) for each in found)
+    try:
+        return tuple((str(each.name), _skeleton(each)) for each in found)
+    except ValueError as error:
+        raise DataError(f"{file.path}: its skeleton: {error} Correct it in SLEAP.") from error
 
 
 def _skeleton(theirs: Any) -> Skeleton:

@@ -16,8 +16,8 @@ class Skeleton:
 
     names: K keypoint names. edges and pairs: index pairs into them. sigmas: K values (COCO's definition), or none for
     0.1 each. unique: names of the U unique keypoints, which belong to no animal; unique_pairs: index pairs into those.
-    Raises ValueError on a name that is no text or stands twice, an index out of range, or sigmas of another length or
-    that are no positive numbers.
+    Raises ValueError on a name that is no text or stands twice, an index out of range, a keypoint in pairs with two others,
+    or sigmas of another length or that are no positive numbers.
     """
 
     names: tuple[str, ...]
@@ -46,6 +46,8 @@ class Skeleton:
         _check_indices("edge", self.edges, self.names)
         _check_indices("left/right pair", self.pairs, self.names)
         _check_indices("left/right pair of unique keypoints", self.unique_pairs, self.unique)
+        _check_pairs(self.names, self.flip_order)
+        _check_pairs(self.unique, self.unique_flip_order)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -74,14 +76,17 @@ class Skeleton:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Skeleton":
         """The skeleton that `as_dict` wrote."""
-        return cls(
-            names=tuple(content["names"]),
-            edges=_index_pairs(content["edges"]),
-            pairs=_index_pairs(content["pairs"]),
-            sigmas=tuple(float(sigma) for sigma in content["sigmas"]),
-            unique=tuple(content["unique"]),
-            unique_pairs=_index_pairs(content["unique_pairs"]),
-        )
+        try:
+            return cls(
+                names=tuple(content["names"]),
+                edges=_index_pairs(content["edges"]),
+                pairs=_index_pairs(content["pairs"]),
+                sigmas=tuple(float(sigma) for sigma in content["sigmas"]),
+                unique=tuple(content["unique"]),
+                unique_pairs=_index_pairs(content["unique_pairs"]),
+            )
+        except OverflowError as error:  # of a file, whose numbers may be infinite
+            raise ValueError(f"Expected keypoints by their numbers, and finite sigmas ({error}).") from error
 
 
 def pairs_from_names(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
@@ -90,19 +95,26 @@ def pairs_from_names(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
     A name is a left one when replacing its mark for left by the one for right gives another name of the list.
     """
     place = {name: index for index, name in enumerate(names)}
-    pairs = []
-    for name, left in place.items():
-        right = next((place[other] for other in _right_names(name) if other != name and other in place), None)
-        if right is not None:
-            pairs.append((left, right))
-    return tuple(pairs)
+    pairs, paired = [], set[str]()
+    for right_names in (_right_words, _right_letters):  # the clearest marks first, of all names
+        for name, left in place.items():
+            others = (other for other in right_names(name) if other != name and other in place)
+            right = next(others, None)
+            if right is not None and name not in paired and right not in paired:
+                pairs.append((left, place[right]))
+                paired |= {name, right}
+    return tuple(sorted(pairs))
 
 
-def _right_names(name: str) -> Iterable[str]:
-    """Candidates for the right-hand counterpart of a left-hand name, the clearest mark first."""
+def _right_words(name: str) -> Iterable[str]:
+    """Candidates for the right-hand counterpart of a left-hand name, whose mark is a word."""
     for left, right in (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT")):
         if left in name:
             yield name.replace(left, right)
+
+
+def _right_letters(name: str) -> Iterable[str]:
+    """Those of a name whose mark is a letter."""
     # A single L is a mark only at the start or end of a word: L_Eye, Ear_L, L1, eyeL, wingL, forelegL2.
     yield re.sub(r"(?<![A-Za-z])L(?=[_\-. A-Z]|\d*$)", "R", name)
     yield re.sub(r"(?<=[a-z_\-. ])L(?=\d*$)", "R", name)
@@ -125,3 +137,12 @@ def _check_indices(kind: str, index_pairs: tuple[tuple[int, int], ...], names: t
     for first, second in index_pairs:
         if not (0 <= first < len(names) and 0 <= second < len(names)) or first == second:
             raise ValueError(f"Each {kind} joins two of the {len(names)} keypoints, got ({first}, {second}).")
+
+
+def _check_pairs(names: tuple[str, ...], flip_order: tuple[int, ...]) -> None:
+    """Raises ValueError where flipping twice would not give the same keypoints back."""
+    for place, other in enumerate(flip_order):
+        if flip_order[other] != place:
+            raise ValueError(
+                f"Each keypoint is in one left/right pair, but {names[other]!r:.80} is in pairs with two others."
+            )
