@@ -15,7 +15,7 @@ from dlcpose.pipelines.crop_poses import animals_in_frames, nms_predictions, sur
 from dlcpose.pipelines.predictions import predictions_in_image
 from dlcpose.prediction.graph_description import CropsOfGraph, GraphDescription
 from dlcpose.structures.batch import PoseBatch
-from dlcpose.structures.errors import CheckpointError
+from dlcpose.structures.errors import CheckpointError, InputError
 from dlcpose.structures.input import Input
 from dlcpose.structures.instances import PoseInstances, PosePrediction
 from dlcpose.structures.skeleton import Skeleton
@@ -81,7 +81,7 @@ class GraphModel:
         return self.decode_maps(batch, self.compute_maps(batch))
 
     def compute_maps(self, batch: PoseBatch) -> Any:
-        """The graph's outputs. Raises ValueError for images of another size than it was exported for."""
+        """The graph's outputs. Raises InputError for images of another size than it was exported for."""
         return self._run(batch.images)
 
     def decode_maps(self, batch: PoseBatch, maps: Any) -> list[PosePrediction]:
@@ -106,8 +106,8 @@ class GraphModel:
     def _run(self, images: Tensor) -> dict[str, Tensor]:
         size = (images.shape[-2], images.shape[-1])
         if self.graph.size not in (None, size):
-            raise ValueError(
-                f"expected images of {self.graph.size} (height, width), which it was exported for, got {size}"
+            raise InputError(
+                f"{self.path}: expected images of {self.graph.size} (height, width), which it was exported for, got {size}."
             )
         return self.graph.run(images)
 

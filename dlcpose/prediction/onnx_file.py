@@ -12,11 +12,12 @@ from torch import Tensor
 
 from dlcpose.prediction.graph_description import GraphDescription, read_description
 from dlcpose.prediction.graph_model import GraphModel, GraphTopDown
-from dlcpose.structures.errors import CheckpointError, ConfigError
+from dlcpose.structures.errors import CheckpointError, ConfigError, InputError
 
 POSE, DETECTOR = "pose.onnx", "detector.onnx"  # of a top-down model, in one folder
 METADATA = "dlcpose"  # key of the description in the file's metadata
 IMAGES = "images"  # name of the input
+KINDS = {"tensor(uint8)": torch.uint8, "tensor(float)": torch.float32}  # of the input
 MAX_BYTES = 2**31 - 1  # limit of an ONNX file without external data
 MAX_VALUES = 2**29  # in one tensor of a graph for one image: a larger one is of no model of ours
 GPU = {"TensorrtExecutionProvider": "trt", "CUDAExecutionProvider": "cuda"}  # in the order of preference
@@ -79,8 +80,12 @@ class OnnxGraph:
                 f"{path}: expected a graph from {IMAGES} to {', '.join(outputs)}, got one from {', '.join(inputs)[:200]} to "
                 f"{', '.join(known)[:200]}."
             )
-        shape = inputs[IMAGES].shape
-        self._dtype = {"tensor(uint8)": torch.uint8, "tensor(float)": torch.float32}[inputs[IMAGES].type]
+        shape, kind = inputs[IMAGES].shape, inputs[IMAGES].type
+        if len(shape) != 4 or kind not in KINDS:
+            raise CheckpointError(
+                f"{path}: expected {IMAGES} of 4 dimensions, as {' or '.join(KINDS)}, got {len(shape)} of {kind[:80]}."
+            )
+        self._dtype = KINDS[kind]
         is_fixed = isinstance(shape[2], int) and isinstance(shape[3], int)
         self.size: tuple[int, int] | None = (shape[2], shape[3]) if is_fixed else None
 
@@ -95,8 +100,8 @@ class OnnxGraph:
         try:
             found = self._session.run(list(self.names), {IMAGES: array})
         except Exception as error:
-            raise ValueError(
-                f"{self.path}: onnxruntime cannot run it on {array.shape}: {_first_line(error)}"
+            raise InputError(
+                f"{self.path}: onnxruntime cannot run it on images of {array.shape}: {_first_line(error)}"
             ) from error
         return {
             name: torch.from_numpy(np.ascontiguousarray(each)) for name, each in zip(self.names, found, strict=True)

@@ -11,7 +11,7 @@ import pytest
 import dlcpose
 from dlcpose.checkpoint import read_checkpoint
 from dlcpose.model_formats.registry import ExportRequest, export_model
-from dlcpose.structures.errors import CheckpointError, ConfigError
+from dlcpose.structures.errors import CheckpointError, ConfigError, InputError
 from tests.model_formats.made_up_checkpoints import CONFIGS, data_of, write_checkpoint
 from tests.shells import python
 
@@ -114,6 +114,29 @@ def test_tensors_larger_than_a_models_are_refused(changed: Callable[..., Path]) 
         dlcpose.load(changed(model=add))
 
 
+def half_precision(model: Any) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+
+
+def no_dimensions(model: Any) -> None:
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+
+
+@pytest.mark.parametrize("change", [half_precision, no_dimensions])
+def test_an_input_that_no_image_is_is_refused(change: Callable[[Any], None], changed: Callable[..., Path]) -> None:
+    with pytest.raises(CheckpointError, match="images of 4 dimensions"):
+        dlcpose.load(changed(model=change))
+
+
+def test_a_graph_that_does_not_run_is_one_line(changed: Callable[..., Path]) -> None:
+    def add(model: Any) -> None:
+        height, width = model.graph.input[0].type.tensor_type.shape.dim[2:]
+        height.dim_value, width.dim_value = 32, 32
+
+    with pytest.raises(InputError, match=r"theirs\.onnx: expected images of \(32, 32\)"):
+        dlcpose.load(changed(model=add)).predict([np.zeros((64, 64, 3), np.uint8)])
+
+
 def test_a_file_that_is_too_long_is_not_read(changed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     path = changed()
     monkeypatch.setattr("dlcpose.prediction.onnx_file.MAX_BYTES", 1000)
@@ -162,6 +185,9 @@ def set_in(*place: Any, value: Any) -> Callable[[Content], None]:
         ("part_affinity", set_in("steps", 0, "samples", value="ten")),
         ("letterbox", lambda content: json.dumps(content)[:-9]),
         ("letterbox", lambda content: json.dumps({**content, "max_animals": float("nan")})),
+        ("letterbox", lambda content: json.dumps(content).replace('"edges": [[0,', '"edges": [[1e400,')),
+        ("letterbox", set_in("skeleton", "sigmas", value=[10**400] * 15)),
+        ("letterbox", set_in("skeleton", "pairs", value=[[3, 4], [4, 5]])),
         ("letterbox", lambda content: "[" * 100_000),
         ("letterbox", lambda content: json.dumps({**content, "more": "x" * 5_000_000})),
     ],
