@@ -7,6 +7,8 @@ import typer
 
 from dlcpose.cli.registry import command
 
+LONGEST_COMMAND = 10_000  # characters
+
 
 @command("compare")
 def compare_command(
@@ -43,5 +45,5 @@ def compare_command(
     if (best := comparison.best) is None:
         typer.echo(printable(f"no run has figures: none is finished with {comparison.ranked_by}"))
     else:
-        typer.echo(f"{printable(best.name)} again: {command_of(best)}")
+        typer.echo(f"{printable(best.name)} again: {printable(command_of(best), max_length=LONGEST_COMMAND)}")
     typer.echo(folder / "comparison.html")

@@ -7,19 +7,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from dlcpose.config.dotted_keys import flatten_config
 from dlcpose.metrics.figure_info import FigureInfo
 from dlcpose.reports.comparison import Comparison, Run, compare
 from dlcpose.runs.run_json import FILE, read_run_json
 from dlcpose.structures.checked_values import Fields, is_number
-from dlcpose.structures.data_files import check_file, read_json, read_yaml, reading
+from dlcpose.structures.data_files import check_file, is_file, read_json, read_yaml, reading
 from dlcpose.structures.errors import ConfigError, DataError
 
 METRICS = Path("evaluation") / "metrics.json"
 INFOS = Path("evaluation") / "metrics_info.json"
 MAX_BYTES = 2**27  # of a file of figures
 MAX_COST = 1e15
+MAX_FIGURE, MAX_EPOCH = 1e300, 1e9  # differences of figures are finite
 MIN_TRIALS = 10  # of a study, below which importances mean nothing
 
 
@@ -38,7 +40,7 @@ def comparison_of(folders: Sequence[Path], *, by: str | None = None) -> Comparis
         raise ConfigError(f"--by {by}: no run has this figure. There are: {', '.join(known) or 'none'}.")
     comparison = compare(runs, by=by)
     for study in sorted({folder.parent / "study.db" for folder in found}):
-        if study.exists() and by is None:
+        if is_file(study) and by is None:
             comparison = _with_importance(comparison, study)
     return comparison
 
@@ -67,9 +69,8 @@ def short_names(folders: Sequence[Path]) -> list[str]:
 def read_run(folder: Path, name: str) -> Run:
     """Read a run from its folder; without run.json, from the config that Hydra wrote."""
     entry = Fields(read_run_json(folder) or _entry_from_hydra(folder), str(folder / FILE))
-    figures = {key: float(value) for key, value in _content(folder / METRICS).items() if is_number(value)}
-    objective = entry.mapping("optimized_metric").content
-    figures |= {str(key): float(value) for key, value in objective.items() if is_number(value)}
+    figures = _figures(Fields(_content(folder / METRICS), str(folder / METRICS)))
+    figures |= _figures(entry.mapping("optimized_metric"))
     names = [name for name in ("training_images_per_s", "parameters") if entry.has(name)]
     costs = {name: entry.number(name, minimum=0, maximum=MAX_COST) for name in names}
     if entry.content.get("seconds"):
@@ -97,6 +98,12 @@ def read_run(folder: Path, name: str) -> Run:
         config_dir=entry.text("config_dir") if entry.has("config_dir") else None,
         infos=_infos(entry.content.get("metrics_info")) | _infos(_content(folder / INFOS)),
     )
+
+
+def _figures(stated: Fields) -> dict[str, float]:
+    """The figures among the values of a file. Raises DataError for one that no axis has room for."""
+    names = [name for name, value in stated.content.items() if is_number(value)]
+    return {str(name): stated.number(name, minimum=-MAX_FIGURE, maximum=MAX_FIGURE) for name in names}
 
 
 def _finite(value: Any) -> Any:
@@ -160,7 +167,10 @@ def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
             for row in csv.DictReader(file):
                 for name, text in row.items():
                     if name and name.startswith(("train/", "val/")) and text and row.get("epoch"):
-                        series.setdefault(name, {})[float(row["epoch"])] = float(text)
+                        epoch, value = float(row["epoch"]), float(text)
+                        if not 0 <= epoch <= MAX_EPOCH or MAX_FIGURE < abs(value) < math.inf:
+                            raise ValueError(f"{value} in epoch {epoch}")
+                        series.setdefault(name, {})[epoch] = value
     except (DataError, OSError, ValueError, TypeError, csv.Error):
         return {}
     return {name: sorted(line.items()) for name, line in series.items()}
@@ -176,7 +186,8 @@ def _with_importance(comparison: Comparison, study_file: Path) -> Comparison:
         from optuna.importance import MeanDecreaseImpurityImportanceEvaluator, get_param_importances
 
         optuna.logging.set_verbosity(logging.ERROR)
-        storage = f"sqlite:///{study_file.resolve()}"
+        # Read only: Optuna would make its tables in any database, also in one that a link leads to.
+        storage = f"sqlite:///file:{quote(str(study_file.resolve()))}?mode=ro&uri=true"
         (summary,) = optuna.get_all_study_summaries(storage)
         study = optuna.load_study(study_name=summary.study_name, storage=storage)
         finished = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]

@@ -1,9 +1,11 @@
 """`dlcpose compare` on folders whose figures are known, and its page in a real browser."""
 
+import contextlib
 import json
 import math
 import re
 import shutil
+import sqlite3
 import subprocess
 from dataclasses import asdict
 from html import unescape
@@ -177,6 +179,40 @@ def test_what_matters_in_a_study_is_said_by_optuna(here: Path) -> None:
     assert "16 trials" in made.importance_note
 
 
+@pytest.mark.parametrize("content", ["", "sqlite"])
+def test_a_database_beside_runs_is_read_and_never_written(here: Path, content: str) -> None:
+    """Optuna would make its tables in whatever a study.db is, or leads to."""
+    pytest.importorskip("optuna", reason="Optuna is an extra: pip install 'dlcpose[sweep]'")
+    made_up_sweep(here / "s")
+    victim = here / "bookmarks.db"
+    if content:
+        with contextlib.closing(sqlite3.connect(victim)) as database, database:
+            database.execute("create table bookmarks (page)")
+    else:
+        victim.touch()
+    before = victim.read_bytes()
+    (here / "s" / "study.db").symlink_to(victim)
+    assert len(comparison_of([here / "s"]).runs) > 1
+    assert victim.read_bytes() == before
+
+
+@pytest.mark.parametrize("epoch", ["nan", "inf", "-1", "1e300"])
+def test_curves_of_epochs_that_are_none_are_not_drawn(here: Path, epoch: str) -> None:
+    run = made_up_run(here / "run", "resnet_18", 0.001, 0)
+    (run / "metrics.csv").write_text(f"epoch,step,val/loss\n0,9,0.5\n{epoch},9,0.4\n")
+    assert read_run(run, "run").curves == {}
+
+
+@pytest.mark.parametrize("file", ["run.json", "evaluation/metrics.json"])
+def test_figures_that_no_axis_has_room_for_are_refused(file: str, here: Path) -> None:
+    run = made_up_run(here / "run", "resnet_18", 0.001, 0)
+    content = json.loads((run / file).read_text())
+    content |= {"optimized_metric": {"val/mean_error_px": 1e308}} if file == "run.json" else {"mean_error_px": -1e308}
+    (run / file).write_text(json.dumps(content))
+    with pytest.raises(DataError, match=rf"{file}.*mean_error_px.*1e\+308"):
+        read_run(run, "run")
+
+
 def rows_of(page: str, table: str) -> list[list[str]]:
     """The cells of a table's body, as text."""
     body = re.search(rf'<table id="{table}">.*?<tbody>(.*?)</tbody>', page, re.DOTALL)
@@ -235,6 +271,12 @@ def test_values_and_errors_that_look_like_markup_are_printed_as_they_are(
     assert answer.code == 0, answer.err
     assert all(text in answer.out for text in ("[/b]", "x[red]", "a\\x1b[2Jb"))
     assert "\x1b[2J" not in answer.out
+
+
+def test_the_command_of_a_run_is_printable(here: Path, capsys: Capture, monkeypatch: Patch) -> None:
+    made_up_run(here / "s" / "a", "resnet_18", 0.001, 0, overrides=["my=\x07b\nforged: line"])
+    answer = dlcpose(capsys, monkeypatch, "compare", "s")
+    assert "my=\\x07b\\nforged: line" in answer.out
 
 
 def test_runs_without_facts_about_their_figures_are_ranked_by_those_of_our_metrics(here: Path) -> None:
