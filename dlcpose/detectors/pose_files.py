@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dlcpose.structures.checked_values import check_places
 from dlcpose.structures.data_files import read_json
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.skeleton import Skeleton
@@ -77,6 +78,8 @@ def _of_results(path: Path, results: Sequence[Any], skeleton: Skeleton) -> dict[
     try:
         keys: dict[Any, str] = {image["id"]: str(image["file_name"]) for image in labels["images"]}
         poses: dict[str, list[Any]] = {key: [] for key in keys.values()}
+        if len(poses) < len(labels["images"]):  # one would get the poses of the other
+            raise ValueError("two images have one id, or one file_name")
         for entry in results:
             triplets = np.asarray(entry["keypoints"], np.float64).reshape(-1, 3)
             scores = entry.get("keypoint_scores") or [entry["score"]] * len(triplets)
@@ -112,6 +115,7 @@ def _poses(path: Path, key: str, poses: Any, skeleton: Skeleton) -> Poses:
         ) from error
     is_missing = ~np.isfinite(stored).all(axis=-1) | (stored[..., 2] <= 0)
     stored[is_missing] = (np.nan, np.nan, 0.0)
+    check_places(stored[..., :2], f"{path}: {key}")
     stored[..., 2] = stored[..., 2].clip(0, 1)
     return stored
 
