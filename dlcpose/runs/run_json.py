@@ -17,7 +17,8 @@ from dlcpose.config.dotted_keys import flatten_config
 from dlcpose.config.folders import LAST_CHECKPOINT
 from dlcpose.runs.provenance import overrides
 from dlcpose.structures.atomic_files import write_atomic
-from dlcpose.structures.data_files import read_json
+from dlcpose.structures.checked_values import Fields
+from dlcpose.structures.data_files import read_file, read_json
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.interrupts import stopped_at_once
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 FILE = "run.json"
 MAX_BYTES = 2**26
+MAX_SECONDS = 1e12
 RUN_FOLDER = "<run>"  # stands for the run folder, which may be moved
 NOT_COMPARED = ("run_dir", "resume", "sweep")  # two configs that differ only in these are of the same run
 TORN_AFTER = 5.0  # seconds; an unreadable run.json that is older was left by a kill
@@ -112,9 +114,11 @@ def _replace_torn(path: Path, age: int, content: Mapping[str, Any]) -> None:
 def _is_torn(path: Path) -> bool:
     """Whether a file is incomplete, by a kill or a power cut."""
     try:
-        json.loads(path.read_text())
+        json.loads(read_file(path, max_bytes=MAX_BYTES))
     except ValueError:
         return True
+    except (DataError, RecursionError):  # a pipe, or of something else
+        return False
     return False
 
 
@@ -276,10 +280,14 @@ def _as_text(content: Mapping[str, Any]) -> str:
 
 
 def _seconds_so_far(run_dir: Path, earlier: Mapping[str, Any]) -> float:
-    """Seconds of the runs that this one resumes; of a killed one, until its last checkpoint."""
-    if "seconds" in earlier:
-        return float(earlier["seconds"])
+    """Seconds of the runs that this one resumes; of a killed one, until its last checkpoint.
+
+    Raises DataError where run.json, which may be somebody else's, does not say them.
+    """
+    entry = Fields(earlier, str(run_dir / FILE))
+    if entry.has("seconds"):
+        return entry.number("seconds", minimum=0, maximum=MAX_SECONDS)
     last = run_dir / "checkpoints" / "last.ckpt"
-    began = float(earlier["began"])
+    began = entry.number("began", minimum=0, maximum=MAX_SECONDS)
     until = last.stat().st_mtime if last.exists() else began
-    return float(earlier["seconds_before"]) + max(0.0, until - began)
+    return entry.number("seconds_before", minimum=0, maximum=MAX_SECONDS) + max(0.0, until - began)

@@ -27,7 +27,10 @@ def result(image: int = 1, x: float = 3.0) -> dict[str, Any]:
 
 def test_results_belong_to_the_images_that_they_name(tmp_path: Path) -> None:
     stored = read_poses(of_results(tmp_path, result(1), result(2, 7.0)), SKELETON)
-    assert {key: stored.poses_of(key)[:, 0, 0].tolist() for key in ("a.png", "b.png")} == {"a.png": [3.0], "b.png": [7.0]}
+    assert {key: stored.poses_of(key)[:, 0, 0].tolist() for key in ("a.png", "b.png")} == {
+        "a.png": [3.0],
+        "b.png": [7.0],
+    }
 
 
 @pytest.mark.parametrize("second", [{"id": 1, "file_name": "b.png"}, {"id": 2, "file_name": "a.png"}])

@@ -1,5 +1,6 @@
 """run.json: what it says of a run that ends well, badly or not at all, and which folder it refuses."""
 
+import json
 import os
 import threading
 import time
@@ -23,6 +24,7 @@ from dlcpose.runs.run_json import (
     read_run_json,
     update_run_json,
 )
+from dlcpose.structures.errors import DataError
 
 CONFIGS = st.recursive(
     st.integers() | st.text(max_size=3) | st.booleans() | st.none(),
@@ -118,6 +120,33 @@ def test_a_run_json_of_something_else_is_left_alone(tmp_path: Path) -> None:
         begin_run(config_of(tmp_path))
     assert (tmp_path / "run.json").read_text() == '{"of": "another program"}'
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_pipe_or_a_nested_list_in_place_of_it_is_no_hang(tmp_path: Path) -> None:
+    for name, make in (("pipe", os.mkfifo), ("nested", lambda path: path.write_text("[" * 200_000))):
+        folder = tmp_path / name
+        folder.mkdir()
+        make(folder / "run.json")
+        os.utime(folder / "run.json", (0, 0))
+        with pytest.raises(TakenError):
+            begin_run(config_of(folder))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"seconds": "x"}, {"seconds": [1]}, {"seconds": -1.0}, {"seconds": float("nan")}, {"seconds": 10**400}),
+        *({"began": "x"}, {"began": None}, {"seconds_before": {}}),
+    ],
+)
+def test_seconds_of_a_strangers_run_are_numbers(wrong: dict[str, Any], tmp_path: Path) -> None:
+    recorded(lambda _: 1.0)(config_of(tmp_path))
+    content = read_run_json(tmp_path) or {}
+    if "seconds" not in wrong:
+        del content["seconds"]  # as of a run that was killed
+    (tmp_path / "run.json").write_text(json.dumps({**content, **wrong}))
+    with pytest.raises(DataError, match=next(iter(wrong))):
+        begin_run(config_of(tmp_path, resume="last"))
 
 
 @pytest.mark.parametrize("left", [None, ""])
