@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dlcpose.cli.inspect_data import FOLLOW_LINKS
 from dlcpose.cli.pose_files import stem_of, video_of
 from dlcpose.cli.registry import command
 from dlcpose.structures.errors import ConfigError, DataError
@@ -44,6 +45,7 @@ def propose_command(
     into_project: Annotated[
         bool, typer.Option("--into-project", help="Write into the project's labeled-data instead of a new folder.")
     ] = False,
+    follow_links: Annotated[bool, typer.Option("--follow-links", help=FOLLOW_LINKS)] = False,
     output: Annotated[Path | None, typer.Option(help="The new folder to write; NAME_to_label unless given.")] = None,
     diverse: Annotated[
         Diversity, typer.Option(help="By what frames are compared, so that chosen ones differ.")
@@ -60,7 +62,7 @@ def propose_command(
 
     tracks = read_pose_tracks(poses)
     source = video_of(tracks, video, poses)
-    config, in_project, known = _look_into_project(project, source)
+    config, in_project, known = _look_into_project(project, source, follow_links=follow_links)
     out = output or poses.with_name(f"{stem_of(poses)}_to_label")
     if into_project and in_project is not None:
         out = in_project
@@ -76,18 +78,26 @@ def propose_command(
 
 
 def _look_into_project(
-    project: Path | None, video: Path
+    project: Path | None, video: Path, *, follow_links: bool
 ) -> tuple[ProjectConfig | None, Path | None, npt.NDArray[np.int64]]:
-    """A project's config, its folder for the labels of a video, and the numbers of the frames in there, rising."""
+    """A project's config, its folder for the labels of a video, and the numbers of the frames in there, rising.
+
+    Raises DataError where links lead out of the project, unless they may be followed: what is written would go there too.
+    """
     import numpy as np
 
     from dlcpose.datasets.deeplabcut_config import read_project_config
     from dlcpose.exporters.machine_labels import frames_in_folder
+    from dlcpose.structures.data_files import InsideFolder
 
     if project is None:
         return None, None, np.zeros(0, np.int64)
     folder = project / "labeled-data" / video.stem
-    return read_project_config(project), folder, np.array(sorted(frames_in_folder(folder)), np.int64)
+    links = None if follow_links else InsideFolder(project)
+    if links is not None:
+        links.check(project / "config.yaml")
+        links.check(folder)
+    return read_project_config(project), folder, np.array(sorted(frames_in_folder(folder, links)), np.int64)
 
 
 def _check_output(out: Path, config: ProjectConfig | None) -> None:

@@ -21,6 +21,7 @@ from dlcpose.exporters.deeplabcut_columns import PREDICTIONS, check_individuals_
 from dlcpose.exporters.pandas_hdf5 import pandas_hdf5
 from dlcpose.exporters.sleap_table import sleap_skeleton
 from dlcpose.structures.atomic_files import atomic_output, write_output
+from dlcpose.structures.data_files import InsideFolder
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.sample import Image
@@ -73,14 +74,17 @@ def columns_for(tracks: PoseTracks, project: ProjectConfig | None) -> LabelColum
     return LabelColumns(individuals, project.skeleton.names, project.skeleton.unique)
 
 
-def frames_in_folder(folder: Path) -> set[int]:
-    """Numbers of the frames that a folder of labeled-data has already: those with labels and those with an image."""
+def frames_in_folder(folder: Path, links: InsideFolder | None = None) -> set[int]:
+    """Numbers of the frames that a folder of labeled-data has already: those with labels and those with an image.
+
+    links: the check that files lie in the project.
+    """
     if not folder.is_dir():
         return set()
     names = [path.name for path in folder.iterdir()]
     for stem in sorted({Path(name).stem for name in names if name.startswith("CollectedData_")}):
         if f"{stem}.h5" in names or f"{stem}.csv" in names:
-            names += [row.rsplit("/", 1)[-1] for row in read_table(folder, stem).rows]
+            names += [row.rsplit("/", 1)[-1] for row in read_table(folder, stem, links).rows]
     return {int(found[1]) for name in names if (found := IMAGE.search(name))}
 
 

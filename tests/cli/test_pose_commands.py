@@ -247,6 +247,20 @@ def test_propose_skips_labeled_frames_and_writes_into_the_project_only_with_the_
     assert set(again.index).isdisjoint(new.index)
 
 
+@pytest.mark.parametrize("linked", ["labeled-data/cage", "labeled-data", "labeled-data/cage/CollectedData_Ada.csv"])
+def test_propose_writes_through_a_projects_links_only_where_that_is_said(cage: Path, linked: str) -> None:
+    project, elsewhere = with_project(cage), cage.with_name("elsewhere")
+    (project / linked).rename(elsewhere)
+    (project / linked).symlink_to(elsewhere)
+    before = sorted(elsewhere.rglob("*"))
+    arguments = ("propose", cage.with_name("cage.poses.h5"), "--frames", 3, "--project", project, "--into-project")
+    with pytest.raises(DataError, match="--follow-links"):
+        run(*arguments)
+    assert sorted(elsewhere.rglob("*")) == before
+    run(*arguments, "--follow-links")
+    assert (project / "labeled-data/cage/machinelabels.csv").exists()
+
+
 def test_propose_reports_too_few_frames(cage: Path) -> None:
     project = with_project(cage)
     arguments = ("propose", cage.with_name("cage.poses.h5"), "--video", cage, "--project", project, "--into-project")
