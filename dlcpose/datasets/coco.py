@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
@@ -122,7 +123,8 @@ class CocoFrames(LabeledFrames):
     def _check_files(self, files: Mapping[str, Path]) -> None:
         keys = [frame.key for frame in self.frames]
         named = " and ".join(str(path) for path in files.values())
-        if repeated := [key for key, count in Counter(keys).items() if count > 1]:
+        counts = Counter(map(os.path.normpath, keys))  # a.png and ./a.png are one
+        if repeated := [key for key, count in counts.items() if count > 1]:
             raise DataError(
                 f"{named}: expected each image once, got {repeated[0]} more than once. Where each json has a folder of "
                 "images of its own, name them: images={train:FOLDER,val:FOLDER}."

@@ -1,6 +1,7 @@
 """Reader of Lightning Pose's labels: a csv of one animal's keypoints, and the images that it names."""
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -172,7 +173,7 @@ def _points(table: LabelTable, names: Sequence[str]) -> tuple[Doubles, Integers]
 def _rows(table: LabelTable) -> list[int]:
     """Rows in the order of their images' names, exact duplicates left out."""
     first: dict[str, int] = {}
-    for row, key in enumerate(table.rows):
+    for row, key in enumerate(map(os.path.normpath, table.rows)):  # a.png and ./a.png are one
         if not np.array_equal(table.values[row], table.values[first.setdefault(key, row)], equal_nan=True):
             raise DataError(f"{table.path}: {key} has two rows, with different labels. Remove one of them.")
     if len(first) < len(table.rows):

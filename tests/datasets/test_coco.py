@@ -256,6 +256,15 @@ def test_an_image_of_another_size_is_an_error_where_it_is_read(tmp_path: Path) -
         _ = data[0]
 
 
+@pytest.mark.parametrize("name", ["./7.png", ".//7.png", "images/../7.png"])
+def test_an_image_by_two_names_is_one(tmp_path: Path, name: str) -> None:
+    """Else it could be learned from and tested on."""
+    (tmp_path / "images").mkdir()
+    twice = content(images=[image(7), image(8, file_name=name)], annotations=[annotation(1, 7), annotation(2, 8)])
+    with pytest.raises(DataError, match=r"once, got 7\.png"):
+        CocoFrames(written(tmp_path, twice))
+
+
 def test_parts_that_do_not_fit_together(tmp_path: Path) -> None:
     other = content(images=[image(8)], annotations=[annotation(1, 8)], categories=[copy.deepcopy(CATEGORY)])
     other["categories"][0]["keypoints"][0] = "snout"

@@ -65,6 +65,17 @@ def test_files_elsewhere_are_read_only_where_that_is_said(tmp_path: Path) -> Non
         LightningPoseFrames(root)
 
 
+def test_an_image_by_two_names_is_one(tmp_path: Path) -> None:
+    """Else it could be learned from and tested on."""
+    root = folder_of(tmp_path, [[1, 2, 3, 4, 5, 6]] * 3)
+    table = root / "CollectedData.csv"
+    table.write_text(table.read_text().replace("labeled-data/run0/img00000002", "./labeled-data//run0/img00000000"))
+    assert len(LightningPoseFrames(root).frames) == 2
+    table.write_text(table.read_text().replace("6.0", "7.0", 1))
+    with pytest.raises(DataError, match="two rows"):
+        LightningPoseFrames(root)
+
+
 def test_half_of_a_keypoint_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = LightningPoseFrames(folder_of(tmp_path, [[1, NAN, 3, 4, 5, 6]]))
     assert "1 keypoints have only one of x and y" in caplog.text
