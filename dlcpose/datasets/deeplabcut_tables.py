@@ -55,7 +55,7 @@ def read_table(folder: Path, name: str, links: InsideFolder | None = None) -> La
     """
     h5_path, csv_path = folder / f"{name}.h5", folder / f"{name}.csv"  # a scorer's name may contain a dot
     for path in (h5_path, csv_path):
-        if links is not None and path.is_symlink():
+        if links is not None:  # the folder itself may be a link, too
             links.check(path)
     if not h5_path.exists():
         return read_csv(csv_path)

@@ -559,6 +559,17 @@ def test_files_elsewhere_are_read_only_where_that_is_said(tmp_path: Path, name: 
     assert len(DeepLabCutFrames(root, follow_links=True)) == 10
 
 
+def test_no_line_of_a_file_elsewhere_is_told(tmp_path: Path) -> None:
+    root = write_project(tmp_path / "project", {"cage": ten_frames()})
+    folder = root / "labeled-data/cage"
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/CollectedData_Ada.csv").write_text("a secret,1\n")
+    with pytest.raises(DataError, match="follow_links") as caught:
+        DeepLabCutFrames(root)
+    assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
