@@ -69,7 +69,7 @@ def video_of(tracks: PoseTracks, given: Path | None, poses: Path | None = None) 
             f"({tracks.video.path}), whose frames are not kept. Record a video, and predict that."
         )
     path = given or Path(tracks.video.path)
-    if given is None and not path.is_file() and poses is not None:
+    if given is None and not path.is_file() and poses is not None and path.name:
         path = poses.with_name(path.name)
     if given is None and not path.is_file():
         raise ConfigError(

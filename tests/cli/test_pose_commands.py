@@ -155,6 +155,15 @@ def test_draw_refuses_a_sheet_that_is_no_picture_before_it_draws(cage: Path, she
     assert not cage.with_name("cage_labeled.mp4").exists()
 
 
+@pytest.mark.parametrize("path", ["", "/", "gone.mp4"])
+def test_poses_of_a_video_without_a_place_ask_for_it(cage: Path, path: str) -> None:
+    poses = cage.with_name("cage.poses.h5")
+    tracks = poses_of(cage)
+    write_pose_tracks(poses, replace(tracks, video=replace(tracks.video, path=path)), MADE)
+    with pytest.raises(ConfigError, match="--video"):
+        run("draw", poses)
+
+
 def test_draw_and_propose_refuse_another_video(cage: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.mp4"
     write_video(other, [np.full((48, 64, 3), 90, np.uint8)] * FRAMES, fps=25)
