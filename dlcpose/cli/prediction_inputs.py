@@ -14,9 +14,6 @@ SUFFIX = ".poses.h5"  # of dlcpose.exporters.pose_file, which would import h5py
 IMAGE_RESULTS = "images.poses.json"
 
 
-DRAWN = "_labeled.mp4"  # end of the name of a video that `dlcpose draw` has drawn from NAME.poses.h5
-
-
 class Inputs(NamedTuple):
     """Each video with the file that its poses go to, and each folder's images with theirs."""
 
@@ -27,8 +24,8 @@ class Inputs(NamedTuple):
 def find_inputs(names: Sequence[str], output: Path | None) -> Inputs:
     """The files that names mean: a file, or all videos and images of a folder or a pattern (`cage*`).
 
-    A file that is named itself is taken whatever it is; videos that `dlcpose draw` has drawn are else left out, with a line
-    each. output: the folder of all results; beside each input unless given.
+    A file that is named itself is taken whatever it is; videos and pictures that dlcpose has drawn are else left out, with a
+    line each. output: the folder of all results; beside each input unless given.
     Raises DataError for a name that matches nothing, ConfigError where two results would be one file.
     """
     found = {name: _files(name) for name in names}
@@ -36,9 +33,11 @@ def find_inputs(names: Sequence[str], output: Path | None) -> Inputs:
     named = {file for name, each in found.items() if not _is_several(name) for file in each}
     drawn = [file for file in files if file not in named and _is_drawn(file)]
     if drawn and drawn == files:
-        raise DataError(f"{drawn[0]}: expected videos without poses drawn in, got none. Name it itself to predict it.")
-    for video in drawn:
-        typer.echo(f"{video}: left out, poses are drawn in it. Name it itself to predict it.", err=True)
+        raise DataError(
+            f"{drawn[0]}: expected videos or images that dlcpose has not drawn, got none. Name it itself to predict it."
+        )
+    for file in drawn:
+        typer.echo(f"{file}: left out, dlcpose has drawn it. Name it itself to predict it.", err=True)
     videos: dict[Path, Path] = {}
     images: dict[Path, list[Path]] = {}
     for file in files:
@@ -94,4 +93,6 @@ def _is_known(file: Path) -> bool:
 
 
 def _is_drawn(file: Path) -> bool:
-    return file.name.endswith(DRAWN) and file.with_name(f"{file.name.removesuffix(DRAWN)}{SUFFIX}").exists()
+    from dlcpose.visualization.drawn_mark import is_drawn_picture, is_drawn_video
+
+    return is_drawn_picture(file) if file.suffix.lower() in IMAGES else is_drawn_video(file)

@@ -1,5 +1,6 @@
 """Draw poses on images: predictions as dots, labels as rings, errors as lines between them; and contact sheets."""
 
+import io
 import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
 from PIL import ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 from dlcpose.codecs.affine import apply_affine, resize_matrix
 from dlcpose.codecs.matching import MAX_DISTANCE, match_animals
@@ -18,6 +20,7 @@ from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.sample import Image
 from dlcpose.structures.skeleton import Skeleton
+from dlcpose.visualization.drawn_mark import MARK
 from dlcpose.visualization.labels import load_font
 
 Array = npt.NDArray[Any]
@@ -174,19 +177,26 @@ def check_picture_name(path: Path, setting: str) -> None:
 
 
 def write_picture(path: Path, image: Image) -> None:
-    """Write an image (H, W, 3) uint8 RGB atomically, as PNG or JPEG by its name's ending.
+    """Write a drawing (H, W, 3) uint8 RGB atomically, as PNG or JPEG by its name's ending, with MARK as its comment.
 
     Raises ValueError for another ending, OSError where it cannot be written.
     """
-    write_atomic(path, encoded(image, path.suffix.lower()))
+    write_atomic(path, encoded(image, path.suffix.lower(), comment=MARK))
 
 
-def encoded(image: Image, suffix: str) -> bytes:
+def encoded(image: Image, suffix: str, *, comment: str = "") -> bytes:
     """An RGB image as the bytes of a file. suffix: one of SUFFIXES; raises ValueError for another."""
     if suffix not in SUFFIXES:
         raise ValueError(f"expected one of {', '.join(SUFFIXES)}, got {suffix!r}")
-    quality = [] if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 88]
-    return bytes(cv2.imencode(suffix, np.ascontiguousarray(image[..., ::-1]), quality)[1])
+    content, text = io.BytesIO(), PngInfo()
+    picture = PillowImage.fromarray(image)
+    if suffix == ".png":
+        if comment:
+            text.add_text("Comment", comment)
+        picture.save(content, "PNG", pnginfo=text, compress_level=1)  # the usual 6 takes three times as long
+    else:
+        picture.save(content, "JPEG", quality=88, comment=comment)
+    return content.getvalue()
 
 
 class _Pen:

@@ -14,6 +14,7 @@ from dlcpose.postprocessing.filters import interpolate_gaps
 from dlcpose.postprocessing.time_axis import TimeAxis, time_axis
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.sample import Image
+from dlcpose.visualization.drawn_mark import MARK
 from dlcpose.visualization.labels import draw_text, text_size
 from dlcpose.visualization.pictures import contact_sheet, crop_around, dot_radius, draw_poses, keypoint_colors
 from dlcpose.visualization.video_file import write_browser_video
@@ -160,7 +161,7 @@ def write_labeled_video(
                 seen(row, picture)
             yield float(axis.seconds[row]), picture
 
-    return write_browser_video(path, drawn(), fps=rate)
+    return write_browser_video(path, drawn(), fps=rate, comment=MARK)
 
 
 class SheetOfFrames:

@@ -30,18 +30,22 @@ def write_video(path: Path, images: Iterable[Image], *, fps: float) -> int:
         return _encode(path, container, frames, fps=fps, crf=18, time_base=step)
 
 
-def write_browser_video(path: Path, frames: Iterable[tuple[float, Image]], *, fps: float, crf: int = 20) -> int:
+def write_browser_video(
+    path: Path, frames: Iterable[tuple[float, Image]], *, fps: float, crf: int = 20, comment: str = ""
+) -> int:
     """Write images shown from a time on as an mp4 that every browser plays, and return how many there were.
 
     H.264 with half-size color planes, its index in front. frames: seconds, rising, and (H, W, 3) uint8 RGB of one size;
     the first is shown from time 0. A side of an odd number of pixels gets one more, a copy of the last: half-size color
-    planes need it. fps: nominal frame rate, for players. crf: 0 (no loss) to 51. The file takes its name once it is
-    whole. Raises ValueError for images of unlike size, DataError for none, and where the file cannot be written.
+    planes need it. fps: nominal frame rate, for players. crf: 0 (no loss) to 51. comment: kept in the file's
+    metadata. The file takes its name once it is whole. Raises ValueError for images of unlike size, DataError for none, and where the file cannot be written.
     """
     even = ((seconds, _pad_to_even(image)) for seconds, image in frames)
     # faststart: the index of the file is moved to its beginning, so that playing starts while it is loaded.
     options = {"movflags": "faststart"}
     with atomic_output(path) as partial, av.open(str(partial), "w", format="mp4", options=options) as container:
+        if comment:
+            container.metadata["comment"] = comment
         return _encode(path, container, even, fps=fps, crf=crf, time_base=FINE)
 
 

@@ -23,6 +23,7 @@ from dlcpose.prediction import partial_results
 from dlcpose.prediction.model import Model
 from dlcpose.prediction.partial_results import PartialResults
 from dlcpose.prediction.resumable import Outcome
+from dlcpose.prediction.settings import PredictionSettings
 from dlcpose.prediction.video import write_video_poses
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.tracking.corrections import Correction, Corrections, corrections_as_dict, tracks_digest
@@ -324,21 +325,45 @@ def test_inputs_are_found_once_and_each_has_its_own_result(here: Path) -> None:
         find_inputs(["none"], None)
 
 
-def test_folders_and_patterns_mean_videos_and_images_only(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("v.mp4", "v.nwb", "v.poses.h5", "v_labeled.mp4", "w_labeled.mp4", "old/v.mkv", "old/notes.txt"):
+def test_folders_and_patterns_mean_videos_and_images_only(here: Path) -> None:
+    for name in ("v.mp4", "v.nwb", "v.poses.h5", "w_labeled.mp4", "old/v.mkv", "old/notes.txt"):
         (here / name).parent.mkdir(exist_ok=True)
         (here / name).write_text("")
-    for names in (["."], ["v*", "w*"]):  # a video that was drawn from poses beside it is none to predict
-        found = find_inputs(names, None)
-        assert sorted(found.videos) == [Path("v.mp4"), Path("w_labeled.mp4")]
-        assert capsys.readouterr().err.startswith("v_labeled.mp4: left out")
-    found = find_inputs(["v_*", "o*", "v_labeled.mp4"], Path("out"))
-    assert set(found.videos) == {Path("v_labeled.mp4"), Path("old/v.mkv")}
-    assert not capsys.readouterr().err
-    with pytest.raises(DataError, match=r"v_labeled\.mp4: expected videos without poses drawn in"):
-        find_inputs(["v_*"], None)
+    for names in (["."], ["v*", "w*"]):
+        assert sorted(find_inputs(names, None).videos) == [Path("v.mp4"), Path("w_labeled.mp4")]
+    assert set(find_inputs(["w_*", "o*"], Path("out")).videos) == {Path("w_labeled.mp4"), Path("old/v.mkv")}
     with pytest.raises(DataError, match=r"\*\.nwb: expected videos or images, got v\.nwb"):
         find_inputs(["*.nwb"], None)
+
+
+def test_what_dlcpose_has_drawn_beside_the_videos_is_none_to_predict(
+    here: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video(here / "v.mp4")
+    write_video_poses(
+        dlcpose.load(checkpoint, device="cpu").model, here / "v.mp4", here / "v.poses.h5", PredictionSettings()
+    )
+    for sheet, drawn in (("sheet.png", "v_labeled.mp4"), ("sheet.JPG", "another.mp4")):
+        command = ("draw", "v.poses.h5", "--output", drawn, "--sheet", sheet, "--stop", "3")
+        assert run_dlcpose(capsys, monkeypatch, *command).code == 0
+    for image in ("frame.png", "frame.jpg", "frame.tif"):
+        cv2.imwrite(str(here / image), IMAGES[0])
+    names = ["another.mp4", "sheet.JPG", "sheet.png", "v_labeled.mp4"]
+    for given in (["."], ["v*", "a*", "*.[jptJPT]*"]):
+        found = find_inputs(given, None)
+        assert set(found.videos) == {Path("v.mp4")}
+        assert [each.name for each in found.images[Path("images.poses.json")]] == [
+            "frame.jpg",
+            "frame.png",
+            "frame.tif",
+        ]
+        assert sorted(line.partition(":")[0] for line in capsys.readouterr().err.splitlines()) == names
+    found = find_inputs(["v_*", "v_labeled.mp4", "sheet.png"], Path("out"))
+    assert set(found.videos) == {Path("v_labeled.mp4")}
+    assert found.images == {Path("out/images.poses.json"): [Path("sheet.png")]}
+    assert not capsys.readouterr().err
+    with pytest.raises(DataError, match=r"v_labeled\.mp4: expected videos or images"):
+        find_inputs(["v_*"], None)
 
 
 # ------------------------------------------------------------------------------------------------------ kills, and launchers
