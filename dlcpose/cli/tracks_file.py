@@ -165,7 +165,11 @@ def _track(
     from dlcpose.tracking.result import swap_candidates
 
     is_needed = video is not None or settings.appearance or review is not None
-    source = video_of(untracked, video, poses) if is_needed else _video_if_there(untracked, settings, poses)
+    source, missing = None, ""
+    if is_needed:
+        source = video_of(untracked, video, poses)
+    elif settings.appearance is not False:
+        source, missing = _video_if_there(untracked, poses)
     decided = read_corrections(corrections) if corrections is not None else None
     result = _tracked(untracked, settings, source, link, provenance.individuals)
     tracks = result.tracks if decided is None else apply_corrections(result.tracks, decided)
@@ -175,6 +179,8 @@ def _track(
     made = {**provenance.settings, TRACKING: {**asdict(settings), **of_result}}
     write_pose_tracks(output, tracks, replace(provenance, settings=made, seconds=seconds))
     likely = swap_candidates(result, settings.review_frames)
+    if result.doubtful and missing:  # without doubtful joins nobody would have looked at the video
+        typer.echo(f"without the animals' appearance: {missing}")
     typer.echo(_summary(output, result, likely, 0 if applied is None else applied["count"]))
     if review is not None and source is not None:
         from dlcpose.datasets.video import VideoReader
@@ -185,15 +191,12 @@ def _track(
         typer.echo(f"{review}: {count} likely swaps to review in a browser")
 
 
-def _video_if_there(untracked: PoseTracks, settings: TrackingSettings, poses: Path) -> Path | None:
-    """The video of poses, from which animals' appearance is learned; None, and a note, where it is not there."""
-    if settings.appearance is False:
-        return None
+def _video_if_there(untracked: PoseTracks, poses: Path) -> tuple[Path | None, str]:
+    """The video of poses, from which animals' appearance is learned, or None and why it is not there."""
     try:
-        return video_of(untracked, None, poses)
+        return video_of(untracked, None, poses), ""
     except (ConfigError, DataError) as error:
-        typer.echo(f"without the animals' appearance: {error}")
-        return None
+        return None, str(error)
 
 
 def _record(path: Path, corrections: Corrections) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dlcpose.datasets.video import fingerprint
 from dlcpose.exporters.pose_file import Provenance, read_pose_tracks, read_provenance, write_pose_tracks
 from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
 from dlcpose.tracking.corrections import Correction, Corrections, corrections_as_dict, tracks_digest
+from dlcpose.tracking.track import in_columns
 from dlcpose.visualization.video_file import write_video
 from tests.cli.test_app import dlcpose
 from tests.shells import reason
@@ -94,6 +95,19 @@ def test_appearance_counts_where_joins_are_doubtful_and_the_video_is_there(
     assert ("without the animals' appearance" in answer.out) == said
     tracking = read_provenance(tmp_path / "cage.tracks.poses.h5")[1].settings["tracking"]
     assert tracking["used_appearance"] is used
+
+
+def test_a_video_that_nobody_would_have_looked_at_is_not_missed(
+    cage: Path, tmp_path: Path, capsys: Capture, monkeypatch: Patch
+) -> None:
+    poses = read_pose_tracks(cage / "cage.poses.h5")
+    alone = in_columns(poses, np.zeros((len(poses), 1), np.int64))  # nothing to be exchanged with
+    moved = replace(alone, is_tracked=False, video=replace(poses.video, path="/gone/cage.mp4"))
+    write_pose_tracks(tmp_path / "cage.poses.h5", moved, Provenance())
+    answer = dlcpose(capsys, monkeypatch, "track", str(tmp_path / "cage.poses.h5"))
+    assert answer.code == 0, answer.err
+    assert "0 likely swaps" in answer.out
+    assert "appearance" not in answer.out
 
 
 def test_a_review_page_is_written_and_corrections_are_replayed(cage: Path, capsys: Capture, monkeypatch: Patch) -> None:
