@@ -15,7 +15,7 @@ class FrameNumbers:
     decoded. damaged: numbers of frames that the decoder patched up. jumps: numbers of frames before which the clock of
     an otherwise constant rate jumps, without any sign of damage: either the camera has dropped frames, or the file has
     lost them; numbers count the frames that are there. uncertain_from: after damage without a clock, the frame from
-    which on numbers may be too low; None else.
+    which on numbers may be too low; None else. cut_after: the last frame, where the container states a later end; None else.
     """
 
     def __init__(self, *, has_clock: bool = True) -> None:
@@ -26,11 +26,13 @@ class FrameNumbers:
         self.missing: list[range] = []
         self.damaged: list[int] = []
         self.jumps: list[int] = []
+        self.cut_after: int | None = None
         self._is_damaged = False
         self._has_order = True  # whether time stamps rise, so that lost frames between two others can be counted
         self._pending: list[int] = []  # heap of the time stamps of packets whose frame has not come out
         self._failures = 0  # packets that gave an error since the last frame
         self._last: int | None = None
+        self._longest = 0  # time stamps from a frame to the next, at most
         self._step: int | None = None  # time stamps from frame to frame while they are all alike, 0 once they are not
 
     def take_packet(self, pts: int | None, *, is_hidden: bool = False, is_corrupt: bool = False) -> None:
@@ -63,18 +65,28 @@ class FrameNumbers:
             self._note_step(pts)
         if is_corrupt:
             self.damaged.append(self.next)
+        if pts is not None and self._last is not None:
+            self._longest = max(self._longest, pts - self._last)
         self._failures, self._last = 0, pts
         self.next += 1
         return self.next - 1
 
-    def end(self, declared: int) -> None:
-        """Register the end of the file; declared: the container's number of frames, 0 where it states none."""
+    def end(self, declared: int, declared_end: float | None = None) -> None:
+        """Register the end of the file.
+
+        declared: the container's number of frames, 0 where it states none. declared_end: the time stamp at which the last
+        frame ends by what the container states, None where it does not.
+        """
         swallowed = (len(self._pending) if self._has_order else self._failures) if self._is_damaged else 0
         lost = max(swallowed, declared - self.discarded - self.next)
         if lost > 0:
             self.missing.append(range(self.next, self.next + lost))
         else:
             self.uncertain_from = None  # as many as there should be
+            # The last frame may be shown for longer than the others, but hardly for longer than any of them.
+            if declared_end is not None and self._last is not None and self._longest:
+                is_cut = declared_end - self._last > 1.5 * self._longest
+                self.cut_after = self.next - 1 if is_cut else None
 
     def _lost_before(self, pts: int | None) -> int:
         """How many frames were lost between the last one and this."""

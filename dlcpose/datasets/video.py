@@ -3,6 +3,7 @@
 import hashlib
 import os
 import queue
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from dlcpose.structures.sample import Image
 
 Crop = tuple[int, int, int, int]  # x1 y1 x2 y2 in pixels of the upright frame, x2 and y2 excluded
 SAMPLED = 2**20  # bytes at the start, in the middle and at the end that a fingerprint is computed from
+STATED = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")  # a duration in Matroska's metadata
 CONVERTERS = 4  # threads that convert frames to RGB, at most: one alone holds up a GPU
 
 
@@ -41,8 +43,8 @@ class VideoReader:
     Frame numbers are exact whatever the frame rate does: a video is always decoded from its beginning, never sought in.
     Frames that are skipped are decoded but not converted. Times are NaN where the file has none. crop: the part of each
     frame that is returned. ahead: maximum number of frames decoded in advance. Set after the last frame: missing,
-    damaged, jumps, uncertain_from, which frames could not be decoded or numbered (see FrameNumbers); frames, the number
-    of frames up to the last that could be decoded, None where reading was stopped before. Set from the first frame on:
+    damaged, jumps, uncertain_from, cut_after, which frames could not be decoded or numbered (see FrameNumbers); frames, the
+    number of frames up to the last that could be decoded, None where reading was stopped before. Set from the first frame on:
     size, the (height, width) of a whole frame; fps, NaN where the file does not state it; expected, about how many
     frames there will be, None where unknown; seconds of decoding and conversion so far. Raises DataError for what is no
     regular file, no video, has no frame, or frames of unlike size.
@@ -69,6 +71,7 @@ class VideoReader:
         self.damaged: list[int] = []
         self.uncertain_from: int | None = None
         self.jumps: list[int] = []
+        self.cut_after: int | None = None
         self.frames: int | None = None
         self.size: tuple[int, int] | None = None
         self.fps = np.nan
@@ -111,10 +114,12 @@ class VideoReader:
             )
         if self.uncertain_from is not None:
             parts.append(f"frame numbers from {self.uncertain_from} on may be too low")
+        if self.cut_after is not None:
+            parts.append(f"it ends with frame {self.cut_after}, before the end that it states")
         if not parts:
             return None
         # Where the camera dropped frames nothing is damaged, and the source is no better.
-        is_damaged = self.missing or self.damaged or self.uncertain_from is not None
+        is_damaged = self.missing or self.damaged or self.uncertain_from is not None or self.cut_after is not None
         return f"{self.path}: {' and '.join(parts)}." + (" Restore the file from its source." if is_damaged else "")
 
     def _decode(self, waiting: "queue.Queue[Any]", is_left: threading.Event) -> None:
@@ -146,11 +151,12 @@ class VideoReader:
                     if index >= self.start and (index - self.start) % self.step == 0:
                         seconds = None if is_avi else frame.time
                         yield index, self._time(index) if seconds is None else float(seconds), frame
-                numbers.end(stream.frames)
+                numbers.end(stream.frames, _stated_end(container, stream))
                 self.frames = numbers.next
             finally:
                 self.missing, self.damaged = numbers.missing, numbers.damaged
                 self.uncertain_from, self.jumps = numbers.uncertain_from, numbers.jumps
+                self.cut_after = numbers.cut_after
         if not numbers.next:
             raise DataError(f"{self.path}: expected a video, got one without a frame that can be decoded.")
 
@@ -278,6 +284,18 @@ def _expected_frames(container: Any, stream: Any) -> int | None:
         return None
     frames: float = float(container.duration) / av.time_base * float(stream.average_rate)
     return round(frames)
+
+
+def _stated_end(container: Any, stream: Any) -> float | None:
+    """The time stamp at which a Matroska or WebM video states that it ends, which has no number of frames; None of others.
+
+    Its own mark counts, since sound may last longer, and the file's, since a mark may have been copied from a longer one.
+    """
+    mark = STATED.fullmatch(stream.metadata.get("DURATION", ""))
+    if "matroska" not in container.format.name or mark is None or container.duration is None:
+        return None
+    hours, minutes, seconds = (float(part) for part in mark.groups())
+    return float(min(3600 * hours + 60 * minutes + seconds, container.duration / av.time_base) / stream.time_base)
 
 
 def _is_cover(stream: Any) -> bool:

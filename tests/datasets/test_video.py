@@ -293,6 +293,24 @@ def test_lost_tail_is_reported_by_the_containers_length(tmp_path: Path) -> None:
     assert re.search(r"cut\.mp4: .* could not be decoded \(\d+ to 59\).*\. Restore the file", str(reader.problem))
 
 
+@pytest.mark.parametrize("milliseconds", [None, np.cumsum(np.arange(60) % 7 * 20 + 20).tolist()])
+@pytest.mark.parametrize(("name", "codec"), [("v.mkv", "libx264"), ("v.webm", "libvpx-vp9")])
+def test_a_lost_tail_is_reported_by_the_time_that_the_container_states(
+    tmp_path: Path, name: str, codec: str, milliseconds: list[int] | None
+) -> None:
+    path = write_numbered(tmp_path / name, 60, codec=codec, options={}, key_every=6, milliseconds=milliseconds)
+    whole = VideoReader(path)
+    assert len(list(whole)) == 60
+    assert whole.problem is None
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * 0.7)])
+    reader = VideoReader(path)
+    last = [frame.index for frame in reader][-1]
+    assert 10 < last < 59
+    assert reader.cut_after == last
+    assert re.search(rf"it ends with frame {last}, .*\. Restore the file", str(reader.problem))
+
+
 # -------------------------------------------------------------------------------------------------------- which video it is
 
 
