@@ -54,11 +54,7 @@ def shape_features(detections: Detections, skeleton: Skeleton) -> Array:
     if len(pairs) < MAX_PAIRS and len(detections):
         others = [pair for pair in combinations(range(count), 2) if pair not in set(pairs)]
         sample = detections.keypoints_in_image[:: max(1, len(detections) // 500)]
-        with np.errstate(invalid="ignore"):
-            lengths = [
-                float(np.nan_to_num(np.nanmedian(np.linalg.norm(sample[:, a] - sample[:, b], axis=-1))))
-                for a, b in others
-            ]
+        lengths = [_median_distance(sample[:, a], sample[:, b]) for a, b in others]
         longest = np.argsort(lengths)[::-1][: min(MAX_PAIRS - len(pairs), count)]
         pairs += [others[place] for place in longest]
     pairs = pairs[:MAX_PAIRS]
@@ -70,13 +66,23 @@ def shape_features(detections: Detections, skeleton: Skeleton) -> Array:
     return distances
 
 
+def _median_distance(first: Array, second: Array) -> float:
+    """Between the points that are in both, (D, 2) each, NaN where missing; 0 where there are none."""
+    distances = np.linalg.norm(first - second, axis=-1)
+    known = distances[~np.isnan(distances)]
+    return float(np.median(known)) if len(known) else 0.0
+
+
 def evidence_of(features: Array, members: list[Array], steps: Array) -> Evidence:
     """Descriptors of tracklets, by the directions in which animals differ that are there at the same time.
 
     features: (D, F) of the detections, NaN where not known. members: the detections of each of S tracklets. steps: (D,).
     Linear discriminants: variance within tracklets is made 1, and only directions are kept in which tracklets that
-    coexist, and so are different animals, differ by more than that. Without such a direction Q is 0.
+    coexist, and so are different animals, differ by more than that. Without such a direction Q is 0. A feature that is
+    known of no detection does not count.
     """
+    # What is known of no animal, such as the place of a keypoint that is never found, must not cost what is known of all.
+    features = features[:, ~np.isnan(features).all(axis=0)]
     none = Evidence(np.zeros((len(members), 0)), np.zeros(len(members), np.int64), np.zeros(0))
     owner, when, means = _pieces(features, members, steps)
     if len(owner) < 8 or not features.shape[1]:

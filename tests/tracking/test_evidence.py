@@ -100,3 +100,25 @@ def test_votes_are_cheapest_for_the_identity_that_was_predicted_most() -> None:
     unnamed = replace(detections, identities=np.full(len(detections), -1))
     assert not votes_of(unnamed, members, 2).any()
     assert not votes_of(replace(detections, identities=np.full(len(detections), 7)), members, 2).any()
+
+
+def test_a_keypoint_that_no_animal_has_is_no_feature() -> None:
+    tracks = made_up_tracks(frames=20, missing=0.0)
+    points, scores = tracks.keypoints_in_image.copy(), tracks.keypoint_scores.copy()
+    points[:, :, 2], scores[:, :, 2] = np.nan, 0
+    detections = detections_of(replace(tracks, keypoints_in_image=points, keypoint_scores=scores), 0.0)
+    skeleton = Skeleton(tracks.skeleton.names)  # without edges: the keypoints farthest apart
+    distances = shape_features(detections, skeleton)
+    others = ~np.isnan(distances).any(axis=0)
+    assert others.sum() == 3  # the pairs of the other three keypoints
+
+
+def test_a_feature_that_is_known_of_no_detection_changes_nothing() -> None:
+    features, members, steps = made_up(differs=2.0)
+    without = evidence_of(features, members, steps)
+    unknown = np.full((len(features), 3), np.nan)
+    assert without.sums.shape[1] >= 1
+    for given in (np.concatenate([features, unknown], axis=1), np.concatenate([unknown, features], axis=1)):
+        for expected, got in zip(without, evidence_of(given, members, steps), strict=True):
+            np.testing.assert_array_equal(got, expected)
+    assert not evidence_of(unknown, members, steps).sums.shape[1]
