@@ -20,7 +20,9 @@ class TimeAxis:
     """Frame numbers and times of the T rows of a table.
 
     frames: (T,) numbers of the frames, rising. seconds: (T,), rising and finite. step: frames from a row to the next as a
-    rule: 1, or more where every n-th frame was predicted. is_even: whether the frame rate is constant.
+    rule: 1, or more where every n-th frame was predicted. is_even: whether rows without a jump between them follow each
+    other at equal times: the frame rate is constant, and so is the number of frames from row to row, which that of a camera
+    is not.
     """
 
     frames: Integers
@@ -34,7 +36,7 @@ class TimeAxis:
     @property
     def jumps(self) -> npt.NDArray[np.bool_]:
         """Where more frames than usual lie between a row and the one before: (T,)."""
-        return np.concatenate([np.zeros(min(len(self), 1), bool), np.diff(self.frames) > self.step])
+        return np.concatenate([np.zeros(min(len(self), 1), bool), _are_jumps(np.diff(self.frames), self.step)])
 
 
 def time_axis(tracks: PoseTracks) -> TimeAxis:
@@ -47,6 +49,8 @@ def time_axis(tracks: PoseTracks) -> TimeAxis:
     step = int(np.median(np.diff(frames))) if len(frames) > 1 else 1
     if len(frames) < 2:
         return TimeAxis(frames, np.zeros(len(frames)), step, True)
+    apart = np.diff(frames)
+    is_regular = bool(np.all((apart == step) | _are_jumps(apart, step)))
     frame_seconds = 1 / tracks.video.fps if tracks.video.fps > 0 else 1.0
     known = np.isfinite(tracks.times)
     if known.sum() < 2 or np.any(np.diff(tracks.times[known]) <= 0):
@@ -55,13 +59,18 @@ def time_axis(tracks: PoseTracks) -> TimeAxis:
                 "%s: expected times that rise from frame to frame, got others. Frames count as evenly spaced.",
                 tracks.video.path,
             )
-        return TimeAxis(frames, np.asarray(frames * frame_seconds, np.float64), step, True)
+        return TimeAxis(frames, np.asarray(frames * frame_seconds, np.float64), step, is_regular)
     first, last = np.flatnonzero(known)[[0, -1]]
     frame_seconds = float((tracks.times[last] - tracks.times[first]) / (frames[last] - frames[first]))
     even = np.asarray(tracks.times[first] + (frames - frames[first]) * frame_seconds, np.float64)  # (T,)
     if np.abs(even - tracks.times)[known].max() <= EVEN_WITHIN * frame_seconds:
-        return TimeAxis(frames, even, step, True)
+        return TimeAxis(frames, even, step, is_regular)
     return TimeAxis(frames, _between_known(frames, tracks.times, known, frame_seconds), step, False)
+
+
+def _are_jumps(apart: Integers, step: int) -> npt.NDArray[np.bool_]:
+    """Which numbers of frames from row to row are more than usual; those of a camera vary around the usual one."""
+    return apart > 1.5 * step
 
 
 def find_runs(is_present: npt.NDArray[np.bool_], axis: TimeAxis) -> list[slice]:

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dlcpose.postprocessing.filters import savgol_filter
 from dlcpose.postprocessing.time_axis import find_runs, time_axis
 from tests.postprocessing.made_up_motion import even_axis
 from tests.structures.made_up_tracks import made_up_tracks
@@ -47,6 +48,18 @@ def test_runs_are_all_rows_that_are_present_and_end_at_gaps_and_jumps() -> None:
 
 def test_every_nth_frame_is_a_table_without_jumps() -> None:
     assert not time_axis(made_up_tracks(frame_indices=range(0, 60, 5), frames=60)).jumps.any()
+
+
+def test_rows_of_a_camera_are_uneven_and_only_long_gaps_are_jumps() -> None:
+    """A camera's newest frame is predicted each time: now every second one, now every third."""
+    frames = np.cumsum([0, 3, 2, 3, 4, 3, 2, 3, 9, 3, 4, 3])
+    tracks = made_up_tracks(frame_indices=frames, missing=0)
+    axis = time_axis(tracks)
+    assert not axis.is_even
+    assert np.flatnonzero(axis.jumps).tolist() == [8]
+    assert time_axis(made_up_tracks(frame_indices=[0, 5, 10, 30, 35, 40])).is_even
+    points = np.broadcast_to(axis.seconds[:, None, None, None], (12, 1, 1, 2)) * (100, -40)  # at a constant speed
+    np.testing.assert_allclose(savgol_filter(points, axis, window=3, order=1), points, atol=1e-9)
 
 
 @pytest.mark.parametrize("rows", [0, 1])
