@@ -46,7 +46,8 @@ def track(
     individuals: names of the animals that the model knows, which tracks have where they are as many.
     Tracklets that are certain are joined by a minimum-cost flow over the whole video; then animals' proportions,
     appearance and predicted identities, together with the costs of the joins, decide the identities after each
-    encounter. looks: gives features of the animals' appearance, as `appearance.learn_looks` does. link: detections to
+    encounter. looks: gives features of the animals' appearance, as `appearance.learn_looks` does; "appearance" is among the
+    result's seconds where it knew any. link: detections to
     tracklets; `tracklets_of_columns` where a conditional model has followed the animals. Raises DataError where the poses
     hold no animal.
     """
@@ -64,11 +65,13 @@ def track(
     clock.stop("tracklets")
     features = shape_features(detections, poses.skeleton) if settings.use_shape else np.zeros((len(detections), 0))
     assign_pairs = _assign(poses, detections, tracklets, features, settings, animals, clock)
-    is_used = settings.appearance is not False and (settings.appearance or bool(assign_pairs.doubtful))
-    if looks is not None and is_used:
-        features = np.concatenate([features, looks(detections, tracklets)], axis=1)
-        clock.stop("appearance")
-        assign_pairs = _assign(poses, detections, tracklets, features, settings, animals, clock)
+    is_wanted = settings.appearance is not False and (settings.appearance or bool(assign_pairs.doubtful))
+    if looks is not None and is_wanted:
+        learned = looks(detections, tracklets)
+        if not np.isnan(learned).all():
+            features = np.concatenate([features, learned], axis=1)
+            clock.stop("appearance")
+            assign_pairs = _assign(poses, detections, tracklets, features, settings, animals, clock)
     left_out, crowded = _left_out(detections, assign_pairs.columns, animals)
     return TrackingResult(
         tracks=in_columns(poses, assign_pairs.columns, individuals),

@@ -251,3 +251,14 @@ def test_a_false_detection_makes_no_more_animals_than_the_model_knows() -> None:
     four = track(poses, TrackingSettings(animals=4), individuals=("black", "white")).tracks
     assert four.individuals == (*poses.individuals, "animal4")
     assert track(poses).tracks.individuals == poses.individuals
+
+
+def test_looks_that_know_nothing_leave_the_tracks_as_they_are() -> None:
+    poses = noisy_poses(rendered_ground_truth(animals=2, frames=60)).poses
+    forced = TrackingSettings(animals=2, appearance=True)
+    result = track(poses, forced, lambda detections, _: np.full((len(detections), 8), np.nan))
+    without = track(poses, TrackingSettings(animals=2, appearance=False))
+    np.testing.assert_array_equal(result.columns, without.columns)
+    assert "appearance" not in result.seconds
+    known = track(poses, forced, lambda detections, _: np.zeros((len(detections), 8)))
+    assert "appearance" in known.seconds
