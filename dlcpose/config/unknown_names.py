@@ -31,7 +31,9 @@ def explain_unknown_name(error: Exception, config_name: str, arguments: Sequence
     """
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _explain_option(*_group_and_option(error.missing_cfg_file), arguments)
-    for override in parsed_overrides(arguments):
+    groups = group_names()
+    # Groups first: whether a key exists is said by the config that their options compose.
+    for override in sorted(parsed_overrides(arguments), key=lambda override: override.key_or_group not in groups):
         if reason := _explain_override(override, config_name, arguments):
             return reason
     return None
@@ -41,8 +43,9 @@ def _explain_override(override: Override, config_name: str, arguments: Sequence[
     name, groups = str(override.key_or_group), group_names()
     if name in groups:
         return None if override.is_delete() else _explain_choice(override, config_name, arguments)
-    if name.startswith("hydra/"):
-        return None  # of its own groups Hydra knows more than conf/ has
+    if name.startswith("hydra/"):  # of its own groups Hydra knows more than conf/ has
+        is_named = override.is_delete() or all(isinstance(value, str | list) for value in override_values(override))
+        return None if is_named else f"{name}: expected the name of an option."
     if override.package is not None or "/" in name:
         return f"{name}: no such group. {_nearest(name, groups)}"
     keys = _keys(config_name, arguments, with_hydra=name.startswith("hydra."))
@@ -130,7 +133,7 @@ def _composed(config_name: str, chosen: Sequence[str], with_hydra: bool) -> Any:
     with checked_loading(chosen), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             config = hydra.compose(config_name, list(chosen), return_hydra_config=with_hydra)
-        except (HydraException, OmegaConfBaseException, DlcposeError):
+        except (HydraException, OmegaConfBaseException, DlcposeError, ValueError):  # Hydra raises plain ones, too
             return None
     return OmegaConf.to_container(config)
 

@@ -86,6 +86,8 @@ def slow(arguments: list[str], expected: str) -> Any:
             "dataset.root: no such key in this config. It is one with dataset=coco or ",
         ),
         (["detector=null"], "detector: expected the name of an option. There are: centernet, "),
+        (["optimizer.lr=1", "debug=null"], "debug: expected the name of an option. There are: anomaly, "),
+        slow(["optimizer.lr=1", "hydra/launcher=null"], "hydra/launcher: expected the name of an option."),
         (["backbone=timm"], "backbone.name must be given: add backbone.name=... to the command."),
         # The same of other groups; what is near to a key takes a composition for each option of its group.
         slow(["optimizer=adamm"], "optimizer=adamm: no such option. Nearest: adam, adamw."),
