@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dlcpose.codecs.peaks import highest_values
+
 
 def animal_centers(points_in_map: Tensor, size: tuple[int, int]) -> Tensor:
     """The mean of each animal's keypoints within the map: (B, N, K, 2) cells -> (B, N, 2), NaN where there are none.
@@ -54,7 +56,7 @@ def find_centers(centers: Tensor, offsets: Tensor, sigma: float, max_centers: in
     """Candidate centers of animals in each image, highest score first.
 
     centers: (B, h, w) in [0, 1]. offsets: (B, K, 2, h, w) as from `draw_center_offsets`. sigma: of a center's Gaussian, in
-    cells. Returns cells (B, P, 2) as x, y and scores (B, P), P at most `max_centers`; a score of 0 marks padding.
+    cells. Returns cells (B, P, 2) as x, y and scores (B, P), P is `max_centers`; a score of 0 marks padding.
     A candidate is a local maximum of 3x3 cells. So is a cell with a score as high as the cell that holds a center has, and
     whose own offsets have their mean within the cell: animals centered in neighboring cells do not hide each other.
     """
@@ -64,7 +66,7 @@ def find_centers(centers: Tensor, offsets: Tensor, sigma: float, max_centers: in
     holds_own_center = (means.abs() <= 0.5 + 1e-3).all(dim=1)  # (B, h, w): mean offset = center − cell
     is_high = centers >= math.exp(-0.25 / sigma**2) - 1e-4  # half a cell off in x and y
     candidates = centers.where((centers == highest) | (holds_own_center & is_high), 0.0)
-    scores, places = candidates.flatten(start_dim=1).topk(min(max_centers, candidates[0].numel()), dim=1)
+    scores, places = highest_values(candidates.flatten(start_dim=1), max_centers)
     width = centers.shape[-1]
     return torch.stack((places % width, places // width), dim=-1), scores
 

@@ -18,7 +18,7 @@ from dlcpose.codecs.graph_steps import GraphStep, Outputs, graph_step
 from dlcpose.codecs.limb_lengths import split_implausible
 from dlcpose.codecs.paf import score_edges
 from dlcpose.codecs.paf_grouping import NONE, group_keypoints
-from dlcpose.codecs.peaks import find_duplicates, find_local_peaks, refine_peaks, values_at
+from dlcpose.codecs.peaks import find_duplicates, find_local_peaks, highest_values, refine_peaks, values_at
 from dlcpose.structures.instances import PoseInstances
 from dlcpose.structures.skeleton import Skeleton
 
@@ -157,12 +157,12 @@ class PartAffinity(PafAssembly, GraphStep):
 def graph_peaks(heatmaps: Tensor, offsets: Tensor | None, max_peaks: int, stride: float) -> Tensor:
     """The highest local maxima of each map as x, y in input pixels and score: (B, K, h, w) -> (B, K, P, 3).
 
-    P is max_peaks, or all cells where there are fewer. Highest first; scores are 0 where a map has no more maxima. For
-    programs that group a graph's peaks themselves; `PafAssembly` also separates keypoints in neighboring cells.
+    P is max_peaks. Highest first; scores are 0 where a map has no more maxima. For programs that group a graph's peaks
+    themselves; `PafAssembly` also separates keypoints in neighboring cells.
     """
     highest = functional.max_pool2d(heatmaps, 3, stride=1, padding=1)
     peaks = heatmaps.where(heatmaps == highest, 0.0).flatten(start_dim=2)
-    scores, places = peaks.topk(min(max_peaks, peaks.shape[-1]), dim=-1)  # (B, K, P)
+    scores, places = highest_values(peaks, max_peaks)  # (B, K, P)
     width = heatmaps.shape[-1]
     cells = torch.stack((places % width, places // width), dim=-1)
     points_in_map = refine_peaks(heatmaps, cells) if offsets is None else cells + values_at(offsets, cells)

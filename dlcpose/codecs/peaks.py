@@ -79,6 +79,15 @@ def find_local_peaks(
     return torch.from_numpy(cells).to(maps.device).view(*shape, 2), torch.from_numpy(scores).to(maps.device).view(shape)
 
 
+def highest_values(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` highest of non-negative values (..., V) in falling order and their places, (..., count) each.
+
+    A value of 0 marks padding where V is smaller: a graph that was traced on large images has as many for small ones.
+    """
+    highest, places = functional.pad(values, (0, count)).topk(count, dim=-1)
+    return highest, places.clamp(max=values.shape[-1] - 1)
+
+
 def refine_peaks(maps: Tensor, cells: Tensor) -> Tensor:
     """Peaks to a fraction of a cell, by a parabola through the logarithms of three neighbors along each axis.
 

@@ -10,6 +10,7 @@ from torch.nn import functional
 from torchvision.ops import generalized_box_iou_loss
 
 from dlcpose.codecs.affine import cells_from_pixels
+from dlcpose.codecs.peaks import highest_values
 from dlcpose.detectors.base import Boxes, BoxRule, Detector, DetectorTraining, detect_by_size, group_by_size
 from dlcpose.detectors.centernet_boxes import CenterNetBoxes
 from dlcpose.layers.bounded_sigmoid import bounded_sigmoid
@@ -133,7 +134,7 @@ class CenterNetDetector(Detector):
         centers = maps.centers[:, 0].nan_to_num(0.0)  # (B, h, w)
         highest = functional.max_pool2d(centers[:, None], 3, stride=1, padding=1)[:, 0]
         peaks = centers.where(centers == highest, 0.0).flatten(start_dim=1)
-        scores, places = peaks.topk(min(4 * self.max_animals, peaks.shape[1]), dim=1)  # (B, P)
+        scores, places = highest_values(peaks, 4 * self.max_animals)  # (B, P)
         all_boxes = (maps.boxes + _cells((centers.shape[1], centers.shape[2]), centers)).flatten(start_dim=2)
         boxes = all_boxes.gather(2, places[:, None].expand(-1, 4, -1)).transpose(1, 2)  # (B, P, 4)
         return {"boxes": boxes, "scores": scores}
