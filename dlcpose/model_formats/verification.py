@@ -25,6 +25,7 @@ EXACT = 1e-3  # px: most that a sure keypoint of a 32-bit export may be off
 EXACT_SCORE = 1e-3  # most that a score of it may be off
 MEAN_SHIFT = 0.1  # px: most that sure keypoints of a 16-bit export may be off on average
 JUMP = 1.0  # px: farther, a keypoint has taken another peak
+FAR = 100.0  # px: a keypoint this far off, or found by one model alone, says that it is another animal's
 RENDERED = 8  # frames to check on where none are given
 
 
@@ -119,9 +120,7 @@ def compare(model: PoseModel, exported: PoseModel, images: Sequence[Path]) -> Ag
     for ours, theirs in zip(before, after, strict=True):
         animals += abs(len(ours) - len(theirs))
         for points, point_scores, match, match_scores in _matched(ours, theirs):
-            shifts = np.linalg.norm(points - match, axis=-1)
-            shifts[np.isnan(points).any(axis=-1) & np.isnan(match).any(axis=-1)] = 0.0
-            shifts = np.nan_to_num(shifts, nan=np.inf)  # found by one alone
+            shifts = _shifts(points, match)
             is_sure = point_scores >= SURE
             sure.append(shifts[is_sure])
             others.append(shifts[~is_sure])
@@ -136,6 +135,14 @@ def _on_canvas(model: PoseModel, image: Image) -> Image:
     return resize_onto(image, scaled, canvas)
 
 
+def _shifts(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Distances of keypoints (..., K, 2): 0 where both are missing, infinite where one is found by one model alone."""
+    shifts: np.ndarray = np.linalg.norm(points - others, axis=-1)
+    shifts[np.isnan(points).any(axis=-1) & np.isnan(others).any(axis=-1)] = 0.0
+    shifts[np.isnan(shifts)] = np.inf
+    return shifts
+
+
 def _matched(
     ours: PosePrediction, theirs: PosePrediction
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
@@ -143,8 +150,8 @@ def _matched(
     pairs = []
     for points, point_scores in zip(ours.keypoints_in_image, ours.keypoint_scores, strict=True):
         if len(theirs):
-            distances = np.linalg.norm(theirs.keypoints_in_image - points, axis=-1)  # (M, K)
-            nearest = int(np.nan_to_num(distances, nan=0.0).mean(axis=-1).argmin())
+            distances = _shifts(points, theirs.keypoints_in_image)  # (M, K)
+            nearest = int(distances.clip(max=FAR).mean(axis=-1).argmin())
             pairs.append((points, point_scores, theirs.keypoints_in_image[nearest], theirs.keypoint_scores[nearest]))
     if len(ours.unique_scores):
         pairs.append((ours.unique_in_image, ours.unique_scores, theirs.unique_in_image, theirs.unique_scores))

@@ -1,6 +1,7 @@
 """Exported to ONNX and read again: the same predictions as torch's, through the same code."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -75,6 +76,33 @@ def test_images_of_another_size_too(name: str, exported: dict[str, ExportRequest
     request, shown = exported[name], frames(96, 128)
     torchs, predictor = (dlcpose.load(path, device="cpu") for path in (request.checkpoint.path, request.output))
     assert_alike(torchs.predict(shown), predictor.predict(shown))
+
+
+def many_animals_at_most(name: str) -> dict[str, Any]:
+    config = CONFIGS[name]()
+    config["detector" if name == "top_down" else "head"]["max_animals"] = 100
+    return config
+
+
+@pytest.mark.parametrize(
+    ("name", "format_name", "output"),
+    [
+        ("dekr", "torchscript", "model.ts"),
+        ("part_affinity", "torchscript", "model.ts"),
+        ("part_affinity", "onnx", "model.onnx"),
+        ("top_down", "torchscript", "folder"),
+        ("top_down", "onnx", "folder"),
+    ],
+)
+def test_images_with_fewer_cells_than_there_may_be_animals(
+    name: str, format_name: str, output: str, tmp_path: Path
+) -> None:
+    """A graph keeps as many peaks as it was traced with; the check of the export asks it of images that are smaller."""
+    checkpoint = write_checkpoint(tmp_path / "best.ckpt", many_animals_at_most(name), data_of(name))
+    small = tmp_path / "small.png"
+    cv2.imwrite(str(small), frames(32, 32, count=1)[0])
+    request = ExportRequest(read_checkpoint(checkpoint), tmp_path / output, images=(small,))
+    assert "checked against torch" in export_model(format_name, request)[-1]
 
 
 def test_real_images(exported: dict[str, ExportRequest], shared_data: Path, tmp_path: Path) -> None:

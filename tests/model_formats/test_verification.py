@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from dlcpose.model_formats import verification
-from dlcpose.model_formats.verification import Agreement, check_agreement
+from dlcpose.model_formats.verification import Agreement, _matched, check_agreement
 from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.instances import PosePrediction
 
 
 def agreement(sure: int, others: int, **options: Any) -> Agreement:
@@ -36,3 +37,14 @@ def test_each_part_of_the_sentence_stands_alone() -> None:
     assert "of the 5 unsure ones jump by more than 1 px" in str(agreement(0, 5))
     assert "none of them" not in str(agreement(3, 5))
     assert "unsure" not in str(agreement(3, 0))
+
+
+def test_an_animal_is_compared_with_itself_whatever_others_lack() -> None:
+    """Two animals that share no keypoint have no distance from each other, which is not that they are near."""
+    points = np.full((2, 4, 2), np.nan, np.float32)
+    points[0, :2], points[1, 2:] = 10.0, 50.0
+    scores = np.where(np.isnan(points[..., 0]), 0.0, 0.9).astype(np.float32)
+    none, boxes = np.zeros((0, 2), np.float32), np.full((2, 4), np.nan, np.float32)
+    found = PosePrediction("frame", points, scores, scores.max(axis=1), np.full(2, -1), none, none[:, 0], boxes)
+    for points_before, _, points_after, _ in _matched(found, found):
+        np.testing.assert_array_equal(points_before, points_after)
