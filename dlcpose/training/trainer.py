@@ -20,11 +20,13 @@ from dlcpose.runs.provenance import guarded
 from dlcpose.structures.errors import ConfigError
 from dlcpose.training.monitors import monitors_of
 
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
 
 def build_trainer(config: Mapping[str, Any], instantiate: Instantiator) -> Trainer:
     """The trainer of a config.
 
-    Raises ConfigError for settings that Lightning refuses, a GPU that is not there, and a run of no epochs or steps.
+    Raises ConfigError for settings that Lightning or the data refuse, a GPU that is not there, and a run of no steps.
     """
     run_dir = Path(config["run_dir"])
     settings = dict(config["trainer"])
@@ -49,6 +51,7 @@ def build_trainer(config: Mapping[str, Any], instantiate: Instantiator) -> Train
         )
     except (ValueError, TypeError, RuntimeError, ImportError) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+    _check_precision(trainer)
     return trainer
 
 
@@ -86,3 +89,13 @@ def _check_length(settings: Mapping[str, Any]) -> None:
     for name in ("max_epochs", "max_steps"):
         if settings.get(name) == 0:
             raise ConfigError(f"trainer.{name}=0: such a run trains nothing. Take at least 1, or -1 for no limit.")
+    if settings.get("limit_train_batches") == 0:
+        raise ConfigError("trainer.limit_train_batches=0: such a run trains nothing. Take at least 1, or null for all.")
+    if settings.get("overfit_batches"):  # Lightning would number the samples of a data set that has no end
+        raise ConfigError("trainer.overfit_batches: expected 0. Take debug=overfit, or datamodule.overfit=8 (frames).")
+
+
+def _check_precision(trainer: Trainer) -> None:
+    """Raises ConfigError for a precision to which Lightning would convert whole batches: labels keep 32 bits."""
+    if trainer.precision not in PRECISIONS:
+        raise ConfigError(f"trainer.precision={trainer.precision}: expected one of {', '.join(PRECISIONS)}.")

@@ -1,18 +1,42 @@
 """The trainer of a config: what Lightning would take and then do nothing with is refused."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pytorch_lightning import Trainer
 
 from dlcpose.instantiate import Instantiator
 from dlcpose.structures.errors import ConfigError
-from dlcpose.training.trainer import build_trainer
+from dlcpose.training.trainer import PRECISIONS, build_trainer
 from tests.made_up_runs import option
 
 
-@pytest.mark.parametrize("name", ["max_epochs", "max_steps"])
+def built(folder: Path, **changes: Any) -> Trainer:
+    settings = {**option("trainer", "cpu"), **changes}
+    parts = {"logger": {}, "callbacks": {}, "metric": {}}
+    monitored = {"best": {"monitor": "val/loss"}, "optimized_metric": "val/loss", "scheduler": {}}
+    config = {"run_dir": str(folder), "name": "none", "seed": 0, **monitored, **parts}
+    return build_trainer({**config, "trainer": settings}, Instantiator())
+
+
+@pytest.mark.parametrize("name", ["max_epochs", "max_steps", "limit_train_batches"])
 def test_a_run_that_would_train_nothing_is_refused(name: str, tmp_path: Path) -> None:
-    settings = {**option("trainer", "cpu"), name: 0}
-    config = {"run_dir": str(tmp_path), "name": "none", "seed": 0, "logger": {}, "callbacks": {}, "trainer": settings}
     with pytest.raises(ConfigError, match=rf"^trainer\.{name}=0"):
-        build_trainer(config, Instantiator())
+        built(tmp_path, **{name: 0})
+
+
+def test_a_way_to_overfit_that_the_data_cannot_take_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^trainer\.overfit_batches: .*datamodule\.overfit"):
+        built(tmp_path, overfit_batches=1)
+
+
+@pytest.mark.parametrize("precision", ["64-true", "16-true", "bf16-true", 64])
+def test_a_precision_of_whole_batches_is_refused(precision: str | int, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^trainer\.precision=.*-true: expected one of 32-true, "):
+        built(tmp_path, precision=precision)
+
+
+@pytest.mark.parametrize("precision", ["32-true", 32, "bf16-mixed"])
+def test_those_that_it_trains_in_are_taken(precision: str | int, tmp_path: Path) -> None:
+    assert built(tmp_path, precision=precision).precision in PRECISIONS
