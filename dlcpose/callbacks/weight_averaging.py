@@ -1,13 +1,13 @@
 """Weight averaging over the steps of a run (EMA, SWA): the averages are validated, drawn and saved."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from dlcpose.structures.errors import ConfigError
 
@@ -17,7 +17,19 @@ class AveragedWeights(WeightAveraging):
 
     Lightning's would validate and save the weights that the run began with. A checkpoint holds the averages as its
     weights, and the trained weights beside them, so that a resumed run continues as if it had not been stopped.
+    average: takes averages, current values and the count of steps averaged so far. What is no number that has a mean
+    (batch-norm's count of batches, which edges a PAF graph keeps) is as it is in the trained weights.
     """
+
+    def __init__(self, average: Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], None]) -> None:
+        def average_or_follow(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor) -> None:
+            if averaged[0].is_floating_point():  # all are of one dtype
+                average(averaged, current, count)
+                return
+            for each, now in zip(averaged, current, strict=True):
+                each.copy_(now)
+
+        super().__init__(multi_avg_fn=average_or_follow)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._follow(pl_module)
@@ -55,7 +67,7 @@ class ExponentialMovingAverage(AveragedWeights):
             update = get_ema_multi_avg_fn(min(decay, (1 + steps) / (10 + steps)))  # type: ignore[no-untyped-call]
             update(averaged, current, count)
 
-        super().__init__(multi_avg_fn=average)
+        super().__init__(average)
 
 
 class StochasticWeightAverage(AveragedWeights):
@@ -70,7 +82,7 @@ class StochasticWeightAverage(AveragedWeights):
     def __init__(self, *, start: float = 0.75) -> None:
         if not 0 <= start < 1:
             raise ConfigError(f"callbacks.swa.start: expected a share of the run from 0 to below 1, got {start}.")
-        super().__init__()
+        super().__init__(get_swa_multi_avg_fn())  # type: ignore[no-untyped-call]
         self.start, self.first_step, self.is_due = start, 0.0, False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

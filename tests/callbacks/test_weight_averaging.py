@@ -17,7 +17,7 @@ from dlcpose.checkpoint import read_checkpoint, restore
 from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.errors import ConfigError
-from tests.made_up_runs import frames_of, run_of, tiny_config, trainer_of
+from tests.made_up_runs import frames_of, option, run_of, tiny_config, trainer_of
 
 State = dict[str, Tensor]
 EPOCHS, STEPS = 4, 3  # of an epoch
@@ -86,6 +86,26 @@ def test_the_stochastic_average_is_the_mean_of_the_last_epochs(tmp_path: Path) -
     ends = [floats(weights.states[step]) for step in (3 * STEPS - 1, 4 * STEPS - 1)]
     for name, value in floats(content(tmp_path / "last.ckpt")["state_dict"]).items():
         torch.testing.assert_close(value, (ends[0][name] + ends[1][name]) / 2, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("made", [StochasticWeightAverage, ExponentialMovingAverage])
+def test_what_has_no_mean_is_as_it_is_in_the_weights(made: type[AveragedWeights], tmp_path: Path) -> None:
+    """A PAF graph's kept edges are true or false, batches are counted."""
+    weights = Weights()
+    loss = option("loss", "binary_cross_entropy")
+    head = {
+        **option("head", "part_affinity"),
+        "channels": 16,
+        "heatmap_loss": loss,
+        "edges": option("head/edges", "all"),
+    }
+    average = StochasticWeightAverage(start=0.0) if made is StochasticWeightAverage else made()
+    fitted(tmp_path, weights, average, head=head)
+    saved = content(tmp_path / "last.ckpt")["state_dict"]
+    whole = {name: value for name, value in saved.items() if not value.is_floating_point()}
+    assert {torch.bool, torch.int64} <= {value.dtype for value in whole.values()}
+    for name, value in whole.items():
+        torch.testing.assert_close(value, weights.states[-1][name], rtol=0, atol=0)
 
 
 def test_before_there_is_an_average_the_weights_themselves_are_kept(tmp_path: Path) -> None:
