@@ -114,6 +114,10 @@ def tracks_of(
     arrays["keypoint_scores"][is_missing] = 0.0
     for name in ("keypoint_scores", "scores"):
         arrays[name] = arrays[name].clip(0, 1)
+    unique_in_image, unique_scores = rows.frames["unique_in_image"], rows.frames["unique_scores"]
+    if not unique_scores.shape[1]:  # a model of crops, or one without a head for them, looks for none
+        unique_in_image = np.full((count, len(skeleton.unique), 2), np.nan, np.float32)
+        unique_scores = np.zeros((count, len(skeleton.unique)), np.float32)
     return PoseTracks(
         skeleton=skeleton,
         video=video,
@@ -121,8 +125,8 @@ def tracks_of(
         is_tracked=is_tracked,
         frame_indices=rows.frame_indices,
         times=rows.times,
-        unique_in_image=rows.frames["unique_in_image"],
-        unique_scores=rows.frames["unique_scores"].clip(0, 1),
+        unique_in_image=unique_in_image,
+        unique_scores=unique_scores.clip(0, 1),
         **arrays,
     )
 

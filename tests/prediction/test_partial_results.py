@@ -1,5 +1,6 @@
 """Finished frames on disk: whole or not at all, and the same when they are read again."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,17 @@ def test_rows_become_columns() -> None:
         assert (tracks.identities[row, count:] == -1).all()
     with pytest.raises(ValueError, match="expected 1 animals in a frame at most, got 2"):
         tracks_of(made, SKELETON, video, ("one",), is_tracked=False)
+
+
+def test_unique_keypoints_that_a_model_does_not_look_for_are_missing() -> None:
+    """A top-down model sees crops of animals; its skeleton names the arena's keypoints all the same."""
+    none = {"unique_in_image": np.zeros((0, 2), np.float32), "unique_scores": np.zeros(0, np.float32)}
+    made = rows_of([0, 2], [0.0, 0.1], [replace(each, **none) for each in predictions([2, 0])])
+    video = VideoInfo("v.mp4", "f", 60, 60, 10, 25.0)
+    tracks = tracks_of(made, SKELETON, video, column_names(2, ()), is_tracked=False)
+    assert tracks.unique_in_image.shape == (2, 1, 2)
+    assert np.isnan(tracks.unique_in_image).all()
+    assert (tracks.unique_scores == 0).all()
 
 
 def test_the_last_frame_is_known_again() -> None:
