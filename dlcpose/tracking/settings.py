@@ -16,10 +16,10 @@ class TrackingSettings:
     gaps are bridged by the other evidence alone. detection_reward: gain of a detection in a track. absence_cost: of a
     track's animal being lost, and the same again for its return. join_cost_limit: dearer joins are not considered.
     review_margin: decisions with a smaller margin are likely swaps. review_frames: those that would last for fewer frames
-    are not listed. use_identities: whether identities that the model predicted count. use_shape: whether the animals' proportions do. appearance: whether their
-    appearance does, learned from the video; None: where a video is given and joins are doubtful. beam: assignments of
-    names that are kept while the video is gone through; all of them up to 5 animals. seed: of the appearance's
-    training. Raises ConfigError for values outside their range.
+    are not listed. use_identities: whether identities that the model predicted count. use_shape: whether the animals'
+    proportions do. appearance: whether their appearance does, learned from the video; None: where a video is given and
+    joins are doubtful. beam: assignments of names that are kept while the video is gone through; all of them up to 5
+    animals. seed: of the appearance's training. Raises ConfigError for values outside their range.
     """
 
     animals: int | None = None

@@ -37,8 +37,9 @@ def write_browser_video(
 
     H.264 with half-size color planes, its index in front. frames: seconds, rising, and (H, W, 3) uint8 RGB of one size;
     the first is shown from time 0. A side of an odd number of pixels gets one more, a copy of the last: half-size color
-    planes need it. fps: nominal frame rate, for players. crf: 0 (no loss) to 51. comment: kept in the file's
-    metadata. The file takes its name once it is whole. Raises ValueError for images of unlike size, DataError for none, and where the file cannot be written.
+    planes need it. fps: nominal frame rate, for players. crf: 0 (no loss) to 51. comment: kept in the file's metadata.
+    The file takes its name once it is whole. Raises ValueError for images of unlike size, DataError for none, and where
+    the file cannot be written.
     """
     even = ((seconds, _pad_to_even(image)) for seconds, image in frames)
     # faststart: the index of the file is moved to its beginning, so that playing starts while it is loaded.
