@@ -18,7 +18,7 @@ from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.splits import labeled_frames
 from dlcpose.instantiate import Instantiator, check_base
 from dlcpose.metrics.base import EvaluatedFrames, Metric, figures_of, infos_of
-from dlcpose.metrics.figure_info import RUN_FIGURES, FigureInfo, find_info, headline_names
+from dlcpose.metrics.figure_info import RUN_FIGURES, find_info, headline_names
 from dlcpose.predict import Predictor, load
 from dlcpose.reports.evaluation import figure_table, write_evaluation
 from dlcpose.reports.figure_table import format_figure
@@ -65,7 +65,7 @@ def evaluate_checkpoint(config: dict[str, Any]) -> dict[str, float]:
         batch_size=config["batch_size"],
         title=f"{Path(config['checkpoint']).name}: {len(indices)} frames",
     )
-    print_result(figures, infos_of(metrics), run_dir)
+    print_result(figures, metrics, run_dir)
     return figures
 
 
@@ -189,7 +189,7 @@ def evaluate_frames(
     predictions = [each for batch in predictor.stream_labeled(samples(), batch_size) for each in batch]
     labels = [data.frames[index] for index in indices]
     frames = EvaluatedFrames(predictions, labels, data.skeleton)
-    metrics = {**metrics, **({} if "tracking" in metrics else {"tracking": TrackingFigures()})}
+    metrics = _with_tracks(metrics)
     figures = figures_of(metrics, frames)
     if math.isnan(figures["clip_frames"]):  # the frames have no tracks
         figures = {name: value for name, value in figures.items() if name not in TrackingFigures.figures}
@@ -222,8 +222,14 @@ def peak_memory_mb(predictor: Predictor) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def print_result(figures: Mapping[str, float], infos: Mapping[str, FigureInfo], run_dir: Path) -> None:
+def _with_tracks(metrics: Mapping[str, Metric]) -> Mapping[str, Metric]:
+    """The metrics of an evaluation: those chosen, and the figures of tracks, which no batch of validation can have."""
+    return {**metrics, "tracking": metrics.get("tracking", TrackingFigures())}
+
+
+def print_result(figures: Mapping[str, float], metrics: Mapping[str, Metric], run_dir: Path) -> None:
     """Print the table of figures, then one last line: the run folder and the headline figures."""
+    infos = infos_of(_with_tracks(metrics))
     Console().print(figure_table(figures, infos))
     shown = {name: find_info(name, infos) for name in headline_names(figures, infos) if name not in RUN_FIGURES}
     texts = [f"{info.title} {format_figure(figures[name], info)}" for name, info in shown.items() if not info.is_count]

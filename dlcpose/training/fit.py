@@ -154,5 +154,5 @@ def _evaluate(trainer: Trainer, stage: Stage) -> dict[str, float]:
         pictures=config["evaluation"]["pictures"],
         title=f"{config['name']}: {len(split.test)} test frames",
     )
-    print_result(figures, infos_of(metrics), run_dir)
+    print_result(figures, metrics, run_dir)
     return figures

@@ -18,6 +18,8 @@ import dlcpose
 from dlcpose.checkpoint import read_checkpoint
 from dlcpose.cli.render import render_command
 from dlcpose.structures.errors import DlcposeError
+from dlcpose.tracking.evaluation import TrackingFigures
+from dlcpose.training.evaluation import print_result
 from tests.shells import Answer, reason, shell
 
 Trained = tuple[Path, Answer]
@@ -194,3 +196,9 @@ def test_an_evaluation_with_a_mistake_leaves_nothing(best: Path, here: Path, sha
     said = reason(answer)
     assert "the data has snout, leftear, rightear, tailbase." in said
     assert not list(here.rglob("*evaluation*"))
+
+
+def test_figures_of_tracks_are_printed_with_their_titles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_result({"hota": 0.9, "switches": 2.0, "clip_frames": 40.0}, {}, tmp_path)
+    printed = capsys.readouterr().out.lower()
+    assert all(TrackingFigures.figures[name].title.lower() in printed for name in ("hota", "switches", "clip_frames"))
