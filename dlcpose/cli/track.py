@@ -40,7 +40,14 @@ def track_command(
         Path | None, typer.Option(help="The file that a review page saved; its corrections are applied to the tracks.")
     ] = None,
     review: Annotated[Path | None, typer.Option(help="Write a page with a clip of each likely swap.")] = None,
-    min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Minimum score of an animal.")] = None,
+    min_score: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Minimum score of an animal; unless given, a fifth of the usual one, and 0.1 with --conditional.",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the appearance model's training; 0.")] = None,
     conditional: Annotated[
         Path | None,
@@ -101,7 +108,7 @@ def _settings(
 ) -> TrackingSettings:
     from dlcpose.tracking.settings import TrackingSettings
 
-    return TrackingSettings(animals=animals, min_score=min_score or 0.0, appearance=appearance, seed=seed or 0)
+    return TrackingSettings(animals=animals, min_score=min_score, appearance=appearance, seed=seed or 0)
 
 
 def _refuse(options: Mapping[str, object], reason: str) -> None:

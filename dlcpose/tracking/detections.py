@@ -42,6 +42,12 @@ class Detections:
         return np.searchsorted(self.rows, np.arange(self.frames + 1))
 
 
+def usual_score(poses: PoseTracks, animals: int) -> float:
+    """The median score of the `animals` best detections of every frame; 0 without any."""
+    scores = np.sort(np.where(poses.is_present, poses.scores, -1.0), axis=1)[:, ::-1][:, :animals]
+    return float(np.median(scores[scores >= 0])) if (scores >= 0).any() else 0.0
+
+
 def detections_of(poses: PoseTracks, min_score: float = 0.0) -> Detections:
     """The animals of every frame with a keypoint at least and a score from `min_score` on."""
     rows, columns = np.nonzero(poses.is_present & (poses.scores >= min_score))

@@ -45,8 +45,9 @@ class TrackingResult:
 
     tracks: at most N tracks, the columns. columns: (T, N) the column of the untracked poses that each animal came from, -1
     where it is absent. doubtful: where animals may be exchanged, with a margin up to the settings' review_margin, in the
-    order of time. tracklets: how many there were. detections, left_out: how many were in the poses, and are in no track.
-    crowded: how many of the latter are in frames with more detections than animals. seconds: by stage.
+    order of time. tracklets: how many there were. detections: how many were used; weak: how many were not, with
+    a score below min_score. left_out: how many of those used are in no track. crowded: how many of the latter are in
+    frames with more detections than animals. seconds: by stage.
     """
 
     tracks: PoseTracks
@@ -54,6 +55,8 @@ class TrackingResult:
     doubtful: tuple[SwapCandidate, ...]
     tracklets: int
     detections: int
+    min_score: float
+    weak: int
     left_out: int
     crowded: int
     seconds: dict[str, float]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.skeleton import Skeleton
-from dlcpose.tracking.detections import Detections, detections_of
+from dlcpose.tracking.detections import Detections, detections_of, usual_score
 from dlcpose.tracking.evidence import evidence_of, shape_features
 from dlcpose.tracking.flow import join_tracklets
 from dlcpose.tracking.gaps import JoinOrAbsenceCosts, fill_gaps
@@ -31,6 +31,9 @@ Looks = Callable[[Detections, Tracklets], Array]  # -> (D, F) features of the de
 Linking = Callable[[Detections, Skeleton, TrackingSettings], Tracklets]
 DEFAULT = TrackingSettings()
 EXCHANGE_LIMIT = 30.0  # nats: dearer exchanges are no alternative
+# Of the usual score: a thing in the cage that looks a little like an animal is found in every frame, and takes the place of
+# each animal that is not.
+WEAK = 0.2
 
 
 def track(
@@ -54,7 +57,8 @@ def track(
     clock = _Clock()
     most = len(poses.individuals)
     animals = settings.animals or min(most, len(individuals) or most)
-    detections = detections_of(poses, settings.min_score)
+    min_score = WEAK * usual_score(poses, animals) if settings.min_score is None else settings.min_score
+    detections = detections_of(poses, min_score)
     if not len(detections):
         scored = f" with a score of {settings.min_score} or more" if settings.min_score else ""
         advice = "Lower min_score, or look at what the model predicts" if scored else "Look at what the model predicts"
@@ -79,6 +83,8 @@ def track(
         doubtful=assign_pairs.doubtful,
         tracklets=len(tracklets.members),
         detections=len(detections),
+        min_score=min_score,
+        weak=int(poses.is_present.sum()) - len(detections),
         left_out=left_out,
         crowded=crowded,
         seconds=clock.seconds,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.skeleton import Skeleton
+from dlcpose.tracking.detections import usual_score
 from dlcpose.tracking.result import TrackingResult, swap_candidates
 from dlcpose.tracking.settings import TrackingSettings
 from dlcpose.tracking.track import track
@@ -229,6 +230,27 @@ def test_poses_without_an_animal_are_refused() -> None:
     poses = noisy_poses(walks(2, 10, 10), EXACT).poses
     with pytest.raises(DataError, match=r"rendered\.mp4"):
         track(poses, TrackingSettings(min_score=1.0))
+
+
+def test_a_thing_that_looks_a_little_like_an_animal_takes_no_place_of_one() -> None:
+    truth = walks(2, 100, 11)
+    points = np.concatenate([truth.keypoints_in_image, np.full((100, 1, len(SKELETON), 2), np.nan)], axis=1)
+    points[20:80, 2] = SHAPE + np.array([20, 20])
+    points[20:80, 0] = np.nan  # an animal that is not found for a while
+    poses = poses_in_columns(truth._replace(keypoints_in_image=points), np.tile([0, 1, 2], (100, 1)))
+    assert usual_score(poses, 2) == usual_score(poses, 3) == pytest.approx(np.median(poses.scores[poses.is_present]))
+    scores = poses.scores.copy()
+    scores[:, 2] *= 0.15
+    poses = replace(poses, scores=scores)
+    settings_ = TrackingSettings(animals=2)
+    result = track(poses, settings_)
+    assert (result.weak, result.detections) == (60, 140)
+    assert (result.columns != 2).all()
+    everything = track(poses, replace(settings_, min_score=0.0))
+    assert (everything.weak, everything.detections) == (0, 200)
+    assert (everything.columns == 2).any()
+    # Where all are alike, none is weak.
+    assert track(replace(poses, scores=np.full_like(scores, 0.05)), settings_).weak == 0
 
 
 @pytest.mark.parametrize(("name", "value"), [("animals", 0), ("min_similarity", 1.5), ("max_gap", 0), ("beam", 1)])
