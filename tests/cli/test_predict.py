@@ -201,6 +201,37 @@ def test_images_of_a_folder_are_one_file(predict, here: Path, checkpoint: Path) 
     assert predict("photos", "--overwrite").code == 0
 
 
+@pytest.mark.parametrize("damaged", ["0.png", "2.png"])
+def test_an_image_that_cannot_be_read_does_not_stop_the_others(predict, here: Path, damaged: str) -> None:
+    (here / "photos").mkdir()
+    for number, image in enumerate(IMAGES[:4]):
+        cv2.imwrite(f"photos/{number}.png", image[..., ::-1])
+    (here / "photos" / damaged).write_bytes(b"")
+    (here / "photos" / "gone.png").symlink_to("nowhere.png")
+    answer = predict("photos")
+    assert answer.code == 1
+    assert f"photos/{damaged}: expected an image" in answer.err
+    last = answer.err.splitlines()[-1]
+    assert last.startswith("dlcpose: photos/images.poses.json: it lacks 2 of 5 images")
+    poses = json.loads((here / "photos" / "images.poses.json").read_text())
+    assert set(poses) == {"dlcpose", "0.png", "1.png", "2.png", "3.png"} - {damaged}
+    again = predict("photos")  # what is missing is told each time
+    assert (again.code, again.err.splitlines()) == (1, [last])
+    (here / "photos" / "gone.png").unlink()
+    cv2.imwrite(f"photos/{damaged}", IMAGES[4])
+    assert predict("photos", "--overwrite").code == 0
+    assert predict("photos").code == 0
+
+
+def test_images_of_which_none_can_be_read_leave_no_result(predict, here: Path) -> None:
+    (here / "photos").mkdir()
+    (here / "photos" / "0.png").write_bytes(b"")
+    answer = predict("photos")
+    assert answer.code == 1
+    assert reason(answer).startswith("photos/0.png: expected an image")
+    assert not (here / "photos" / "images.poses.json").exists()
+
+
 def test_poses_of_images_by_another_checkpoint_are_kept(
     predict, here: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
