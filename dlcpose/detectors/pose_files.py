@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlcpose.structures.checked_values import check_places
+from dlcpose.structures.checked_values import check_places, holds_text
 from dlcpose.structures.data_files import read_json
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.skeleton import Skeleton
@@ -81,8 +81,8 @@ def _of_results(path: Path, results: Sequence[Any], skeleton: Skeleton) -> dict[
         if len(poses) < len(labels["images"]):  # one would get the poses of the other
             raise ValueError("two images have one id, or one file_name")
         for entry in results:
-            triplets = np.asarray(entry["keypoints"], np.float64).reshape(-1, 3)
-            scores = entry.get("keypoint_scores") or [entry["score"]] * len(triplets)
+            triplets = _numbers(entry["keypoints"]).reshape(-1, 3)
+            scores = _numbers(entry.get("keypoint_scores") or [entry["score"]] * len(triplets))
             pose = [
                 [x, y, score] if v > 0 else [None, None, 0.0] for (x, y, v), score in zip(triplets, scores, strict=True)
             ]
@@ -104,7 +104,7 @@ def _names_in(labels: Mapping[str, Any]) -> list[str]:
 
 def _poses(path: Path, key: str, poses: Any, skeleton: Skeleton) -> Poses:
     try:
-        stored = np.array(poses, np.float64)  # None becomes NaN
+        stored = _numbers(poses)
         stored = stored.reshape(0, len(skeleton), 3) if not stored.size else stored
         if stored.ndim != 3 or stored.shape[1:] != (len(skeleton), 3):
             raise ValueError(f"got {stored.shape}")
@@ -118,6 +118,14 @@ def _poses(path: Path, key: str, poses: Any, skeleton: Skeleton) -> Poses:
     check_places(stored[..., :2], f"{path}: {key}")
     stored[..., 2] = stored[..., 2].clip(0, 1)
     return stored
+
+
+def _numbers(values: Any) -> Poses:
+    """Lists of numbers as an array, null as NaN. Raises ValueError for texts and booleans, which NumPy would convert."""
+    numbers = np.array(values, np.float64)  # first, since it bounds how deep lists lie in lists
+    if holds_text(values):
+        raise ValueError("expected numbers, got a text, true or false among them")
+    return numbers
 
 
 def _read_json(path: Path) -> Any:

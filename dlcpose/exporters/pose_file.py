@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcpose.structures.atomic_files import atomic_output
-from dlcpose.structures.checked_values import is_number
+from dlcpose.structures.checked_values import check_places, is_number
 from dlcpose.structures.data_description import check_texts
 from dlcpose.structures.data_files import shown
 from dlcpose.structures.errors import DataError
@@ -250,7 +250,9 @@ def _checked(file: Any, path: Path, name: str, max_bytes: int) -> Any:
 
 def _check_values(tracks: PoseTracks, path: Path) -> None:
     """Raises DataError for values that no prediction has."""
-    for name in ("keypoints_in_image", "boxes_in_image", "unique_in_image", "times", *OPTIONAL):
+    for name in ("keypoints_in_image", "boxes_in_image", "unique_in_image"):
+        check_places(getattr(tracks, name), f"{path}: {name}")
+    for name in ("times", *OPTIONAL):
         if (values := getattr(tracks, name)) is not None and np.isinf(values).any():
             raise _no_poses(path, f"{name} is infinite somewhere")
     for name in ("keypoint_scores", "scores", "unique_scores"):

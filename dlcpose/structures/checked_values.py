@@ -94,7 +94,7 @@ class Fields:
             numbers = np.array(value, np.float64).reshape(-1) if isinstance(value, list | tuple) else None
         except (TypeError, ValueError, OverflowError):
             numbers = None
-        if numbers is None or np.isinf(numbers).any() or _holds_text(value):
+        if numbers is None or np.isinf(numbers).any() or holds_text(value):
             raise self.refuse(name, f"{count} numbers")
         if len(numbers) != count:
             raise self.error(f"{self.where}: it has {len(numbers)} numbers under {name!r}, expected {count}.")
@@ -156,13 +156,13 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str | int | float) and not isinstance(value, bool)
 
 
-def _holds_text(value: object) -> bool:
-    """Whether there is a text among numbers, which NumPy would convert."""
+def holds_text(value: object) -> bool:
+    """Whether there is a text or boolean among numbers, also in lists of lists, which NumPy would convert."""
     if not isinstance(value, list | tuple):
         return isinstance(value, str | bytes | bool)
     kinds = set(map(type, value))  # few, where there are millions of numbers
     return not kinds.isdisjoint((str, bytes, bool)) or (
-        not kinds.isdisjoint((list, tuple)) and any(map(_holds_text, value))
+        not kinds.isdisjoint((list, tuple)) and any(map(holds_text, value))
     )
 
 

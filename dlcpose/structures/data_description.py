@@ -39,6 +39,8 @@ def check_limits(described: Mapping[str, Any]) -> None:
     check_texts(described.get("split", {}))  # nor a split
     if len(skeleton["names"]) > MAX_KEYPOINTS or len(described["individuals"]) > MAX_INDIVIDUALS:
         raise ValueError(f"expected at most {MAX_KEYPOINTS} keypoints and {MAX_INDIVIDUALS} individuals")
+    if len(set(described["individuals"])) < len(described["individuals"]):  # tables would have columns of one name
+        raise ValueError("expected individuals of unlike names, got two of one")
     model_input = Input.from_dict(described["input"])
     if any(side > MAX_SIDE for side in (*(model_input.canvas or ()), model_input.multiple_of)):
         raise ValueError(f"expected an input of at most {MAX_SIDE} px, got {model_input.canvas}")

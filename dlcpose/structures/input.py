@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any
 
 from dlcpose.structures.checked_values import is_number
+from dlcpose.structures.setting_bounds import MAX_NUMBER
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -24,7 +25,7 @@ class Input:
     multiple_of: height and width are multiples of this, which the backbone needs; native images are padded to them.
     mean, std: per channel of RGB scaled to [0, 1].
     Raises ValueError when only one side is given, or one that is not positive or not a multiple, and for a mean or std
-    that is not three finite numbers, the latter above 0.
+    that is not three numbers up to 10^6, the latter from 10^-6.
     """
 
     height: int | None = None
@@ -39,9 +40,12 @@ class Input:
         if (self.height is None) != (self.width is None):
             raise ValueError(f"An input has both a height and a width or neither, got {sides}.")
         channels: tuple[Any, ...] = (*self.mean, *self.std)  # of a file, where they may be anything
-        if len(self.mean) != 3 or len(self.std) != 3 or not all(map(is_number, channels)) or min(self.std) <= 0:
+        are_numbers = len(self.mean) == len(self.std) == 3 and all(map(is_number, channels))
+        # float32 holds no quotient of larger ones.
+        if not are_numbers or max(map(abs, channels)) > MAX_NUMBER or min(self.std) < 1 / MAX_NUMBER:
             raise ValueError(
-                f"Expected a finite mean and a positive std of each channel, got {self.mean} and {self.std}."
+                f"Expected a finite mean and a positive std of each channel, up to {MAX_NUMBER:g}, got {self.mean} and "
+                f"{self.std}."
             )
         for name, side in (("height", self.height), ("width", self.width)):
             if side is not None and (side <= 0 or side % self.multiple_of):

@@ -48,6 +48,29 @@ def test_a_place_that_no_image_has_is_refused(x: float, tmp_path: Path) -> None:
             read_poses(each, SKELETON)
 
 
+@pytest.mark.parametrize("value", ["3", True, False])
+def test_texts_and_booleans_are_no_numbers(value: Any, tmp_path: Path) -> None:
+    path = tmp_path / "poses.json"
+    for point in ([value, 1, 0.5], [1, value, 0.5], [1, 1, value]):
+        path.write_text(json.dumps({"a.png": [[point, [1, 1, 0.5]]]}))
+        with pytest.raises(DataError, match=r"poses\.json: a\.png: .*numbers"):
+            read_poses(path, SKELETON)
+    for changed in (
+        {"keypoints": [value, 4.0, 2, 5.0, 6.0, 2]},
+        {"keypoints": [3.0, 4.0, value, 5.0, 6.0, 2]},
+        {"score": value},
+        {"keypoint_scores": [0.5, value]},
+    ):
+        with pytest.raises(DataError, match=r"predictions\.json: .*numbers"):
+            read_poses(of_results(tmp_path, {**result(), **changed}), SKELETON)
+
+
+def test_lists_nested_deep_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "poses.json").write_text(f'{{"a.png": {"[" * 900}{"]" * 900}}}')
+    with pytest.raises(DataError, match=r"poses\.json: "):
+        read_poses(tmp_path / "poses.json", SKELETON)
+
+
 def test_a_keypoint_without_a_place_is_missing(tmp_path: Path) -> None:
     (tmp_path / "poses.json").write_text('{"a.png": [[[null, null, 0.5], [1, 2, 0.5]]]}')
     (pose,) = read_poses(tmp_path / "poses.json", SKELETON).poses_of("a.png")

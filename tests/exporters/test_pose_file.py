@@ -143,7 +143,6 @@ def nested(part: str, **changes: Any) -> Any:
         ("scores", set_to((0, 0), 1.5), {}),
         ("scores", set_to((0, 0), np.nan), {}),
         ("keypoint_scores", set_to((0, 0, 0), -0.1), {}),
-        ("keypoints_in_image", set_to((0, 0, 0, 0), np.inf), {}),
         ("times", set_to((0,), -np.inf), {}),
         ("identities", set_to((0, 0), -2), {}),
         ("frame_indices", lambda old: old[::-1].copy(), {}),
@@ -178,6 +177,16 @@ def test_what_no_prediction_has_is_refused(name: str, value: Any, settings: dict
     write_pose_tracks(tmp_path / "v.poses.h5", made_up_tracks())
     broken(tmp_path / "v.poses.h5", name, value, **settings)
     with pytest.raises(DataError, match=r"v\.poses\.h5: expected poses of a video"):
+        read_pose_tracks(tmp_path / "v.poses.h5")
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 3e38, -2e6])
+@pytest.mark.parametrize("name", ["keypoints_in_image", "boxes_in_image", "unique_in_image"])
+def test_a_place_that_no_image_has_is_refused(name: str, value: float, tmp_path: Path) -> None:
+    tracks = made_up_tracks(unique=("food",))
+    write_pose_tracks(tmp_path / "v.poses.h5", tracks)
+    broken(tmp_path / "v.poses.h5", name, set_to((0,) * getattr(tracks, name).ndim, value))
+    with pytest.raises(DataError, match=rf"v\.poses\.h5: {name}: .* is no place in an image"):
         read_pose_tracks(tmp_path / "v.poses.h5")
 
 
