@@ -55,7 +55,7 @@ class CameraReader:
     such as v4l2, where FFmpeg cannot infer it. options: FFmpeg's. timeout: seconds without a frame that end the stream.
     name: the source as it may be printed and stored, without a password.
     Unlike a video's, frame numbers have gaps where frames were skipped. Raises DataError where it cannot be opened, has
-    no picture, breaks off with an error or falls silent.
+    no picture, breaks off with an error, falls silent or goes on with frames of another size.
     """
 
     def __init__(
@@ -76,12 +76,20 @@ class CameraReader:
         thread = threading.Thread(target=self._receive, name="camera", daemon=True)
         thread.start()
         first: float | None = None
+        size: tuple[int, ...] | None = None
         try:
             while (newest := self._next()) is not None:
                 number, arrived, frame = newest
                 first = arrived if first is None else first
+                image = upright_rgb(frame)
+                size = image.shape if size is None else size
+                if image.shape != size:
+                    raise DataError(
+                        f"{self.name}: frame {number}: expected {size[1]}x{size[0]} as the first frame has, got "
+                        f"{image.shape[1]}x{image.shape[0]}. Begin a session of its own with frames of that size."
+                    )
                 self._given += 1
-                yield CameraFrame(number, arrived - first, upright_rgb(frame))
+                yield CameraFrame(number, arrived - first, image)
                 if len(self._latencies) < KEPT:
                     self._latencies.append(time.perf_counter() - arrived)
         finally:
@@ -134,13 +142,15 @@ class CameraReader:
                         self._changed.notify()
         except DataError as reason:
             error = reason
-        except (av.FFmpegError, OSError) as reason:
+        except (av.FFmpegError, OSError, ValueError) as reason:  # ValueError: of a format that FFmpeg does not know
             if not self._arrived or not isinstance(reason, av.EOFError):
                 text = " ".join(str(reason).replace(self.source, self.name).split())
                 error = DataError(
                     f"{self.name}: cannot be read as a camera or stream after {self._arrived} frames ({text}). Check the "
                     "address, and name its format where FFmpeg cannot tell (v4l2, dshow, avfoundation)."
                 )
+        except BaseException as reason:  # is raised where the frames are taken: a thread would only print it
+            error = reason
         finally:
             with self._changed:
                 self._error, self._is_over = error, True

@@ -9,7 +9,9 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 
@@ -93,6 +95,45 @@ def test_who_stops_listening_ends_it() -> None:
 def test_unopenable_source_is_reported() -> None:
     with pytest.raises(DataError, match=r"127\.0\.0\.1:1: cannot be read as a camera"):
         list(CameraReader("tcp://127.0.0.1:1"))
+
+
+def test_an_unknown_format_is_reported() -> None:
+    with pytest.raises(DataError, match=r"127\.0\.0\.1:1: cannot be read as a camera .*nonsense"):
+        list(CameraReader("tcp://127.0.0.1:1", format="nonsense"))
+
+
+class Container:
+    """What PyAV opens, with frames of some sizes, or errors in their place, one after the other was taken."""
+
+    def __init__(self, *frames: tuple[int, int] | Exception) -> None:
+        self.frames = frames
+        self.streams = SimpleNamespace(video=[SimpleNamespace()])
+
+    def __enter__(self) -> "Container":
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def decode(self, stream: object) -> Iterator[av.VideoFrame]:
+        for each in self.frames:
+            if isinstance(each, Exception):
+                raise each
+            yield av.VideoFrame(*each, "rgb24")
+            time.sleep(0.2)
+
+
+def test_frames_of_another_size_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(av, "open", lambda *_, **__: Container((32, 16), (32, 16), (64, 16), (64, 16)))
+    with pytest.raises(DataError, match=r"cam: frame 2: expected 32x16 .*, got 64x16"):
+        list(CameraReader("cam"))
+    monkeypatch.setattr(av, "open", lambda *_, **__: Container((32, 16), (32, 16)))
+    assert len(list(CameraReader("cam"))) == 2
+
+
+def test_an_error_within_the_thread_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(av, "open", lambda *_, **__: Container((32, 16), MemoryError()))
+    with pytest.raises(MemoryError):
+        list(CameraReader("cam"))
 
 
 def test_silent_source_is_reported() -> None:
