@@ -24,9 +24,11 @@ class GraphStep(ABC):
     """A step; its fields are plain values, which are saved in the file of the graph.
 
     outputs: that it reads, by name. finds_one_animal: whether it makes one animal of each image, always the same.
+    finds_unique: whether it adds the unique keypoints.
     """
 
     finds_one_animal: ClassVar[bool] = False
+    finds_unique: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -75,6 +77,8 @@ class SingleAnimal(GraphStep):
 @dataclass(frozen=True)
 class UniqueKeypoints(GraphStep):
     """The unique keypoints of each image (B, U, 2) and their scores (B, U), added to its animals."""
+
+    finds_unique: ClassVar[bool] = True
 
     @property
     def outputs(self) -> tuple[str, ...]:

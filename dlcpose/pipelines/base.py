@@ -128,6 +128,11 @@ class PoseModule(LightningModule):
         return False
 
     @property
+    def finds_unique(self) -> bool:
+        """Whether it looks for the skeleton's unique keypoints."""
+        return False
+
+    @property
     def fixed_precision(self) -> str | None:
         """The only precision that it can run in; None, as torch casts at run time."""
         return None
@@ -283,6 +288,11 @@ class PoseEstimator(PoseModule):
     def may_crop_frames(self) -> bool:
         """Unless a head has layers for one size of image."""
         return not self.sized_for_input
+
+    @property
+    def finds_unique(self) -> bool:
+        """Whether one of its side heads looks for the unique keypoints."""
+        return any(side_head.finds_unique for side_head in self._side_heads())
 
     @property
     def estimator(self) -> "PoseEstimator":

@@ -75,6 +75,11 @@ class GraphDescription:
         """Whether it finds one animal in a frame, always the same."""
         return self.steps[0].finds_one_animal and self.crops is None
 
+    @property
+    def finds_unique(self) -> bool:
+        """Whether it looks for the skeleton's unique keypoints."""
+        return any(step.finds_unique for step in self.steps)
+
     def as_text(self) -> str:
         """JSON, for the metadata of a file."""
         content = {

@@ -63,6 +63,11 @@ class GraphModel:
         return self.description.finds_one_animal
 
     @property
+    def finds_unique(self) -> bool:
+        """Whether it looks for the skeleton's unique keypoints."""
+        return self.description.finds_unique
+
+    @property
     def fixed_precision(self) -> str | None:
         """The precision that it was exported in."""
         return self.description.precision

@@ -87,7 +87,7 @@ def check_settings(settings: PredictionSettings, pipeline: PoseModel) -> None:
         raise ConfigError(
             "dynamic_crop: it follows one animal, this model finds several. Leave it out, or take a single-animal model."
         )
-    if settings.dynamic_crop and pipeline.skeleton.unique:
+    if settings.dynamic_crop and pipeline.finds_unique:
         raise ConfigError(
             "dynamic_crop: it looks around the animal only, where unique keypoints "
             f"({', '.join(pipeline.skeleton.unique)}) need not be. Leave it out."

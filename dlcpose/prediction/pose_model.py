@@ -31,6 +31,10 @@ class PoseModel(Protocol):
         """Whether it finds one animal in a frame, always the same."""
 
     @property
+    def finds_unique(self) -> bool:
+        """Whether it looks for the skeleton's unique keypoints."""
+
+    @property
     def box_rule(self) -> Callable[[Tensor, Tensor], Tensor] | None:
         """The rule for boxes around poses, where the model can predict in boxes from another source."""
 

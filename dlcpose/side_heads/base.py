@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -17,7 +18,10 @@ class SideHead(nn.Module, ABC):
 
     An option's target may return None instead of a side head, where the data has no such labels. As with a head, those
     of in_channels, stride, skeleton, individuals and canvas that its signature names are given when it is built.
+    finds_unique: whether it adds the unique keypoints.
     """
+
+    finds_unique: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, features: Tensor) -> Maps:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -16,6 +17,8 @@ from dlcpose.structures.skeleton import Skeleton
 
 class UniqueHead(SideHead):
     """A head for one animal, applied to the unique keypoints."""
+
+    finds_unique: ClassVar[bool] = True
 
     def __init__(self, head: Head) -> None:
         super().__init__()

@@ -72,6 +72,12 @@ def test_unique_keypoints_are_looked_for_in_whole_frames() -> None:
         check_settings(PredictionSettings(dynamic_crop=True), pipeline)
 
 
+def test_unique_keypoints_that_a_model_does_not_look_for_are_no_hindrance() -> None:
+    pipeline = pipeline_of(tiny_config(input=option("input", "native")), frames_of(2, unique_points=2), to_train=False)
+    assert pipeline.skeleton.unique
+    check_settings(PredictionSettings(dynamic_crop=True), pipeline)
+
+
 def test_a_crop_lies_within_the_frames() -> None:
     PredictionSettings(crop=(0, 0, 64, 48)).check_crop((48, 64), "v.mp4")
     for crop in ((0, 0, 65, 48), (0, 0, 64, 49)):
