@@ -167,8 +167,14 @@ def chosen_frames(data: LabeledFrames, description: Description, frames: str) ->
         raise ConfigError(f"frames={frames!s:.80}: expected one of {', '.join(sets)}.")
     places = {frame.key: index for index, frame in enumerate(data.frames)}
     indices = [places[key] for key in sets[frames] if key in places]
+    if not sets[frames]:
+        others = " or ".join(f"frames={name}" for name, keys in sets.items() if keys)
+        raise DataError(f"frames={frames}: the split has no {frames} frames. Choose {others}.")
     if not indices:
-        raise DataError(f"frames={frames}: none of the {len(sets[frames])} frames of that set is in the data.")
+        raise DataError(
+            f"frames={frames}: none of the {len(sets[frames])} frames of that set is in the data. Give the data of the run "
+            "(dataset.root=...), or choose frames=all."
+        )
     return indices
 
 

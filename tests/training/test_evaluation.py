@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,10 @@ from dlcpose.cli.render import render_command
 from dlcpose.structures.errors import DlcposeError
 from dlcpose.tracking.evaluation import TrackingFigures
 from dlcpose.training.evaluation import print_result
+from dlcpose.datasets.synthetic.frames import SyntheticFrames
+from dlcpose.structures.errors import DataError, DlcposeError
+from dlcpose.structures.split import Split
+from dlcpose.training.evaluation import chosen_frames
 from tests.shells import Answer, reason, shell
 
 Trained = tuple[Path, Answer]
@@ -182,6 +187,17 @@ def test_a_set_can_be_named(trained: Trained, best: Path, here: Path) -> None:
     assert shell("evaluate.py", f"checkpoint={best}", "frames=val", "evaluation.pictures=1").code == 0
     labels = json.loads((newest_run(here) / "evaluation" / "labels.json").read_text())
     assert {image["file_name"] for image in labels["images"]} == set(read_checkpoint(best).description.split.val)
+
+
+def test_a_set_without_frames_names_those_that_have_some(best: Path) -> None:
+    description = read_checkpoint(best).description
+    without = replace(description, split=replace(description.split, test=()))
+    data = SyntheticFrames(frames=4, height=32, width=32)
+    with pytest.raises(DataError, match=r"^frames=test: .*frames=train or frames=val or frames=all"):
+        chosen_frames(data, without, "test")
+    elsewhere = replace(description, split=Split(train=("a",), val=("b",), test=("c",)))
+    with pytest.raises(DataError, match=r"^frames=test: none of the 1 frames .*frames=all"):
+        chosen_frames(data, elsewhere, "test")
 
 
 def test_an_evaluation_with_a_mistake_leaves_nothing(best: Path, here: Path, shared_data: Path) -> None:
