@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,14 @@ class Project:
         train_fraction: of all frames, those not in the test set. val_fraction: of all frames, taken from the train set.
         by: block (the end of each video is the test set), video (whole videos), random, or stored (the project's own
         shuffle; train_fraction has no effect then, and val_fraction is a share of its train set).
-        Raises ConfigError for another `by` or fractions that leave nothing, DataError for a set that comes out empty.
+        Raises ConfigError for another `by`, a wrong seed or fractions that leave nothing, DataError for an empty set.
         """
+        _check_fraction("train_fraction", train_fraction)
+        _check_fraction("val_fraction", val_fraction)
+        _check_seed(seed)
         if by == "stored":
             self._split = splits.stored(self.data, val=val_fraction, seed=seed)
-        elif by in SPLITTERS:
+        elif isinstance(by, str) and by in SPLITTERS:
             test_fraction = round(1 - train_fraction, 9)  # 1 - 0.8 is not quite 0.2
             self._split = SPLITTERS[by](self.data, val=val_fraction, test=test_fraction, seed=seed)
         else:
@@ -126,3 +130,13 @@ class PoseDataset(Dataset[PoseCrop]):
     def __getitem__(self, index: int) -> PoseCrop:
         crop = whole(self.project.data[self._indices[index]])
         return crop if self.transform is None else augment(crop, self.transform, self.project.skeleton)
+
+
+def _check_fraction(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
+        raise ConfigError(f"{name}: expected a number from 0 to 1, got {value!r}.")
+
+
+def _check_seed(value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 0:
+        raise ConfigError(f"seed: expected a whole number from 0, got {value!r}.")

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import albumentations
 import numpy as np
@@ -94,6 +95,28 @@ def test_batches_of_images_of_unlike_size(shared_data: Path) -> None:
     batch = next(iter(DataLoader(PoseDataset(project), batch_size=44, collate_fn=collate)))
     assert tuple(batch.images.shape) == (44, 3, 747, 832)
     assert tuple(batch.keypoints_in_crop.shape) == (44, 1, 5, 2)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"train_fraction": "0.8"},
+        {"train_fraction": 1.2},
+        {"train_fraction": float("nan")},
+        {"val_fraction": None},
+        {"seed": -1},
+        {"seed": 0.5},
+        {"by": ["block"]},
+    ],
+)
+def test_settings_of_a_split_that_make_no_sense_are_named(openfield: Project, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=rf"^{next(iter(wrong))}: expected|^Expected a split by"):
+        openfield.train_test_split(**{"by": "random", **wrong})
+
+
+def test_numbers_of_numpy_split_as_plain_ones_do(openfield: Project) -> None:
+    plain = openfield.train_test_split(0.75, by="random", seed=3)
+    assert openfield.train_test_split(np.float32(0.75), by="random", seed=np.int64(3)) == plain
 
 
 def test_errors_say_what_to_do(openfield: Project, tmp_path: Path) -> None:
