@@ -76,6 +76,8 @@ class Instantiator:
             _check_names(target, settings, where)
             check_types(target, settings, where, strict=strict)
         for key, value in settings.items():
+            if "_target_" in node and str(key) in place.inner and isinstance(value, str):
+                raise ConfigError(f"{where}.{key}: expected a part with a _target_, got {value!r}.")
             inner = place if several else PLACES.get(place.inner.get(str(key), ""), NO_PLACE)
             self._check(value, f"{where}.{key}", inner, strict=strict, several=inner.several and not several)
 

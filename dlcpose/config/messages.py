@@ -15,14 +15,16 @@ import yaml
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from dlcpose.config.unknown_names import explain_unknown_name
-from dlcpose.structures.errors import DlcposeError, Stopped
+from dlcpose.config.unknown_names import explain_option_as_value, explain_unknown_name
+from dlcpose.structures.errors import ConfigError, DlcposeError, Stopped
 from dlcpose.structures.printable import printable
 
 
 def explain(error: Exception, config_name: str, arguments: Sequence[str] | None = None) -> str | None:
     """The one-line message for a user's mistake, None for a bug. arguments: the overrides; the shell's unless given."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if isinstance(error, ConfigError) and (reason := explain_option_as_value(config_name, arguments)):
+        return reason
     if isinstance(error, DlcposeError):
         return _without_worker(str(error.args[0]) if error.args else "", type(error))
     if isinstance(error, (HydraException, OmegaConfBaseException)) or _was_raised_by_hydra(error):

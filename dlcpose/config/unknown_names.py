@@ -31,11 +31,30 @@ def explain_unknown_name(error: Exception, config_name: str, arguments: Sequence
     """
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _explain_option(*_group_and_option(error.missing_cfg_file), arguments)
+    if reason := explain_option_as_value(config_name, arguments):
+        return reason
     groups = group_names()
     # Groups first: whether a key exists is said by the config that their options compose.
     for override in sorted(parsed_overrides(arguments), key=lambda override: override.key_or_group not in groups):
         if reason := _explain_override(override, config_name, arguments):
             return reason
+    return None
+
+
+def explain_option_as_value(config_name: str, arguments: Sequence[str]) -> str | None:
+    """One line on a part within another (`detector.backbone`) that got an option's name as its value; None without one."""
+    for override in parsed_overrides(arguments):
+        key, groups = str(override.key_or_group), group_names()
+        values = override_values(override)
+        if "." not in key or key.startswith("hydra.") or len(values) != 1 or not isinstance(values[0], str):
+            continue
+        having = [group for group in groups if values[0] in option_names(group, arguments)]
+        if not having or f"{key}._target_" not in _keys(config_name, arguments):
+            continue
+        chosen = _choosing(arguments)
+        choices = [f"{group if group.replace('/', '.') == key else f'{group}@{key}'}={values[0]}" for group in having]
+        if choices := [choice for choice in choices if _composes(config_name, [*chosen, choice])]:
+            return f"{key}: expected a part, got the name of an option. Choose it with {' or '.join(choices)}."
     return None
 
 

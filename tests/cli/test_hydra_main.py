@@ -89,6 +89,14 @@ def slow(arguments: list[str], expected: str) -> Any:
         (["optimizer.lr=1", "debug=null"], "debug: expected the name of an option. There are: anomaly, "),
         slow(["optimizer.lr=1", "hydra/launcher=null"], "hydra/launcher: expected the name of an option."),
         (["backbone=timm"], "backbone.name must be given: add backbone.name=... to the command."),
+        (
+            ["model=top_down_resnet_18", "detector.backbone=timm", "detector.backbone.name=resnet18"],
+            "detector.backbone: expected a part, got the name of an option. Choose it with backbone@detector.backbone=timm.",
+        ),
+        slow(
+            ["model=bottom_up_resnet_18", "head.edges=all", "head.edges.neighbors=3"],
+            "head.edges: expected a part, got the name of an option. Choose it with head/edges=all.",
+        ),
         # The same of other groups; what is near to a key takes a composition for each option of its group.
         slow(["optimizer=adamm"], "optimizer=adamm: no such option. Nearest: adam, adamw."),
         slow(["experiment=openfeild"], "experiment=openfeild: no such option. Nearest: openfield"),
