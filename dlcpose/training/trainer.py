@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers.logger import DummyLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 from dlcpose.build import with_direction
 from dlcpose.callbacks.best import FOLDER
@@ -35,12 +38,7 @@ def build_trainer(config: Mapping[str, Any], instantiate: Instantiator) -> Train
     _check_length(settings)
     if settings["precision"] is None:
         settings["precision"] = fastest_precision(settings["accelerator"])
-    loggers = guarded(
-        {
-            name: complete_with_run(built, f"logger.{name}", run_dir, config["name"])
-            for name, built in instantiate(config["logger"], "logger").items()
-        }
-    )
+    loggers = guarded(_loggers(config, instantiate))
     callbacks = _callbacks(config, instantiate, has_logger=bool(loggers))
     try:
         trainer: Trainer = instantiate(settings, "trainer")(
@@ -53,6 +51,20 @@ def build_trainer(config: Mapping[str, Any], instantiate: Instantiator) -> Train
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
     _check_precision(trainer)
     return trainer
+
+
+def _loggers(config: Mapping[str, Any], instantiate: Instantiator) -> Mapping[str, Logger]:
+    """The loggers of a config. Of several processes only the first has them: some open files and stores as they are built.
+
+    MLflow creates the tables of a new database then, which fails where two processes do so at once.
+    """
+    if getattr(rank_zero_only, "rank", 0) != 0:  # set by Lightning
+        return {name: DummyLogger() for name in config["logger"]}
+    run_dir = Path(config["run_dir"])
+    return {
+        name: complete_with_run(built, f"logger.{name}", run_dir, config["name"])
+        for name, built in instantiate(config["logger"], "logger").items()
+    }
 
 
 def _callbacks(config: Mapping[str, Any], instantiate: Instantiator, *, has_logger: bool) -> list[Callback]:

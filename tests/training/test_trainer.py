@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from pytorch_lightning import Trainer
+from pytorch_lightning.utilities import rank_zero_only
 
 from dlcpose.instantiate import Instantiator
 from dlcpose.structures.errors import ConfigError
@@ -12,9 +13,9 @@ from dlcpose.training.trainer import PRECISIONS, build_trainer
 from tests.made_up_runs import option
 
 
-def built(folder: Path, **changes: Any) -> Trainer:
+def built(folder: Path, logger: dict[str, Any] | None = None, **changes: Any) -> Trainer:
     settings = {**option("trainer", "cpu"), **changes}
-    parts = {"logger": {}, "callbacks": {}, "metric": {}}
+    parts = {"logger": logger or {}, "callbacks": {}, "metric": {}}
     monitored = {"best": {"monitor": "val/loss"}, "optimized_metric": "val/loss", "scheduler": {}}
     config = {"run_dir": str(folder), "name": "none", "seed": 0, **monitored, **parts}
     return build_trainer({**config, "trainer": settings}, Instantiator())
@@ -40,3 +41,17 @@ def test_a_precision_of_whole_batches_is_refused(precision: str | int, tmp_path:
 @pytest.mark.parametrize("precision", ["32-true", 32, "bf16-mixed"])
 def test_those_that_it_trains_in_are_taken(precision: str | int, tmp_path: Path) -> None:
     assert built(tmp_path, precision=precision).precision in PRECISIONS
+
+
+def test_only_the_first_of_several_processes_opens_the_stores_of_trackers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that create MLflow's tables at once fail, the one or the other."""
+    pytest.importorskip("mlflow", reason="the mlflow extra is not installed")
+    logger = option("logger", "mlflow")
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    assert len(built(tmp_path, logger).loggers) == 1
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
+    assert len(built(tmp_path, logger).loggers) == 1
+    assert (tmp_path / "mlflow.db").is_file()
