@@ -1,10 +1,11 @@
 """The base class of backbones: feature maps by stride, weights from a file, freezing."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -83,8 +84,10 @@ class Backbone(nn.Module):
         """Load a file's weights: it must hold every tensor of the network in its shape."""
         if not path.exists():
             raise CheckpointError(f"backbone.checkpoint_path: no such file: {path}.")
-        state = self.adapted_weights(_read_weights(path))
         expected = self.network.state_dict()
+        # Files from before torch counted the batches of batch norm, such as torchvision's ResNets, lack that number.
+        counts = {key: count for key, count in expected.items() if key.endswith(".num_batches_tracked")}
+        state = {**counts, **self.adapted_weights(_read_weights(path))}
         missing = [key for key in expected if key not in state]
         mismatched = [key for key in expected if key in state and state[key].shape != expected[key].shape]
         if missing or mismatched:
@@ -93,6 +96,7 @@ class Backbone(nn.Module):
                 f"{f' (such as {missing[0]})' if missing else ''} and {len(mismatched)} have another shape. "
                 "Give the file that belongs to backbone.name."
             )
+        _check_numbers(path, state, expected)
         self.network.load_state_dict({key: state[key] for key in expected})
         if surplus := [key for key in state if key not in expected]:
             shown = ", ".join(surplus[:4]) + (f" and {len(surplus) - 4} more" if len(surplus) > 4 else "")
@@ -100,5 +104,27 @@ class Backbone(nn.Module):
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
-    weights = read_weights_file(path).weights
-    return {key.removeprefix("backbone.").removeprefix("model."): value for key, value in weights.items()}
+    """A file's weights without the prefixes of what the network was a part of. Raises CheckpointError for several."""
+    weights: dict[str, Tensor] = {}
+    names: dict[str, str] = {}
+    for name, value in read_weights_file(path).weights.items():
+        key = name.removeprefix("backbone.").removeprefix("model.")
+        if key in weights and not torch.equal(weights[key], value):
+            raise CheckpointError(
+                f"{path}: expected the weights of one network, got both {names[key]} and {name}. Save those of one alone: "
+                "torch.save({'state_dict': WEIGHTS}, PATH)."
+            )
+        weights[key], names[key] = value, name
+    return weights
+
+
+def _check_numbers(path: Path, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raises CheckpointError for tensors that torch would convert with a loss, or that no training recovers from."""
+    for key, value in expected.items():
+        given = state[key]
+        if given.is_floating_point() != value.is_floating_point():
+            raise CheckpointError(
+                f"{path}: expected {key} as {value.dtype}, got {given.dtype}. Give the original weights."
+            )
+        if not bool(given.isfinite().all()):
+            raise CheckpointError(f"{path}: {key} has values that are not finite. Give another file of these weights.")

@@ -64,6 +64,10 @@ def read_weights_file(path: Path) -> WeightsFile:
             break
     if not isinstance(weights, dict) or not weights or not all(isinstance(each, Tensor) for each in weights.values()):
         raise CheckpointError(f"{path}: expected weights by their names, got something else.")
+    if any(value.device.type == "meta" for value in weights.values()):
+        raise CheckpointError(
+            f"{path}: it has shapes without values (tensors on torch's meta device). Save the weights."
+        )
     return WeightsFile({str(name).removeprefix("module."): value for name, value in weights.items()}, meta)
 
 

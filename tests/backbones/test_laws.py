@@ -119,6 +119,11 @@ def test_a_file_that_does_not_fit_is_refused(case: tuple[str, str | None], tmp_p
         "missing.pt": {key: value for key, value in state.items() if key != first},
         "shape.pt": {**state, first: torch.zeros(3)},
         "none.pt": {"state_dict": {}},
+        "nan.pt": {**state, first: torch.full_like(state[first], torch.nan)},
+        "whole.pt": {**state, first: state[first].int()},
+        "complex.pt": {**state, first: state[first].to(torch.complex64)},
+        "meta.pt": {**state, first: state[first].to("meta")},
+        "two.pt": {**state, **{f"model.{key}": value + 1 for key, value in state.items()}},
     }
     for name, content in broken.items():
         torch.save(content, tmp_path / name)
@@ -128,6 +133,17 @@ def test_a_file_that_does_not_fit_is_refused(case: tuple[str, str | None], tmp_p
     for name in ("text.pt", "absent.pt"):
         with pytest.raises(CheckpointError, match=name):
             backbone_of(case, checkpoint_path=str(tmp_path / name))
+
+
+@pytest.mark.parametrize("case", KINDS, ids=str)
+def test_weights_from_before_batch_norm_counted_batches_are_whole(case: tuple[str, str | None], tmp_path: Path) -> None:
+    """Those of torchvision's ResNets are."""
+    state = backbone_of(case).network.state_dict()
+    old = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    assert len(old) < len(state)
+    torch.save(old, tmp_path / "old.pth")
+    loaded = backbone_of(case, checkpoint_path=str(tmp_path / "old.pth")).network.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in old.items())
 
 
 def test_an_unknown_name_gives_an_error_with_near_ones() -> None:
