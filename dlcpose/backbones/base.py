@@ -91,10 +91,16 @@ class Backbone(nn.Module):
         missing = [key for key in expected if key not in state]
         mismatched = [key for key in expected if key in state and state[key].shape != expected[key].shape]
         if missing or mismatched:
+            is_own = any(key.startswith("network.") for key in state)  # this class's own name for its network
+            way_out = (
+                f"A run starts from another one's checkpoint with init_from.checkpoint={path} init_from.strict=false."
+                if is_own
+                else "Give the file that belongs to backbone.name."
+            )
             raise CheckpointError(
                 f"{path}: not the weights of {name!r}: {len(missing)} of {len(expected)} tensors are missing"
                 f"{f' (such as {missing[0]})' if missing else ''} and {len(mismatched)} have another shape. "
-                "Give the file that belongs to backbone.name."
+                f"{way_out}"
             )
         _check_numbers(path, state, expected)
         self.network.load_state_dict({key: state[key] for key in expected})

@@ -135,6 +135,13 @@ def test_a_file_that_does_not_fit_is_refused(case: tuple[str, str | None], tmp_p
             backbone_of(case, checkpoint_path=str(tmp_path / name))
 
 
+def test_a_checkpoint_of_a_run_is_said_to_be_one(tmp_path: Path) -> None:
+    state = {f"backbone.{key}": value for key, value in backbone_of(SMALL).state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "best.ckpt")
+    with pytest.raises(CheckpointError, match=r"init_from\.checkpoint=.*best\.ckpt"):
+        backbone_of(SMALL, checkpoint_path=str(tmp_path / "best.ckpt"))
+
+
 @pytest.mark.parametrize("case", KINDS, ids=str)
 def test_weights_from_before_batch_norm_counted_batches_are_whole(case: tuple[str, str | None], tmp_path: Path) -> None:
     """Those of torchvision's ResNets are."""
