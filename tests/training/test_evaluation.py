@@ -18,13 +18,11 @@ from pycocotools.cocoeval import COCOeval
 import dlcpose
 from dlcpose.checkpoint import read_checkpoint
 from dlcpose.cli.render import render_command
-from dlcpose.structures.errors import DlcposeError
-from dlcpose.tracking.evaluation import TrackingFigures
-from dlcpose.training.evaluation import print_result
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.structures.errors import DataError, DlcposeError
 from dlcpose.structures.split import Split
-from dlcpose.training.evaluation import chosen_frames
+from dlcpose.tracking.evaluation import TrackingFigures
+from dlcpose.training.evaluation import chosen_frames, print_result
 from tests.shells import Answer, reason, shell
 
 Trained = tuple[Path, Answer]
