@@ -9,7 +9,7 @@ from dlcpose.config.compose import compose, value_in
 from dlcpose.config.folders import run_folder, unused_folder
 from dlcpose.config.messages import explain
 from dlcpose.runs.provenance import OVERRIDES
-from dlcpose.structures.errors import ConfigError, DlcposeError
+from dlcpose.structures.errors import ConfigError, DlcposeError, InputError
 
 
 def train(*overrides: str, run_dir: str | Path | None = None) -> Path:
@@ -49,6 +49,11 @@ def evaluate(checkpoint: str | Path, *overrides: str, run_dir: str | Path | None
 @contextmanager
 def _explained(config_name: str, overrides: Sequence[str]) -> Iterator[None]:
     """A block whose errors for a mistake of the user's, a library's too, are DlcposeErrors with the shell's message."""
+    for override in overrides:
+        if not isinstance(override, str):
+            raise InputError(
+                f'Expected overrides as in the shell, each a text of its own ("model=resnet_50", "seed=1"), got {override!r}.'
+            )
     try:
         yield
     except DlcposeError:

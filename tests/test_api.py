@@ -1,6 +1,7 @@
 """The package from Python: what its name offers, and that it does what the shell does."""
 
 import json
+import re
 from pathlib import Path
 
 import albumentations
@@ -8,7 +9,7 @@ import pytest
 
 import dlcpose
 from dlcpose.cli.render import render_command
-from dlcpose.structures.errors import CheckpointError, ConfigError
+from dlcpose.structures.errors import CheckpointError, ConfigError, InputError
 from tests.shells import SMALL, TINY, Answer
 
 
@@ -57,6 +58,23 @@ def test_unknown_names_raise_the_shells_message(here: Path) -> None:
         dlcpose.train("model=resnet_19", run_dir=here / "run")
     with pytest.raises(ConfigError, match=r"optimizer\.lrr: no such key in this config\. Nearest: optimizer\.lr"):
         dlcpose.train("optimizer.lrr=1", run_dir=here / "run")
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["model=resnet_18 seed=3", "model=resnet_18,", "optimizer.lr", "name=a=b", "unlabeled.videos=[a.mp4", "--debug"],
+)
+def test_an_override_that_cannot_be_read_is_named(here: Path, override: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(override)}: "):
+        dlcpose.train("seed=1", override, run_dir=here / "run")
+
+
+@pytest.mark.parametrize("override", [["model=resnet_18"], {"model": "resnet_18"}, Path("x")])
+def test_an_override_that_is_no_text_is_refused(here: Path, override: object) -> None:
+    with pytest.raises(InputError, match=re.escape(repr(override))):
+        dlcpose.train(override, run_dir=here / "run")
+    with pytest.raises(InputError, match=re.escape(repr(override))):
+        dlcpose.evaluate("best.ckpt", override, run_dir=here / "run")
 
 
 def test_paths_with_odd_characters(trained: tuple[Path, Answer], here: Path) -> None:

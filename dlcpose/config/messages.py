@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import hydra
 import yaml
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from dlcpose.config.unknown_names import explain_option_as_value, explain_unknown_name
@@ -27,6 +27,8 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] | None 
         return reason
     if isinstance(error, DlcposeError):
         return _without_worker(str(error.args[0]) if error.args else "", type(error))
+    if isinstance(error, OverrideParseException):
+        return _explain_unreadable(error.override)
     if isinstance(error, (HydraException, OmegaConfBaseException)) or _was_raised_by_hydra(error):
         return _explain_composition(error, config_name, arguments)
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
@@ -114,6 +116,19 @@ def _was_raised_by_hydra(error: Exception) -> bool:
         return False
     innermost = Path(frames[-1].filename)
     return Path(hydra.__file__).parent in innermost.parents or innermost.parts[-2:] == ("optuna", "distributions.py")
+
+
+def _explain_unreadable(override: str) -> str:
+    """The message for an override that Hydra's grammar does not take; its own names tokens, and not the override."""
+    key, equals, _ = override.partition("=")
+    if override.startswith("-"):
+        return f"{override}: expected KEY=VALUE, got an option, which only the shell takes."
+    if not equals:
+        return f"{override}: expected KEY=VALUE, got no `=`. Write {override}=VALUE."
+    return (
+        f"{override}: {key} has a value that Hydra cannot read. Close its brackets, give the next key an argument of its "
+        f"own, or put a text with `=`, commas or brackets in quotes, for the shell too: \"{key}='TEXT'\"."
+    )
 
 
 def _explain_composition(error: Exception, config_name: str, arguments: Sequence[str]) -> str:
