@@ -23,7 +23,7 @@ ROUNDING = 1e-4  # a score may lie so far outside [0, 1], it is clipped
 
 def write_tables(
     tracks: PoseTracks,
-    folder: Path,
+    folder: str | Path,
     stem: str | None = None,
     *,
     formats: Iterable[str] = (),
@@ -40,6 +40,7 @@ def write_tables(
     "refuse", "replace", or "keep" where it is a table of these very poses, else refuse. Raises ConfigError for an unknown
     name or a missing package, DataError for poses that cannot be held or a file that is refused; nothing is written then.
     """
+    folder = Path(folder).expanduser()
     chosen, for_readers = _chosen(formats, readers)
     whole = whole_poses(tracks)
     target = TableTarget(folder, stem or Path(tracks.video.path).stem, scorer)
@@ -142,7 +143,10 @@ def _times(tracks: PoseTracks) -> npt.NDArray[np.float64]:
 
 
 def _chosen(formats: Iterable[str], readers: Iterable[str]) -> tuple[list[TableFormat], list[TableReader]]:
-    """The formats and readers of these names, each once. Raises ConfigError for an unknown one."""
+    """The formats and readers of these names, each once. Raises ConfigError for an unknown one, or a text for a list."""
+    for kind, names in (("formats", formats), ("readers", readers)):
+        if isinstance(names, str):  # whose letters would be taken for names
+            raise ConfigError(f"{kind}: expected a list of names, got one text: {kind}=[{names!r}].")
     return (
         [_named(name, table_formats(), "format") for name in dict.fromkeys(formats)],
         [_named(name, table_readers(), "reader") for name in dict.fromkeys(readers)],

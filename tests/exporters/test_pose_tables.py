@@ -138,6 +138,20 @@ def test_unknown_name_lists_the_known_ones(choice: dict[str, Any], tmp_path: Pat
         write_tables(made_up_tracks(), tmp_path, **choice)
 
 
+@pytest.mark.parametrize("choice", [{"formats": "csv"}, {"readers": "simba"}])
+def test_one_name_in_place_of_a_list_is_refused(choice: dict[str, Any], tmp_path: Path) -> None:
+    ((kind, name),) = choice.items()
+    with pytest.raises(ConfigError, match=rf"^{kind}: .*\['{name}'\]"):
+        write_tables(made_up_tracks(), tmp_path, **choice)
+
+
+def test_a_folder_may_be_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for folder in (str(tmp_path), "~"):
+        (written,) = write_tables(made_up_tracks(), folder, formats=["csv"], existing="keep")
+        assert written.parent == tmp_path
+
+
 def test_missing_package_names_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(format_registry.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"nwb: .*pynwb and ndx_pose.*dlcpose\[nwb\]"):
