@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from dlcpose.datasets.crops import augment, keep_keypoints, whole
 from dlcpose.datasets.deeplabcut import DeepLabCutFrames
 from dlcpose.exporters.coco import coco_labels
 from dlcpose.structures.atomic_files import write_output
+from dlcpose.structures.checked_values import is_number, is_whole_number
 from dlcpose.structures.errors import ConfigError, DataError, explain_os_errors
 from dlcpose.structures.sample import FrameLabels, PoseCrop
 from dlcpose.structures.skeleton import Skeleton
@@ -70,9 +70,9 @@ class Project:
         shuffle; train_fraction has no effect then, and val_fraction is a share of its train set).
         Raises ConfigError for another `by`, a wrong seed or fractions that leave nothing, DataError for an empty set.
         """
-        _check_fraction("train_fraction", train_fraction)
-        _check_fraction("val_fraction", val_fraction)
-        _check_seed(seed)
+        _check_fractions(train_fraction, val_fraction, of_all=by != "stored")
+        if not is_whole_number(seed, 0):
+            raise ConfigError(f"seed: expected a whole number of 0 or more, got {seed!r}.")
         if by == "stored":
             self._split = splits.stored(self.data, val=val_fraction, seed=seed)
         elif isinstance(by, str) and by in SPLITTERS:
@@ -109,6 +109,18 @@ class Project:
         return indices
 
 
+def _check_fractions(train_fraction: float, val_fraction: float, *, of_all: bool) -> None:
+    """Raises ConfigError, with the names that `train_test_split` has for them. of_all: both are fractions of all frames."""
+    for name, value in (("train_fraction", train_fraction), ("val_fraction", val_fraction)):
+        if not is_number(value) or not 0 <= value <= 1:
+            raise ConfigError(f"{name}: expected a fraction from 0 to 1, got {value!r}.")
+    if val_fraction >= (train_fraction if of_all else 1):
+        raise ConfigError(
+            f"train_fraction={train_fraction}, val_fraction={val_fraction}: the val set is taken from the train set, and "
+            "these are to leave frames to train on. Raise the first or lower the second."
+        )
+
+
 class PoseDataset(Dataset[PoseCrop]):
     """The frames of one of a project's sets as PoseCrops of the whole image; `structures.batch.collate` makes batches.
 
@@ -130,13 +142,3 @@ class PoseDataset(Dataset[PoseCrop]):
     def __getitem__(self, index: int) -> PoseCrop:
         crop = whole(self.project.data[self._indices[index]])
         return crop if self.transform is None else augment(crop, self.transform, self.project.skeleton)
-
-
-def _check_fraction(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
-        raise ConfigError(f"{name}: expected a number from 0 to 1, got {value!r}.")
-
-
-def _check_seed(value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 0:
-        raise ConfigError(f"seed: expected a whole number from 0, got {value!r}.")

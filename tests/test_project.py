@@ -130,7 +130,17 @@ def test_errors_say_what_to_do(openfield: Project, tmp_path: Path) -> None:
         PoseDataset(openfield, mode="val")
     with pytest.raises(ConfigError, match="The transform has no keypoints"):
         PoseDataset(openfield, albumentations.Compose([albumentations.HorizontalFlip()]))
-    with pytest.raises(ConfigError, match="to leave frames to train on"):
+    with pytest.raises(ConfigError, match=r"train_fraction=0\.5, val_fraction=0\.5"):
         openfield.train_test_split(0.5, val_fraction=0.5)
     with pytest.raises(DataError, match=r"it has no config\.yaml"):
         Project(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("train_fraction", 80), ("train_fraction", 0), ("train_fraction", "0.8"), ("val_fraction", -0.1), ("seed", -1)],
+)
+def test_a_split_names_what_it_was_given(tmp_path: Path, name: str, value: object) -> None:
+    project = Project(write_project(tmp_path, {"cage": ten_frames()}))
+    with pytest.raises(ConfigError, match=f"^{name}.*{value}"):
+        project.train_test_split(by="random", **{name: value})

@@ -152,6 +152,11 @@ def is_number(value: object) -> bool:
         return False
 
 
+def is_whole_number(value: object, least: int) -> bool:
+    """Whether a value is a whole number, NumPy's too, of at least so much."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
+
+
 def _is_name(value: object) -> bool:
     return isinstance(value, str | int | float) and not isinstance(value, bool)
 
