@@ -26,6 +26,7 @@ from dlcpose.prediction.resumable import Outcome
 from dlcpose.prediction.settings import PredictionSettings
 from dlcpose.prediction.video import predict_video
 from dlcpose.structures.batch import PoseBatch, collate
+from dlcpose.structures.checked_values import is_whole_number
 from dlcpose.structures.errors import ConfigError, InputError, explain_os_errors
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.pose_tracks import PoseTracks
@@ -65,7 +66,7 @@ class Predictor:
     def predict(self, images: Iterable[Image | str | Path], *, batch_size: int = 8) -> list[PosePrediction]:
         """Poses in images: arrays (H, W, 3) uint8 RGB, or paths. The key is the path or the number.
 
-        Raises DataError for a file that is not an image, ValueError for an array of another kind.
+        Raises DataError for a file that is not an image, InputError (also a ValueError) for an array of another kind.
         """
         if isinstance(images, str | Path):
             raise InputError(f"Expected a list of images, got one path: predict([{str(images)!r}]).")
@@ -118,7 +119,8 @@ class Predictor:
         Frames are taken as they are needed. With batch_size=1 every prediction comes before the next frame is taken, as a
         camera wants it; with more, it comes a batch or two later, and decoding goes on beside the forward pass.
         precision: "32", "bf16" or "fp16"; "auto" is 32 bits, or what the model was exported in.
-        Raises ConfigError for a model that predicts only in labeled images, ValueError for an array of another kind.
+        Raises ConfigError for a model that predicts only in labeled images, InputError (also a ValueError) for an array of
+        another kind.
         """
         settings = PredictionSettings(batch_size=batch_size, precision=precision)
         check_settings(settings, self.pipeline)
@@ -190,8 +192,8 @@ class Predictor:
         predict_batch: Callable[[PoseBatch], list[PosePrediction]] | None = None,
     ) -> Iterator[list[PosePrediction]]:
         """The same for labeled frames; predict_batch: another way than the pipeline's own, such as one of its oracles."""
-        if batch_size < 1:
-            raise InputError(f"Expected a batch_size of at least 1, got {batch_size}.")
+        if not is_whole_number(batch_size, 1):
+            raise InputError(f"Expected a whole number as batch_size, of at least 1, got {batch_size!r}.")
         predict_batch = predict_batch or self.pipeline.predict_batch
         waiting: list[PoseSample] = []
         for sample in samples:
@@ -233,6 +235,8 @@ def load(
     detector: the config of one to take instead of the checkpoint's own. An exported model takes none of the three.
     Raises CheckpointError when the file is not a checkpoint of dlcpose, ConfigError for a device that is not there.
     """
+    if isinstance(trust, str):
+        raise InputError(f"trust: expected a list of packages, got one text: load(..., trust=[{trust!r}]).")
     checkpoint = Path(checkpoint).expanduser()
     if is_onnx(checkpoint):
         if trust or conditions is not None or detector is not None:

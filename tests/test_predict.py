@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dlcpose.predict import Predictor, load
-from dlcpose.structures.errors import CheckpointError, ConfigError, DataError
+from dlcpose.structures.errors import CheckpointError, ConfigError, DataError, InputError
 from dlcpose.structures.instances import PosePrediction
 from tests.made_up_runs import checkpoint_of, frames_of, option, tiny_config
 
@@ -206,10 +206,21 @@ def test_mistakes_are_named(predictor: Predictor, checkpoint: Path, tmp_path: Pa
         predictor.predict(str(tmp_path / "a.png"))
     with pytest.raises(DataError, match=r"a\.png"):
         predictor.predict([tmp_path / "a.png"])
-    with pytest.raises(ValueError, match="batch_size of at least 1, got 0"):
+    with pytest.raises(ValueError, match="batch_size, of at least 1, got 0"):
         predictor.predict(IMAGES, batch_size=0)
+    for batch_size in (2.5, "auto"):
+        with pytest.raises(InputError, match="batch_size"):
+            predictor.predict(IMAGES, batch_size=batch_size)
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         load(tmp_path / "gone.ckpt")
+    with pytest.raises(InputError, match=r"trust=\['mylab'\]"):
+        load(checkpoint, trust="mylab")
+
+
+@pytest.mark.parametrize("frame", ["a.png", IMAGES[0].astype(np.float32), [[0, 0, 0]]])
+def test_what_is_no_frame_of_a_stream_is_refused(predictor: Predictor, frame: object) -> None:
+    with pytest.raises(InputError, match="1: expected an image"):
+        list(predictor.predict_stream([IMAGES[0], frame], batch_size=1))
 
 
 def test_a_device_that_is_not_there_is_named(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:

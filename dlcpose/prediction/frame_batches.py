@@ -13,6 +13,7 @@ from dlcpose.codecs.image_resize import resize_images
 from dlcpose.datasets.crops import resize_onto
 from dlcpose.detectors.base import Boxes
 from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.errors import InputError
 from dlcpose.structures.input import Input
 from dlcpose.structures.sample import Image
 from dlcpose.structures.skeleton import Skeleton
@@ -122,7 +123,9 @@ def _after(second: Tensor, first: Tensor) -> Tensor:
 
 
 def as_rgb_frame(image: Image, key: str) -> Image:
-    """An image that is a frame (H, W, 3) uint8 RGB. Raises ValueError for any other."""
+    """An image that is a frame (H, W, 3) uint8 RGB. Raises InputError for any other."""
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"{key}: expected an image (H, W, 3) uint8 RGB, got {type(image).__name__}.")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-        raise ValueError(f"{key}: expected an image (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}.")
+        raise InputError(f"{key}: expected an image (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}.")
     return image

@@ -69,7 +69,7 @@ class FramePredictor:
         """Poses in frames, in order, as many at a time as go through the network together.
 
         after, done: the prediction of the frame before the first, and the number of frames before, to resume a stopped
-        run with the same predictions. Raises ValueError for an image that is no (H, W, 3) uint8 RGB.
+        run with the same predictions. Raises InputError for an image that is no (H, W, 3) uint8 RGB.
         """
         if self.dynamic_crop:
             return self._within_regions(frames, after)

@@ -45,7 +45,7 @@ class PredictionSettings:
         self._expect(self.detector_every >= 1, "detector_every", "1 or more")
         is_number = type(self.batch_size) is int and self.batch_size >= 1
         self._expect(is_number or self.batch_size == AUTO, "batch_size", 'a number of 1 or more, or "auto"')
-        self._expect(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}")
+        self._expect(self.precision in PRECISIONS, "precision", f"one of {', '.join(map(repr, PRECISIONS))}")
         if self.crop is not None:
             is_four = isinstance(self.crop, tuple | list) and [type(each) for each in self.crop] == [int] * 4
             self._expect(is_four, "crop", "four whole numbers x1,y1,x2,y2, or nothing")
@@ -54,7 +54,7 @@ class PredictionSettings:
 
     def _expect(self, holds: bool, name: str, expected: str) -> None:
         if not holds:
-            raise ConfigError(f"{name}: expected {expected}, got {getattr(self, name)}.")
+            raise ConfigError(f"{name}: expected {expected}, got {getattr(self, name)!r}.")
 
     def of_result(self) -> dict[str, Any]:
         """The settings that predictions depend on, as plain values: all but the batch size."""

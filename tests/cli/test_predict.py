@@ -149,7 +149,7 @@ def test_one_video_that_fails_does_not_stop_the_others(predict, here: Path) -> N
         (("a.mp4", "--crop", "0,0,65,64"), "crop=0,0,65,64: expected a part of the 64x64 frames"),
         (("a.mp4", "--crop", "0,0,64"), "crop: expected four whole numbers"),
         (("a.mp4", "--batch-size", "all"), "batch_size: expected a number"),
-        (("a.mp4", "--precision", "8"), "precision: expected one of auto, 32, bf16, fp16"),
+        (("a.mp4", "--precision", "8"), "precision: expected one of 'auto', '32', 'bf16', 'fp16', got '8'"),
         (("a.mp4", "--stop", "3", "--start", "3"), "stop: expected a frame number above start=3"),
         (("a.mp4", "--start", "30"), "a.mp4: start=30: the video has 10 frames"),
         (("a.mp4", "--detector-every", "2"), "detector_every=2: BottomUp has no detector"),
@@ -440,7 +440,7 @@ def test_many_videos_by_a_launcher(checkpoint: Path, tmp_path: Path) -> None:
     ("overrides", "expected"),
     [
         (("video=a.mp4",), "checkpoint must be given"),
-        (("video=a.mp4", "checkpoint=x.ckpt", "start=first"), "start: expected a whole number, got first"),
+        (("video=a.mp4", "checkpoint=x.ckpt", "start=first"), "start: expected a whole number, got 'first'"),
         (("video=a.mp4", "checkpoint=x.ckpt", "strt=1"), "strt: no such group or key. Nearest: start"),
         (("video=[a.mp4,b.png]", "checkpoint=x.ckpt"), "video=['a.mp4', 'b.png']: expected videos, got images"),
     ],
