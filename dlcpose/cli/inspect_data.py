@@ -13,7 +13,10 @@ FOLLOW_LINKS = "Also read files that names or links take from outside of the dat
 @command("inspect")
 def inspect_command(
     data: Annotated[
-        Path, typer.Argument(help="A DeepLabCut project, a COCO json, a .slp of SLEAP, or a folder with one.")
+        Path,
+        typer.Argument(
+            help="A DeepLabCut project, a COCO json, a .slp of SLEAP, a Lightning Pose csv, or a folder with one."
+        ),
     ],
     output: Annotated[Path, typer.Option(help="The contact sheet of frames to write, a PNG or JPEG.")] = Path(
         "inspection.png"

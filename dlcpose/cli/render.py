@@ -11,7 +11,7 @@ from dlcpose.structures.errors import ConfigError
 
 @command("render")
 def render_command(
-    out: Annotated[Path, typer.Argument(help="Folder to write: new or empty.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write, new or empty; with --format sleap a new .pkg.slp.")],
     frames: Annotated[int, typer.Option(help="How many frames, over all videos.")] = 200,
     format: Annotated[
         str,
@@ -30,7 +30,7 @@ def render_command(
     fps: Annotated[float, typer.Option(help="Frames per second of the motion and of the videos.")] = 10.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
 ) -> None:
-    """Write rendered animals with exact labels, as a DeepLabCut project or as COCO."""
+    """Write rendered animals with exact labels, as a DeepLabCut project or in another format of labels."""
     if not 0.001 <= fps <= 1000:
         raise ConfigError(f"--fps: expected 0.001 to 1000, got {fps}.")
     from dlcpose.datasets.synthetic.frames import SyntheticFrames
