@@ -124,8 +124,8 @@ def _check_fractions(train_fraction: float, val_fraction: float, *, of_all: bool
 class PoseDataset(Dataset[PoseCrop]):
     """The frames of one of a project's sets as PoseCrops of the whole image; `structures.batch.collate` makes batches.
 
-    transform: an albumentations Compose with keypoint_params=KeypointParams(format="xy"), or None. Where it flips, left
-    and right keypoints are swapped; keypoints that leave the image are kept.
+    transform: an albumentations Compose with keypoint_params=KeypointParams(format="xy"), or None; of an image (H, W, 3)
+    uint8 it makes another. Where it flips, left and right keypoints are swapped; keypoints that leave the image are kept.
     mode: train, val or test, of the split that `project.train_test_split` made.
     """
 

@@ -81,6 +81,23 @@ def test_a_mirrored_data_set_swaps_left_and_right(openfield: Project) -> None:
     np.testing.assert_allclose(after.keypoints_in_crop, expected, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    "transform",
+    [
+        albumentations.Normalize(),
+        albumentations.ToFloat(),
+        albumentations.ToTensorV2(),
+        albumentations.ToGray(num_output_channels=1, p=1),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Got processor for keypoints")
+def test_a_transform_that_makes_no_image_is_refused(transform: albumentations.BasicTransform, tmp_path: Path) -> None:
+    project = Project(write_project(tmp_path, {"cage": ten_frames()}))
+    data = PoseDataset(project, albumentations.Compose([transform], keypoint_params=XY))
+    with pytest.raises(ConfigError, match=r"Expected \(H, W, 3\) uint8.*Normalize"):
+        data[0]
+
+
 def test_missing_and_lost_points_keep_their_place(shared_data: Path) -> None:
     project = Project(shared_data / "Reaching-Mackenzie-2018-08-30")
     away = albumentations.Compose([albumentations.Affine(translate_px={"x": 4000, "y": 0}, p=1)], keypoint_params=XY)

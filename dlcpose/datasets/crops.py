@@ -139,7 +139,17 @@ def _transformed(
             f"The transform dropped {len(points) - len(moved)} of {len(points)} points: pass it through keep_keypoints."
         )
     moved[missing] = np.nan
-    return np.ascontiguousarray(result["image"]), moved
+    return np.ascontiguousarray(_checked_image(result["image"])), moved
+
+
+def _checked_image(image: Any) -> Image:
+    """The image that a transform made. Raises ConfigError where it is none: normalized pixels would wrap around as uint8."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ConfigError(
+            f"The transform makes {tuple(image.shape)} {image.dtype} of an image. Expected (H, W, 3) uint8: leave out "
+            "Normalize, ToFloat, ToTensorV2 and the like, models normalize images themselves."
+        )
+    return image
 
 
 def _owners(crop: PoseCrop, missing: npt.NDArray[np.bool_]) -> Integers:
