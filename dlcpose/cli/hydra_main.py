@@ -23,6 +23,7 @@ from dlcpose.config.sources import checked_loading
 from dlcpose.runs.sweep import launch, record_failure, sweep_of
 from dlcpose.structures.environment import check_environment
 from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.printable import printable
 
 # Hydra's options that are followed by a value.
 WITH_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p")
@@ -52,6 +53,8 @@ def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> Non
             reason = explain(error, config_name)
             if not is_alone:
                 record_failure(error, reason)
+                if reason is not None and "sweep" not in config:  # no report at the end names each job that failed
+                    print(f"job {HydraConfig.get().job.num}: {printable(reason)}", file=sys.stderr)
             if shows_traceback or not is_alone or reason is None:
                 raise
             fail(reason)

@@ -143,8 +143,8 @@ def numbers_of_each(records: Sequence[Fields], name: str, count: int) -> npt.NDA
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a finite number, and no text or boolean."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    """Whether a value is a finite number, NumPy's too, and no text or boolean."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         return False
     try:
         return math.isfinite(value)

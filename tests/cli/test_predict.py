@@ -420,6 +420,9 @@ def test_killed_at_any_moment_it_ends_with_the_same_table(checkpoint: Path, tmp_
     assert re.search(r"ended with -9, [1-9]\d* stretches", answer.out), answer.out  # in its midst, at least once
 
 
+FAILED = ((0, r"gone\.mp4"), (1, r"bad\.mp4"))
+
+
 @pytest.mark.slow
 def test_many_videos_by_a_launcher(checkpoint: Path, tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="an extra: pip install 'dlcpose[sweep]'")
@@ -434,6 +437,13 @@ def test_many_videos_by_a_launcher(checkpoint: Path, tmp_path: Path) -> None:
     tracks = [read_pose_tracks(tmp_path / f"{name}.poses.h5") for name in "ab"]
     assert [len(each) for each in tracks] == [10, 10]
     np.testing.assert_array_equal(tracks[0].keypoints_in_image, tracks[1].keypoints_in_image)
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    answer = python(*(part.replace("video=a.mp4", "video=gone.mp4,bad.mp4,a.mp4") for part in command), cwd=tmp_path)
+    assert answer.code == 1
+    assert [re.search(rf"^job {job}: .*{name}", answer.err, re.MULTILINE) is not None for job, name in FAILED] == [
+        True
+    ] * 2
+    assert re.search(r"^dlcpose: .*gone\.mp4", answer.err, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
