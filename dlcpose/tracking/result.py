@@ -1,11 +1,14 @@
 """Result of tracking: tracks, and where two animals may be exchanged."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from dlcpose.structures.pose_tracks import PoseTracks
+
+APART = 12  # frames: stretches of the same two animals that are nearer in time are shown as one,
+LONGEST = 150  # frames: unless they begin later than this after the first of them
 
 
 @dataclass(frozen=True)
@@ -29,14 +32,6 @@ class SwapCandidate:
     def frames(self) -> float:
         """How many frames of the video a swap would last."""
         return np.inf if self.until is None else max(0, self.until - self.frame)
-
-    def overlaps(self, other: "SwapCandidate") -> bool:
-        """Whether both may be shown as one: the same two animals, for a time or at a place that is in both."""
-        if (self.a, self.b) != (other.a, other.b):
-            return False
-        if self.until is not None and other.until is not None:
-            return max(self.frame, other.frame) < min(self.until, other.until)
-        return max(self.from_frame, other.from_frame) <= min(self.to_frame, other.to_frame)
 
 
 @dataclass(frozen=True)
@@ -63,9 +58,38 @@ class TrackingResult:
 
 
 def swap_candidates(result: TrackingResult, min_frames: int) -> list[SwapCandidate]:
-    """Swaps that would last for `min_frames` or more, the likeliest first; of those that overlap only the likeliest."""
-    kept: list[SwapCandidate] = []
-    for each in sorted(result.doubtful, key=lambda each: (each.margin, each.frame)):
-        if each.frames >= min_frames and not any(each.overlaps(other) for other in kept):
-            kept.append(each)
-    return kept
+    """Swaps that would last for `min_frames` or more, the likeliest first.
+
+    What is doubtful of the same two animals in quick succession is one: several short stretches may be one long one.
+    """
+    of_pair: dict[tuple[int, int], list[list[SwapCandidate]]] = {}
+    for each in sorted(result.doubtful, key=lambda each: each.from_frame):
+        groups = of_pair.setdefault((each.a, each.b), [])
+        end = max(known.to_frame for known in groups[-1]) + APART if groups else -1
+        if groups and each.from_frame <= min(end, groups[-1][0].from_frame + LONGEST):
+            groups[-1].append(each)
+        else:
+            groups.append([each])
+    together = [_as_one(group, min_frames) for groups in of_pair.values() for group in groups]
+    return sorted(
+        (each for each in together if each.frames >= min_frames),
+        key=lambda each: (each.margin, each.frame, each.a, each.b),
+    )
+
+
+def _as_one(group: list[SwapCandidate], min_frames: int) -> SwapCandidate:
+    """The likeliest of a group that lasts for `min_frames`, else from the beginning of the first to the end of the last."""
+    whole = SwapCandidate(
+        frame=min(each.frame for each in group),
+        until=max((each.until for each in group if each.until is not None), default=None),
+        a=group[0].a,
+        b=group[0].b,
+        margin=min(each.margin for each in group),
+        from_frame=min(each.from_frame for each in group),
+        to_frame=max(each.to_frame for each in group),
+    )
+    lasting = [each for each in group if each.frames >= min_frames]
+    if not lasting:
+        return whole
+    likeliest = min(lasting, key=lambda each: each.margin)
+    return replace(whole, frame=likeliest.frame, until=likeliest.until)

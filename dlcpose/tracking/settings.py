@@ -31,7 +31,7 @@ class TrackingSettings:
     detection_reward: float = 6.0
     absence_cost: float = 15.0
     join_cost_limit: float = 40.0
-    review_margin: float = 12.0
+    review_margin: float = 8.0
     review_frames: int = 12
     use_identities: bool = True
     use_shape: bool = True

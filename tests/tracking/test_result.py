@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from dlcpose.tracking.result import SwapCandidate, TrackingResult, swap_candidates
 from tests.structures.made_up_tracks import made_up_tracks
@@ -25,20 +24,26 @@ def test_the_likeliest_comes_first_and_what_lasts_for_less_is_left_out() -> None
     assert listed() == []
 
 
-def test_of_stretches_of_two_animals_that_overlap_the_likeliest_is_listed() -> None:
+def test_stretches_of_two_animals_in_quick_succession_are_one() -> None:
     within = replace(LONG, frame=105, margin=3.0)
     assert listed(within, LONG) == [LONG]
     assert listed(replace(within, margin=1.0), LONG) == [replace(within, margin=1.0)]
-    # One that would last too briefly hides none that would last.
-    assert listed(replace(within, until=110, margin=1.0), LONG) == [LONG]
     assert len(listed(replace(within, a=2), LONG)) == 2
+    after = replace(LONG, frame=160, until=180, from_frame=142, to_frame=190, margin=3.0)
+    assert listed(LONG, after) == [replace(LONG, to_frame=190)]
+    assert len(listed(LONG, replace(after, from_frame=143))) == 2
 
 
-@pytest.mark.parametrize(("frame", "count"), [(120, 2), (119, 1), (85, 1), (80, 2)])
-def test_stretches_that_follow_each_other_are_two(frame: int, count: int) -> None:
-    assert len(listed(LONG, replace(LONG, frame=frame, until=frame + 20, margin=3.0))) == count
+def test_a_short_stretch_hides_none_that_lasts_and_several_may_be_a_long_one() -> None:
+    brief = replace(LONG, until=107, margin=1.0)
+    assert listed(brief, LONG) == [replace(LONG, margin=1.0)]
+    following = replace(brief, frame=109, until=115, from_frame=107, to_frame=117, margin=0.5)
+    assert listed(brief) == listed(following) == []
+    assert listed(brief, following) == [replace(LONG, until=115, margin=0.5)]
 
 
-def test_a_place_from_which_on_all_may_be_exchanged_is_one_with_a_stretch_around_it() -> None:
-    assert listed(OPEN, replace(OPEN, frame=305, from_frame=301, to_frame=306, margin=4.0)) == [OPEN]
-    assert len(listed(OPEN, replace(OPEN, frame=310, from_frame=302, to_frame=311, margin=4.0))) == 2
+def test_a_place_from_which_on_all_may_be_exchanged_lasts() -> None:
+    assert listed(OPEN, min_frames=10**9) == [OPEN]
+    assert listed(OPEN, replace(OPEN, frame=305, from_frame=301, to_frame=306, margin=4.0)) == [
+        replace(OPEN, to_frame=306)
+    ]
