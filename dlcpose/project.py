@@ -127,9 +127,14 @@ class PoseDataset(Dataset[PoseCrop]):
     transform: an albumentations Compose with keypoint_params=KeypointParams(format="xy"), or None; of an image (H, W, 3)
     uint8 it makes another. Where it flips, left and right keypoints are swapped; keypoints that leave the image are kept.
     mode: train, val or test, of the split that `project.train_test_split` made.
+    Raises ConfigError for what is no Project, no such mode, or a transform without keypoints.
     """
 
     def __init__(self, project: Project, transform: albumentations.Compose | None = None, mode: str = "train") -> None:
+        if not isinstance(project, Project):
+            raise ConfigError(
+                f"project: expected a Project, got {project!r:.200}. Open its folder by dlcpose.Project(...)."
+            )
         self.project = project
         self.transform = None if transform is None else keep_keypoints(transform)
         self.mode = mode

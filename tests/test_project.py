@@ -149,6 +149,8 @@ def test_errors_say_what_to_do(openfield: Project, tmp_path: Path) -> None:
         PoseDataset(openfield, albumentations.Compose([albumentations.HorizontalFlip()]))
     with pytest.raises(ConfigError, match=r"train_fraction=0\.5, val_fraction=0\.5"):
         openfield.train_test_split(0.5, val_fraction=0.5)
+    with pytest.raises(ConfigError, match=r"^project: expected a Project"):
+        PoseDataset(str(openfield.root))  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"it has no config\.yaml"):
         Project(tmp_path)
 

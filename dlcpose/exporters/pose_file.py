@@ -144,7 +144,7 @@ def read_pose_tracks(path: Path | str, *, max_bytes: int = MAX_BYTES) -> PoseTra
     Raises DataError for what is no such file, holds anything but plain arrays of the sizes that it describes, more than
     max_bytes of them, or values that no prediction has. Nothing in a file can make other files be read or code be run.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     with _opened(path) as file:
         description = _description(file, path)
         names = [*TYPES, *(name for name in OPTIONAL if name in file)]
@@ -189,7 +189,7 @@ def read_provenance(path: Path | str) -> tuple[str, Provenance]:
 
     Raises DataError for what is no such file.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     with _opened(path) as file:
         description = _description(file, path)
     try:

@@ -66,6 +66,14 @@ def test_the_spread_of_an_ensemble_is_kept_and_checked(tmp_path: Path) -> None:
     assert read_pose_tracks(path).keypoint_spreads is None
 
 
+def test_a_file_in_the_home_folder_is_found_by_its_short_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    tracks = made_up_tracks()
+    write_pose_tracks(tmp_path / "cage.poses.h5", tracks)
+    assert same(read_pose_tracks("~/cage.poses.h5"), tracks)
+    assert read_provenance("~/cage.poses.h5")[0] == tracks.video.fingerprint
+
+
 def test_an_unknown_rate_stays_unknown(tmp_path: Path) -> None:
     write_pose_tracks(tmp_path / "v.poses.h5", made_up_tracks(fps=float("nan")))
     assert np.isnan(read_pose_tracks(tmp_path / "v.poses.h5").video.fps)
