@@ -136,7 +136,7 @@ def test_misspelled_names_suggest_the_nearest(arguments: list[str], expected: st
     [
         (["optimizer.lrr=1"], "optimizer.lrr: no such key in this config. Nearest: optimizer.lr"),
         (["-m", "model=resnet_18,resnet_19"], "model=resnet_19: no such option. Nearest: resnet_18"),
-        (["seed==3"], "Error parsing override 'seed==3'"),
+        (["seed==3"], "seed==3: seed has a value"),
     ],
 )
 def test_the_shell_prints_them_in_one_line(arguments: list[str], expected: str, here: Path) -> None:
