@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -57,8 +57,8 @@ def build(name: str, size: tuple[int, int], device: str, *more: str) -> tuple[Mo
     overrides = [
         f"model={name}",
         "dataset=synthetic",
-        "input=native",
-        *(("detector=centernet", *TWO_ANIMALS) if is_top_down else ()),
+        *(("detector=centernet", *TWO_ANIMALS) if is_top_down else ("input=native",)),
+        *more,
     ]
     config, instantiate = compose(overrides), Instantiator()
     height, width = size
@@ -73,21 +73,23 @@ def build(name: str, size: tuple[int, int], device: str, *more: str) -> tuple[Mo
 
 
 def bare_model(model: Model, images: list[np.ndarray], batch_size: int, precision: str) -> Callable[[], None]:
-    """What computes the maps of one ready batch."""
+    """What computes the maps of one ready batch: each network with what it is given when the batch is predicted."""
     pipeline = model.pipeline
     assert isinstance(pipeline, PoseEstimator)
-    placement = place_frames(pipeline.model_input, images[0].shape[:2])
+    placement = place_frames(pipeline.frame_input, images[0].shape[:2])
     frames = [images[number % len(images)] for number in range(batch_size)]
     batch = batch_of_frames(frames, ["0"] * batch_size, placement, pipeline.skeleton, model.device)
-    ready: list[tuple[Callable[[torch.Tensor], Any], torch.Tensor]] = []
+    ready: list[tuple[torch.nn.Module, torch.Tensor]] = []
+    networks = [pipeline, *([pipeline.detector] if isinstance(pipeline, TopDown) else [])]
+    hooks = [
+        network.register_forward_pre_hook(lambda network, inputs: ready.append((network, inputs[0])))
+        for network in networks
+    ]
     with torch.inference_mode():
-        if isinstance(pipeline, TopDown):
-            detector = pipeline.detector
-            ready.append((detector, detector._normalized(detector._shrunk(batch.images)[0])))
-            found = pipeline.compute_maps(batch)
-            ready.append((pipeline, pipeline.network_input(found.crops).images))
-        else:
-            ready.append((pipeline, pipeline.normalized(batch).images))
+        pipeline.compute_maps(batch)
+    for hook in hooks:
+        hook.remove()
+    assert {id(network) for network, _ in ready} == {id(network) for network in networks}
 
     def step() -> None:
         with torch.inference_mode(), autocast(model.device, precision):
