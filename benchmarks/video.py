@@ -190,7 +190,7 @@ def main() -> None:
     height, width = given.size
     report = Report(
         f"Prediction of a video beside the bare model on ready batches: {given.model}, {width}x{height}, "
-        f"batches of {given.batch}, {given.precision} bits",
+        f"batches of {given.batch}, {'32 bits' if given.precision == '32' else given.precision}",
         given.device,
     )
     rounds = []

@@ -19,12 +19,14 @@ import numpy as np
 from dlcpose.datasets.frame_conversion import upright_rgb
 from dlcpose.datasets.frame_numbers import FrameNumbers, ranges_as_text
 from dlcpose.structures.errors import DataError
+from dlcpose.structures.heap import trim_heap
 from dlcpose.structures.pose_tracks import VideoInfo
 from dlcpose.structures.sample import Image
 
 Crop = tuple[int, int, int, int]  # x1 y1 x2 y2 in pixels of the upright frame, x2 and y2 excluded
 SAMPLED = 2**20  # bytes at the start, in the middle and at the end that a fingerprint is computed from
 STATED = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")  # a duration in Matroska's metadata
+TRIM_EVERY = 500  # frames: of small ones a process kept up to 900 MB, or nothing, in ten runs of the same video
 CONVERTERS = 4  # threads that convert frames to RGB, at most: one alone holds up a GPU
 
 
@@ -91,6 +93,8 @@ class VideoReader:
                     raise item
                 index, seconds, image = item
                 yield VideoFrame(index, seconds, image.result())
+                if index % TRIM_EVERY == TRIM_EVERY - 1:
+                    trim_heap()
         finally:
             is_left.set()
             while thread.is_alive():  # it may be waiting for room in the queue
