@@ -17,8 +17,8 @@ REACH = 75  # steps, within which it is looked for where another solution parts 
 class Naming(NamedTuple):
     """names: for each slot, the animal that each of its tracklets belongs to. is_exchanged: (E,) which exchanges are made.
     margins: (E,) nats, how much worse the best solution with the opposite decision is. since, until: (E,) the exchanges at
-    which that solution parts from this one, and comes back to it; -1 where that is not within REACH steps. first,
-    second: (E,) the animals in the two slots before. cost: of the whole.
+    which that solution parts from this one, and comes back to it; -1 where that is not within REACH steps, or never.
+    first, second: (E,) the animals in the two slots before. cost: of the whole.
     """
 
     names: list[Array]

@@ -33,7 +33,11 @@ def test_names_tell_left_from_right(names: list[str], pairs: set[tuple[str, str]
 
 @given(st.lists(NAMES, min_size=1, unique=True))
 def test_names_make_pairs_that_can_be_flipped(names: list[str]) -> None:
-    Skeleton(tuple(names), pairs=pairs_from_names(names))
+    pairs = pairs_from_names(names)
+    paired = [place for pair in pairs for place in pair]
+    assert len(set(paired)) == len(paired)
+    flip = Skeleton(tuple(names), pairs=pairs).flip_order
+    assert [flip[flip[place]] for place in range(len(names))] == list(range(len(names)))
 
 
 @given(st.permutations(range(6)))
