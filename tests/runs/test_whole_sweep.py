@@ -1,6 +1,5 @@
 """A sweep as a lab runs it: three models, two rates, two seeds, two jobs at once, killed half-way and completed."""
 
-import json
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ import pytest
 
 from dlcpose.reports.comparison_page import write_comparison
 from dlcpose.runs.comparison import comparison_of
+from dlcpose.runs.run_json import read_run_json
 from tests.cli.test_compare import rows_of
 from tests.shells import REPOSITORY, SMALL, TINY, chromium, python
 
@@ -27,9 +27,9 @@ COMMAND = (
 
 
 def entries(sweep: Path) -> dict[str, dict[str, Any]]:
-    """run.json of each job that has finished, by folder."""
-    read = {path.parent.name: json.loads(path.read_text()) for path in sweep.glob("*/run.json")}
-    return {name: entry for name, entry in read.items() if entry["status"] == "finished"}
+    """run.json of each job that has finished, by folder; that of one that is just beginning may still be empty."""
+    read = {path.parent.name: read_run_json(path.parent) for path in sweep.glob("*/run.json")}
+    return {name: entry for name, entry in read.items() if entry is not None and entry["status"] == "finished"}
 
 
 def killed_half_way(folder: Path, sweep: Path) -> None:
