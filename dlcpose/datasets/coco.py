@@ -12,6 +12,7 @@ from typing import Any
 from dlcpose.datasets.base import IDENTITY_FLAG, LabeledFrames, image_file_size, read_image_file, warn_of_orientations
 from dlcpose.datasets.coco_annotations import read_frames
 from dlcpose.datasets.readers import reader
+from dlcpose.structures.checked_arrays import numbers_of
 from dlcpose.structures.checked_values import Fields
 from dlcpose.structures.data_files import InsideFolder, is_file, read_json
 from dlcpose.structures.errors import DataError
@@ -249,7 +250,7 @@ def _categories(content: Mapping[str, Any], category: str | None, path: Path) ->
 def _skeleton(kinds: Sequence[Fields], path: Path) -> Skeleton:
     kind = kinds[0]
     names, unique = kind.texts("keypoints"), kind.texts("unique")
-    sigmas = tuple(kind.numbers("sigmas", len(names)).tolist()) if kind.content.get("sigmas") else ()
+    sigmas = tuple(numbers_of(kind, "sigmas", len(names)).tolist()) if kind.content.get("sigmas") else ()
     try:
         return Skeleton(
             names=names,

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dlcpose.structures.checked_values import MAX_AREA, MAX_COORDINATE, Fields, check_places_of_each, numbers_of_each
+from dlcpose.structures.checked_arrays import MAX_AREA, MAX_COORDINATE, check_places_of_each, numbers_of_each
+from dlcpose.structures.checked_values import Fields
 from dlcpose.structures.data_files import shown
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import Doubles, Floats, Integers

@@ -10,7 +10,8 @@ import numpy as np
 
 from dlcpose.datasets.coco_animals import Animals, Omissions, animals_of, boxes_of
 from dlcpose.datasets.label_checks import warn_of_labels
-from dlcpose.structures.checked_values import Fields, check_places
+from dlcpose.structures.checked_arrays import check_places, numbers_of
+from dlcpose.structures.checked_values import Fields
 from dlcpose.structures.data_files import shown
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import Doubles, Floats, FrameLabels, Integers, labels_of
@@ -152,7 +153,7 @@ def _unique(image: Fields, count: int) -> Doubles:
     """Unique keypoints (U, 2), which our own files keep with the image."""
     if not image.content.get("unique_keypoints"):
         return np.full((count, 2), np.nan)
-    triples = image.numbers("unique_keypoints", 3 * count).reshape(count, 3)
+    triples = numbers_of(image, "unique_keypoints", 3 * count).reshape(count, 3)
     points = np.where(triples[:, 2:] > 0, triples[:, :2], np.nan)
     check_places(points, image.where)
     return points

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from dlcpose.datasets.plain_hdf5 import PlainHdf5
 from dlcpose.datasets.restricted_pickle import load_restricted_pickle
-from dlcpose.structures.checked_values import MAX_COORDINATE, check_places
+from dlcpose.structures.checked_arrays import MAX_COORDINATE, check_places
 from dlcpose.structures.data_files import InsideFolder, check_file
 from dlcpose.structures.errors import DataError
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcpose.datasets.plain_hdf5 import PlainHdf5, plain_hdf5
-from dlcpose.structures.checked_values import check_places
+from dlcpose.structures.checked_arrays import check_places
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import Doubles
 from dlcpose.structures.skeleton import Skeleton, pairs_from_names

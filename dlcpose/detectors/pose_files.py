@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlcpose.structures.checked_values import check_places, holds_text
+from dlcpose.structures.checked_arrays import check_places, holds_text
 from dlcpose.structures.data_files import read_json
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.skeleton import Skeleton

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcpose.structures.atomic_files import atomic_output
-from dlcpose.structures.checked_values import check_places, is_number
+from dlcpose.structures.checked_arrays import check_places
+from dlcpose.structures.checked_values import is_number
 from dlcpose.structures.data_description import check_texts
 from dlcpose.structures.data_files import shown
 from dlcpose.structures.errors import DataError

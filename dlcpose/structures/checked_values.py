@@ -1,20 +1,13 @@
 """Checked access to values of files: each is checked when it is read, and the error names the one that is wrong."""
 
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from itertools import chain
-from types import NoneType
+from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from dlcpose.structures.data_files import shown
 from dlcpose.structures.errors import DataError, DlcposeError
 
-MAX_COORDINATE = 1e6  # px: farther coordinates are errors; float32 holds whole pixels up to here
-MAX_AREA = MAX_COORDINATE**2
 MAX_WHOLE = 2**53  # float64 holds all whole numbers up to here
 
 
@@ -87,19 +80,6 @@ class Fields:
             raise self.refuse(name, "true or false")
         return bool(value)
 
-    def numbers(self, name: str, count: int) -> npt.NDArray[np.float64]:
-        """A list of `count` numbers, also in lists of lists; null is NaN. Infinite ones are refused."""
-        value = self.content.get(name)
-        try:
-            numbers = np.array(value, np.float64).reshape(-1) if isinstance(value, list | tuple) else None
-        except (TypeError, ValueError, OverflowError):
-            numbers = None
-        if numbers is None or np.isinf(numbers).any() or holds_text(value):
-            raise self.refuse(name, f"{count} numbers")
-        if len(numbers) != count:
-            raise self.error(f"{self.where}: it has {len(numbers)} numbers under {name!r}, expected {count}.")
-        return numbers
-
     def index_pairs(
         self, name: str, names: tuple[str, ...], kind: str, *, first: int = 0
     ) -> tuple[tuple[int, int], ...]:
@@ -129,22 +109,9 @@ class Fields:
         return tuple(pairs)
 
 
-def numbers_of_each(records: Sequence[Fields], name: str, count: int) -> npt.NDArray[np.float64]:
-    """`Fields.numbers` of each record: (R, count). Raises its error for the first record that has others."""
-    values: list[Any] = [record.content.get(name) for record in records]
-    if all(isinstance(value, list) and len(value) == count for value in values) and (
-        {int, float, NoneType}.issuperset(map(type, chain.from_iterable(values)))
-    ):
-        with suppress(OverflowError):  # a whole number of hundreds of digits
-            numbers = np.array(values, np.float64).reshape(len(records), count)
-            if not np.isinf(numbers).any():
-                return numbers
-    return np.array([record.numbers(name, count) for record in records]).reshape(len(records), count)
-
-
 def is_number(value: object) -> bool:
     """Whether a value is a finite number, NumPy's too, and no text or boolean."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+    if isinstance(value, bool) or not isinstance(value, Real):
         return False
     try:
         return math.isfinite(value)
@@ -154,40 +121,10 @@ def is_number(value: object) -> bool:
 
 def is_whole_number(value: object, least: int) -> bool:
     """Whether a value is a whole number, NumPy's too, of at least so much."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        return False
+    return int(value) >= least
 
 
 def _is_name(value: object) -> bool:
     return isinstance(value, str | int | float) and not isinstance(value, bool)
-
-
-def holds_text(value: object) -> bool:
-    """Whether there is a text or boolean among numbers, also in lists of lists, which NumPy would convert."""
-    if not isinstance(value, list | tuple):
-        return isinstance(value, str | bytes | bool)
-    kinds = set(map(type, value))  # few, where there are millions of numbers
-    return not kinds.isdisjoint((str, bytes, bool)) or (
-        not kinds.isdisjoint((list, tuple)) and any(map(holds_text, value))
-    )
-
-
-def check_places(points: npt.NDArray[Any], where: str, error: type[DlcposeError] = DataError) -> None:
-    """Raises `error` for coordinates that no image has; NaN is a missing one."""
-    far = points[_is_far(points)]
-    if len(far):
-        raise error(
-            f"{where}: {far[0]:g} is no place in an image. Expected pixels up to {MAX_COORDINATE:g}; empty the cell, or "
-            "correct it."
-        )
-
-
-def check_places_of_each(records: Sequence[Fields], points: npt.NDArray[Any]) -> None:
-    """`check_places` of each record's points: (R, P, 2)."""
-    for row in np.flatnonzero(_is_far(points).any(axis=(1, 2))).tolist():
-        check_places(points[row], records[row].where, records[row].error)
-
-
-def _is_far(points: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    with np.errstate(invalid="ignore"):
-        is_far: npt.NDArray[np.bool_] = np.abs(points) > MAX_COORDINATE
-    return is_far

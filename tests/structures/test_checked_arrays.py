@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlcpose.structures.checked_values import Fields, check_places_of_each, numbers_of_each
+from dlcpose.structures.checked_arrays import check_places_of_each, numbers_of, numbers_of_each
+from dlcpose.structures.checked_values import Fields
 from dlcpose.structures.errors import DataError
 
 COUNT = 3
@@ -20,7 +21,7 @@ def records(values: list[Any]) -> list[Fields]:
 
 @given(st.lists(VALUES))
 def test_numbers_of_many_records_are_those_of_each(values: list[Any]) -> None:
-    each = [record.numbers("numbers", COUNT) for record in records(values)]
+    each = [numbers_of(record, "numbers", COUNT) for record in records(values)]
     many = numbers_of_each(records(values), "numbers", COUNT)
     assert many.shape == (len(values), COUNT)
     np.testing.assert_array_equal(many, np.array(each).reshape(-1, COUNT))
@@ -38,7 +39,7 @@ def test_the_first_record_with_other_values_is_named(before: list[Any], wrong: A
     with pytest.raises(DataError, match=f"record {len(before)}: ") as of_many:
         numbers_of_each(records([*before, wrong, *after]), "numbers", COUNT)
     with pytest.raises(DataError) as of_one:
-        records([*before, wrong])[-1].numbers("numbers", COUNT)
+        numbers_of(records([*before, wrong])[-1], "numbers", COUNT)
     assert str(of_many.value) == str(of_one.value)
 
 
