@@ -81,6 +81,7 @@ class CheckedLoader(ConfigLoaderImpl):
         # Options of the shell have no equals sign before their value; what is no override is ignored below.
         texts = sys.argv[1:] if _given is None else _given
         self.given = tuple(text for text in texts if re.match(r"[^-][^=]*=|~", text))
+        self._listed: dict[tuple[str, ObjectType | None], list[str]] = {}  # the options of groups
 
     def get_group_options(
         self,
@@ -90,10 +91,12 @@ class CheckedLoader(ConfigLoaderImpl):
         overrides: list[str] | None = None,
     ) -> list[str]:
         """The options of a group to choose from, without those that others are only based on (`_base_*`)."""
-        if (
-            config_name is None and not overrides
-        ):  # Hydra copies all configs to list one group, `--help` lists 190 times
-            options: list[str] = self.repository.get_group_options(group_name, results_filter)
+        if config_name is None and not overrides:
+            # Hydra copies all configs to list one group, and `--help` lists each up to five times.
+            options = self._listed.get((group_name, results_filter))
+            if options is None:
+                options = self.repository.get_group_options(group_name, results_filter)
+                self._listed[group_name, results_filter] = options
         else:
             options = super().get_group_options(group_name, results_filter, config_name, overrides)
         return [option for option in options if not option.startswith("_")]
