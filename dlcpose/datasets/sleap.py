@@ -66,7 +66,7 @@ class SleapFrames(LabeledFrames):
         used = sorted({frame.video for frame in labeled})
         self._sources = {number: find_frames(content.videos[number], self.path, folder) for number in used}
         if needs_images:
-            labeled = _with_images(labeled, self._sources, self.path, skip_missing)
+            labeled = _with_images(labeled, self._sources, skip_missing)
         chosen = _individuals(content, labeled, tracks)
         self.individuals = tuple(_distinct([content.tracks[track] for track in chosen]))
         self.has_identities = bool(chosen) and bool(content.provenance.get(IDENTITY_FLAG, tracks or len(used) == 1))
@@ -162,9 +162,7 @@ def _chosen_animals(animals: Sequence[SleapInstance], predictions: bool) -> tupl
     return by_person or (tuple(animals) if predictions else ())
 
 
-def _with_images(
-    frames: Sequence[SleapFrame], sources: dict[int, FrameSource], path: Path, skip_missing: bool
-) -> list[SleapFrame]:
+def _with_images(frames: Sequence[SleapFrame], sources: dict[int, FrameSource], skip_missing: bool) -> list[SleapFrame]:
     """The frames whose image can be read. Raises DataError for the others, unless `skip_missing` leaves them out."""
     problems = [sources[frame.video].problem(frame.frame_index) for frame in frames]
     found = [frame for frame, problem in zip(frames, problems, strict=True) if problem is None]

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlcpose.postprocessing.ensemble import combine_members
 from dlcpose.postprocessing.kalman import Motion, likelihood_of_accelerations, smooth_columns
 from dlcpose.postprocessing.time_axis import TimeAxis, find_runs, time_axis
 from dlcpose.structures.errors import DataError
@@ -49,11 +48,6 @@ def smooth_ensemble(combined: PoseTracks) -> PoseTracks:
         keypoints_in_image=smooth.reshape(*shape, 2).astype(np.float32),
         keypoint_spreads=np.sqrt(variances).reshape(shape).astype(np.float32),
     )
-
-
-def combine_and_smooth(members: list[PoseTracks]) -> PoseTracks:
-    """The smoothed ensemble of members that are tracked, or each of one animal."""
-    return smooth_ensemble(combine_members(members))
 
 
 def observation_variances(spreads: Array, scores: Array) -> Array:

@@ -135,7 +135,7 @@ class PseudoLabeledVideos(LabeledFrames):
         places = [(video, row) for video, rows in enumerate(chosen) for row in rows]
         self.sources = [(video, int(tracks[video].frame_indices[row])) for video, row in places]
         self._read: dict[int, Image] = {}  # images by index
-        self.frames = [_labels(tracks[video], row, self.skeleton, min_score) for video, row in places]
+        self.frames = [_labels(tracks[video], row, min_score) for video, row in places]
         if not self.frames:
             raise DataError(
                 "pseudo_labels: the teachers are sure of no frame of the videos (those within a second of validation and "
@@ -155,7 +155,7 @@ class PseudoLabeledVideos(LabeledFrames):
         return self._read[index]
 
 
-def _labels(tracks: PoseTracks, row: int, skeleton: Skeleton, min_score: float) -> FrameLabels:
+def _labels(tracks: PoseTracks, row: int, min_score: float) -> FrameLabels:
     number, video = int(tracks.frame_indices[row]), Path(tracks.video.path).stem
     unique = np.where((tracks.unique_scores[row] >= min_score)[:, None], tracks.unique_in_image[row], np.nan)
     return labels_of(

@@ -46,7 +46,7 @@ def learn_looks(read_frames: Callable[[], Iterable[VideoFrame]], frame_indices: 
 
     def looks(detections: Detections, tracklets: Tracklets) -> Array:
         features = np.full((len(detections), DIMENSIONS), np.nan)
-        chosen = _chosen(detections, tracklets)
+        chosen = _chosen(tracklets)
         pairs = different_animals(detections, tracklets)
         if not len(chosen) or not len(pairs):
             logger.warning(
@@ -182,7 +182,7 @@ def _rotation(angle: float) -> Array:
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
-def _chosen(detections: Detections, tracklets: Tracklets) -> Array:
+def _chosen(tracklets: Tracklets) -> Array:
     """The detections to crop: those of tracklets that are not too short, evenly thinned to MAX_CROPS."""
     members = [members for members in tracklets.members if len(members) >= MIN_LENGTH // 2]
     if not members:

@@ -124,7 +124,7 @@ def tracklets_of(detections: Detections, skeleton: Skeleton, settings: TrackingS
             _predict(each, step)
         likeness = _similarity(growing, detections.keypoints_in_image[here], skeleton, detections.size)
         pairs, doubtful = _sure_pairs(likeness, settings)
-        doubtful |= _near_changes(growing, pairs, doubtful, detections.keypoints_in_image[here], detections.size, step)
+        doubtful |= _near_changes(growing, pairs, detections.keypoints_in_image[here], detections.size, step)
         pairs = {place: found for place, found in pairs.items() if place not in doubtful}
         for place, found in pairs.items():
             _grow(growing[place], int(here[found]), detections, step)
@@ -266,9 +266,7 @@ def _sure_pairs(similarity: Array, settings: TrackingSettings) -> tuple[dict[int
     return pairs, doubtful
 
 
-def _near_changes(
-    growing: list[_Growing], pairs: dict[int, int], doubtful: set[int], found: Array, size: float, step: int
-) -> set[int]:
+def _near_changes(growing: list[_Growing], pairs: dict[int, int], found: Array, size: float, step: int) -> set[int]:
     """Tracklets near which an animal is lost or appears: overlapping animals may be detected as one, which may be either.
 
     Those that are lost near another detection are ambiguous too.

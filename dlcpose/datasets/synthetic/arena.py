@@ -125,7 +125,7 @@ def build_furniture(landmarks_in_image: Array, size: tuple[int, int], marked: in
     return join([walls, discs, dots])
 
 
-def scatter_occluders(rng: np.random.Generator, size: tuple[int, int], share: float, look: Look) -> Capsules | None:
+def scatter_occluders(rng: np.random.Generator, size: tuple[int, int], share: float) -> Capsules | None:
     """Random bars and plates above the animals that occlude a share of the image; None for a share of 0."""
     height, width = size
     occluders: list[Capsules] = []

@@ -242,7 +242,7 @@ class SyntheticFrames(LabeledFrames):
             look=look,
             landmarks_in_image=arena.place_landmarks(self._rng(_LANDMARKS, video), self._size),
             has_arena=has_arena,
-            occluders=arena.scatter_occluders(self._rng(_COVER, video), self._size, occlusion, look),
+            occluders=arena.scatter_occluders(self._rng(_COVER, video), self._size, occlusion),
             animals=tuple(drawn[rank] for rank in self._rng(_ORDER, video).permutation(max_animals)),
         )
 
