@@ -6,7 +6,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -183,6 +183,17 @@ class VideoReader:
     def _clocked(self, seconds: float) -> None:
         with self._lock:
             self.seconds += seconds
+
+
+def frames_to(last: int, frames: Iterable[VideoFrame], needed: str) -> Iterator[VideoFrame]:
+    """The frames of a video up to number `last`. Raises DataError, which begins with `needed`, where it ends before."""
+    end = 0
+    for frame in frames:
+        yield frame
+        end = frame.index + 1
+        if end > last:
+            return
+    raise DataError(f"{needed}, but the video ends after {end} frames. Give the video that the poses are of.")
 
 
 def video_info(path: Path | str) -> VideoInfo:

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from dlcpose.datasets.video import VideoFrame
-from dlcpose.structures.errors import DataError
+from dlcpose.datasets.video import VideoFrame, frames_to
 from dlcpose.tracking.detections import Detections
+from dlcpose.tracking.track import Looks
 from dlcpose.tracking.tracklets import Tracklets
 
 logger = logging.getLogger(__name__)
@@ -26,11 +26,8 @@ MAX_CROPS = 16_000  # held at once: 110 MB
 MIN_LENGTH = 12  # detections of a tracklet to learn from
 MIN_TOGETHER = 6  # frames that two tracklets share to be a pair of different animals
 STEPS, BATCH, RATE = 250, 64, 2e-3
-NEAR, FAR = (
-    0.5,
-    4.0,
-)  # distances of embeddings below which the same animal, and above which different ones, cost nothing
-Looks = Callable[[Detections, Tracklets], Array]
+NEAR = 0.5  # distance of embeddings up to which crops of one animal cost nothing
+FAR = 4.0  # and from which on those of different animals do
 
 
 def learn_looks(read_frames: Callable[[], Iterable[VideoFrame]], frame_indices: Array, *, seed: int = 0) -> Looks:
@@ -74,9 +71,8 @@ class Embedding(nn.Module):
         self.head = nn.Linear(48 * 3 * 3, DIMENSIONS)
 
     def forward(self, crops: Tensor) -> Tensor:
-        maps = nn.functional.avg_pool2d(
-            self.convolutions(crops - 0.5), 2
-        )  # (B, 48, 3, 3): the place on the body is kept
+        # (B, 48, 3, 3): the place on the body is kept.
+        maps = nn.functional.avg_pool2d(self.convolutions(crops - 0.5), 2)
         points: Tensor = self.head(maps.flatten(1))
         return points
 
@@ -96,12 +92,8 @@ def different_animals(detections: Detections, tracklets: Tracklets) -> Array:
     last = np.array([detections.steps[tracklets.members[place][-1]] for place in long])
     pairs = []
     for number, place in enumerate(long):
-        later = (
-            number
-            + 1
-            + np.flatnonzero(np.minimum(last[number + 1 :], last[number]) - first[number + 1 :] >= MIN_TOGETHER)
-        )
-        pairs += [(place, long[other]) for other in later.tolist()]
+        together = np.minimum(last[number + 1 :], last[number]) - first[number + 1 :]  # frames, of each later one
+        pairs += [(place, long[number + 1 + other]) for other in np.flatnonzero(together >= MIN_TOGETHER).tolist()]
     return np.array(pairs, np.int64).reshape(-1, 2)
 
 
@@ -120,21 +112,15 @@ def aligned_crops(
     of_frame: dict[int, list[int]] = {}
     for place, number in enumerate(numbers.tolist()):
         of_frame.setdefault(number, []).append(place)
-    last, end = int(numbers.max()), 0
-    for frame in frames:
+    last = int(numbers.max())
+    for frame in frames_to(last, frames, f"appearance: frame {last} has poses"):
         for place in of_frame.get(frame.index, ()):
             matrix = crop_matrix(detections.keypoints_in_image[chosen[place]], turned, detections.size)
             crops[place] = cv2.warpAffine(
                 frame.image, matrix, (SIDE, SIDE), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE
             )
             is_cut[place] = True
-        end = frame.index + 1
-        if end > last:
-            return crops, is_cut
-    raise DataError(
-        f"appearance: frame {last} has poses, but the video ends after {end} frames. "
-        "Give the video that the poses are of."
-    )
+    return crops, is_cut
 
 
 def mean_pose(detections: Detections) -> Array:

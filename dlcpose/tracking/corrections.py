@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
@@ -16,8 +16,9 @@ from dlcpose.tracking.track import in_columns
 FORMAT, VERSION = "dlcpose-corrections", 1
 MAX_BYTES, MAX_ENTRIES = 8 * 2**20, 20_000
 Action = Literal["keep", "swap_from", "swap_between"]
-ACTIONS = ("keep", "swap_from", "swap_between")
+ACTIONS = get_args(Action)
 KEYS = {"format", "version", "video", "tracks", "corrections"}
+ENTRY_KEYS = {"frame", "a", "b", "action"}  # and `to`, of a swap_between
 
 
 @dataclass(frozen=True)
@@ -142,13 +143,7 @@ def _checked(content: Any, path: str) -> Corrections:
 
 
 def _entry(content: Any, where: str) -> Correction:
-    if not isinstance(content, dict) or not {"frame", "a", "b", "action"} <= set(content) <= {
-        "frame",
-        "a",
-        "b",
-        "action",
-        "to",
-    }:
+    if not isinstance(content, dict) or not ENTRY_KEYS <= set(content) <= {*ENTRY_KEYS, "to"}:
         raise DataError(f"{where}: expected frame, a, b, action and, for swap_between, to.")
     if content["action"] not in ACTIONS:
         raise DataError(f"{where}: expected an action of {', '.join(ACTIONS)}, got {str(content['action'])[:40]!r}.")

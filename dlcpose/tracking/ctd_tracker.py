@@ -87,12 +87,9 @@ class CtdTracker:
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """What the next frame depends on; another tracker of these settings that it is given goes on as this one would."""
-        shape = (-1, len(self.model.skeleton), 2)
         return {
             "track_ids": np.array([track.track_id for track in self.tracks], np.int64),
-            "keypoints_in_image": np.array([track.keypoints_in_image for track in self.tracks], np.float32).reshape(
-                shape
-            ),
+            "keypoints_in_image": self._last_poses(),
             "lost": np.array([track.lost for track in self.tracks], np.int64),
             "unseen": np.array([track.unseen for track in self.tracks], np.int64),
             "sizes": np.array(self._sizes, np.float64),
@@ -125,12 +122,16 @@ class CtdTracker:
 
     def _track_conditions(self, batch: PoseBatch) -> PoseInstances:
         """The last pose of each track, in the frame's pixels."""
-        last = np.array([track.keypoints_in_image for track in self.tracks], np.float32)
-        keypoints = points_in_frame(last.reshape(-1, len(self.model.skeleton), 2), batch.crop_to_image[0])
+        keypoints = points_in_frame(self._last_poses(), batch.crop_to_image[0])
         # With the highest score: where a track and a detector pose lead to one animal, NMS keeps the track's.
         return PoseInstances.from_keypoints(
             keypoints, keypoints.new_ones(keypoints.shape[:2]), keypoints.new_ones(len(keypoints))
         )
+
+    def _last_poses(self) -> Floats:
+        """Of each track, in the image: (M, K, 2), also of none."""
+        poses = [track.keypoints_in_image for track in self.tracks]
+        return np.array(poses, np.float32).reshape(-1, len(self.model.skeleton), 2)
 
     def _measure(self, detected: PoseInstances, batch: PoseBatch) -> None:
         """Take note of the sizes of detected poses that have most of their keypoints."""

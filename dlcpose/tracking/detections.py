@@ -33,6 +33,10 @@ class Detections:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def centroids(self) -> Array:
+        """The mean of each detection's keypoints: (D, 2) px."""
+        return np.asarray(np.nanmean(self.keypoints_in_image, axis=1))
+
     def of_frame(self, bounds: Array, row: int) -> Array:
         """The places of the detections of one frame, by `bounds` from `frame_bounds`."""
         return np.arange(bounds[row], bounds[row + 1])

@@ -15,9 +15,8 @@ import numpy.typing as npt
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from dlcpose.datasets.video import VideoFrame
+from dlcpose.datasets.video import VideoFrame, frames_to
 from dlcpose.structures.atomic_files import write_output
-from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.sample import Image
 from dlcpose.tracking.corrections import FORMAT, VERSION, Correction, correction_as_dict, tracks_digest
@@ -75,8 +74,7 @@ def write_review(
 
 
 def _clip(tracks: PoseTracks, candidate: SwapCandidate) -> _Clip:
-    fps = tracks.video.fps if math.isfinite(tracks.video.fps) and tracks.video.fps > 0 else 25.0
-    around = max(2, round(SECONDS_AROUND * fps))
+    around = max(2, round(SECONDS_AROUND * (_known_fps(tracks) or 25.0)))
     rows = np.flatnonzero(
         (tracks.frame_indices >= candidate.from_frame - around) & (tracks.frame_indices <= candidate.to_frame + around)
     )
@@ -94,6 +92,11 @@ def _clip(tracks: PoseTracks, candidate: SwapCandidate) -> _Clip:
     return _Clip(candidate, [int(number) for number in tracks.frame_indices[rows]], corner, side)
 
 
+def _known_fps(tracks: PoseTracks) -> float | None:
+    """Frames per second; None where the video does not tell."""
+    return tracks.video.fps if math.isfinite(tracks.video.fps) and tracks.video.fps > 0 else None
+
+
 def _take_pictures(clips: list[_Clip], frames: Iterable[VideoFrame], tracks: PoseTracks) -> None:
     needed: dict[int, list[_Clip]] = {}
     for clip in clips:
@@ -101,17 +104,10 @@ def _take_pictures(clips: list[_Clip], frames: Iterable[VideoFrame], tracks: Pos
             needed.setdefault(number, []).append(clip)
     if not needed:
         return
-    last, end = max(needed), 0
-    for frame in frames:
+    last = max(needed)
+    for frame in frames_to(last, frames, f"{tracks.video.path}: frame {last} is needed for the review"):
         for clip in needed.get(frame.index, ()):
             clip.pictures[frame.index] = _picture(frame.image, clip)
-        end = frame.index + 1
-        if end > last:
-            return
-    raise DataError(
-        f"{tracks.video.path}: frame {last} is needed for the review, but the video ends after {end} frames. "
-        "Give the video that the poses are of."
-    )
 
 
 def _picture(image: Image, clip: _Clip) -> str:
@@ -134,7 +130,7 @@ def _content(tracks: PoseTracks, clips: Sequence[_Clip], decisions: Sequence[Cor
         "tracks": tracks_digest(tracks),
         "names": list(tracks.individuals),
         "edges": [list(edge) for edge in tracks.skeleton.edges],
-        "fps": tracks.video.fps if math.isfinite(tracks.video.fps) and tracks.video.fps > 0 else None,
+        "fps": _known_fps(tracks),
         "clips": [_clip_content(tracks, clip) for clip in clips],
         "decisions": [None if place is None else before[place] for place in of_clips],
         "others": [each for place, each in enumerate(before) if place not in of_clips],

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,9 +51,8 @@ def track(
     Tracklets that are certain are joined by a minimum-cost flow over the whole video; then animals' proportions,
     appearance and predicted identities, together with the costs of the joins, decide the identities after each
     encounter. looks: gives features of the animals' appearance, as `appearance.learn_looks` does; "appearance" is among the
-    result's seconds where it knew any. link: detections to
-    tracklets; `tracklets_of_columns` where a conditional model has followed the animals. Raises DataError where the poses
-    hold no animal.
+    result's seconds where it knew any. link: detections to tracklets; `tracklets_of_columns` where a conditional model has
+    followed the animals. Raises DataError where the poses hold no animal.
     """
     clock = _Clock()
     most = len(poses.individuals)
@@ -68,19 +68,19 @@ def track(
     tracklets = link(detections, poses.skeleton, settings)
     clock.stop("tracklets")
     features = shape_features(detections, poses.skeleton) if settings.use_shape else np.zeros((len(detections), 0))
-    assign_pairs = _assign(poses, detections, tracklets, features, settings, animals, clock)
-    is_wanted = settings.appearance is not False and (settings.appearance or bool(assign_pairs.doubtful))
+    assigned = _assign(poses, detections, tracklets, features, settings, animals, clock)
+    is_wanted = settings.appearance is not False and (settings.appearance or bool(assigned.doubtful))
     if looks is not None and is_wanted:
         learned = looks(detections, tracklets)
         if not np.isnan(learned).all():
             features = np.concatenate([features, learned], axis=1)
             clock.stop("appearance")
-            assign_pairs = _assign(poses, detections, tracklets, features, settings, animals, clock)
-    left_out, crowded = _left_out(detections, assign_pairs.columns, animals)
+            assigned = _assign(poses, detections, tracklets, features, settings, animals, clock)
+    left_out, crowded = _left_out(detections, assigned.columns, animals)
     return TrackingResult(
-        tracks=in_columns(poses, assign_pairs.columns, individuals),
-        columns=assign_pairs.columns,
-        doubtful=assign_pairs.doubtful,
+        tracks=in_columns(poses, assigned.columns, individuals),
+        columns=assigned.columns,
+        doubtful=assigned.doubtful,
         tracklets=len(tracklets.members),
         detections=len(detections),
         min_score=min_score,
@@ -121,15 +121,10 @@ def _assign(
         ends.first, ends.last, ends.detections, rewards[solid], joins, animals=animals, absence_cost=cost
     )
     clock.stop("flow")
-
-    def costs(before: Array, after: Array) -> Array:
-        return motion.costs(ends, before, after)
-
+    costs = partial(motion.costs, ends)
     slots = fill_slots(flow.tracks(), ends.first, ends.last, costs, animals=animals)
     exchanges = exchanges_of(slots, ends.first, ends.last, costs, absence_cost=cost, limit=EXCHANGE_LIMIT)
-    votes = np.zeros((len(ends), animals))
-    if settings.use_identities:
-        votes = votes_of(detections, joined.members, animals)
+    votes = votes_of(detections, joined.members, animals) if settings.use_identities else np.zeros((len(ends), animals))
     naming = identify(
         slots,
         evidence,
@@ -147,15 +142,19 @@ def _assign(
             tracks[name].append(int(solid[tracklet]))
     tracks = [sorted(track, key=lambda each: int(all_ends.first[each])) for track in tracks]
     tracks = fill_gaps(tracks, short, rewards, all_ends, JoinOrAbsenceCosts(all_ends, motion, settings))
-    columns = np.full((len(poses), animals), -1, np.int64)
-    for name, track in enumerate(tracks):
-        # The longest last: at their ends tracklets of a track may overlap by some frames.
-        for tracklet in sorted(track, key=lambda each: len(tracklets.members[each])):
-            members = tracklets.members[tracklet]
-            columns[detections.rows[members], name] = detections.columns[members]
     clock.stop("gaps")
     doubtful = doubtful_exchanges(exchanges, naming, poses.frame_indices, detections, settings.review_margin)
-    return _Assigned(columns, doubtful)
+    return _Assigned(_columns_of(tracks, detections, tracklets), doubtful)
+
+
+def _columns_of(tracks: list[list[int]], detections: Detections, tracklets: Tracklets) -> Array:
+    """The column of the poses that each track's animal is in, -1 where it is absent: (T, N)."""
+    columns = np.full((detections.frames, len(tracks)), -1, np.int64)
+    for name, track in enumerate(tracks):
+        # The longest last: at their ends tracklets of a track may overlap by some frames.
+        for members in sorted((tracklets.members[each] for each in track), key=len):
+            columns[detections.rows[members], name] = detections.columns[members]
+    return columns
 
 
 def in_columns(poses: PoseTracks, columns: Array, individuals: Sequence[str] = ()) -> PoseTracks:

@@ -159,7 +159,7 @@ def tracklets_of_columns(detections: Detections, skeleton: Skeleton, settings: T
 
 def _changes_beside(runs: list[Array], detections: Detections) -> list[list[int]]:
     """For each run the places in it at which another begins, or has just ended, beside it; rising."""
-    centroids = np.nanmean(detections.keypoints_in_image, axis=1) if len(detections) else np.zeros((0, 2))
+    centroids = detections.centroids()
     run_of, place_of = np.zeros(len(detections), np.int64), np.zeros(len(detections), np.int64)
     for number, run in enumerate(runs):
         run_of[run], place_of[run] = number, np.arange(len(run))
@@ -177,7 +177,7 @@ def typical_speeds(detections: Detections) -> Speeds:
     """Measured between neighboring frames, from each detection to the nearest of the next; at least the noise."""
     noise = MEASUREMENT_NOISE * detections.size
     bounds = detections.frame_bounds()
-    centroids = np.nanmean(detections.keypoints_in_image, axis=1) if len(detections) else np.zeros((0, 2))
+    centroids = detections.centroids()
     rows = np.arange(detections.frames - 1)
     if len(rows) > 4000:
         rows = rows[:: len(rows) // 4000]
@@ -280,10 +280,8 @@ def _near_changes(growing: list[_Growing], pairs: dict[int, int], found: Array, 
     reach = NEAR * size
     beside: set[int] = set()
     for place, m in pairs.items():
-        away = [at - centroids[m] for other, at in turned_up.items() if other != m] + [
-            at - centroids[m] for at in places
-        ]
-        if away and np.linalg.norm(away, axis=1).min() < reach:
+        others = [*(at for other, at in turned_up.items() if other != m), *places]
+        if others and np.linalg.norm(others - centroids[m], axis=1).min() < reach:
             beside.add(place)
     for place, at in zip(lost, places, strict=True):
         if len(centroids) and np.linalg.norm(centroids - at, axis=1).min() < reach:
