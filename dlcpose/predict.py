@@ -17,6 +17,7 @@ import torch
 
 from dlcpose.datasets.base import read_image_file
 from dlcpose.datasets.crops import fit_to_canvas
+from dlcpose.prediction.frame_batches import as_rgb_frame
 from dlcpose.prediction.frame_predictor import Frame, FramePredictor
 from dlcpose.prediction.model import Model, check_settings, plain_precision
 from dlcpose.prediction.onnx_file import is_onnx, read_onnx_model
@@ -312,8 +313,7 @@ def _named(number: int, image: Image | str | Path) -> tuple[str, Image]:
 
 
 def _no_labels(key: str, image: Image, skeleton: Skeleton) -> FrameLabels:
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != "uint8" or not image.size:
-        raise InputError(f"{key}: expected an image (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}.")
+    as_rgb_frame(image, key)
     none: Floats = np.zeros((0, len(skeleton), 2), np.float32)
     return labels_of(key, image.shape[:2], none, unique_in_image=np.zeros((len(skeleton.unique), 2), np.float32))
 

@@ -31,11 +31,8 @@ from dlcpose.tracking.track import in_columns
 
 FRAMES_COMPARED = 4  # of the video, to choose the precision
 FOLLOWING = "following"  # key in a file's provenance: how its animals were followed
-NOT_COMPARED = (
-    "precision",
-    "conditions",
-    "pause",
-)  # of that: chosen for the machine, a path, and what follows from others
+# Of that: chosen for the machine, a path, and what follows from others.
+NOT_COMPARED = ("precision", "conditions", "pause")
 MAX_BYTES = 2**33  # of poses with a column for each track
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dlcpose.codecs.affine import Matrix, compose_affine, crop_matrix, invert_affine, place_on_canvas
+from dlcpose.codecs.affine import Matrix, compose_affine, crop_matrix, flip_matrix, invert_affine, place_on_canvas
 from dlcpose.codecs.image_resize import resize_images
 from dlcpose.datasets.crops import resize_onto
 from dlcpose.detectors.base import Boxes
@@ -71,7 +71,7 @@ def mirrored(batch: PoseBatch, scaled: tuple[int, int]) -> PoseBatch:
     height, width = scaled
     images = batch.images.clone()
     images[..., :height, :width] = batch.images[..., :height, :width].flip(-1)
-    flip = batch.crop_to_image.new_tensor([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0]])
+    flip = batch.crop_to_image.new_tensor(flip_matrix(width))
     return replace(batch, images=images, crop_to_image=_after(batch.crop_to_image, flip))
 
 
@@ -84,7 +84,7 @@ def mirrored_boxes(boxes: Boxes, scaled: tuple[int, int]) -> Boxes:
 def cut_region(batch: PoseBatch, region: Region) -> PoseBatch:
     """A region of a batch's canvas, at the same scale."""
     x1, y1, x2, y2 = region
-    shift = batch.crop_to_image.new_tensor([[1.0, 0.0, x1], [0.0, 1.0, y1]])
+    shift = batch.crop_to_image.new_tensor(crop_matrix(-x1, -y1))
     return replace(
         batch,
         images=batch.images[..., y1:y2, x1:x2].contiguous(memory_format=torch.channels_last),

@@ -71,6 +71,7 @@ class FramePredictor:
         after, done: the prediction of the frame before the first, and the number of frames before, to resume a stopped
         run with the same predictions. Raises InputError for an image that is no (H, W, 3) uint8 RGB.
         """
+        frames = (Frame(frame.key, as_rgb_frame(frame.image, frame.key)) for frame in frames)
         if self.dynamic_crop:
             return self._within_regions(frames, after)
         if self.detector_every > 1:
@@ -84,7 +85,6 @@ class FramePredictor:
         """Frames in batches; frames of unlike size never share one."""
         waiting: list[Frame] = []
         for frame in frames:
-            as_rgb_frame(frame.image, frame.key)
             if waiting and frame.image.shape != waiting[0].image.shape:
                 yield self._batch(waiting)
                 waiting = []
@@ -155,12 +155,11 @@ class FramePredictor:
         rule = self.pipeline.box_rule
         assert rule is not None
         for number, frame in enumerate(frames, done):
-            job = self._batch([Frame(frame.key, as_rgb_frame(frame.image, frame.key))])
+            batch, placement = self._batch([frame])
             boxes = None
             if number % self.detector_every:
-                placement = job[1]
                 boxes = boxes_around_last(last, rule, placement.canvas_to_image, placement.canvas, self.device)
-            predictions = self._decode(job, self._compute(job, None if boxes is None else [boxes]))
+            predictions = self._predicted(batch, placement, None if boxes is None else [boxes])
             last = predictions[0]
             yield predictions
 
@@ -168,17 +167,20 @@ class FramePredictor:
         """Predict each frame around the last pose, and again as a whole where the animal is lost."""
         multiple_of = self.pipeline.frame_input.multiple_of
         for frame in frames:
-            batch, placement = self._batch([Frame(frame.key, as_rgb_frame(frame.image, frame.key))])
+            batch, placement = self._batch([frame])
             region = region_around_last(last, placement.canvas_to_image, placement.canvas, multiple_of=multiple_of)
             predictions = None
             if region is not None:
-                height, width = region[3] - region[1], region[2] - region[0]
-                part = (
-                    cut_region(batch, region),
-                    Placement((height, width), (height, width), placement.canvas_to_image),
-                )
-                predictions = self._decode(part, self._compute(part))
+                size = region[3] - region[1], region[2] - region[0]
+                part = Placement(size, size, placement.canvas_to_image)
+                predictions = self._predicted(cut_region(batch, region), part)
             if predictions is None or is_lost(predictions[0]):
-                predictions = self._decode((batch, placement), self._compute((batch, placement)))
+                predictions = self._predicted(batch, placement)
             last = predictions[0]
             yield predictions
+
+    def _predicted(
+        self, batch: PoseBatch, placement: Placement, boxes: Sequence[Boxes] | None = None
+    ) -> list[PosePrediction]:
+        """Both steps, one after the other."""
+        return self._decode((batch, placement), self._compute((batch, placement), boxes))

@@ -112,12 +112,7 @@ def check_self_contained(content: bytes, path: Path) -> None:
     """Raises CheckpointError for a model that reads other files, runs other operators than ONNX's own, or is too large."""
     import onnx
 
-    try:
-        model = onnx.load_model_from_string(content)
-    except Exception as error:  # of protobuf
-        raise CheckpointError(
-            f"{path}: cannot be read as ONNX ({_first_line(error)}). Expected a file of dlcpose export."
-        ) from error
+    model = _parsed(content, path)
     for tensor in _tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
             raise CheckpointError(
@@ -199,20 +194,24 @@ def _read_file(path: Path) -> bytes:
 
 
 def _description(content: bytes, path: Path) -> GraphDescription:
-    import onnx
-
-    try:
-        model = onnx.load_model_from_string(content)
-    except Exception as error:
-        raise CheckpointError(
-            f"{path}: cannot be read as ONNX ({_first_line(error)}). Expected a file of dlcpose export."
-        ) from error
-    found = {entry.key: entry.value for entry in model.metadata_props}
+    found = {entry.key: entry.value for entry in _parsed(content, path).metadata_props}
     if METADATA not in found:
         raise CheckpointError(
             f"{path}: it was not written by dlcpose, so its keypoints are unknown. Take one of dlcpose export."
         )
     return read_description(found[METADATA], path)
+
+
+def _parsed(content: bytes, path: Path) -> Any:
+    """The model in a file's content. Raises CheckpointError for what is no ONNX."""
+    import onnx
+
+    try:
+        return onnx.load_model_from_string(content)
+    except Exception as error:  # of protobuf
+        raise CheckpointError(
+            f"{path}: cannot be read as ONNX ({_first_line(error)}). Expected a file of dlcpose export."
+        ) from error
 
 
 def output_names(description: GraphDescription) -> tuple[str, ...]:

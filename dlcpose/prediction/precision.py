@@ -11,10 +11,8 @@ from dlcpose.structures.instances import PosePrediction
 
 DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SURE = 0.3  # score of a keypoint whose place counts when precisions are compared
-MEAN_SHIFT, FAR_SHIFT = (
-    0.1,
-    0.5,
-)  # px of the model's input: most that half precision may move keypoints, on average, and 95 %
+MEAN_SHIFT = 0.1  # px of the model's input: most that half precision may move keypoints, on average
+FAR_SHIFT = 0.5  # and 95 % of them
 MIN_SPEEDUP = 1.2  # of bf16 on a CPU, for what it costs in accuracy
 ROUNDS = 8  # the first makes the kernels
 PIXELS = 8 * 640 * 480  # in a batch on a CPU

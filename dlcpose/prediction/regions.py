@@ -10,7 +10,7 @@ from dlcpose.codecs.affine import Matrix, apply_affine, invert_affine
 from dlcpose.codecs.boxes import clip_boxes
 from dlcpose.detectors.base import Boxes
 from dlcpose.structures.input import round_up
-from dlcpose.structures.instances import Floats, PosePrediction
+from dlcpose.structures.instances import PosePrediction
 
 MIN_SCORE = 0.1  # minimum score of a pose, or a keypoint, that defines a region
 MIN_SIDE = 64  # px of the canvas
@@ -69,12 +69,8 @@ def is_lost(prediction: PosePrediction) -> bool:
     if not len(prediction):
         return True
     sure: npt.NDArray[np.bool_] = prediction.keypoint_scores[0] >= MIN_SCORE
-    known = ~np.isnan(_first(prediction.keypoints_in_image)).any(axis=-1)
+    known = ~np.isnan(prediction.keypoints_in_image[0]).any(axis=-1)
     return bool(2 * (sure & known).sum() < len(sure)) or not (sure & known).any()
-
-
-def _first(poses: Floats) -> Floats:
-    return np.asarray(poses[0], np.float32)
 
 
 def _span(low: float, high: float, length: int, multiple_of: int) -> tuple[int, int]:
