@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from dlcpose.metrics.figure_info import FigureInfo
@@ -25,6 +24,7 @@ from dlcpose.reports.comparison_plots import (
 )
 from dlcpose.reports.figure_table import format_figure
 from dlcpose.structures.atomic_files import write_atomic
+from dlcpose.visualization.page_template import page_template
 
 CURVES = ("train/loss", "val/loss")  # beside the figure that ranks
 MAX_ALSO = 60  # rows of other keys that differ
@@ -44,17 +44,13 @@ def write_comparison(folder: Path, comparison: Comparison, title: str) -> None:
 
 def render_comparison(comparison: Comparison, title: str, folder: Path) -> str:
     """The page as html. folder: where it will be written, for links to the runs' own reports."""
-    # Names come from other people's files: without escaping, an override could bring a script along.
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     curves = [(name, learning_curves(comparison, name)) for name in dict.fromkeys((comparison.ranked_by, *CURVES))]
     costs = [
         (COSTS[cost].heading, cost_against_figure(comparison, cost, _cost_title(cost), COSTS[cost].scale))
         for cost in ("minutes", "parameters")
     ]
     wide = parallel_coordinates(comparison)
-    return environment.get_template("comparison.html.j2").render(
+    return page_template(Path(__file__).with_name("comparison.html.j2")).render(
         title=title,
         summary=summary(comparison),
         cards=_cards(comparison),

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from dlcpose.metrics.figure_info import FigureInfo, headline_names
 from dlcpose.metrics.matching import MatchedAnimals
 from dlcpose.metrics.per_keypoint import Row
 from dlcpose.reports.figure_table import figure_row, figure_rows, format_number
 from dlcpose.structures.sample import Image
 from dlcpose.structures.skeleton import Skeleton
+from dlcpose.visualization.page_template import page_template
 from dlcpose.visualization.pictures import encoded, keypoint_colors
 from dlcpose.visualization.plots import plot_errors, plot_scores
 
@@ -49,16 +48,12 @@ def render_report(
     drawn: tuple[int, int],
 ) -> str:
     """The report as html. drawn: how many frames have a picture in the folder, and how many there are."""
-    # Names come from other people's files: without escaping, a keypoint could bring a script along.
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     plots = [
         ("Distribution of errors", plot_errors(matched.errors, skeleton.names), "wide"),
         ("Error against score", plot_scores(matched.errors, matched.scores, _cutoff(figures)), "narrow"),
     ]
     colors = {name: "rgb({}, {}, {})".format(*rgb) for name, rgb in _colors(skeleton).items()}
-    return environment.get_template("report.html.j2").render(
+    return page_template(Path(__file__).with_name("report.html.j2")).render(
         title=title,
         headline=[figure_row(name, figures[name], infos) for name in headline_names(figures, infos)],
         figures=figure_rows(figures, infos),

@@ -12,7 +12,6 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from dlcpose.datasets.video import VideoFrame, frames_to
@@ -21,6 +20,7 @@ from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.sample import Image
 from dlcpose.tracking.corrections import FORMAT, VERSION, Correction, correction_as_dict, tracks_digest
 from dlcpose.tracking.result import SwapCandidate
+from dlcpose.visualization.page_template import page_template
 
 Array = npt.NDArray[Any]
 SIDE = 360  # px of a clip's longer side
@@ -59,10 +59,7 @@ def write_review(
     clips = [_clip(tracks, each) for each in candidates[:most]]
     _take_pictures(clips, frames, tracks)
     clips = [clip for clip in clips if clip.pictures]
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    page = environment.get_template("review.html.j2").render(
+    page = page_template(Path(__file__).with_name("review.html.j2")).render(
         title=Path(tracks.video.path).name,
         shown=len(clips),
         candidates=len(candidates),
