@@ -21,10 +21,9 @@ from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.sample import Image
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.visualization.drawn_mark import MARK
-from dlcpose.visualization.labels import load_font
+from dlcpose.visualization.labels import Color, load_font
 
 Array = npt.NDArray[Any]
-Color = tuple[int, int, int]
 MIN_SIDE = 800  # px: smaller images are enlarged so that dots do not cover the animal
 MIN_OPACITY = 0.25  # of a keypoint with score 0
 SHIFT = 4  # cv2 draws to 1/16 of a pixel
@@ -209,7 +208,7 @@ class _Pen:
     def edges(self, animal: Array, edges: Iterable[tuple[int, int]], color: Color) -> None:
         for first, second in edges:
             if not np.isnan(animal[[first, second]]).any():
-                self._segment(animal[first], animal[second], color, self.line, 0.55)
+                draw_line(self.picture, animal[first], animal[second], color, self.line, 0.55)
 
     def boxes(self, corners: Array, scores: Array | None) -> None:
         visible_scores = np.ones(len(corners)) if scores is None else np.clip(np.nan_to_num(scores), 0, 1)
@@ -221,8 +220,8 @@ class _Pen:
     def errors(self, pred: Array, gt: Array, colors: Sequence[Color]) -> None:
         for there, here, color in zip(pred, gt, colors, strict=True):
             if not np.isnan([there, here]).any() and np.hypot(*(there - here)) > self.radius:
-                self._segment(there, here, DARK, self.line + 2, 0.6)
-                self._segment(there, here, color, self.line, 1.0)
+                draw_line(self.picture, there, here, DARK, self.line + 2, 0.6)
+                draw_line(self.picture, there, here, color, self.line, 1.0)
 
     def rings(self, animal: Array, colors: Sequence[Color]) -> None:
         for point, color in zip(animal, colors, strict=True):
@@ -247,31 +246,34 @@ class _Pen:
         (left, top), (right, bottom) = box
         around = np.array([[left, top], [right, top], [right, bottom], [left, bottom], [left, top]])
         for start, end in itertools.pairwise(around):
-            self._segment(start, end, color, thickness, opacity)
+            draw_line(self.picture, start, end, color, thickness, opacity)
 
     def _circle(self, point: Array, radius: float, color: Color, thickness: int, opacity: float) -> None:
-        window, corner = self._window(point[None], radius + abs(thickness) + 2)
+        window, corner = _window(self.picture, point[None], radius + abs(thickness) + 2)
         if not window.size:
             return
         layer = window.copy()
         cv2.circle(layer, _fixed(point - corner), round(radius * 2**SHIFT), color, thickness, cv2.LINE_AA, SHIFT)
         _blend(window, layer, opacity)
 
-    def _segment(self, start: Array, end: Array, color: Color, thickness: int, opacity: float) -> None:
-        window, corner = self._window(np.stack([start, end]), thickness + 2)
-        if not window.size:
-            return
-        layer = window.copy()
-        cv2.line(layer, _fixed(start - corner), _fixed(end - corner), color, thickness, cv2.LINE_AA, SHIFT)
-        _blend(window, layer, opacity)
 
-    def _window(self, points: Array, margin: float) -> tuple[Image, Array]:
-        """The part of the picture around a stroke, and its corner: blending the whole would be slow."""
-        if np.isnan(points).any():
-            return self.picture[:0], np.zeros(2)
-        low = np.clip(np.floor(points.min(axis=0) - margin), 0, self.picture.shape[1::-1]).astype(int)
-        high = np.clip(np.ceil(points.max(axis=0) + margin) + 1, 0, self.picture.shape[1::-1]).astype(int)
-        return self.picture[low[1] : high[1], low[0] : high[0]], low
+def draw_line(picture: Image, start: Array, end: Array, color: Color, thickness: int, opacity: float) -> None:
+    """Draw a line into a picture, between points (2,) of it; NaN draws nothing."""
+    window, corner = _window(picture, np.stack([start, end]), thickness + 2)
+    if not window.size:
+        return
+    layer = window.copy()
+    cv2.line(layer, _fixed(start - corner), _fixed(end - corner), color, thickness, cv2.LINE_AA, SHIFT)
+    _blend(window, layer, opacity)
+
+
+def _window(picture: Image, points: Array, margin: float) -> tuple[Image, Array]:
+    """The part of a picture around a stroke, and its corner: blending the whole would be slow."""
+    if np.isnan(points).any():
+        return picture[:0], np.zeros(2)
+    low = np.clip(np.floor(points.min(axis=0) - margin), 0, picture.shape[1::-1]).astype(int)
+    high = np.clip(np.ceil(points.max(axis=0) + margin) + 1, 0, picture.shape[1::-1]).astype(int)
+    return picture[low[1] : high[1], low[0] : high[0]], low
 
 
 def _blend(window: Image, layer: Image, opacity: float) -> None:

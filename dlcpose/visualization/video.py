@@ -15,12 +15,18 @@ from dlcpose.postprocessing.time_axis import TimeAxis, time_axis
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.sample import Image
 from dlcpose.visualization.drawn_mark import MARK
-from dlcpose.visualization.labels import draw_text, text_size
-from dlcpose.visualization.pictures import contact_sheet, crop_around, dot_radius, draw_poses, keypoint_colors
+from dlcpose.visualization.labels import Color, draw_text, text_size
+from dlcpose.visualization.pictures import (
+    contact_sheet,
+    crop_around,
+    dot_radius,
+    draw_line,
+    draw_poses,
+    keypoint_colors,
+)
 from dlcpose.visualization.video_file import write_browser_video
 
 Array = npt.NDArray[Any]
-Color = tuple[int, int, int]
 MIN_SIDE = 640  # px: smaller videos are enlarged, by a whole number, until names and dots do not hide the animals
 # Distinguishable with color blindness (after Okabe and Ito 2008), and light enough for dark fur.
 PALETTE: tuple[Color, ...] = (
@@ -34,7 +40,6 @@ PALETTE: tuple[Color, ...] = (
     (70, 225, 215),
 )
 BRIDGED = 5  # rows without the keypoint that a trail follows, at most, that it goes on over
-SHIFT = 4  # cv2 draws to 1/16 of a pixel
 
 
 class PoseDrawer:
@@ -107,7 +112,7 @@ class PoseDrawer:
             for age, (start, end) in enumerate(pairwise(path[::-1])):
                 if self._jumps[row - age]:  # nobody knows the way across frames that were not predicted
                     continue
-                _blend_line(picture, start, end, color, width, 0.85 * (1 - age / self.trail))
+                draw_line(picture, start, end, color, width, 0.85 * (1 - age / self.trail))
 
     def _draw_names(self, picture: Image, poses: Array) -> None:
         """Names above their animals; one that would lie on another's goes below its animal."""
@@ -226,18 +231,3 @@ def _overlap(first: tuple[int, int, int, int], second: tuple[int, int, int, int]
     """Whether two boxes of x, y, width, height share a pixel."""
     across = first[0] < second[0] + second[2] and second[0] < first[0] + first[2]
     return across and first[1] < second[1] + second[3] and second[1] < first[1] + first[3]
-
-
-def _blend_line(picture: Image, start: Array, end: Array, color: Color, width: int, opacity: float) -> None:
-    if np.isnan([start, end]).any():
-        return
-    limits = picture.shape[1::-1]
-    low = np.clip(np.floor(np.minimum(start, end) - width - 2), 0, limits).astype(int)
-    high = np.clip(np.ceil(np.maximum(start, end) + width + 2), 0, limits).astype(int)
-    window = picture[low[1] : high[1], low[0] : high[0]]
-    if not window.size:
-        return
-    layer = window.copy()
-    fixed = [tuple(int(x) for x in np.round((point - low) * 2**SHIFT)) for point in (start, end)]
-    cv2.line(layer, fixed[0], fixed[1], color, width, cv2.LINE_AA, SHIFT)
-    window[:] = cv2.addWeighted(layer, opacity, window, 1 - opacity, 0)
