@@ -28,7 +28,7 @@ def compare_command(
     from dlcpose.visualization.terminal import plain
 
     comparison = comparison_of(runs, by=by)
-    title = f"{runs[0].resolve().name}" if len(runs) == 1 else f"{len(comparison.runs)} runs"
+    title = runs[0].resolve().name if len(runs) == 1 else f"{len(comparison.runs)} runs"
     is_of_one_folder = len(runs) == 1 and comparison.runs[0].folder != runs[0]
     folder = output or (runs[0] if is_of_one_folder else Path()) / "comparison"
     write_comparison(folder, comparison, title)

@@ -28,9 +28,8 @@ def doctor_command(
 ) -> None:
     """Check versions, devices, memory, disk, the hub of pretrained weights, and train for two seconds."""
     is_well = True
-    checks: list[Callable[[], Iterator[Finding]]] = [_versions, _devices, lambda: _disk(folder), _memory, _training]
-    checks[4:4] = [] if offline else [_hub]
-    for check in checks:
+    hub = [] if offline else [_hub]
+    for check in (_versions, _devices, lambda: _disk(folder), _memory, *hub, _training):
         for finding in _findings(check):
             is_well = is_well and not finding.fix
             typer.echo(f"{'!!' if finding.fix else 'ok'} {finding.what}: {finding.result}")
@@ -60,7 +59,6 @@ def _versions() -> Iterator[Finding]:
 
 
 def _devices() -> Iterator[Finding]:
-
     import torch
 
     from dlcpose.structures.environment import cpu_cores
@@ -147,11 +145,8 @@ def _training() -> Iterator[Finding]:
     from dlcpose.structures.data_description import DataDescription
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    config, instantiate, data = (
-        compose(["model=resnet_18"]),
-        Instantiator(),
-        SyntheticFrames(frames=4, height=64, width=64),
-    )
+    config, instantiate = compose(["model=resnet_18"]), Instantiator()
+    data = SyntheticFrames(frames=4, height=64, width=64)
     trunk = build_trunk(config, instantiate)
     model_input = build_input(config, instantiate, trunk, [(frame.height, frame.width) for frame in data.frames])
     described = DataDescription(data.skeleton, model_input, data.max_animals)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dlcpose.exporters.pose_file import Provenance
     from dlcpose.structures.pose_tracks import PoseTracks
 
-SUFFIX = ".poses.h5"
+SUFFIX = ".poses.h5"  # as in exporters.pose_file, which would import h5py
 HISTORY = "postprocessing"  # key in a file's provenance: the processing steps after prediction, in order
 
 

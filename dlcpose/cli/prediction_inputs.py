@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import typer
 
+from dlcpose.cli.pose_files import SUFFIX
 from dlcpose.structures.errors import ConfigError, DataError
 
 VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".webm", ".wmv", ".ts", ".mts", ".h264", ".mjpeg")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-SUFFIX = ".poses.h5"  # of dlcpose.exporters.pose_file, which would import h5py
 IMAGE_RESULTS = "images.poses.json"
 
 

@@ -21,6 +21,7 @@ CONF = next(
 )
 
 LAST_CHECKPOINT = Path("checkpoints") / "last.ckpt"  # within a run folder
+METRICS = Path("evaluation") / "metrics.json"  # likewise
 RUN_FILES = (LAST_CHECKPOINT, Path("run.json"), Path("environment.txt"))  # any of them marks a folder as that of a run
 MAX_NAME_LENGTH = 120  # of a folder; file systems take 255 bytes
 

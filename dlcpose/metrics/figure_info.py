@@ -1,5 +1,6 @@
 """Facts about figures (title, unit, direction): a metric states them once, and reports, tables and plots read them."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
@@ -92,6 +93,11 @@ def sort_figures(names: Iterable[str], infos: Mapping[str, FigureInfo]) -> list[
         return group, len(places) if key is None else places[key]
 
     return sorted(names, key=rank)
+
+
+def finite_or_none(value: float) -> float | None:
+    """A figure for a JSON file, which has no NaN and no infinity."""
+    return value if math.isfinite(value) else None
 
 
 def headline_names(names: Iterable[str], infos: Mapping[str, FigureInfo]) -> list[str]:

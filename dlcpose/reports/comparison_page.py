@@ -11,7 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from dlcpose.metrics.figure_info import FigureInfo
+from dlcpose.metrics.figure_info import FigureInfo, finite_or_none
 from dlcpose.reports.comparison import COSTS, Comparison, Run, Setting, Spread, command_again, short_key, value_of
 from dlcpose.reports.comparison_plots import (
     SHADES,
@@ -253,7 +253,7 @@ def as_json(comparison: Comparison, title: str) -> dict[str, Any]:
         return {
             name: {
                 "mean": s.mean,
-                "deviation": None if math.isnan(s.deviation) else s.deviation,
+                "deviation": finite_or_none(s.deviation),
                 "values": list(s.values),
             }
             for name, s in each.items()
@@ -283,8 +283,8 @@ def as_json(comparison: Comparison, title: str) -> dict[str, Any]:
                 },
                 "epochs": run.epochs,
                 "pruned_at_epoch": run.pruned,
-                "figures": _finite(run.figures),
-                "costs": _finite(run.costs),
+                "figures": {name: finite_or_none(value) for name, value in run.figures.items()},
+                "costs": {name: finite_or_none(value) for name, value in run.costs.items()},
                 "device": run.device,
                 "error": run.error,
                 "again": command_of(run),
@@ -295,10 +295,6 @@ def as_json(comparison: Comparison, title: str) -> dict[str, Any]:
         "importance_note": comparison.importance_note,
         "also_differs": {key: list(values) for key, values in comparison.also.items()},
     }
-
-
-def _finite(figures: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
 def table_rows(comparison: Comparison, max_rows: int = 20) -> tuple[list[str], Sequence[Sequence[str]]]:

@@ -20,7 +20,7 @@ from rich.table import Table
 from dlcpose.datasets.base import LabeledFrames
 from dlcpose.exporters.coco import coco_labels, coco_results, image_ids, unique_results
 from dlcpose.metrics.base import EvaluatedFrames
-from dlcpose.metrics.figure_info import FigureInfo
+from dlcpose.metrics.figure_info import FigureInfo, finite_or_none
 from dlcpose.metrics.matching import MatchedAnimals, labeled_animals
 from dlcpose.metrics.per_keypoint import Row, per_keypoint
 from dlcpose.reports.evaluation_page import Example, render_report
@@ -67,7 +67,9 @@ def write_evaluation(
         )
     rows = per_keypoint(frames)
     with atomic_folder(folder, replace=True) as partial:
-        _write_json(partial / "metrics.json", {name: _defined(value) for name, value in figures.items()}, indent=2)
+        _write_json(
+            partial / "metrics.json", {name: finite_or_none(value) for name, value in figures.items()}, indent=2
+        )
         _write_json(partial / "metrics_info.json", {name: asdict(info) for name, info in infos.items()}, indent=2)
         write_atomic(partial / "per_keypoint.csv", _as_csv(rows))
         _write_coco(partial, data, indices, predictions)
@@ -234,7 +236,3 @@ def _as_csv(rows: Sequence[Row]) -> str:
 
 def _write_json(path: Path, content: Any, indent: int | None = None) -> None:
     write_atomic(path, json.dumps(content, indent=indent, allow_nan=False) + "\n")
-
-
-def _defined(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dlcpose.config.dotted_keys import flatten_config
+from dlcpose.config.folders import METRICS
 from dlcpose.metrics.figure_info import FigureInfo
 from dlcpose.reports.comparison import Comparison, Run, compare
 from dlcpose.runs.run_json import FILE, read_run_json
@@ -17,8 +18,7 @@ from dlcpose.structures.checked_values import Fields, is_number
 from dlcpose.structures.data_files import check_file, is_file, read_json, read_yaml, reading
 from dlcpose.structures.errors import ConfigError, DataError
 
-METRICS = Path("evaluation") / "metrics.json"
-INFOS = Path("evaluation") / "metrics_info.json"
+INFOS = METRICS.with_name("metrics_info.json")
 MAX_BYTES = 2**27  # of a file of figures
 MAX_COST = 1e15
 MAX_FIGURE, MAX_EPOCH = 1e300, 1e9  # differences of figures are finite

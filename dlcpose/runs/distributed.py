@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Train = Callable[[dict[str, Any]], Any]
 MONTH = timedelta(days=30)  # how long a process waits for the next job of a sweep
+NOT_ON_WINDOWS = ("SIGUSR1", "SIGHUP", "SIGQUIT")  # signals that torch handles besides SIGTERM and SIGINT
 PATIENCE = 120  # seconds that processes have to save a checkpoint after SIGTERM
 
 
@@ -66,8 +67,7 @@ def processes_needed(config: Mapping[str, Any]) -> int:
 
     Raises ConfigError for several machines, which only torchrun and SLURM can start.
     """
-    settings = config["trainer"]
-    devices, nodes = _devices(settings.get("devices", 1), settings["accelerator"]), settings.get("num_nodes", 1)
+    devices, nodes = _devices_and_nodes(config["trainer"])
     if started_by_others():
         return 0
     if nodes != 1:
@@ -76,6 +76,11 @@ def processes_needed(config: Mapping[str, Any]) -> int:
             "(docs/many_devices.md has the commands)."
         )
     return devices if devices > 1 else 0
+
+
+def _devices_and_nodes(trainer: Mapping[str, Any]) -> tuple[int, int]:
+    """How many devices of how many machines the trainer's settings name."""
+    return _devices(trainer.get("devices", 1), trainer["accelerator"]), trainer.get("num_nodes", 1)
 
 
 def _devices(devices: Any, accelerator: str) -> int:
@@ -157,9 +162,6 @@ def _as_a_launcher(count: int) -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-NOT_ON_WINDOWS = ("SIGUSR1", "SIGHUP", "SIGQUIT")  # torch takes these too
-
-
 def _why(rank: int, count: int, code: int, message: str) -> str:
     kind, _, reason = message.partition(": ")
     if kind == RankError.__name__:
@@ -210,8 +212,7 @@ class Leader:
         """Raises ConfigError where the trainer's number of devices is not that of the processes."""
         if not started_by_others():
             return
-        settings, count = config["trainer"], _how_many()
-        devices, nodes = _devices(settings.get("devices", 1), settings["accelerator"]), settings.get("num_nodes", 1)
+        (devices, nodes), count = _devices_and_nodes(config["trainer"]), _how_many()
         if devices * nodes != count:
             raise ConfigError(
                 f"trainer.devices={devices} trainer.num_nodes={nodes}: {count} processes were started, one for each "

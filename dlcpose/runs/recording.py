@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dlcpose.config.folders import METRICS
+from dlcpose.metrics.figure_info import finite_or_none
 from dlcpose.runs.resume import resolve_last
 from dlcpose.runs.run_json import (
     MetricValue,
     TakenError,
     begin_run,
-    finite_or_none,
     is_worker_process,
     optimized_metrics,
     read_run_json,
@@ -58,7 +59,7 @@ def _trained(config: dict[str, Any], train: Callable[[dict[str, Any]], MetricVal
     update_run_json(
         run_dir,
         status="finished",
-        evaluated=(run_dir / "evaluation" / "metrics.json").exists(),
+        evaluated=(run_dir / METRICS).exists(),
         optimized_metric=dict(zip(optimized_metrics(config), map(finite_or_none, values), strict=True)),
         finished=time.time(),
         seconds=seconds_before + time.time() - start,

@@ -4,7 +4,6 @@ Written when a run begins, and again when it ends; a run that is `running` in it
 """
 
 import json
-import math
 import os
 import time
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlcpose.config.dotted_keys import flatten_config
 from dlcpose.config.folders import LAST_CHECKPOINT
+from dlcpose.metrics.figure_info import finite_or_none
 from dlcpose.runs.provenance import overrides
 from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.structures.checked_values import Fields
@@ -155,11 +155,6 @@ def optimized_metrics(config: Mapping[str, Any]) -> list[str]:
     return list(named) if isinstance(named, list) else [named]
 
 
-def finite_or_none(value: float) -> float | None:
-    """A figure for a JSON file, which has no NaN."""
-    return value if math.isfinite(value) else None
-
-
 def in_multirun() -> bool:
     """Whether this run is a job of a multirun."""
     from hydra.core.hydra_config import HydraConfig
@@ -272,11 +267,7 @@ def update_run_json(run_dir: Path, **entries: Any) -> None:
 
 
 def _write(run_dir: Path, content: Mapping[str, Any]) -> None:
-    write_atomic(run_dir / FILE, _as_text(content))
-
-
-def _as_text(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, indent=1) + "\n"
+    write_atomic(run_dir / FILE, json.dumps(content, indent=1) + "\n")
 
 
 def _seconds_so_far(run_dir: Path, earlier: Mapping[str, Any]) -> float:
@@ -287,7 +278,7 @@ def _seconds_so_far(run_dir: Path, earlier: Mapping[str, Any]) -> float:
     entry = Fields(earlier, str(run_dir / FILE))
     if entry.has("seconds"):
         return entry.number("seconds", minimum=0, maximum=MAX_SECONDS)
-    last = run_dir / "checkpoints" / "last.ckpt"
+    last = run_dir / LAST_CHECKPOINT
     began = entry.number("began", minimum=0, maximum=MAX_SECONDS)
     until = last.stat().st_mtime if last.exists() else began
     return entry.number("seconds_before", minimum=0, maximum=MAX_SECONDS) + max(0.0, until - began)

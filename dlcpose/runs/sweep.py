@@ -21,7 +21,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig
 
-from dlcpose.config.folders import CONF, LAST_CHECKPOINT, user_config_folders
+from dlcpose.config.folders import CONF, LAST_CHECKPOINT, METRICS, user_config_folders
 from dlcpose.config.quoting import quoted
 from dlcpose.config.sources import checked_loading
 from dlcpose.runs.run_json import (
@@ -147,9 +147,7 @@ def earlier_run(config: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str
     (run_dir / ERROR).unlink(missing_ok=True)  # of an earlier sweep; else it would count as a failure of this one
     if earlier is None or config_differences(earlier["config"], comparable_config(config)):
         return None, config  # run_json.begin_run starts or refuses it
-    if earlier["status"] == "finished" and (
-        not earlier.get("evaluated") or (run_dir / "evaluation/metrics.json").exists()
-    ):
+    if earlier["status"] == "finished" and (not earlier.get("evaluated") or (run_dir / METRICS).exists()):
         return earlier, config
     if earlier["status"] != "running" or config["resume"] is not None:
         return None, config

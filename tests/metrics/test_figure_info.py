@@ -4,7 +4,14 @@ from dataclasses import asdict
 
 import pytest
 
-from dlcpose.metrics.figure_info import FigureInfo, find_info, headline_names, is_described, sort_figures
+from dlcpose.metrics.figure_info import (
+    FigureInfo,
+    find_info,
+    finite_or_none,
+    headline_names,
+    is_described,
+    sort_figures,
+)
 
 INFOS = {
     "error": FigureInfo("error", "px", 2, False, headline=True),
@@ -47,3 +54,7 @@ def test_facts_survive_json() -> None:
     for broken in ({"title": 3}, {"title": "a", "digits": "2"}, {"title": "a", "higher_is_better": "yes"}):
         with pytest.raises(ValueError, match="expected"):
             FigureInfo.from_dict(broken)
+
+
+def test_figures_for_json_are_finite() -> None:
+    assert [finite_or_none(float(text)) for text in ("nan", "inf", "-inf", "1.5")] == [None, None, None, 1.5]

@@ -19,7 +19,6 @@ from dlcpose.runs.run_json import (
     begin_run,
     comparable_config,
     config_differences,
-    finite_or_none,
     is_worker_process,
     read_run_json,
     update_run_json,
@@ -215,4 +214,3 @@ def test_torn_or_foreign_records_are_none(tmp_path: Path) -> None:
         (tmp_path / "run.json").write_text(text)
         assert read_run_json(tmp_path) is None
     assert read_run_json(tmp_path / "nowhere") is None
-    assert (finite_or_none(float("nan")), finite_or_none(1.5)) == (None, 1.5)
