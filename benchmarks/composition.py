@@ -68,9 +68,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     arguments = parser.parse_args()
     rounds = arguments.rounds
-    train = [sys.executable, str(REPOSITORY / "train.py"), *SMALL]
-    imports, firsts, plain, helps, configs = [], [], [], [], []
     script = [sys.executable, str(REPOSITORY / "train.py")]
+    train = [*script, *SMALL]
+    imports, firsts, plain, helps, configs = [], [], [], [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "spying.py").write_text(SPY)

@@ -41,14 +41,8 @@ EPOCH = 1_000  # steps
 SIDE = 32  # px
 PART = 10_000  # frames that are encoded; a longer video is these again and again
 SETTINGS = (
-    *(
-        "dataset.frames=16",
-        f"dataset.height={SIDE}",
-        f"dataset.width={SIDE}",
-        "dataset.videos=2",
-        "head=heatmap_direct",
-    ),
-    *("trust=[load]", "~backbone", "+backbone={_target_: load.OneLayer}"),
+    *("dataset.frames=16", "dataset.videos=2", f"dataset.height={SIDE}", f"dataset.width={SIDE}"),
+    *("head=heatmap_direct", "trust=[load]", "~backbone", "+backbone={_target_: load.OneLayer}"),
     *("augmentation=none", "datamodule.workers=0", "datamodule.batch_size=1", f"datamodule.min_steps={EPOCH}"),
     *("trainer.accelerator=cpu", "trainer.precision=32-true"),
 )

@@ -141,24 +141,18 @@ def swaps_of(columns_of_animals: Array, lasting: int) -> list[tuple[int, int, in
     for columns in columns_of_animals.T:
         known = np.flatnonzero(columns >= 0)
         values = columns[known]
-        current, start = None, 0
-        while start <= len(values) - lasting:
+        current = None
+        for start in range(len(values) - lasting + 1):
             window = values[start : start + lasting]
             commonest = int(np.bincount(window).argmax())
-            if (
-                current is not None
-                and commonest != current
-                and values[start] == commonest
-                and (window == commonest).mean() > 0.7
-            ):
+            if current is None:
+                current = commonest
+            if commonest != current and values[start] == commonest and (window == commonest).mean() > 0.7:
                 frame = int(known[start])
                 pair = (min(current, commonest), max(current, commonest))
                 if not any(pair == (a, b) and abs(frame - f) < 2 * SECOND for f, a, b in found):
                     found.add((frame, *pair))
                 current = commonest
-            elif current is None:
-                current = commonest
-            start += 1
     return sorted(found)
 
 
