@@ -1,1 +1,1 @@
-"""Writers of predictions, in the formats of the field."""
+"""Writers of predictions and of labels, in the formats of the field."""

@@ -1,1 +1,1 @@
-"""Prediction of videos: batches, overlap of forward pass and decoding, regions, partial results."""
+"""Prediction of frames and videos, by pipelines and by exported graphs: batches, precision, regions, partial results."""

@@ -1,1 +1,1 @@
-"""Pictures, plots and videos of poses, and text for the terminal."""
+"""Pictures, plots and videos of poses, templates of pages, and text for the terminal."""

@@ -12,7 +12,7 @@ from dlcpose.structures.errors import CheckpointError
 from tests.detectors.made_up_scenes import detector_of, scene, together
 
 OPTIONS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "detector").glob("*.yaml"))
-# Those that are built from facts, and find poses, have laws of their own: tests/detectors/test_conditions.py.
+# Those that are built from facts, and find poses, have laws of their own: tests/detectors/test_pose_boxes.py.
 OPTIONS = [option for option in OPTIONS if option not in ("none", "pose_boxes", "perturbed_pose_boxes")]
 LEARNING = [option for option in OPTIONS if option != "ground_truth"]
 SLOW = "fasterrcnn_resnet50_fpn_v2"  # the light one shows the same of Faster R-CNN
