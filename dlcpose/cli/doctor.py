@@ -160,7 +160,7 @@ def _training() -> Iterator[Finding]:
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
-        losses.append(float(total))
+        losses.append(total.item())
     rate = 4 * len(losses) / (time.perf_counter() - began)
     result = f"{len(losses)} steps on {device}, {rate:.0f} images/s, loss {losses[0]:.3f} to {losses[-1]:.3f}"
     is_learning = losses[-1] < losses[0]

@@ -75,6 +75,11 @@ def propose_command(
     table = _reasons_table(tracks, sorted(images), worth, reasons)
     _write(out, tracks, source, images, config, None if into_project else table)
     _report(out, tracks, sorted(images), reasons, frames)
+    if into_project and config is not None and source.stem not in config.videos:
+        typer.echo(
+            f"{config.folder / 'config.yaml'}: video_sets does not name {source.name}, so DeepLabCut itself will not "
+            "train on these frames. Add the video with deeplabcut.add_new_videos."
+        )
 
 
 def _look_into_project(

@@ -225,7 +225,7 @@ def _summary(out: Path, result: TrackingResult, likely: list[SwapCandidate], cor
     used = int((result.columns >= 0).any(axis=0).sum())
     lines = [
         f"{out}: {used} tracks of {len(names)} animals from {result.tracklets} tracklets, {result.left_out} of "
-        f"{result.detections} detections in none, {sum(result.seconds.values()):.1f} s",
+        f"{result.detections} detections in no track, {sum(result.seconds.values()):.1f} s",
         *([f"{result.weak} detections with a score below {result.min_score:.2g} not used"] if result.weak else []),
         *([f"{_counted(corrections)} applied"] if corrections else []),
         f"{len(likely)} likely swaps" + (", the likeliest first:" if likely else ""),

@@ -4,6 +4,7 @@ Hydra's errors say so in English and rarely in attributes, so the command's over
 """
 
 import difflib
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -76,7 +77,22 @@ def _explain_override(override: Override, config_name: str, arguments: Sequence[
         return f"{name}: no such group or key. {_nearest(name, [*groups, *keys])}"
     if choices := _choices_having(name, config_name, arguments):
         return f"{name}: no such key in this config. It is one with {' or '.join(choices)}."
+    if _is_of_trainer(name):
+        return (
+            f"{name}: an argument of Lightning's Trainer that this config does not set. Add it with a plus: "
+            f"+{override.input_line}."
+        )
     return f"{name}: no such key in this config. {_nearest(name, keys)}"
+
+
+def _is_of_trainer(key: str) -> bool:
+    """Whether a key is an argument of Lightning's Trainer, of which the config sets a few only."""
+    group, _, argument = key.partition(".")
+    if group != "trainer":
+        return False
+    from pytorch_lightning import Trainer
+
+    return argument in inspect.signature(Trainer).parameters
 
 
 def _explain_choice(override: Override, config_name: str, arguments: Sequence[str]) -> str | None:

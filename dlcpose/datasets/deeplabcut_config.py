@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from dlcpose.structures.checked_values import Fields
@@ -26,7 +26,7 @@ class ProjectConfig:
     """A validated config.yaml; `folder` is its own folder, whatever its project_path says.
 
     multi_animal: whether columns name an individual. has_identities: whether an individual is the same animal in all
-    frames.
+    frames. videos: names, without folder and ending, of those whose labels DeepLabCut itself trains on.
     """
 
     folder: Path
@@ -37,6 +37,7 @@ class ProjectConfig:
     has_identities: bool
     iteration: int
     train_fraction: float | None
+    videos: tuple[str, ...]
 
 
 def read_project_config(folder: Path) -> ProjectConfig:
@@ -66,7 +67,13 @@ def read_project_config(folder: Path) -> ProjectConfig:
         has_identities=fields.flag("identity"),
         iteration=fields.whole("iteration", default=0),
         train_fraction=_train_fraction(fractions, path) if isinstance(fractions, list) and fractions else None,
+        videos=_videos(content.get("video_sets")),
     )
+
+
+def _videos(video_sets: object) -> tuple[str, ...]:
+    # PureWindowsPath knows both separators: a project may come from another system.
+    return tuple(PureWindowsPath(str(video)).stem for video in video_sets) if isinstance(video_sets, dict) else ()
 
 
 def _scorer(fields: Fields, path: Path) -> str:

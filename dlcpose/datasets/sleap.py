@@ -130,10 +130,12 @@ def _chosen_skeleton(content: SleapFile, name: str | None, predictions: bool) ->
             f"Set skeleton to one of {[names[place] for place in used]}."
         )
     if not used:
-        hint = f"It has {len(animals)} predicted ones: to take those, set predictions=true." if animals else ""
-        raise DataError(
-            f"{content.path}: expected animals labeled by a person, got none. {hint or 'Label frames first.'}"
+        hint = (
+            f"It has {len(animals)} predicted ones: correct them in SLEAP, or train on them with dataset.predictions=true."
+            if animals
+            else "Label frames first."
         )
+        raise DataError(f"{content.path}: expected animals labeled by a person, got none. {hint}")
     return used[0]
 
 

@@ -66,7 +66,7 @@ def filter_tracks(tracks: PoseTracks, filters: Filters) -> PoseTracks:
     if filters.needs_tracks and not tracks.is_tracked:
         raise DataError(
             f"{tracks.video.path}: expected tracked poses for filters over time, got poses whose columns may change animals "
-            "from frame to frame. Track them first (dlcpose track), or use the confidence cut alone."
+            "from frame to frame. Track them first (dlcpose track), or give --cutoff alone."
         )
     points, scores = tracks.keypoints_in_image, tracks.keypoint_scores
     unique, unique_scores = tracks.unique_in_image, tracks.unique_scores

@@ -135,5 +135,6 @@ def inspection_table(inspection: Inspection) -> Group:
     for count in inspection.keypoints:
         table.add_row(plain(count.name), str(count.labeled), str(count.missing), str(count.out_of_frame))
     choices = Text("\n".join(f"augmentation=auto: {choice}" for choice in inspection.augmentation))
-    summary = f"{len(inspection.findings)} findings" if inspection.findings else "nothing looks wrong"
+    count = len(inspection.findings)
+    summary = f"{count} finding{'s' if count > 1 else ''}" if count else "nothing looks wrong"
     return Group(facts, table, choices, Text(summary))

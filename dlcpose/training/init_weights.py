@@ -1,6 +1,7 @@
 """Initialize a new run with the weights of another run, as far as they fit."""
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from dlcpose.checkpoint import (
 from dlcpose.pipelines.base import PoseModule
 from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.structures.errors import CheckpointError, ConfigError
+
+logger = logging.getLogger(__name__)
 
 RECORD = "init_from.json"  # in the run folder
 # Settings that give a part weights from elsewhere: beside init_from it would be unclear which count.
@@ -150,6 +153,15 @@ def _report(
             print(f"  initialized anew: {_by_module(missing, matched.loaded, state)}")
         write_atomic(run_dir / RECORD, json.dumps(content, indent=1) + "\n")
         print(f"  each of them: {run_dir / RECORD}", flush=True)
+        if known := set(description.split.test) & set(checkpoint.description.split.train):
+            logger.warning(
+                "init_from.checkpoint=%s: it was trained on %d of the %d test frames, such as %s, so the test figures will "
+                "be too good. Leave init_from out for figures of frames that are new to the model.",
+                checkpoint.path,
+                len(known),
+                len(description.split.test),
+                min(known),
+            )
 
     report()
 

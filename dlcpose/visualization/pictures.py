@@ -44,6 +44,7 @@ def draw_poses(
     box_scores: Array | None = None,
     scale: float | None = None,
     animal_colors: Sequence[Color] | None = None,
+    edge_color: Color | None = None,
     radius: float | None = None,
 ) -> Image:
     """A copy of the image with predicted poses and boxes, and labels where given.
@@ -53,7 +54,8 @@ def draw_poses(
     unique_in_image, unique_labels_in_image: (U, 2), unique keypoints, as squares.
     boxes_in_image: (M, 4) x1 y1 x2 y2 of the predicted animals, NaN draws nothing. box_scores: (M,) in [0, 1], as opacity.
     scale: of the image; by default small images are enlarged. animal_colors: M, for dots and lines of one color for each
-    animal. radius: of a dot, in pixels of the picture; by default what suits the animals' size.
+    animal. edge_color: one for the lines of all animals. radius: of a dot, in pixels of the picture; by default what suits
+    the animals' size.
     Returns (H·s, W·s, 3) uint8.
     """
     longest = max(image.shape[:2])
@@ -70,7 +72,8 @@ def draw_poses(
     opacity = np.ones(pred.shape[:2]) if scores is None else np.clip(np.nan_to_num(scores), 0, 1)
     pen = _Pen(picture, radius=radius or dot_radius(picture, gt if len(gt) else pred))
     colors = keypoint_colors(len(skeleton))
-    for animal, color in zip(pred, animal_colors or _animal_colors(len(pred)), strict=True):
+    edge_colors = [edge_color] * len(pred) if edge_color else animal_colors or _animal_colors(len(pred))
+    for animal, color in zip(pred, edge_colors, strict=True):
         pen.edges(animal, skeleton.edges, color)
     corners = None if boxes_in_image is None else np.asarray(boxes_in_image).reshape(-1, 2, 2)  # (M, 2, 2)
     pen.boxes(place(corners, 2), box_scores)

@@ -17,6 +17,7 @@ from dlcpose.structures.sample import Image
 from dlcpose.visualization.drawn_mark import MARK
 from dlcpose.visualization.labels import Color, draw_text, text_size
 from dlcpose.visualization.pictures import (
+    LIGHT,
     contact_sheet,
     crop_around,
     dot_radius,
@@ -81,6 +82,7 @@ class PoseDrawer:
             unique_in_image=self._place(self._unique[row]),
             scale=1.0,
             animal_colors=self.colors,
+            edge_color=LIGHT if self.colors is None else None,
             radius=self._radius,
         )
         if self.colors is not None:

@@ -12,6 +12,7 @@ Capture = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
 
 
+@pytest.mark.filterwarnings("error:Converting a tensor")  # no warning of torch's in the answer
 def test_a_machine_that_can_train_is_well(here: Path, capsys: Capture, monkeypatch: Patch) -> None:
     monkeypatch.setattr(doctor, "SECONDS", 0.0)
     for name in ("MIN_DISK_GB", "MIN_MEMORY_GB", "MIN_SHARED_MB"):

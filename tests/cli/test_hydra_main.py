@@ -103,6 +103,11 @@ def slow(arguments: list[str], expected: str) -> Any:
         slow(["callbacks=[checkpiont]"], "callbacks=checkpiont: no such option. Nearest: checkpoint."),
         slow(["optimiser=adam"], "optimiser: no such group or key. Nearest: optimizer"),
         slow(["optimizer.lrr=1"], "optimizer.lrr: no such key in this config. Nearest: optimizer.lr"),
+        (
+            ["trainer.limit_train_batches=6"],
+            "trainer.limit_train_batches: an argument of Lightning's Trainer that this config does not set. "
+            "Add it with a plus: +trainer.limit_train_batches=6.",
+        ),
         slow(["neck=identity", "neck.levle=0"], "neck.levle: no such key in this config. Nearest: neck.level"),
         slow(
             ["callbacks.swa.start=0.9"],

@@ -239,9 +239,9 @@ def test_propose_skips_labeled_frames_and_writes_into_the_project_only_with_the_
     project = with_project(cage)
     before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
     arguments = ("propose", cage.with_name("cage.poses.h5"), "--video", cage, "--frames", 10, "--project", project)
-    run(*arguments)
+    assert "video_sets" not in run(*arguments).output
     assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
-    run(*arguments, "--into-project")
+    assert "config.yaml: video_sets does not name cage.mp4, so" in run(*arguments, "--into-project").output
     assert all(path.read_bytes() == content for path, content in before.items())
     new = pd.read_hdf(project / "labeled-data" / "cage" / "machinelabels-iter0.h5")
     numbers = [int(name[3:-4]) for _, _, name in new.index]
@@ -250,8 +250,9 @@ def test_propose_skips_labeled_frames_and_writes_into_the_project_only_with_the_
     with pytest.raises(DataError, match="machinelabels"):
         run(*arguments, "--into-project")
     config = project / "config.yaml"  # as DeepLabCut's merge leaves it
-    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "iteration": 1}))
-    run(*arguments[:5], 3, *arguments[6:], "--into-project")
+    videos = {"C:\\videos\\cage.mp4": {"crop": "0, 64, 0, 48"}}
+    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "iteration": 1, "video_sets": videos}))
+    assert "video_sets" not in run(*arguments[:5], 3, *arguments[6:], "--into-project").output
     again = pd.read_hdf(project / "labeled-data" / "cage" / "machinelabels-iter1.h5")
     assert set(again.index).isdisjoint(new.index)
 

@@ -147,6 +147,19 @@ def test_the_same_number_of_other_keypoints_is_not_taken_for_the_same(four_point
     assert all(torch.equal(value, given[name]) for name, value in pipeline.state_dict().items())
 
 
+def test_test_frames_that_the_other_run_was_trained_on_are_told(
+    four_points: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config, pipeline, description = model(4, init_from=source(four_points), run_dir=str(tmp_path / "run"))
+    init_from(config, pipeline, description, None)
+    assert not caplog.messages
+    learned = read_checkpoint(four_points).description.split.train
+    moved = replace(description.split, train=description.split.test, test=learned)
+    init_from(config, pipeline, replace(description, split=moved), None)
+    (told,) = caplog.messages
+    assert f"it was trained on {len(learned)} of the {len(learned)} test frames, such as {min(learned)}" in told
+
+
 def test_another_neck_and_head_leave_the_backbone(four_points: Path, tmp_path: Path) -> None:
     neck = {**option("neck", "fpn"), "channels": 48}
     assert "neck.laterals.0.weight" in refused(four_points, neck=neck)

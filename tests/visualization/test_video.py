@@ -107,7 +107,7 @@ def test_columns_of_untracked_poses_have_neither_color_nor_name_nor_trail() -> N
     assert (
         is_colored(first, PALETTE[1]).sum() < is_colored(PoseDrawer(tracks, scale=4.0).draw(GRAY, 5), PALETTE[1]).sum()
     )
-    assert (np.abs(first.astype(int) - second).max(axis=-1) > 150).sum() == 0
+    np.testing.assert_array_equal(first, second)  # skeletons of two columns would change colors from frame to frame
 
 
 def test_colors_differ_for_any_number_of_animals() -> None:
