@@ -8,6 +8,7 @@ import typer
 from dlcpose.cli.registry import command
 
 LONGEST_COMMAND = 10_000  # characters
+NARROWEST = 6  # characters of a setting's column
 
 
 @command("compare")
@@ -19,8 +20,9 @@ def compare_command(
     by: Annotated[str | None, typer.Option(help="the figure to rank by; what the runs optimized unless given")] = None,
 ) -> None:
     """Compare runs: a table here, and an html page, a csv and a json file in a folder."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Column, Table
+    from rich.table import Table
 
     from dlcpose.reports.comparison_page import command_of, table_rows, write_comparison
     from dlcpose.runs.comparison import comparison_of
@@ -33,10 +35,14 @@ def compare_command(
     folder = output or (runs[0] if is_of_one_folder else Path()) / "comparison"
     write_comparison(folder, comparison, title)
     head, rows = table_rows(comparison)
-    table = Table(*(Column(plain(text)) for text in head), header_style="bold")
+    table = Table(box=SIMPLE_HEAD, padding=0, collapse_padding=True, header_style="bold")
+    for place, heading in enumerate(head):  # in a narrow terminal headings and settings are folded, figures stay whole
+        longest = max((len(row[place]) for row in rows), default=0)
+        is_setting = place < len(comparison.columns)
+        table.add_column(plain(heading), overflow="fold", min_width=min(longest, NARROWEST) if is_setting else longest)
     for row in rows:
         table.add_row(*map(plain, row))
-    Console().print(table)
+    Console().print(table, crop=False)
     if len(comparison.settings) > len(rows):
         typer.echo(f"{len(comparison.settings) - len(rows)} more settings are on the page")
     for run in comparison.runs:

@@ -287,4 +287,9 @@ def _finite(text: str) -> float:
 
 
 def _no_poses(path: Path, reason: str) -> DataError:
-    return DataError(f"{path}: expected poses of a video as dlcpose writes them, but {reason}. Predict the video anew.")
+    fix = (
+        "Predict the video anew."
+        if path.name.endswith(SUFFIX)
+        else f"Give the file NAME{SUFFIX} that was written for it."
+    )
+    return DataError(f"{path}: expected poses of a video as dlcpose writes them, but {reason}. {fix}")

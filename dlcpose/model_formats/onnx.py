@@ -87,7 +87,7 @@ def _checked(request: ExportRequest, written: Path, pose: GraphToTrace) -> Seque
     size = sum(file.stat().st_size for file in files)
     shape = "images of any size" if pose.any_size else f"images of {pose.example.shape[-1]}x{pose.example.shape[-2]}"
     return [
-        f"{request.output}: {size / 1e6:.1f} MB, {request.precision}, batches of {shape}",
+        f"{request.output}: {size / 1e6:.1f} MB, precision {request.precision}, batches of {shape}",
         f"checked against torch by onnxruntime: {agreement}",
     ]
 

@@ -13,6 +13,7 @@ from dlcpose.reports.comparison import Comparison, Run, Setting, short_key, valu
 SHADES = 8  # settings with a color of their own: the best ones
 LOG_FROM = 10.0  # ratio of an axis's ends from which on it is logarithmic
 WIDTH, HEIGHT = 420.0, 250.0
+LONGEST_LABEL = 22  # characters of a value between two axes of parallel coordinates
 
 
 class Frame(NamedTuple):
@@ -160,7 +161,10 @@ def _pole(name: str, across: float, scale: "Scale", top: float, bottom: float) -
     ]
     for text, share in scale.labels:
         height = bottom - share * (bottom - top) + 4
-        parts.append(f'<text class="tick halo" x="{across + 7:.1f}" y="{height:.1f}">{escape(text)}</text>')
+        # The end of a path tells it from others; the whole of it would reach over the next axis.
+        shown = text if len(text) <= LONGEST_LABEL else f"…{text[1 - LONGEST_LABEL :]}"
+        title = f"<title>{escape(text)}</title>" if shown != text else ""
+        parts.append(f'<text class="tick halo" x="{across + 7:.1f}" y="{height:.1f}">{escape(shown)}{title}</text>')
     return "".join(parts)
 
 

@@ -135,6 +135,6 @@ def inspection_table(inspection: Inspection) -> Group:
     for count in inspection.keypoints:
         table.add_row(plain(count.name), str(count.labeled), str(count.missing), str(count.out_of_frame))
     choices = Text("\n".join(f"augmentation=auto: {choice}" for choice in inspection.augmentation))
-    count = len(inspection.findings)
-    summary = f"{count} finding{'s' if count > 1 else ''}" if count else "nothing looks wrong"
+    found = len(inspection.findings)
+    summary = f"{found} finding{'s' if found > 1 else ''}" if found else "nothing looks wrong"
     return Group(facts, table, choices, Text(summary))

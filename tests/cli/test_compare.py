@@ -30,13 +30,30 @@ def test_a_sweep_is_compared(here: Path, capsys: Capture, monkeypatch: Patch) ->
     made_up_sweep(here / "rates")
     answer = dlcpose(capsys, monkeypatch, "compare", "rates")
     assert answer.code == 0, answer.err
-    rows = [line for line in answer.out.splitlines() if line.startswith("│")]
+    rows = [line for line in answer.out.splitlines() if re.match(r"\s*\w+_\w?\d+ +0\.", line)]
     assert len(rows) == 6
-    assert re.search(r"hrnet_w32 +│ 0\.001 +│ 2 +│ 2\.95 ± 0\.07 ", rows[0])
+    assert re.search(r"hrnet_w32 +0\.001 +2 +2\.95 ± 0\.07 ", rows[0])
     assert answer.last_line == "rates/comparison/comparison.html"
     assert json.loads((here / "rates/comparison/comparison.json").read_text())["ranked_by"] == "val/mean_error_px"
     # Its own folder is no run: the same command gives the same.
     assert dlcpose(capsys, monkeypatch, "compare", "rates").out == answer.out
+
+
+def test_figures_are_whole_in_a_narrow_terminal_and_long_values_do_not_reach_the_next_axis(
+    here: Path, capsys: Capture, monkeypatch: Patch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    for root in ("/data/somebody/mice-2026-01-01", "/data/somebody-else/rats-2026-01-01"):
+        run = made_up_run(here / "a" / root[-15:], "resnet_18", 0.001, 0)
+        entry = json.loads((run / "run.json").read_text())
+        (run / "run.json").write_text(json.dumps({**entry, "config": {**entry["config"], "dataset": {"root": root}}}))
+    answer = dlcpose(capsys, monkeypatch, "compare", "a")
+    assert answer.code == 0, answer.err
+    assert "…" not in answer.out
+    figures = json.loads((run / "evaluation" / "metrics.json").read_text())
+    assert f"{figures['mean_error_px']:.2f}" in answer.out
+    page = (here / "a" / "comparison" / "comparison.html").read_text()
+    assert ">…ebody/mice-2026-01-01<title>/data/somebody/mice-2026-01-01</title>" in page
 
 
 def test_runs_of_anywhere_are_compared(here: Path, capsys: Capture, monkeypatch: Patch) -> None:

@@ -263,3 +263,6 @@ def test_what_is_no_file_of_poses_is_refused(tmp_path: Path) -> None:
         for read in (read_pose_tracks, read_provenance):
             with pytest.raises(DataError, match=name):
                 read(tmp_path / name)
+    (tmp_path / "table.csv").write_text("no")
+    with pytest.raises(DataError, match=r"Give the file NAME\.poses\.h5"):  # to predict anew would not help
+        read_pose_tracks(tmp_path / "table.csv")

@@ -154,7 +154,7 @@ def test_test_frames_that_the_other_run_was_trained_on_are_told(
     init_from(config, pipeline, description, None)
     assert not caplog.messages
     learned = read_checkpoint(four_points).description.split.train
-    moved = replace(description.split, train=description.split.test, test=learned)
+    moved = replace(description.split, train=description.split.val, val=(), test=learned)
     init_from(config, pipeline, replace(description, split=moved), None)
     (told,) = caplog.messages
     assert f"it was trained on {len(learned)} of the {len(learned)} test frames, such as {min(learned)}" in told
