@@ -81,6 +81,14 @@ class Node:
             raise DataError(f"{self.where}.{key}: expected a list of names, got {_shown(value)}.")
         return tuple(str(each) for each in value)
 
+    def expect(self, settings: Mapping[str, Any]) -> None:
+        """Raises DataError where a setting is there with another value: dlcpose has no counterpart of it."""
+        for key, value in settings.items():
+            if key in self and self.content[key] != value:
+                raise DataError(
+                    f"{self.where}.{key}: dlcpose imports {value!r} alone, got {_shown(self.content[key])}."
+                )
+
     def _value(self, key: str, default: Any, kinds: tuple[type, ...], named: str) -> Any:
         value = self.content.get(key)
         value = default if value is None else value

@@ -24,9 +24,13 @@ class WeightMap(Protocol):
 
 @dataclass(frozen=True)
 class Renamed:
-    """Weights that differ only in how their names begin: (beginning there, beginning here), the first that fits counts."""
+    """Weights that differ only in how their names begin: (beginning there, beginning here), the first that fits counts.
+
+    unused: beginnings there of weights that the model's config has switched off, which are left out.
+    """
 
     beginnings: Sequence[tuple[str, str]]
+    unused: Sequence[str] = ()
 
     def to_ours(self, theirs: Weights) -> dict[str, Tensor]:
         return _renamed(theirs, self.beginnings)
@@ -35,7 +39,7 @@ class Renamed:
         return _renamed(ours, [(our, their) for their, our in self.beginnings])
 
     def is_theirs(self, name: str) -> bool:
-        return any(name.startswith(their) for their, _ in self.beginnings)
+        return name.startswith((*(their for their, _ in self.beginnings), *self.unused))
 
 
 def _renamed(weights: Weights, beginnings: Sequence[tuple[str, str]]) -> dict[str, Tensor]:

@@ -16,8 +16,11 @@ from dlcpose.structures.errors import DlcposeError
 from tests.importers import layouts
 
 
-def expected_keypoints(image: np.ndarray) -> np.ndarray:
-    """What DeepLabCut predicts, computed by torch's functions from the layout's weights: (K, 2)."""
+def expected_keypoints(image: np.ndarray, *, refined: bool = True) -> np.ndarray:
+    """What DeepLabCut predicts, computed by torch's functions from the layout's weights: (K, 2).
+
+    refined: whether by location refinement, else the centers of cells.
+    """
     pixels = (image / 255 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
     images = torch.from_numpy(pixels.transpose(2, 0, 1)[None]).float()
     weights = layouts.head_weights(len(layouts.BODYPARTS))
@@ -32,7 +35,7 @@ def expected_keypoints(image: np.ndarray) -> np.ndarray:
     places = []
     for keypoint, heatmap in enumerate(heatmaps):
         row, column = divmod(int(heatmap.argmax()), heatmap.shape[1])
-        moved = 7.2801 * offsets[2 * keypoint : 2 * keypoint + 2, row, column].numpy()
+        moved = 7.2801 * refined * offsets[2 * keypoint : 2 * keypoint + 2, row, column].numpy()
         places.append(np.array([8 * column + 4, 8 * row + 4]) + moved)
     return np.stack(places)
 
@@ -47,6 +50,16 @@ def test_an_imported_model_predicts_what_its_weights_say(tmp_path: Path) -> None
         np.testing.assert_allclose(found.keypoints_in_image[0], expected_keypoints(image), atol=1e-3)
     assert predictor.skeleton.names == tuple(layouts.BODYPARTS)
     assert predictor.skeleton.pairs == ((1, 2),)
+
+
+def test_location_refinement_that_is_switched_off_moves_nothing(tmp_path: Path) -> None:
+    described = layouts.config()
+    described["model"]["heads"]["bodypart"]["predictor"]["location_refinement"] = False
+    folder = layouts.write(tmp_path / "model", described=described)
+    write_checkpoint(read_model(folder), tmp_path / "model.ckpt")
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    (found,) = load(tmp_path / "model.ckpt", device="cpu").predict([image])
+    np.testing.assert_allclose(found.keypoints_in_image[0], expected_keypoints(image, refined=False), atol=1e-3)
 
 
 def test_the_best_snapshot_is_taken_and_another_can_be_named(tmp_path: Path) -> None:
@@ -102,6 +115,19 @@ def _diverged(folder: Path) -> None:
     torch.save(content, folder / "train" / "snapshot-best-005.pt")
 
 
+def _detector_of_smaller_images(folder: Path) -> None:
+    torch.save({"model": {}}, folder / "train" / "snapshot-detector-best-005.pt")
+    detector = {
+        "model": {"type": "SSDLite"},
+        "data": {"colormode": "RGB", "inference": {"normalize_images": True, "resize": {"height": 64, "width": 64}}},
+    }
+    _config(lambda c: c.update(method="td", detector=detector))(folder)
+
+
+def _head(**head: Any) -> Callable[[Path], None]:
+    return _config(lambda c: c["model"]["heads"].update(bodypart=head))
+
+
 def _config(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
     def changed(folder: Path) -> None:
         described = layouts.config()
@@ -131,6 +157,20 @@ def _config(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
         (_config(lambda c: c.update(net_type="resnet_5000")), r"net_type: .*resnet_5000.*resnet_50"),
         (_config(lambda c: c.update(method="up")), r"method: .*'up'.*bu"),
         (_config(lambda c: c["data"]["inference"].update(resize={"height": 64})), r"inference.resize"),
+        (_detector_of_smaller_images, r"detector.data.inference.resize: .*images are changed by 'resize'"),
+        (
+            _head(type="DLCRNetHead", predictor={"add_discarded": True}),
+            r"add_discarded: .*imports False alone, got True",
+        ),
+        (_head(type="DLCRNetHead", predictor={"force_fusion": True}), r"force_fusion: .*imports False alone, got True"),
+        (
+            _head(type="RTMCCHead", gau_cfg={}, predictor={"apply_softmax": False}),
+            r"apply_softmax: .*imports True alone, got False",
+        ),
+        (
+            _config(lambda c: c["model"]["heads"].update(identity={"predictor": {"apply_sigmoid": False}})),
+            r"identity.predictor.apply_sigmoid: .*imports True alone, got False",
+        ),
         (_config(lambda c: c["model"]["heads"].pop("bodypart")), r"heads: expected a head `bodypart`"),
         (_config(lambda c: c["model"]["backbone"].pop("model_name")), r"model_name: expected a text, got nothing"),
     ],

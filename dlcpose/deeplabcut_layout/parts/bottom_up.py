@@ -1,6 +1,8 @@
 """DeepLabCut's bottom-up and single-animal models: whole images at their native size."""
 
-from dlcpose.deeplabcut_layout.config import SnapshotConfig
+from collections.abc import Collection
+
+from dlcpose.deeplabcut_layout.config import Node, SnapshotConfig
 from dlcpose.deeplabcut_layout.part import Part
 from dlcpose.deeplabcut_layout.registries import METHODS
 from dlcpose.structures.errors import DataError
@@ -11,24 +13,26 @@ KNOWN = ("normalize_images", "auto_padding", "top_down_crop")
 @METHODS.register("bu")
 def bottom_up(config: SnapshotConfig) -> Part:
     """Images as they are, padded where the backbone needs it."""
-    check_input(config)
+    check_input(config.root.node("data"), KNOWN)
     return Part(choices={"pipeline": "bottom_up", "input": "native"}, multiple_of=_multiple(config))
 
 
-def check_input(config: SnapshotConfig) -> None:
-    """Raises DataError where images are changed before the network in a way that dlcpose does not."""
-    for key, value in config.inference.content.items():
-        if value and key not in KNOWN:
+def check_input(data: Node, known: Collection[str]) -> None:
+    """Raises DataError where images are changed before a network in a way that dlcpose does not.
+
+    data: the settings of a network's images. known: what changes images here as well.
+    """
+    inference = data.node("inference")
+    for key, value in inference.content.items():
+        if value and key not in known:
             raise DataError(
-                f"{config.inference.where}.{key}: dlcpose cannot import a model whose images are changed by {key!r}. "
+                f"{inference.where}.{key}: dlcpose cannot import a model whose images are changed by {key!r}. "
                 "Set it to null there if the model works without."
             )
-    if not config.inference.flag("normalize_images", False):
-        raise DataError(
-            f"{config.inference.where}.normalize_images: expected true, which dlcpose's input does as well."
-        )
-    if (mode := config.root.node("data").text("colormode", "RGB")) != "RGB":
-        raise DataError(f"{config.path.name}.data.colormode: expected RGB, got {mode!r}.")
+    if not inference.flag("normalize_images", False):
+        raise DataError(f"{inference.where}.normalize_images: expected true, which dlcpose's input does as well.")
+    if (mode := data.text("colormode", "RGB")) != "RGB":
+        raise DataError(f"{data.where}.colormode: expected RGB, got {mode!r}.")
 
 
 def _multiple(config: SnapshotConfig) -> int:

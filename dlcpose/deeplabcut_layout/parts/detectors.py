@@ -2,6 +2,7 @@
 
 from dlcpose.deeplabcut_layout.config import Node, SnapshotConfig
 from dlcpose.deeplabcut_layout.part import Part, Renamed
+from dlcpose.deeplabcut_layout.parts.bottom_up import check_input
 from dlcpose.deeplabcut_layout.registries import DETECTORS
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.input import IMAGENET_MEAN, IMAGENET_STD
@@ -34,6 +35,9 @@ def ssdlite(node: Node, config: SnapshotConfig) -> Part:
 
 def _settings(config: SnapshotConfig, mean: tuple[float, ...], std: tuple[float, ...]) -> dict[str, object]:
     """Settings of all detectors. mean, std: torchvision's own, which come after DeepLabCut's normalization."""
+    detector = config.root.node("detector")
+    if "data" in detector:
+        check_input(detector.node("data"), ("normalize_images",))
     first = tuple(zip(IMAGENET_MEAN, IMAGENET_STD, strict=True))
     return {
         "detector.mean": [m + s * second for (m, s), second in zip(first, mean, strict=True)],

@@ -13,11 +13,13 @@ def heatmap_head(node: Node, config: SnapshotConfig, place: HeadPlace) -> Part:
     """Its layers, decoder and targets."""
     predictor, targets = node.node("predictor"), node.node("target_generator")
     radius = targets.number("pos_dist_thresh", 17)
-    has_offsets = "locref_config" in node
+    has_layers = "locref_config" in node
+    has_offsets = has_layers and predictor.flag("location_refinement", True)
     if has_offsets and layers_of(node.node("locref_config")) != layers_of(node.node("heatmap_config")):
         raise DataError(
             f"{node.where}: heatmap_config and locref_config have other layers, which dlcpose cannot import."
         )
+    locref = f"{place.theirs}locref_head."
     settings = {
         **layers_of(node.node("heatmap_config")),
         "sigmoid": predictor.flag("apply_sigmoid", True),
@@ -33,8 +35,9 @@ def heatmap_head(node: Node, config: SnapshotConfig, place: HeadPlace) -> Part:
         weights=Renamed(
             [
                 (f"{place.theirs}heatmap_head.", f"{place.ours}heatmap_layers."),
-                (f"{place.theirs}locref_head.", f"{place.ours}offset_layers."),
-            ]
+                *([(locref, f"{place.ours}offset_layers.")] if has_offsets else []),
+            ],
+            unused=() if has_offsets or not has_layers else (locref,),
         ),
     )
 

@@ -17,6 +17,7 @@ LAYERS = ("heatmap_head", "locref_head", "paf_head", "convt1", "convt2", "convt3
 def paf_head(node: Node, config: SnapshotConfig, place: HeadPlace) -> Part:
     """Its layers, decoder and targets. Channels of the first layer follow from the stages, whatever the config says."""
     predictor = node.node("predictor")
+    predictor.expect({"add_discarded": False, "force_fusion": False})
     graph = predictor.pairs("graph")
     layers = layers_of(node.node("heatmap_config"))
     if layers.pop("final_kernel") or not predictor.flag("apply_sigmoid", True):

@@ -28,6 +28,7 @@ def rtmcc_head(node: Node, config: SnapshotConfig, place: HeadPlace) -> Part:
         raise DataError(f"{attention.where}: dlcpose has this attention without relative bias and position encoding.")
     if attention.text("act_fn", "SiLU") != "SiLU" or predictor.flag("normalize_outputs", False):
         raise DataError(f"{node.where}: expected act_fn SiLU and normalize_outputs false.")
+    predictor.expect({"apply_softmax": True})
     ratio = node.number("simcc_split_ratio", 2.0)
     if ratio != int(ratio):
         raise DataError(f"{node.where}.simcc_split_ratio: expected a whole number of bins per pixel, got {ratio}.")

@@ -17,6 +17,7 @@ def unique_head(node: Node, config: SnapshotConfig) -> Part:
 @SIDE_HEADS.register("identity")
 def identity_head(node: Node, config: SnapshotConfig) -> Part:
     """A map for each individual."""
+    node.node("predictor").expect({"apply_sigmoid": True})
     settings = layers_of(node.node("heatmap_config")) | {
         "radius": node.node("target_generator").number("pos_dist_thresh", 17)
     }

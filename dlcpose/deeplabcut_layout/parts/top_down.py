@@ -2,14 +2,14 @@
 
 from dlcpose.deeplabcut_layout.config import SnapshotConfig
 from dlcpose.deeplabcut_layout.part import Part
-from dlcpose.deeplabcut_layout.parts.bottom_up import check_input
+from dlcpose.deeplabcut_layout.parts.bottom_up import KNOWN, check_input
 from dlcpose.deeplabcut_layout.registries import METHODS
 
 
 @METHODS.register("td")
 def top_down(config: SnapshotConfig) -> Part:
     """Its crops; boxes are the labels' until a detector is named."""
-    check_input(config)
+    check_input(config.root.node("data"), KNOWN)
     has_crop = "top_down_crop" in config.inference
     crop = config.inference.node("top_down_crop") if has_crop else None
     return Part(
