@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from dlcpose.structures.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from dlcpose.exporters.pose_file import Provenance
     from dlcpose.structures.pose_tracks import PoseTracks
-    from dlcpose.tracking.corrections import Corrections
+    from dlcpose.tracking.corrections import Correction, Corrections
     from dlcpose.tracking.result import SwapCandidate, TrackingResult
     from dlcpose.tracking.settings import TrackingSettings
     from dlcpose.tracking.track import Linking
@@ -181,7 +181,7 @@ def _track(
     likely = swap_candidates(result, settings.review_frames)
     if result.doubtful and missing:  # without doubtful joins nobody would have looked at the video
         typer.echo(f"without the animals' appearance: {missing}")
-    typer.echo(_summary(output, result, likely, 0 if applied is None else applied["count"]))
+    typer.echo(_summary(output, result, likely, () if decided is None else decided.corrections))
     if review is not None and source is not None:
         from dlcpose.datasets.video import VideoReader
         from dlcpose.tracking.review import write_review
@@ -220,19 +220,27 @@ def _tracked(
     return track(poses, settings, looks, link, individuals)
 
 
-def _summary(out: Path, result: TrackingResult, likely: list[SwapCandidate], corrections: int) -> str:
+def _summary(out: Path, result: TrackingResult, likely: list[SwapCandidate], decisions: Sequence[Correction]) -> str:
+    from dlcpose.tracking.review import decisions_of
+
     names = result.tracks.individuals
     used = int((result.columns >= 0).any(axis=0).sum())
+    swaps = sum(each.action != "keep" for each in decisions)
+    of_likely = decisions_of(result.tracks, likely, decisions)
+    undecided = [each for each, place in zip(likely, of_likely, strict=True) if place is None]
     lines = [
         f"{out}: {used} tracks of {len(names)} animals from {result.tracklets} tracklets, {result.left_out} of "
         f"{result.detections} detections in no track, {sum(result.seconds.values()):.1f} s",
         *([f"{result.weak} detections with a score below {result.min_score:.2g} not used"] if result.weak else []),
-        *([f"{_counted(corrections)} applied"] if corrections else []),
-        f"{len(likely)} likely swaps" + (", the likeliest first:" if likely else ""),
+        *([f"{_counted(len(decisions))}: {swaps} swapped, {len(decisions) - swaps} kept"] if decisions else []),
+        f"{len(likely)} likely swaps"
+        + (f", {len(likely) - len(undecided)} of them decided" if decisions else "")
+        + (", the likeliest first:" if undecided else ""),
     ]
     lines += [
-        f"  frame {each.frame}: {names[each.a]}, {names[each.b]}, margin {each.margin:.1f}" for each in likely[:SHOWN]
+        f"  frame {each.frame}: {names[each.a]}, {names[each.b]}, margin {each.margin:.1f}"
+        for each in undecided[:SHOWN]
     ]
-    if len(likely) > SHOWN:
-        lines.append(f"  and {len(likely) - SHOWN} more")
+    if len(undecided) > SHOWN:
+        lines.append(f"  and {len(undecided) - SHOWN} more")
     return "\n".join(lines)

@@ -65,7 +65,9 @@ def pool_of_frames(tracks: PoseTracks, worth: Array, excluded: Array, count: int
     if not len(frames):
         return np.zeros(0, np.int64)
     # Far apart, but with room for twice as many frames; a second is enough for a different image.
-    apart = float(np.clip((frames[-1] - frames[0]) / (2 * size), 1, per_second))
+    span = frames[-1] - frames[0]
+    least = 2 if span >= 4 * count else 1  # neighbors are nearly the same image
+    apart = float(np.clip(span / (2 * size), least, max(least, per_second)))
     by_worth = np.argsort(-worth, kind="stable")
     by_worth = by_worth[~np.isin(frames[by_worth], excluded)]
     chosen: list[int] = []

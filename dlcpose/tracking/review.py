@@ -71,10 +71,8 @@ def write_review(
 
 
 def _clip(tracks: PoseTracks, candidate: SwapCandidate) -> _Clip:
-    around = max(2, round(SECONDS_AROUND * (_known_fps(tracks) or 25.0)))
-    rows = np.flatnonzero(
-        (tracks.frame_indices >= candidate.from_frame - around) & (tracks.frame_indices <= candidate.to_frame + around)
-    )
+    first, last = _shown_frames(tracks, candidate)
+    rows = np.flatnonzero((tracks.frame_indices >= first) & (tracks.frame_indices <= last))
     if len(rows) > MAX_FRAMES:
         ends = [number for number in (candidate.frame, candidate.until) if number is not None]
         thinned = rows[:: math.ceil(len(rows) / MAX_FRAMES)]
@@ -87,6 +85,12 @@ def _clip(tracks: PoseTracks, candidate: SwapCandidate) -> _Clip:
     corner = np.round((low + high) / 2 - side / 2).astype(int)
     corner = np.maximum(np.minimum(corner, (width - side, height - side)), 0)
     return _Clip(candidate, [int(number) for number in tracks.frame_indices[rows]], corner, side)
+
+
+def _shown_frames(tracks: PoseTracks, candidate: SwapCandidate) -> tuple[int, int]:
+    """The first and the last frame of a candidate's clip."""
+    around = max(2, round(SECONDS_AROUND * (_known_fps(tracks) or 25.0)))
+    return candidate.from_frame - around, candidate.to_frame + around
 
 
 def _known_fps(tracks: PoseTracks) -> float | None:
@@ -119,7 +123,7 @@ def _picture(image: Image, clip: _Clip) -> str:
 
 def _content(tracks: PoseTracks, clips: Sequence[_Clip], decisions: Sequence[Correction]) -> dict[str, Any]:
     before = [correction_as_dict(each) for each in decisions]
-    of_clips = _decisions_of(clips, decisions)
+    of_clips = decisions_of(tracks, [clip.candidate for clip in clips], decisions)
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -136,19 +140,22 @@ def _content(tracks: PoseTracks, clips: Sequence[_Clip], decisions: Sequence[Cor
     }
 
 
-def _decisions_of(clips: Sequence[_Clip], decisions: Sequence[Correction]) -> list[int | None]:
-    """For each clip the place of the decision about it: of the same two animals, at one of its frames, the nearest."""
+def decisions_of(
+    tracks: PoseTracks, candidates: Sequence[SwapCandidate], decisions: Sequence[Correction]
+) -> list[int | None]:
+    """For each candidate the place of the decision about it: of the same two animals, in its clip, the nearest."""
+    windows = [_shown_frames(tracks, candidate) for candidate in candidates]
     pairs = [
-        (abs(each.frame - clip.candidate.frame), place, number)
-        for number, clip in enumerate(clips)
+        (abs(each.frame - candidate.frame), place, number)
+        for number, (candidate, (first, last)) in enumerate(zip(candidates, windows, strict=True))
         for place, each in enumerate(decisions)
-        if (each.a, each.b) == (clip.candidate.a, clip.candidate.b) and each.frame in clip.frames
+        if (each.a, each.b) == (candidate.a, candidate.b) and first <= each.frame <= last
     ]
-    of_clips: list[int | None] = [None] * len(clips)
+    of_candidates: list[int | None] = [None] * len(candidates)
     for _, place, number in sorted(pairs):
-        if of_clips[number] is None and place not in of_clips:
-            of_clips[number] = place
-    return of_clips
+        if of_candidates[number] is None and place not in of_candidates:
+            of_candidates[number] = place
+    return of_candidates
 
 
 def _clip_content(tracks: PoseTracks, clip: _Clip) -> dict[str, Any]:

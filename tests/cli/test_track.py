@@ -178,7 +178,7 @@ def test_corrected_tracks_are_replaced_only_where_that_is_said(
     review = ("--corrections", str(given), "--review", str(tmp_path / "r.html"))
     answer = dlcpose(capsys, monkeypatch, *command, *review)
     assert answer.code == 0, answer.err
-    assert "2 manual corrections applied" in answer.out
+    assert "2 manual corrections: 1 swapped, 1 kept" in answer.out
     tracking = read_provenance(out)[1].settings["tracking"]
     assert tracking["corrections"] == {"file": "c.json", "sha256": sha256(given.read_bytes()).hexdigest(), "count": 2}
     assert tracking["used_appearance"] is False

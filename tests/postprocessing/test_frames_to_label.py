@@ -130,6 +130,14 @@ def test_the_pool_holds_the_worthiest_but_no_excluded_frame_and_no_neighbors() -
     assert worth[pool].min() > 0.9
 
 
+def test_no_neighbors_of_a_short_video_either() -> None:
+    worth = np.append([1.0, 0.9, 0.8], np.zeros(21))
+    pool = pool_of_frames(calm(frames=24), worth, np.zeros(0), 4)
+    assert 0 in pool
+    assert len(pool) >= 4
+    assert np.diff(pool).min() >= 2
+
+
 def test_a_short_video_gives_what_it_has() -> None:
     tracks = calm(frames=12)
     pool = pool_of_frames(tracks, np.arange(12) / 12, np.array([3, 4]), 20)

@@ -18,7 +18,7 @@ from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.tracking.corrections import Correction, apply_corrections, read_corrections, tracks_digest
 from dlcpose.tracking.result import SwapCandidate
-from dlcpose.tracking.review import write_review
+from dlcpose.tracking.review import decisions_of, write_review
 from tests.datasets.numbered_videos import as_frames, write_numbered
 from tests.shells import chromium
 from tests.structures.made_up_tracks import made_up_tracks
@@ -250,6 +250,7 @@ def test_a_second_round_keeps_the_decisions_of_the_first(tmp_path: Path) -> None
         *((32, "swap_from"), None, (50, "swap_between"))
     ]
     assert [each["frame"] for each in content["others"]] == [3]
+    assert decisions_of(tracks, CANDIDATES, first) == [0, None, 1]
     dumped = in_browser(
         page, PRESS + 'press("n", "k", "w"); document.body.dataset.animals = JSON.stringify(animalsAt(40));'
     )
