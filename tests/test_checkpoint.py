@@ -377,6 +377,22 @@ def test_entries_that_lie_over_each_other_are_refused(tmp_path: Path) -> None:
     assert "holds" in said_of(tmp_path / "many.ckpt")
 
 
+def test_an_archive_of_two_lists_of_entries_is_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(10**6)}, tmp_path / "plain.ckpt")
+    lists = []
+    for name, compression in (("stored.ckpt", zipfile.ZIP_STORED), ("packed.ckpt", zipfile.ZIP_DEFLATED)):
+        repacked(tmp_path / name, tmp_path / "plain.ckpt", compression)
+        content = (tmp_path / name).read_bytes()
+        end = content.rindex(b"PK\x05\x06")
+        lists.append((content, *struct.unpack_from("<II", content, end + 12), content[end:]))
+    (stored, size, start, _), (packed, size_packed, start_packed, end) = lists
+    assert size == size_packed
+    # torch reads the list that is stated, of packed entries; zipfile the one before the end.
+    two = packed[: start_packed + size] + stored[start : start + size] + end
+    (tmp_path / "two.ckpt").write_bytes(two)
+    assert "elsewhere than it says" in said_of(tmp_path / "two.ckpt")
+
+
 def test_one_number_repeated_without_end_is_refused(tmp_path: Path, content: dict[str, Any]) -> None:
     content["state_dict"]["head.huge"] = torch.zeros(1).expand(10**12)
     torch.save(content, tmp_path / "a.ckpt")

@@ -1,5 +1,7 @@
 """Read untrusted checkpoints: no code is run, and no more memory is taken than the file's length."""
 
+import os
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +13,7 @@ from torch import Tensor
 from dlcpose.structures.errors import CheckpointError
 
 MAX_DEPTH = 50  # of mappings and lists in it; Lightning's own have less than ten
+ZIP64_END = 98  # bytes at the end of an archive in the 64-bit format: its record of 56, a locator of 20, the end of 22
 
 
 def read_checkpoint_file(path: str | Path, device: Any = "cpu", *, memory_map: bool = False) -> dict[str, Any]:
@@ -45,13 +48,34 @@ class _Oversized(Exception):
 def check_sizes(path: Path) -> None:
     """Refuse an archive with compressed or overlapping entries: torch writes neither, and both can expand to any size."""
     with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
+        entries, directory = archive.infolist(), archive.start_dir
+    if directory != _stated_directory(path):
+        raise _Oversized("its list of entries lies elsewhere than it says")
     for entry in entries:
         if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
             raise _Oversized(f"{entry.filename[:80]!r} in it is compressed")
     total, length = sum(entry.file_size for entry in entries), path.stat().st_size
     if total > length:
         raise _Oversized(f"it says that it holds {total} bytes and is {length} long")
+
+
+def _stated_directory(path: Path) -> int | None:
+    """Where an archive says that its list of entries begins; None where two readers could take two lists for it.
+
+    torch reads the list at this place, zipfile the one before the archive's end: the one that is checked has to be the one
+    that is read. Source: PKWARE's APPNOTE 4.3.14 to 4.3.16.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - ZIP64_END))
+        content = file.read()
+    record, locator, end = content[:-42], content[-42:-22], content[-22:]
+    if not end.startswith(b"PK\x05\x06"):  # a comment follows
+        return None
+    if not locator.startswith(b"PK\x06\x07"):
+        return int(struct.unpack_from("<I", end, 16)[0])
+    is_before = struct.unpack_from("<Q", locator, 8)[0] == size - ZIP64_END
+    return int(struct.unpack_from("<Q", record, 48)[0]) if is_before else None
 
 
 def check_tensors(content: Any) -> None:
