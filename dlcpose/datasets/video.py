@@ -27,6 +27,15 @@ Crop = tuple[int, int, int, int]  # x1 y1 x2 y2 in pixels of the upright frame, 
 SAMPLED = 2**20  # bytes at the start, in the middle and at the end that a fingerprint is computed from
 STATED = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")  # a duration in Matroska's metadata
 TRIM_EVERY = 500  # frames: with small ones a process kept 100 to 870 MB in 8 of 17 runs of one video
+MAX_PIXELS = 2**26  # of a frame: 8192 x 8192; frames that are decoded ahead take 200 MB each then
+# FFmpeg's names of the formats that are read, of one file each. Playlists (hls, concat, dash, ...) have other files read,
+# and may never end.
+FORMATS = (
+    *("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "mpegvideo", "asf", "flv", "mxf", "nut"),
+    *("ogg", "ivf", "rm", "swf", "wtv", "dv", "gxf", "r3d", "nsv", "gif", "apng", "yuv4mpegpipe", "h261", "h263"),
+    *("h264", "hevc", "vvc", "av1", "obu", "m4v", "vc1", "vc1test", "dirac", "cavsvideo", "mjpeg", "mpjpeg"),
+    "mjpeg_2000",
+)
 CONVERTERS = 4  # threads that convert frames to RGB, at most: one alone holds up a GPU
 
 
@@ -151,7 +160,9 @@ class VideoReader:
                 for frame, index in _decoded(container, stream, numbers, self._clocked):
                     if self.stop is not None and index >= self.stop:
                         return
-                    self.size = self.size or upright_size(frame)
+                    if self.size is None:
+                        self.size = upright_size(frame)
+                        self._check_size(*self.size)
                     if index >= self.start and (index - self.start) % self.step == 0:
                         seconds = None if is_avi else frame.time
                         yield index, self._time(index) if seconds is None else float(seconds), frame
@@ -163,6 +174,12 @@ class VideoReader:
                 self.cut_after = numbers.cut_after
         if not numbers.next:
             raise DataError(f"{self.path}: expected a video, got one without a frame that can be decoded.")
+
+    def _check_size(self, height: int, width: int) -> None:
+        if height * width > MAX_PIXELS:
+            raise DataError(
+                f"{self.path}: expected frames of at most {MAX_PIXELS} pixels, got {width}x{height}. Scale the video down."
+            )
 
     def _time(self, index: int) -> float:
         """Seconds by the frame rate, for files without a clock."""
@@ -237,8 +254,7 @@ def opened(path: Path) -> Iterator[tuple[Any, Any]]:
     try:
         if not path.is_file():
             raise OSError("not a regular file" if path.exists() else "no such file")
-        # A playlist among videos must not fetch anything: only files are opened, whatever a file's content names.
-        with av.open(f"file:{path.absolute()}", options={"protocol_whitelist": "file"}) as container:
+        with _open(path) as container:
             pictures = [stream for stream in container.streams.video if not _is_cover(stream)]
             if not pictures:
                 raise DataError(f"{path}: expected a video, got a file without any picture.")
@@ -247,6 +263,17 @@ def opened(path: Path) -> Iterator[tuple[Any, Any]]:
         reason = " ".join(str(error).split())
         raise DataError(
             f"{path}: cannot be read as a video after 0 frames ({reason}). Check the path, and that it plays."
+        ) from error
+
+
+def _open(path: Path) -> Any:
+    options = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS)}
+    try:
+        return av.open(f"file:{path.absolute()}", options=options)
+    except av.error.ArgumentError as error:  # what FFmpeg says of a format that is not among them
+        raise DataError(
+            f"{path}: expected a video, got a file of another format, such as a list of other files (a playlist). Name the "
+            "video itself, or convert it to mp4."
         ) from error
 
 

@@ -13,9 +13,11 @@ import cv2
 import numpy as np
 import pytest
 
+from dlcpose.datasets import video
 from dlcpose.datasets.base import read_image_file
 from dlcpose.datasets.frame_conversion import display_matrix
 from dlcpose.datasets.video import VideoReader, fingerprint, video_info
+from dlcpose.datasets.video_frames import VideoFrames
 from dlcpose.structures.errors import DataError
 from dlcpose.visualization.video_file import write_video
 from tests.datasets.numbered_videos import bar_code, number_of, write_numbered, write_planes
@@ -178,14 +180,14 @@ def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
 def test_a_file_of_sound_is_refused(tmp_path: Path) -> None:
     import av
 
-    with av.open(str(tmp_path / "sound.wav"), "w") as container:
+    with av.open(str(tmp_path / "sound.mov"), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
         frame.rate = 8000
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     with pytest.raises(DataError, match="without any picture"):
-        list(VideoReader(tmp_path / "sound.wav"))
+        list(VideoReader(tmp_path / "sound.mov"))
 
 
 def test_a_playlist_fetches_nothing(tmp_path: Path) -> None:
@@ -193,6 +195,26 @@ def test_a_playlist_fetches_nothing(tmp_path: Path) -> None:
     (tmp_path / "list.m3u8").write_text(content)
     with pytest.raises(DataError):
         list(VideoReader(tmp_path / "list.m3u8"))
+
+
+@pytest.mark.parametrize("end", ["#EXT-X-ENDLIST\n", ""])  # without it a player waits for more, for ever
+def test_a_playlist_has_no_other_file_read(tmp_path: Path, end: str) -> None:
+    write_numbered(tmp_path / "elsewhere.ts", 8)
+    (tmp_path / "given").mkdir()
+    playlist, itself = tmp_path / "given" / "cage.m3u8", tmp_path / "given" / "cage.mp4"
+    playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:{tmp_path}/elsewhere.ts\n{end}")
+    itself.write_text("ffconcat version 1.0\nfile cage.mp4\n")
+    for path in (playlist, itself):
+        for read in (lambda path: list(VideoReader(path)), video_info, VideoFrames):
+            with pytest.raises(DataError, match="list of other files"):
+                read(path)
+
+
+def test_frames_of_more_pixels_than_any_camera_has_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_numbered(tmp_path / "v.mp4", 4)
+    monkeypatch.setattr(video, "MAX_PIXELS", 100)
+    with pytest.raises(DataError, match="at most 100 pixels"):
+        list(VideoReader(path))
 
 
 def test_a_video_without_a_frame_is_refused(tmp_path: Path) -> None:
