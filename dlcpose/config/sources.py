@@ -15,6 +15,7 @@ from typing import Any
 
 import hydra._internal.hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
@@ -22,6 +23,7 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -30,6 +32,7 @@ from omegaconf.grammar_parser import parse
 
 from dlcpose.config.dotted_keys import flatten_config
 from dlcpose.config.folders import CONF
+from dlcpose.structures.data_files import read_yaml
 from dlcpose.structures.errors import ConfigError
 
 COMMANDS = ("train", "evaluate", "predict")  # the primary configs
@@ -49,6 +52,7 @@ RESOLVERS = (
     *("hydra", "now", "python_version", "oc.select"),
     *("dlcpose.run_folder", "dlcpose.sweep_folder", "dlcpose.job_folder", "dlcpose.absolute"),
 )
+OWN_PROVIDERS = ("main", "hydra", "schema")  # what Hydra calls the sources that are no stranger's
 LONGEST_NAME = 200  # of a folder; file systems take 255 bytes
 # The overrides of a Python call; None: those of the shell.
 _given: tuple[str, ...] | None = None
@@ -78,6 +82,7 @@ class CheckedLoader(ConfigLoaderImpl):
 
     def __init__(self, config_search_path: ConfigSearchPath) -> None:
         super().__init__(config_search_path)
+        self.repository = _BoundedRepository(config_search_path)
         # Options of the shell have no equals sign before their value; what is no override is ignored below.
         texts = sys.argv[1:] if _given is None else _given
         self.given = tuple(text for text in texts if re.match(r"[^-][^=]*=|~", text))
@@ -156,6 +161,16 @@ class CheckedLoader(ConfigLoaderImpl):
                 continue
         config = ConfigLoaderImpl(search_path).load_configuration(config_name, [], RunMode.RUN)
         return _flattened(config.hydra, "hydra")
+
+
+class _BoundedRepository(ConfigRepository):
+    """Hydra's repository of configs; a stranger's file is checked first, since OmegaConf unfolds aliases without a bound."""
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        source = self._find_object_source(config_path, ObjectType.CONFIG)
+        if source is not None and source.provider not in OWN_PROVIDERS and source.scheme() == "file":
+            read_yaml(Path(source.path) / source._normalize_file_name(config_path), error=ConfigError)
+        return super().load_config(config_path)
 
 
 def parsed_overrides(texts: Sequence[str]) -> list[Override]:

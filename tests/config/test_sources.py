@@ -174,6 +174,21 @@ def test_a_first_config_of_somebody_elses_is_refused_before_it_is_read(lab: Path
     unharmed(lab)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [x, x, x, x, x, x, x, x]\n"
+        + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 8)}]\n" for n in range(1, 9)),
+        "seed: 1" + ":00" * 100_000 + "\n",
+        "a: " + "[" * 5_000 + "]" * 5_000 + "\n",
+    ],
+    ids=["laughs", "digits", "nested"],
+)
+def test_an_experiment_that_unfolds_is_refused_in_one_line(lab: Path, text: str) -> None:
+    wrote(lab, text.replace("*a0", "*a"))
+    assert "expected yaml" in reason(shell("train.py", *COMMAND))
+
+
 def test_an_interpolation_that_does_not_parse_is_told(lab: Path) -> None:
     wrote(lab, "name: '${a'\n")
     with pytest.raises(ConfigError, match=r"full_key: name"):
