@@ -17,7 +17,7 @@ from dlcpose.structures.checked_values import Fields
 from dlcpose.structures.data_files import InsideFolder, is_file, read_json
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import Image
-from dlcpose.structures.skeleton import Skeleton, pairs_from_names
+from dlcpose.structures.skeleton import Skeleton, check_names, pairs_from_names
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class CocoFrames(LabeledFrames):
         kinds = {part: _categories(content, category, files[part]) for part, content in contents.items()}
         skeletons = {part: _skeleton(of_part, files[part]) for part, of_part in kinds.items()}
         self.skeleton = _only_skeleton(skeletons, files)
-        self.individuals = _individuals(contents.values())
+        self.individuals = _individuals(contents.values(), self.root)
         parts = {}
         for part, content in contents.items():
             ids = frozenset(kind.content.get("id") for kind in kinds[part])
@@ -269,11 +269,16 @@ def _pairs(kind: Fields, field: str, names: tuple[str, ...]) -> tuple[tuple[int,
     return kind.index_pairs(field, names, "left/right pair") if kind.has(field) else pairs_from_names(names)
 
 
-def _individuals(contents: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+def _individuals(contents: Iterable[Mapping[str, Any]], root: Path) -> tuple[str, ...]:
     """Names of the animals, in the order in which annotations first have them."""
     annotations = (one for content in contents for one in content["annotations"] if isinstance(one, dict))
     named = (Fields(one, "annotation").text("individual") for one in annotations if one.get("individual") is not None)
-    return tuple(dict.fromkeys(named))
+    names = tuple(dict.fromkeys(named))
+    try:
+        check_names("individual", names)
+    except ValueError as error:
+        raise DataError(f"{root}: {error}") from error
+    return names
 
 
 def _only_skeleton(skeletons: Mapping[str, Skeleton], files: Mapping[str, Path]) -> Skeleton:

@@ -11,7 +11,7 @@ from typing import Any
 from dlcpose.structures.checked_values import Fields
 from dlcpose.structures.data_files import read_yaml, shown
 from dlcpose.structures.errors import DataError
-from dlcpose.structures.skeleton import Skeleton, pairs_from_names
+from dlcpose.structures.skeleton import Skeleton, check_names, pairs_from_names
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +101,10 @@ def _names(content: dict[str, Any], key: str, path: Path) -> tuple[str, ...]:
         raise DataError(f"{path}: a name under {key!r} is read as {misread[0]}: put it in quotes.")
     if repeated := sorted(name for name, count in Counter(map(str, names)).items() if count > 1):
         raise DataError(f"{path}: expected each name under {key!r} once, got {repeated} more than once.")
+    try:
+        check_names("individual or keypoint", map(str, names))
+    except ValueError as error:
+        raise DataError(f"{path}: {key}: {error}") from error
     return tuple(str(name) for name in names)
 
 

@@ -18,7 +18,7 @@ from dlcpose.datasets.plain_hdf5 import PlainHdf5, plain_hdf5
 from dlcpose.structures.checked_arrays import check_places
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import Doubles
-from dlcpose.structures.skeleton import Skeleton, pairs_from_names
+from dlcpose.structures.skeleton import Skeleton, check_names, pairs_from_names
 
 FORMAT_LIMIT = 3.0  # of the layout: newer ones are unknown
 CENTERED_SINCE = 1.1  # from here on the center of the first pixel is (0, 0)
@@ -97,6 +97,7 @@ def read_sleap_file(path: Path) -> SleapFile:
         videos = _videos(file)
         instances = _instances(file, [len(skeleton) for _, skeleton in skeletons], version)
         tracks = tuple(str(json.loads(text)[1]) for text in _texts(file, "tracks_json"))
+        check_names("track", tracks)
         frames = _frames(file, instances, videos)
         provenance = _provenance(file)
     if stray := {each.track for each in instances if each.track >= len(tracks)}:

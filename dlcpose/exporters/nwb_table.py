@@ -10,6 +10,7 @@ import numpy as np
 from dlcpose.exporters.formats import TableTarget, check_individuals, provenance, table_format
 from dlcpose.exporters.individual_files import individual_parts, one_individual
 from dlcpose.structures.atomic_files import write_output
+from dlcpose.structures.data_files import as_utf8
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 
@@ -30,9 +31,9 @@ def _check(tracks: PoseTracks) -> None:
         raise DataError(
             f"{tracks.video.path}: NWB needs the time of every frame, got none. Write csv or parquet instead."
         )
-    if wrong := [name for name in tracks.skeleton.names if set(FORBIDDEN) & set(name)]:
+    if wrong := [name for name in tracks.skeleton.names if not name or set(FORBIDDEN) & set(name)]:
         raise DataError(
-            f"{tracks.video.path}: NWB allows none of {FORBIDDEN} in names, got {wrong}. Rename the keypoints."
+            f"{tracks.video.path}: NWB needs names without any of {FORBIDDEN}, got {wrong}. Rename the keypoints."
         )
     individual_parts(tracks)
 
@@ -55,7 +56,7 @@ def write_nwb(tracks: PoseTracks, target: TableTarget) -> list[Path]:
     written = []
     for place, part in enumerate(individual_parts(tracks)):
         path = target.path(f"{'_' if part else ''}{part}.nwb")
-        file = nwb_file(one_individual(tracks, place), path.stem, target.scorer)
+        file = nwb_file(one_individual(tracks, place), as_utf8(path.stem), target.scorer)
         write_output(path, _in_memory(file))
         written.append(path)
     return written

@@ -181,6 +181,9 @@ def _video(content: Any) -> VideoInfo:
         raise ValueError(f"a video of {numbers}")
     if video.fps is not None and not (is_number(video.fps) and video.fps >= 0):
         raise ValueError(f"a video of {video.fps!r:.40} frames per second")
+    if "\0" in str(video.path):
+        raise ValueError("a video whose path has a null character")
+    str(video.path).encode(errors="surrogateescape")  # or no system has such a name
     fps = np.nan if video.fps is None else float(video.fps)
     return replace(video, path=str(video.path), fingerprint=str(video.fingerprint), fps=fps)
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from dlcpose.exporters.formats import DEFAULT_SCORER, TableFormat, TableTarget, digests_in, table_formats
 from dlcpose.exporters.readers import TableReader, table_readers
 from dlcpose.structures.atomic_files import move_into, staged_files
+from dlcpose.structures.data_files import as_utf8
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 
@@ -44,6 +45,7 @@ def write_tables(
     chosen, for_readers = _chosen(formats, readers)
     whole = whole_poses(tracks)
     target = TableTarget(folder, stem or Path(tracks.video.path).stem, scorer)
+    whole = replace(whole, video=replace(whole.video, path=as_utf8(whole.video.path)))  # which tables hold as a text
     for each in chosen:
         each.check(whole)
     for reader in for_readers:

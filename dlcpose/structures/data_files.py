@@ -17,7 +17,12 @@ MAX_JSON = 2**30  # bytes; the keypoints of COCO's 118 000 training images are 2
 MAX_CONTAINERS = 20_000_000  # lists and mappings in a json, of 64 bytes and more each in memory
 MAX_YAML = 10_000_000  # characters
 MAX_NODES, MAX_DEPTH = 300_000, 50  # of yaml, with aliases expanded
+MAX_DIGITS = (
+    1000  # of a number in yaml: Python takes minutes for "1:00:00:..." of 300 kB, which counts to the base of 60
+)
 MAX_SHOWN = 80  # characters of a value in a message
+
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 # libyaml's reader is ten times as fast as Python's.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -150,10 +155,24 @@ def parse_yaml(text: str, source: object, *, error: type[DlcposeError] = DataErr
 def as_yaml(value: Any) -> str:
     """A plain value as a yaml text that `parse_yaml` takes.
 
-    A file's name that the locale could not decode (`LC_ALL=POSIX`) holds surrogates, which are no characters in yaml: it is
-    written as the UTF-8 that its bytes are.
+    Surrogates are no characters in yaml: texts are written `as_utf8`.
     """
     text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False)
+    return text
+
+
+def as_utf8(text: str) -> str:
+    """A text that UTF-8 has bytes for, as most files need it.
+
+    A file's name that is no UTF-8, or that the locale could not decode (`LC_ALL=POSIX`), holds surrogates: it becomes the
+    UTF-8 that its bytes are, with a replacement character where they are none.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        with suppress(UnicodeEncodeError):  # surrogates that stand for no bytes become question marks
+            text = text.encode(errors="surrogateescape").decode(errors="replace")
+        text = text.encode(errors="replace").decode()
     return text
 
 
@@ -162,13 +181,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        with suppress(UnicodeEncodeError):  # surrogates that stand for no bytes become question marks
-            text = text.encode(errors="surrogateescape").decode(errors="replace")
-        text = text.encode(errors="replace").decode()
-    return dumper.represent_str(text)
+    return dumper.represent_str(as_utf8(text))
 
 
 _Dumper.add_representer(str, _represent_text)
@@ -209,6 +222,8 @@ def _check_size(root: Any) -> None:
         if id(node) in inside:
             raise ValueError("a value contains itself")
         if id(node) not in measured:
+            if node.tag in NUMBERS and len(node.value) > MAX_DIGITS:
+                raise ValueError(f"a number of {len(node.value)} digits")
             inside.add(id(node))
             inner = node.value if isinstance(node, yaml.CollectionNode) else ()
             parts = [measure(part) for entry in inner for part in (entry if isinstance(entry, tuple) else (entry,))]

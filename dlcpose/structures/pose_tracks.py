@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlcpose.structures.skeleton import Skeleton
+from dlcpose.structures.skeleton import Skeleton, check_names
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -40,7 +40,7 @@ class PoseTracks:
     the standard deviation of a coordinate, NaN where fewer than two members have the keypoint; None for poses of one
     model. individuals: N names of the columns. is_tracked: whether a column is the same animal in every frame; without
     tracking the columns are only the order in which animals were predicted in a frame. Raises ValueError when the
-    shapes do not agree.
+    shapes do not agree, and for names that no table can hold.
     """
 
     skeleton: Skeleton
@@ -59,6 +59,7 @@ class PoseTracks:
     keypoint_spreads: Floats | None = None
 
     def __post_init__(self) -> None:
+        check_names("individual", self.individuals)
         frames, animals = len(self.frame_indices), len(self.individuals)
         keypoints, unique = len(self.skeleton.names), len(self.skeleton.unique)
         expected = {

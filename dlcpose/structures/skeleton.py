@@ -37,6 +37,7 @@ class Skeleton:
         for kind, names in (("keypoint", self.names), ("unique keypoint", self.unique)):
             if others := [name for name in names if not isinstance(name, str)]:
                 raise ValueError(f"Each {kind} needs a name, got {others[0]!r:.80}.")
+            check_names(kind, names)
             if repeated := sorted(name for name, count in Counter(names).items() if count > 1):
                 raise ValueError(f"Each {kind} needs a name of its own, but {repeated} stand more than once.")
         sigmas: tuple[Any, ...] = self.sigmas  # of a file, where they may be anything
@@ -87,6 +88,16 @@ class Skeleton:
             )
         except OverflowError as error:  # of a file, whose numbers may be infinite
             raise ValueError(f"Expected keypoints by their numbers, and finite sigmas ({error}).") from error
+
+
+def check_names(kind: str, names: Iterable[str]) -> None:
+    """Raises ValueError for a name that tables cannot hold.
+
+    JSON has escapes for the null character, which ends texts in HDF5, and for surrogates, which UTF-8 has no bytes for.
+    """
+    for name in names:
+        if "\0" in name or any("\ud800" <= character <= "\udfff" for character in name):
+            raise ValueError(f"Each {kind} needs a name of plain characters, got {name!r:.80}.")
 
 
 def pairs_from_names(names: Sequence[str]) -> tuple[tuple[int, int], ...]:

@@ -205,6 +205,8 @@ def changed(**fields: Any) -> dict[str, Any]:
         (changed(keypoints={"nose": [1, 2]}), r"annotation 1.*keypoints"),
         (changed(iscrowd="no"), r"annotation 1.*'iscrowd'"),
         (changed(individual=["a"]), "'individual'"),
+        (changed(individual="\ud800"), "individual needs a name of plain characters"),
+        (content(categories=[{**CATEGORY, "keypoints": ["a", "b", "\ud800"]}]), "plain characters"),
         (changed(image_id="7"), r"annotation 1.*image '7'.*such as 7"),
         (changed(image_id=[7]), r"annotation 1.*image \[7\]"),
         (changed(category_id=[1]), r"annotation 1.*'category_id'"),

@@ -178,6 +178,7 @@ REFUSED = {
     "movement": made_up_tracks(animals=0, unique=("door",)),
     "sleap": made_up_tracks(animals=0, unique=("door",)),
     "deeplabcut": replace(made_up_tracks(unique=("door",)), individuals=("single", "b")),
+    "nwb no name": replace(made_up_tracks(), skeleton=Skeleton(("", *NAMES[1:]))),
     "nwb names": replace(made_up_tracks(), individuals=("a/b", "A:b")),
 }
 REFUSED_BY_READERS = {
@@ -295,6 +296,13 @@ def test_names_of_files_start_with_the_video(tmp_path: Path) -> None:
     assert len(set(written)) == len(written)
     assert all(path.is_file() and path.name.startswith("Cage 1.2") for path in written)
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(written)
+
+
+def test_a_video_whose_name_is_no_utf8_has_tables_of_every_format(tmp_path: Path) -> None:
+    tracks = made_up_tracks(frames=3)
+    tracks = replace(tracks, video=replace(tracks.video, path=os.fsdecode(b"/videos/caf\xe9.mp4")))
+    written = write_tables(tracks, tmp_path, formats=table_formats(), scorer="DLC_me")
+    assert all(os.fsencode(path.name).startswith(b"caf\xe9") for path in written)
 
 
 def test_one_name_for_two_formats_is_refused() -> None:

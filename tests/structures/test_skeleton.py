@@ -59,6 +59,8 @@ def test_what_is_saved_is_what_is_read() -> None:
     [
         ({"names": ()}, "keypoint"),
         ({"names": ("a", "a")}, "'a'"),
+        ({"names": ("a\0", "b")}, "plain characters"),
+        ({"names": ("a",), "unique": ("\ud800",)}, "plain characters"),
         ({"names": ("a", "b"), "edges": ((0, 2),)}, "edge"),
         ({"names": ("a", "b"), "sigmas": (0.1,)}, "each of the 2 keypoints, got 1"),
         ({"names": ("a", "b", "c"), "pairs": ((0, 1), (1, 2))}, "'b' is in pairs with two others"),
