@@ -19,6 +19,7 @@ METADATA = "dlcpose"  # key of the description in the file's metadata
 IMAGES = "images"  # name of the input
 KINDS = {"tensor(uint8)": torch.uint8, "tensor(float)": torch.float32}  # of the input
 MAX_BYTES = 2**31 - 1  # limit of an ONNX file without external data
+REPEATING = frozenset({"Loop", "Scan", "SequenceMap"})  # operators that may run a part of a graph without end
 MAX_VALUES = 2**29  # in one tensor of a graph for one image: a larger one is of no model of ours
 GPU = {"TensorrtExecutionProvider": "trt", "CUDAExecutionProvider": "cuda"}  # in the order of preference
 CPU = "CPUExecutionProvider"
@@ -109,7 +110,8 @@ class OnnxGraph:
 
 
 def check_self_contained(content: bytes, path: Path) -> None:
-    """Raises CheckpointError for a model that reads other files, runs other operators than ONNX's own, or is too large."""
+    """Raises CheckpointError for a model that reads other files, runs other operators than ONNX's own, repeats any, or is
+    too large."""
     import onnx
 
     model = _parsed(content, path)
@@ -122,6 +124,11 @@ def check_self_contained(content: bytes, path: Path) -> None:
     domains = {entry.domain for entry in model.opset_import} | {node.domain for node in _nodes(model)}
     if others := sorted(domains - {"", "ai.onnx"}):
         raise CheckpointError(f"{path}: it needs operators that are not ONNX's own ({', '.join(others)[:200]}).")
+    if repeating := sorted({node.op_type for node in _nodes(model)} & REPEATING):
+        raise CheckpointError(
+            f"{path}: it repeats a part of its graph ({', '.join(repeating)}), as often as it says and so maybe without end; "
+            "no export of dlcpose does. Take one of dlcpose export."
+        )
     if model.functions:
         raise CheckpointError(f"{path}: it defines functions of its own, which dlcpose export does not write.")
     _check_sizes(model, path)

@@ -102,6 +102,31 @@ def test_operators_that_are_not_onnxs_own_are_refused(changed: Callable[..., Pat
         dlcpose.load(changed(model=add))
 
 
+def loop(model: Any) -> None:
+    """A part of the graph 2 ** 62 times."""
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(2**62), "times"))
+    model.graph.node.append(repeated())
+
+
+def loop_of_a_branch(model: Any) -> None:
+    """The same within a node that does not repeat."""
+    node = onnx.helper.make_node("If", ["condition"], ["out"])
+    node.attribute.append(
+        onnx.helper.make_attribute("then_branch", onnx.helper.make_graph([repeated()], "branch", [], []))
+    )
+    model.graph.node.append(node)
+
+
+def repeated() -> Any:
+    return onnx.helper.make_node("Loop", ["times", ""], [], body=onnx.helper.make_graph([], "body", [], []))
+
+
+@pytest.mark.parametrize("change", [loop, loop_of_a_branch])
+def test_graphs_that_repeat_a_part_are_refused(change: Callable[[Any], None], changed: Callable[..., Path]) -> None:
+    with pytest.raises(CheckpointError, match=r"theirs\.onnx: it repeats a part of its graph \(Loop\)"):
+        dlcpose.load(changed(model=change))
+
+
 def test_tensors_larger_than_a_models_are_refused(changed: Callable[..., Path]) -> None:
     """Before onnxruntime folds constants, which would make them."""
 
