@@ -40,6 +40,7 @@ def convert_command(
     from dlcpose.structures.printable import printable
 
     format = format_for(target) if to is None else find_format(to, "--to")
+    format.check_name(target)
     _check_apart(source, target)
     data = open_data(source, follow_links=follow_links)
     losses = format.losses(data, target)

@@ -36,7 +36,8 @@ def render_command(
     from dlcpose.datasets.synthetic.frames import SyntheticFrames
     from dlcpose.exporters.label_formats import find_format
 
-    write = find_format(format).write
+    label_format = find_format(format)
+    label_format.check_name(out)
     data = SyntheticFrames(
         frames=frames,
         height=height,
@@ -50,5 +51,5 @@ def render_command(
         seconds_between_frames=1 / fps,
         seed=seed,
     )
-    write(data, out, fps=fps)
+    label_format.write(data, out, fps=fps)
     typer.echo(f"{out}: {len(data)} frames of {animals} {skeleton} in {len({f.video for f in data.frames})} videos.")

@@ -26,6 +26,9 @@ Writer = TypeVar("Writer", bound=Callable[..., Any])
 Holds = Set[str] | Callable[[LabeledFrames, Path], Set[str]]
 
 
+FILE_ENDINGS = (".csv", ".h5", ".json", ".slp")  # of files of labels
+
+
 class LabelFormat:
     """A format and its writer.
 
@@ -42,6 +45,14 @@ class LabelFormat:
         """The contents of some data that this format, written to a path, cannot hold."""
         held = self._holds(data, path) if callable(self._holds) else self._holds
         return [content for content in contents_of(data) if content.kind not in held]
+
+    def check_name(self, path: Path) -> None:
+        """Raise ConfigError for a folder to write that is named like a file: another format was probably meant."""
+        if not self.suffix and path.name.lower().endswith(FILE_ENDINGS):
+            raise ConfigError(
+                f"{path}: expected the name of a folder, which {self.name} data is written as, got that of a {path.suffix} "
+                "file. Name a folder, or another format."
+            )
 
     def check_replaceable(self, folder: Path, there: LabeledFrames) -> None:
         """Raise DataError where something in a folder is not of this format's own: it would be lost with the folder.

@@ -43,6 +43,18 @@ def test_losses_are_listed_and_labels_written(photos: Path, capsys: Capture, mon
     assert "Nothing is lost." in answer.out
 
 
+@pytest.mark.parametrize("name", ["a.slp", "a.pkg.SLP", "a.json", "a.csv"])
+def test_a_folder_that_is_named_like_a_file_is_refused(
+    name: str, photos: Path, capsys: Capture, monkeypatch: Patch
+) -> None:
+    target = photos.parent / name
+    answer = dlcpose(capsys, monkeypatch, "convert", str(photos), str(target), "--to", "coco")
+    assert f"{target}: expected the name of a folder" in reason(answer)
+    answer = dlcpose(capsys, monkeypatch, "render", str(target), "--frames", "1")
+    assert f"{target}: expected the name of a folder" in reason(answer)
+    assert not target.exists()
+
+
 def test_existing_output_is_replaced_only_with_overwrite(photos: Path, capsys: Capture, monkeypatch: Patch) -> None:
     for name, options in (("x.pkg.slp", ()), ("project", ("--to", "deeplabcut"))):
         target = photos.parent / name
