@@ -9,8 +9,9 @@ import difflib
 import functools
 import importlib
 import inspect
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -223,16 +224,27 @@ def parameters_of(late: Any) -> Mapping[str, inspect.Parameter]:
 
 
 def complete(late: Any, where: str, *arguments: Any, **settings: Any) -> Any:
-    """Call a partial with its last arguments; a ValueError or TypeError from it becomes a ConfigError."""
+    """Call a partial with its last arguments; a ValueError or TypeError from it becomes a ConfigError.
+
+    A part names its settings as those of its group; where it is within another, its errors get its full key.
+    """
     if not isinstance(late, functools.partial):
         raise ConfigError(f"{where}: expected a part that is completed later. Add `_partial_: true` to its option.")
     try:
         return late(*arguments, **settings)
-    except DlcposeError:
-        raise
+    except DlcposeError as error:
+        if (said := _with_full_keys(str(error), where, parameters_of(late))) == str(error):
+            raise
+        raise type(error)(said) from error
     except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError, MisconfigurationException) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{where}: {late.func.__name__} refuses its settings: {reason}") from error
+
+
+def _with_full_keys(message: str, where: str, settings: Iterable[str]) -> str:
+    """A message with `detector.backbone.name` in place of `backbone.name`, for a part at `detector.backbone`."""
+    name = where.rpartition(".")[2]
+    return re.sub(rf"(?<![\w./]){re.escape(name)}(?=:|\.(?:{'|'.join(settings)})\b)", lambda _: where, message)
 
 
 def complete_with_run(built: Any, where: str, run_dir: Any, run_name: str) -> Any:

@@ -20,7 +20,7 @@ from dlcpose.config.compose import compose
 from dlcpose.instantiate import Instantiator, complete_with_run, parts_in
 from dlcpose.metrics.base import builtin_infos
 from dlcpose.structures.data_description import DataDescription
-from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.errors import CheckpointError, ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.targets import PLACES
@@ -328,6 +328,16 @@ def test_lists_are_lists_of_what_they_are_annotated_with(value: Any) -> None:
 )
 def test_what_a_part_refuses_is_said_with_the_name_of_its_node(where: str, node: dict[str, Any]) -> None:
     assert "refuses its settings" in refused(node, where)
+
+
+def test_a_part_within_another_is_named_in_full(tmp_path: Path) -> None:
+    missing = str(tmp_path / "backbone.name")
+    node = {**option("backbone", "resnet_18"), "name": "test_resnet", "checkpoint_path": missing}
+    with pytest.raises(CheckpointError) as caught:
+        Instantiator()(node, "detector.backbone")
+    assert str(caught.value) == f"detector.backbone.checkpoint_path: no such file: {missing}."
+    with pytest.raises(ConfigError, match=r"^detector\.backbone\.name: timm .* has no model 'resnot18'"):
+        Instantiator()({**node, "name": "resnot18"}, "detector.backbone")
 
 
 @pytest.mark.parametrize("package", [albumentations, torch.optim, lightning.callbacks, lightning.loggers])
