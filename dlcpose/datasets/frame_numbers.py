@@ -71,12 +71,14 @@ class FrameNumbers:
         self.next += 1
         return self.next - 1
 
-    def end(self, declared: int, declared_end: float | None = None) -> None:
-        """Register the end of the file.
+    def end(self, declared: int, declared_end: float | None = None, *, is_cut: bool = False) -> None:
+        """Register the end of the file. is_cut: whether it ends within the last frame.
 
         declared: the container's number of frames, 0 where it states none. declared_end: the time stamp at which the last
         frame ends by what the container states, None where it does not.
         """
+        if is_cut and self.next and self.next - 1 not in self.damaged:
+            self.damaged.append(self.next - 1)
         swallowed = (len(self._pending) if self._has_order else self._failures) if self._is_damaged else 0
         lost = max(swallowed, declared - self.discarded - self.next)
         if lost > 0:

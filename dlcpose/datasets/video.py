@@ -25,7 +25,10 @@ from dlcpose.structures.sample import Image
 
 Crop = tuple[int, int, int, int]  # x1 y1 x2 y2 in pixels of the upright frame, x2 and y2 excluded
 SAMPLED = 2**20  # bytes at the start, in the middle and at the end that a fingerprint is computed from
+LONGEST_FILLING = 4096  # bytes behind the mark at the end of a file
 STATED = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")  # a duration in Matroska's metadata
+# Of files that state no length, by FFmpeg's name of the format.
+END_MARKS = {"mjpeg": b"\xff\xd9", "jpeg_pipe": b"\xff\xd9", "gif": b";"}
 TRIM_EVERY = 500  # frames: with small ones a process kept 100 to 870 MB in 8 of 17 runs of one video
 MAX_PIXELS = 2**26  # of a frame: 8192 x 8192; frames that are decoded ahead take 200 MB each then
 # FFmpeg's names of the formats that are read, of one file each. Playlists (hls, concat, dash, ...) have other files read,
@@ -166,7 +169,8 @@ class VideoReader:
                     if index >= self.start and (index - self.start) % self.step == 0:
                         seconds = None if is_avi else frame.time
                         yield index, self._time(index) if seconds is None else float(seconds), frame
-                numbers.end(stream.frames, _stated_end(container, stream))
+                is_cut = _lacks_end_mark(self.path, container.format.name)
+                numbers.end(stream.frames, _stated_end(container, stream), is_cut=is_cut)
                 self.frames = numbers.next
             finally:
                 self.missing, self.damaged = numbers.missing, numbers.damaged
@@ -338,6 +342,14 @@ def _stated_end(container: Any, stream: Any) -> float | None:
         return None
     hours, minutes, seconds = (float(part) for part in mark.groups())
     return float(min(3600 * hours + 60 * minutes + seconds, container.duration / av.time_base) / stream.time_base)
+
+
+def _lacks_end_mark(path: Path, format_name: str) -> bool:
+    """Whether a file of a format that ends with a mark has none at its end, but for bytes that only fill it up."""
+    mark = END_MARKS.get(format_name, b"")
+    with path.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - LONGEST_FILLING))
+        return not file.read().rstrip(b"\0\xff").endswith(mark)
 
 
 def _is_cover(stream: Any) -> bool:

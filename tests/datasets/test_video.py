@@ -294,6 +294,24 @@ def test_of_a_video_that_breaks_off_there_is_what_was_written(tmp_path: Path) ->
     assert 0 < len(seen) < 20
 
 
+@pytest.mark.parametrize(("name", "codec", "pixels"), [("v.mjpeg", "mjpeg", "yuvj420p"), ("v.gif", "gif", "rgb8")])
+@pytest.mark.parametrize("filling", [b"", b"\0" * 100], ids=["", "filled"])
+def test_a_file_without_the_mark_at_its_end_is_cut(
+    name: str, codec: str, pixels: str, filling: bytes, tmp_path: Path
+) -> None:
+    path = write_numbered(tmp_path / name, 30, codec=codec, pixels=pixels, b_frames=None)
+    content = path.read_bytes()
+    path.write_bytes(content + filling)
+    whole = VideoReader(path)
+    assert len(list(whole)) == 30
+    assert whole.problem is None
+    path.write_bytes(content[: int(len(content) * 0.7)] + filling)
+    reader = VideoReader(path)
+    last = [frame.index for frame in reader][-1]
+    assert 10 < last < 29
+    assert reader.damaged == [last]
+
+
 def test_lost_tail_is_reported_by_the_containers_length(tmp_path: Path) -> None:
     path = write_numbered(tmp_path / "v.mp4", 60, options={}, key_every=6)
     with_head_first = tmp_path / "head_first.mp4"
