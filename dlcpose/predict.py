@@ -24,7 +24,7 @@ from dlcpose.prediction.onnx_file import is_onnx, read_onnx_model
 from dlcpose.prediction.pose_model import PoseModel
 from dlcpose.prediction.precision import autocast
 from dlcpose.prediction.resumable import Outcome
-from dlcpose.prediction.settings import PredictionSettings
+from dlcpose.prediction.settings import PredictionSettings, check_names
 from dlcpose.prediction.video import predict_video
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.checked_values import is_whole_number
@@ -110,6 +110,7 @@ class Predictor:
         progress: called with the frames done and, where the file tells, how many there are.
         Raises DataError for what is no video, ConfigError for settings that make no sense or do not fit.
         """
+        check_names(settings, self.predict_video, PredictionSettings)
         return predict_video(self.model, Path(path).expanduser(), PredictionSettings(**settings), progress)[0]
 
     def predict_stream(
@@ -147,6 +148,7 @@ class Predictor:
         from dlcpose.prediction.followed_video import tracked_by
         from dlcpose.tracking.ctd_tracker import CtdTracker
 
+        check_names(settings, self.follow, CtdTracker)
         tracker = CtdTracker(tracked_by(self.pipeline), **settings)
         self._refuse_unlabeled()
         return self._tracked_frames(images, tracker, precision)
@@ -166,7 +168,9 @@ class Predictor:
         Arguments and errors as of `prediction.followed_video.write_followed_video`.
         """
         from dlcpose.prediction.followed_video import write_followed_video
+        from dlcpose.tracking.ctd_tracker import CtdTracker
 
+        check_names(settings, self.follow_video, CtdTracker)
         self._refuse_unlabeled()
         return write_followed_video(
             self.model,

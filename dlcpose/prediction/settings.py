@@ -1,6 +1,8 @@
 """Settings of predictions; this module imports nothing heavy, so that mistakes are reported at once."""
 
-from collections.abc import Mapping
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -68,6 +70,18 @@ class PredictionSettings:
             raise ConfigError(
                 f"crop={','.join(map(str, self.crop))}: expected a part of the {size[1]}x{size[0]} frames of {path}. "
                 f"x2 may be {size[1]} at most, y2 {size[0]}."
+            )
+
+
+def check_names(given: Iterable[str], method: Callable[..., Any], settings: Callable[..., Any]) -> None:
+    """Raises ConfigError for a name that is none of a method's settings, which `settings` takes for it."""
+    parameters = [*inspect.signature(method).parameters.values(), *inspect.signature(settings).parameters.values()]
+    taken = [each.name for each in parameters if each.default is not each.empty]
+    for name in given:
+        if name not in taken:
+            near = difflib.get_close_matches(name, taken, n=3, cutoff=0.5)
+            raise ConfigError(
+                f"{name}: {getattr(method, '__name__', '')} takes no such setting. Nearest: {', '.join(near or taken)}."
             )
 
 

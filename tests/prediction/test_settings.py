@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+import torch
 
 from dlcpose.config.compose import compose
+from dlcpose.predict import Predictor
 from dlcpose.prediction.model import check_settings
 from dlcpose.prediction.settings import PredictionSettings, differences
 from dlcpose.structures.errors import ConfigError
@@ -40,6 +42,18 @@ from tests.prediction.made_up_models import bottom_up, single_animal, top_down
 def test_what_makes_no_sense_is_named(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=rf"^{next(iter(wrong))}: expected"):
         PredictionSettings(**wrong)
+
+
+def test_a_misspelled_setting_is_named_with_the_nearest() -> None:
+    predictor = Predictor(single_animal().pipeline, torch.device("cpu"))
+    with pytest.raises(ConfigError, match=r"^batchsize: predict_video takes no such setting\. Nearest: batch_size"):
+        predictor.predict_video("v.mp4", batchsize=3)
+    with pytest.raises(ConfigError, match=r"^progres: predict_video takes no such setting\. Nearest: progress"):
+        predictor.predict_video("v.mp4", progres=print)
+    with pytest.raises(ConfigError, match=r"^maxlost: follow takes no such setting\. Nearest: max_lost"):
+        predictor.follow([], maxlost=3)
+    with pytest.raises(ConfigError, match=r"^maxlost: follow_video takes no such setting\. Nearest: max_lost"):
+        predictor.follow_video("v.mp4", "v.poses.h5", maxlost=3)
 
 
 def test_what_a_model_cannot_do_is_named() -> None:
