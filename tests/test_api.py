@@ -69,6 +69,13 @@ def test_an_override_that_cannot_be_read_is_named(here: Path, override: str) -> 
         dlcpose.train("seed=1", override, run_dir=here / "run")
 
 
+@pytest.mark.parametrize("override", ["seed=1,2", "seed=range(1,3)", "model=resnet_18,resnet_50"])
+def test_several_values_are_refused_in_words_of_python(here: Path, override: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(override)}: expected one value, got several") as caught:
+        dlcpose.train(override, run_dir=here / "run")
+    assert "--multirun" not in str(caught.value)
+
+
 @pytest.mark.parametrize("override", [["model=resnet_18"], {"model": "resnet_18"}, Path("x")])
 def test_an_override_that_is_no_text_is_refused(here: Path, override: object) -> None:
     with pytest.raises(InputError, match=re.escape(repr(override))):

@@ -24,13 +24,14 @@ def compose(
 ) -> dict[str, Any]:
     """What the shell would have composed from these overrides, as plain values. The run folder is given, not dated.
 
-    Raises ConfigError, with the message of the shell, where they do not compose.
+    Raises ConfigError, with the message of the shell, where they do not compose, and for several values of one key.
     """
     overrides = quote_paths(overrides)
     known_before = HydraConfig.instance().cfg
     GlobalHydra.instance().clear()
     try:
         with checked_loading(overrides), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            _refuse_sweeps(overrides)
             config = hydra.compose(config_name, list(overrides), return_hydra_config=True)
     except Exception as error:
         if (reason := explain(error, config_name, overrides)) is None:
@@ -45,6 +46,17 @@ def compose(
         return plain(config)
     finally:
         HydraConfig.instance().cfg = known_before
+
+
+def _refuse_sweeps(overrides: Sequence[str]) -> None:
+    """Raises ConfigError for several values of one key: Hydra's own message speaks of an option that only the shell has."""
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if override.is_sweep_override():
+            key, given = override.key_or_group, override.input_line
+            raise ConfigError(
+                f"{given}: expected one value, got several. Give one; a list stands in brackets ({key}=[A,B]), a text with "
+                f"commas in quotes ({key}='A,B'). Only train.py in the shell makes several runs at once, with -m."
+            )
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
