@@ -61,8 +61,8 @@ def write_tables(
         places = {path: folder / path.relative_to(staging) for path in fresh}
         for path in [] if existing == "replace" else _in_the_way(places, existing):
             raise DataError(
-                f"{path}: is there already, no table is written. `dlcpose tables --overwrite` replaces it, --output or "
-                "--name writes elsewhere."
+                f"{path}: is there already, no table of {Path(tracks.video.path).name} is written. "
+                "`dlcpose tables --overwrite` replaces it, --output or --name writes elsewhere."
             )
         for path, place in places.items():
             if existing == "replace" or not place.exists():

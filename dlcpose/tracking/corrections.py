@@ -122,7 +122,10 @@ def _check_belongs(tracks: PoseTracks, corrections: Corrections) -> None:
                 f"{where}: expected animals from 0 to {len(tracks.individuals) - 1}, got {each.a} and {each.b}."
             )
         if each.frame > last or (each.to is not None and each.to > last + 1):
-            raise DataError(f"{where}: expected frames from 0 to {last}, got {each.frame} to {each.to}.")
+            given = f"{each.frame}" if each.to is None else f"{each.frame} to {each.to}"
+            raise DataError(
+                f"{where}: expected frames from 0 to {last}, got {given}. Save it from the review page again."
+            )
 
 
 def _checked(content: Any, path: str) -> Corrections:

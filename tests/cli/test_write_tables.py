@@ -80,6 +80,19 @@ def test_two_files_of_one_video_do_not_overwrite_each_other(
     assert (answer.code, len(answer.out.splitlines())) == (0, 2)
 
 
+def test_of_several_files_what_was_written_is_said(
+    poses: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = poses.with_name("other.poses.h5")
+    pose_file.write_pose_tracks(
+        other, replace(made_up_tracks(), video=replace(made_up_tracks().video, path="/v/pen.avi"))
+    )
+    (poses.parent / "pen.csv").write_text(NOTES)
+    answer = dlcpose(capsys, monkeypatch, "tables", str(poses), str(other), "--format", "csv")
+    assert answer.out.split() == [str(poses.parent / "cage.csv")]
+    assert "pen.csv: is there already, no table of pen.avi is written" in answer.err
+
+
 NOTES = "my,own,notes\n"
 
 

@@ -122,6 +122,13 @@ def test_what_the_tracks_do_not_have_is_refused(wrong: Correction) -> None:
         applied(TRACKS, wrong)
 
 
+def test_a_frame_behind_the_last_is_named_with_the_frames_there_are() -> None:
+    with pytest.raises(DataError, match=rf"expected frames from 0 to {FRAMES - 1}, got 99\. "):
+        applied(TRACKS, Correction(99, 0, 1, "swap_from"))
+    with pytest.raises(DataError, match=rf"expected frames from 0 to {FRAMES - 1}, got 0 to 99\. "):
+        applied(TRACKS, Correction(0, 0, 1, "swap_between", 99))
+
+
 GOOD: dict[str, Any] = {"frame": 3, "a": 0, "b": 1, "action": "swap_from"}
 
 
