@@ -37,7 +37,8 @@ FORMATS = (
     *("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "mpegvideo", "asf", "flv", "mxf", "nut"),
     *("ogg", "ivf", "rm", "swf", "wtv", "dv", "gxf", "r3d", "nsv", "gif", "apng", "yuv4mpegpipe", "h261", "h263"),
     *("h264", "hevc", "vvc", "av1", "obu", "m4v", "vc1", "vc1test", "dirac", "cavsvideo", "mjpeg", "mpjpeg"),
-    "mjpeg_2000",
+    *("mjpeg_2000", "ingenient", "smjpeg", "dnxhd", "apv", "evc", "avs2", "avs3", "cine", "ser", "dhav", "live_flv"),
+    *("kux", "lxf", "lmlm4", "nuv", "pva", "ty", "hxvs", "iv8", "ipu"),
 )
 CONVERTERS = 4  # threads that convert frames to RGB, at most: one alone holds up a GPU
 
