@@ -28,7 +28,7 @@ SAMPLED = 2**20  # bytes at the start, in the middle and at the end that a finge
 LONGEST_FILLING = 4096  # bytes behind the mark at the end of a file
 STATED = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")  # a duration in Matroska's metadata
 # Of files that state no length, by FFmpeg's name of the format.
-END_MARKS = {"mjpeg": b"\xff\xd9", "jpeg_pipe": b"\xff\xd9", "gif": b";"}
+END_MARKS = {"mjpeg": b"\xff\xd9", "gif": b";"}
 TRIM_EVERY = 500  # frames: with small ones a process kept 100 to 870 MB in 8 of 17 runs of one video
 MAX_PIXELS = 2**26  # of a frame: 8192 x 8192; frames that are decoded ahead take 200 MB each then
 # FFmpeg's names of the formats that are read, of one file each. Playlists (hls, concat, dash, ...) have other files read,
