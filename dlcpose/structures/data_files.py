@@ -148,7 +148,9 @@ def parse_yaml(text: str, source: object, *, error: type[DlcposeError] = DataErr
         finally:
             loader.dispose()
     except Exception as reason:  # its constructors raise errors of many types for bad dates or numbers
-        said = " ".join(str(reason).split())[:200] or type(reason).__name__
+        mark = getattr(reason, "problem_mark", None)
+        what = reason if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: {reason.problem}"  # type: ignore[attr-defined]
+        said = " ".join(str(what).split())[:200] or type(reason).__name__
         raise error(f"{source}: expected yaml, got something that does not parse ({said}).") from reason
 
 

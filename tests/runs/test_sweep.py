@@ -154,7 +154,7 @@ def test_two_sweeps_at_once_in_the_same_folder(trained: list[Any], here: Path) -
         (("optimizer.lrr=1,2",), "optimizer.lrr: no such key in this config. Nearest: optimizer.lr"),
         (("sweep.name=a/b", "seed=0,1"), "sweep.name=a/b: expected a name for a folder: letters"),
         (("sweep.nam=a", "seed=0,1"), "sweep.nam: no such key in this config. Nearest: sweep.name"),
-        (("experiment=torn", "--config-dir", "mylab", "seed=0,1"), "torn.yaml: line 3, column 1: expected ',' or ']'"),
+        (("experiment=torn", "--config-dir", "mylab", "seed=0,1"), "line 3, column 1: "),
     ],
 )
 def test_mistakes_before_the_first_job(
