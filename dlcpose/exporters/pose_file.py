@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ FORMAT = "dlcpose.poses.1"
 DESCRIPTION = "description"  # JSON in UTF-8, as bytes
 MAX_BYTES = 2**36  # of all arrays of a file that is read, unless more is allowed
 MAX_DESCRIPTION = 2**24
+MAX_NAMES = 100  # of arrays and groups that tell of what program a file is
 TYPES: dict[str, tuple[type, tuple[str, ...]]] = {
     "frame_indices": (np.int64, ("T",)),
     "times": (np.float64, ("T",)),
@@ -213,13 +215,38 @@ def read_provenance(path: Path | str) -> tuple[str, Provenance]:
 def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise DataError(f"{path}: expected a file of poses ({SUFFIX}), got nothing at this path. Correct the path.")
+    if not h5py.is_hdf5(path):
+        raise _no_poses(path, f"it is no HDF5 file ({path.suffix or 'no ending'}, {path.stat().st_size} bytes)")
     try:
         with h5py.File(path, "r") as file:
+            if not path.name.endswith(SUFFIX) and DESCRIPTION not in file:
+                _refuse_foreign(file, path)
             yield file
     except DataError:
         raise
     except Exception as error:  # h5py tells of damage in any way
         raise _no_poses(path, " ".join(str(error).split())[:200]) from error
+
+
+def _refuse_foreign(file: Any, path: Path) -> None:
+    """Raises DataError for a file of another program, with what it is."""
+    names = list(islice(file, MAX_NAMES))
+    if any(
+        "pandas_type" in file[name].attrs for name in names if isinstance(file.get(name, getlink=True), h5py.HardLink)
+    ):
+        kind = "a table of pandas, as DeepLabCut writes them"
+        use = "To have its model's poses, import the model (dlcpose import) and predict the video (dlcpose predict)"
+    elif {"frames", "instances", "metadata"} <= {*names}:
+        kind = "a project of SLEAP (.slp)"
+        use = "dlcpose convert and dataset=sleap read the labels in it; for poses, predict the video (dlcpose predict)"
+    elif "track_occupancy" in names:
+        kind, use = "an analysis file of SLEAP", "Predict the video (dlcpose predict)"
+    else:
+        return
+    raise DataError(
+        f"{path}: expected poses of a video as dlcpose writes them (NAME{SUFFIX}), got {kind}: predictions of other programs "
+        f"are not read. {use}."
+    )
 
 
 def _description(file: Any, path: Path) -> dict[str, Any]:

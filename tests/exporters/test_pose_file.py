@@ -217,6 +217,30 @@ def test_a_provenance_of_another_kind_is_refused(wrong: dict[str, Any], tmp_path
         read_provenance(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (
+            "flypair13-SLEAP-2024-12-20/tracks/clip_tracks.h5",
+            "got a table of pandas, as DeepLabCut writes them: .*dlcpose import",
+        ),
+        ("sleap/flypair13/clip.slp", r"got a project of SLEAP \(\.slp\): .*dlcpose convert"),
+        ("openfield-Pranav-2018-10-30/config.yaml", r"but it is no HDF5 file \(\.yaml"),
+    ],
+)
+def test_files_of_other_programs_are_named(name: str, says: str, shared_data: Path) -> None:
+    for read in (read_pose_tracks, read_provenance):
+        with pytest.raises(DataError, match=says):
+            read(shared_data / name)
+
+
+def test_an_analysis_file_of_sleap_is_named(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "v.analysis.h5", "w") as file:
+        file["tracks"], file["track_occupancy"] = np.zeros((1, 2, 3, 4)), np.ones((4, 1))
+    with pytest.raises(DataError, match="got an analysis file of SLEAP"):
+        read_pose_tracks(tmp_path / "v.analysis.h5")
+
+
 def test_no_other_file_is_read_through_a_file_of_poses(tmp_path: Path) -> None:
     tracks = made_up_tracks()
     for name in ("linked", "soft", "virtual", "external"):
