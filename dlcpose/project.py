@@ -30,14 +30,22 @@ SETS = ("train", "val", "test")
 class Project:
     """A DeepLabCut project, which is only read: `proj_root` is the folder with config.yaml.
 
-    follow_links: also read files that links take from outside of that folder.
+    follow_links: also read files that links take from outside of that folder. shuffle: the number of the shuffle whose
+    train and test frames are those of `train_test_split(by="stored")`; by default the lowest.
     Raises DataError when the project cannot be read.
     """
 
     @explain_os_errors()
-    def __init__(self, proj_root: str | Path, *, scorer: str | None = None, follow_links: bool = False) -> None:
+    def __init__(
+        self,
+        proj_root: str | Path,
+        *,
+        scorer: str | None = None,
+        follow_links: bool = False,
+        shuffle: int | None = None,
+    ) -> None:
         self.root = Path(proj_root).expanduser()
-        self.data = DeepLabCutFrames(self.root, scorer=scorer, follow_links=follow_links)
+        self.data = DeepLabCutFrames(self.root, scorer=scorer, follow_links=follow_links, shuffle=shuffle)
         self._split: Split | None = None
 
     @property

@@ -40,6 +40,8 @@ def test_splits_are_remembered(openfield: Project) -> None:
 def test_the_projects_own_split(tmp_path: Path) -> None:
     root = write_project(tmp_path, {"cage": ten_frames()})
     write_shuffle(root, "80shuffle1", range(0, 10, 2), range(1, 10, 2))
+    write_shuffle(root, "80shuffle2", range(9), [9])
+    assert Project(root, shuffle=2).train_test_split(by="stored").test == ("labeled-data/cage/img0009.png",)
     split = Project(root).train_test_split(by="stored")
     assert split.test == tuple(f"labeled-data/cage/img{number:04d}.png" for number in range(1, 10, 2))
     assert len(split.train) == 5

@@ -34,6 +34,7 @@ def import_command(
     """Import a model of DeepLabCut 3, or published weights: it predicts, evaluates and trains on like any other."""
     if output.exists() and not overwrite:
         raise DataError(f"{output}: it is there already. Add --overwrite to replace it, or give another --output.")
+    from dlcpose.importers.deeplabcut_files import shuffle_of
     from dlcpose.importers.imported import training_command, write_checkpoint
     from dlcpose.importers.source import read_source
 
@@ -54,5 +55,10 @@ def import_command(
         typer.echo(f"  license: {model.license}")
     typer.echo(f"  keypoints: {', '.join(description.skeleton.names)}")
     typer.echo(f"  predict:  dlcpose predict --checkpoint {output} VIDEO")
-    typer.echo(f"  evaluate: python evaluate.py checkpoint={output} dataset=deeplabcut dataset.root=PROJECT")
+    evaluation = f"python evaluate.py checkpoint={output} dataset=deeplabcut dataset.root=PROJECT"
+    if (
+        number := shuffle_of(model.source)
+    ) is not None:  # of another shuffle, test frames may be what it was trained on
+        evaluation += f" dataset.shuffle={number} frames=test"
+    typer.echo(f"  evaluate: {evaluation}")
     typer.echo(f"  train on: {training_command(model, output)}")

@@ -21,8 +21,9 @@ from dlcpose.datasets.deeplabcut_tables import LabelTable, read_table
 from dlcpose.datasets.label_checks import warn_of_labels
 from dlcpose.datasets.readers import reader
 from dlcpose.datasets.restricted_pickle import MAX_BYTES, load_restricted_pickle
+from dlcpose.structures.checked_values import is_whole_number
 from dlcpose.structures.data_files import InsideFolder, is_file, read_file
-from dlcpose.structures.errors import DataError
+from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.sample import Doubles, FrameLabels, Image, labels_of
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class DeepLabCutFrames(LabeledFrames):
     root: the folder with config.yaml; its project_path is ignored. scorer: whose labels to read; by default those of the
     config's scorer, else the only ones there are. An animal without a label in a frame is not in it; frames without any
     label are kept as unlabeled (`empty_is_label`). follow_links: also read files that links take from outside of root.
+    shuffle: the number of the shuffle whose train and test frames are the stored split; by default the lowest.
     docs/data.md says how each value is checked. Raises DataError, with the file and what to do, where a project cannot be
     read.
     """
@@ -54,7 +56,16 @@ class DeepLabCutFrames(LabeledFrames):
         """The labels of the project's own scorer."""
         return cls(path.parent if path.name == "config.yaml" else path, follow_links=follow_links)
 
-    def __init__(self, root: str | int | Path, *, scorer: str | int | None = None, follow_links: bool = False) -> None:
+    def __init__(
+        self,
+        root: str | int | Path,
+        *,
+        scorer: str | int | None = None,
+        follow_links: bool = False,
+        shuffle: int | None = None,
+    ) -> None:
+        if shuffle is not None and not is_whole_number(shuffle, 0):
+            raise ConfigError(f"shuffle: expected the number of one of the project's shuffles, got {shuffle!r:.80}.")
         self.root = Path(str(root)).expanduser()
         self._links = None if follow_links else InsideFolder(self.root)
         if self._links is not None:
@@ -64,7 +75,7 @@ class DeepLabCutFrames(LabeledFrames):
         self.skeleton = self.config.skeleton
         self.individuals = self.config.individuals
         self.has_identities = self.config.has_identities
-        self._scorer = scorer
+        self._scorer, self._shuffle = scorer, shuffle
         self.frames = _read_frames(self.config, _find_tables(self.config, scorer, self._links), self._links)
         warn_of_labels(self.root, self.frames)
 
@@ -77,11 +88,14 @@ class DeepLabCutFrames(LabeledFrames):
 
     @cached_property
     def stored_split(self) -> Mapping[str, tuple[str, ...]] | None:  # type: ignore[override]  # read on demand
-        """The train and test frames of DeepLabCut's lowest shuffle, None where the project has no shuffle.
+        """The train and test frames of the shuffle, None where the project has none.
 
-        Raises DataError when the split's files are missing, or hold more than plain values.
+        Raises DataError when there are others only, the split's files are missing, or hold more than plain values.
         """
-        return _read_stored_split(self.config, self._scorer, {frame.key for frame in self.frames}, self._links)
+        path = _find_shuffle(self.config, self._shuffle)
+        if path is None:
+            return None
+        return _read_stored_split(path, self.config, self._scorer, {frame.key for frame in self.frames}, self._links)
 
 
 def _find_tables(config: ProjectConfig, scorer: str | None, links: InsideFolder | None) -> list[LabelTable]:
@@ -280,12 +294,9 @@ def _image_name(place: str) -> str:
 
 
 def _read_stored_split(
-    config: ProjectConfig, scorer: str | None, keys: set[str], links: InsideFolder | None
-) -> dict[str, tuple[str, ...]] | None:
-    """The split with the lowest shuffle of the config's iteration, else the latest; preferably of the config's fraction."""
-    path = _find_shuffle(config)
-    if path is None:
-        return None
+    path: Path, config: ProjectConfig, scorer: str | None, keys: set[str], links: InsideFolder | None
+) -> dict[str, tuple[str, ...]]:
+    """The split of a shuffle, by its Documentation_data file."""
     if links is not None:
         links.check(path)
     content = load_restricted_pickle(read_file(path, max_bytes=MAX_BYTES), str(path))
@@ -319,13 +330,18 @@ def _whole_numbers(rows: Any) -> list[int]:
     return [int(number) for number in numbers]
 
 
-def _find_shuffle(config: ProjectConfig) -> Path | None:
+def _find_shuffle(config: ProjectConfig, shuffle: int | None) -> Path | None:
+    """The Documentation_data file of a shuffle of the config's iteration, else of the latest one.
+
+    Of shuffles of one number that of the config's first fraction. Warns where there are several to choose from.
+    """
     iterations = {
         int(path.name.removeprefix("iteration-")): path
         for path in config.folder.glob("training-datasets/iteration-*")
         if path.name.removeprefix("iteration-").isdigit()
     }
     if not iterations:
+        _check_found(config, shuffle, [])
         return None
     folder = iterations.get(config.iteration, iterations[max(iterations)])
     percent = int(100 * config.train_fraction) if config.train_fraction is not None else None
@@ -333,7 +349,31 @@ def _find_shuffle(config: ProjectConfig) -> Path | None:
     for path in sorted(folder.glob("UnaugmentedDataSet_*/Documentation_data-*.pickle")):
         if numbers := re.search(r"_(\d+)shuffle(\d+)$", path.stem):
             found.append((int(numbers[2]), int(numbers[1]) != percent, path))
-    return min(found)[-1] if found else None
+    chosen = [each for each in found if shuffle is None or each[0] == shuffle]
+    if not chosen:
+        _check_found(config, shuffle, [number for number, _, _ in found])
+        return None
+    path = min(chosen)[-1]
+    if len(chosen) > 1:
+        logger.warning(
+            "%s: %d shuffles%s, of which the train and test frames of %s are taken. shuffle=NUMBER takes those of another, "
+            "the first TrainingFraction of config.yaml those of another fraction.",
+            folder,
+            len(chosen),
+            "" if shuffle is None else f" {shuffle}",
+            path.stem.removeprefix("Documentation_data-"),
+        )
+    return path
+
+
+def _check_found(config: ProjectConfig, shuffle: int | None, numbers: Sequence[int]) -> None:
+    """Raises DataError for a shuffle that is not among those that there are."""
+    if shuffle is not None and shuffle not in numbers:
+        there = ", ".join(str(number) for number in sorted({*numbers})) or "none"
+        raise DataError(
+            f"{config.folder}: expected a shuffle {shuffle} in training-datasets, got {there}. Name one of them, or create "
+            "it in DeepLabCut (create_training_dataset)."
+        )
 
 
 def _warn_of_changes(path: Path, stored: set[str], keys: set[str]) -> None:

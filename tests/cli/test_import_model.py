@@ -20,5 +20,14 @@ def test_import_writes_a_checkpoint_and_prints_next_steps(tmp_path: Path) -> Non
     assert load(output, device="cpu").skeleton.names == tuple(layouts.BODYPARTS)
     assert f"init_from.checkpoint={output}" in result.output
     assert f"predict --checkpoint {output}" in result.output
+    assert "dataset.shuffle" not in result.output
     assert isinstance(CliRunner().invoke(app, command).exception, DataError)  # what is there is not replaced unasked
     assert CliRunner().invoke(app, [*command, "--overwrite"]).exit_code == 0
+
+
+def test_a_model_of_a_shuffle_is_evaluated_on_the_test_frames_of_that_shuffle(tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(import_command)
+    model = layouts.write(tmp_path / "iteration-0" / "cageOct30-trainset80shuffle12")
+    result = CliRunner().invoke(app, [str(model), "--output", str(tmp_path / "model.ckpt")])
+    assert "dataset.root=PROJECT dataset.shuffle=12 frames=test" in result.output

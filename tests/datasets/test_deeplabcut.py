@@ -16,7 +16,7 @@ from PIL import Image as PillowImage
 
 from dlcpose.datasets.coco import CocoFrames
 from dlcpose.datasets.deeplabcut import DeepLabCutFrames
-from dlcpose.structures.errors import DataError
+from dlcpose.structures.errors import ConfigError, DataError
 from tests.datasets.dlc_projects import (
     MULTI,
     SINGLE,
@@ -417,6 +417,26 @@ def test_the_stored_split_is_that_of_the_lowest_shuffle(tmp_path: Path) -> None:
         "train": ("labeled-data/yard/img0002.png", "labeled-data/cage/img0000.png"),
         "test": ("labeled-data/yard/img0009.png",),
     }
+
+
+def test_the_stored_split_of_a_named_shuffle(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = write_project(tmp_path, {"cage": ten_frames()}, {**SINGLE, "TrainingFraction": [0.8, 0.5]})
+    for name, test in (("80shuffle1", 1), ("80shuffle2", 2), ("50shuffle2", 3)):
+        write_shuffle(root, name, [0], [test])
+    expected = {None: (1, "3 shuffles,"), 1: (1, ""), 2: (2, "2 shuffles 2,")}  # a test image, and what is said
+    for shuffle, (image, warning) in expected.items():
+        caplog.clear()
+        split = DeepLabCutFrames(root, shuffle=shuffle).stored_split
+        assert split is not None
+        assert split["test"] == (f"labeled-data/cage/img{image:04d}.png",)
+        assert warning in caplog.text
+        assert ("of which" in caplog.text) == bool(warning)
+    with pytest.raises(DataError, match="expected a shuffle 7 in training-datasets, got 1, 2"):
+        _ = DeepLabCutFrames(root, shuffle=7).stored_split
+    with pytest.raises(DataError, match="expected a shuffle 1 in training-datasets, got none"):
+        _ = DeepLabCutFrames(write_project(tmp_path / "new", {"cage": ten_frames()}), shuffle=1).stored_split
+    with pytest.raises(ConfigError, match="shuffle: expected the number"):
+        DeepLabCutFrames(root, shuffle="first")  # type: ignore[arg-type]
 
 
 def test_the_stored_split_agrees_with_sleap_io(tmp_path: Path) -> None:
