@@ -56,9 +56,8 @@ def import_command(
     typer.echo(f"  keypoints: {', '.join(description.skeleton.names)}")
     typer.echo(f"  predict:  dlcpose predict --checkpoint {output} VIDEO")
     evaluation = f"python evaluate.py checkpoint={output} dataset=deeplabcut dataset.root=PROJECT"
-    if (
-        number := shuffle_of(model.source)
-    ) is not None:  # of another shuffle, test frames may be what it was trained on
+    number = shuffle_of(model.source)
+    if number is not None:  # the test frames of another shuffle may be what it was trained on
         evaluation += f" dataset.shuffle={number} frames=test"
     typer.echo(f"  evaluate: {evaluation}")
     typer.echo(f"  train on: {training_command(model, output)}")
