@@ -2,6 +2,7 @@
 
 Its "rmse" is the mean distance. Its mAP counts animals with at least two keypoints, computes OKS with the area of the
 box around their labeled keypoints, and matches greedily: a prediction whose most similar animal is taken gets no other.
+Labels on the border of an image or outside of it do not count.
 """
 
 from collections.abc import Mapping, Sequence
@@ -76,13 +77,20 @@ class DeepLabCutFigures(Metric):
 
 
 def _prepare(prediction: PosePrediction, frame: FrameLabels, sigma: float) -> _Image:
-    gt = labeled_animals(frame)
+    gt = _inside(labeled_animals(frame), frame)
+    gt = gt[~np.isnan(gt).all(axis=(1, 2))]
     missing = np.isnan(prediction.keypoints_in_image).any(axis=-1) | ~(prediction.keypoint_scores >= 0)  # (M, K)
     pred = np.where(missing[..., None], np.nan, prediction.keypoints_in_image).astype(np.float64)
     scores = np.where(missing, np.nan, prediction.keypoint_scores).astype(np.float64)
     kept = ~missing.all(axis=-1)
     image = _Image(gt, pred[kept], scores[kept], _similarity(pred[kept], gt, sigma))
     return _select(image, np.argsort(-image.scores, kind="stable"))
+
+
+def _inside(points: Array, frame: FrameLabels) -> Array:
+    """Labels (..., 2) without those on the image's left or upper border or outside of it, which DeepLabCut passes over."""
+    is_inside = ((points > 0) & (points < (frame.width, frame.height))).all(axis=-1)
+    return np.where(is_inside[..., None], points, np.nan)
 
 
 def _similarity(pred: Array, gt: Array, sigma: float) -> Array:
@@ -121,7 +129,8 @@ def _unique_errors_and_scores(prediction: PosePrediction, frame: FrameLabels) ->
     """Distance and score of the unique keypoints, which count as the animals' do: (U,) each."""
     if len(prediction.unique_in_image) != len(frame.unique_in_image):
         return np.zeros(0), np.zeros(0)
-    errors = np.linalg.norm(prediction.unique_in_image.astype(np.float64) - frame.unique_in_image, axis=-1)
+    labeled = _inside(frame.unique_in_image.astype(np.float64), frame)
+    errors = np.linalg.norm(prediction.unique_in_image - labeled, axis=-1)
     return np.where(prediction.unique_scores >= 0, errors, np.nan), prediction.unique_scores.astype(np.float64)
 
 

@@ -22,7 +22,7 @@ def naive_figures(labels, predictions, pcutoff=0.6, sigma=0.1) -> dict[str, floa
         for pose, flags in zip(frame.keypoints_in_image, frame.visibility, strict=True):
             gt.append(
                 [
-                    (float(x), float(y)) if v > 0 and not math.isnan(x) else None
+                    (float(x), float(y)) if v > 0 and 0 < x < frame.width and 0 < y < frame.height else None
                     for (x, y), v in zip(pose, flags, strict=True)
                 ]
             )
@@ -136,8 +136,8 @@ def test_a_single_animal_agrees_with_the_definition(seed: int) -> None:
 
 
 def test_the_rmse_is_the_mean_distance() -> None:
-    labels = [labels_of("a.png", (480, 640), SHAPE[None])]
-    moved = SHAPE[None] + np.array([[3, 4], [0, 0], [0, 0], [0, 0], [0, 10]])
+    labels = [labels_of("a.png", (480, 640), at(300, 200)[None])]
+    moved = at(300, 200)[None] + np.array([[3, 4], [0, 0], [0, 0], [0, 0], [0, 10]])
     figures = DeepLabCutFigures()(
         EvaluatedFrames([prediction_of("a.png", moved, [[0.5, 0.6, 0.7, 0.8, 0.9]])], labels, SKELETON)
     )
@@ -158,14 +158,30 @@ def test_matched_animal_is_not_matched_again() -> None:
 
 def test_points_of_the_arena_are_pooled() -> None:
     skeleton = Skeleton(names=SKELETON.names, unique=("corner",))
-    labels = [labels_of("a.png", (480, 640), SHAPE[None], unique_in_image=np.array([[10, 10]], np.float32))]
-    found = prediction_of("a.png", SHAPE[None], unique=np.array([[16, 18]]), unique_scores=np.array([0.1]))
+    pose = at(300, 200)[None]
+    labels = [labels_of("a.png", (480, 640), pose, unique_in_image=np.array([[10, 10]], np.float32))]
+    found = prediction_of("a.png", pose, unique=np.array([[16, 18]]), unique_scores=np.array([0.1]))
     figures = DeepLabCutFigures()(EvaluatedFrames([found], labels, skeleton))
     assert figures["dlc_rmse"] == pytest.approx(10 / 6)
     assert figures["dlc_rmse_pcutoff"] == 0
 
 
 def test_animals_on_one_line_have_no_size_and_are_never_right() -> None:
-    line = SHAPE * (0, 1)
+    line = at(0, 200) * (0, 1) + (300, 0)
     labels = [labels_of("a.png", (480, 640), line[None])]
     assert DeepLabCutFigures()(EvaluatedFrames([prediction_of("a.png", line[None])], labels, SKELETON))["dlc_map"] == 0
+
+
+@pytest.mark.parametrize("place", [(0, 100), (100, 0), (640, 100), (100, 480), (-5, 100), (100, 900)])
+def test_labels_on_the_border_and_outside_of_an_image_do_not_count(place: tuple[float, float]) -> None:
+    skeleton = Skeleton(names=SKELETON.names, unique=("corner",))
+    found = prediction_of("a.png", at(300, 200)[None] + 7, unique=np.array([[16, 18]]))
+    figures = []
+    for point in (place, (np.nan, np.nan)):
+        pose, beyond = at(300, 200), np.tile(point, (len(SHAPE), 1))  # an animal out of sight, and a keypoint
+        pose[2] = point
+        corner = np.array([point], np.float32)
+        labels = [labels_of("a.png", (480, 640), np.stack([beyond, pose]), unique_in_image=corner)]
+        figures.append(DeepLabCutFigures()(EvaluatedFrames([found], labels, skeleton)))
+    assert figures[0] == figures[1]
+    assert figures[0]["dlc_rmse"] == pytest.approx(7 * 2**0.5)
