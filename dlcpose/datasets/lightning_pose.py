@@ -67,7 +67,10 @@ class LightningPoseFrames(LabeledFrames):
                 "Set dataset=deeplabcut with the root of its project."
             )
         names = tuple(dict.fromkeys(name for _, name, _ in table.columns))
-        self.skeleton, self.individuals = Skeleton(names, pairs=pairs_from_names(names)), ()
+        try:
+            self.skeleton, self.individuals = Skeleton(names, pairs=pairs_from_names(names)), ()
+        except ValueError as error:
+            raise DataError(f"{self.path}: {error}") from error
         self.frames = _frames(table, names, self.root, links)
 
     def read_image(self, index: int) -> Image:

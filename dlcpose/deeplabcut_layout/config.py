@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from dlcpose.structures.data_files import read_yaml
 from dlcpose.structures.errors import DataError
 
 FILE_NAME = "pytorch_config.yaml"
@@ -130,12 +129,7 @@ def read_config(path: Path) -> SnapshotConfig:
             f"{path}: no such file. A snapshot of DeepLabCut 3 says only together with its {FILE_NAME} which model it is of: "
             "copy it from the `train` folder of the shuffle, or name it with --config."
         )
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{path}: expected yaml, got something that does not parse ({reason}).") from error
-    return config_of(content, path)
+    return config_of(read_yaml(path), path)
 
 
 def config_of(content: Any, path: Path) -> SnapshotConfig:

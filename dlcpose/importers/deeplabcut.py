@@ -50,17 +50,24 @@ def read_model(
         overrides=overrides,
         weights=ours,
         left_over=left_over,
-        skeleton=Skeleton(
-            described.bodyparts,
-            pairs=pairs_from_names(described.bodyparts),
-            unique=described.unique_bodyparts,
-            unique_pairs=pairs_from_names(described.unique_bodyparts),
-        ),
+        skeleton=_skeleton(described),
         individuals=described.individuals,
         has_identities="identity" in described.model.node("heads"),
         license=LICENSE if is_alone else None,
         multiple_of=model.multiple_of,
     )
+
+
+def _skeleton(config: SnapshotConfig) -> Skeleton:
+    try:
+        return Skeleton(
+            config.bodyparts,
+            pairs=pairs_from_names(config.bodyparts),
+            unique=config.unique_bodyparts,
+            unique_pairs=pairs_from_names(config.unique_bodyparts),
+        )
+    except ValueError as error:
+        raise DataError(f"{config.path}: {error}") from error
 
 
 PREFIXES = {"td": ("top_down_", ""), "ctd": ("",)}

@@ -89,8 +89,8 @@ def _prepare(prediction: PosePrediction, frame: FrameLabels, sigma: float) -> _I
 
 def _inside(points: Array, frame: FrameLabels) -> Array:
     """Labels (..., 2) without those on the image's left or upper border or outside of it, which DeepLabCut passes over."""
-    is_inside = ((points > 0) & (points < (frame.width, frame.height))).all(axis=-1)
-    return np.where(is_inside[..., None], points, np.nan)
+    is_inside = np.all((points > 0) & (points < (frame.width, frame.height)), axis=-1, keepdims=True)
+    return np.where(is_inside, points, np.nan)
 
 
 def _similarity(pred: Array, gt: Array, sigma: float) -> Array:

@@ -110,6 +110,13 @@ def test_invalid_values_are_reported(tmp_path: Path, values: Any, coordinates: t
         LightningPoseFrames(root)
 
 
+def test_a_name_that_no_table_can_hold_is_refused(tmp_path: Path) -> None:
+    table = folder_of(tmp_path, [[1, 2, 3, 4, 5, 6]]) / "CollectedData.csv"
+    table.write_text(table.read_text().replace("nose", "no\0se"))
+    with pytest.raises(DataError, match=r"CollectedData\.csv: Each keypoint needs a name of plain characters"):
+        LightningPoseFrames(table.parent)
+
+
 def test_missing_images_and_several_tables_are_reported(tmp_path: Path) -> None:
     root = folder_of(folder_of(tmp_path, [[1, 2, 3, 4, 5, 6]]), [[1, 2, 3, 4, 5, 6]], name="second.csv")
     (root / "notes.csv").write_text("a,b\n")

@@ -115,6 +115,10 @@ def _diverged(folder: Path) -> None:
     torch.save(content, folder / "train" / "snapshot-best-005.pt")
 
 
+def _endless_number(folder: Path) -> None:
+    (folder / "train" / "pytorch_config.yaml").write_text("net_type: 1" + ":00" * 100_000)
+
+
 def _detector_of_smaller_images(folder: Path) -> None:
     torch.save({"model": {}}, folder / "train" / "snapshot-detector-best-005.pt")
     detector = {
@@ -170,6 +174,12 @@ def _config(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
         (
             _config(lambda c: c["model"]["heads"].update(identity={"predictor": {"apply_sigmoid": False}})),
             r"identity.predictor.apply_sigmoid: .*imports True alone, got False",
+        ),
+        (_endless_number, r"pytorch_config.yaml: expected yaml.*a number of"),
+        (_config(lambda c: c["metadata"].update(bodyparts=["a", "a", "b"])), r"pytorch_config.yaml: .*more than once"),
+        (
+            _config(lambda c: c["metadata"].update(bodyparts=["a", "b", "c\0"])),
+            r"pytorch_config.yaml: .*plain characters",
         ),
         (_config(lambda c: c["model"]["heads"].pop("bodypart")), r"heads: expected a head `bodypart`"),
         (_config(lambda c: c["model"]["backbone"].pop("model_name")), r"model_name: expected a text, got nothing"),
