@@ -38,7 +38,7 @@ class DeepLabCutFrames(LabeledFrames):
     root: the folder with config.yaml; its project_path is ignored. scorer: whose labels to read; by default those of the
     config's scorer, else the only ones there are. An animal without a label in a frame is not in it; frames without any
     label are kept as unlabeled (`empty_is_label`). follow_links: also read files that links take from outside of root.
-    shuffle: the number of the shuffle whose train and test frames are the stored split; by default the lowest.
+    shuffle: the number of the shuffle whose train and test frames are the stored split, by default the lowest.
     docs/data.md says how each value is checked. Raises DataError, with the file and what to do, where a project cannot be
     read.
     """
@@ -78,6 +78,8 @@ class DeepLabCutFrames(LabeledFrames):
         self._scorer, self._shuffle = scorer, shuffle
         self.frames = _read_frames(self.config, _find_tables(self.config, scorer, self._links), self._links)
         warn_of_labels(self.root, self.frames)
+        if shuffle is not None:
+            _ = self._split_file  # one that is not there is refused also where another split is taken
 
     def read_image(self, index: int) -> Image:
         """The image of frame `index`: (H, W, 3) uint8 RGB."""
@@ -90,12 +92,16 @@ class DeepLabCutFrames(LabeledFrames):
     def stored_split(self) -> Mapping[str, tuple[str, ...]] | None:  # type: ignore[override]  # read on demand
         """The train and test frames of the shuffle, None where the project has none.
 
-        Raises DataError when there are others only, the split's files are missing, or hold more than plain values.
+        Raises DataError when the split's files are missing, or hold more than plain values.
         """
-        path = _find_shuffle(self.config, self._shuffle)
-        if path is None:
+        if self._split_file is None:
             return None
-        return _read_stored_split(path, self.config, self._scorer, {frame.key for frame in self.frames}, self._links)
+        keys = {frame.key for frame in self.frames}
+        return _read_stored_split(self._split_file, self.config, self._scorer, keys, self._links)
+
+    @cached_property
+    def _split_file(self) -> Path | None:
+        return _find_shuffle(self.config, self._shuffle)
 
 
 def _find_tables(config: ProjectConfig, scorer: str | None, links: InsideFolder | None) -> list[LabelTable]:
@@ -331,34 +337,27 @@ def _whole_numbers(rows: Any) -> list[int]:
 
 
 def _find_shuffle(config: ProjectConfig, shuffle: int | None) -> Path | None:
-    """The Documentation_data file of a shuffle of the config's iteration, else of the latest one.
+    """The Documentation_data file of a shuffle, by default the lowest; None where the project has none.
 
-    Of shuffles of one number that of the config's first fraction. Warns where there are several to choose from.
+    Of shuffles of one number that of the config's first fraction. Warns where there are several to choose from. Raises
+    DataError for a shuffle that is not there.
     """
-    iterations = {
-        int(path.name.removeprefix("iteration-")): path
-        for path in config.folder.glob("training-datasets/iteration-*")
-        if path.name.removeprefix("iteration-").isdigit()
-    }
-    if not iterations:
-        _check_found(config, shuffle, [])
-        return None
-    folder = iterations.get(config.iteration, iterations[max(iterations)])
-    percent = int(100 * config.train_fraction) if config.train_fraction is not None else None
-    found = []
-    for path in sorted(folder.glob("UnaugmentedDataSet_*/Documentation_data-*.pickle")):
-        if numbers := re.search(r"_(\d+)shuffle(\d+)$", path.stem):
-            found.append((int(numbers[2]), int(numbers[1]) != percent, path))
+    found = _shuffles(config)
     chosen = [each for each in found if shuffle is None or each[0] == shuffle]
     if not chosen:
-        _check_found(config, shuffle, [number for number, _, _ in found])
-        return None
+        if shuffle is None:
+            return None
+        there = ", ".join(str(number) for number in sorted({number for number, _, _ in found})) or "none"
+        raise DataError(
+            f"{config.folder}: expected a shuffle {shuffle} in training-datasets, got {there}. Name one of them, or create "
+            "it in DeepLabCut (create_training_dataset)."
+        )
     path = min(chosen)[-1]
     if len(chosen) > 1:
         logger.warning(
             "%s: %d shuffles%s, of which the train and test frames of %s are taken. shuffle=NUMBER takes those of another, "
             "the first TrainingFraction of config.yaml those of another fraction.",
-            folder,
+            path.parent,
             len(chosen),
             "" if shuffle is None else f" {shuffle}",
             path.stem.removeprefix("Documentation_data-"),
@@ -366,14 +365,24 @@ def _find_shuffle(config: ProjectConfig, shuffle: int | None) -> Path | None:
     return path
 
 
-def _check_found(config: ProjectConfig, shuffle: int | None, numbers: Sequence[int]) -> None:
-    """Raises DataError for a shuffle that is not among those that there are."""
-    if shuffle is not None and shuffle not in numbers:
-        there = ", ".join(str(number) for number in sorted({*numbers})) or "none"
-        raise DataError(
-            f"{config.folder}: expected a shuffle {shuffle} in training-datasets, got {there}. Name one of them, or create "
-            "it in DeepLabCut (create_training_dataset)."
-        )
+def _shuffles(config: ProjectConfig) -> list[tuple[int, bool, Path]]:
+    """The shuffles of the config's iteration, else of the latest one: number, whether of another than its first fraction,
+    and the Documentation_data file of each.
+    """
+    iterations = {
+        int(path.name.removeprefix("iteration-")): path
+        for path in config.folder.glob("training-datasets/iteration-*")
+        if path.name.removeprefix("iteration-").isdigit()
+    }
+    if not iterations:
+        return []
+    folder = iterations.get(config.iteration, iterations[max(iterations)])
+    percent = int(100 * config.train_fraction) if config.train_fraction is not None else None
+    return [
+        (int(numbers[2]), int(numbers[1]) != percent, path)
+        for path in sorted(folder.glob("UnaugmentedDataSet_*/Documentation_data-*.pickle"))
+        if (numbers := re.search(r"_(\d+)shuffle(\d+)$", path.stem))
+    ]
 
 
 def _warn_of_changes(path: Path, stored: set[str], keys: set[str]) -> None:
