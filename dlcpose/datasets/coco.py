@@ -14,7 +14,7 @@ from dlcpose.datasets.coco_annotations import read_frames
 from dlcpose.datasets.readers import reader
 from dlcpose.structures.checked_arrays import numbers_of
 from dlcpose.structures.checked_values import Fields
-from dlcpose.structures.data_files import InsideFolder, is_file, read_json
+from dlcpose.structures.data_files import InsideFolder, is_file, naming_file, read_json
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import Image
 from dlcpose.structures.skeleton import Skeleton, check_names, pairs_from_names
@@ -251,7 +251,7 @@ def _skeleton(kinds: Sequence[Fields], path: Path) -> Skeleton:
     kind = kinds[0]
     names, unique = kind.texts("keypoints"), kind.texts("unique")
     sigmas = tuple(numbers_of(kind, "sigmas", len(names)).tolist()) if kind.content.get("sigmas") else ()
-    try:
+    with naming_file(path):
         return Skeleton(
             names=names,
             edges=kind.index_pairs("skeleton", names, "edge", first=1),
@@ -260,8 +260,6 @@ def _skeleton(kinds: Sequence[Fields], path: Path) -> Skeleton:
             unique=unique,
             unique_pairs=_pairs(kind, "unique_pairs", unique),
         )
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from error
 
 
 def _pairs(kind: Fields, field: str, names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
@@ -274,10 +272,8 @@ def _individuals(contents: Iterable[Mapping[str, Any]], root: Path) -> tuple[str
     annotations = (one for content in contents for one in content["annotations"] if isinstance(one, dict))
     named = (Fields(one, "annotation").text("individual") for one in annotations if one.get("individual") is not None)
     names = tuple(dict.fromkeys(named))
-    try:
+    with naming_file(root):
         check_names("individual", names)
-    except ValueError as error:
-        raise DataError(f"{root}: {error}") from error
     return names
 
 

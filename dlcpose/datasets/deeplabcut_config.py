@@ -9,7 +9,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from dlcpose.structures.checked_values import Fields
-from dlcpose.structures.data_files import read_yaml, shown
+from dlcpose.structures.data_files import naming_file, read_yaml, shown
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.skeleton import Skeleton, check_names, pairs_from_names
 
@@ -101,10 +101,8 @@ def _names(content: dict[str, Any], key: str, path: Path) -> tuple[str, ...]:
         raise DataError(f"{path}: a name under {key!r} is read as {misread[0]}: put it in quotes.")
     if repeated := sorted(name for name, count in Counter(map(str, names)).items() if count > 1):
         raise DataError(f"{path}: expected each name under {key!r} once, got {repeated} more than once.")
-    try:
+    with naming_file(f"{path}: {key}"):
         check_names("individual or keypoint", map(str, names))
-    except ValueError as error:
-        raise DataError(f"{path}: {key}: {error}") from error
     return tuple(str(name) for name in names)
 
 
@@ -126,7 +124,7 @@ def _skeleton(keypoints: tuple[str, ...], unique: tuple[str, ...], edges: Any, p
             pair = keypoints.index(names[0]), keypoints.index(names[1])
             if pair not in index_pairs and pair[::-1] not in index_pairs:
                 index_pairs.append(pair)
-    try:
+    with naming_file(path):
         return Skeleton(
             names=keypoints,
             edges=tuple(index_pairs),
@@ -134,8 +132,6 @@ def _skeleton(keypoints: tuple[str, ...], unique: tuple[str, ...], edges: Any, p
             unique=unique,
             unique_pairs=pairs_from_names(unique),
         )
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from error
 
 
 def _name_pairs(edges: Any, path: Path) -> Iterator[tuple[str, str]]:

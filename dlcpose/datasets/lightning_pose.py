@@ -17,7 +17,7 @@ from dlcpose.datasets.base import (
 from dlcpose.datasets.deeplabcut_tables import LabelTable, read_csv
 from dlcpose.datasets.label_checks import warn_of_labels
 from dlcpose.datasets.readers import reader
-from dlcpose.structures.data_files import InsideFolder, is_file
+from dlcpose.structures.data_files import InsideFolder, is_file, naming_file
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import Doubles, FrameLabels, Image, Integers, labels_of
 from dlcpose.structures.skeleton import Skeleton, pairs_from_names
@@ -67,10 +67,8 @@ class LightningPoseFrames(LabeledFrames):
                 "Set dataset=deeplabcut with the root of its project."
             )
         names = tuple(dict.fromkeys(name for _, name, _ in table.columns))
-        try:
+        with naming_file(self.path):
             self.skeleton, self.individuals = Skeleton(names, pairs=pairs_from_names(names)), ()
-        except ValueError as error:
-            raise DataError(f"{self.path}: {error}") from error
         self.frames = _frames(table, names, self.root, links)
 
     def read_image(self, index: int) -> Image:

@@ -10,6 +10,7 @@ from dlcpose.deeplabcut_layout.part import quoted
 from dlcpose.importers.deeplabcut_files import find_files, read_weights
 from dlcpose.importers.imported import ImportedModel
 from dlcpose.importers.superanimal import LICENSE, recognized_config
+from dlcpose.structures.data_files import naming_file
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.skeleton import Skeleton, pairs_from_names
 
@@ -59,15 +60,13 @@ def read_model(
 
 
 def _skeleton(config: SnapshotConfig) -> Skeleton:
-    try:
+    with naming_file(config.path):
         return Skeleton(
             config.bodyparts,
             pairs=pairs_from_names(config.bodyparts),
             unique=config.unique_bodyparts,
             unique_pairs=pairs_from_names(config.unique_bodyparts),
         )
-    except ValueError as error:
-        raise DataError(f"{config.path}: {error}") from error
 
 
 PREFIXES = {"td": ("top_down_", ""), "ctd": ("",)}

@@ -17,12 +17,9 @@ MAX_JSON = 2**30  # bytes; the keypoints of COCO's 118 000 training images are 2
 MAX_CONTAINERS = 20_000_000  # lists and mappings in a json, of 64 bytes and more each in memory
 MAX_YAML = 10_000_000  # characters
 MAX_NODES, MAX_DEPTH = 300_000, 50  # of yaml, with aliases expanded
-MAX_DIGITS = (
-    1000  # of a number in yaml: Python takes minutes for "1:00:00:..." of 300 kB, which counts to the base of 60
-)
-MAX_SHOWN = 80  # characters of a value in a message
-
+MAX_DIGITS = 1000  # of a number in yaml: "1:00:00:..." of 300 kB, to the base of 60, takes Python minutes
 NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+MAX_SHOWN = 80  # characters of a value in a message
 
 # libyaml's reader is ten times as fast as Python's.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -101,6 +98,15 @@ def reading(path: object, error: type[DlcposeError] = DataError) -> Iterator[Non
     except Exception as reason:
         text = " ".join(str(getattr(reason, "strerror", None) or reason).split())
         raise error(f"{path}: cannot be read ({type(reason).__name__}: {text[:200]}). Replace the file.") from reason
+
+
+@contextmanager
+def naming_file(path: object) -> Iterator[None]:
+    """Within it, a ValueError over the values of a file becomes a DataError that names the file."""
+    try:
+        yield
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def read_json(path: Path, *, max_bytes: int = MAX_JSON, error: type[DlcposeError] = DataError) -> Any:
