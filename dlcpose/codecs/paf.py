@@ -74,14 +74,18 @@ def score_edges(
 
 def _possible_pairs(points_in_map: Array, edges: Array, max_lengths: Array | None) -> tuple[Array, Array, Array]:
     """Pairs of candidates: (E,) index into (B, L, P, P), x and y of the first (2, E), and the displacement to the second."""
-    points = np.moveaxis(points_in_map, -1, 0)  # (2, B, K, P)
-    starts, ends = points[:, :, edges[:, 0]], points[:, :, edges[:, 1]]  # (2, B, L, P)
-    displacements = ends[..., None, :] - starts[..., None]  # (2, B, L, P, P)
+    # Not strided views of x and y: the differences of all pairs would take eight times as long.
+    x, y = np.ascontiguousarray(np.moveaxis(points_in_map, -1, 0))  # (B, K, P) each
+    start_x, start_y = x[:, edges[:, 0]], y[:, edges[:, 0]]  # (B, L, P)
+    end_x, end_y = x[:, edges[:, 1]], y[:, edges[:, 1]]
+    squared = (end_x[..., None, :] - start_x[..., None]) ** 2 + (end_y[..., None, :] - start_y[..., None]) ** 2
     limits = np.full(len(edges), np.inf, np.float32) if max_lengths is None else np.sign(max_lengths) * max_lengths**2
-    squared = displacements[0] ** 2 + displacements[1] ** 2
-    pairs = np.flatnonzero(squared <= limits[:, None, None])  # not NaN
-    of_first = pairs // max(points.shape[-1], 1)
-    return pairs, starts.reshape(2, -1).take(of_first, axis=1), displacements.reshape(2, -1).take(pairs, axis=1)
+    pairs = np.flatnonzero(squared <= limits[:, None, None])  # of (B, L, P, P); not NaN
+    places = max(x.shape[-1], 1)
+    of_first = pairs // places  # of (B, L, P), as of_second
+    of_second = of_first // places * places + pairs % places
+    starts = np.stack((start_x.take(of_first), start_y.take(of_first)))
+    return pairs, starts, np.stack((end_x.take(of_second), end_y.take(of_second))) - starts
 
 
 def _has_field(fields: Tensor, planes: Array, starts: Array, displacements: Array) -> Array:

@@ -6,6 +6,7 @@ candidates of each, L edges, E links. A candidate's node is its keypoint · P + 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,12 @@ def group_keypoints(affinity: Array, known: Array, edges: Sequence[tuple[int, in
     belongs to exactly one animal: those without a link are animals of their own.
     """
     keypoints, places = known.shape
-    edge, first, second = np.nonzero(match_edges(affinity, min_affinity))
+    # Not by the matrix's own nonzero, which takes ten times as long in three dimensions.
+    pairs = np.flatnonzero(match_edges(affinity, min_affinity))
+    edge, first, second = np.unravel_index(pairs, affinity.shape)
     ends = np.array(edges, np.int64).reshape(-1, 2)
     links = np.stack((ends[edge, 0] * places + first, ends[edge, 1] * places + second), axis=1)  # (E, 2) nodes
-    animals = join(links, affinity[edge, first, second], known.shape, edges, min_affinity)
+    animals = join(links, affinity.reshape(-1)[pairs], known.shape, edges, min_affinity)
     members = np.full((len(animals), keypoints), NONE)
     owners = np.repeat(np.arange(len(animals)), [len(animal) for animal in animals])
     nodes = np.array([node for animal in animals for node in animal], np.int64)
@@ -116,12 +119,12 @@ def refine_groups(members: Array, affinity: Array, ends: Array) -> Array:
     members = members.copy()
     if len(members) < 2 or len(ends) < members.shape[1]:  # in a tree a single edge connects two fragments
         return members
+    affinities = _Affinities.of(affinity, ends)
     for _ in range(SWEEPS):
-        moving = _improvable(members, _support(members, affinity, ends))
+        moving = _improvable(members, affinities.to_animals(members))
         for keypoint in moving:
             (rows,) = np.nonzero(members[:, keypoint] != NONE)
-            incident = (ends == keypoint).any(axis=1)
-            support = _support_of(keypoint, members[rows], affinity[incident], ends[incident])  # (P, rows)
+            support = affinities.of_keypoint(keypoint, members[rows])  # (P, rows)
             places = members[rows, keypoint]
             staying = MIN_GAIN * np.eye(len(rows))
             candidates, animals = linear_sum_assignment(support[places] + staying, maximize=True)
@@ -129,6 +132,45 @@ def refine_groups(members: Array, affinity: Array, ends: Array) -> Array:
         if not len(moving):
             break
     return members
+
+
+@dataclass(frozen=True)
+class _Affinities:
+    """Affinities of all pairs of candidates, laid out to be read by the candidate of an animal.
+
+    ends: (L, 2) of the edges. to_seconds: (L, P + 1, P), of each first candidate to all second ones. to_firsts: likewise, of
+    each second candidate to all first ones. Their last rows are 0, and are those of NONE.
+    """
+
+    ends: Array
+    to_seconds: Array
+    to_firsts: Array
+
+    @classmethod
+    def of(cls, affinity: Array, ends: Array) -> "_Affinities":
+        """From affinities (L, P, P)."""
+        below = ((0, 0), (0, 1), (0, 0))
+        return cls(ends, np.pad(affinity, below), np.pad(affinity.transpose(0, 2, 1), below))
+
+    def to_animals(self, members: Array) -> Array:
+        """Each candidate's total affinity to an animal's other keypoints: (M, K) -> (K, P, M)."""
+        edges = np.arange(len(self.ends))[:, None]
+        total = np.zeros((members.shape[1], len(members), self.to_firsts.shape[-1]), self.to_firsts.dtype)
+        # Not as a product of matrices: BLAS's threads wait for each other where a network computes beside (16 ms, not 0.3).
+        firsts, seconds = self.ends.T
+        for keypoint, values in zip(firsts.tolist(), self.to_firsts[edges, members.T[seconds]], strict=True):
+            total[keypoint] += values
+        for keypoint, values in zip(seconds.tolist(), self.to_seconds[edges, members.T[firsts]], strict=True):
+            total[keypoint] += values
+        return total.transpose(0, 2, 1)
+
+    def of_keypoint(self, keypoint: int, members: Array) -> Array:
+        """The same for the candidates of one keypoint: (M, K) -> (P, M)."""
+        (as_first,), (as_second,) = np.nonzero(self.ends[:, 0] == keypoint), np.nonzero(self.ends[:, 1] == keypoint)
+        from_second = self.to_firsts[as_first[:, None], members.T[self.ends[as_first, 1]]]  # (L', M, P)
+        from_first = self.to_seconds[as_second[:, None], members.T[self.ends[as_second, 0]]]
+        total: Array = from_second.sum(axis=0) + from_first.sum(axis=0)
+        return total.T
 
 
 def _improvable(members: Array, support: Array) -> Array:
@@ -140,40 +182,6 @@ def _improvable(members: Array, support: Array) -> Array:
     own = to_each.diagonal(axis1=1, axis2=2)[..., None]
     is_better = (to_each > own + MIN_GAIN) & present[:, :, None] & present[:, None]
     return np.flatnonzero(is_better.any(axis=(1, 2)))
-
-
-def _support(members: Array, affinity: Array, ends: Array) -> Array:
-    """Each candidate's total affinity to an animal's other keypoints: (M, K), (L, P, P) -> (K, P, M)."""
-    total = np.zeros((members.shape[1], len(members), affinity.shape[-1]), affinity.dtype)
-    # Not as a product of matrices: BLAS's threads wait for each other where a network computes beside (16 ms, not 0.3).
-    for first, values in zip(ends[:, 0].tolist(), _to_second(members, affinity, ends), strict=True):
-        total[first] += values
-    for second, values in zip(ends[:, 1].tolist(), _to_first(members, affinity, ends), strict=True):
-        total[second] += values
-    return total.transpose(0, 2, 1)
-
-
-def _support_of(keypoint: int, members: Array, affinity: Array, ends: Array) -> Array:
-    """The same for one keypoint, by the edges (L', 2) that it is an end of: (P, M)."""
-    first = ends[:, 0] == keypoint
-    from_second = _to_second(members, affinity[first], ends[first])
-    from_first = _to_first(members, affinity[~first], ends[~first])
-    total: Array = from_second.sum(axis=0) + from_first.sum(axis=0)
-    return total.T
-
-
-def _to_second(members: Array, affinity: Array, ends: Array) -> Array:
-    """Affinities of the candidate at each edge's second end to all at its first: (L, M, P), 0 where an animal has none."""
-    others = members.T[ends[:, 1]]  # (L, M)
-    values: Array = affinity[np.arange(len(ends))[:, None], :, others] * (others != NONE)[..., None]
-    return values
-
-
-def _to_first(members: Array, affinity: Array, ends: Array) -> Array:
-    """Affinities of the candidate at each edge's first end to all at its second: (L, M, P), 0 where an animal has none."""
-    others = members.T[ends[:, 0]]  # (L, M)
-    values: Array = affinity[np.arange(len(ends))[:, None], others] * (others != NONE)[..., None]
-    return values
 
 
 def _is_strong(one: list[int], other: list[int], strength_of: dict[int, float], nodes: int, needed: float) -> bool:
