@@ -1,5 +1,6 @@
 """Quote paths in overrides, where Hydra's grammar would misread them: `~`, `=`, commas, brackets, non-ASCII letters."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
 OVERRIDE = re.compile(r"(?P<key>\+{0,2}[\w/@.][\w/@.-]*)=(?P<value>.+)", re.DOTALL)
+IN_PATHS = re.compile(f"[/~{re.escape(os.sep)}]")
 
 
 def quote_paths(arguments: Sequence[str]) -> list[str]:
@@ -29,7 +31,7 @@ def _quoted_path(argument: str) -> str:
     if option.startswith("-") and equals:  # of Hydra's own: no override, and never quoted
         return f"{option}={_expanded(place)}"
     match = OVERRIDE.fullmatch(argument)
-    if match is None or match["value"][0] in "'\"" or not re.search(r"[/~]", match["value"]):
+    if match is None or match["value"][0] in "'\"" or not IN_PATHS.search(match["value"]):
         return argument
     value = match["value"]
     path = _expanded(value)
