@@ -22,7 +22,7 @@ from dlcpose.prediction.frame_predictor import Frame, FramePredictor
 from dlcpose.prediction.model import Model, check_settings, plain_precision
 from dlcpose.prediction.onnx_file import is_onnx, read_onnx_model
 from dlcpose.prediction.pose_model import PoseModel
-from dlcpose.prediction.precision import autocast
+from dlcpose.prediction.precision import NO_MPS, autocast
 from dlcpose.prediction.resumable import Outcome
 from dlcpose.prediction.settings import PredictionSettings, check_names
 from dlcpose.prediction.video import predict_video
@@ -283,8 +283,10 @@ def _device(name: str | None) -> torch.device:
     try:
         device = torch.device(name)
     except (RuntimeError, TypeError) as error:
-        raise ConfigError(f"device={name}: torch knows no such device. Take cpu, cuda, cuda:1 or mps.") from error
-    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+        raise ConfigError(f"device={name}: torch knows no such device. Take cpu, cuda or cuda:1.") from error
+    if device.type == "mps":
+        raise ConfigError(f"device={name}: {NO_MPS} Take device=cpu.")
+    there = {"cpu": 1, "cuda": torch.cuda.device_count()}
     if (device.index or 0) >= there.get(device.type, 0):
         number = "" if device.index is None else f" number {device.index}"
         raise ConfigError(f"device={name}: this machine has no {device.type.upper()} device{number}. Take device=cpu.")

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from dlcpose.predict import Predictor, load
 from dlcpose.structures.errors import CheckpointError, ConfigError, DataError, InputError
@@ -227,3 +228,9 @@ def test_a_device_that_is_not_there_is_named(checkpoint: Path, monkeypatch: pyte
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"no CUDA device.*device=cpu"):
         load(checkpoint, device="cuda")
+
+
+def test_a_device_without_64_bit_floats_is_refused(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    with pytest.raises(ConfigError, match=r"^device=mps: .*64-bit.*device=cpu"):
+        load(checkpoint, device="mps")

@@ -61,6 +61,7 @@ def _versions() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     import torch
 
+    from dlcpose.prediction.precision import NO_MPS
     from dlcpose.structures.environment import cpu_cores
     from dlcpose.training.trainer import fastest_precision
 
@@ -69,7 +70,7 @@ def _devices() -> Iterator[Finding]:
         facts = torch.cuda.get_device_properties(number)
         yield Finding("GPU", f"cuda:{number} {facts.name}, {facts.total_memory / 2**30:.0f} GB")
     if torch.backends.mps.is_available():
-        yield Finding("GPU", "mps")
+        yield Finding("GPU", f"none that dlcpose can use: {NO_MPS}")
     elif not torch.cuda.is_available():
         has_driver = Path("/proc/driver/nvidia/version").exists()
         wrong = (
@@ -98,8 +99,9 @@ def _disk(folder: Path) -> Iterator[Finding]:
 def _memory() -> Iterator[Finding]:
     import os
     import shutil
+    import sys
 
-    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
+    if sys.platform != "win32" and "SC_AVPHYS_PAGES" in os.sysconf_names:
         page = os.sysconf("SC_PAGE_SIZE")
         free, total = (page * os.sysconf(name) / 2**30 for name in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES"))
         fix = "Lower datamodule.cache_gb and datamodule.workers, or close other programs."

@@ -9,6 +9,7 @@ import torch
 
 from dlcpose.structures.instances import PosePrediction
 
+NO_MPS = "Apple's GPUs (mps) have no 64-bit floats, in which places in images are computed."
 DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SURE = 0.3  # score of a keypoint whose place counts when precisions are compared
 MEAN_SHIFT = 0.1  # px of the model's input: most that half precision may move keypoints, on average

@@ -17,7 +17,7 @@ from dlcpose.callbacks.monitored_losses import MonitoredLosses
 from dlcpose.callbacks.reseed import ReseedEachBatch
 from dlcpose.instantiate import Instantiator, complete_with_run
 from dlcpose.metrics.base import infos_of
-from dlcpose.prediction.precision import is_bf16_faster
+from dlcpose.prediction.precision import NO_MPS, is_bf16_faster
 from dlcpose.runs.checkpoint_io import WholeFiles
 from dlcpose.runs.provenance import guarded
 from dlcpose.structures.errors import ConfigError
@@ -34,7 +34,7 @@ def build_trainer(config: Mapping[str, Any], instantiate: Instantiator) -> Train
     run_dir = Path(config["run_dir"])
     settings = dict(config["trainer"])
     plugins = settings.pop("plugins", None) or []
-    _check_accelerator(settings["accelerator"])
+    settings["accelerator"] = _accelerator(settings["accelerator"])
     _check_length(settings)
     if settings["precision"] is None:
         settings["precision"] = fastest_precision(settings["accelerator"])
@@ -83,17 +83,24 @@ def _callbacks(config: Mapping[str, Any], instantiate: Instantiator, *, has_logg
 
 def fastest_precision(accelerator: str) -> str:
     """bf16 where the device is faster in it, else full precision."""
-    is_cuda = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    is_cuda = accelerator in ("gpu", "cuda") and torch.cuda.is_available()
     return "bf16-mixed" if is_bf16_faster(torch.device("cuda" if is_cuda else "cpu")) else "32-true"
 
 
-def _check_accelerator(accelerator: str) -> None:
-    """Raises ConfigError when a GPU is requested where there is none."""
-    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available() and not torch.backends.mps.is_available():
+def _accelerator(named: str) -> str:
+    """Lightning's name of the device to train on. Raises ConfigError for a GPU that is not there, or cannot be used.
+
+    Lightning's own "auto" would take the GPU of an Apple computer.
+    """
+    has_cuda = torch.cuda.is_available()
+    if named == "mps" or (named == "gpu" and not has_cuda and torch.backends.mps.is_available()):
+        raise ConfigError(f"trainer.accelerator={named}: {NO_MPS} Take trainer=cpu.")
+    if named in ("gpu", "cuda") and not has_cuda:
         raise ConfigError(
-            f"trainer.accelerator={accelerator}: this machine has no GPU that torch can use. Take trainer=cpu, or "
+            f"trainer.accelerator={named}: this machine has no GPU that torch can use. Take trainer=cpu, or "
             "trainer=default for what there is."
         )
+    return ("cuda" if has_cuda else "cpu") if named == "auto" else named
 
 
 def _check_length(settings: Mapping[str, Any]) -> None:

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pytorch_lightning import Trainer
+from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.utilities import rank_zero_only
 
 from dlcpose.instantiate import Instantiator
@@ -55,3 +57,14 @@ def test_only_the_first_of_several_processes_opens_the_stores_of_trackers(
     monkeypatch.setattr(rank_zero_only, "rank", 0)
     assert len(built(tmp_path, logger).loggers) == 1
     assert (tmp_path / "mlflow.db").is_file()
+
+
+@pytest.mark.parametrize("named", ["mps", "gpu"])
+def test_the_gpu_of_an_apple_computer_is_taken_neither_by_name_nor_by_itself(
+    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert isinstance(built(tmp_path, accelerator="auto").accelerator, CPUAccelerator)
+    with pytest.raises(ConfigError, match=rf"^trainer\.accelerator={named}: .*64-bit.*trainer=cpu"):
+        built(tmp_path, accelerator=named)
