@@ -50,6 +50,7 @@ test-oldest:
 check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/ruff check --preview --select PLW1514 . # text files are in UTF-8, on Windows too; by itself, as preview changes other rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -142,7 +142,7 @@ def evaluate(animals: int) -> Row:
 
 def resident_mb() -> float:
     """Memory that the process holds, in MB, by Linux's account."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 

@@ -62,7 +62,7 @@ class OneLayer(Backbone):
 
 def measured() -> tuple[int, int, int]:
     """Resident memory in bytes, open files and threads of this process."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     files, threads = (len(os.listdir(f"/proc/self/{name}")) for name in ("fd", "task"))  # noqa: PTH208
     return pages * os.sysconf("SC_PAGE_SIZE"), files, threads
 

@@ -79,7 +79,7 @@ def machine(device: str) -> dict[str, Any]:
 def processor() -> str:
     """The name of the processor, as far as the system says it."""
     if (listing := Path("/proc/cpuinfo")).exists():
-        for line in listing.read_text().splitlines():
+        for line in listing.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
@@ -117,7 +117,7 @@ def as_markdown(report: Mapping[str, Any]) -> str:
 def main() -> None:
     """Show files as markdown."""
     for path in sys.argv[1:]:
-        print(as_markdown(json.loads(Path(path).read_text())))
+        print(as_markdown(json.loads(Path(path).read_text(encoding="utf-8"))))
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def poses(folder: Path, name: str, animals: int, count: int = 40) -> None:
         run("dlcpose/cli/app.py", "track", f"{name}.poses.h5", "--animals", str(animals))
         tracks = read_pose_tracks(f"{name}.tracks.poses.h5")
         nothing = Corrections(tracks.video.fingerprint, tracks_digest(tracks), ())
-        Path("corrections.json").write_text(json.dumps(corrections_as_dict(nothing)))
+        Path("corrections.json").write_text(json.dumps(corrections_as_dict(nothing)), encoding="utf-8")
 
 
 def readme(folder: Path) -> None:

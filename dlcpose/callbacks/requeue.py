@@ -20,7 +20,7 @@ def requeue_on_signal(*, is_first: bool) -> Iterator[None]:
     first of those that share a run; the others do not requeue, and end after it. Outside of SLURM nothing is changed.
     """
     is_main = threading.current_thread() is threading.main_thread()
-    if "SLURM_JOB_ID" not in os.environ or not hasattr(signal, "SIGUSR1") or not is_main:
+    if sys.platform == "win32" or "SLURM_JOB_ID" not in os.environ or not is_main:
         yield
         return
 

@@ -153,7 +153,7 @@ def _write(
         folder.mkdir(parents=True)
         write_machine_labels(folder, tracks, images, columns, iteration=iteration)
         write_sleap_suggestions(partial / f"{video.stem}.slp", tracks, sorted(images), video.resolve())
-        (partial / "frames.csv").write_text(table)
+        (partial / "frames.csv").write_text(table, encoding="utf-8")
 
 
 def _choose(

@@ -135,5 +135,5 @@ def _target_of(group: str, option: str) -> str:
 
 
 def _content(group: str, option: str) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load((CONF / group / f"{option}.yaml").read_text())
+    content: dict[str, Any] = yaml.safe_load((CONF / group / f"{option}.yaml").read_text(encoding="utf-8"))
     return content

@@ -189,13 +189,14 @@ def _groups_of(node: str) -> list[str]:
     return [
         group
         for group in group_names()
-        if group == node or any(path.read_text().startswith(line) for path in (CONF / group).glob("*.yaml"))
+        if group == node
+        or any(path.read_text(encoding="utf-8").startswith(line) for path in (CONF / group).glob("*.yaml"))
     ]
 
 
 def _choice(group: str, option: str, config_name: str) -> str:
     """An option as it is written in a command: beside what is there already, where a group takes several."""
-    defaults = yaml.safe_load((CONF / f"{config_name}.yaml").read_text())["defaults"]
+    defaults = yaml.safe_load((CONF / f"{config_name}.yaml").read_text(encoding="utf-8"))["defaults"]
     usual = next((entry[group] for entry in defaults if isinstance(entry, dict) and group in entry), None)
     return f"{group}=[{','.join([*usual, option])}]" if isinstance(usual, list) else f"{group}={option}"
 

@@ -53,7 +53,7 @@ class _ContinuedWriter(ExperimentWriter):
         path = Path(self.metrics_file_path)
         if not path.is_file():
             return
-        with path.open(newline="") as file:
+        with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
             columns = list(reader.fieldnames or [])
             # A kill can tear the last row.
@@ -66,14 +66,14 @@ class _ContinuedWriter(ExperimentWriter):
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
         path = Path(self.metrics_file_path)
-        with path.open(newline="") as file:
+        with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         _write_whole(path, fieldnames, rows)
 
 
 def _write_whole(path: Path, columns: list[str], rows: list[dict[str, str]]) -> None:
     """Write a table atomically: a run killed meanwhile keeps the rows it had."""
-    with atomic_path(path) as partial, partial.open("w", newline="") as file:
+    with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=columns)
         writer.writeheader()
         writer.writerows(rows)

@@ -100,7 +100,7 @@ class MlflowTracker(ExperimentTracker, MLFlowLogger):
 def _earlier_id(folder: Path, tracking_uri: str | None) -> str | None:
     """The id of this folder's earlier run in the same store."""
     try:
-        kept = json.loads((folder / RECORD).read_text())
+        kept = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return str(kept["run_id"]) if kept.get("tracking_uri") == tracking_uri else None

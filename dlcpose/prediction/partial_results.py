@@ -56,7 +56,7 @@ class PartialResults:
     def settings(self) -> dict[str, Any] | None:
         """Those of the run that was stopped; None where there is none, or where it was stopped before they were written."""
         try:
-            content = json.loads((self.folder / SETTINGS).read_text())
+            content = json.loads((self.folder / SETTINGS).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         return content if isinstance(content, dict) else None

@@ -107,7 +107,7 @@ def train_in_processes(config: dict[str, Any], count: int, module: str) -> Any:
 
     with tempfile.TemporaryDirectory(prefix="dlcpose_") as folder, _as_a_launcher(count):
         handed = Path(folder) / "run.json"
-        handed.write_text(json.dumps({**_job(config), "parent": os.getpid()}))
+        handed.write_text(json.dumps({**_job(config), "parent": os.getpid()}), encoding="utf-8")
         launch = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -128,7 +128,7 @@ def train_in_processes(config: dict[str, Any], count: int, module: str) -> Any:
             raise RankError(_why(rank, count, failure.exitcode, str(message))) from None
         except SignalException as received:
             raise SystemExit(128 + received.sigval) from None
-        return json.loads(handed.with_suffix(".result").read_text())
+        return json.loads(handed.with_suffix(".result").read_text(encoding="utf-8"))
 
 
 @contextlib.contextmanager

@@ -58,7 +58,9 @@ def git_revision() -> str:
     folder = Path(__file__).parents[2]
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        return subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", check=False
+        ).stdout.strip()
     except OSError:
         return ""
 

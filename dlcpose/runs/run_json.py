@@ -83,7 +83,7 @@ def _claim(run_dir: Path, content: Mapping[str, Any]) -> None:
         if age is not None and time.time() - age / 1e9 > TORN_AFTER and _is_torn(path):
             _replace_torn(path, age, content)
         else:
-            path.open("x").close()
+            path.touch(exist_ok=False)
             try:
                 _write(run_dir, content)
             except OSError:  # a full disk: a record that says nothing would keep others out of the folder
@@ -218,7 +218,7 @@ def reset_peak_memory() -> None:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with suppress(OSError):  # other systems than Linux have no such file, and some containers protect it
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def read_run_json(run_dir: Path) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from dlcpose.structures.environment import is_running
 from dlcpose.structures.errors import DataError
 
 HOST = re.sub(r"[^A-Za-z0-9]+", "_", platform.node())[:40] or "here"  # several machines may share a disk
@@ -177,7 +178,7 @@ def _remove_abandoned(folder: Path) -> None:
     _looked_at.add(folder)
     for path in folder.glob(f".*.{glob.escape(HOST)}-*"):
         match = TEMPORARY.fullmatch(path.name)
-        if match is None or _runs(int(match["process"])):
+        if match is None or is_running(int(match["process"])):
             continue
         with suppress(OSError):
             named = path.with_name(match["stem"] + match["suffix"])
@@ -189,21 +190,12 @@ def _remove_abandoned(folder: Path) -> None:
                 path.unlink()
 
 
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True  # somebody else's
-    return True
-
-
 def _sync(folder: Path) -> None:
     """Make a rename last through a power cut, where the system lets a folder be synced."""
-    if os.name != "posix":
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folder
         return
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):  # some network file systems refuse it
             os.fsync(descriptor)

@@ -1,6 +1,7 @@
-"""The environment of a process: its CPU cores, and variables that libraries read as numbers as they are imported."""
+"""The system that a process runs on: cores, memory, other processes, and variables that libraries read as numbers."""
 
 import os
+import sys
 
 from dlcpose.structures.errors import ConfigError
 
@@ -14,6 +15,33 @@ COUNTS = (
 def cpu_cores() -> int:
     """How many CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process has held so far, in MiB."""
+    if sys.platform == "win32":
+        import psutil
+
+        return float(psutil.Process().memory_info().peak_wset) / 2**20
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kibibytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def is_running(process: int) -> bool:
+    """Whether there is a process of this number on this machine, of whoever it is."""
+    if sys.platform == "win32":  # where os.kill(process, 0) is Ctrl-C to all that share the console
+        import psutil
+
+        return bool(psutil.pid_exists(process))
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # somebody else's
+    return True
 
 
 def check_environment() -> None:

@@ -1,6 +1,7 @@
 """One process at a time: a lock that ends with the process that holds it, however that ends."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ def alone(lock: Path, taken: Exception) -> Iterator[None]:
     place = lock.absolute()
     if place in _held:
         raise taken
-    with lock.open("a") as file:
+    with lock.open("a", encoding="utf-8") as file:
         if not _locked(file.fileno(), lock):
             raise taken
         _held.add(place)
@@ -27,14 +28,22 @@ def alone(lock: Path, taken: Exception) -> Iterator[None]:
             yield
         finally:
             _held.remove(place)
-            lock.unlink(missing_ok=True)
+            is_removed = _removed(lock)  # while it is held, or it might be another's
+    if not is_removed:  # on Windows, where no open file can be, and another's cannot be either
+        _removed(lock)
 
 
 def _locked(number: int, path: Path) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # Windows
+    if sys.platform == "win32":
+        import msvcrt
+
+        try:
+            msvcrt.locking(number, msvcrt.LK_NBLCK, 1)  # the first byte, which need not be there
+        except OSError:
+            return False
         return True
+    import fcntl
+
     try:
         fcntl.lockf(number, fcntl.LOCK_EX | fcntl.LOCK_NB)  # flock's would be inherited by workers
     except (BlockingIOError, PermissionError):
@@ -43,3 +52,11 @@ def _locked(number: int, path: Path) -> bool:
         return True
     # Else who held it has just ended, and removed the file that was opened here.
     return path.exists() and path.stat().st_ino == os.fstat(number).st_ino
+
+
+def _removed(lock: Path) -> bool:
+    try:
+        lock.unlink(missing_ok=True)
+    except PermissionError:
+        return False
+    return True

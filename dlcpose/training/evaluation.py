@@ -2,8 +2,6 @@
 
 import functools
 import math
-import resource
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ from dlcpose.reports.figure_table import format_figure
 from dlcpose.runs.resume import DETECTOR_FOLDER
 from dlcpose.runs.run_json import FILE, find_run
 from dlcpose.structures.data_files import shown
+from dlcpose.structures.environment import peak_memory_mb
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.targets import PLACES
 from dlcpose.tracking.evaluation import TrackingFigures
@@ -200,7 +199,7 @@ def evaluate_frames(
     if math.isnan(figures["clip_frames"]):  # the frames have no tracks
         figures = {name: value for name, value in figures.items() if name not in TrackingFigures.figures}
     figures["images_per_s"] = predictor.images / predictor.seconds
-    figures["peak_memory_mb"] = peak_memory_mb(predictor)
+    figures["peak_memory_mb"] = _peak_memory_mb(predictor)
     for name, oracle in predictor.pipeline.oracles().items():
         oracle_predictions = [
             each for batch in predictor.stream_labeled(samples(), batch_size, oracle) for each in batch
@@ -220,12 +219,11 @@ def evaluate_frames(
     return figures
 
 
-def peak_memory_mb(predictor: Predictor) -> float:
+def _peak_memory_mb(predictor: Predictor) -> float:
     """Peak memory of this process, on the GPU if the model is there."""
     if predictor.device.type == "cuda":
         return torch.cuda.max_memory_allocated(predictor.device) / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kibibytes elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    return peak_memory_mb()
 
 
 def _with_tracks(metrics: Mapping[str, Metric]) -> Mapping[str, Metric]:

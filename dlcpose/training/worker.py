@@ -20,7 +20,7 @@ def main() -> None:
     from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
     handed = Path(sys.argv[1])
-    content = json.loads(handed.read_text())
+    content = json.loads(handed.read_text(encoding="utf-8"))
     take_over(content)
     threading.Thread(target=exit_with_parent, args=(content["parent"],), daemon=True).start()
     errors = get_error_handler()
@@ -37,7 +37,7 @@ def main() -> None:
         errors.record_exception(RankError(reason))
         raise SystemExit(1) from error
     if os.environ["RANK"] == "0":
-        handed.with_suffix(".result").write_text(json.dumps(value))
+        handed.with_suffix(".result").write_text(json.dumps(value), encoding="utf-8")
 
 
 if __name__ == "__main__":

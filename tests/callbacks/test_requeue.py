@@ -26,7 +26,7 @@ def test_a_job_is_queued_again_by_its_number(requested: Path, monkeypatch: pytes
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "70")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
     requeue()
-    assert requested.read_text() == "requeue 4242\nrequeue 70_3\n"
+    assert requested.read_text(encoding="utf-8") == "requeue 4242\nrequeue 70_3\n"
 
 
 def test_failed_requeue_is_reported(
@@ -48,7 +48,7 @@ def test_signal_at_any_moment_requeues_once(requested: Path) -> None:
         finally:
             signal.raise_signal(signal.SIGUSR1)  # as it may come from srun and from who started this process
     assert ended.value.code == 128 + signal.SIGUSR1
-    assert requested.read_text() == "requeue 4242\n"
+    assert requested.read_text(encoding="utf-8") == "requeue 4242\n"
     assert signal.getsignal(signal.SIGUSR1) == before
 
 

@@ -81,6 +81,22 @@ def test_a_poor_terminal_is_no_error(tmp_path: Path, environment: dict[str, str]
         assert "Traceback" not in each["err"], each
 
 
+@pytest.mark.slow
+def test_every_command_does_without_what_windows_has_not(tmp_path: Path) -> None:
+    like_windows = REPOSITORY / "tests" / "like_windows"
+    for each in attempts(tmp_path, "plain", PYTHONPATH=f"{like_windows}{os.pathsep}{REPOSITORY}"):
+        assert each["code"] == 0, each
+        assert "Traceback" not in each["err"], each
+
+
+@pytest.mark.slow
+def test_types_where_windows_has_other_modules() -> None:
+    """What a module has on one system alone is asked for behind `sys.platform`, which mypy knows."""
+    command = [sys.executable, "-m", "mypy", "--platform", "win32", "--no-warn-unreachable", "--cache-dir", os.devnull]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
 @pytest.mark.parametrize(
     ("interrupt", "expected"),
     [

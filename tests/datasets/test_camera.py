@@ -46,7 +46,7 @@ def _wait_until_listening(port: int) -> None:
     """As long as the system's table of sockets does not show it: to connect would take the only place there is."""
     listening = f"0100007F:{port:04X} 00000000:0000 0A"
     for _ in range(200):
-        if listening in Path("/proc/net/tcp").read_text():
+        if listening in Path("/proc/net/tcp").read_text(encoding="utf-8"):
             return
         time.sleep(0.05)
     raise AssertionError(f"nobody listens on {port}")

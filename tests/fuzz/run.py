@@ -75,7 +75,7 @@ def _work(name: str, start: int, end: int, folder: Path, record: Path) -> None:
     target = TARGETS[name](_made(place))
     before = {path: path.read_bytes() for path in (place / file for file in target.files)}
     resting = _peak_mb()
-    with record.open("a", buffering=1) as out:
+    with record.open("a", encoding="utf-8", buffering=1) as out:
         for seed in range(start, end):
             line: dict[str, Any] = {"seed": seed, "what": "read"}
             path = target.corrupt(seed)
@@ -141,7 +141,7 @@ def _wait(child: int, record: Path) -> int:
 def _done(record: Path) -> list[dict[str, Any]]:
     if not record.exists():
         return []
-    return [json.loads(line) for line in record.read_text().splitlines() if line.endswith("}")]
+    return [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
 
 
 def _said(status: int) -> str:

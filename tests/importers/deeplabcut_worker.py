@@ -29,11 +29,11 @@ from torch import nn
 
 def main() -> None:
     for path in sys.argv[1:]:
-        job = json.loads(Path(path).read_text())
+        job = json.loads(Path(path).read_text(encoding="utf-8"))
         try:
             work(job)
         except Exception:
-            Path(job["folder"], "error.txt").write_text(traceback.format_exc())
+            Path(job["folder"], "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
 
 
 def work(job: dict) -> None:

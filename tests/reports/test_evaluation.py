@@ -260,7 +260,7 @@ def test_names_of_pictures_are_safe_and_differ() -> None:
 
 def test_the_table_shows_every_figure(evaluated: tuple[Path, dict[str, float]]) -> None:
     _, figures = evaluated
-    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    console = Console(width=200, record=True, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: PTH123, SIM115
     console.print(figure_table({**figures, "true_boxes/rmse_px": 3.25}, INFOS))
     text = console.export_text()
     assert all(name in text for name in figures)

@@ -82,7 +82,7 @@ def content_of(folder: Path) -> dict[str, bytes]:
 def assert_whole(path: Path) -> None:
     """A file is not cut off, as far as its kind can be told."""
     if path.suffix == ".json":
-        json.loads(path.read_text())
+        json.loads(path.read_text(encoding="utf-8"))
     elif path.suffix == ".png":
         Image.open(path).load()
     elif path.suffix == ".ckpt":
@@ -90,7 +90,7 @@ def assert_whole(path: Path) -> None:
     elif path.suffix in (".h5", ".slp"):
         h5py.File(path).close()
     elif path.suffix == ".html":
-        assert path.read_text().rstrip().endswith("</html>")
+        assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
     elif path.suffix == ".csv":
         assert path.read_bytes().endswith(b"\n")
 

@@ -1,7 +1,13 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 import dlcpose
-from dlcpose.structures.environment import COUNTS, check_environment
+from dlcpose.structures.environment import COUNTS, check_environment, is_running, peak_memory_mb
 from dlcpose.structures.errors import ConfigError
 
 
@@ -15,3 +21,21 @@ def test_a_count_that_is_none_is_told_before_a_library_reads_it(value: str, monk
                 check_environment()
             with pytest.raises(dlcpose.DlcposeError):
                 _ = dlcpose.load
+
+
+def test_most_memory_counts_what_has_been_given_back() -> None:
+    before = peak_memory_mb()
+    held = np.ones((256, 2**20), np.uint8)
+    del held
+    assert peak_memory_mb() >= before
+    with Path("/proc/self/status").open(encoding="utf-8") as file:
+        (peak,) = [int(line.split()[1]) / 1024 for line in file if line.startswith("VmHWM")]
+    assert peak_memory_mb() == pytest.approx(peak, rel=0.02)
+
+
+def test_a_process_runs_until_it_has_ended() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert is_running(child.pid)
+    assert is_running(os.getpid())
+    child.communicate(b"\n")
+    assert not is_running(child.pid)

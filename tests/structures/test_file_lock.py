@@ -76,3 +76,21 @@ with alone(Path(sys.argv[1]), Exception("held")):
         with alone(lock, TAKEN):  # its worker is still there
             pass
         os.killpg(holder.pid, signal.SIGKILL)
+
+
+def test_a_file_that_cannot_be_removed_while_it_is_open_is_removed_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows."""
+    remove, lock = Path.unlink, tmp_path / ".lock"
+
+    def refusing(path: Path, missing_ok: bool = False) -> None:
+        if any(number.samefile(path) for number in Path("/proc/self/fd").iterdir() if number.exists()):
+            raise PermissionError(f"{path} is open")
+        remove(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refusing)
+    for _ in range(2):
+        with alone(lock, TAKEN):
+            assert tried_by_a_child(lock) == HELD
+        assert not lock.exists()

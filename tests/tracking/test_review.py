@@ -151,7 +151,9 @@ def in_browser(page: Path, script: str) -> str:
     command = chromium(page.parent / "profile")
     if command is None:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
-    page.write_text(page.read_text().replace("</body>", f"<script>{script}</script></body>"))
+    page.write_text(
+        page.read_text(encoding="utf-8").replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8"
+    )
     arguments = [*command, "--window-size=1100,900", "--virtual-time-budget=4000", "--dump-dom", page.as_uri()]
     return subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=120).stdout
 

@@ -34,7 +34,7 @@ def same_weights(first: Path, second: Path) -> bool:
 
 
 def epochs(path: Path) -> set[int]:
-    with path.open() as file:
+    with path.open(encoding="utf-8") as file:
         return {int(row["epoch"]) for row in csv.DictReader(file) if row["epoch"]}
 
 

@@ -256,14 +256,14 @@ def server(here: Path) -> Iterator[str]:
         port = free.getsockname()[1]
     command = shlex.split(SERVER.replace("5000", str(port)))
     assert command[0] == "mlflow"
-    with Path("server.log").open("w") as log:
+    with Path("server.log").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", *command, "--workers", "1"], stdout=log, stderr=log, start_new_session=True
         )
     address = f"http://127.0.0.1:{port}"
     try:
         if not _answers(address, process, patience=240):
-            last = Path("server.log").read_text().strip().splitlines()[-1:]
+            last = Path("server.log").read_text(encoding="utf-8").strip().splitlines()[-1:]
             pytest.fail(f"mlflow server did not start within four minutes: {' '.join(last)}")
         yield address
     finally:

@@ -134,7 +134,9 @@ def _attention_heads(plain: Mapping[str, Tensor], file: PublishedFile) -> int:
     if not described.is_file():
         return usual
     try:
-        return int(json.loads(described.read_text())["backbone_config"].get("num_attention_heads", usual))
+        return int(
+            json.loads(described.read_text(encoding="utf-8"))["backbone_config"].get("num_attention_heads", usual)
+        )
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise DataError(f"{described}: expected the config.json of a ViTPose of transformers ({error}).") from error
 
