@@ -35,7 +35,6 @@ KEYS = ("checkpoint", "frames", "batch_size", "trust", "run_dir", "evaluation", 
 
 def evaluate_checkpoint(config: dict[str, Any]) -> dict[str, float]:
     """Evaluate config["checkpoint"] and leave everything in config["run_dir"]/evaluation."""
-
     quiet_libraries()
     check_keys(config, KEYS)
     check_pictures(config["evaluation"]["pictures"])
@@ -143,7 +142,6 @@ def _default_metrics() -> dict[str, Any]:
 
 def check_skeleton(data: LabeledFrames, description: Description) -> None:
     """Raises DataError when the data's keypoints are not those the model was trained on, in their order."""
-
     expected, got = description.skeleton.names, data.skeleton.names
     if expected != got:
         raise DataError(
@@ -189,7 +187,6 @@ def evaluate_frames(
     batch_size: int = 8,
 ) -> dict[str, float]:
     """Predict frames, compute their figures and write the evaluation folder."""
-
     samples = functools.partial(map, data.__getitem__, indices)
     predictions = [each for batch in predictor.stream_labeled(samples(), batch_size) for each in batch]
     labels = [data.frames[index] for index in indices]

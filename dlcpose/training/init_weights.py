@@ -38,7 +38,6 @@ def init_from(config: Mapping[str, Any], pipeline: PoseModule, description: Desc
     other, CheckpointError for a file that is no checkpoint or does not fit; also for `resumed`, the checkpoint that a
     run resumes from.
     """
-
     _check_settings(config, resumed)
     if config["init_from"]["checkpoint"] is None:
         if resumed is not None:
@@ -67,7 +66,6 @@ def init_from(config: Mapping[str, Any], pipeline: PoseModule, description: Desc
 
 
 def _check_settings(config: Mapping[str, Any], resumed: Path | None) -> None:
-
     path, strict = config["init_from"]["checkpoint"], config["init_from"]["strict"]
     if type(strict) is not bool:
         raise ConfigError(f"init_from.strict: expected true or false, got {strict!r}.")
@@ -84,7 +82,6 @@ def _check_settings(config: Mapping[str, Any], resumed: Path | None) -> None:
 
 def _check_same_model(pipeline: PoseModule, resumed: Checkpoint) -> None:
     """Raises CheckpointError where a run would be resumed as another model, in one line instead of Lightning's hundred."""
-
     matched = match_weights(pipeline.state_dict(), resumed.weights)
     if unlike := matched.unexpected | matched.missing:
         raise CheckpointError(
@@ -95,7 +92,6 @@ def _check_same_model(pipeline: PoseModule, resumed: Checkpoint) -> None:
 
 def _check_sources(config: Mapping[str, Any], matched: WeightMatch) -> None:
     """Raises ConfigError where a part to be initialized has weights from another setting."""
-
     for part, settings in SOURCES.items():
         given = [name for name in settings if (config[part] or {}).get(name)]
         if given and any(name.startswith(f"{part}.") for name in matched.loaded):
@@ -111,7 +107,6 @@ def _check_all_fits(
     pipeline: PoseModule, checkpoint: Checkpoint, description: Description, matched: WeightMatch
 ) -> None:
     """Raises CheckpointError unless the file holds exactly the tensors of the model, for the same keypoints."""
-
     theirs, ours = checkpoint.description.skeleton.names, description.skeleton.names
     reasons = []
     if theirs != ours:

@@ -46,7 +46,6 @@ def validate_config(config: Mapping[str, Any]) -> None:
 
 def check_keys(config: Mapping[str, Any], known: Sequence[str]) -> None:
     """Raises ConfigError for an unknown key of the config, and for a `trust` that is no list."""
-
     inner = {f"{name}.{key}": keys for name, keys in PLAIN_KEYS.items() for key in config.get(name, ())}
     for key, keys in {**dict.fromkeys(config, known), **inner}.items():
         last = key.rpartition(".")[2]
@@ -62,7 +61,6 @@ def check_keys(config: Mapping[str, Any], known: Sequence[str]) -> None:
 
 def _check_seed(seed: Any) -> None:
     """Raises ConfigError for a seed that is no number."""
-
     if type(seed) is not int or not 0 <= seed < 2**32:
         raise ConfigError(f"seed: expected a whole number from 0 to below 2³², got {seed!r}.")
 
@@ -75,7 +73,6 @@ def check_pictures(count: Any) -> None:
 
 def _check_optimizer(node: Any, instantiate: Instantiator) -> None:
     """Raises ConfigError for settings that the optimizer refuses, which would otherwise fail after everything is built."""
-
     rate = node.get("lr", 1e-3) if isinstance(node, Mapping) else None
     if not is_number(rate) or not rate > 0:  # type: ignore[operator]
         raise ConfigError(f"optimizer.lr: expected a finite number above 0, got {rate!r:.80}.")
