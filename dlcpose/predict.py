@@ -5,7 +5,6 @@ An exported model needs nothing of what trains one: Lightning and the parts are 
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +32,6 @@ from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.sample import Floats, FrameLabels, Image, PoseSample, labels_of
 from dlcpose.structures.skeleton import Skeleton
-from dlcpose.structures.versions import versions
 
 if TYPE_CHECKING:
     from dlcpose.checkpoint import Checkpoint, Description
@@ -43,20 +41,21 @@ if TYPE_CHECKING:
 
 @dataclass
 class Predictor:
-    """A trained model on a device. images and seconds: predicted so far, decoding of files left out.
+    """Predicts images and videos with a trained model. images and seconds: so far, decoding of files left out."""
 
-    checkpoint: where it came from. individuals: names of the animals, where its data names all. conditions: the file that a
-    conditional model's conditions come from, where it was named. detector: the config of one that was given.
-    """
-
-    pipeline: PoseModel
-    device: torch.device
+    model: Model
     images: int = 0
     seconds: float = 0.0
-    checkpoint: Path | None = None
-    individuals: tuple[str, ...] = ()
-    conditions: Path | None = None
-    detector: Mapping[str, Any] | None = None
+
+    @property
+    def pipeline(self) -> PoseModel:
+        """The model's network, with its decoding."""
+        return self.model.pipeline
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.model.device
 
     @property
     def skeleton(self) -> Skeleton:
@@ -92,13 +91,6 @@ class Predictor:
                 "plain images have no labels. Evaluate it with evaluate.py, or train with detector=centernet. A conditional "
                 "model (detector=perturbed_pose_boxes) needs another's poses: load(..., conditions=best.ckpt of that)."
             )
-
-    @functools.cached_property
-    def model(self) -> Model:
-        """The model as `prediction.video` and `prediction.followed_video` take it."""
-        return Model(
-            self.pipeline, self.device, self.checkpoint, self.individuals, versions(), self.conditions, self.detector
-        )
 
     @explain_os_errors()
     def predict_video(
@@ -250,9 +242,7 @@ def load(
                 "checkpoint that it was exported from."
             )
         model = read_onnx_model(checkpoint, device)
-        return Predictor(
-            model, torch.device("cpu"), checkpoint=model.path, individuals=_names_of_all(model.description)
-        )
+        return Predictor(Model(model, torch.device("cpu"), model.path, _names_of_all(model.description)))
     from dlcpose.checkpoint import read_checkpoint, restore
     from dlcpose.instantiate import Instantiator
 
@@ -262,12 +252,14 @@ def load(
     replacing = detector if named is None else _conditions_from(named, read)
     pipeline = restore(read, Instantiator(tuple(trust)), replacing)
     return Predictor(
-        pipeline.to(chosen, memory_format=torch.channels_last),
-        chosen,
-        checkpoint=read.path,
-        individuals=_names_of_all(read.description),
-        conditions=named,
-        detector=detector if named is None else None,
+        Model(
+            pipeline.to(chosen, memory_format=torch.channels_last),
+            chosen,
+            checkpoint=read.path,
+            individuals=_names_of_all(read.description),
+            conditions=named,
+            detector=detector if named is None else None,
+        )
     )
 
 

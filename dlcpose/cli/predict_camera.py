@@ -129,14 +129,14 @@ def _description(source: str, size: tuple[int, int], predictor: Predictor) -> di
     """All that the file of a session needs besides its frames: a killed one is saved without its model."""
     from dlcpose.exporters.pose_file import Provenance
     from dlcpose.structures.pose_tracks import VideoInfo
+    from dlcpose.structures.versions import versions
 
     model = predictor.model
-    made_by = (str(model.checkpoint), model.checkpoint_hash, model.individuals)
-    provenance = Provenance(*made_by, versions=dict(model.versions))
+    provenance = Provenance(str(model.checkpoint), model.checkpoint_hash, model.individuals, versions=versions())
     return {
         "video": asdict(VideoInfo(source, "", *size, 0, math.nan)),
         "skeleton": predictor.skeleton.as_dict(),
-        "individuals": predictor.individuals,
+        "individuals": model.individuals,
         "is_single": predictor.pipeline.finds_one_animal,
         "provenance": asdict(provenance),
     }

@@ -5,7 +5,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,17 +25,16 @@ from dlcpose.structures.instances import PosePrediction
 
 @dataclass(frozen=True)
 class Model:
-    """A pipeline on a device, with its file and the names of its animals.
+    """A pipeline on a device, with its origin.
 
-    conditions, detector: the file of its conditions, or the config of its detector, where it takes others than its
-    checkpoint has.
+    checkpoint: the file that it came from. individuals: names of the animals, where its data names all. conditions, detector:
+    the file of its conditions, or the config of its detector, where it takes others than its checkpoint has.
     """
 
     pipeline: PoseModel
     device: torch.device
     checkpoint: Path | None = None
     individuals: tuple[str, ...] = ()
-    versions: Mapping[str, str] = field(default_factory=dict)
     conditions: Path | None = None
     detector: Mapping[str, Any] | None = None
 

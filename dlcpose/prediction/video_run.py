@@ -16,6 +16,7 @@ from dlcpose.prediction.settings import PredictionSettings
 from dlcpose.prediction.stage_times import StageTimes
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import VideoInfo
+from dlcpose.structures.versions import versions
 
 
 class VideoRun(ABC):
@@ -83,7 +84,7 @@ class VideoRun(ABC):
             checkpoint_hash=self.model.checkpoint_hash,
             individuals=self.model.individuals,
             settings=settings,
-            versions=dict(self.model.versions),
+            versions=versions(),
             seconds=self.seconds(),
             missing_frames=tuple((each.start, each.stop - 1) for each in self.reader.missing),
             problem=self.reader.problem,

@@ -34,7 +34,7 @@ def all_of(predictor: FramePredictor, images: list[np.ndarray]) -> list[PosePred
 def test_video_frame_is_predicted_like_a_single_image(name: str) -> None:
     model = MODELS[name]()
     images = frames(7, animals=2)
-    alone = [Predictor(model.pipeline, CPU).predict([image])[0] for image in images]
+    alone = [Predictor(model).predict([image])[0] for image in images]
     assert any(len(each) for each in alone)
     for batch_size in (1, 3, 8):
         found = all_of(FramePredictor(model.pipeline, CPU, batch_size=batch_size), images)
@@ -49,7 +49,7 @@ def test_frames_of_unlike_size_never_share_a_batch() -> None:
     mixed = [images[0], images[1][:40], np.tile(images[2], (2, 2, 1)), images[0]]
     found = all_of(FramePredictor(model.pipeline, CPU, batch_size=4), mixed)
     for image, one in zip(mixed, found, strict=True):
-        assert_same(one, Predictor(model.pipeline, CPU).predict([image])[0])
+        assert_same(one, Predictor(model).predict([image])[0])
 
 
 def test_cropped_frame_has_coordinates_of_the_full_frame() -> None:
@@ -57,7 +57,7 @@ def test_cropped_frame_has_coordinates_of_the_full_frame() -> None:
     image = frames(1)[0]
     part = np.ascontiguousarray(image[8:56, 16:64])
     (here,) = all_of(FramePredictor(model.pipeline, CPU, origin=(16, 8)), [part])
-    (there,) = Predictor(model.pipeline, CPU).predict([part])
+    (there,) = Predictor(model).predict([part])
     np.testing.assert_allclose(here.keypoints_in_image, there.keypoints_in_image + np.array([16, 8]), atol=1e-4)
 
 
@@ -198,7 +198,7 @@ def test_one_animal_is_looked_for_around_where_it_was(monkeypatch: pytest.Monkey
     shapes.clear()
     monkeypatch.setattr("dlcpose.prediction.frame_predictor.is_lost", lambda prediction: True)
     again = all_of(FramePredictor(model.pipeline, CPU, dynamic_crop=True), [image] * 3)
-    whole = Predictor(model.pipeline, CPU).predict([image])[0]
+    whole = Predictor(model).predict([image])[0]
     for each in again:  # lost: the whole frame counts
         assert_same(each, whole)
 

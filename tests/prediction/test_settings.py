@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-import torch
 
 from dlcpose.config.compose import compose
 from dlcpose.predict import Predictor
@@ -45,7 +44,7 @@ def test_what_makes_no_sense_is_named(wrong: dict[str, Any]) -> None:
 
 
 def test_a_misspelled_setting_is_named_with_the_nearest() -> None:
-    predictor = Predictor(single_animal().pipeline, torch.device("cpu"))
+    predictor = Predictor(single_animal())
     with pytest.raises(ConfigError, match=r"^batchsize: predict_video takes no such setting\. Nearest: batch_size"):
         predictor.predict_video("v.mp4", batchsize=3)
     with pytest.raises(ConfigError, match=r"^progres: predict_video takes no such setting\. Nearest: progress"):

@@ -37,7 +37,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     made = single_animal()
     checkpoint = tmp_path_factory.mktemp("run") / "best.ckpt"
     checkpoint.write_bytes(b"weights")
-    return dataclasses.replace(made, checkpoint=checkpoint, individuals=("mouse",), versions={"torch": "2"})
+    return dataclasses.replace(made, checkpoint=checkpoint, individuals=("mouse",))
 
 
 def assert_same(one: PoseTracks, other: PoseTracks) -> None:
@@ -54,7 +54,7 @@ def test_a_frame_s_poses_are_those_of_the_frame_alone(name: str, video: Path) ->
     tracks, _ = predict_video(model, video, PredictionSettings(batch_size=4))
     assert tracks.frame_indices.tolist() == list(range(COUNT))
     np.testing.assert_allclose(tracks.times, np.array(UNEVEN) / 1000)
-    found = Predictor(model.pipeline, model.device)
+    found = Predictor(model)
     for row, frame in enumerate(VideoReader(video)):
         (alone,) = found.predict([frame.image])
         count = len(alone)
@@ -94,7 +94,7 @@ def test_a_crop_changes_where_is_looked_not_what_pixels_are_called(video: Path) 
     tracks, _ = predict_video(model, video, PredictionSettings(crop=(10, 5, 58, 60), precision="32"))
     assert (tracks.video.height, tracks.video.width) == (64, 64)
     for row, frame in enumerate(VideoReader(video)):
-        (alone,) = Predictor(model.pipeline, model.device).predict([frame.image[5:60, 10:58].copy()])
+        (alone,) = Predictor(model).predict([frame.image[5:60, 10:58].copy()])
         expected = alone.keypoints_in_image + np.array([10, 5])
         np.testing.assert_allclose(tracks.keypoints_in_image[row], expected, atol=1e-3)
 
@@ -341,7 +341,7 @@ def test_a_damaged_video_is_gone_on_with_by_the_numbers_of_its_frames(
 
 def test_a_stream_of_arrays_gives_a_stream_of_predictions() -> None:
     model = single_animal()
-    predictor = Predictor(model.pipeline, model.device)
+    predictor = Predictor(model)
     for batch_size in (1, 4):
         found = list(predictor.predict_stream(iter(IMAGES[:6]), batch_size=batch_size))
         assert [each.key for each in found] == [str(number) for number in range(6)]
