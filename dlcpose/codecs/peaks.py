@@ -160,12 +160,13 @@ def refine_dark(maps: Tensor, cells: Tensor, *, sigma: float = 2.0, radius: int 
 
 
 def _blurred(maps: Tensor, sigma: float, radius: int) -> Tensor:
-    """Maps (B, K, h, w) smoothed by a Gaussian cut off at `radius` cells; beyond the border its values go on."""
+    """Maps (B, K, h, w) smoothed by a Gaussian cut off at `radius` cells; beyond the border they are 0."""
     steps = torch.arange(-radius, radius + 1, device=maps.device, dtype=maps.dtype)
     weights = torch.exp(-(steps**2) / (2 * sigma**2))
     weights = weights / weights.sum()
     flat = maps.flatten(end_dim=1)[:, None]  # (B·K, 1, h, w)
-    padded = functional.pad(flat, (radius, radius, radius, radius), mode="replicate")
+    # Zeros, as in MMPose: values that go on move a peak two cells from the border beyond it.
+    padded = functional.pad(flat, (radius, radius, radius, radius))
     smooth = functional.conv2d(functional.conv2d(padded, weights[None, None, None]), weights[None, None, :, None])
     return smooth.view(maps.shape)
 
