@@ -59,6 +59,13 @@ def test_warmup_rises_by_equal_steps_and_ends_at_the_rate(scheduler: Callable) -
     assert used[20] == pytest.approx(RATE)
 
 
+@pytest.mark.parametrize("warmup", [0.0, 0.02, 0.3])
+def test_milestones_are_shares_of_the_run_whatever_the_warmup(warmup: float) -> None:
+    used = ours(multistep, warmup=warmup, milestones=(0.5, 0.8), factor=0.1)
+    drops = [step for step in range(1, STEPS) if used[step] < used[step - 1]]
+    assert drops == [0.5 * STEPS, 0.8 * STEPS]
+
+
 def test_warmup_is_torchs_linear() -> None:
     optimizer = sgd()
     theirs = rates(LinearLR(optimizer, start_factor=1 / 21, total_iters=20), optimizer)
