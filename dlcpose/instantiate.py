@@ -161,13 +161,13 @@ def _has_target(node: Any) -> bool:
 
 def _refusal(path: str, where: str, place: Place, source: str | None) -> str:
     """The message for a target that its place does not allow."""
-    shown, package = path[:200], path.rpartition(".")[0][:100]
+    shown = path[:200]
     said = f"{where}._target_: a config may not name {shown} here" + (f" (in {source[:300]})" if source else "")
     known = [*place.names, *parts_in(path.rpartition(".")[0], place)]
     near = difflib.get_close_matches(shown, known, n=3, cutoff=0.7)
     said += f". Nearest: {', '.join(near)}." if near else "."
-    top = package.split(".")[0]
-    if top in ("", "dlcpose") or top in sys.stdlib_module_names:
+    package = path.partition(".")[0][:100] if "." in path else ""  # the whole of it: its other modules come next
+    if package in ("", "dlcpose") or package in sys.stdlib_module_names:
         return said
     return f"{said} If it is yours and you trust it, add trust=[{package}] to the command."
 
