@@ -22,14 +22,8 @@ from dlcpose.necks.base import Neck
 from dlcpose.pipelines.animal_crops import CropSettings
 from dlcpose.pipelines.clip_losses import clip_losses
 from dlcpose.pipelines.components import Components, TrainingContext
-from dlcpose.pipelines.epoch_means import (
-    BatchLosses,
-    RunningMeans,
-    gather_from_devices,
-    mean_over_batches,
-    mean_over_devices,
-)
-from dlcpose.pipelines.finite_values import DivergedError, FiniteLosses, first_not_finite
+from dlcpose.pipelines.epoch_record import EpochRecord
+from dlcpose.pipelines.finite_values import DivergedError, first_not_finite
 from dlcpose.pipelines.predictions import predictions_in_image
 from dlcpose.pipelines.unused_parameters import unused_parameters
 from dlcpose.side_heads.base import SideHead
@@ -96,12 +90,7 @@ class PoseModule(LightningModule):
         context = components.context or TrainingContext()
         self.labels, self.description = context.labels, context.description
         self.video_objective = context.video_objective
-        self.train_losses = RunningMeans()  # of this epoch
-        self.val_losses: list[BatchLosses] = []
-        self.val_predictions: list[PosePrediction] = []
-        self.train_keys: tuple[str, ...] = ()  # of the current training batch
-        self.val_keys: tuple[str, ...] = ()  # of the current validation batch
-        self.finite_losses = FiniteLosses()
+        self.epoch_record = EpochRecord()
 
     @classmethod
     def check_components(cls, components: Components) -> None:
@@ -189,41 +178,27 @@ class PoseModule(LightningModule):
 
         Raises DivergedError where one of training is not finite.
         """
-        total = torch.stack(list(losses.values())).sum()
-        named = {f"{split}/loss": total, **{f"{split}/loss_{name}": value for name, value in losses.items()}}
-        values = {name: value.detach() for name, value in named.items()}
-        if split == "train":
-            self.finite_losses.add(self.global_step + 1, values, self.train_keys)
-            self.train_losses.add(values, count)
-        else:
-            self.val_losses.append(BatchLosses(self.val_keys, values, count))
-        return total
+        return self.epoch_record.add_losses(losses, split, count, self.global_step + 1)
 
     def on_train_batch_start(self, batch: PoseBatch, batch_idx: int) -> None:
         """Remember the batch for error messages."""
-        self.train_keys = batch.keys
+        self.epoch_record.keys = batch.keys
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """After an epoch's last batch, log its mean losses over all devices."""
         if self.trainer.is_last_batch or self.trainer.global_step == self.trainer.max_steps:
-            means = mean_over_devices(gather_from_devices(self.train_losses.sums()))
-            self.log_dict(means, on_step=False, on_epoch=True, batch_size=1)
-            self.train_losses = RunningMeans()
+            self.log_dict(self.epoch_record.end_training(), on_step=False, on_epoch=True, batch_size=1)
 
     def on_validation_batch_start(self, batch: PoseBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Remember the batch for error messages."""
-        self.val_keys = batch.keys
+        self.epoch_record.keys = batch.keys
 
     def on_validation_epoch_end(self) -> None:
         """Log mean losses and figures over all validation frames, each counted once and the same on every device."""
-        shares = gather_from_devices((self.val_predictions, [losses.to_plain() for losses in self.val_losses]))
-        self.val_predictions, self.val_losses = [], []
-        # A device with one batch less has repeated a frame of the first device, whose prediction overwrites it here.
-        predictions = {prediction.key: prediction for share, _ in reversed(shares) for prediction in share}
+        means, predictions = self.epoch_record.end_validation()
         in_order = [predictions[key] for key in self.labels if key in predictions]
         labels = [self.labels[prediction.key] for prediction in in_order]
         figures = figures_of(self.metrics, EvaluatedFrames(in_order, labels, self.skeleton))
-        means = mean_over_batches([batch for _, batches in shares for batch in batches])
         self.log_dict({**means, **{f"val/{name}": float(each) for name, each in figures.items()}})
 
     def configure_optimizers(self) -> Any:
@@ -253,18 +228,18 @@ class PoseModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what makes a checkpoint self-contained. Raises DivergedError for weights that are not finite."""
-        self.finite_losses.check()
+        self.epoch_record.check_finite()
         if (name := first_not_finite(self, checkpoint["state_dict"])) is not None:
             raise DivergedError(
                 f"training: {name} is not finite after step {self.global_step}, so it is not saved: the checkpoints are as "
                 "they were before. Lower optimizer.lr."
             )
         checkpoint["dlcpose"] = dict(self.description)
-        checkpoint["running_losses"] = self.train_losses.sums()  # of an unfinished epoch
+        checkpoint["running_losses"] = self.epoch_record.unfinished()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the mean losses of an unfinished epoch."""
-        self.train_losses = RunningMeans(checkpoint.get("running_losses"))
+        self.epoch_record.resume(checkpoint.get("running_losses"))
 
 
 class PoseEstimator(PoseModule):
@@ -417,4 +392,4 @@ class PoseEstimator(PoseModule):
         """Keep the losses and predictions of one batch for the epoch's figures."""
         batch = self.normalized(batch)
         _, maps = self._step(batch, "val")
-        self.val_predictions += self.predictions_in_image(batch, self.decode_batch(batch, maps))
+        self.epoch_record.val_predictions += self.predictions_in_image(batch, self.decode_batch(batch, maps))

@@ -56,4 +56,4 @@ class Detection(PoseModule):
     def validation_step(self, batch: PoseBatch, batch_index: int) -> None:
         """Keep the losses and boxes of one batch for the epoch's figures."""
         self._step(batch, "val")
-        self.val_predictions += self.predict_batch(batch)
+        self.epoch_record.val_predictions += self.predict_batch(batch)

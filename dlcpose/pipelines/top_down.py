@@ -137,7 +137,7 @@ class TopDown(PoseEstimator):
 
     def _validate_crops(self, batch: PoseBatch, crops: AnimalCrops) -> None:
         instances = self.decode(self._step(self.network_input(crops), "val")[1]) if len(crops) else []
-        self.val_predictions += self._predictions_of_crops(batch, instances, crops)
+        self.epoch_record.val_predictions += self._predictions_of_crops(batch, instances, crops)
 
     # ------------------------------------------------------------------------------------------- from frames to crops
 

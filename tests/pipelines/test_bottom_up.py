@@ -143,7 +143,7 @@ def test_validation_takes_the_figures_over_all_frames(tmp_path: Path) -> None:
     assert float(logged["val/loss"]) == pytest.approx(
         float(logged["val/loss_heatmap"]) + float(logged["val/loss_offset"]), rel=1e-5
     )
-    assert not pipeline.val_predictions
+    assert not pipeline.epoch_record.val_predictions
 
 
 def test_frozen_weights_stay_as_they_are(tmp_path: Path) -> None:

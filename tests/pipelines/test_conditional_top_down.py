@@ -201,7 +201,9 @@ def test_validation_conditions_are_the_same_in_every_epoch_and_batch(monkeypatch
         pipeline.validation_step(batch_of(pipeline), 0)
         pipeline.validation_step(batch_of(pipeline, (1,)), 7)
     assert torch.equal(seen[0][-len(seen[1]) :], seen[1])
-    assert [each.key for each in pipeline.val_predictions] == [DATA.frames[index].key for index in (0, 1, 1)]
+    assert [each.key for each in pipeline.epoch_record.val_predictions] == [
+        DATA.frames[index].key for index in (0, 1, 1)
+    ]
 
 
 @pytest.mark.parametrize("missing", ["some", "all"])
@@ -217,7 +219,7 @@ def test_missing_labels_do_not_poison_gradients(missing: str) -> None:
     if missing == "all":
         assert float(loss) == 0
         pipeline.validation_step(batch, 0)
-        assert [len(each) for each in pipeline.val_predictions] == [0, 0]
+        assert [len(each) for each in pipeline.epoch_record.val_predictions] == [0, 0]
 
 
 def test_the_model_behind_the_conditions_is_not_trained(tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ def test_missing_labels_do_not_poison_gradients(missing: str) -> None:
         assert not any(gradient.any() for gradient in gradients)
         assert all(torch.equal(value, before[name]) for name, value in pipeline.named_buffers())
         pipeline.validation_step(batch, 0)
-        assert [len(each) for each in pipeline.val_predictions] == [0, 0]
+        assert [len(each) for each in pipeline.epoch_record.val_predictions] == [0, 0]
 
 
 ANIMALS = ("keypoints_in_crop", "visibility", "boxes_in_crop", "areas", "identities")
