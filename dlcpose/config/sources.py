@@ -32,6 +32,7 @@ from omegaconf.grammar_parser import parse
 
 from dlcpose.config.dotted_keys import flatten_config
 from dlcpose.config.folders import CONF
+from dlcpose.config.interpolations import bounded_resolution, check_resolved, check_texts
 from dlcpose.structures.data_files import read_yaml
 from dlcpose.structures.errors import ConfigError
 
@@ -119,10 +120,15 @@ class CheckedLoader(ConfigLoaderImpl):
         given = {_key(override): override for override in parsed_overrides(self.given)}
         if self._is_foreign():
             _check_job(parsed_overrides(overrides), given)
-        config: DictConfig = super().load_configuration(
-            config_name, overrides, run_mode, from_shell, validate_sweep_overrides
-        )
+        # Hydra resolves the name of the job as it loads.
+        with bounded_resolution() if self._is_foreign() else contextlib.nullcontext():
+            config: DictConfig = super().load_configuration(
+                config_name, overrides, run_mode, from_shell, validate_sweep_overrides
+            )
         _check_trust(config, given)
+        if self._is_foreign():
+            with _as_if_run(config) as known:
+                check_resolved(known)
         _check_name(config)
         if self._is_foreign():
             baseline = self._without_strangers(config_name, given)
@@ -164,12 +170,13 @@ class CheckedLoader(ConfigLoaderImpl):
 
 
 class _BoundedRepository(ConfigRepository):
-    """Hydra's repository of configs; a stranger's file is checked first, since OmegaConf unfolds aliases without a bound."""
+    """Hydra's repository of configs; a stranger's file is checked first, since OmegaConf reads without bounds."""
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         source = self._find_object_source(config_path, ObjectType.CONFIG)
         if source is not None and source.provider not in OWN_PROVIDERS and source.scheme() == "file":
-            read_yaml(Path(source.path) / source._normalize_file_name(config_path), error=ConfigError)
+            path = Path(source.path) / source._normalize_file_name(config_path)
+            check_texts(read_yaml(path, error=ConfigError), path)
         return super().load_config(config_path)
 
 

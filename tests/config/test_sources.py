@@ -1,6 +1,7 @@
 """A folder of config files of somebody else's: what it sets, runs, writes and asks for. Each attack has a canary file."""
 
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,45 @@ def test_a_first_config_of_somebody_elses_is_refused_before_it_is_read(lab: Path
 def test_an_experiment_that_unfolds_is_refused_in_one_line(lab: Path, text: str) -> None:
     wrote(lab, text.replace("*a0", "*a"))
     assert "expected yaml" in reason(shell("train.py", *COMMAND))
+
+
+def _doubled(form: str, leaf: str = "x") -> str:
+    """Thirty values of which each refers twice to the next."""
+    keys = [f"k{number}" for number in range(31)]
+    return "".join(f"{key}: {form.replace('NEXT', after)}\n" for key, after in pairwise(keys)) + f"k30: {leaf}\n"
+
+
+UNFOLDING = {
+    "text": _doubled('"${NEXT}${NEXT}"'),
+    "a text without characters": _doubled('"${NEXT}${NEXT}"', "''"),
+    "mapping": _doubled('{x: "${NEXT}", y: "${NEXT}"}'),
+    "list": _doubled('["${NEXT}", "${NEXT}"]'),
+    "resolver": _doubled('"${oc.select:NEXT}${oc.select:NEXT}"'),
+    "the name of a key": _doubled('"${oc.select:${NEXT}${NEXT}}"'),
+    "what is not there": _doubled('{x: "${NEXT}", y: "${NEXT}"}', "${nowhere}"),
+    "the run's name": _doubled('"${NEXT}${NEXT}"') + "name: ${k0}\n",
+    "Hydra's": _doubled('"${NEXT}${NEXT}"') + "hydra: {job: {name: '${k0}'}}\n",
+    "long": f"z: {'x' * 1_000_000}\ny: '{'${z}' * 3000}'\n",
+    "wide": "z: [" + "x," * 3000 + "]\ny: [" + "'${z}'," * 900 + "]\nw: [" + "'${y}'," * 900 + "]\n",
+    "many in one text": f"y: '{'${seed}' * 100_000}'\n",
+    "a list within one": f"y: '${{oc.select:x,[{'1,' * 100_000}1]}}'\n",
+    "deep": f"y: '{'${' * 9000}seed{'}' * 9000}'\n",
+}
+
+
+QUICK = ("text", "mapping", "long", "many in one text")
+
+
+@pytest.mark.parametrize(
+    "kind", [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in UNFOLDING]
+)
+def test_interpolations_that_stand_for_more_than_a_config_has_are_not_resolved(lab: Path, kind: str) -> None:
+    wrote(lab, UNFOLDING[kind])
+    with pytest.raises(
+        ConfigError, match=r"expected at most \d+ characters|stand for more than \d+ characters"
+    ) as refused:
+        compose([f"hydra.searchpath=[file://{lab}]", "experiment=x"])
+    assert "\n" not in str(refused.value)
 
 
 def test_an_interpolation_that_does_not_parse_is_told(lab: Path) -> None:
