@@ -30,7 +30,8 @@ STATED = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")  # a duration in Matroska's 
 # Of files that state no length, by FFmpeg's name of the format.
 END_MARKS = {"mjpeg": b"\xff\xd9", "gif": b";"}
 TRIM_EVERY = 500  # frames: with small ones a process kept 100 to 870 MB in 8 of 17 runs of one video
-MAX_PIXELS = 2**26  # of a frame: 8192 x 8192; frames that are decoded ahead take 200 MB each then
+MAX_PIXELS = 2**26  # of a frame: 8192 x 8192; it takes 200 MB
+MAX_AHEAD = 2**29  # bytes of frames that are decoded in advance: 86 of 1920 x 1080, 5 of 7680 x 4320
 # FFmpeg's names of the formats that are read, of one file each. Playlists (hls, concat, dash, ...) have other files read,
 # and may never end.
 FORMATS = (
@@ -57,12 +58,13 @@ class VideoReader:
 
     Frame numbers are exact whatever the frame rate does: a video is always decoded from its beginning, never sought in.
     Frames that are skipped are decoded but not converted. Times are NaN where the file has none. crop: the part of each
-    frame that is returned. ahead: maximum number of frames decoded in advance. Set after the last frame: missing,
-    damaged, jumps, uncertain_from, cut_after, which frames could not be decoded or numbered (see FrameNumbers); frames, the
-    number of frames up to the last that could be decoded, None where reading was stopped before. Set from the first frame on:
-    size, the (height, width) of a whole frame; fps, NaN where the file does not state it; expected, about how many
-    frames there will be, None where unknown; seconds of decoding and conversion so far. Raises DataError for what is no
-    regular file, no video, has no frame, or frames of unlike size.
+    frame that is returned. ahead: maximum number of frames decoded in advance; fewer where they would take more than
+    MAX_AHEAD bytes, but not fewer than least_ahead. Set after the last frame: missing, damaged, jumps, uncertain_from,
+    cut_after, which frames could not be decoded or numbered (see FrameNumbers); frames, the number of frames up to the last
+    that could be decoded, None where reading was stopped before. Set from the first frame on: size, the (height, width) of
+    a whole frame; fps, NaN where the file does not state it; expected, about how many frames there will be, None where
+    unknown; seconds of decoding and conversion so far. Raises DataError for what is no regular file, no video, has no
+    frame, or frames of unlike size.
     """
 
     def __init__(
@@ -74,11 +76,12 @@ class VideoReader:
         step: int = 1,
         crop: Crop | None = None,
         ahead: int = 16,
+        least_ahead: int = 1,
     ) -> None:
-        if start < 0 or step < 1 or (stop is not None and stop <= start) or ahead < 1:
+        if start < 0 or step < 1 or (stop is not None and stop <= start) or not 1 <= least_ahead <= ahead:
             raise ValueError(
-                f"expected start of 0 or more, stop above start, step and ahead of 1 or more, got {start}, {stop}, "
-                f"{step} and {ahead}"
+                f"expected start of 0 or more, stop above start, step of 1 or more and ahead of at least least_ahead, 1 or "
+                f"more, got {start}, {stop}, {step}, {ahead} and {least_ahead}"
             )
         self.path = Path(path)
         self.start, self.stop, self.step, self.crop = start, stop, step, crop
@@ -93,7 +96,7 @@ class VideoReader:
         self.expected: int | None = None
         self.seconds = 0.0
         self._lock = threading.Lock()
-        self._ahead = ahead
+        self._ahead, self._least_ahead = ahead, least_ahead
 
     def __iter__(self) -> Iterator[VideoFrame]:
         waiting: queue.Queue[Any] = queue.Queue(self._ahead)
@@ -146,6 +149,7 @@ class VideoReader:
                 for index, seconds, frame in self._frames():
                     if is_left.is_set():
                         return
+                    waiting.maxsize = self._room()  # this thread alone puts frames into it, the first one now
                     image: Future[Image] = pool.submit(self._converted, index, frame)
                     _put(waiting, (index, seconds, image), is_left)
             _put(waiting, None, is_left)
@@ -179,6 +183,11 @@ class VideoReader:
                 self.cut_after = numbers.cut_after
         if not numbers.next:
             raise DataError(f"{self.path}: expected a video, got one without a frame that can be decoded.")
+
+    def _room(self) -> int:
+        """How many frames may wait: a frame is held whole until it is converted, whatever is cut out of it."""
+        assert self.size is not None
+        return min(self._ahead, max(self._least_ahead, MAX_AHEAD // (3 * self.size[0] * self.size[1])))
 
     def _check_size(self, height: int, width: int) -> None:
         if height * width > MAX_PIXELS:

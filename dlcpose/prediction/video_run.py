@@ -44,7 +44,13 @@ class VideoRun(ABC):
         # A reader needs a `stop` beyond its `start`, also where no frame is left.
         stop = None if settings.stop is None else max(settings.stop, first + 1)
         self.reader = VideoReader(
-            path, start=first, stop=stop, step=settings.step, crop=settings.crop, ahead=2 * chosen.batch_size + 2
+            path,
+            start=first,
+            stop=stop,
+            step=settings.step,
+            crop=settings.crop,
+            ahead=2 * chosen.batch_size + 2,
+            least_ahead=chosen.batch_size,
         )
 
     @abstractmethod

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import queue
 import re
 import shutil
 import threading
@@ -349,6 +350,30 @@ def test_a_lost_tail_is_reported_by_the_time_that_the_container_states(
     assert 10 < last < 59
     assert reader.cut_after == last
     assert re.search(rf"it ends with frame {last}, .*\. Restore the file", str(reader.problem))
+
+
+# ---------------------------------------------------------------------------------------------------------- decoded ahead
+
+
+@pytest.mark.parametrize(("size", "least", "held"), [(3, 1, 3), (3, 5, 5), (0.5, 1, 1), (100, 1, 8)])
+def test_frames_that_wait_are_bounded_in_bytes_and_in_number(
+    size: float, least: int, held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """size: bytes that may wait, in frames."""
+    queues: list[queue.Queue[object]] = []
+
+    def kept(maxsize: int) -> queue.Queue[object]:
+        queues.append(queue.Queue(maxsize))
+        return queues[0]
+
+    monkeypatch.setattr(video, "queue", SimpleNamespace(Queue=kept, Full=queue.Full, Empty=queue.Empty))
+    monkeypatch.setattr(video, "MAX_AHEAD", int(size * 48 * 80 * 3))
+    frames = iter(VideoReader(write_numbered(tmp_path / "v.mp4"), ahead=8, least_ahead=least))
+    next(frames)
+    while not queues[0].full():  # of 60 frames there are more than have room
+        time.sleep(0.01)
+    assert queues[0].qsize() == held
+    assert [frame.index for frame in frames] == list(range(1, 60))
 
 
 # -------------------------------------------------------------------------------------------------------- which video it is
