@@ -71,8 +71,11 @@ class FrameNumbers:
         self.next += 1
         return self.next - 1
 
-    def end(self, declared: int, declared_end: float | None = None, *, is_cut: bool = False) -> None:
-        """Register the end of the file. is_cut: whether it ends within the last frame.
+    def end(
+        self, declared: int, declared_end: float | None = None, *, is_cut: bool = False, is_short: bool = False
+    ) -> None:
+        """Register the end of the file. is_cut: whether it ends within the last frame. is_short: whether it lacks what comes
+        after that.
 
         declared: the container's number of frames, 0 where it states none. declared_end: the time stamp at which the last
         frame ends by what the container states, None where it does not.
@@ -87,8 +90,8 @@ class FrameNumbers:
             self.uncertain_from = None  # as many as there should be
             # The last frame may be shown for longer than the others, but hardly for longer than any of them.
             if declared_end is not None and self._last is not None and self._longest:
-                is_cut = declared_end - self._last > 1.5 * self._longest
-                self.cut_after = self.next - 1 if is_cut else None
+                is_short |= declared_end - self._last > 1.5 * self._longest
+            self.cut_after = self.next - 1 if is_short and self.next else None
 
     def _lost_before(self, pts: int | None) -> int:
         """How many frames were lost between the last one and this."""

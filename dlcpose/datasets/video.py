@@ -18,6 +18,7 @@ import numpy as np
 
 from dlcpose.datasets.frame_conversion import upright_rgb
 from dlcpose.datasets.frame_numbers import FrameNumbers, ranges_as_text
+from dlcpose.datasets.matroska import ends_within_an_element
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.heap import trim_heap
 from dlcpose.structures.pose_tracks import VideoInfo
@@ -175,7 +176,8 @@ class VideoReader:
                         seconds = None if is_avi else frame.time
                         yield index, self._time(index) if seconds is None else float(seconds), frame
                 is_cut = _lacks_end_mark(self.path, container.format.name)
-                numbers.end(stream.frames, _stated_end(container, stream), is_cut=is_cut)
+                is_short = "matroska" in container.format.name and ends_within_an_element(self.path)
+                numbers.end(stream.frames, _stated_end(container, stream), is_cut=is_cut, is_short=is_short)
                 self.frames = numbers.next
             finally:
                 self.missing, self.damaged = numbers.missing, numbers.damaged

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -350,6 +351,44 @@ def test_a_lost_tail_is_reported_by_the_time_that_the_container_states(
     assert 10 < last < 59
     assert reader.cut_after == last
     assert re.search(rf"it ends with frame {last}, .*\. Restore the file", str(reader.problem))
+
+
+def write_live(path: Path) -> tuple[Path, list[int]]:
+    """A WebM as it is written while it is sent, without a duration, and the places where one of its parts ends."""
+    write_numbered(path.with_name("source.webm"), 60, codec="libvpx-vp9", options={}, key_every=6)
+    places: list[int] = []
+    with (
+        av.open(str(path.with_name("source.webm"))) as source,
+        path.open("wb") as file,
+        av.open(file, "w", format="webm", options={"live": "1", "cluster_time_limit": "400"}) as live,
+    ):
+        stream = live.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                live.mux(packet)
+                file.flush()
+                places.append(path.stat().st_size)
+    return path, places
+
+
+def test_a_live_recording_that_is_cut_within_a_part_is_reported(tmp_path: Path) -> None:
+    path, places = write_live(tmp_path / "live.webm")
+    whole = VideoReader(path)
+    assert len(list(whole)) == 60
+    assert (whole.problem, av.open(str(path)).duration) == (None, None)
+    content = path.read_bytes()
+    for share in (0.4, 0.55, 0.7, 0.9, 0.99):
+        path.write_bytes(content[: int(len(content) * share)])
+        reader = VideoReader(path)
+        last = [frame.index for frame in reader][-1]
+        assert 3 < last < 59
+        assert re.search(rf"it ends with frame {last}, .*\. Restore the file", str(reader.problem))
+    # Between two parts there is nothing that tells.
+    path.write_bytes(content[: places[len(places) // 2]])
+    reader = VideoReader(path)
+    assert 10 < len(list(reader)) < 60
+    assert reader.problem is None
 
 
 # ---------------------------------------------------------------------------------------------------------- decoded ahead
