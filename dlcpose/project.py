@@ -31,7 +31,8 @@ class Project:
     """A DeepLabCut project, which is only read: `proj_root` is the folder with config.yaml.
 
     follow_links: also read files that links take from outside of that folder. shuffle: the number of the shuffle whose
-    train and test frames are those of `train_test_split(by="stored")`; by default the lowest.
+    train and test frames are those of `train_test_split(by="stored")`; by default the lowest. fraction: its
+    TrainingFraction; by default the first of config.yaml.
     Raises DataError when the project cannot be read.
     """
 
@@ -43,9 +44,12 @@ class Project:
         scorer: str | None = None,
         follow_links: bool = False,
         shuffle: int | None = None,
+        fraction: float | None = None,
     ) -> None:
         self.root = Path(proj_root).expanduser()
-        self.data = DeepLabCutFrames(self.root, scorer=scorer, follow_links=follow_links, shuffle=shuffle)
+        self.data = DeepLabCutFrames(
+            self.root, scorer=scorer, follow_links=follow_links, shuffle=shuffle, fraction=fraction
+        )
         self._split: Split | None = None
 
     @property

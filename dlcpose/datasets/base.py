@@ -36,7 +36,8 @@ class LabeledFrames(ABC):
     skeleton: the keypoints, edges and left/right pairs. individuals: names of the animals, in the order of `identities`.
     frames: the labels, in an order that does not change. stored_split: the keys of "train", "val" and "test" frames
     where the data has a split of its own, else None. has_identities: whether an individual is the same animal in all
-    frames. empty_is_label: whether a frame without animals is labeled as empty; where False, it is unlabeled and
+    frames. split_settings: the settings by which the stored split was chosen of several, which any other split refuses.
+    empty_is_label: whether a frame without animals is labeled as empty; where False, it is unlabeled and
     splits leave it out. opens: what `can_open` accepts, for the message of an error.
     """
 
@@ -45,6 +46,7 @@ class LabeledFrames(ABC):
     frames: Sequence[FrameLabels]
     stored_split: Mapping[str, tuple[str, ...]] | None = None
     has_identities: bool = False
+    split_settings: tuple[str, ...] = ()
     empty_is_label: bool = True
     opens: ClassVar[str] = "nothing"
 

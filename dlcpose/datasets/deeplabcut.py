@@ -38,7 +38,8 @@ class DeepLabCutFrames(LabeledFrames):
     root: the folder with config.yaml; its project_path is ignored. scorer: whose labels to read; by default those of the
     config's scorer, else the only ones there are. An animal without a label in a frame is not in it; frames without any
     label are kept as unlabeled (`empty_is_label`). follow_links: also read files that links take from outside of root.
-    shuffle: the number of the shuffle whose train and test frames are the stored split, by default the lowest.
+    shuffle: the number of the shuffle whose train and test frames are the stored split, by default the lowest. fraction: the
+    TrainingFraction of that shuffle, by default the first of config.yaml.
     docs/data.md says how each value is checked. Raises DataError, with the file and what to do, where a project cannot be
     read.
     """
@@ -63,9 +64,14 @@ class DeepLabCutFrames(LabeledFrames):
         scorer: str | int | None = None,
         follow_links: bool = False,
         shuffle: int | None = None,
+        fraction: float | None = None,
     ) -> None:
         if shuffle is not None and not is_whole_number(shuffle, 0):
             raise ConfigError(f"shuffle: expected the number of one of the project's shuffles, got {shuffle!r:.80}.")
+        if fraction is not None and not (isinstance(fraction, int | float) and 0 < fraction <= 1):
+            raise ConfigError(
+                f"fraction: expected one of the project's TrainingFraction, above 0 and up to 1, got {fraction!r:.80}."
+            )
         self.root = Path(str(root)).expanduser()
         self._links = None if follow_links else InsideFolder(self.root)
         if self._links is not None:
@@ -75,10 +81,12 @@ class DeepLabCutFrames(LabeledFrames):
         self.skeleton = self.config.skeleton
         self.individuals = self.config.individuals
         self.has_identities = self.config.has_identities
-        self._scorer, self._shuffle = scorer, shuffle
+        self._scorer, self._shuffle, self._fraction = scorer, shuffle, fraction
+        given = {"shuffle": shuffle, "fraction": fraction}
+        self.split_settings = tuple(f"{name}={value}" for name, value in given.items() if value is not None)
         self.frames = _read_frames(self.config, _find_tables(self.config, scorer, self._links), self._links)
         warn_of_labels(self.root, self.frames)
-        if shuffle is not None:
+        if self.split_settings:
             _ = self._split_file  # one that is not there is refused also where another split is taken
 
     def read_image(self, index: int) -> Image:
@@ -101,7 +109,7 @@ class DeepLabCutFrames(LabeledFrames):
 
     @cached_property
     def _split_file(self) -> Path | None:
-        return _find_shuffle(self.config, self._shuffle)
+        return _find_shuffle(self.config, self._shuffle, self._fraction)
 
 
 def _find_tables(config: ProjectConfig, scorer: str | None, links: InsideFolder | None) -> list[LabelTable]:
@@ -336,27 +344,32 @@ def _whole_numbers(rows: Any) -> list[int]:
     return [int(number) for number in numbers]
 
 
-def _find_shuffle(config: ProjectConfig, shuffle: int | None) -> Path | None:
+def _find_shuffle(config: ProjectConfig, shuffle: int | None, fraction: float | None) -> Path | None:
     """The Documentation_data file of a shuffle, by default the lowest; None where the project has none.
 
-    Of shuffles of one number that of the config's first fraction. Warns where there are several to choose from. Raises
-    DataError for a shuffle that is not there.
+    Of shuffles of one number that of a fraction, by default the config's first. Warns where there are several to choose
+    from. Raises DataError for a shuffle that is not there.
     """
     found = _shuffles(config)
-    chosen = [each for each in found if shuffle is None or each[0] == shuffle]
+    percent = None if fraction is None else _percent(fraction)
+    chosen = [each for each in found if shuffle in (None, each[0]) and percent in (None, each[1])]
     if not chosen:
-        if shuffle is None:
+        if shuffle is None and fraction is None:
             return None
-        there = ", ".join(str(number) for number in sorted({number for number, _, _ in found})) or "none"
+        named = "a shuffle" + (f" {shuffle}" if shuffle is not None else "")
+        named += f" of the fraction {fraction:g}" if fraction is not None else ""
+        there = sorted({(number, 0 if fraction is None else of_train) for number, of_train, _ in found})
+        texts = [str(number) if fraction is None else f"{number} of {of_train / 100:g}" for number, of_train in there]
         raise DataError(
-            f"{config.folder}: expected a shuffle {shuffle} in training-datasets, got {there}. Name one of them, or create "
-            "it in DeepLabCut (create_training_dataset)."
+            f"{config.folder}: expected {named} in training-datasets, got {', '.join(texts) or 'none'}. Name one of them, or "
+            "create it in DeepLabCut (create_training_dataset)."
         )
-    path = min(chosen)[-1]
+    first = None if config.train_fraction is None else _percent(config.train_fraction)
+    path = min(chosen, key=lambda each: (each[0], each[1] != first, each[2]))[-1]
     if len(chosen) > 1:
         logger.warning(
             "%s: %d shuffles%s, of which the train and test frames of %s are taken. shuffle=NUMBER takes those of another, "
-            "the first TrainingFraction of config.yaml those of another fraction.",
+            "fraction=0.8 those of another TrainingFraction.",
             path.parent,
             len(chosen),
             "" if shuffle is None else f" {shuffle}",
@@ -365,9 +378,9 @@ def _find_shuffle(config: ProjectConfig, shuffle: int | None) -> Path | None:
     return path
 
 
-def _shuffles(config: ProjectConfig) -> list[tuple[int, bool, Path]]:
-    """The shuffles of the config's iteration, else of the latest one: number, whether of another than its first fraction,
-    and the Documentation_data file of each.
+def _shuffles(config: ProjectConfig) -> list[tuple[int, int, Path]]:
+    """The shuffles of the config's iteration, else of the latest one: number, train frames in percent, and the
+    Documentation_data file of each.
     """
     iterations = {
         int(path.name.removeprefix("iteration-")): path
@@ -377,12 +390,16 @@ def _shuffles(config: ProjectConfig) -> list[tuple[int, bool, Path]]:
     if not iterations:
         return []
     folder = iterations.get(config.iteration, iterations[max(iterations)])
-    percent = int(100 * config.train_fraction) if config.train_fraction is not None else None
     return [
-        (int(numbers[2]), int(numbers[1]) != percent, path)
+        (int(numbers[2]), int(numbers[1]), path)
         for path in sorted(folder.glob("UnaugmentedDataSet_*/Documentation_data-*.pickle"))
         if (numbers := re.search(r"_(\d+)shuffle(\d+)$", path.stem))
     ]
+
+
+def _percent(fraction: float) -> int:
+    """A TrainingFraction as DeepLabCut writes it into the names of files."""
+    return int(100 * fraction)
 
 
 def _warn_of_changes(path: Path, stored: set[str], keys: set[str]) -> None:

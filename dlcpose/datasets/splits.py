@@ -29,6 +29,7 @@ def block(
     of few frames in many videos the fractions come out too. seed: unused. Raises DataError when a set with a fraction
     above 0 is empty, ConfigError when the fractions leave nothing to train on.
     """
+    _refuse_settings(data, "block")
     _check_fractions(val, test)
     of_train: list[FrameLabels] = []
     val_frames: list[FrameLabels] = []
@@ -53,6 +54,7 @@ def video(
     val, test: fractions of the videos, rounded, at least one video where above 0. Raises DataError when there are fewer
     videos than sets.
     """
+    _refuse_settings(data, "video")
     _check_fractions(val, test)
     videos = _by_video(labeled_frames(data))
     needed = 1 + (val > 0) + (test > 0)
@@ -79,6 +81,7 @@ def random(
     data: LabeledFrames, *, val: float = 0.1, test: float = 0.2, train_frames: int | None = None, seed: int = 0
 ) -> Split:
     """Single frames, drawn by seed. Warns when several are of one video: test figures are too good then."""
+    _refuse_settings(data, "random")
     _check_fractions(val, test)
     frames = labeled_frames(data)
     videos = _by_video(frames)
@@ -179,6 +182,15 @@ def _by_video(frames: Sequence[FrameLabels]) -> dict[str, list[FrameLabels]]:
     for frame in sorted(frames, key=lambda frame: frame.frame_index):
         videos[frame.video].append(frame)
     return videos
+
+
+def _refuse_settings(data: LabeledFrames, split: str) -> None:
+    """Raises ConfigError where the data's own split was chosen, and another is made."""
+    if data.split_settings:
+        raise ConfigError(
+            f"split={split}: {' and '.join(data.split_settings)} choose the data's own train and test frames, which this "
+            "split does not take. Choose split=stored, or leave them out of the dataset's settings."
+        )
 
 
 def _check_fractions(val: float, test: float) -> None:

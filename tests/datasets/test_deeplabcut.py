@@ -14,6 +14,7 @@ import sleap_io
 import yaml
 from PIL import Image as PillowImage
 
+from dlcpose.datasets import splits
 from dlcpose.datasets.coco import CocoFrames
 from dlcpose.datasets.deeplabcut import DeepLabCutFrames
 from dlcpose.structures.errors import ConfigError, DataError
@@ -437,6 +438,32 @@ def test_the_stored_split_of_a_named_shuffle(tmp_path: Path, caplog: pytest.LogC
         DeepLabCutFrames(write_project(tmp_path / "new", {"cage": ten_frames()}), shuffle=1)
     with pytest.raises(ConfigError, match="shuffle: expected the number"):
         DeepLabCutFrames(root, shuffle="first")  # type: ignore[arg-type]
+    for shuffle, fraction, image in ((2, 0.5, 3), (2, 0.8, 2), (None, 0.5, 3)):
+        caplog.clear()
+        split = DeepLabCutFrames(root, shuffle=shuffle, fraction=fraction).stored_split
+        assert split is not None
+        assert split["test"] == (f"labeled-data/cage/img{image:04d}.png",)
+        assert "of which" not in caplog.text
+    with pytest.raises(
+        DataError, match=r"expected a shuffle 1 of the fraction 0\.5 .* got 1 of 0\.8, 2 of 0\.5, 2 of 0\.8\."
+    ):
+        DeepLabCutFrames(root, shuffle=1, fraction=0.5)
+    with pytest.raises(ConfigError, match="fraction: expected one of"):
+        DeepLabCutFrames(root, fraction=80)
+
+
+@pytest.mark.parametrize("settings", [{"shuffle": 1}, {"fraction": 0.8}])
+def test_no_other_split_takes_the_settings_of_the_stored_one(tmp_path: Path, settings: dict[str, Any]) -> None:
+    root = write_project(tmp_path, {"cage": ten_frames()}, {**SINGLE, "TrainingFraction": [0.8]})
+    write_shuffle(root, "80shuffle1", range(8), [8, 9])
+    data, plain = DeepLabCutFrames(root, **settings), DeepLabCutFrames(root)
+    for split in (splits.block, splits.random, splits.video):
+        with pytest.raises(
+            ConfigError, match=rf"split={split.__name__}: {next(iter(settings))}=.* Choose split=stored"
+        ):
+            split(data)
+    assert splits.stored(data, val=0.2) == splits.stored(plain, val=0.2)
+    assert len(splits.block(plain).train) == 7
 
 
 def test_the_stored_split_agrees_with_sleap_io(tmp_path: Path) -> None:
