@@ -15,6 +15,8 @@ from dlcpose.cli.tracks_file import FOLLOWED, TRACKS, check_outputs, check_uncor
 if TYPE_CHECKING:
     from dlcpose.tracking.settings import TrackingSettings
 
+THERE = "there already, of the same video, model and settings"
+
 
 def track_by_conditioning(
     video: Path,
@@ -69,6 +71,11 @@ def _follow_video(
     Raises ConfigError for a model that takes no pose conditions, DataError for what is no video, and for a file of another
     video, model or settings unless `overwrite`.
     """
+    from dlcpose.prediction.followed_video import was_followed
+
+    if not overwrite and was_followed(checkpoint, conditions, video, output, settings):
+        typer.echo(f"{output}: {THERE}")
+        return
     from dlcpose.predict import load
 
     predictor = load(checkpoint, device=device, conditions=conditions)
@@ -76,8 +83,7 @@ def _follow_video(
         outcome = predictor.follow_video(video, output, overwrite=overwrite, progress=shown, **settings)
     if outcome.problem is not None:
         typer.echo(outcome.problem)
-    there = "there already, of the same video, model and settings" if outcome.was_there else f"{outcome.frames} frames"
-    typer.echo(f"{output}: {there}")
+    typer.echo(f"{output}: {THERE if outcome.was_there else f'{outcome.frames} frames'}")
 
 
 def _write_followed(followed: Path, output: Path) -> None:

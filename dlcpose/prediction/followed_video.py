@@ -10,22 +10,23 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dlcpose.exporters.pose_file import Provenance, pose_writer
+from dlcpose.datasets.video import fingerprint
+from dlcpose.exporters.pose_file import Provenance, pose_writer, read_provenance
 from dlcpose.pipelines.base import TakesConditions
 from dlcpose.prediction.frame_batches import batch_of_frames, place_frames
-from dlcpose.prediction.model import Chosen, Model, choose
+from dlcpose.prediction.model import Chosen, Model, choose, sha256_of
 from dlcpose.prediction.partial_results import Finished, PartialResults
 from dlcpose.prediction.pose_model import PoseModel
 from dlcpose.prediction.pose_rows import PoseRows, column_names, rows_of, tracks_of
 from dlcpose.prediction.precision import autocast
-from dlcpose.prediction.resumable import Outcome, Progress, write_resumably
+from dlcpose.prediction.resumable import Outcome, Progress, partial_folder, write_resumably
 from dlcpose.prediction.settings import PredictionSettings
 from dlcpose.prediction.stage_times import StageTimes
 from dlcpose.prediction.video_run import VideoRun
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.instances import Integers
 from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
-from dlcpose.tracking.ctd_tracker import CtdTracker
+from dlcpose.tracking.ctd_tracker import CtdTracker, default_settings
 from dlcpose.tracking.settings import TrackingSettings
 from dlcpose.tracking.track import in_columns
 
@@ -76,9 +77,7 @@ class VideoFollowing:
 
     def settings_in(self, provenance: Provenance) -> dict[str, Any]:
         """Those of the poses in a file."""
-        settings = provenance.settings.get(FOLLOWING)
-        there = settings if isinstance(settings, Mapping) else {}
-        return {name: value for name, value in there.items() if name not in NOT_COMPARED}
+        return _settings_in(provenance)
 
     def choose(self) -> Chosen:
         """bf16 where the hardware has it and the first frames give the same poses in it; frames come one by one."""
@@ -152,6 +151,33 @@ def write_followed_video(
     """
     work = VideoFollowing(model, path, settings)
     return write_resumably(work, output, overwrite=overwrite, progress=progress)
+
+
+def was_followed(
+    checkpoint: Path, conditions: Path | None, path: Path, output: Path, settings: Mapping[str, Any]
+) -> bool:
+    """Whether `output` holds what following a video would give, by the files of the model: it need not be loaded for that.
+
+    checkpoint, conditions: the files of the model. settings: as of `write_followed_video`. Raises DataError where `output`
+    is no file of poses.
+    """
+    if not output.exists() or partial_folder(output).exists() or not checkpoint.is_file():
+        return False
+    if conditions is not None and not conditions.is_file():
+        return False
+    hashes = {} if conditions is None else {"conditions_hash": sha256_of(conditions)}
+    of_video, provenance = read_provenance(output)
+    return (
+        provenance.checkpoint_hash == sha256_of(checkpoint)
+        and of_video == fingerprint(path)
+        and _settings_in(provenance) == {**default_settings(), **settings, **hashes}
+    )
+
+
+def _settings_in(provenance: Provenance) -> dict[str, Any]:
+    settings = provenance.settings.get(FOLLOWING)
+    there = settings if isinstance(settings, Mapping) else {}
+    return {name: value for name, value in there.items() if name not in NOT_COMPARED}
 
 
 def column_for_each_track(poses: PoseTracks, pause: int) -> PoseTracks:

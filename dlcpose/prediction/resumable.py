@@ -70,7 +70,7 @@ def write_resumably(work: VideoWork, output: Path, *, overwrite: bool, progress:
     `NAME.poses.partial`, until all are done. Raises DataError where the file, or the folder, is of another video, model or
     settings and overwrite is False.
     """
-    folder = output.with_name(output.name.removesuffix(".h5") + ".partial")
+    folder = partial_folder(output)
     check_writable(output.parent)
     with held(folder):
         content = fingerprint(work.path)
@@ -88,6 +88,11 @@ def write_resumably(work: VideoWork, output: Path, *, overwrite: bool, progress:
             work.assemble(partial, output, video, work.provenance(run))
         partial.clear()
         return Outcome(output, False, run.done, run.seconds(), run.reader.problem)
+
+
+def partial_folder(output: Path) -> Path:
+    """The folder beside a file of poses that keeps the frames that are finished."""
+    return output.with_name(output.name.removesuffix(".h5") + ".partial")
 
 
 def assemble_rows(

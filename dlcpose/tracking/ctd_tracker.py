@@ -1,5 +1,6 @@
 """Tracking by conditioning: the poses of one frame are the conditions of the next (DeepLabCut 3's CTD tracking)."""
 
+import inspect
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -82,8 +83,7 @@ class CtdTracker:
     @property
     def settings(self) -> dict[str, int | float]:
         """All settings that the tracks depend on, those that were left at their defaults too."""
-        names = ("max_lost", "min_score", "min_keypoint_score", "match_oks", "detect_every", "max_size", "max_unseen")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in default_settings()}
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """What the next frame depends on; another tracker of these settings that it is given goes on as this one would."""
@@ -188,3 +188,9 @@ class CtdTracker:
             replace(track, unseen=0 if place in seen else track.unseen + 1) for place, track in enumerate(self.tracks)
         ]
         self.tracks = [track for track in tracks if track.unseen <= self.max_unseen]
+
+
+def default_settings() -> dict[str, Any]:
+    """The settings of a CtdTracker, at their defaults."""
+    parameters = inspect.signature(CtdTracker).parameters.values()
+    return {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
