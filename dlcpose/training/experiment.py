@@ -173,7 +173,10 @@ def build_experiment(config: dict[str, Any]) -> Experiment:
 def _pseudo_label_stage(
     pose: Stage, settings: EnsemblePseudoLabels, videos: UnlabeledVideos | None
 ) -> PseudoLabelStage:
-    """What makes the pseudo-labels of a student. Raises ConfigError where there is no video to make them of."""
+    """What makes the pseudo-labels of a student.
+
+    Raises ConfigError where there is no video to make them of, DataError where the videos have nothing to label.
+    """
     if videos is None:
         raise ConfigError(
             "pseudo_labels: they are made of videos. Take unlabeled=video unlabeled.videos=[cage1.mp4,...], or "
@@ -181,7 +184,7 @@ def _pseudo_label_stage(
         )
     trained = [pose.run_dir / teacher_folder(number) / "checkpoints" for number in range(settings.teachers)]
     given = check_teachers(settings.checkpoints, pose.data, pose.split)
-    return PseudoLabelStage(
+    stage = PseudoLabelStage(
         settings=settings,
         videos=videos,
         checkpoints=(*(folder / "best.ckpt" for folder in trained), *given),
@@ -192,6 +195,9 @@ def _pseudo_label_stage(
         trust=tuple(pose.config["trust"]),
         device="cpu" if pose.config["trainer"]["accelerator"] == "cpu" else None,
     )
+    if not stage.dataset.exists():  # a resumed student has its pseudo-labels
+        stage.check()
+    return stage
 
 
 def _teacher_stage(pose: Stage, number: int, videos: UnlabeledVideos | None) -> Stage:

@@ -13,6 +13,7 @@ from dlcpose.checkpoint import read_checkpoint
 from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.coco import CocoFrames
 from dlcpose.datasets.pseudo_labeled import PseudoLabeled
+from dlcpose.datasets.video import video_info
 from dlcpose.exporters.coco import write_coco_dataset
 from dlcpose.exporters.pose_file import read_pose_tracks, write_pose_tracks
 from dlcpose.postprocessing.ensemble import combine_members
@@ -28,7 +29,7 @@ from dlcpose.prediction.settings import PredictionSettings
 from dlcpose.prediction.video import write_video_poses
 from dlcpose.runs.run_json import is_worker_process
 from dlcpose.structures.atomic_files import write_atomic
-from dlcpose.structures.errors import CheckpointError
+from dlcpose.structures.errors import CheckpointError, DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.split import Split
 from dlcpose.tracking.settings import TrackingSettings
@@ -61,6 +62,29 @@ class PseudoLabelStage:
         """The folder of the pseudo-labeled frames, as COCO data."""
         return self.folder / "dataset"
 
+    def check(self) -> None:
+        """Raises DataError where the videos have nothing to label, whatever the teachers will be sure of.
+
+        That is known before they are trained: a video that cannot be read or ends before `start`, and videos whose frames are
+        all labeled, or within a second of validation and test frames.
+        """
+        left = 0
+        for video in self.videos.paths:
+            info = video_info(video)
+            stop = info.frames if self.videos.stop is None else min(self.videos.stop, info.frames)
+            numbers = np.arange(self.videos.start, stop, self.videos.step)
+            if not len(numbers):
+                raise DataError(
+                    f"{video}: expected more than unlabeled.start={self.videos.start} frames, got {info.frames}. Take a "
+                    "start below that, or leave the video out."
+                )
+            left += int((~self._labeled(video).covers(numbers, info.fps)).sum())
+        if not left:
+            raise DataError(
+                f"pseudo_labels: all frames of {', '.join(str(each) for each in self.videos.paths)} are labeled already, or "
+                "within a second of validation or test frames. Give other videos, or more of these."
+            )
+
     def make(self) -> None:
         """Make them, going on where an earlier attempt was stopped; of several processes the first one does.
 
@@ -80,7 +104,7 @@ class PseudoLabelStage:
         ends = np.round(np.cumsum(lengths) * frames / lengths.sum()).astype(int)
         counts = np.diff(ends, prepend=0)
         chosen = [
-            self.settings.choose(each, self._labeled(each), int(count), rng) if count else []
+            self.settings.choose(each, self._labeled(Path(each.video.path)), int(count), rng) if count else []
             for each, count in zip(smoothed, counts, strict=True)
         ]
         labels = PseudoLabeledVideos(
@@ -124,9 +148,9 @@ class PseudoLabelStage:
         write_pose_tracks(path, smoothed)
         return smoothed
 
-    def _labeled(self, tracks: PoseTracks) -> Labeled:
+    def _labeled(self, video: Path) -> Labeled:
         """Which frames of a video are labeled; a video's labels are known by its name."""
-        stem = Path(tracks.video.path).stem
+        stem = video.stem
         numbers: dict[bool, list[int]] = {True: [], False: []}
         held_out = {*self.split.val, *self.split.test}
         for frame in self.data.frames:

@@ -95,3 +95,28 @@ def test_pseudo_labels_stand_behind_the_labels_and_are_in_no_split(stage: Pseudo
     stage.data.skeleton = Skeleton(("nose",))
     with pytest.raises(DataError, match="pseudo_labels: expected the keypoints"):
         JoinedFrames(stage.data, stage.read().frames)
+
+
+def labels_in(stage: PseudoLabelStage, video: str, every: int) -> PseudoLabelStage:
+    """The stage with its labels in a video, each `every` frames."""
+    frames = [replace(frame, video=video, frame_index=every * number) for number, frame in enumerate(stage.data.frames)]
+    data = frames_of(10, animals=2)
+    data.frames = frames
+    return replace(stage, data=data, split=block(data))
+
+
+def test_videos_without_a_frame_to_label_are_refused_before_the_teachers_are_trained(stage: PseudoLabelStage) -> None:
+    stage.check()
+    labels_in(stage, "cage", every=1).check()  # 60 frames of which 10 are labeled, and 25 behind these near them
+    labels_in(stage, "elsewhere", every=7).check()
+    nothing = (
+        (labels_in(stage, "cage", every=1), {"stop": 20}, "all frames of .*cage.mp4 are labeled already"),
+        (stage, {"start": 60}, "cage.mp4: expected more than unlabeled.start=60 frames, got 60"),
+    )
+    for one, settings, said in nothing:
+        videos = UnlabeledVideos(stage.videos.videos, {}, **settings)
+        with pytest.raises(DataError, match=said):
+            replace(one, videos=videos).check()
+    stage.videos.paths[0].write_bytes(b"no video")
+    with pytest.raises(DataError, match=r"cage\.mp4"):
+        stage.check()
