@@ -31,6 +31,8 @@ MONTH = timedelta(days=30)  # how long a process waits for the next job of a swe
 NOT_ON_WINDOWS = ("SIGUSR1", "SIGHUP", "SIGQUIT")  # signals that torch handles besides SIGTERM and SIGINT
 PATIENCE = 120  # seconds that processes have to save a checkpoint after SIGTERM
 
+logger = logging.getLogger(__name__)
+
 
 class RankError(DlcposeError):
     """One of several processes that train together has failed."""
@@ -65,7 +67,8 @@ def take_over(job: Mapping[str, Any]) -> None:
 def processes_needed(config: Mapping[str, Any]) -> int:
     """The number of processes that this command has to start: one for each device where there are several, else 0.
 
-    Raises ConfigError for several machines, which only torchrun and SLURM can start.
+    Raises ConfigError for several machines, which only torchrun and SLURM can start, and for more GPUs than there are. Warns
+    of more processes than the CPU has cores.
     """
     devices, nodes = _devices_and_nodes(config["trainer"])
     if started_by_others():
@@ -75,7 +78,29 @@ def processes_needed(config: Mapping[str, Any]) -> int:
             f"trainer.num_nodes={nodes}: start it on each machine with torchrun, or with srun under SLURM "
             "(docs/many_devices.md has the commands)."
         )
+    if devices > 1:
+        _check_there(devices, config["trainer"]["accelerator"])
     return devices if devices > 1 else 0
+
+
+def _check_there(devices: int, accelerator: str) -> None:
+    """Raises ConfigError for more GPUs than there are, and warns of more processes than the CPU has cores."""
+    import torch
+
+    gpus = torch.cuda.device_count()
+    if accelerator in ("gpu", "cuda") or (accelerator == "auto" and gpus):
+        if devices > gpus:
+            raise ConfigError(
+                f"trainer.devices={devices}: this machine has {gpus} GPUs that torch can use. Take at most as many, or "
+                "trainer.accelerator=cpu."
+            )
+    elif devices > (cores := cpu_cores()):
+        logger.warning(
+            "trainer.devices=%d: these are processes that share %d CPU cores, and slower than %d of them.",
+            devices,
+            cores,
+            cores,
+        )
 
 
 def _devices_and_nodes(trainer: Mapping[str, Any]) -> tuple[int, int]:

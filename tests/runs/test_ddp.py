@@ -217,6 +217,38 @@ def test_how_many_processes_are_started(settings: dict[str, Any], count: int) ->
     assert processes_needed({"trainer": {"accelerator": "auto", **settings}}) == count
 
 
+@pytest.mark.parametrize(
+    ("accelerator", "gpus", "devices", "said"),
+    [
+        ("gpu", 2, 4, "error"),
+        ("auto", 2, 4, "error"),
+        ("cuda", 0, 4, "error"),
+        ("gpu", 4, 4, ""),
+        ("cpu", 4, 4, "warning"),
+        ("auto", 0, 4, "warning"),
+        ("cpu", 0, 2, ""),
+    ],
+)
+def test_more_devices_than_there_are_is_said_in_one_line(
+    accelerator: str,
+    gpus: int,
+    devices: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    monkeypatch.setattr("dlcpose.runs.distributed.cpu_cores", lambda: 2)
+    config = {"trainer": {"accelerator": accelerator, "devices": devices}}
+    if said == "error":
+        with pytest.raises(ConfigError, match=rf"^trainer\.devices=4: this machine has {gpus} GPUs"):
+            processes_needed(config)
+    else:
+        assert processes_needed(config) == devices
+    assert caplog.text.count("trainer.devices=4: these are processes that share 2 CPU cores") == (said == "warning")
+    assert len(caplog.records) == (said == "warning")
+
+
 def test_several_machines_are_for_torchrun_and_slurm(here: Path) -> None:
     with pytest.raises(ConfigError, match=r"trainer\.num_nodes=2: start it on each machine with torchrun"):
         processes_needed({"trainer": {"accelerator": "cpu", "devices": 1, "num_nodes": 2}})
