@@ -42,8 +42,8 @@ class Finished:
 class PartialResults:
     """A folder of finished stretches, `NAME.poses.partial`.
 
-    Stretches are written atomically and numbered; those after a gap are ignored. settings: those that a resumed run
-    must share with the first.
+    Stretches are written atomically and numbered; those after a gap, which something else has removed, are predicted
+    again. settings: those that a resumed run must share with the first.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -68,11 +68,14 @@ class PartialResults:
         write_atomic(self.folder / SETTINGS, json.dumps(dict(settings), indent=1))
 
     def go_on(self) -> Finished:
-        """What is finished."""
-        before = Finished()
-        for each in self._stretches():
+        """What is finished, up to the first gap; what is beyond it is removed."""
+        before, self._count = Finished(), 0
+        while (path := self.folder / _name(self._count)).is_file():
+            each = _read(path)
             before = replace(each, frames=before.frames + each.frames)
             self._count += 1
+        for path in self._written()[self._count :]:
+            path.unlink()
         return before
 
     def add(
@@ -93,10 +96,17 @@ class PartialResults:
         self._last = time.monotonic()
 
     def stretches(self) -> Iterator[PoseRows]:
-        """The finished stretches in order, one at a time."""
-        for each in self._stretches():
-            if each.last is not None:
-                yield each.last
+        """The finished stretches in order, one at a time. Raises DataError where one of them has been removed."""
+        names = {path.name for path in self._written()} | {_name(number) for number in range(self._count)}
+        for number in range(len(names)):
+            path = self.folder / _name(number)
+            if not path.is_file():
+                raise DataError(
+                    f"{path}: finished frames have been removed. The same command again predicts a video's anew; those of "
+                    "a camera after them are kept in this folder until it is moved away."
+                )
+            if (rows := _read(path).last) is not None:
+                yield rows
 
     def clear(self) -> None:
         """Remove all of it."""
@@ -104,11 +114,9 @@ class PartialResults:
         if self.folder.is_dir():
             shutil.rmtree(self.folder)
 
-    def _stretches(self) -> Iterator[Finished]:
-        number = 0
-        while (path := self.folder / _name(number)).is_file():
-            yield _read(path)
-            number += 1
+    def _written(self) -> list[Path]:
+        """The stretches on disk, in order."""
+        return sorted(path for path in self.folder.glob("*.npz") if path.stem.isdigit())
 
     def _write(self, path: Path, stretch: Finished) -> None:
         rows = stretch.last

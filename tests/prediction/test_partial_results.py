@@ -92,6 +92,38 @@ def test_what_is_half_written_does_not_count(tmp_path: Path) -> None:
     assert PartialResults(tmp_path / "v.poses.partial").settings() is None
 
 
+def four_stretches(folder: Path) -> PartialResults:
+    partial = PartialResults(folder)
+    partial.begin({})
+    for number in range(4):
+        partial.add(rows([1, 1], 2 * number), {})
+        partial.flush({})
+    return partial
+
+
+@pytest.mark.parametrize("lost", [["000000"], ["000002"], ["000003"], ["000000", "000001", "000002", "000003"]])
+def test_frames_that_something_else_removed_are_missed(lost: list[str], tmp_path: Path) -> None:
+    partial = four_stretches(tmp_path / "v.poses.partial")
+    for name in lost:
+        (tmp_path / "v.poses.partial" / f"{name}.npz").unlink()
+    with pytest.raises(DataError, match=f"{lost[0]}.npz: finished frames have been removed"):
+        list(partial.stretches())
+
+
+def test_what_is_beyond_a_gap_is_not_mixed_with_what_is_predicted_again(tmp_path: Path) -> None:
+    four_stretches(tmp_path / "v.poses.partial")
+    (tmp_path / "v.poses.partial" / "000001.npz").unlink()
+    with pytest.raises(DataError, match=r"000001\.npz"):
+        list(PartialResults(tmp_path / "v.poses.partial").stretches())
+    again = PartialResults(tmp_path / "v.poses.partial")
+    assert again.go_on().frames == 2
+    again.add(rows([1, 1, 1], 2), {})
+    again.flush({})
+    resumed = PartialResults(tmp_path / "v.poses.partial")
+    assert resumed.go_on().frames == 5
+    assert joined(list(resumed.stretches())).frame_indices.tolist() == [0, 1, 2, 3, 4]
+
+
 def test_frames_are_kept_for_a_while_before_they_are_written(tmp_path: Path) -> None:
     partial = PartialResults(tmp_path / "v.poses.partial")
     partial.begin({})
