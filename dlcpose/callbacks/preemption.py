@@ -102,6 +102,7 @@ def _before_next_epoch(trainer: Trainer) -> Iterator[None]:
 class PreemptionCheckpoint(Checkpoint):
     """Saves a run and ends it at SIGTERM, SIGUSR1 or Ctrl-C; resumed, it continues within its epoch.
 
+    A signal that is ignored stays so: in the background of a script Ctrl-C is the script's.
     After SIGUSR1, which SLURM sends before time runs out (`--signal=USR1@120`), the job is queued again. Ctrl-C a second
     time ends it at once, with what was saved before.
     run_dir: of the run. A Checkpoint so that Lightning calls it last, when averages have taken in the step.
@@ -110,9 +111,11 @@ class PreemptionCheckpoint(Checkpoint):
     def __init__(self, run_dir: str | Path) -> None:
         self.path = _last_of(run_dir)
         self.received: int | None = None  # the signal
+        self.ignored: list[int] = []  # the signals that were ignored before the run
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.received = None
+        self.ignored = [number for number in SIGNALS if signal.getsignal(number) == signal.SIG_IGN]
         self._listen()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -126,7 +129,7 @@ class PreemptionCheckpoint(Checkpoint):
     def _listen(self) -> None:
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
-                signal.signal(number, self._receive)
+                signal.signal(number, signal.SIG_IGN if number in self.ignored else self._receive)
 
     def _receive(self, number: int, frame: Any) -> None:
         if number == signal.SIGINT:

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,14 @@ class Tells(Callback):
 
         self.left = count
         setattr(self, hook, called)
+
+
+@pytest.fixture(autouse=True)
+def heeded() -> Iterator[None]:
+    """A script's background has Ctrl-C ignored, and a run leaves it so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def attempt(folder: Path, tells: Callback | None = None, *, is_last: bool = False) -> int:
@@ -118,3 +127,15 @@ def test_ctrl_c_saves_the_run_and_prints_the_path(tmp_path: Path, capsys: pytest
     said = capsys.readouterr().err
     assert "stopping as soon as" in said
     assert f"stopped by SIGINT, saved {tmp_path / 'checkpoints' / 'last.ckpt'}" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_is_ignored_stays_ignored(number: int, tmp_path: Path, straight: list[str]) -> None:
+    """In the background of a script (`dlcpose-train &`) Ctrl-C is for the script, and the shell has it ignored."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        assert attempt(tmp_path, Tells("on_train_batch_start", 1, number)) == 0
+        assert signal.getsignal(number) == signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+    assert table(tmp_path) == straight
