@@ -10,6 +10,7 @@ from dlcpose.config.folders import run_folder, unused_folder
 from dlcpose.config.messages import explain
 from dlcpose.runs.provenance import OVERRIDES
 from dlcpose.structures.errors import ConfigError, DlcposeError, InputError
+from dlcpose.structures.home_folder import expand_home
 
 
 def train(*overrides: str, run_dir: str | Path | None = None) -> Path:
@@ -43,7 +44,7 @@ def evaluate(checkpoint: str | Path, *overrides: str, run_dir: str | Path | None
     with _explained("evaluate", overrides):
         config = compose(["checkpoint=given", *overrides], config_name="evaluate", run_dir=str(folder))
         # Put in afterward: in Hydra's grammar, quotes and braces of a path would have a meaning.
-        return evaluate_checkpoint({**config, "checkpoint": str(Path(checkpoint).expanduser())})
+        return evaluate_checkpoint({**config, "checkpoint": str(expand_home(checkpoint))})
 
 
 @contextmanager

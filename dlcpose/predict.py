@@ -28,6 +28,7 @@ from dlcpose.prediction.video import predict_video
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.checked_values import is_whole_number
 from dlcpose.structures.errors import ConfigError, InputError, explain_os_errors
+from dlcpose.structures.home_folder import expand_home
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.sample import Floats, FrameLabels, Image, PoseSample, labels_of
@@ -103,7 +104,7 @@ class Predictor:
         Raises DataError for what is no video, ConfigError for settings that make no sense or do not fit.
         """
         check_names(settings, self.predict_video, PredictionSettings)
-        return predict_video(self.model, Path(path).expanduser(), PredictionSettings(**settings), progress)[0]
+        return predict_video(self.model, expand_home(path), PredictionSettings(**settings), progress)[0]
 
     def predict_stream(
         self, frames: Iterable[Image], *, batch_size: int = 8, precision: str = "auto"
@@ -166,8 +167,8 @@ class Predictor:
         self._refuse_unlabeled()
         return write_followed_video(
             self.model,
-            Path(path).expanduser(),
-            Path(output).expanduser(),
+            expand_home(path),
+            expand_home(output),
             settings,
             overwrite=overwrite,
             progress=progress,
@@ -234,7 +235,7 @@ def load(
     """
     if isinstance(trust, str):
         raise InputError(f"trust: expected a list of packages, got one text: load(..., trust=[{trust!r}]).")
-    checkpoint = Path(checkpoint).expanduser()
+    checkpoint = expand_home(checkpoint)
     if is_onnx(checkpoint):
         if trust or conditions is not None or detector is not None:
             raise ConfigError(
@@ -248,7 +249,7 @@ def load(
 
     chosen = _device(device)
     read = read_checkpoint(checkpoint)
-    named = None if conditions is None else Path(conditions).expanduser()
+    named = None if conditions is None else expand_home(conditions)
     replacing = detector if named is None else _conditions_from(named, read)
     pipeline = restore(read, Instantiator(tuple(trust)), replacing)
     return Predictor(
@@ -304,7 +305,7 @@ def _conditions_from(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _named(number: int, image: Image | str | Path) -> tuple[str, Image]:
     if isinstance(image, str | Path):
-        return str(image), read_image_file(Path(image).expanduser())
+        return str(image), read_image_file(expand_home(image))
     if not isinstance(image, np.ndarray):
         raise InputError(f"{number}: expected an image (H, W, 3) uint8 RGB or a path, got {type(image).__name__}.")
     return str(number), image

@@ -15,6 +15,7 @@ from dlcpose.exporters.coco import coco_labels
 from dlcpose.structures.atomic_files import write_output
 from dlcpose.structures.checked_values import is_number, is_whole_number
 from dlcpose.structures.errors import ConfigError, DataError, explain_os_errors
+from dlcpose.structures.home_folder import expand_home
 from dlcpose.structures.sample import FrameLabels, PoseCrop
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.structures.split import Split
@@ -46,7 +47,7 @@ class Project:
         shuffle: int | None = None,
         fraction: float | None = None,
     ) -> None:
-        self.root = Path(proj_root).expanduser()
+        self.root = expand_home(proj_root)
         self.data = DeepLabCutFrames(
             self.root, scorer=scorer, follow_links=follow_links, shuffle=shuffle, fraction=fraction
         )
@@ -105,7 +106,7 @@ class Project:
         indices = labeled if split is None else self.indices(split)
         content = coco_labels(self.data, list(indices))
         if path is not None:
-            write_output(Path(path).expanduser(), json.dumps(content))
+            write_output(expand_home(path), json.dumps(content))
         return content
 
     def indices(self, split: str) -> list[int]:

@@ -3,6 +3,7 @@
 import functools
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -18,29 +19,37 @@ from dlcpose.config.messages import (
     wants_traceback,
 )
 from dlcpose.structures.environment import check_environment
+from dlcpose.structures.home_folder import expand_home
 
 
 def build_app() -> typer.Typer:
     """The program with every registered command, in the order of their names."""
     app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
     for name, function in sorted(COMMANDS.load().items()):
-        app.command(name)(_interruptible(function))
+        app.command(name)(_of_the_shell(function))
     return app
 
 
-def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command, which Ctrl-C ends in one line, and a closed output without any."""
+def _of_the_shell(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command, in whose paths `~` is home; which Ctrl-C ends in one line, and a closed output without any."""
 
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> Any:
         try:
-            return command(*arguments, **options)
+            return command(*map(_at_home, arguments), **{name: _at_home(value) for name, value in options.items()})
         except KeyboardInterrupt as interrupt:
             stop(interrupt)
         except BrokenPipeError:  # of which typer would make an exit code of 1
             end_quietly()
 
     return run
+
+
+def _at_home(value: Any) -> Any:
+    """An argument's paths with `~` as the home folder: shells leave it as it is after an equals sign."""
+    if isinstance(value, Path):
+        return expand_home(value)
+    return [_at_home(each) for each in value] if isinstance(value, list) else value
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import typer
 
 from dlcpose.cli.pose_files import SUFFIX
 from dlcpose.structures.errors import ConfigError, DataError
+from dlcpose.structures.home_folder import expand_home
 
 VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".webm", ".wmv", ".ts", ".mts", ".h264", ".mjpeg")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -59,7 +60,7 @@ def find_inputs(names: Sequence[str], output: Path | None) -> Inputs:
 
 
 def _files(name: str) -> list[Path]:
-    path = Path(name).expanduser()
+    path = expand_home(name)
     if not _is_several(name):
         return [path]  # a missing file raises when it is read
     if path.is_dir():
@@ -80,7 +81,7 @@ def _files(name: str) -> list[Path]:
 
 def _is_several(name: str) -> bool:
     """Whether a name is a folder or a pattern."""
-    path = Path(name).expanduser()
+    path = expand_home(name)
     return path.is_dir() or (not path.exists() and bool(set(name) & set("*?[")))
 
 

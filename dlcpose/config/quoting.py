@@ -9,6 +9,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
+from dlcpose.structures.home_folder import expand_home
+
 OVERRIDE = re.compile(r"(?P<key>\+{0,2}[\w/@.][\w/@.-]*)=(?P<value>.+)", re.DOTALL)
 IN_PATHS = re.compile(f"[/~{re.escape(os.sep)}]")
 
@@ -44,12 +46,7 @@ def _quoted_path(argument: str) -> str:
 
 
 def _expanded(path: str) -> str:
-    if not path.startswith("~"):
-        return path
-    try:
-        return str(Path(path).expanduser())
-    except RuntimeError:  # no such user, or no home
-        return path
+    return str(expand_home(path)) if path.startswith("~") else path
 
 
 def _is_there(path: str) -> bool:

@@ -16,6 +16,7 @@ from dlcpose.structures.checked_arrays import numbers_of
 from dlcpose.structures.checked_values import Fields
 from dlcpose.structures.data_files import InsideFolder, is_file, naming_file, read_json
 from dlcpose.structures.errors import DataError
+from dlcpose.structures.home_folder import expand_home
 from dlcpose.structures.sample import Image
 from dlcpose.structures.skeleton import Skeleton, check_names, pairs_from_names
 
@@ -86,7 +87,7 @@ class CocoFrames(LabeledFrames):
         category: str | int | None = None,
         follow_links: bool = False,
     ) -> None:
-        self.root = Path(str(root)).expanduser()
+        self.root = expand_home(str(root))
         files = _annotation_files(self.root, annotations)
         self.images = self.root / images if isinstance(images, str) else self.root  # keys start from there
         folders = _image_folders(images, files)

@@ -24,6 +24,7 @@ from dlcpose.datasets.restricted_pickle import MAX_BYTES, load_restricted_pickle
 from dlcpose.structures.checked_values import is_whole_number
 from dlcpose.structures.data_files import InsideFolder, is_file, read_file
 from dlcpose.structures.errors import ConfigError, DataError
+from dlcpose.structures.home_folder import expand_home
 from dlcpose.structures.sample import Doubles, FrameLabels, Image, labels_of
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class DeepLabCutFrames(LabeledFrames):
             raise ConfigError(
                 f"fraction: expected one of the project's TrainingFraction, above 0 and up to 1, got {fraction!r:.80}."
             )
-        self.root = Path(str(root)).expanduser()
+        self.root = expand_home(str(root))
         self._links = None if follow_links else InsideFolder(self.root)
         if self._links is not None:
             self._links.check(self.root / "config.yaml")

@@ -19,6 +19,7 @@ from dlcpose.datasets.label_checks import warn_of_labels
 from dlcpose.datasets.readers import reader
 from dlcpose.structures.data_files import InsideFolder, is_file, naming_file
 from dlcpose.structures.errors import DataError
+from dlcpose.structures.home_folder import expand_home
 from dlcpose.structures.sample import Doubles, FrameLabels, Image, Integers, labels_of
 from dlcpose.structures.skeleton import Skeleton, pairs_from_names
 
@@ -54,7 +55,7 @@ class LightningPoseFrames(LabeledFrames):
         return cls(path, follow_links=follow_links)
 
     def __init__(self, root: str | int | Path, *, labels: str | int | None = None, follow_links: bool = False) -> None:
-        root = Path(str(root)).expanduser()
+        root = expand_home(str(root))
         self.path = _label_file(root, None if labels is None else str(labels))
         self.root = root if root.is_dir() else root.parent
         links = None if follow_links else InsideFolder(self.root)

@@ -23,6 +23,7 @@ from dlcpose.structures.checked_values import is_number
 from dlcpose.structures.data_description import check_texts
 from dlcpose.structures.data_files import shown
 from dlcpose.structures.errors import DataError
+from dlcpose.structures.home_folder import expand_home
 from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
 from dlcpose.structures.skeleton import Skeleton
 
@@ -147,7 +148,7 @@ def read_pose_tracks(path: Path | str, *, max_bytes: int = MAX_BYTES) -> PoseTra
     Raises DataError for what is no such file, holds anything but plain arrays of the sizes that it describes, more than
     max_bytes of them, or values that no prediction has. Nothing in a file can make other files be read or code be run.
     """
-    path = Path(path).expanduser()
+    path = expand_home(path)
     with _opened(path) as file:
         description = _description(file, path)
         names = [*TYPES, *(name for name in OPTIONAL if name in file)]
@@ -195,7 +196,7 @@ def read_provenance(path: Path | str) -> tuple[str, Provenance]:
 
     Raises DataError for what is no such file.
     """
-    path = Path(path).expanduser()
+    path = expand_home(path)
     with _opened(path) as file:
         description = _description(file, path)
     try:

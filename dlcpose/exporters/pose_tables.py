@@ -14,6 +14,7 @@ from dlcpose.exporters.readers import TableReader, table_readers
 from dlcpose.structures.atomic_files import move_into, staged_files
 from dlcpose.structures.data_files import as_utf8
 from dlcpose.structures.errors import ConfigError, DataError
+from dlcpose.structures.home_folder import expand_home
 from dlcpose.structures.pose_tracks import PoseTracks
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def write_tables(
     "refuse", "replace", or "keep" where it is a table of these very poses, else refuse. Raises ConfigError for an unknown
     name or a missing package, DataError for poses that cannot be held or a file that is refused; nothing is written then.
     """
-    folder = Path(folder).expanduser()
+    folder = expand_home(folder)
     chosen, for_readers = _chosen(formats, readers)
     whole = whole_poses(tracks)
     target = TableTarget(folder, stem or Path(tracks.video.path).stem, scorer)

@@ -7,6 +7,7 @@ from typing import Any
 from dlcpose.config.folders import LAST_CHECKPOINT, is_requeued, is_run, latest_run
 from dlcpose.runs.run_json import comparable_config, config_differences, read_run_json
 from dlcpose.structures.errors import CheckpointError, ConfigError
+from dlcpose.structures.home_folder import expand_home
 
 KEPT = ("optimizer", "scheduler", "split")  # of these a resumed run has its own: their state is in its checkpoint
 DETECTOR_FOLDER = "detector"  # of a run folder: the run of the detector that is trained before the poses
@@ -40,7 +41,7 @@ def resolve_last(config: dict[str, Any]) -> dict[str, Any]:
     """
     if config["resume"] != "last":
         named = config["resume"]
-        return config if named is None else {**config, "resume": str(Path(str(named)).expanduser())}
+        return config if named is None else {**config, "resume": str(expand_home(str(named)))}
     run_dir = Path(config["run_dir"])
     resumed = run_dir if is_run(run_dir) else latest_run(run_dir, lambda folder: _has_name(folder, config["name"]))
     if resumed is not None and resumed != run_dir:

@@ -25,6 +25,7 @@ from dlcpose.runs.run_json import FILE, find_run
 from dlcpose.structures.data_files import shown
 from dlcpose.structures.environment import peak_memory_mb
 from dlcpose.structures.errors import ConfigError, DataError
+from dlcpose.structures.home_folder import expand_home
 from dlcpose.targets import PLACES
 from dlcpose.tracking.evaluation import TrackingFigures
 from dlcpose.training.libraries import quiet_libraries
@@ -93,7 +94,7 @@ def _own_run(checkpoint: str) -> _OwnRun | None:
     dataset = config.get("dataset")
     root = dataset.get("root") if isinstance(dataset, dict) else None
     if isinstance(root, str | int) and run.working_folder is not None:  # a folder may be named by a number
-        path = Path(str(root)).expanduser()
+        path = expand_home(str(root))
         if not path.exists():
             config = {**config, "dataset": {**config["dataset"], "root": str(run.working_folder / path)}}
     return _OwnRun(run.run_dir / FILE, config)

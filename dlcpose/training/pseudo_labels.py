@@ -30,6 +30,7 @@ from dlcpose.prediction.video import write_video_poses
 from dlcpose.runs.run_json import is_worker_process
 from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.structures.errors import CheckpointError, DataError
+from dlcpose.structures.home_folder import expand_home
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.split import Split
 from dlcpose.tracking.settings import TrackingSettings
@@ -165,7 +166,7 @@ def check_teachers(checkpoints: Sequence[str], data: LabeledFrames, split: Split
     Raises CheckpointError for what is no checkpoint, one of other keypoints, and one that has learned from frames that this
     run validates or tests on.
     """
-    paths = tuple(Path(each).expanduser() for each in checkpoints)
+    paths = tuple(expand_home(each) for each in checkpoints)
     held_out = {*split.val, *split.test}
     for path in paths:
         description = read_checkpoint(path).description

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dlcpose.datasets.video_clips import VideoClips
 from dlcpose.structures.errors import ConfigError, DataError
+from dlcpose.structures.home_folder import expand_home
 from dlcpose.structures.input import Input
 from dlcpose.unlabeled.base import VideoLoss
 
@@ -105,7 +106,7 @@ class UnlabeledVideos:
 
 
 def _files(name: str) -> list[Path]:
-    path = Path(name).expanduser()
+    path = expand_home(name)
     if path.is_file() or not set(name) & set("*?["):
         if not path.is_file():
             raise DataError(f"unlabeled.videos: {path}: no such file. Correct the path.")

@@ -2,9 +2,11 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from dlcpose.cli import app
 from dlcpose.cli.app import main
 from tests.cli.test_hydra_main import modules_after
 from tests.shells import Answer, python, reason
@@ -92,6 +94,25 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert answer.code == 1
     assert "Traceback (most recent call last)" in answer.err
     assert "dlcpose: " not in answer.err
+
+
+def test_the_paths_of_every_command_may_begin_with_the_home_folder(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bash leaves `~` as it is in `--output=~/page`."""
+    seen: list[object] = []
+
+    def takes(files: list[Path], output: Path, by: str = "", other: Path | None = None) -> None:
+        seen.extend([files, output, by, other])
+
+    home = here / "home"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    monkeypatch.setattr(app, "COMMANDS", SimpleNamespace(load=lambda: {"takes": takes, "another": lambda: None}))
+    arguments = ("~/a.h5", "~nobody_of_this_name.h5", "c/~/d", "~/out", "--by=~/text")
+    assert dlcpose(capsys, monkeypatch, "takes", *arguments).code == 0
+    files = [home / "a.h5", Path("~nobody_of_this_name.h5"), Path("c/~/d")]
+    assert seen == [files, home / "out", "~/text", None]
 
 
 def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
