@@ -6,7 +6,7 @@ taken.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
@@ -24,6 +24,7 @@ from dlcpose.structures.data_description import check_texts
 from dlcpose.structures.data_files import shown
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.home_folder import expand_home
+from dlcpose.structures.kept_errors import KeptErrors
 from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
 from dlcpose.structures.skeleton import Skeleton
 
@@ -68,10 +69,21 @@ class Provenance:
 
 
 class PoseWriter:
-    """Writes results stretch by stretch into an open file; made by `pose_writer`."""
+    """Writes results stretch by stretch into an open file; made by `pose_writer`.
 
-    def __init__(self, file: Any, frames: int, skeleton: Skeleton, individuals: tuple[str, ...]) -> None:
-        self._file, self._at, self._frames = file, 0, frames
+    check_disk: raises OSError where what was written has not reached the disk.
+    """
+
+    def __init__(
+        self,
+        file: Any,
+        frames: int,
+        skeleton: Skeleton,
+        individuals: tuple[str, ...],
+        *,
+        check_disk: Callable[[], None],
+    ) -> None:
+        self._file, self._at, self._frames, self._check_disk = file, 0, frames, check_disk
         sizes = {
             "T": frames,
             "N": len(individuals),
@@ -96,6 +108,7 @@ class PoseWriter:
         for name in TYPES:
             self._file[name][self._at : end] = getattr(tracks, name)
         self._at = end
+        self._check_disk()
 
     def add_optional(self, tracks: PoseTracks) -> None:
         """Write the optional arrays that the tracks have, for all frames."""
@@ -130,8 +143,10 @@ def pose_writer(
     path = Path(path)
     if not path.parent.is_dir():
         raise DataError(f"{path}: cannot be written (no such folder). Make the folder {path.parent}, or name another.")
-    with atomic_output(path) as partial, h5py.File(partial, "w") as file:
-        yield PoseWriter(file, frames, skeleton, individuals)
+    with atomic_output(path) as partial, KeptErrors(partial) as disk:
+        with h5py.File(disk, "w") as file:
+            yield PoseWriter(file, frames, skeleton, individuals, check_disk=disk.check)
+        disk.check()
 
 
 def write_pose_tracks(path: Path | str, tracks: PoseTracks, provenance: Provenance | None = None) -> None:

@@ -1,6 +1,7 @@
 """Results of a video as a file: read as they were written, and never more than a stranger should be allowed."""
 
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from dlcpose.exporters.pose_file import (
 )
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
+from tests.shells import python
 from tests.structures.made_up_tracks import made_up_tracks
 
 PROVENANCE = Provenance(
@@ -294,3 +296,30 @@ def test_what_is_no_file_of_poses_is_refused(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("no")
     with pytest.raises(DataError, match=r"Give the file NAME\.poses\.h5"):  # to predict anew would not help
         read_pose_tracks(tmp_path / "table.csv")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no limits on the size of files on Windows")
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.3, 0.5, 0.95, 0.9999])
+def test_a_full_disk_is_one_line_and_no_crash(share: float, tmp_path: Path) -> None:
+    """HDF5 itself crashes where it closes a file that it could not write."""
+    whole = tmp_path / "whole" / "v.poses.h5"
+    whole.parent.mkdir()
+    write_pose_tracks(whole, made_up_tracks(frames=3000))
+    limit = int(whole.stat().st_size * share)
+    program = """
+import resource, sys
+from pathlib import Path
+from dlcpose.exporters.pose_file import read_pose_tracks, write_pose_tracks
+from dlcpose.structures.errors import DataError
+tracks = read_pose_tracks(sys.argv[3])
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+try:
+    write_pose_tracks(Path(sys.argv[1]), tracks)
+except DataError as error:
+    print(error)
+"""
+    answer = python("-c", program, tmp_path / "v.poses.h5", str(limit), whole, cwd=tmp_path)
+    assert answer.code == 0, answer.err
+    assert answer.out.startswith(f"{tmp_path / 'v.poses.h5'}: cannot be written (File too large).")
+    assert answer.out.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["whole"]
