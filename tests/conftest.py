@@ -27,6 +27,23 @@ settings.register_profile("thorough", max_examples=100, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
+# Files that take minutes, the longest first.
+LONG = (
+    *("tests/test_docs_followed.py", "tests/runs/test_command_faults.py", "tests/training/test_experiment_trackers.py"),
+    *("tests/config/test_composition.py", "tests/runs/test_survival.py", "tests/test_every_model.py"),
+    *("tests/test_docs_extending.py", "tests/test_docs_experiments.py", "tests/runs/test_ddp.py"),
+    *("tests/test_docs_models.py", "tests/runs/test_whole_sweep.py", "tests/training/test_few_labels.py"),
+    *("tests/test_docs_few_labels.py", "tests/test_docs_conversion.py", "tests/test_docs_export.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files in the order in which the workers of `make test` take them: at the end none is left alone with a long one."""
+    files = [item.nodeid.partition("::")[0] for item in items]
+    place = {file: (LONG.index(file) if file in LONG else len(LONG), -files.count(file), file) for file in set(files)}
+    items.sort(key=lambda item: place[item.nodeid.partition("::")[0]])  # stable: within a file as it was
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _frozen_imports() -> None:
     """What the imports have made stays, so the garbage collector need not go through its million objects each time."""

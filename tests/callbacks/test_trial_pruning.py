@@ -14,17 +14,23 @@ from dlcpose.structures.errors import ConfigError
 from tests.callbacks.test_collapse import Dictated
 from tests.made_up_runs import trainer_of
 
-optuna = pytest.importorskip("optuna", reason="Optuna is an extra: pip install 'dlcpose[sweep]'")
+
+@pytest.fixture(autouse=True, scope="module")
+def optuna() -> Any:
+    """Imported where these tests are run, not wherever tests are collected: it takes seconds."""
+    return pytest.importorskip("optuna", reason="Optuna is an extra: pip install 'dlcpose[sweep]'")
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> Any:
+def study(optuna: Any, tmp_path: Path) -> Any:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna.create_study(study_name="s", storage=f"sqlite:///{tmp_path / 'study.db'}")
 
 
 def stored(folder: Path) -> Any:
     """The trials as another process sees them: the study that asked for them keeps its own copies."""
+    import optuna
+
     return optuna.load_study(study_name="s", storage=f"sqlite:///{folder / 'study.db'}").trials
 
 

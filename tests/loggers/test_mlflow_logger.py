@@ -5,7 +5,11 @@ import pytest
 
 from dlcpose.loggers.mlflow_logger import RECORD, MlflowTracker
 
-pytest.importorskip("mlflow", reason="mlflow is an extra: pip install 'dlcpose[mlflow]'")
+
+@pytest.fixture(autouse=True, scope="module")
+def _mlflow() -> None:
+    """Imported where these tests are run, not wherever tests are collected: it takes seconds."""
+    pytest.importorskip("mlflow", reason="mlflow is an extra: pip install 'dlcpose[mlflow]'")
 
 
 def begun(folder: Path, uri: str | None = None, **config: Any) -> MlflowTracker:

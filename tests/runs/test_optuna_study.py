@@ -10,11 +10,14 @@ import yaml
 from dlcpose.training import train as training
 from tests.shells import reason, shell
 
-optuna = pytest.importorskip("optuna", reason="Optuna is an extra: pip install 'dlcpose[sweep]'")
-pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="an extra: pip install 'dlcpose[sweep]'")
-
 SPACE = "optimizer.lr=tag(log, interval(1e-4, 1e-2))"
 COMMAND = ("-m", "hydra/sweeper=optuna", "sweep.name=s", SPACE)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _optuna() -> None:
+    """Imported where these tests are run, not wherever tests are collected: it takes seconds."""
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="an extra: pip install 'dlcpose[sweep]'")
 
 
 @pytest.fixture
@@ -37,6 +40,8 @@ def trained(monkeypatch: pytest.MonkeyPatch, here: Path) -> list[dict[str, Any]]
 
 
 def study_of(folder: Path) -> Any:
+    import optuna
+
     return optuna.load_study(study_name="s", storage=f"sqlite:///{folder / 'study.db'}")
 
 
