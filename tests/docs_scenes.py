@@ -27,6 +27,7 @@ from tests.test_docs_extending import FILES as PARTS_OF_EXTENDING
 from tests.tracking.noisy_poses import noisy_poses, rendered_frames, rendered_ground_truth
 
 SIDE = 64
+SMALL_CROPS = (f"input.height={SIDE}", f"input.width={SIDE}")  # where a model would see 256x256
 ONE_STEP = (*SMALL, "evaluation.pictures=0", "logger=[csv]")
 
 
@@ -139,11 +140,11 @@ def _models_of_the_readme(folder: Path) -> None:
     for name in ("best.ckpt", "single.ckpt"):
         shutil.copy(best, folder / name)
     run("dlcpose/cli/app.py", "export", "--checkpoint", "best.ckpt", "--format", "onnx", "--output", "model.onnx")
-    trained(folder / "top_down.ckpt", "model=top_down_resnet_18", *TINY)
+    trained(folder / "top_down.ckpt", "model=top_down_resnet_18", *TINY, *SMALL_CROPS)
     trained(best.parents[1] / "best.ckpt", "model=bottom_up_resnet_50", *TINY[:2])
     trained(folder / "detector.ckpt", "model=detection", "detector=centernet", *TINY[:2])
     conditioned = ("detector=pose_boxes", f"detector.checkpoint={best.parents[1] / 'best.ckpt'}")
-    trained(folder / "ctd.ckpt", "model=ctd_coam_w32", "backbone=hrnet_w18", *conditioned)
+    trained(folder / "ctd.ckpt", "model=ctd_coam_w32", "backbone=hrnet_w18", *SMALL_CROPS, *conditioned)
     run("train.py", *ONE_STEP, *TINY, "name=mice")
     run("train.py", "-m", *ONE_STEP, *TINY, "sweep.name=first", "seed=0,1")
     layouts.write(folder / "my-project" / "dlc-models-pytorch" / "iteration-0" / "...shuffle1")
@@ -160,7 +161,7 @@ def conditional_top_down(folder: Path) -> None:
     bottom_up = Path("bottom_up/best.ckpt")
     trained(bottom_up, "model=bottom_up_resnet_50", *TINY[:2])
     conditioned = ("detector=pose_boxes", f"detector.checkpoint={bottom_up}")
-    trained(Path("ctd/best.ckpt"), "model=ctd_coam_w32", "backbone=hrnet_w18", *conditioned)
+    trained(Path("ctd/best.ckpt"), "model=ctd_coam_w32", "backbone=hrnet_w18", *SMALL_CROPS, *conditioned)
     kept = Path("outputs/bottom_up_resnet_50/...")
     kept.mkdir(parents=True)
     shutil.copy(bottom_up, kept)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs_pages import PAGES, commands_of, commands_to_follow, console_lines
-from tests.docs_scenes import make_scene, prepare
+from tests.docs_scenes import SMALL_CROPS, make_scene, prepare
 from tests.shells import REPOSITORY, SHORT, SMALL, TINY, Answer, python, reason, shell
 
 pytestmark = pytest.mark.slow  # some ninety commands, most of which train
@@ -33,9 +33,13 @@ LESS = {
     "benchmarks/tracking.py": "--animals 2 --minutes 0.05 --seeds 0",
     "hydra/launcher=slurm checkpoint": "hydra/launcher=parallel device=cpu",
     "dlcpose-predict -m video": "device=cpu",
+    # Of frames of 64 px it would make 800, which takes minutes and more than 6 GB.
+    "detector=fasterrcnn": "detector.shortest_side=64 detector.longest_side=64",
 }
 # Models of which these pages show other parts; as it is, each kind takes a step in tests/config/test_composition.py.
-LIGHT = re.compile(r"model=(bottom_up|top_down)_resnet_\d+\b(?!.*backbone)")
+LIGHT = re.compile(r"model=((bottom_up|top_down)_resnet_\d+|resnet_18,\S+)\b(?!.*backbone)")
+# Models that see crops of 256 px, also of frames of 64: CoAM's attention grows with the fourth power of the side.
+CROPS = re.compile(r"model=(top_down|ctd)_|pipeline=top_down|experiment=flypair24_top_down")
 # These have to be processes: those of several devices start themselves again, and a launcher starts others.
 IN_A_PROCESS = re.compile(r"trainer=ddp|^dlcpose-predict|hydra/launcher=parallel|^python benchmarks")
 
@@ -78,7 +82,8 @@ def less(command: str) -> list[str]:
     data = SHORT if "dataset=" in command or "dataset.root=" in command else SMALL
     is_tiny = not re.search(r"model=|backbone|experiment=|head=", command) or "init_from" in command
     network = TINY if is_tiny else TINY[:2] if LIGHT.search(command) else ()
-    return [*data, *network, *QUICK, *found]
+    crops = SMALL_CROPS if CROPS.search(command) and "input.height" not in command else ()
+    return [*data, *network, *crops, *QUICK, *found]
 
 
 def followed(command: str, place: Path) -> Answer:
