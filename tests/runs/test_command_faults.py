@@ -1,6 +1,7 @@
 """Whole commands on a disk that fails, at each file that they write: one line that names the file, old results whole.
 
-Each place is tried with one kind of fault, in turn; DLCPOSE_FAULTS=all tries every step, which takes some minutes.
+Each place is tried with one kind of fault, in turn; DLCPOSE_FAULTS=all tries every step, which takes some minutes. What an
+evaluation writes is tried file by file in `test_evaluation`, and in the trainings that end with one at its ends only.
 """
 
 import importlib
@@ -61,13 +62,16 @@ def shell(*arguments: object) -> None:
     build_app()([*map(str, arguments)], standalone_mode=False)
 
 
-def places(steps: Sequence[tuple[str, str]]) -> list[int]:
-    """Which steps are to fail: of each file, one kind; of the first, all."""
+def places(steps: Sequence[tuple[str, str]], ends_of: str | None = None) -> list[int]:
+    """Which steps are to fail: of each file, one kind; of the first, all. ends_of: a folder of which two files will do."""
     if ALL:
         return list(range(1, len(steps) + 1))
     of_files: dict[str, dict[str, int]] = {}
     for number, (what, path) in enumerate(steps, start=1):
         of_files.setdefault(LOOSE.sub("#", path), {}).setdefault(what, number)
+    inside = [file for file in of_files if ends_of is not None and f".{ends_of}." in file]
+    for file in inside[1:-1]:
+        del of_files[file]
     chosen: list[int] = []
     for turn, kinds in enumerate(of_files.values()):
         numbers = list(kinds.values())
@@ -95,7 +99,9 @@ def assert_whole(path: Path) -> None:
         assert path.read_bytes().endswith(b"\n")
 
 
-def sweep(command: Command, before: Path, here: Path, again: Command | None = None) -> tuple[int, list[str]]:
+def sweep(
+    command: Command, before: Path, here: Path, again: Command | None = None, ends_of: str | None = None
+) -> tuple[int, list[str]]:
     """Run a command with one fault after the other, on a copy of `before` each time; the faults tried, and what was wrong."""
     straight = here / "straight"
     shutil.copytree(before, straight)
@@ -103,7 +109,7 @@ def sweep(command: Command, before: Path, here: Path, again: Command | None = No
         command(straight)
     names = set(content_of(straight))
     wrong: list[str] = []
-    tried = places(disk.steps)
+    tried = places(disk.steps, ends_of)
     for place in tried:
         folder = here / f"fault{place}"
         shutil.copytree(before, folder)
@@ -159,13 +165,20 @@ def test_training(small: tuple[str, ...], tmp_path: Path) -> None:
         begun = (folder / "run" / "run.json").exists()
         dlcpose.train(*small, *(["resume=last"] if begun else []), run_dir=folder / "run")
 
-    check(*sweep(lambda folder: dlcpose.train(*small, run_dir=folder / "run"), tmp_path / "nothing", tmp_path, again))
+    def train(folder: Path) -> None:
+        dlcpose.train(*small, run_dir=folder / "run")
+
+    check(*sweep(train, tmp_path / "nothing", tmp_path, again, ends_of="evaluation"))
 
 
 def test_resumed_training(small: tuple[str, ...], run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "before" / "run")
     longer = (*small, "trainer.max_epochs=2", "resume=last")
-    check(*sweep(lambda folder: dlcpose.train(*longer, run_dir=folder / "run"), tmp_path / "before", tmp_path))
+
+    def train(folder: Path) -> None:
+        dlcpose.train(*longer, run_dir=folder / "run")
+
+    check(*sweep(train, tmp_path / "before", tmp_path, ends_of="evaluation"))
 
 
 def test_evaluation(run: Path, tmp_path: Path) -> None:
