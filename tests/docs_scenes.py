@@ -16,10 +16,12 @@ from dlcpose.datasets.video import fingerprint
 from dlcpose.exporters.coco import write_coco_dataset
 from dlcpose.exporters.deeplabcut import write_deeplabcut_project
 from dlcpose.exporters.pose_file import Provenance, read_pose_tracks, write_pose_tracks
+from dlcpose.exporters.pose_tables import write_tables
 from dlcpose.structures.pose_tracks import VideoInfo
 from dlcpose.tracking.corrections import Corrections, corrections_as_dict, tracks_digest
 from dlcpose.visualization.video_file import write_video
 from tests.importers import layouts
+from tests.importers.foreign_tables import deeplabcut_table, saved
 from tests.importers.test_published import deconvolution_head, fuses_elsewhere, state_of
 from tests.model_formats.made_up_checkpoints import part_affinity, write_checkpoint
 from tests.shells import SMALL, TINY, shell
@@ -99,6 +101,7 @@ def readme(folder: Path) -> None:
     _data_of_the_readme(folder)
     _models_of_the_readme(folder)
     poses(folder, "cage1", animals=4)
+    predicted_by_deeplabcut(folder, "cage2", ".h5", "50")
     for name in "abc":
         poses(folder, name, animals=1)
     for name, content in PARTS_OF_EXTENDING.items():
@@ -205,6 +208,20 @@ def tables(folder: Path) -> None:
     (folder / "results").mkdir()
     for suffix in ("mp4", "poses.h5"):
         shutil.copy(f"cage.{suffix}", "results")
+    predicted_by_deeplabcut(folder, "pen", ".h5")
+    predicted_by_deeplabcut(folder, "old", ".csv")
+    (folder / "old.mp4").unlink()
+    video(folder / "videos" / "flies.mp4", 40, 2)
+    truth = noisy_poses(rendered_ground_truth(animals=2, frames=40, height=SIDE, width=SIDE)).poses
+    film = replace(truth.video, path="flies.mp4")
+    write_tables(replace(truth, video=film), folder, formats=["sleap"])
+
+
+def predicted_by_deeplabcut(folder: Path, name: str, ending: str, scorer_end: str = "best-50") -> None:
+    """A video of 8 frames, and beside it the table of one animal that DeepLabCut would have written."""
+    video(folder / f"{name}.mp4")
+    scorer = f"DLC_Resnet50_miceOct30shuffle1_snapshot_{scorer_end}"
+    saved(deeplabcut_table(range(8), scorer=scorer), folder / f"{name}{scorer}{ending}")
 
 
 def tracking(folder: Path) -> None:

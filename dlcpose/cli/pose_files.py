@@ -59,14 +59,14 @@ def video_of(tracks: PoseTracks, given: Path | None, poses: Path | None = None) 
     """The video that poses are of: the one that is given, else where it was when they were predicted, or beside them.
 
     poses: their file. Raises ConfigError where the video is not there any more, DataError where it is another one, and for
-    poses of a camera.
+    poses of a camera, or imported without their video.
     """
     from dlcpose.datasets.video import fingerprint
 
     if not tracks.video.fingerprint:
         raise DataError(
-            f"{poses or tracks.video.path}: expected poses of a video file, got those of a camera or stream "
-            f"({tracks.video.path}), whose frames are not kept. Record a video, and predict that."
+            f"{poses or tracks.video.path}: expected poses of a video file, got those of {tracks.video.path}, a camera or "
+            "stream, or imported without their video. Record a video and predict that, or import them anew with `--video`."
         )
     path = given or Path(tracks.video.path)
     if given is None and not path.is_file() and poses is not None and path.name:

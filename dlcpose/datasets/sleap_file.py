@@ -54,12 +54,20 @@ class SleapVideo:
 
 @dataclass(frozen=True)
 class SleapInstance:
-    """An animal in a frame. skeleton, track: their places in the file, track -1 for none. points: (K, 2), NaN missing."""
+    """An animal in a frame. skeleton, track: their places in the file, track -1 for none. points: (K, 2), NaN missing.
+
+    number: its own place in the file. point_scores: (K,), 1 for those that a person placed. score: of the animal, NaN
+    where the file has none. from_predicted: the number of the predicted animal that a person made it from, else -1.
+    """
 
     skeleton: int
     track: int
     points_in_image: Doubles
     is_predicted: bool
+    number: int
+    point_scores: Doubles
+    score: float
+    from_predicted: int
 
 
 @dataclass(frozen=True)
@@ -137,9 +145,8 @@ def _columns(file: PlainHdf5, name: str) -> dict[str, npt.NDArray[Any]]:
     return columns
 
 
-def _rows(file: PlainHdf5, name: str) -> Iterator[tuple[int, ...]]:
+def _rows(columns: Mapping[str, npt.NDArray[Any]], name: str) -> Iterator[tuple[int, ...]]:
     """The rows of a table, of whole numbers, in the order of its FIELDS."""
-    columns = _columns(file, name)
     return zip(*(columns[field].astype(np.int64).tolist() for field in FIELDS[name]), strict=True)
 
 
@@ -228,32 +235,46 @@ def _instances(file: PlainHdf5, counts: Sequence[int], version: float) -> list[S
     shift = 0.0 if version >= CENTERED_SINCE else 0.5
     points = [_points(file, name, shift) for name in ("points", "pred_points")]
     found: list[SleapInstance] = []
-    for kind, skeleton, track, start, end in _rows(file, "instances"):
-        own = points[kind == PREDICTED][max(0, start) : max(0, end)]
+    columns = _columns(file, "instances")
+    count = len(columns["skeleton"])
+    scores = columns.get("score", np.full(count, np.nan)).astype(np.float64).tolist()
+    links = columns.get("from_predicted", np.full(count, -1)).astype(np.int64).tolist()
+    for (kind, skeleton, track, start, end), score, link in zip(
+        _rows(columns, "instances"), scores, links, strict=True
+    ):
+        own, own_scores = (each[max(0, start) : max(0, end)] for each in points[kind == PREDICTED])
         if not 0 <= skeleton < len(counts) or len(own) != counts[skeleton]:
             raise DataError(
                 f"{file.path}: instance {len(found)} has {len(own)} points of skeleton {skeleton}, expected one for each "
                 f"keypoint of {len(counts)} skeletons ({list(counts)}). Save the file anew in SLEAP."
             )
-        found.append(SleapInstance(skeleton, max(-1, track), own, kind == PREDICTED))
+        found.append(
+            SleapInstance(
+                skeleton, max(-1, track), own, kind == PREDICTED, len(found), own_scores, score, max(-1, link)
+            )
+        )
     return found
 
 
-def _points(file: PlainHdf5, name: str, shift: float) -> Doubles:
-    """All points of one kind: (P, 2), NaN where marked as not visible, since their coordinates are meaningless then."""
+def _points(file: PlainHdf5, name: str, shift: float) -> tuple[Doubles, Doubles]:
+    """All points of one kind and their scores: (P, 2), (P,).
+
+    NaN where marked as not visible, since their coordinates are meaningless then. Points without scores have 1.
+    """
     if name not in file:
-        return np.zeros((0, 2))
+        return np.zeros((0, 2)), np.zeros(0)
     table = _columns(file, name)
     points = np.stack([table["x"], table["y"]], axis=-1).astype(np.float64) - shift
     is_shown = table["visible"].astype(bool) & ~np.isnan(points).any(axis=-1)
     check_places(points[is_shown], f"{file.path}: {name}")
-    return np.where(is_shown[:, None], points, np.nan)
+    scores = table.get("score", np.ones(len(points))).astype(np.float64)
+    return np.where(is_shown[:, None], points, np.nan), scores
 
 
 def _frames(
     file: PlainHdf5, instances: Sequence[SleapInstance], videos: Sequence[SleapVideo]
 ) -> tuple[SleapFrame, ...]:
-    table = list(_rows(file, "frames"))
+    table = list(_rows(_columns(file, "frames"), "frames"))
     negative: set[tuple[int, int]] = set()
     if "negative_frames" in file:
         negative = {(int(row["video_id"]), int(row["frame_idx"])) for row in file.array("negative_frames")}

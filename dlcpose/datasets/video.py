@@ -15,6 +15,7 @@ from typing import Any
 
 import av
 import numpy as np
+import numpy.typing as npt
 
 from dlcpose.datasets.frame_conversion import upright_rgb
 from dlcpose.datasets.frame_numbers import FrameNumbers, ranges_as_text
@@ -244,6 +245,20 @@ def video_info(path: Path | str) -> VideoInfo:
     with opened(path) as (container, stream):
         frames = sum(1 for packet in _packets(container, stream) if packet.size and not packet.is_discard)
     return VideoInfo(str(path), fingerprint(path), height, width, frames, fps)
+
+
+def frame_times(path: Path | str) -> npt.NDArray[np.float64]:
+    """Presentation time in seconds of each frame, as a VideoReader tells it: (F,). Nothing is decoded.
+
+    NaN where the file has neither times nor a rate. Raises DataError for what is no video.
+    """
+    path = Path(path)
+    with opened(path) as (container, stream):
+        fps = float(stream.average_rate) if stream.average_rate else np.nan
+        stamps = [packet.pts for packet in _packets(container, stream) if packet.size and not packet.is_discard]
+        if container.format.name == "avi" or None in stamps:
+            return np.arange(len(stamps)) / fps
+        return np.sort(np.array(stamps, np.float64)) * float(stream.time_base)
 
 
 def fingerprint(path: Path | str) -> str:

@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import h5py  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 
+from dlcpose.datasets.hdf5_kinds import top_level
 from dlcpose.structures.atomic_files import atomic_output
 from dlcpose.structures.checked_arrays import check_places
 from dlcpose.structures.checked_values import is_number
@@ -33,7 +33,6 @@ FORMAT = "dlcpose.poses.1"
 DESCRIPTION = "description"  # JSON in UTF-8, as bytes
 MAX_BYTES = 2**36  # of all arrays of a file that is read, unless more is allowed
 MAX_DESCRIPTION = 2**24
-MAX_NAMES = 100  # of arrays and groups that tell of what program a file is
 TYPES: dict[str, tuple[type, tuple[str, ...]]] = {
     "frame_indices": (np.int64, ("T",)),
     "times": (np.float64, ("T",)),
@@ -187,7 +186,7 @@ def read_pose_tracks(path: Path | str, *, max_bytes: int = MAX_BYTES) -> PoseTra
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _no_poses(path, f"{type(error).__name__}: {' '.join(str(error).split())}") from error
     _check_values(tracks, path)
-    _check_rows(tracks, path, max_bytes)
+    check_rows(tracks, path, max_bytes)
     return tracks
 
 
@@ -246,22 +245,20 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _refuse_foreign(file: Any, path: Path) -> None:
     """Raises DataError for a file of another program, with what it is."""
-    names = list(islice(file, MAX_NAMES))
-    if any(
-        "pandas_type" in file[name].attrs for name in names if isinstance(file.get(name, getlink=True), h5py.HardLink)
-    ):
+    top = top_level(file)
+    if top.has_pandas:
         kind = "a table of pandas, as DeepLabCut writes them"
-        use = "To have its model's poses, import the model (dlcpose import) and predict the video (dlcpose predict)"
-    elif {"frames", "instances", "metadata"} <= {*names}:
+    elif top.is_sleap_project:
         kind = "a project of SLEAP (.slp)"
-        use = "dlcpose convert and dataset=sleap read the labels in it; for poses, predict the video (dlcpose predict)"
-    elif "track_occupancy" in names:
-        kind, use = "an analysis file of SLEAP", "Predict the video (dlcpose predict)"
+    elif top.is_sleap_analysis:
+        kind = "an analysis file of SLEAP"
+    elif top.is_movement:
+        kind = "a dataset of movement"
     else:
         return
     raise DataError(
-        f"{path}: expected poses of a video as dlcpose writes them (NAME{SUFFIX}), got {kind}: predictions of other programs "
-        f"are not read. {use}."
+        f"{path}: expected poses of a video as dlcpose writes them (NAME{SUFFIX}), got {kind}. Import predictions of other "
+        f"programs first: dlcpose import-poses {path.name}"
     )
 
 
@@ -314,7 +311,7 @@ def _check_values(tracks: PoseTracks, path: Path) -> None:
         raise _no_poses(path, "an identity is below -1")
 
 
-def _check_rows(tracks: PoseTracks, path: Path, max_bytes: int) -> None:
+def check_rows(tracks: PoseTracks, path: Path, max_bytes: int = MAX_BYTES) -> None:
     """Raises DataError where a row for each frame of the video, as tables have, would take more than max_bytes."""
     names = [*TYPES, *(name for name in OPTIONAL if getattr(tracks, name) is not None)]
     shapes = {name: getattr(tracks, name).shape[1:] for name in names}

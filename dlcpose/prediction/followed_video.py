@@ -17,7 +17,7 @@ from dlcpose.prediction.frame_batches import batch_of_frames, place_frames
 from dlcpose.prediction.model import Chosen, Model, choose, sha256_of
 from dlcpose.prediction.partial_results import Finished, PartialResults
 from dlcpose.prediction.pose_model import PoseModel
-from dlcpose.prediction.pose_rows import PoseRows, column_names, rows_of, tracks_of
+from dlcpose.prediction.pose_rows import PoseRows, rows_of, tracks_of
 from dlcpose.prediction.precision import autocast
 from dlcpose.prediction.resumable import Outcome, Progress, partial_folder, write_resumably
 from dlcpose.prediction.settings import PredictionSettings
@@ -25,7 +25,7 @@ from dlcpose.prediction.stage_times import StageTimes
 from dlcpose.prediction.video_run import VideoRun
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.instances import Integers
-from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
+from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo, column_names
 from dlcpose.tracking.ctd_tracker import CtdTracker, default_settings
 from dlcpose.tracking.settings import TrackingSettings
 from dlcpose.tracking.track import in_columns

@@ -129,8 +129,3 @@ def tracks_of(
         unique_scores=unique_scores.clip(0, 1),
         **arrays,
     )
-
-
-def column_names(columns: int, individuals: Sequence[str]) -> tuple[str, ...]:
-    """Names of columns of animals: the data's own where they are as many, else animal1, animal2, ..."""
-    return tuple(individuals) if len(individuals) == columns else tuple(f"animal{each + 1}" for each in range(columns))

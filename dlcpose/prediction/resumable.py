@@ -11,11 +11,11 @@ from dlcpose.datasets.video import fingerprint
 from dlcpose.exporters.pose_file import Provenance, pose_writer, read_provenance
 from dlcpose.prediction.model import Chosen, Model
 from dlcpose.prediction.partial_results import Finished, PartialResults, held
-from dlcpose.prediction.pose_rows import column_names, tracks_of
+from dlcpose.prediction.pose_rows import tracks_of
 from dlcpose.prediction.settings import differences
 from dlcpose.prediction.video_run import VideoRun
 from dlcpose.structures.errors import DataError, Stopped
-from dlcpose.structures.pose_tracks import VideoInfo
+from dlcpose.structures.pose_tracks import VideoInfo, column_names
 from dlcpose.structures.skeleton import Skeleton
 
 Progress = Callable[[int, int | None], None]  # (frames done, frames in all where that is known)

@@ -11,12 +11,12 @@ from dlcpose.exporters.pose_file import Provenance
 from dlcpose.prediction.frame_predictor import Frame, FramePredictor
 from dlcpose.prediction.model import Chosen, Model, choose
 from dlcpose.prediction.partial_results import Finished, PartialResults
-from dlcpose.prediction.pose_rows import PoseRows, column_names, joined, no_rows, rows_of, tracks_of
+from dlcpose.prediction.pose_rows import PoseRows, joined, no_rows, rows_of, tracks_of
 from dlcpose.prediction.resumable import CHOSEN, Outcome, Progress, assemble_rows, write_resumably
 from dlcpose.prediction.settings import AUTO, PredictionSettings
 from dlcpose.prediction.stage_times import StageTimes
 from dlcpose.prediction.video_run import VideoRun
-from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
+from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo, column_names
 
 
 class PredictionRun(VideoRun):

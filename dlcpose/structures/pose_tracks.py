@@ -1,5 +1,6 @@
 """The poses of a video as arrays over frames and animals, in pixels of the full frame."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -101,6 +102,11 @@ class PoseTracks:
             whole[self.frame_indices] = values
             filled[name] = whole
         return replace(self, **filled)
+
+
+def column_names(columns: int, individuals: Sequence[str]) -> tuple[str, ...]:
+    """Names of columns of animals: the data's own where they are as many, else animal1, animal2, ..."""
+    return tuple(individuals) if len(individuals) == columns else tuple(f"animal{each + 1}" for each in range(columns))
 
 
 # Values of a row without a prediction.

@@ -47,6 +47,7 @@ def commands(made: Path, out: Path) -> dict[str, list[str]]:
         "track": ["track", poses / "rendered0.poses.h5", "--output", out.parent / "a.poses.h5"],
         "filter": ["filter", poses / "rendered0.poses.h5", "--median", 3, "--output", out.parent / "a.poses.h5"],
         "tables": ["tables", poses / "rendered0.poses.h5", "--format", "csv", "--output", out],
+        "import-poses": ["import-poses", made / "rendered0DLC_a.csv", "--video", video, "--output", out],
         "draw": ["draw", poses / "rendered0.poses.h5", "--output", out / "a.mp4"],
         "propose": ["propose", poses / "rendered0.poses.h5", "--frames", 2, "--output", out],
         "export": [
@@ -169,6 +170,9 @@ def main() -> None:
     needed["train"][-1] = f"hydra.run.dir={made / 'run'}"
     for name in ("render", "train", "predict"):
         attempt(f"make {name}", needed[name], here / f"make-{name}", "plain")
+    (made / "rendered0DLC_a.csv").write_text(
+        "scorer,DLC_a,DLC_a,DLC_a\nbodyparts,nose,nose,nose\ncoords,x,y,likelihood\n0,1.0,2.0,0.5\n1,2.0,3.0,0.6\n"
+    )
     for number, name in enumerate(commands(made, made)):
         if mode != "ctrl-c":
             folder = here / str(number)

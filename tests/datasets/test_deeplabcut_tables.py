@@ -201,7 +201,7 @@ def test_other_files_are_an_error_of_one_line(tmp_path: Path, content: bytes | N
         h5py.File(path, "w").close()
     else:
         path.write_bytes(content)
-    with pytest.raises(DataError, match=r"L\.h5: expected a frame of labels written by pandas") as caught:
+    with pytest.raises(DataError, match=r"L\.h5: expected a table written by pandas") as caught:
         read_h5(path)
     assert "\n" not in str(caught.value)
 

@@ -18,7 +18,7 @@ import pytest
 from dlcpose.datasets import video
 from dlcpose.datasets.base import read_image_file
 from dlcpose.datasets.frame_conversion import display_matrix
-from dlcpose.datasets.video import VideoReader, fingerprint, video_info
+from dlcpose.datasets.video import VideoReader, fingerprint, frame_times, video_info
 from dlcpose.datasets.video_frames import VideoFrames
 from dlcpose.structures.errors import DataError
 from dlcpose.visualization.video_file import write_video
@@ -434,3 +434,10 @@ def test_a_fingerprint_is_of_the_content(tmp_path: Path) -> None:
         assert fingerprint(tmp_path / "changed.mp4") != before
     with pytest.raises(DataError, match=r"gone\.mp4"):
         fingerprint(tmp_path / "gone.mp4")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_times_of_frames_need_no_decoding(name: str, tmp_path: Path) -> None:
+    write_numbered(tmp_path / name, **KINDS[name])
+    expected = [frame.time for frame in VideoReader(tmp_path / name)]
+    np.testing.assert_allclose(frame_times(tmp_path / name), expected, rtol=1e-12)

@@ -224,9 +224,9 @@ def test_a_provenance_of_another_kind_is_refused(wrong: dict[str, Any], tmp_path
     [
         (
             "flypair13-SLEAP-2024-12-20/tracks/clip_tracks.h5",
-            "got a table of pandas, as DeepLabCut writes them: .*dlcpose import",
+            r"got a table of pandas, as DeepLabCut writes them\. .*dlcpose import-poses",
         ),
-        ("sleap/flypair13/clip.slp", r"got a project of SLEAP \(\.slp\): .*dlcpose convert"),
+        ("sleap/flypair13/clip.slp", r"got a project of SLEAP \(\.slp\)\. .*dlcpose import-poses"),
         ("openfield-Pranav-2018-10-30/config.yaml", r"but it is no HDF5 file \(\.yaml"),
     ],
 )

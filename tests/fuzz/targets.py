@@ -27,14 +27,18 @@ from dlcpose.datasets.video import VideoReader, video_info
 from dlcpose.detectors.pose_files import read_poses
 from dlcpose.exporters.coco import coco_labels
 from dlcpose.exporters.pose_file import Provenance, read_pose_tracks, read_provenance, write_pose_tracks
+from dlcpose.exporters.pose_tables import write_tables
+from dlcpose.importers.pose_formats import pose_tracks, read_foreign_poses
 from dlcpose.predict import load
 from dlcpose.reports.comparison_page import table_rows
 from dlcpose.runs.comparison import comparison_of
+from dlcpose.structures.pose_tracks import VideoInfo
 from dlcpose.tracking.corrections import Correction, Corrections, corrections_as_dict, read_corrections
 from tests.datasets import sleap_files
 from tests.datasets.dlc_projects import MULTI, labels, multi_columns, ten_frames, write_images, write_project
 from tests.datasets.numbered_videos import write_numbered
 from tests.fuzz import mutations
+from tests.importers.foreign_tables import deeplabcut_table, saved
 from tests.made_up_runs import checkpoint_of
 from tests.runs.made_up_sweeps import made_up_run
 from tests.structures.made_up_tracks import made_up_tracks
@@ -266,6 +270,32 @@ def slp(folder: Path) -> Target:
     )
 
 
+def predictions_csv(folder: Path) -> Target:
+    saved(deeplabcut_table(range(4), ("mouse1", "mouse2")), folder / "a.csv")
+    return Target(folder, ("a.csv",), lambda path: _imported(path / "a.csv"), (mutations.mutate_words,) * 2)
+
+
+def predictions_h5(folder: Path) -> Target:
+    saved(deeplabcut_table(range(4), ("mouse1", "mouse2")), folder / "a.h5")
+    return Target(folder, ("a.h5",), lambda path: _imported(path / "a.h5"), in_place=mutations.mutate_h5)
+
+
+def predictions_slp(folder: Path) -> Target:
+    (path,) = write_tables(made_up_tracks(frames=4), folder, "a", formats=["sleap"])
+    return Target(folder, (path.name,), lambda place: _imported(place / path.name), in_place=mutations.mutate_h5)
+
+
+def sleap_analysis(folder: Path) -> Target:
+    (path,) = write_tables(made_up_tracks(frames=4), folder, "a", formats=["sleap_analysis"])
+    return Target(folder, (path.name,), lambda place: _imported(place / path.name), in_place=mutations.mutate_h5)
+
+
+def _imported(path: Path) -> None:
+    film = VideoInfo("a.mp4", "f" * 32, 48, 64, 4, 25.0)
+    for poses in read_foreign_poses(path):
+        pose_tracks(poses, path, film, np.arange(4) / 25)
+
+
 def video(folder: Path) -> Target:
     write_numbered(folder / "a.mp4", 4)
 
@@ -300,5 +330,6 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
             coco_results,
         ),
         *(corrections, checkpoint, slp, video, lightning_pose),
+        *(predictions_csv, predictions_h5, predictions_slp, sleap_analysis),
     )
 }

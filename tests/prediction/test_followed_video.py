@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcpose.prediction.followed_video import column_for_each_track, shared_columns
-from dlcpose.prediction.pose_rows import PoseRows, column_names, tracks_of
+from dlcpose.prediction.pose_rows import PoseRows, tracks_of
 from dlcpose.structures.errors import DataError
-from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
+from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo, column_names
 from dlcpose.structures.skeleton import Skeleton
 
 TRACKS = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 12)), min_size=1, max_size=12)  # first row and length

@@ -11,7 +11,6 @@ from dlcpose.prediction.pose_rows import (
     OF_ANIMALS,
     OF_FRAMES,
     PoseRows,
-    column_names,
     joined,
     no_rows,
     rows_of,
@@ -19,7 +18,7 @@ from dlcpose.prediction.pose_rows import (
 )
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.instances import PosePrediction
-from dlcpose.structures.pose_tracks import VideoInfo
+from dlcpose.structures.pose_tracks import VideoInfo, column_names
 from dlcpose.structures.skeleton import Skeleton
 
 SKELETON = Skeleton(("nose", "tail", "ear"), unique=("door",))
