@@ -69,9 +69,12 @@ class PlainHdf5:
         return owner.attrs[attribute]
 
     def _member(self, name: str) -> Any:
-        """The group or array at a path, None where there is none; every step of the way has to be the file's own."""
+        """The group or array at a path, None where there is none; every step of the way has to be the file's own.
+
+        "/" is the file itself, as the owner of attributes.
+        """
         found = self._file
-        for step in name.strip("/").split("/"):
+        for step in name.strip("/").split("/") if name != "/" else ():
             if not isinstance(found, h5py.Group) or (link := found.get(step, getlink=True)) is None:
                 return None
             if not isinstance(link, h5py.HardLink):

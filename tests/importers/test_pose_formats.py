@@ -23,7 +23,7 @@ from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
 from dlcpose.structures.skeleton import Skeleton
 from tests.structures.made_up_tracks import made_up_tracks
 
-FORMATS = ("deeplabcut", "deeplabcut_csv", "sleap", "sleap_analysis")
+FORMATS = ("deeplabcut", "deeplabcut_csv", "sleap", "sleap_analysis", "movement", "movement_0.17")
 HOLDS_UNIQUE = ("deeplabcut", "deeplabcut_csv")
 HOLDS_ANIMAL_SCORES = ("sleap", "sleap_analysis")
 HOLDS_EDGES = ("sleap", "sleap_analysis")
