@@ -179,7 +179,8 @@ def test_a_part_of_the_frame_has_an_offset(run: Shell) -> None:
 def test_edges_come_from_the_project(run: Shell) -> None:
     Path("project").mkdir()
     Path("project/config.yaml").write_text(
-        "Task: t\nscorer: s\nbodyparts: [nose, left ear, right ear, tail]\nskeleton: [[nose, left ear], [nose, tail]]\n"
+        "Task: t\nscorer: s\nbodyparts: [nose, left ear, right ear, tail]\nskeleton: [[nose, left ear], [nose, tail]]\n",
+        encoding="utf-8",
     )
     table = saved(deeplabcut_table(range(FRAMES)), run.folder / f"cage{SCORER}.h5")
     run.done("import-poses", table, "--project", "project")
