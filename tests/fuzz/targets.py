@@ -290,6 +290,11 @@ def sleap_analysis(folder: Path) -> Target:
     return Target(folder, (path.name,), lambda place: _imported(place / path.name), in_place=mutations.mutate_h5)
 
 
+def movement(folder: Path) -> Target:
+    (path,) = write_tables(made_up_tracks(frames=4), folder, "a", formats=["movement"])
+    return Target(folder, (path.name,), lambda place: _imported(place / path.name), in_place=mutations.mutate_h5)
+
+
 def _imported(path: Path) -> None:
     film = VideoInfo("a.mp4", "f" * 32, 48, 64, 4, 25.0)
     for poses in read_foreign_poses(path):
@@ -330,6 +335,6 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
             coco_results,
         ),
         *(corrections, checkpoint, slp, video, lightning_pose),
-        *(predictions_csv, predictions_h5, predictions_slp, sleap_analysis),
+        *(predictions_csv, predictions_h5, predictions_slp, sleap_analysis, movement),
     )
 }
