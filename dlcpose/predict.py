@@ -59,6 +59,11 @@ class Predictor:
         return self.model.device
 
     @property
+    def individuals(self) -> tuple[str, ...]:
+        """Names of the animals, where the model's data names all."""
+        return self.model.individuals
+
+    @property
     def skeleton(self) -> Skeleton:
         """Names and order of the keypoints in every prediction."""
         return self.pipeline.skeleton
