@@ -33,6 +33,7 @@ from dlcpose.structures.run_length import batches_within_limit, epochs_of_run
 from dlcpose.structures.sample import PoseCrop
 from dlcpose.structures.split import Split
 
+WORKERS_ARE_FORKED = sys.platform == "linux"  # on Windows and macOS each begins anew, with a cache of its own
 MAX_WAIT = 900  # seconds for a batch
 GRACE_SECONDS = 20  # for which a worker continues after SIGTERM
 Draw = tuple[int, int, int]  # index of a frame, seed and phase of its augmentation
@@ -172,7 +173,7 @@ class PoseDataModule(LightningDataModule):
 
     batch_size: frames on each device. workers: processes that prepare batches; None chooses by the machine's cores; with
     a small /dev/shm there are fewer.
-    cache_gb: memory for decoded images. min_steps: minimum number of batches in an epoch, so that with few frames an
+    cache_gb: memory for decoded images, of all workers together. min_steps: minimum number of batches in an epoch, so that with few frames an
     epoch is still worth validating. overfit: number of training frames to train and validate on, all others unused, to
     see whether a model can memorize them. clips: of videos without labels, for each training batch. pseudo: frames that
     other models labeled, to train on as well.
@@ -216,12 +217,14 @@ class PoseDataModule(LightningDataModule):
             self.pseudo_indices = list(range(len(data), len(data) + len(pseudo.frames)))
             data = JoinedFrames(data, pseudo.frames)
         self.pseudo_share = 0.0 if pseudo is None else pseudo.share
-        self.data = CachedFrames(data, self.train_indices + self.val_indices + self.pseudo_indices, cache_gb)
         self.model_input, self.schedule, self.clips = model_input, schedule, clips
         self.seed, self.batch_size, self.min_steps = seed, batch_size, min_steps
         height, width = model_input.canvas or np.max([(frame.height, frame.width) for frame in data.frames], axis=0)
         batch_bytes = 3 * int(height) * int(width) * batch_size
         self.workers = affordable_workers(default_workers() if workers is None else workers, batch_bytes)
+        caches = 1 if WORKERS_ARE_FORKED else self.workers + 1
+        indices = self.train_indices + self.val_indices + self.pseudo_indices
+        self.data = CachedFrames(data, indices, cache_gb / caches)
         self.begun = (0, 0)  # an epoch, and how many of its batches were done before the run was stopped
 
     def train_dataloader(self) -> DataLoader[PoseCrop]:
@@ -284,7 +287,7 @@ class PoseDataModule(LightningDataModule):
             "worker_init_fn": functools.partial(init_worker, parent=os.getpid()),
             # Forked workers share the cache of images. Stated, because joblib's launcher and Python 3.14 have other
             # defaults.
-            "multiprocessing_context": "fork" if workers > 0 and sys.platform == "linux" else None,
+            "multiprocessing_context": "fork" if workers > 0 and WORKERS_ARE_FORKED else None,
         }
 
     def transfer_batch_to_device(self, batch: PoseBatch, device: torch.device, dataloader_idx: int) -> PoseBatch:

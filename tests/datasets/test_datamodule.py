@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from dlcpose.augmentations.base import compose_transforms
 from dlcpose.datasets import datamodule as module
+from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.datamodule import EpochSampler, PoseDataModule, RankSampler, init_worker
 from dlcpose.structures.augmentation import AugmentationPhase, AugmentationSchedule
 from dlcpose.structures.batch import PoseBatch
@@ -34,16 +35,26 @@ def only(*steps: A.BasicTransform) -> AugmentationSchedule:
     return AugmentationSchedule((AugmentationPhase(0.0, compose_transforms(steps)),))
 
 
-def made(*, workers: int = 0, seed: int = 3, batch_size: int = 2, min_steps: int = 0, train: int = 5) -> PoseDataModule:
-    keys = tuple(frame.key for frame in FRAMES.frames)
+def made(
+    *,
+    workers: int = 0,
+    seed: int = 3,
+    batch_size: int = 2,
+    min_steps: int = 0,
+    train: int = 5,
+    cache_gb: float = 4.0,
+    data: LabeledFrames = FRAMES,
+) -> PoseDataModule:
+    keys = tuple(frame.key for frame in data.frames)
     return PoseDataModule(
-        FRAMES,
+        data,
         Split(keys[:train], keys[train:], ()),
         Input(16, 24),
         only(*STEPS),
         seed=seed,
         batch_size=batch_size,
         workers=workers,
+        cache_gb=cache_gb,
         min_steps=min_steps,
     )
 
@@ -71,6 +82,33 @@ def test_the_same_seed_gives_the_same_batches_whatever_the_number_of_workers() -
     for workers in (1, 2):
         for one, other in zip(alone, epochs(made(workers=workers), [0, 1]), strict=True):
             assert_same(one, other)
+
+
+@pytest.mark.slow
+def test_workers_that_are_not_forked_prepare_the_same_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows and macOS, where they begin anew."""
+    rendered = frames_of(7)
+    monkeypatch.setattr(module, "WORKERS_ARE_FORKED", False)
+    before = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        spawned = epochs(made(workers=1, data=rendered), [0, 1])
+    finally:
+        multiprocessing.set_start_method(before, force=True)
+    for one, other in zip(epochs(made(data=rendered), [0, 1]), spawned, strict=True):
+        assert_same(one, other)
+
+
+@pytest.mark.parametrize(("is_forked", "caches"), [(True, 1), (False, 3)])
+def test_the_memory_for_images_is_that_of_all_processes(
+    is_forked: bool, caches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WORKERS_ARE_FORKED", is_forked)
+    whole = made(workers=2).data.size
+    assert whole > 0
+    held = made(workers=2, cache_gb=whole / 2**30).data.size
+    largest = max(frame.height * frame.width * 3 for frame in FRAMES.frames)
+    assert whole / caches - largest < held <= whole / caches
 
 
 def test_another_epoch_or_seed_gives_other_batches() -> None:
