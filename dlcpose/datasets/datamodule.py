@@ -173,10 +173,10 @@ class PoseDataModule(LightningDataModule):
 
     batch_size: frames on each device. workers: processes that prepare batches; None chooses by the machine's cores; with
     a small /dev/shm there are fewer.
-    cache_gb: memory for decoded images, of all workers together. min_steps: minimum number of batches in an epoch, so that with few frames an
-    epoch is still worth validating. overfit: number of training frames to train and validate on, all others unused, to
-    see whether a model can memorize them. clips: of videos without labels, for each training batch. pseudo: frames that
-    other models labeled, to train on as well.
+    cache_gb: memory for decoded images, of all workers together. min_steps: minimum number of batches in an epoch, so that
+    with few frames an epoch is still worth validating. overfit: number of training frames to train and validate on, all
+    others unused, to see whether a model can memorize them. clips: of videos without labels, for each training batch.
+    pseudo: frames that other models labeled, to train on as well.
     Raises ConfigError for a batch_size below 1, workers below 0, an overfit of no frames or more than there are to train on,
     and a schedule of several phases for a run without an end.
     """

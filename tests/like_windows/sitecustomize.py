@@ -1,7 +1,6 @@
 # ruff: noqa: PTH100, PTH112, PTH113, PTH116, PTH208
 """A Python on Linux that refuses what Windows refuses: taken by itself where this folder is first in PYTHONPATH.
 
-
 Modules that Windows has not are missing for dlcpose's code; a file that this process holds open can neither be removed nor
 renamed nor replaced; a folder cannot be opened; names have none of the characters that Windows keeps for itself; and signal 0
 is Ctrl-C.
