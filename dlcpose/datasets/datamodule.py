@@ -34,6 +34,7 @@ from dlcpose.structures.sample import PoseCrop
 from dlcpose.structures.split import Split
 
 WORKERS_ARE_FORKED = sys.platform == "linux"  # on Windows and macOS each begins anew, with a cache of its own
+USUAL_BATCH_SIZE = 8  # frames on each device
 MAX_WAIT = 900  # seconds for a batch
 GRACE_SECONDS = 20  # for which a worker continues after SIGTERM
 Draw = tuple[int, int, int]  # index of a frame, seed and phase of its augmentation
@@ -171,8 +172,8 @@ class EvaluationCrops(Dataset[PoseCrop], Sized):
 class PoseDataModule(LightningDataModule):
     """Loaders for training and validation on one split of a data set.
 
-    batch_size: frames on each device. workers: processes that prepare batches; None chooses by the machine's cores; with
-    a small /dev/shm there are fewer.
+    batch_size: frames on each device; None: 8. workers: processes that prepare batches; None chooses by the machine's
+    cores; with a small /dev/shm there are fewer.
     cache_gb: memory for decoded images, of all workers together. min_steps: minimum number of batches in an epoch, so that
     with few frames an epoch is still worth validating. overfit: number of training frames to train and validate on, all
     others unused, to see whether a model can memorize them. clips: of videos without labels, for each training batch.
@@ -189,7 +190,7 @@ class PoseDataModule(LightningDataModule):
         schedule: AugmentationSchedule,
         *,
         seed: int,
-        batch_size: int = 8,
+        batch_size: int | None = None,
         workers: int | None = None,
         cache_gb: float = 4.0,
         min_steps: int = 0,
@@ -203,6 +204,7 @@ class PoseDataModule(LightningDataModule):
                 f"datamodule.overfit: expected null or a number from 1 to {len(split.train)}, the size of the train set, "
                 f"got {overfit}."
             )
+        batch_size = USUAL_BATCH_SIZE if batch_size is None else batch_size
         if batch_size < 1 or (workers is not None and workers < 0):
             raise ConfigError(
                 f"datamodule: expected a batch_size from 1 and workers from 0, got {batch_size} and {workers}."
@@ -270,7 +272,7 @@ class PoseDataModule(LightningDataModule):
             return {}
         batches: Any = self.trainer.fit_loop.epoch_loop.batch_progress
         done = 0 if batches.is_last_batch else batches.current.processed
-        return {"epoch": self.trainer.current_epoch, "batches": done}
+        return {"epoch": self.trainer.current_epoch, "batches": done, "batch_size": self.batch_size}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         self.begun = (state_dict.get("epoch", 0), state_dict.get("batches", 0))

@@ -64,7 +64,8 @@ class PoseModule(LightningModule):
     groups: the config groups that a subclass is assembled from. one_animal_per_crop: whether the head sees one animal at a
     time, so that a head for one animal serves images of several. A subclass's constructor takes the components, and its
     own settings as keyword arguments. backbone, detector, fusion, condition: None where the model is made of none.
-    labels, description, video_objective: as in TrainingContext; empty in a model that only predicts.
+    labels, description, video_objective: as in TrainingContext; empty in a model that only predicts. rate_factor: of the
+    optimizer's learning rates, for a batch that was chosen for the device.
 
     `predict_batch(batch)` is always `decode_maps(batch, compute_maps(batch))`; images go through the one, videos through
     the other. A direct subclass overrides `predict_batch` alone, whose result then is the maps; a subclass of
@@ -91,6 +92,7 @@ class PoseModule(LightningModule):
         self.labels, self.description = context.labels, context.description
         self.video_objective = context.video_objective
         self.epoch_record = EpochRecord()
+        self.rate_factor = 1.0
 
     @classmethod
     def check_components(cls, components: Components) -> None:
@@ -214,6 +216,8 @@ class PoseModule(LightningModule):
                 "trainer: the schedule of learning rates needs a run that ends. Set trainer.max_epochs or trainer.max_steps."
             )
         optimizer = self.optimizer([(name, weight) for name, weight in self.named_parameters() if weight.requires_grad])
+        for group in optimizer.param_groups:
+            group["lr"] *= self.rate_factor
         schedule = self.scheduler(optimizer, int(steps))
         if schedule.get("monitor", "").startswith("val/"):  # a rate that follows a figure follows it when it is there
             schedule = {**schedule, "frequency": self.trainer.check_val_every_n_epoch or 1}

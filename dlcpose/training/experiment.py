@@ -76,8 +76,8 @@ class Stage:
         """Whether its epochs are validated."""
         return has_validation(self.config, self.split)
 
-    def build_datamodule(self) -> PoseDataModule:
-        """Its data module."""
+    def build_datamodule(self, **settings: Any) -> PoseDataModule:
+        """Its data module. settings: of the data module, in place of the config's."""
         augmentation: Augmentation = self.instantiate(self.config["augmentation"], "augmentation")
         frame_input = self.model.frame_input
         schedule = augmentation.schedule(
@@ -86,7 +86,7 @@ class Stage:
             frame_input,
             may_crop=self.model.may_crop_frames,
         )
-        datamodule: PoseDataModule = self.instantiate(self.config["datamodule"], "datamodule")(
+        datamodule: PoseDataModule = self.instantiate({**self.config["datamodule"], **settings}, "datamodule")(
             self.data,
             self.split,
             frame_input,

@@ -17,6 +17,7 @@ from dlcpose.reports.evaluation import learning_curve
 from dlcpose.runs.provenance import begin_tracking, close_trackers, end_tracking, record_run
 from dlcpose.runs.run_json import MetricValue, optimized_metrics, read_run_json, record_training
 from dlcpose.structures.atomic_files import write_atomic
+from dlcpose.training.batch_size import ChosenBatch, choose_batch
 from dlcpose.training.compilation import compile_networks
 from dlcpose.training.evaluation import evaluate_frames, print_result
 from dlcpose.training.experiment import Experiment, Stage
@@ -40,10 +41,11 @@ def fit_and_evaluate(experiment: Experiment) -> MetricValue:
 
 def _fit_stage(stage: Stage) -> MetricValue:
     config, model = stage.config, stage.model
-    datamodule = stage.build_datamodule()
     trainer = build_trainer(config, stage.instantiate)
+    batch = choose_batch(stage, trainer)
+    datamodule, model.rate_factor = stage.build_datamodule(batch_size=batch.size), batch.rate_factor
     facts = record_run(stage.run_dir, stage.description)
-    _print_plan(trainer, stage, datamodule)
+    _print_plan(trainer, stage, datamodule, batch)
     _keep_choices(trainer, stage, datamodule)
     model.to(memory_format=torch.channels_last)
     model.freeze_unused_parameters()
@@ -52,7 +54,7 @@ def _fit_stage(stage: Stage) -> MetricValue:
     try:
         begin_tracking(trainer, facts, stage.resumed)
         with interruptible(stage.run_dir):
-            with explain_memory(config), explain_batch_norm(config), restored_signals():
+            with explain_memory(config, batch.size), explain_batch_norm(batch.size), restored_signals():
                 trainer.fit(model, datamodule=datamodule, ckpt_path=stage.resumed, weights_only=True)
             _print_early_end(trainer)
             record_training(stage.run_dir, trainer, model)
@@ -65,7 +67,7 @@ def _fit_stage(stage: Stage) -> MetricValue:
     return list(values.values()) if isinstance(config["optimized_metric"], list) else next(iter(values.values()))
 
 
-def _print_plan(trainer: Trainer, stage: Stage, datamodule: PoseDataModule) -> None:
+def _print_plan(trainer: Trainer, stage: Stage, datamodule: PoseDataModule, batch: ChosenBatch) -> None:
     """Print the plan of a stage before its first step."""
     if not trainer.is_global_zero:
         return
@@ -87,9 +89,12 @@ def _print_plan(trainer: Trainer, stage: Stage, datamodule: PoseDataModule) -> N
     print(f"input: {'native size' if canvas is None else f'{canvas[1]}x{canvas[0]}'}")
     for choice in datamodule.schedule.choices:
         print(f"augmentation: {choice}")
+    if batch.reason is not None:
+        print(f"batch: {batch.reason}")
+    rate = config["optimizer"]["lr"] * batch.rate_factor
     print(
         f"training: {_end_of(trainer)}, effective batch {per_step} ({datamodule.batch_size} x {trainer.world_size} "
-        f"devices x {trainer.accumulate_grad_batches} accumulated), learning rate {config['optimizer']['lr']:g}, "
+        f"devices x {trainer.accumulate_grad_batches} accumulated), learning rate {rate:g}, "
         f"{trainer.precision} on {trainer.accelerator.__class__.__name__.removesuffix('Accelerator')}, "
         f"{datamodule.workers} workers",
         flush=True,

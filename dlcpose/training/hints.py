@@ -22,8 +22,11 @@ class MemoryRunOutError(DlcposeError):
 
 
 @contextmanager
-def explain_memory(config: Mapping[str, Any]) -> Iterator[None]:
-    """Within it, an out-of-memory error becomes a MemoryRunOutError that says which settings to lower."""
+def explain_memory(config: Mapping[str, Any], batch_size: int) -> Iterator[None]:
+    """Within it, an out-of-memory error becomes a MemoryRunOutError that says which settings to lower.
+
+    batch_size: frames of a step on each device.
+    """
     try:
         yield
     except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
@@ -35,9 +38,14 @@ def explain_memory(config: Mapping[str, Any]) -> Iterator[None]:
                 "--shm-size=2g). Lower datamodule.workers (0 needs none) or "
                 f"datamodule.cache_gb (now {settings['cache_gb']:g}), then go on with resume=last."
             ) from error
-        if isinstance(error, MemoryError) or DEVICE.search(said):
-            raise MemoryRunOutError(f"out of memory ({said[:120]}). {_advice(config)}") from error
+        if isinstance(error, MemoryError) or is_out_of_memory(error):
+            raise MemoryRunOutError(f"out of memory ({said[:120]}). {_advice(config, batch_size)}") from error
         raise
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch raised it since a device, or the machine, has no memory left."""
+    return DEVICE.search(str(error)) is not None
 
 
 @contextmanager
@@ -55,13 +63,14 @@ def interruptible(run_dir: Path) -> Iterator[None]:
         ) from None
 
 
-def _advice(config: Mapping[str, Any]) -> str:
+def _advice(config: Mapping[str, Any], batch_size: int) -> str:
     """Settings to lower; for the batch size, values that keep the effective batch."""
-    batch, accumulated = config["datamodule"]["batch_size"], config["trainer"].get("accumulate_grad_batches", 1)
+    accumulated = config["trainer"].get("accumulate_grad_batches", 1)
     remedies = []
-    if batch > 1:
+    if batch_size > 1:
         remedies.append(
-            f"datamodule.batch_size={batch // 2} trainer.accumulate_grad_batches={2 * accumulated} (the same effective batch)"
+            f"datamodule.batch_size={batch_size // 2} trainer.accumulate_grad_batches={2 * accumulated} (the same effective "
+            "batch)"
         )
     sizes = {
         f"input.{key}": config["input"][key]
@@ -80,16 +89,15 @@ SINGLE_VALUE = re.compile(r"Expected more than 1 value per channel when training
 
 
 @contextmanager
-def explain_batch_norm(config: Mapping[str, Any]) -> Iterator[None]:
+def explain_batch_norm(batch_size: int) -> Iterator[None]:
     """Within it, batch norm's error for a single value becomes a ConfigError that says what to set instead."""
     try:
         yield
     except ValueError as error:
         if not SINGLE_VALUE.search(str(error)):
             raise
-        size = config["datamodule"]["batch_size"]
-        few = f"datamodule.batch_size={size}" if size == 1 else "a batch of one frame"
-        remedy = "datamodule.batch_size=2 or more" if size == 1 else "more frames to train on"
+        few = f"datamodule.batch_size={batch_size}" if batch_size == 1 else "a batch of one frame"
+        remedy = "datamodule.batch_size=2 or more" if batch_size == 1 else "more frames to train on"
         raise ConfigError(
             f"{few}: a layer of this model normalizes over its batch, and sees a single value there, of which there is no "
             f"spread. Take {remedy}."

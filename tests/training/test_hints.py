@@ -8,7 +8,7 @@ from dlcpose.structures.errors import ConfigError
 from dlcpose.training.hints import MemoryRunOutError, explain_batch_norm, explain_memory
 
 CONFIG = {
-    "datamodule": {"batch_size": 8, "cache_gb": 4.0},
+    "datamodule": {"cache_gb": 4.0},
     "trainer": {"accumulate_grad_batches": 1, "precision": "32-true"},
     "input": {"longest_side": 512},
     "pipeline": {},
@@ -24,7 +24,7 @@ CONFIG = {
     ],
 )
 def test_memory_error_suggests_settings(error: BaseException) -> None:
-    with pytest.raises(MemoryRunOutError) as raised, explain_memory(CONFIG):
+    with pytest.raises(MemoryRunOutError) as raised, explain_memory(CONFIG, 8):
         raise error
     said = str(raised.value)
     assert "datamodule.batch_size=4 trainer.accumulate_grad_batches=2 (the same effective batch)" in said
@@ -35,25 +35,21 @@ def test_memory_error_suggests_settings(error: BaseException) -> None:
 
 def test_a_worker_that_was_killed_is_another_matter() -> None:
     killed = "DataLoader worker (pid 71) is killed by signal: Killed. "
-    with pytest.raises(MemoryRunOutError, match=r"datamodule\.workers \(0 needs none\)"), explain_memory(CONFIG):
+    with pytest.raises(MemoryRunOutError, match=r"datamodule\.workers \(0 needs none\)"), explain_memory(CONFIG, 8):
         raise RuntimeError(killed)
 
 
 def test_what_is_no_smaller_is_not_offered() -> None:
-    config = {**CONFIG, "datamodule": {"batch_size": 1, "cache_gb": 4.0}, "trainer": {"precision": "bf16-mixed"}}
-    with pytest.raises(MemoryRunOutError) as raised, explain_memory(config):
+    config = {**CONFIG, "trainer": {"precision": "bf16-mixed"}}
+    with pytest.raises(MemoryRunOutError) as raised, explain_memory(config, 1):
         raise torch.OutOfMemoryError("CUDA out of memory.")
     assert "batch_size=" not in str(raised.value)
     assert "bf16" not in str(raised.value)
 
 
 def test_other_errors_pass() -> None:
-    with pytest.raises(RuntimeError, match="shapes"), explain_memory(CONFIG):
+    with pytest.raises(RuntimeError, match="shapes"), explain_memory(CONFIG, 8):
         raise RuntimeError("shapes do not match")
-
-
-def config_of(batch_size: int) -> dict[str, dict[str, int]]:
-    return {"datamodule": {"batch_size": batch_size}}
 
 
 @pytest.mark.parametrize(
@@ -64,12 +60,12 @@ def config_of(batch_size: int) -> dict[str, dict[str, int]]:
     ],
 )
 def test_a_single_value_cannot_be_normalized(size: int, said: str) -> None:
-    with pytest.raises(ConfigError, match=said), explain_batch_norm(config_of(size)):
+    with pytest.raises(ConfigError, match=said), explain_batch_norm(size):
         nn.BatchNorm2d(4)(torch.zeros(1, 4, 1, 1))
 
 
 def test_what_works_and_other_errors_pass() -> None:
-    with explain_batch_norm(config_of(2)):
+    with explain_batch_norm(2):
         nn.BatchNorm2d(4)(torch.zeros(2, 4, 1, 1))
-    with pytest.raises(ValueError, match="other"), explain_batch_norm(config_of(1)):
+    with pytest.raises(ValueError, match="other"), explain_batch_norm(1):
         raise ValueError("other")
