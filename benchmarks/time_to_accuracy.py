@@ -29,6 +29,7 @@ from dlcpose.metrics.base import EvaluatedFrames, figures_of
 from dlcpose.metrics.oks import ObjectKeypointSimilarity
 from dlcpose.metrics.pixel_error import PixelError
 from dlcpose.predict import load
+from dlcpose.training.batch_size import prepare_batches
 from dlcpose.training.experiment import Stage, build_experiment
 from dlcpose.training.libraries import quiet_libraries
 from dlcpose.training.trainer import build_trainer
@@ -91,10 +92,10 @@ def train_ours(overrides: list[str], run_dir: Path) -> tuple[list[Point], Stage]
     for stage in experiment.stages:
         began = time.perf_counter()
         stage.begin()
-        datamodule = stage.build_datamodule()
-        for choice in datamodule.schedule.choices:
-            print(f"augmentation: {choice}")
         trainer, counted = build_trainer(stage.config, stage.instantiate), Images()
+        datamodule, batch = prepare_batches(stage, trainer)
+        for choice in (*datamodule.schedule.choices, *filter(None, [batch.reason])):
+            print(f"dlcpose: {choice}")
         errors = TestErrors(stage, counted, seconds, images)
         of_poses = [errors] if stage is experiment.stages[-1] else []
         trainer.callbacks += [counted, *of_poses]  # type: ignore[attr-defined]

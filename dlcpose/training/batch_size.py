@@ -32,6 +32,13 @@ class ChosenBatch:
     reason: str | None = None
 
 
+def prepare_batches(stage: Stage, trainer: Trainer) -> tuple[PoseDataModule, ChosenBatch]:
+    """The data module of a stage with the batch of its device; the learning rate of its model is made to match."""
+    batch = choose_batch(stage, trainer)
+    stage.model.rate_factor = batch.rate_factor
+    return stage.build_datamodule(batch_size=batch.size), batch
+
+
 def choose_batch(stage: Stage, trainer: Trainer) -> ChosenBatch:
     """The batch of a stage's training on the trainer's device.
 

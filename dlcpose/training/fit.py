@@ -17,7 +17,7 @@ from dlcpose.reports.evaluation import learning_curve
 from dlcpose.runs.provenance import begin_tracking, close_trackers, end_tracking, record_run
 from dlcpose.runs.run_json import MetricValue, optimized_metrics, read_run_json, record_training
 from dlcpose.structures.atomic_files import write_atomic
-from dlcpose.training.batch_size import ChosenBatch, choose_batch
+from dlcpose.training.batch_size import ChosenBatch, prepare_batches
 from dlcpose.training.compilation import compile_networks
 from dlcpose.training.evaluation import evaluate_frames, print_result
 from dlcpose.training.experiment import Experiment, Stage
@@ -42,8 +42,7 @@ def fit_and_evaluate(experiment: Experiment) -> MetricValue:
 def _fit_stage(stage: Stage) -> MetricValue:
     config, model = stage.config, stage.model
     trainer = build_trainer(config, stage.instantiate)
-    batch = choose_batch(stage, trainer)
-    datamodule, model.rate_factor = stage.build_datamodule(batch_size=batch.size), batch.rate_factor
+    datamodule, batch = prepare_batches(stage, trainer)
     facts = record_run(stage.run_dir, stage.description)
     _print_plan(trainer, stage, datamodule, batch)
     _keep_choices(trainer, stage, datamodule)
