@@ -22,12 +22,16 @@ STORIES = {
 HELD_ELSEWHERE = {
     "make train": ("makes an environment from the package index", "tests/test_docs_followed.py::test_what_make_runs"),
     "make test": ("is all tests", "tests/test_docs_followed.py::test_what_make_runs"),
+    "dlcpose models": (
+        "builds every model, which takes a minute; once is enough",
+        "tests/cli/test_models.py::test_the_table_and_the_json_list_every_model",
+    ),
     "dlcpose predict-camera": (
         "needs a camera; a stream stands for it",
         "tests/cli/test_predict.py::test_a_stream_is_predicted_frame_by_frame",
     ),
-    "python train.py trainer=ddp trainer.devices=4": (
-        "needs four GPUs; two processes on the CPU stand for them",
+    "python train.py trainer=ddp trainer.devices=": (
+        "needs several GPUs; two processes on the CPU stand for them",
         "tests/runs/test_ddp.py::test_two_processes_give_what_one_gives_with_twice_the_batch",
     ),
     "python train.py -m trainer=ddp trainer.devices=2 seed=0,1,2": (
@@ -45,6 +49,10 @@ HELD_ELSEWHERE = {
     "srun --kill-on-bad-exit=1": (
         "needs SLURM and two machines; what SLURM tells its processes is told here",
         "tests/runs/test_ddp.py::test_a_job_of_slurm_that_is_queued_again_finds_its_folder",
+    ),
+    "dlcpose-predict -m hydra/launcher=slurm": (
+        "needs SLURM; processes of this machine stand for it",
+        "tests/cli/test_predict.py::test_many_videos_by_a_launcher",
     ),
     "dlcpose-predict -m hydra/launcher=ray_cluster": (
         "needs a cluster of GPUs; its config and a cluster of this machine are tried",

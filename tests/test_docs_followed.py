@@ -26,12 +26,10 @@ LESS = {
     "hparams_search=": "hydra.sweeper.n_trials=2",
     "seed=0,1,2 ": "seed=0,1",
     "seed=range(0,111)": "hydra/launcher=basic seed=0 model=resnet_18 optimizer.lr=1e-3",
-    "trainer=ddp": "trainer.devices=2 trainer.accelerator=cpu",
     "experiment=few_labels": "pseudo_labels.min_score=0.0 pseudo_labels.frames=3 pseudo_labels.teachers=2 unlabeled.clips=2",
     "trainer.max_epochs=100": "trainer.max_epochs=1",
     "trainer.max_epochs=9 ": "trainer.max_epochs=1",
     "benchmarks/tracking.py": "--animals 2 --minutes 0.05 --seeds 0",
-    "hydra/launcher=slurm checkpoint": "hydra/launcher=parallel device=cpu",
     "dlcpose-predict -m video": "device=cpu",
     # Of frames of 64 px it would make 800, which takes minutes and more than 6 GB.
     "detector=fasterrcnn": "detector.shortest_side=64 detector.longest_side=64",
@@ -40,8 +38,8 @@ LESS = {
 LIGHT = re.compile(r"model=((bottom_up|top_down)_resnet_\d+|resnet_18,\S+)\b(?!.*backbone)")
 # Models that see crops of 256 px, also of frames of 64: CoAM's attention grows with the fourth power of the side.
 CROPS = re.compile(r"model=(top_down|ctd)_|pipeline=top_down|experiment=flypair24_top_down")
-# These have to be processes: those of several devices start themselves again, and a launcher starts others.
-IN_A_PROCESS = re.compile(r"trainer=ddp|^dlcpose-predict|hydra/launcher=parallel|^python benchmarks")
+# These have to be processes: a launcher starts others.
+IN_A_PROCESS = re.compile(r"^dlcpose-predict|hydra/launcher=parallel|^python benchmarks")
 
 
 @pytest.fixture(scope="module")
