@@ -45,7 +45,8 @@ def track_command(
         typer.Option(
             min=0,
             max=1,
-            help="Minimum score of an animal; unless given, a fifth of the usual one, and 0.1 with --conditional.",
+            help="Minimum score of an animal; unless given, a fifth of the usual one (0.1 with --conditional), and "
+            "things that keep their place are no animals.",
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the appearance model's training; 0.")] = None,

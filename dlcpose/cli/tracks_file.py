@@ -232,6 +232,11 @@ def _summary(out: Path, result: TrackingResult, likely: list[SwapCandidate], dec
         f"{out}: {used} tracks of {len(names)} animals from {result.tracklets} tracklets, {result.left_out} of "
         f"{result.detections} detections in no track, {sum(result.seconds.values()):.1f} s",
         *([f"{result.weak} detections with a score below {result.min_score:.2g} not used"] if result.weak else []),
+        *(
+            [f"{result.fixed} detections not used, of things that keep their place and score little"]
+            if result.fixed
+            else []
+        ),
         *([f"{_counted(len(decisions))}: {swaps} swapped, {len(decisions) - swaps} kept"] if decisions else []),
         f"{len(likely)} likely swaps"
         + (f", {len(likely) - len(undecided)} of them decided" if decisions else "")

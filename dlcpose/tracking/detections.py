@@ -1,6 +1,6 @@
 """The detections of all frames of a video as flat arrays, the input of the tracker."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,11 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def only(self, kept: Array) -> "Detections":
+        """Some of them: kept (D,) bool."""
+        of_each = ("rows", "columns", "steps", "keypoints_in_image", "scores", "identities")
+        return replace(self, **{name: getattr(self, name)[kept] for name in of_each})
 
     def centroids(self) -> Array:
         """The mean of each detection's keypoints: (D, 2) px."""

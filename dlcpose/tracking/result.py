@@ -41,8 +41,9 @@ class TrackingResult:
     tracks: at most N tracks, the columns. columns: (T, N) the column of the untracked poses that each animal came from, -1
     where it is absent. doubtful: where animals may be exchanged, with a margin up to the settings' review_margin, in the
     order of time. tracklets: how many there were. detections: how many were used; weak: how many were not, with
-    a score below min_score. left_out: how many of those used are in no track. crowded: how many of the latter are in
-    frames with more detections than animals. seconds: by stage.
+    a score below min_score; fixed: how many were not, of things that are no animals (`fixtures.is_fixture`). left_out: how
+    many of those used are in no track. crowded: how many of the latter are in frames with more detections than animals.
+    seconds: by stage.
     """
 
     tracks: PoseTracks
@@ -52,6 +53,7 @@ class TrackingResult:
     detections: int
     min_score: float
     weak: int
+    fixed: int
     left_out: int
     crowded: int
     seconds: dict[str, float]

@@ -10,16 +10,17 @@ class TrackingSettings:
     """Settings of `track`. Costs are in nats: differences of log likelihoods.
 
     animals: maximum number of tracks; None: the number of columns of the poses. min_score: detections below it are not
-    used; None: below a fifth of the usual score. min_similarity: minimum similarity, in [0, 1], of a detection to where a
-    tracklet's animal is expected. similarity_margin: a tracklet ends where its second-best detection comes nearer than
-    this to its best. max_coast: frames within a tracklet without a detection. max_gap: frames that a direct join of two
-    tracklets bridges; longer gaps are bridged by the other evidence alone. detection_reward: gain of a detection in a
-    track. absence_cost: of a track's animal being lost, and the same again for its return. join_cost_limit: dearer joins
-    are not considered. review_margin: decisions with a smaller margin are likely swaps. review_frames: those that would
-    last for fewer frames are not listed. use_identities: whether identities that the model predicted count. use_shape:
-    whether the animals' proportions do. appearance: whether their appearance does, learned from the video; None: where a
-    video is given and joins are doubtful. beam: assignments of names that are kept while the video is gone through; all
-    of them up to 5 animals. seed: of the appearance's training. Raises ConfigError for values outside their range.
+    used; None: those below a fifth of the usual score and those of things that are no animals. min_similarity: minimum
+    similarity, in [0, 1], of a detection to where a tracklet's animal is expected. similarity_margin: a tracklet ends
+    where its second-best detection comes nearer than this to its best. max_coast: frames within a tracklet without a
+    detection. max_gap: frames that a direct join of two tracklets bridges; longer gaps are bridged by the other
+    evidence alone. detection_reward: gain of a detection in a track. absence_cost: of a track's animal being lost, and
+    the same again for its return. join_cost_limit: dearer joins are not considered. review_margin: decisions with a
+    smaller margin are likely swaps. review_frames: those that would last for fewer frames are not listed.
+    use_identities: whether identities that the model predicted count. use_shape: whether the animals' proportions do.
+    appearance: whether their appearance does, learned from the video; None: where a video is given and joins are
+    doubtful. beam: assignments of names that are kept while the video is gone through; all of them up to 5 animals.
+    seed: of the appearance's training. Raises ConfigError for values outside their range.
     """
 
     animals: int | None = None

@@ -15,6 +15,7 @@ from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.tracking.detections import Detections, detections_of, usual_score
 from dlcpose.tracking.evidence import evidence_of, shape_features
+from dlcpose.tracking.fixtures import is_fixture
 from dlcpose.tracking.flow import join_tracklets
 from dlcpose.tracking.gaps import JoinOrAbsenceCosts, fill_gaps
 from dlcpose.tracking.individuals import identify, votes_of
@@ -32,9 +33,7 @@ Looks = Callable[[Detections, Tracklets], Array]  # -> (D, F) features of the de
 Linking = Callable[[Detections, Skeleton, TrackingSettings], Tracklets]
 DEFAULT = TrackingSettings()
 EXCHANGE_LIMIT = 30.0  # nats: dearer exchanges are no alternative
-# Of the usual score: a thing in the cage that looks a little like an animal is found in every frame, and takes the place of
-# each animal that is not.
-WEAK = 0.2
+WEAK = 0.2  # of the usual score: what scores less is rarely an animal
 
 
 def track(
@@ -57,8 +56,11 @@ def track(
     clock = _Clock()
     most = len(poses.individuals)
     animals = settings.animals or min(most, len(individuals) or most)
-    min_score = WEAK * usual_score(poses, animals) if settings.min_score is None else settings.min_score
-    detections = detections_of(poses, min_score)
+    usual = usual_score(poses, animals)
+    min_score = WEAK * usual if settings.min_score is None else settings.min_score
+    strong = detections = detections_of(poses, min_score)
+    if settings.min_score is None and len(strong):
+        detections = strong.only(~is_fixture(strong, animals, usual))
     if not len(detections):
         scored = f" with a score of {settings.min_score} or more" if settings.min_score else ""
         advice = "Lower min_score, or look at what the model predicts" if scored else "Look at what the model predicts"
@@ -84,7 +86,8 @@ def track(
         tracklets=len(tracklets.members),
         detections=len(detections),
         min_score=min_score,
-        weak=int(poses.is_present.sum()) - len(detections),
+        weak=int(poses.is_present.sum()) - len(strong),
+        fixed=len(strong) - len(detections),
         left_out=left_out,
         crowded=crowded,
         seconds=clock.seconds,

@@ -14,7 +14,7 @@ OPEN = SwapCandidate(frame=300, a=0, b=1, margin=1.0, from_frame=290, to_frame=3
 
 def listed(*doubtful: SwapCandidate, min_frames: int = 12) -> list[SwapCandidate]:
     columns = np.zeros((1, 2), np.int64)
-    result = TrackingResult(made_up_tracks(frames=1, animals=2), columns, doubtful, 0, 0, 0.0, 0, 0, 0, {})
+    result = TrackingResult(made_up_tracks(frames=1, animals=2), columns, doubtful, 0, 0, 0.0, 0, 0, 0, 0, {})
     return swap_candidates(result, min_frames)
 
 

@@ -253,6 +253,53 @@ def test_a_thing_that_looks_a_little_like_an_animal_takes_no_place_of_one() -> N
     assert track(replace(poses, scores=np.full_like(scores, 0.05)), settings_).weak == 0
 
 
+def with_a_thing(frames: int, seen: Any, score: float, seed: int = 12) -> PoseTracks:
+    """Two animals that walk, and in `seen` frames a thing at one place, its score in units of theirs; the first animal is not
+    found from frame 100 to 160."""
+    truth = walks(2, frames, seed)
+    points = np.concatenate([truth.keypoints_in_image, np.full((frames, 1, len(SKELETON), 2), np.nan)], axis=1)
+    points[seen, 2] = SHAPE + np.array([20, 20])
+    points[100:160, 0] = np.nan
+    poses = poses_in_columns(truth._replace(keypoints_in_image=points), np.tile([0, 1, 2], (frames, 1)))
+    scores = poses.scores.copy()
+    scores[:, 2] *= score
+    return replace(poses, scores=scores)
+
+
+def test_a_thing_that_keeps_its_place_is_no_animal() -> None:
+    seen = np.concatenate([np.arange(90), np.arange(100, 160)])
+    poses = with_a_thing(240, seen, 0.4)
+    result = track(poses, TrackingSettings(animals=2))
+    assert (result.weak, result.fixed, result.detections) == (0, len(seen), 2 * 240 - 60)
+    assert (result.columns != 2).all()
+    assert len(set(result.columns[:, :2][result.columns[:, :2] >= 0].tolist())) == 2
+    everything = track(poses, TrackingSettings(animals=2, min_score=0.0))
+    assert (everything.fixed, everything.detections) == (0, 2 * 240 - 60 + len(seen))
+    assert (everything.columns == 2).any()
+
+
+@pytest.mark.parametrize(
+    ("animals", "score", "frames"),
+    [
+        (2, 0.9, 240),  # it scores as an animal does: one that rests
+        (3, 0.4, 240),  # there are three animals
+        (2, 0.4, 40),  # seen too rarely to tell
+    ],
+)
+def test_what_may_be_an_animal_is_kept(animals: int, score: float, frames: int) -> None:
+    poses = with_a_thing(240, np.arange(frames), score)
+    assert track(poses, TrackingSettings(animals=animals)).fixed == 0
+
+
+def test_an_animal_that_passes_a_thing_is_kept() -> None:
+    poses = with_a_thing(240, np.arange(240), 0.4)
+    passing = poses.keypoints_in_image.copy()
+    passing[200:210, 1] = SHAPE + np.array([20, 20])
+    result = track(replace(poses, keypoints_in_image=passing), TrackingSettings(animals=2))
+    assert result.fixed == 240
+    assert (result.columns[200:210] == 1).any(axis=1).all()
+
+
 @pytest.mark.parametrize(("name", "value"), [("animals", 0), ("min_similarity", 1.5), ("max_gap", 0), ("beam", 1)])
 def test_a_setting_out_of_range_is_named(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"tracking.{name}"):
