@@ -145,7 +145,7 @@ class PafGraphPruning(Callback):
                 head.keep(kept)
                 found += pipeline.predictions_in_image(batch, pipeline.decode_batch(batch, maps))
         labels = [data.data.frames[index] for index in data.val_indices]
-        evaluated = [EvaluatedFrames(found, labels, pipeline.skeleton) for found in predictions]
+        evaluated = [EvaluatedFrames(found, labels, pipeline.skeleton, pipeline.pcutoff) for found in predictions]
         each = [figures_of(pipeline.metrics, frames) for frames in evaluated]
         return [figures.get(self.monitor.removeprefix("val/"), float("nan")) for figures in each]
 

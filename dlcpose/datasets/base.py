@@ -38,7 +38,8 @@ class LabeledFrames(ABC):
     where the data has a split of its own, else None. has_identities: whether an individual is the same animal in all
     frames. split_settings: the settings by which the stored split was chosen of several, which any other split refuses.
     empty_is_label: whether a frame without animals is labeled as empty; where False, it is unlabeled and
-    splits leave it out. opens: what `can_open` accepts, for the message of an error.
+    splits leave it out. pcutoff: the score that the data's own project asks of a keypoint, None where it has none.
+    opens: what `can_open` accepts, for the message of an error.
     """
 
     skeleton: Skeleton
@@ -48,6 +49,7 @@ class LabeledFrames(ABC):
     has_identities: bool = False
     split_settings: tuple[str, ...] = ()
     empty_is_label: bool = True
+    pcutoff: float | None = None
     opens: ClassVar[str] = "nothing"
 
     @classmethod

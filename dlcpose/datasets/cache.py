@@ -21,7 +21,7 @@ class CachedFrames(LabeledFrames):
         self.source = frames
         self.skeleton, self.individuals = frames.skeleton, frames.individuals
         self.frames, self.stored_split, self.has_identities = frames.frames, frames.stored_split, frames.has_identities
-        self.empty_is_label = frames.empty_is_label
+        self.empty_is_label, self.pcutoff = frames.empty_is_label, frames.pcutoff
         self.starts: dict[int, int] = {}  # index of a frame -> first byte of its image
         size = 0
         for index in indices:

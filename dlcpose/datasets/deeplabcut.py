@@ -81,7 +81,7 @@ class DeepLabCutFrames(LabeledFrames):
         self.config = read_project_config(self.root)
         self.skeleton = self.config.skeleton
         self.individuals = self.config.individuals
-        self.has_identities = self.config.has_identities
+        self.has_identities, self.pcutoff = self.config.has_identities, self.config.pcutoff
         self._scorer, self._shuffle, self._fraction = scorer, shuffle, fraction
         given = {"shuffle": shuffle, "fraction": fraction}
         self.split_settings = tuple(f"{name}={value}" for name, value in given.items() if value is not None)

@@ -26,7 +26,8 @@ class ProjectConfig:
     """A validated config.yaml; `folder` is its own folder, whatever its project_path says.
 
     multi_animal: whether columns name an individual. has_identities: whether an individual is the same animal in all
-    frames. videos: names, without folder and ending, of those whose labels DeepLabCut itself trains on.
+    frames. videos: names, without folder and ending, of those whose labels DeepLabCut itself trains on. pcutoff: the
+    score below which DeepLabCut takes a keypoint to be not seen, None where the config has none for all keypoints.
     """
 
     folder: Path
@@ -38,6 +39,7 @@ class ProjectConfig:
     iteration: int
     train_fraction: float | None
     videos: tuple[str, ...]
+    pcutoff: float | None
 
 
 def read_project_config(folder: Path) -> ProjectConfig:
@@ -68,12 +70,26 @@ def read_project_config(folder: Path) -> ProjectConfig:
         iteration=fields.whole("iteration", default=0),
         train_fraction=_train_fraction(fractions, path) if isinstance(fractions, list) and fractions else None,
         videos=_videos(content.get("video_sets")),
+        pcutoff=_pcutoff(fields, path),
     )
 
 
 def _videos(video_sets: object) -> tuple[str, ...]:
     # PureWindowsPath knows both separators: a project may come from another system.
     return tuple(PureWindowsPath(str(video)).stem for video in video_sets) if isinstance(video_sets, dict) else ()
+
+
+def _pcutoff(fields: Fields, path: Path) -> float | None:
+    if not fields.has("pcutoff"):
+        return None
+    if isinstance(fields.content["pcutoff"], list | dict):  # which DeepLabCut 3 takes too
+        logger.warning(
+            "%s: pcutoff has a value for each keypoint, which no figure takes: dlc_rmse_pcutoff is of the default. "
+            "metric.deeplabcut.pcutoff=0.6 sets it.",
+            path,
+        )
+        return None
+    return fields.number("pcutoff", minimum=0, maximum=1)
 
 
 def _scorer(fields: Fields, path: Path) -> str:

@@ -33,7 +33,7 @@ class JoinedFrames(LabeledFrames):
         self.labeled, self.pseudo = labeled, pseudo
         self.skeleton, self.individuals = labeled.skeleton, labeled.individuals
         self.stored_split, self.has_identities = labeled.stored_split, labeled.has_identities
-        self.empty_is_label = labeled.empty_is_label
+        self.empty_is_label, self.pcutoff = labeled.empty_is_label, labeled.pcutoff
         renamed = [replace(frame, key=f"{PREFIX}{frame.key}") for frame in pseudo.frames]
         self.frames = [*labeled.frames, *renamed]
 

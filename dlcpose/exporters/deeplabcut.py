@@ -178,7 +178,7 @@ def _config(
         "numframes2pick": 20,
         "skeleton": [[names[start], names[end]] for start, end in data.skeleton.edges],
         "skeleton_color": "black",
-        "pcutoff": 0.6,
+        "pcutoff": 0.6 if data.pcutoff is None else data.pcutoff,
         "dotsize": 6,
         "alphavalue": 0.7,
         "colormap": "rainbow",

@@ -22,12 +22,14 @@ from dlcpose.structures.skeleton import Skeleton
 class EvaluatedFrames:
     """The input of metrics: predictions[i] of the frame of labels[i], each frame once, F frames in all.
 
+    pcutoff: the score that the project of the labels asks of a keypoint, None where it has none.
     Raises ValueError when predictions and labels do not belong together.
     """
 
     predictions: Sequence[PosePrediction]
     labels: Sequence[FrameLabels]
     skeleton: Skeleton
+    pcutoff: float | None = None
 
     def __post_init__(self) -> None:
         _check_frames(self)

@@ -23,6 +23,7 @@ from dlcpose.structures.sample import FrameLabels
 Array = npt.NDArray[Any]
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
+DEFAULT_PCUTOFF = 0.6
 MIN_OKS = 1e-6  # below this, two animals are never matched
 MIN_AREA = 1e-8  # px²: keypoints on one line span no area, and such an animal is never matched
 
@@ -45,7 +46,8 @@ class _Image:
 class DeepLabCutFigures(Metric):
     """`dlc_rmse`, `dlc_rmse_pcutoff` in pixels, `dlc_map`, `dlc_mar` in percent, as DeepLabCut 3 defines them.
 
-    pcutoff: the score a keypoint needs to count in `dlc_rmse_pcutoff`. sigma: OKS sigma of every keypoint, in place of
+    pcutoff: the score a keypoint needs to count in `dlc_rmse_pcutoff`; None for that of the labels' DeepLabCut project, or
+    0.6, DeepLabCut's default, where they have none. sigma: OKS sigma of every keypoint, in place of
     the skeleton's.
     """
 
@@ -56,7 +58,7 @@ class DeepLabCutFigures(Metric):
         "dlc_mar": FigureInfo("DeepLabCut mAR", "%", 2, True, "as DeepLabCut 3 computes it"),
     }
 
-    pcutoff: float = 0.6
+    pcutoff: float | None = None
     sigma: float = 0.1
 
     def __call__(self, frames: EvaluatedFrames) -> dict[str, float]:
@@ -67,10 +69,12 @@ class DeepLabCutFigures(Metric):
         unique = [_unique_errors_and_scores(*pair) for pair in pairs]
         errors = np.concatenate([errors, *(error for error, _ in unique)])
         scores = np.concatenate([scores, *(score for _, score in unique)])
+        pcutoffs = (self.pcutoff, frames.pcutoff, DEFAULT_PCUTOFF)
+        pcutoff = next(each for each in pcutoffs if each is not None)
         precision, recall = _precision_and_recall([_with_two_keypoints(image) for image in images])
         return {
             "dlc_rmse": mean(errors),
-            "dlc_rmse_pcutoff": mean(errors[scores >= self.pcutoff]),
+            "dlc_rmse_pcutoff": mean(errors[scores >= pcutoff]),
             "dlc_map": 100 * precision,
             "dlc_mar": 100 * recall,
         }

@@ -64,8 +64,8 @@ class PoseModule(LightningModule):
     groups: the config groups that a subclass is assembled from. one_animal_per_crop: whether the head sees one animal at a
     time, so that a head for one animal serves images of several. A subclass's constructor takes the components, and its
     own settings as keyword arguments. backbone, detector, fusion, condition: None where the model is made of none.
-    labels, description, video_objective: as in TrainingContext; empty in a model that only predicts. rate_factor: of the
-    optimizer's learning rates, for a batch that was chosen for the device.
+    labels, description, video_objective, pcutoff: as in TrainingContext; empty in a model that only predicts. rate_factor:
+    of the optimizer's learning rates, for a batch that was chosen for the device.
 
     `predict_batch(batch)` is always `decode_maps(batch, compute_maps(batch))`; images go through the one, videos through
     the other. A direct subclass overrides `predict_batch` alone, whose result then is the maps; a subclass of
@@ -90,7 +90,7 @@ class PoseModule(LightningModule):
         self.fusion, self.condition = of_groups.get("fusion"), of_groups.get("condition")
         context = components.context or TrainingContext()
         self.labels, self.description = context.labels, context.description
-        self.video_objective = context.video_objective
+        self.video_objective, self.pcutoff = context.video_objective, context.pcutoff
         self.epoch_record = EpochRecord()
         self.rate_factor = 1.0
 
@@ -200,7 +200,8 @@ class PoseModule(LightningModule):
         means, predictions = self.epoch_record.end_validation()
         in_order = [predictions[key] for key in self.labels if key in predictions]
         labels = [self.labels[prediction.key] for prediction in in_order]
-        figures = figures_of(self.metrics, EvaluatedFrames(in_order, labels, self.skeleton))
+        frames = EvaluatedFrames(in_order, labels, self.skeleton, self.pcutoff)
+        figures = figures_of(self.metrics, frames)
         self.log_dict({**means, **{f"val/{name}": float(each) for name, each in figures.items()}})
 
     def configure_optimizers(self) -> Any:

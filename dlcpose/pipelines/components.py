@@ -18,12 +18,13 @@ class TrainingContext:
     """What a PoseModule is given of the training that it is built for.
 
     labels: ground truth by key, of all frames that are validated. description: what checkpoints hold besides the weights.
-    video_objective: the loss on the clips of training batches, None where they have none.
+    video_objective: the loss on the clips of training batches, None where they have none. pcutoff: as in LabeledFrames.
     """
 
     labels: Mapping[str, FrameLabels] = field(default_factory=dict)
     description: Mapping[str, Any] = field(default_factory=dict)
     video_objective: VideoObjective | None = None
+    pcutoff: float | None = None
 
 
 @dataclass(frozen=True)

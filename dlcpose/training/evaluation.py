@@ -191,7 +191,7 @@ def evaluate_frames(
     samples = functools.partial(map, data.__getitem__, indices)
     predictions = [each for batch in predictor.stream_labeled(samples(), batch_size) for each in batch]
     labels = [data.frames[index] for index in indices]
-    frames = EvaluatedFrames(predictions, labels, data.skeleton)
+    frames = EvaluatedFrames(predictions, labels, data.skeleton, data.pcutoff)
     metrics = _with_tracks(metrics)
     figures = figures_of(metrics, frames)
     if math.isnan(figures["clip_frames"]):  # the frames have no tracks
@@ -202,7 +202,8 @@ def evaluate_frames(
         oracle_predictions = [
             each for batch in predictor.stream_labeled(samples(), batch_size, oracle) for each in batch
         ]
-        oracle_figures = figures_of(metrics, EvaluatedFrames(oracle_predictions, labels, data.skeleton))
+        oracle_frames = EvaluatedFrames(oracle_predictions, labels, data.skeleton, data.pcutoff)
+        oracle_figures = figures_of(metrics, oracle_frames)
         figures |= {f"{name}/{key}": value for key, value in oracle_figures.items() if not math.isnan(value)}
     write_evaluation(
         folder,

@@ -261,6 +261,7 @@ def _build_model(
         labels={key: frames[key] for key in (*description.split.val, *description.split.train)},
         description=description.as_dict(),
         video_objective=videos.objective() if videos is not None and videos.losses else None,
+        pcutoff=data.pcutoff,
     )
     try:
         return build_pipeline(description.config, instantiate, description.data, trunk=trunk, to_train=context)

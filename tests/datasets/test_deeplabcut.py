@@ -628,9 +628,25 @@ def test_no_line_of_a_file_elsewhere_is_told(tmp_path: Path) -> None:
         ({"scorer": ["a"]}, "'scorer'"),
         ({"multianimalproject": "false"}, "'multianimalproject'"),
         ({"identity": "no"}, "'identity'"),
+        ({"pcutoff": "0.6"}, "'pcutoff'"),
+        ({"pcutoff": -0.1}, "from 0 to 1 under 'pcutoff'"),
+        ({"pcutoff": 60}, "from 0 to 1 under 'pcutoff'"),
+        ({"pcutoff": float("nan")}, "'pcutoff'"),
+        ({"pcutoff": True}, "'pcutoff'"),
     ],
 )
 def test_settings_of_another_kind(tmp_path: Path, config: dict[str, Any], message: str) -> None:
     root = write_project(tmp_path, {"cage": ten_frames()}, {**SINGLE, **config})
     with pytest.raises(DataError, match=rf"config\.yaml.*{message}"):
         DeepLabCutFrames(root)
+
+
+@pytest.mark.parametrize(("config", "expected"), [({}, None), ({"pcutoff": None}, None), ({"pcutoff": 0}, 0.0)])
+def test_the_pcutoff_is_that_of_the_config(tmp_path: Path, config: dict[str, Any], expected: float | None) -> None:
+    assert DeepLabCutFrames(write_project(tmp_path, {"cage": ten_frames()}, {**SINGLE, **config})).pcutoff == expected
+
+
+def test_a_pcutoff_for_each_keypoint_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = write_project(tmp_path, {"cage": ten_frames()}, {**SINGLE, "pcutoff": [0.6, 0.4]})
+    assert DeepLabCutFrames(root).pcutoff is None
+    assert "config.yaml: pcutoff has a value for each keypoint" in caplog.text

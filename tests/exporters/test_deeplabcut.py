@@ -51,7 +51,9 @@ def decoded(path: Path) -> list[np.ndarray]:
 @pytest.mark.parametrize("options", [SMALL, MANY])
 def test_what_is_written_reads_back_as_the_same_frames(tmp_path: Path, options: dict[str, Any]) -> None:
     data = SyntheticFrames(**options)
+    data.pcutoff = 0.3
     back = DeepLabCutFrames(write_deeplabcut_project(data, tmp_path / "project"))
+    assert back.pcutoff == data.pcutoff
     assert (back.skeleton.names, back.skeleton.edges) == (data.skeleton.names, data.skeleton.edges)
     assert back.skeleton.unique == data.skeleton.unique
     assert len(back.individuals) == len(data.individuals)

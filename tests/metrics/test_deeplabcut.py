@@ -145,6 +145,19 @@ def test_the_rmse_is_the_mean_distance() -> None:
     assert figures["dlc_rmse_pcutoff"] == pytest.approx(2.5)
 
 
+@pytest.mark.parametrize(
+    ("of_metric", "of_project", "expected"), [(None, None, 0.6), (None, 0.3, 0.3), (0.7, 0.3, 0.7), (0.0, 0.3, 0.0)]
+)
+def test_the_pcutoff_is_that_of_the_project_unless_it_is_set(
+    of_metric: float | None, of_project: float | None, expected: float
+) -> None:
+    labels, predictions = herd(1, missing=0.3, noise=8)
+    frames = EvaluatedFrames(predictions, labels, SKELETON, pcutoff=of_project)
+    figures = DeepLabCutFigures(pcutoff=of_metric)(frames)
+    asked = naive_figures(labels, predictions, pcutoff=expected)
+    assert figures == pytest.approx(asked, rel=1e-6, nan_ok=True)
+
+
 def test_matched_animal_is_not_matched_again() -> None:
     # Both are most like the first labeled animal; the surer one takes it and the other goes empty-handed.
     labels = [labels_of("a.png", (480, 640), np.stack([SHAPE + 200, at(260, 200)]))]

@@ -15,10 +15,12 @@ from dlcpose.config.compose import compose
 from dlcpose.datasets.base import read_image_file
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.instantiate import Instantiator
-from dlcpose.metrics.base import figures_of
+from dlcpose.metrics.base import EvaluatedFrames, figures_of
+from dlcpose.metrics.deeplabcut import DeepLabCutFigures
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.errors import ConfigError
 from dlcpose.training.trainer import build_trainer
+from tests.datasets.dlc_projects import SINGLE, ten_frames, write_project
 from tests.shells import SHORT, SMALL, TINY, Answer, reason, shell
 
 Trained = tuple[Path, Answer]
@@ -251,6 +253,21 @@ def test_resuming_where_nothing_was_left_or_frames_are_gone_is_refused(two_epoch
     last = two_epochs / "checkpoints" / "last.ckpt"
     answer = shell("train.py", *SMALL, *TINY, f"resume={last}", "dataset.frames=20")
     assert "4 frames of that run are no longer in the data, such as labeled-data/rendered" in reason(answer)
+
+
+def test_all_figures_of_a_project_have_its_pcutoff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = write_project(tmp_path / "project", {"cage": ten_frames() % 25 + 1}, {**SINGLE, "pcutoff": 0.3})
+    asked: list[float | None] = []
+    figures = DeepLabCutFigures.__call__
+
+    def recorded(self: DeepLabCutFigures, frames: EvaluatedFrames) -> dict[str, float]:
+        asked.extend([frames.pcutoff] * bool(frames.labels))
+        return figures(self, frames)
+
+    monkeypatch.setattr(DeepLabCutFigures, "__call__", recorded)
+    dlcpose.train(*SHORT, *TINY, "dataset=deeplabcut", f"dataset.root={project}", run_dir=tmp_path / "run")
+    assert len(asked) > 1  # of validation, and of the evaluation that follows
+    assert set(asked) == {0.3}
 
 
 def test_half_precision_on_a_cpu_is_bf16(here: Path) -> None:
