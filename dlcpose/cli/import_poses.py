@@ -28,7 +28,9 @@ OUTSIDE = 0.1  # share of the keypoints outside the frames from which on the vid
 def import_poses_command(
     tables: Annotated[
         list[Path],
-        typer.Argument(help="DeepLabCut's .h5 and .csv, SLEAP's .slp and .analysis.h5, movement's .nc."),
+        typer.Argument(
+            help="DeepLabCut's .h5 and .csv, SLEAP's .slp and .analysis.h5, movement's .nc, our csv and parquet."
+        ),
     ],
     video: Annotated[
         Path | None, typer.Option(help="The video, or a folder with the videos; beside each table unless given.")

@@ -295,6 +295,16 @@ def movement(folder: Path) -> Target:
     return Target(folder, (path.name,), lambda place: _imported(place / path.name), in_place=mutations.mutate_h5)
 
 
+def long_csv(folder: Path) -> Target:
+    (path,) = write_tables(made_up_tracks(frames=4, unique=("door",)), folder, "a", formats=["csv"])
+    return Target(folder, (path.name,), lambda place: _imported(place / path.name), (mutations.mutate_words,) * 2)
+
+
+def long_parquet(folder: Path) -> Target:
+    (path,) = write_tables(made_up_tracks(frames=4, unique=("door",)), folder, "a", formats=["parquet"])
+    return Target(folder, (path.name,), lambda place: _imported(place / path.name))
+
+
 def _imported(path: Path) -> None:
     film = VideoInfo("a.mp4", "f" * 32, 48, 64, 4, 25.0)
     for poses in read_foreign_poses(path):
@@ -336,5 +346,6 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
         ),
         *(corrections, checkpoint, slp, video, lightning_pose),
         *(predictions_csv, predictions_h5, predictions_slp, sleap_analysis, movement),
+        *(long_csv, long_parquet),
     )
 }

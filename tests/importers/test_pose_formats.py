@@ -23,16 +23,17 @@ from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
 from dlcpose.structures.skeleton import Skeleton
 from tests.structures.made_up_tracks import made_up_tracks
 
-FORMATS = ("deeplabcut", "deeplabcut_csv", "sleap", "sleap_analysis", "movement", "movement_0.17")
-HOLDS_UNIQUE = ("deeplabcut", "deeplabcut_csv")
+FORMATS = ("deeplabcut", "deeplabcut_csv", "sleap", "sleap_analysis", "movement", "movement_0.17", "csv", "parquet")
+HOLDS_UNIQUE = ("deeplabcut", "deeplabcut_csv", "csv", "parquet")
 HOLDS_ANIMAL_SCORES = ("sleap", "sleap_analysis")
-HOLDS_EDGES = ("sleap", "sleap_analysis")
+HOLDS_EDGES = ("sleap", "sleap_analysis", "parquet")
+IS_TOLD = ("csv",)  # which cannot tell whether its animals are tracked
 
 
 def read_back(tracks: PoseTracks, name: str, folder: Path) -> PoseTracks:
     """The poses written as a table of this format and imported again, with a row for every frame."""
     (path,) = table_formats()[name].write(tracks, TableTarget(folder, "cage"))
-    (poses,) = read_foreign_poses(path)
+    (poses,) = read_foreign_poses(path, is_tracked=tracks.is_tracked if name in IS_TOLD else None)
     made, _ = pose_tracks(poses, path, tracks.video, tracks.times)
     return made.gapless()
 
@@ -57,7 +58,7 @@ def test_what_a_table_holds_comes_back(
     if table_formats()[name].needs_tracks and not tracks.is_tracked:
         return
     seen = tracks.is_present.any(axis=0)
-    if not seen.all() and name in HOLDS_EDGES:  # SLEAP has no tracks without an animal
+    if not seen.all() and name in HOLDS_ANIMAL_SCORES:  # SLEAP has no tracks without an animal
         return
     back = read_back(tracks, name, tmp_path)
     assert back.is_tracked == tracks.is_tracked or not is_tracked

@@ -1,0 +1,132 @@
+"""Our own long tables read again, and those that are damaged refused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dlcpose.exporters.parquet_table import METADATA
+from dlcpose.exporters.pose_tables import write_tables
+from dlcpose.importers.pose_formats import read_foreign_poses
+from dlcpose.structures.errors import DataError
+from dlcpose.structures.pose_tracks import PoseTracks
+from tests.structures.made_up_tracks import made_up_tracks
+
+
+@pytest.fixture(scope="module")
+def tracks() -> PoseTracks:
+    return made_up_tracks(frames=5, unique=("door",))
+
+
+@pytest.fixture
+def csv(tracks: PoseTracks, tmp_path: Path) -> Path:
+    return write_tables(tracks, tmp_path, "cage", formats=["csv"])[0]
+
+
+@pytest.fixture
+def parquet(tracks: PoseTracks, tmp_path: Path) -> Path:
+    return write_tables(tracks, tmp_path, "cage", formats=["parquet"])[0]
+
+
+def test_a_parquet_file_tells_all_that_it_was_given(tracks: PoseTracks, parquet: Path) -> None:
+    (poses,) = read_foreign_poses(parquet)
+    assert poses.skeleton == tracks.skeleton
+    assert (poses.video, poses.size) == ("cage.mp4", (48, 64))
+    assert (poses.individuals, poses.is_tracked) == (tracks.individuals, True)
+    assert poses.notes == ()
+
+
+def test_a_csv_says_that_it_does_not_tell_tracks(csv: Path) -> None:
+    (poses,) = read_foreign_poses(csv)
+    assert not poses.is_tracked
+    assert "--tracked" in poses.notes[0]
+    (poses,) = read_foreign_poses(csv, is_tracked=True)
+    assert (poses.is_tracked, poses.notes) == (True, ())
+
+
+def test_rows_in_any_order_and_more_columns_are_read(tracks: PoseTracks, csv: Path) -> None:
+    table = pd.read_csv(csv, keep_default_na=False).sample(frac=1, random_state=0)
+    table.assign(mine=1)[["mine", *table.columns[::-1]]].to_csv(csv, index=False)
+    (poses,) = read_foreign_poses(csv)
+    columns = [poses.individuals.index(name) for name in tracks.individuals]
+    keypoints = [poses.skeleton.names.index(name) for name in tracks.skeleton.names]
+    np.testing.assert_array_equal(
+        poses.points[:, columns][:, :, keypoints].astype(np.float32), tracks.keypoints_in_image
+    )
+
+
+def test_an_animal_may_be_called_na(csv: Path) -> None:
+    csv.write_text(csv.read_text().replace("animal1", "NA"))
+    (poses,) = read_foreign_poses(csv)
+    assert poses.individuals == ("NA", "animal2")
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda text: text[:-3], "cut off"),
+        (
+            lambda text: text[: text.rindex("\n", 0, -1) + 1],
+            "one row for each keypoint of each animal in each frame, 45",
+        ),
+        (lambda text: text + text[text.rindex("\n", 0, -1) + 1 :], "45 rows, got 46, 45 of them unlike"),
+        (lambda text: text.replace("animal2,tail", "animal2,tial", 1), "one row for each"),
+        (lambda text: f"{text}5,0.2,animal1\n", "keypoint in every row, got 1 rows without"),
+        (lambda text: text.replace("\n0,", "\n0.5,", 1), "cannot be read"),
+        (lambda text: text.replace("\n0,", "\n-1,"), "numbers of frames from 0"),
+        (lambda text: text.replace("\n1,", "\n1,2,3,", 1), "cannot be read"),
+        (lambda text: text[: text.index("\n") + 1], "rows of poses, got none"),
+        (lambda text: text.replace("animal1", "").replace("animal2", ""), "one row for each keypoint"),
+        (lambda text: "\n".join([line for line in text.split("\n") if "animal" not in line]), "at least one animal"),
+    ],
+)
+def test_a_damaged_csv_is_refused_in_one_line(csv: Path, damage: Callable[[str], str], says: str) -> None:
+    csv.write_text(damage(csv.read_text()))
+    with pytest.raises(DataError, match=says) as caught:
+        read_foreign_poses(csv)
+    assert str(caught.value).startswith(f"{csv}: ")
+    assert "\n" not in str(caught.value)
+
+
+def described(table: pa.Table, **changed: object) -> pa.Table:
+    about = {**json.loads(table.schema.metadata[METADATA]), **changed}
+    return table.replace_schema_metadata({METADATA: json.dumps(about).encode()})
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda table: table.slice(1), "one row for each"),
+        (lambda table: table.drop_columns(["score"]), "a column 'score' of numbers, .* got \\[\\]"),
+        (
+            lambda table: table.set_column(4, "x", pa.array(["a"] * len(table))),
+            "a column 'x' of numbers, .* got \\['string'\\]",
+        ),
+        (lambda table: table.set_column(0, "frame", pa.nulls(len(table), pa.int64())), "a frame in every row"),
+        (lambda table: table.replace_schema_metadata({METADATA: b"{"}), "expected json"),
+        (lambda table: table.replace_schema_metadata({METADATA: b"[]"}), "names with values"),
+        (lambda table: described(table, skeleton={"names": ["a"]}), "cannot be read"),
+        (lambda table: described(table, skeleton=made_up_tracks().skeleton.as_dict()), "its metadata names"),
+        (lambda table: described(table, video_height=-4), "video_height"),
+        (lambda table: described(table, is_tracked="no"), "is_tracked"),
+    ],
+)
+def test_a_damaged_parquet_file_is_refused_in_one_line(
+    parquet: Path, damage: Callable[[pa.Table], pa.Table], says: str
+) -> None:
+    pq.write_table(damage(pq.read_table(parquet)), parquet)
+    with pytest.raises(DataError, match=says) as caught:
+        read_foreign_poses(parquet)
+    assert str(caught.value).startswith(f"{parquet}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_small_file_of_many_rows_is_refused(parquet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlcpose.importers.tidy_poses.MAX_BYTES", 1000)
+    with pytest.raises(DataError, match="expected at most 15 rows, got 45"):
+        read_foreign_poses(parquet)
