@@ -51,7 +51,10 @@ def evaluate_checkpoint(config: dict[str, Any]) -> dict[str, float]:
         else _own_data(own_run, instantiate, config["checkpoint"], description)
     )
     check_skeleton(data, description)
-    indices = chosen_frames(data, description, config["frames"] or ("all" if has_other_data else "test"))
+    frames = config["frames"] or ("all" if has_other_data else "test")
+    indices = chosen_frames(data, description, frames)
+    if has_other_data:
+        refuse_split_settings(data, description, frames)
     run_dir = Path(config["run_dir"])
     metrics = _metrics(config["metric"], own_run, instantiate)
     figures = evaluate_frames(
@@ -174,6 +177,18 @@ def chosen_frames(data: LabeledFrames, description: Description, frames: str) ->
             "(dataset.root=...), or choose frames=all."
         )
     return indices
+
+
+def refuse_split_settings(data: LabeledFrames, description: Description, frames: str) -> None:
+    """Raises ConfigError where settings of the data choose its own split, and the frames are not taken from that."""
+    has_split = any(description.split.as_dict().values())
+    if data.split_settings and (frames == "all" or has_split):
+        taken = "all labeled frames are taken" if frames == "all" else "they are those of the checkpoint's own split"
+        instead = "Leave" if has_split else "Choose frames=test, or leave"
+        raise ConfigError(
+            f"frames={frames}: {' and '.join(data.split_settings)} would have no effect, as {taken}. {instead} that out of the "
+            "dataset's settings."
+        )
 
 
 def evaluate_frames(

@@ -22,7 +22,7 @@ from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.structures.errors import DataError, DlcposeError
 from dlcpose.structures.split import Split
 from dlcpose.tracking.evaluation import TrackingFigures
-from dlcpose.training.evaluation import chosen_frames, print_result
+from dlcpose.training.evaluation import chosen_frames, print_result, refuse_split_settings
 from tests.shells import Answer, reason, shell
 
 Trained = tuple[Path, Answer]
@@ -196,6 +196,21 @@ def test_a_set_without_frames_names_those_that_have_some(best: Path) -> None:
     elsewhere = replace(description, split=Split(train=("a",), val=("b",), test=("c",)))
     with pytest.raises(DataError, match=r"^frames=test: none of the 1 frames .*frames=all"):
         chosen_frames(data, elsewhere, "test")
+
+
+def test_a_shuffle_that_chooses_no_frames_is_refused(best: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SyntheticFrames, "split_settings", ("shuffle=2",))
+    data, trained_here = SyntheticFrames(frames=4, height=32, width=32), read_checkpoint(best).description
+    imported = replace(trained_here, split=Split((), (), ()))
+    refuse_split_settings(data, imported, "test")  # which is that of the shuffle
+    with pytest.raises(
+        DlcposeError, match=r"^frames=all: shuffle=2 would have no effect.* Choose frames=test, or leave"
+    ):
+        refuse_split_settings(data, imported, "all")
+    with pytest.raises(DlcposeError, match=r"^frames=test: shuffle=2 would have no effect.* own split\. Leave that out"):
+        refuse_split_settings(data, trained_here, "test")
+    answer = shell("evaluate.py", f"checkpoint={best}", "dataset=synthetic", "dataset.frames=4")
+    assert reason(answer).startswith("frames=all: shuffle=2 would have no effect, as all labeled frames are taken.")
 
 
 def test_an_evaluation_with_a_mistake_leaves_nothing(best: Path, here: Path, shared_data: Path) -> None:
