@@ -9,17 +9,21 @@ from pathlib import Path
 from typing import BinaryIO
 
 SEGMENT, CLUSTER = 0x18538067, 0x1F43B675
+MAX_ELEMENTS = 2**22  # that are walked through: as many frames are 19 hours of 60 a second
 LONGEST_HEADER = 12  # bytes of an element's id and size
 
 
 def ends_within_an_element(path: Path) -> bool:
     """Whether the last part of a file is longer than what is there of it; False for what is no Matroska file.
 
-    A file that ends between two parts, as one does where it was cut there, is whole for all that can be told.
+    A file that ends between two parts, as one does where it was cut there, is whole for all that can be told, and so is one
+    of more than MAX_ELEMENTS: a few bytes are an empty part.
     """
     with path.open("rb") as file:
         length, place, end = os.fstat(file.fileno()).st_size, 0, 0
-        while place < length:
+        for _ in range(MAX_ELEMENTS):
+            if place >= length:
+                return end > length
             header = _header(file, place)
             if header is None:
                 return False
@@ -28,7 +32,7 @@ def ends_within_an_element(path: Path) -> bool:
                 return False  # no other element may be without a size: this is no longer Matroska
             end = max(end, begin + (size or 0))
             place = begin if size is None else end
-        return end > length
+        return False
 
 
 def _header(file: BinaryIO, place: int) -> tuple[int, int, int | None] | None:

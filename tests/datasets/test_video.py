@@ -15,9 +15,10 @@ import cv2
 import numpy as np
 import pytest
 
-from dlcpose.datasets import video
+from dlcpose.datasets import matroska, video
 from dlcpose.datasets.base import read_image_file
 from dlcpose.datasets.frame_conversion import display_matrix
+from dlcpose.datasets.matroska import ends_within_an_element
 from dlcpose.datasets.video import VideoReader, fingerprint, frame_times, video_info
 from dlcpose.datasets.video_frames import VideoFrames
 from dlcpose.structures.errors import DataError
@@ -441,3 +442,13 @@ def test_times_of_frames_need_no_decoding(name: str, tmp_path: Path) -> None:
     write_numbered(tmp_path / name, **KINDS[name])
     expected = [frame.time for frame in VideoReader(tmp_path / name)]
     np.testing.assert_allclose(frame_times(tmp_path / name), expected, rtol=1e-12)
+
+
+def test_no_more_parts_of_a_matroska_file_are_walked_through_than_a_recording_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, empty, cut = tmp_path / "a.mkv", b"\xec\x80", b"\xec\x90"  # a part of 16 bytes that are not there
+    path.write_bytes(empty * 50 + cut)
+    assert ends_within_an_element(path)
+    monkeypatch.setattr(matroska, "MAX_ELEMENTS", 50)
+    assert not ends_within_an_element(path)
