@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from dlcpose.config.compose import plain
-from dlcpose.config.folders import CONF, forget_named_folders
+from dlcpose.config.folders import CONF, check_user_folders, forget_named_folders
 from dlcpose.config.messages import explain, fail, output_may_be_closed, stop, tolerate_output, wants_traceback
 from dlcpose.config.quoting import quote_paths
 from dlcpose.config.sources import checked_loading
@@ -66,6 +66,7 @@ def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> Non
             raise ConfigError(
                 "--experimental-rerun: it reads a pickle, which can run code. Give the overrides instead."
             )
+        check_user_folders(sys.argv[1:])
         sweep = sweep_of(sys.argv[1:], config_name)
         with output_may_be_closed(), checked_loading():
             if sweep is None:

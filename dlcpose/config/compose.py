@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue
 
-from dlcpose.config.folders import CONF, register_resolvers
+from dlcpose.config.folders import CONF, check_user_folders, register_resolvers
 from dlcpose.config.messages import explain
 from dlcpose.config.quoting import quote_paths
 from dlcpose.config.sources import checked_loading
@@ -31,6 +31,7 @@ def compose(
     GlobalHydra.instance().clear()
     try:
         with checked_loading(overrides), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            check_user_folders(overrides)
             _refuse_sweeps(overrides)
             config = hydra.compose(config_name, list(overrides), return_hydra_config=True)
     except Exception as error:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from dlcpose.structures.errors import ConfigError
+
 CONF = next(
     folder
     for folder in (Path(__file__).parents[1] / "conf", Path(__file__).parents[2] / "conf")  # installed, checkout
@@ -49,6 +51,14 @@ def user_config_folders(arguments: Sequence[str]) -> list[Path]:
     searched = [argument for argument in arguments if argument.startswith("hydra.searchpath=")]
     folders = [Path(folder) for argument in searched for folder in re.findall(r"file://([^,\]'\"]+)", argument)]
     return [folder.absolute() for folder in ([] if named is None else [named]) + folders]
+
+
+def check_user_folders(arguments: Sequence[str]) -> None:
+    """Raises ConfigError for a folder of options that is not there: Hydra would look without it for what it holds."""
+    for folder in user_config_folders(arguments):
+        if not folder.is_dir():
+            got = "a file" if folder.exists() else "nothing"
+            raise ConfigError(f"{folder}: expected a folder of options (--config-dir, hydra.searchpath), got {got}.")
 
 
 # ------------------------------------------------------------------------------------------------------------- resolvers

@@ -82,7 +82,7 @@ def _explain_override(override: Override, config_name: str, arguments: Sequence[
             f"{name}: an argument of Lightning's Trainer that this config does not set. Add it with a plus: "
             f"+{override.input_line}."
         )
-    return f"{name}: no such key in this config. {_nearest(name, keys)}"
+    return f"{name}: no such key in this config. {_nearest_key(name, keys)}"
 
 
 def _is_of_trainer(key: str) -> bool:
@@ -135,6 +135,18 @@ def _nearest(name: str, names: list[str]) -> str:
     if near:
         return f"Nearest: {', '.join(near)}."
     return f"There are: {', '.join(names)}." if len(names) < MAX_NAMES else "`--cfg job` shows what there is."
+
+
+def _nearest_key(name: str, keys: Sequence[str]) -> str:
+    """The keys nearest to one that is missing: in its own node by their last names alone, else anywhere."""
+    node, _, own = name.rpartition(".")
+    settings = [key for key in keys if not any(part.startswith("_") for part in key.split("."))]  # not _target_
+    beside = {key.rpartition(".")[2]: key for key in settings if key.rpartition(".")[0] == node}
+    if near := difflib.get_close_matches(own, beside, n=3, cutoff=0.7):
+        return f"Nearest: {', '.join(beside[each] for each in near)}."
+    if beside and len(beside) < MAX_NAMES:
+        return f"There are: {', '.join(beside.values())}."
+    return _nearest(name, settings)
 
 
 def _composes(config_name: str, arguments: Sequence[str]) -> bool:

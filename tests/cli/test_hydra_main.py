@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dlcpose.cli.hydra_main import overrides_last
+from dlcpose.config import unknown_names
 from dlcpose.config.compose import compose
 from dlcpose.config.messages import explain
 from dlcpose.structures.errors import ConfigError, DataError
@@ -81,6 +82,7 @@ def slow(arguments: list[str], expected: str) -> Any:
         (["model=resnet_19"], "model=resnet_19: no such option. Nearest: resnet_18"),
         (["modle=resnet_18"], "modle: no such group or key. Nearest: model"),
         (["trainer.max_epoch=3"], "trainer.max_epoch: no such key in this config. Nearest: trainer.max_epochs"),
+        (["hydra.searchpath=[file:///nowhere]"], "/nowhere: expected a folder of options"),
         (
             ["dataset.root=."],
             "dataset.root: no such key in this config. It is one with dataset=coco or ",
@@ -122,7 +124,8 @@ def slow(arguments: list[str], expected: str) -> Any:
             ["unlabeled/losses=none"], "unlabeled/losses: no such group in this config. It is one with unlabeled=video."
         ),
         slow(
-            ["hydra.sweeper.n_trails=3"], "hydra.sweeper.n_trails: no such key in this config. Nearest: hydra.sweeper."
+            ["hydra.sweeper.n_trails=3"],
+            "hydra.sweeper.n_trails: no such key in this config. There are: hydra.sweeper.",
         ),
         slow(["hydra/launcher=ray_nowhere"], "hydra/launcher=ray_nowhere: no such option. Nearest: ray_"),
         slow(["~pictures"], "pictures: no such group or key. Nearest: callbacks.pictures"),
@@ -137,15 +140,30 @@ def test_misspelled_names_suggest_the_nearest(arguments: list[str], expected: st
 
 
 @pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("head.sharpnes", "There are: head.channels, head.offsets, head.offset_radius."),
+        ("head.offset_radus", "Nearest: head.offset_radius."),
+        ("head.targets", "There are: head.channels, head.offsets, head.offset_radius."),
+        ("haed.channels", "Nearest: head.channels"),
+    ],
+)
+def test_keys_that_are_suggested_are_settings_beside(name: str, expected: str) -> None:
+    keys = ["head", "head._target_", "head._partial_", "head.channels", "head.offsets", "head.offset_radius", "seed"]
+    assert unknown_names._nearest_key(name, keys).startswith(expected)
+
+
+@pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (["optimizer.lrr=1"], "optimizer.lrr: no such key in this config. Nearest: optimizer.lr"),
         (["-m", "model=resnet_18,resnet_19"], "model=resnet_19: no such option. Nearest: resnet_18"),
         (["seed==3"], "seed==3: seed has a value"),
+        (["--config-dir", "nowhere", "experiment=mine"], "{here}/nowhere: expected a folder of options (--config-dir"),
     ],
 )
 def test_the_shell_prints_them_in_one_line(arguments: list[str], expected: str, here: Path) -> None:
-    assert reason(shell("train.py", *arguments)).startswith(expected)
+    assert reason(shell("train.py", *arguments)).startswith(expected.format(here=here))
     assert not list(here.rglob("checkpoints"))
 
 
