@@ -17,8 +17,8 @@ from dlcpose.callbacks.requeue import requeue
 from dlcpose.structures.atomic_files import leftovers
 from dlcpose.structures.errors import CheckpointError
 
-# SLURM's pre-emption, and Ctrl-C.
-SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name)]
+# SLURM's pre-emption, Ctrl-C, and the end of the terminal (a lost ssh session).
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT", "SIGHUP") if hasattr(signal, name)]
 
 
 @contextmanager
@@ -100,9 +100,9 @@ def _before_next_epoch(trainer: Trainer) -> Iterator[None]:
 
 
 class PreemptionCheckpoint(Checkpoint):
-    """Saves a run and ends it at SIGTERM, SIGUSR1 or Ctrl-C; resumed, it continues within its epoch.
+    """Saves a run and ends it at SIGTERM, SIGUSR1, SIGHUP or Ctrl-C; resumed, it continues within its epoch.
 
-    A signal that is ignored stays so: in the background of a script Ctrl-C is the script's.
+    A signal that is ignored stays so: in the background of a script Ctrl-C is the script's, and `nohup` ignores SIGHUP.
     After SIGUSR1, which SLURM sends before time runs out (`--signal=USR1@120`), the job is queued again. Ctrl-C a second
     time ends it at once, with what was saved before.
     run_dir: of the run. A Checkpoint so that Lightning calls it last, when averages have taken in the step.
@@ -112,10 +112,12 @@ class PreemptionCheckpoint(Checkpoint):
         self.path = _last_of(run_dir)
         self.received: int | None = None  # the signal
         self.ignored: list[int] = []  # the signals that were ignored before the run
+        self.terminals: list[int] = []  # the outputs that a terminal shows
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.received = None
         self.ignored = [number for number in SIGNALS if signal.getsignal(number) == signal.SIG_IGN]
+        self.terminals = [number for number in (1, 2) if os.isatty(number)]
         self._listen()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -140,6 +142,9 @@ class PreemptionCheckpoint(Checkpoint):
                 file=sys.stderr,
                 flush=True,
             )
+        if number == getattr(signal, "SIGHUP", None):
+            for output in self.terminals:  # nothing shows them any more, and progress that is written would end the run
+                os.dup2(os.open(os.devnull, os.O_WRONLY), output)
         self.received = number
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -313,6 +313,7 @@ def init_worker(worker: int, parent: int) -> None:
         # SLURM signals every process of a job, but batches are needed until the run has saved a checkpoint: workers end
         # a while later.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which saves itself first
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))
 

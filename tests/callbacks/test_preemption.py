@@ -122,6 +122,27 @@ def test_run_stopped_during_validation_is_saved_first(tmp_path: Path, straight: 
     assert table(tmp_path) == straight
 
 
+def test_the_end_of_the_terminal_saves_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "isatty", lambda number: False)  # that of the tests goes on
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        assert attempt(tmp_path, Tells("on_train_batch_start", 1, signal.SIGHUP)) == 128 + signal.SIGHUP
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (tmp_path / "checkpoints" / "last.ckpt").exists()
+
+
+def test_what_is_written_to_a_terminal_that_is_gone_ends_no_run(tmp_path: Path) -> None:
+    callback = PreemptionCheckpoint(tmp_path)
+    screen, terminal = os.openpty()
+    callback.terminals = [terminal]
+    callback._receive(signal.SIGHUP, None)
+    os.close(screen)
+    assert os.write(terminal, b"epoch 3") == 7
+    os.close(terminal)
+
+
 def test_ctrl_c_saves_the_run_and_prints_the_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert attempt(tmp_path, Tells("on_train_batch_start", 1, signal.SIGINT)) == 130
     said = capsys.readouterr().err
@@ -129,7 +150,7 @@ def test_ctrl_c_saves_the_run_and_prints_the_path(tmp_path: Path, capsys: pytest
     assert f"stopped by SIGINT, saved {tmp_path / 'checkpoints' / 'last.ckpt'}" in said
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_that_is_ignored_stays_ignored(number: int, tmp_path: Path, straight: list[str]) -> None:
     """In the background of a script (`dlcpose-train &`) Ctrl-C is for the script, and the shell has it ignored."""
     before = signal.signal(number, signal.SIG_IGN)
