@@ -9,6 +9,7 @@ from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
+from dlcpose.pipelines.data_statistics import data_statistics
 from dlcpose.structures.errors import ConfigError
 
 
@@ -18,7 +19,8 @@ class AveragedWeights(WeightAveraging):
     Lightning's would validate and save the weights that the run began with. A checkpoint holds the averages as its
     weights, and the trained weights beside them, so that a resumed run continues as if it had not been stopped.
     average: takes averages, current values and the count of steps averaged so far. What is no number that has a mean
-    (batch-norm's count of batches, which edges a PAF graph keeps) is as it is in the trained weights.
+    (batch-norm's count of batches, which edges a PAF graph keeps), or a statistic of the training data (a head's distances
+    between keypoints), is as it is in the trained weights. Batch-norm's statistics belong to the weights, and are averaged.
     """
 
     def __init__(self, average: Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], None]) -> None:
@@ -30,6 +32,14 @@ class AveragedWeights(WeightAveraging):
                 each.copy_(now)
 
         super().__init__(multi_avg_fn=average_or_follow)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if self._average_model is not None:
+            for name in data_statistics(pl_module):
+                self._average_model.module.get_buffer(name).copy_(pl_module.get_buffer(name))
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._follow(pl_module)

@@ -90,7 +90,7 @@ def test_the_stochastic_average_is_the_mean_of_the_last_epochs(tmp_path: Path) -
 
 @pytest.mark.parametrize("made", [StochasticWeightAverage, ExponentialMovingAverage])
 def test_what_has_no_mean_is_as_it_is_in_the_weights(made: type[AveragedWeights], tmp_path: Path) -> None:
-    """A PAF graph's kept edges are true or false, batches are counted."""
+    """A PAF graph's kept edges are true or false, batches are counted, distances are those of all training poses."""
     weights = Weights()
     loss = option("loss", "binary_cross_entropy")
     head = {
@@ -104,7 +104,9 @@ def test_what_has_no_mean_is_as_it_is_in_the_weights(made: type[AveragedWeights]
     saved = content(tmp_path / "last.ckpt")["state_dict"]
     whole = {name: value for name, value in saved.items() if not value.is_floating_point()}
     assert {torch.bool, torch.int64} <= {value.dtype for value in whole.values()}
-    for name, value in whole.items():
+    distances = {name: value for name, value in saved.items() if "distance_" in name}
+    assert distances
+    for name, value in (whole | distances).items():
         torch.testing.assert_close(value, weights.states[-1][name], rtol=0, atol=0)
 
 
