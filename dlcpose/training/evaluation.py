@@ -186,8 +186,8 @@ def refuse_split_settings(data: LabeledFrames, description: Description, frames:
         taken = "all labeled frames are taken" if frames == "all" else "they are those of the checkpoint's own split"
         instead = "Leave" if has_split else "Choose frames=test, or leave"
         raise ConfigError(
-            f"frames={frames}: {' and '.join(data.split_settings)} would have no effect, as {taken}. {instead} that out of the "
-            "dataset's settings."
+            f"frames={frames}: {' and '.join(data.split_settings)} would have no effect, as {taken}. {instead} that "
+            "out of the dataset's settings."
         )
 
 

@@ -207,7 +207,9 @@ def test_a_shuffle_that_chooses_no_frames_is_refused(best: Path, here: Path, mon
         DlcposeError, match=r"^frames=all: shuffle=2 would have no effect.* Choose frames=test, or leave"
     ):
         refuse_split_settings(data, imported, "all")
-    with pytest.raises(DlcposeError, match=r"^frames=test: shuffle=2 would have no effect.* own split\. Leave that out"):
+    with pytest.raises(
+        DlcposeError, match=r"^frames=test: shuffle=2 would have no effect.* own split\. Leave that out"
+    ):
         refuse_split_settings(data, trained_here, "test")
     answer = shell("evaluate.py", f"checkpoint={best}", "dataset=synthetic", "dataset.frames=4")
     assert reason(answer).startswith("frames=all: shuffle=2 would have no effect, as all labeled frames are taken.")
