@@ -143,7 +143,7 @@ def test_misspelled_names_suggest_the_nearest(arguments: list[str], expected: st
     ("name", "expected"),
     [
         ("head.sharpnes", "There are: head.channels, head.offsets, head.offset_radius."),
-        ("head.offset_radus", "Nearest: head.offset_radius."),
+        ("head.offset_radus", "Nearest: head.offset_radius, head.offsets."),
         ("head.targets", "There are: head.channels, head.offsets, head.offset_radius."),
         ("haed.channels", "Nearest: head.channels"),
     ],

@@ -61,7 +61,7 @@ def test_rows_in_any_order_and_more_columns_are_read(tracks: PoseTracks, csv: Pa
 
 
 def test_an_animal_may_be_called_na(csv: Path) -> None:
-    csv.write_text(csv.read_text().replace("animal1", "NA"))
+    csv.write_text(csv.read_text(encoding="utf-8").replace("animal1", "NA"), encoding="utf-8")
     (poses,) = read_foreign_poses(csv)
     assert poses.individuals == ("NA", "animal2")
 
@@ -86,7 +86,7 @@ def test_an_animal_may_be_called_na(csv: Path) -> None:
     ],
 )
 def test_a_damaged_csv_is_refused_in_one_line(csv: Path, damage: Callable[[str], str], says: str) -> None:
-    csv.write_text(damage(csv.read_text()))
+    csv.write_text(damage(csv.read_text(encoding="utf-8")), encoding="utf-8")
     with pytest.raises(DataError, match=says) as caught:
         read_foreign_poses(csv)
     assert str(caught.value).startswith(f"{csv}: ")
