@@ -17,6 +17,7 @@ MIN_IN_PIECE = 4
 MAX_DIRECTIONS = 6
 MAX_PAIRS = 24  # of keypoints, whose distances are taken
 MIN_DRIFT = 0.1
+NEAR = 0.95  # of an animal's pieces: so many show how it varies
 # Of Student's t: a tracklet in which two animals overlap looks like neither, which says little of which of them it is.
 DEGREES_OF_FREEDOM = 4.0
 WORTH = 1.3  # minimum ratio of the variance between simultaneous animals to that within one, for a direction to be used
@@ -73,13 +74,14 @@ def _median_distance(first: Array, second: Array) -> float:
     return float(np.median(known)) if len(known) else 0.0
 
 
-def evidence_of(features: Array, members: list[Array], steps: Array) -> Evidence:
+def evidence_of(features: Array, members: list[Array], steps: Array, names: Array | None = None) -> Evidence:
     """Descriptors of tracklets, by the directions in which animals differ that are there at the same time.
 
     features: (D, F) of the detections, NaN where not known. members: the detections of each of S tracklets. steps: (D,).
-    Linear discriminants: variance within tracklets is made 1, and only directions are kept in which tracklets that
-    coexist, and so are different animals, differ by more than that. Without such a direction Q is 0. A feature that is
-    known of no detection does not count.
+    names: (S,) the animal of each tracklet as far as it is known: then it is by the directions in which these animals
+    differ, whenever they are there, in units of how much each of them varies over the whole video.
+    Linear discriminants: variance within tracklets is made 1, and only directions are kept in which different animals
+    differ by more than that. Without such a direction Q is 0. A feature that is known of no detection does not count.
     """
     # What is known of no animal, such as the place of a keypoint that is never found, must not cost what is known of all.
     features = features[:, ~np.isnan(features).all(axis=0)]
@@ -90,11 +92,13 @@ def evidence_of(features: Array, members: list[Array], steps: Array) -> Evidence
     residuals, differences = _within(owner, means), _between(owner, when, means)
     if len(residuals) < 2 * features.shape[1] or len(differences) < 2 * features.shape[1]:
         return none
-    within = np.cov(residuals, rowvar=False, ddof=0).reshape(features.shape[1], -1)
-    within += 0.05 * np.trace(within) / len(within) * np.eye(len(within)) + 1e-12 * np.eye(len(within))
-    between = differences.T @ differences / len(differences) / 2
-    ratios, directions = eigh(between, within)
-    kept = directions[:, ratios > WORTH][:, ::-1][:, :MAX_DIRECTIONS]  # (F, Q), the best first
+    within = _variance(residuals)
+    if names is None:
+        kept = _discriminants(differences.T @ differences / len(differences) / 2, within)
+    else:
+        of_animals, apart = _of_animals(names[owner], means)
+        kept = _discriminants(of_animals + apart, of_animals)
+        kept = kept / np.sqrt(np.einsum("fq,fg,gq->q", kept, within, kept))
     if not kept.shape[1]:
         return none
     descriptors = means @ kept
@@ -102,6 +106,30 @@ def evidence_of(features: Array, members: list[Array], steps: Array) -> Evidence
     sums = np.zeros((len(members), kept.shape[1]))
     np.add.at(sums, owner, descriptors)
     return Evidence(sums, np.bincount(owner, minlength=len(members)), _drift(owner, descriptors))
+
+
+def _discriminants(between: Array, within: Array) -> Array:
+    """The directions in which animals differ, the best first: (F, Q). between: (F, F) variance, that within included."""
+    ratios, directions = eigh(between, within)
+    kept: Array = directions[:, ratios > WORTH][:, ::-1][:, :MAX_DIRECTIONS]
+    return kept
+
+
+def _variance(residuals: Array) -> Array:
+    """The covariance of residuals (R, F), a little more than there is, so that it has an inverse: (F, F)."""
+    found = np.cov(residuals, rowvar=False, ddof=0).reshape(residuals.shape[1], -1)
+    found += (0.05 * np.trace(found) / len(found) + 1e-12) * np.eye(len(found))
+    return found
+
+
+def _of_animals(names: Array, means: Array) -> tuple[Array, Array]:
+    """How pieces (P, F) vary about their animal's median, the farthest left out, and how the medians do: (F, F) each."""
+    animals, who = np.unique(names, return_inverse=True)
+    medians = np.stack([np.median(means[who == number], axis=0) for number in range(len(animals))])
+    residuals, apart = means - medians[who], medians - medians.mean(axis=0)
+    far = np.einsum("pf,fg,pg->p", residuals, np.linalg.inv(_variance(residuals)), residuals)
+    # Those of a tracklet that is named wrongly are another animal's.
+    return _variance(residuals[far <= np.quantile(far, NEAR)]), apart.T @ apart / len(apart)
 
 
 def _pieces(features: Array, members: list[Array], steps: Array) -> tuple[Array, Array, Array]:

@@ -26,21 +26,25 @@ def identify(
     last: Array,
     beam: int,
     max_margin: float = np.inf,
+    begun: Naming | None = None,
 ) -> Naming:
     """The best naming of the slots, estimated together with the animals' descriptors.
 
     votes: (S, N) cost in nats of each tracklet being each animal, by predicted identities; zeros without. first, last: (S,)
     steps. As in k-means, animals' mean descriptors and the naming are improved in turn, from two starts: the slots as they
     are, and the moment at which all animals have been followed longest. The cheaper naming is returned. max_margin: as of
-    `name_slots`.
+    `name_slots`. begun: a naming by other evidence, to start from in place of the two; it is returned where this evidence is
+    empty.
     """
     has_votes = bool(votes.any())
-    unaided = name_slots(slots, votes, exchanges, beam=beam, free_start=has_votes, max_margin=max_margin)
+    if begun is None:
+        begun = name_slots(slots, votes, exchanges, beam=beam, free_start=has_votes, max_margin=max_margin)
+        moment = _best_moment(slots, evidence, exchanges, first, last)
+    else:
+        moment = None
     if not evidence.sums.shape[1]:
-        return unaided
-    starts = [_means(slots, unaided.names, evidence, len(slots))]
-    if (moment := _best_moment(slots, evidence, exchanges, first, last)) is not None:
-        starts.append(moment)
+        return begun
+    starts = [_means(slots, begun.names, evidence, len(slots)), *([] if moment is None else [moment])]
     found: list[Naming] = []
     for centers in starts:
         naming = None

@@ -128,16 +128,22 @@ def _assign(
     slots = fill_slots(flow.tracks(), ends.first, ends.last, costs, animals=animals)
     exchanges = exchanges_of(slots, ends.first, ends.last, costs, absence_cost=cost, limit=EXCHANGE_LIMIT)
     votes = votes_of(detections, joined.members, animals) if settings.use_identities else np.zeros((len(ends), animals))
-    naming = identify(
+    identified = partial(
+        identify,
         slots,
-        evidence,
-        votes,
-        exchanges,
+        votes=votes,
+        exchanges=exchanges,
         first=ends.first,
         last=ends.last,
         beam=settings.beam,
         max_margin=settings.review_margin,
     )
+    naming = identified(evidence)
+    # Once animals have names, it is known better in what they differ.
+    names = np.zeros(len(ends), np.int64)
+    for slot, own in zip(slots, naming.names, strict=True):
+        names[slot] = own
+    naming = identified(evidence_of(features, joined.inner(detections.steps), detections.steps, names), begun=naming)
     clock.stop("names")
     tracks: list[list[int]] = [[] for _ in range(animals)]
     for slot, names in zip(slots, naming.names, strict=True):

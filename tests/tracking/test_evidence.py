@@ -1,6 +1,7 @@
 """What tells animals apart: found where it is, and nothing where there is nothing."""
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -122,3 +123,37 @@ def test_a_feature_that_is_known_of_no_detection_changes_nothing() -> None:
         for expected, got in zip(without, evidence_of(given, members, steps), strict=True):
             np.testing.assert_array_equal(got, expected)
     assert not evidence_of(unknown, members, steps).sums.shape[1]
+
+
+def turning(seed: int = 0) -> tuple[np.ndarray, list[np.ndarray], np.ndarray, np.ndarray]:
+    """Tracklets of three animals that differ in their first feature, and by mood, anew in each tracklet, in their second."""
+    rng = np.random.default_rng(seed)
+    members, values, steps, names = [], [], [], []
+    for turn in range(30):
+        for animal in range(3):
+            members.append(np.arange(len(values), len(values) + 60))
+            mood = rng.normal(0, 3)
+            values += [rng.normal([animal, mood, 0], 1) for _ in range(60)]
+            steps += range(turn * 60, turn * 60 + 60)
+            names.append(animal)
+    return np.array(values), members, np.array(steps), np.array(names)
+
+
+def test_animals_that_are_named_are_known_by_what_stays() -> None:
+    features, members, steps, names = turning()
+    first, second = (np.array(each) for each in zip(*combinations(range(len(members)), 2), strict=True))
+    is_one = names[first] == names[second]
+
+    def rate_of_wrong(evidence: Evidence) -> float:
+        costs = evidence.differences(first, second)
+        return float((costs[is_one][:, None] >= costs[~is_one][None]).mean())
+
+    unnamed, named = evidence_of(features, members, steps), evidence_of(features, members, steps, names)
+    assert rate_of_wrong(unnamed) > 0.2
+    assert rate_of_wrong(named) < 0.01
+    assert named.sums.shape[1] == 1
+    # A few wrong names change little; where one name is on all, or names are drawn, they tell nothing.
+    wrong = names.copy()
+    wrong[::15] = (wrong[::15] + 1) % 3
+    assert rate_of_wrong(evidence_of(features, members, steps, wrong)) < 0.02
+    assert not evidence_of(features, members, steps, np.zeros_like(names)).sums.shape[1]
