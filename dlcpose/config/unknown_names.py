@@ -187,12 +187,22 @@ def _composed(config_name: str, chosen: Sequence[str], with_hydra: bool) -> Any:
 
 def _choices_having(key: str, config_name: str, arguments: Sequence[str]) -> list[str]:
     """The choices of a key's group with which the config has that key, as they are written in a command."""
-    found = []
-    for group in _groups_of(key.split(".")[0]):
+    groups, found = _groups_of(key.split(".")[0]), []
+    if not _is_written(
+        key.rpartition(".")[2], groups, arguments
+    ):  # misspelled: to compose with all options takes a while
+        return []
+    for group in groups:
         others = [argument for argument in arguments if not argument.startswith(f"{group}=")]
         choices = [_choice(group, option, config_name) for option in option_names(group, arguments)]
         found += [choice for choice in choices if key in _keys(config_name, [*others, choice])]
     return found
+
+
+def _is_written(name: str, groups: Sequence[str], arguments: Sequence[str]) -> bool:
+    """Whether a name stands in a file of options: any of ours, or one of these groups in a folder of the user's."""
+    folders = [CONF, *(folder / group for folder in user_config_folders(arguments) for group in groups)]
+    return any(name in file.read_text(encoding="utf-8") for folder in folders for file in folder.rglob("*.yaml"))
 
 
 def _groups_of(node: str) -> list[str]:
