@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 OVERRIDES: ContextVar[tuple[str, ...]] = ContextVar("OVERRIDES", default=())
 
 
-def record_run(run_dir: Path, description: "Description") -> dict[str, Any]:
-    """Write a run's split, command and environment into its folder; returns the record for trackers."""
+def record_run(run_dir: Path, description: "Description", batch_size: int) -> dict[str, Any]:
+    """Write a run's split, command and environment into its folder; returns the record for trackers.
+
+    batch_size: frames of a step on each device, which the config may leave to the device.
+    """
     from pytorch_lightning.utilities import rank_zero_only
 
-    facts = environment()
+    facts = {**environment(), "batch": f"{batch_size} frames on each device"}
     if getattr(rank_zero_only, "rank", 0) == 0:  # set by Lightning
         write_atomic(run_dir / "split.json", json.dumps(description.split.as_dict(), indent=1))
         write_atomic(run_dir / "environment.txt", "".join(f"{name}: {value}\n" for name, value in facts.items()))

@@ -102,6 +102,7 @@ def measure_rates(stage: Stage, trainer: Trainer) -> dict[int, float]:
     del model
     if device.type == "cuda":
         torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)  # the run states its own
     return rates
 
 

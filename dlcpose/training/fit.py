@@ -43,7 +43,7 @@ def _fit_stage(stage: Stage) -> MetricValue:
     config, model = stage.config, stage.model
     trainer = build_trainer(config, stage.instantiate)
     datamodule, batch = prepare_batches(stage, trainer)
-    facts = record_run(stage.run_dir, stage.description)
+    facts = record_run(stage.run_dir, stage.description, batch.size)
     _print_plan(trainer, stage, datamodule, batch)
     _keep_choices(trainer, stage, datamodule)
     model.to(memory_format=torch.channels_last)
