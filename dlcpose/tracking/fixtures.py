@@ -8,9 +8,11 @@ import numpy.typing as npt
 from dlcpose.tracking.detections import Detections
 
 Array = npt.NDArray[Any]
-REACH = 0.1  # sizes of an animal: what is found within is in the same place
-MIN_TIMES = 50  # detections of a thing beyond the number of animals
-MIN_SHARE = 1 / 3  # of its detections, which are beyond the number of animals: the others stand in for one not found
+REACH = 0.05  # sizes of an animal: what is found within is in the same place
+MIN_TIMES = 50  # detections of a thing beyond the number of animals, and
+MIN_FRAMES = 0.01  # of all frames, have one: in a nest animals are found twice now and then
+MIN_SHARE = 0.5  # of its detections, which are beyond the number of animals: the others stand in for one not found
+MAX_THINGS = 20  # that are looked for: with too few animals given, every place of a long video may seem to be one
 MAX_SCORE = 0.6  # of the usual: an animal that rests scores as others do
 
 
@@ -24,12 +26,15 @@ def is_fixture(detections: Detections, animals: int, usual_score: float) -> Arra
     centroids, scores = detections.centroids(), detections.scores
     found = np.zeros(len(detections), bool)
     waiting = _is_beyond(detections, animals) & (scores < MAX_SCORE * usual_score)
-    while waiting.sum() >= MIN_TIMES:
+    least = max(MIN_TIMES, MIN_FRAMES * detections.frames)
+    for _ in range(MAX_THINGS):
+        if waiting.sum() < least:
+            break
         place = _densest(centroids[waiting], REACH * detections.size)
         near = np.linalg.norm(centroids - place, axis=-1) < REACH * detections.size
         beyond = near & waiting
         waiting &= ~near
-        if beyond.sum() < MIN_TIMES:
+        if beyond.sum() < least:
             break
         alike = near & (scores <= np.quantile(scores[beyond], 0.99))
         if beyond.sum() >= MIN_SHARE * alike.sum():
