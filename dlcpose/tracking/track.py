@@ -113,7 +113,8 @@ def _assign(
     solid, short = np.flatnonzero(is_solid), np.flatnonzero(~is_solid)
     solid = solid[np.argsort(all_ends.first[solid], kind="stable")]
     joined, ends = tracklets.only(solid), all_ends[solid]
-    evidence = evidence_of(features, joined.inner(detections.steps), detections.steps)
+    inner = joined.inner(detections.steps)
+    evidence = evidence_of(features, inner, detections.steps)
     clock.stop("evidence")
     motion = learn_motion(detections, joined, poses.skeleton, settings.seed)
     joins = possible_joins(ends, motion, evidence, settings)
@@ -139,11 +140,13 @@ def _assign(
         max_margin=settings.review_margin,
     )
     naming = identified(evidence)
-    # Once animals have names, it is known better in what they differ.
-    names = np.zeros(len(ends), np.int64)
-    for slot, own in zip(slots, naming.names, strict=True):
-        names[slot] = own
-    naming = identified(evidence_of(features, joined.inner(detections.steps), detections.steps, names), begun=naming)
+    if evidence.sums.shape[
+        1
+    ]:  # once animals have names by what tells them apart, it is known better in what they differ
+        of_tracklets = np.zeros(len(ends), np.int64)
+        for slot, names in zip(slots, naming.names, strict=True):
+            of_tracklets[slot] = names
+        naming = identified(evidence_of(features, inner, detections.steps, of_tracklets), begun=naming)
     clock.stop("names")
     tracks: list[list[int]] = [[] for _ in range(animals)]
     for slot, names in zip(slots, naming.names, strict=True):
