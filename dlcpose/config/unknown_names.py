@@ -188,9 +188,8 @@ def _composed(config_name: str, chosen: Sequence[str], with_hydra: bool) -> Any:
 def _choices_having(key: str, config_name: str, arguments: Sequence[str]) -> list[str]:
     """The choices of a key's group with which the config has that key, as they are written in a command."""
     groups, found = _groups_of(key.split(".")[0]), []
-    if not _is_written(
-        key.rpartition(".")[2], groups, arguments
-    ):  # misspelled: to compose with all options takes a while
+    # A misspelled key is in no file, and to compose the config with every option takes a while.
+    if not _is_written(key.rpartition(".")[2], groups, arguments):
         return []
     for group in groups:
         others = [argument for argument in arguments if not argument.startswith(f"{group}=")]
