@@ -44,9 +44,14 @@ def test_no_smaller_batch_is_faster_than_the_chosen(rates: list[float]) -> None:
     assert all(rate <= by_size[chosen] for size, rate in by_size.items() if size < chosen)
 
 
-def stage_of(folder: Path, *overrides: str) -> Stage:
+def stages_of(folder: Path, *overrides: str) -> tuple[Stage, ...]:
     config = compose([*SMALL, *TINY, *overrides, f"hydra.run.dir={folder}", "logger=[none]"])
-    return build_experiment({**config, "run_dir": str(folder)}).stages[-1]
+    return build_experiment({**config, "run_dir": str(folder)}).stages
+
+
+def stage_of(folder: Path, *overrides: str) -> Stage:
+    (stage,) = stages_of(folder, *overrides)
+    return stage
 
 
 @pytest.mark.parametrize(
@@ -59,16 +64,16 @@ def stage_of(folder: Path, *overrides: str) -> Stage:
 )
 def test_measuring_changes_nothing(overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MIN_SPEEDUP", 0.0)  # all sizes are measured
-    stage = stage_of(tmp_path, *overrides)
-    trainer = build_trainer(stage.config, stage.instantiate)
-    before, drawn = copy.deepcopy(stage.model.state_dict()), torch.get_rng_state()
-    rates = measure_rates(stage, trainer)
-    assert list(rates) == list(CANDIDATES)
-    assert all(rate > 0 for rate in rates.values())
-    after = stage.model.state_dict()
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[name], after[name]) for name in before)
-    assert torch.equal(drawn, torch.get_rng_state())
+    for stage in stages_of(tmp_path, *overrides):  # a detector is one of its own
+        trainer = build_trainer(stage.config, stage.instantiate)
+        before, drawn = copy.deepcopy(stage.model.state_dict()), torch.get_rng_state()
+        rates = measure_rates(stage, trainer)
+        assert list(rates) == list(CANDIDATES)
+        assert all(rate > 0 for rate in rates.values())
+        after = stage.model.state_dict()
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[name], after[name]) for name in before)
+        assert torch.equal(drawn, torch.get_rng_state())
 
 
 def test_what_does_not_fit_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
