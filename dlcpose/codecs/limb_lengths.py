@@ -46,17 +46,28 @@ def update_statistics(statistics: DistanceStatistics, keypoints_in_crop: Tensor)
     )
 
 
-def max_distances(statistics: DistanceStatistics, deviations: float | None) -> Array:
-    """The greatest plausible distance of each pair of keypoints: (K, K) pixels, infinite where poses were too few.
+class TypicalDistances(NamedTuple):
+    """Of each pair of keypoints of an animal, in pixels; NaN where the training poses with both were too few."""
+
+    mean: Array  # (K, K)
+    deviation: Array  # (K, K) standard deviation, at least a tenth of the mean
+
+
+def typical_distances(statistics: DistanceStatistics) -> TypicalDistances:
+    """The distances of keypoints within animals that `statistics` tell of."""
+    count, mean, squares = (values.cpu().numpy() for values in statistics)
+    deviation = np.maximum(np.sqrt(squares / np.maximum(count - 1, 1)), MIN_DEVIATION * mean)
+    return TypicalDistances(*(np.where(count >= MIN_SAMPLES, each, np.float32(np.nan)) for each in (mean, deviation)))
+
+
+def max_distances(typical: TypicalDistances, deviations: float | None) -> Array:
+    """The greatest plausible distance of each pair of keypoints: (K, K) pixels, infinite where none is known.
 
     deviations: number of standard deviations above the mean; None for no limit.
     """
-    count, mean, squares = (values.cpu().numpy() for values in statistics)
     if deviations is None:
-        return np.full_like(mean, np.inf)
-    deviation = np.sqrt(squares / np.maximum(count - 1, 1))
-    limit = mean + deviations * np.maximum(deviation, MIN_DEVIATION * mean)
-    limits: Array = np.where(count >= MIN_SAMPLES, limit, np.float32(np.inf))
+        return np.full_like(typical.mean, np.inf)
+    limits: Array = np.nan_to_num(typical.mean + np.float32(deviations) * typical.deviation, nan=np.inf)
     return limits
 
 

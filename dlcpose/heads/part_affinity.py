@@ -14,11 +14,12 @@ from dlcpose.codecs.limb_lengths import (
     DistanceStatistics,
     empty_statistics,
     max_distances,
+    typical_distances,
     update_statistics,
 )
 from dlcpose.codecs.offsets import MIN_RADIUS, as_vectors, draw_offsets
 from dlcpose.codecs.paf import MIN_HALF_WIDTH, draw_pafs, score_edges
-from dlcpose.codecs.paf_assembly import CANDIDATES, PafAssembly, PartAffinity, graph_peaks
+from dlcpose.codecs.paf_assembly import CANDIDATES, LearnedOfAnimals, PafAssembly, PartAffinity, graph_peaks
 from dlcpose.codecs.paf_graph import Edges
 from dlcpose.heads.base import Head, PafGraph
 from dlcpose.heads.paf_graph import near_edges
@@ -61,7 +62,8 @@ class PartAffinityHead(Head):
     heatmap_loss: of (pred, target) maps, NaN where unsupervised. max_animals: per image. threshold: minimum score of a
     peak. min_affinity: of a link. min_keypoints: of an animal, or all where the skeleton has fewer. samples: places along
     an edge where its field is sampled. max_distance_std: standard deviations above the mean distance of two keypoints in
-    the training poses from which on they cannot belong to one animal; None for no limit.
+    the training poses from which on they cannot belong to one animal; None for no limit. join_fragments: of one animal
+    that no edge connects, where a keypoint between them is missing, by the distances of the training poses.
     """
 
     multi_animal: ClassVar[bool] = True
@@ -94,6 +96,7 @@ class PartAffinityHead(Head):
         min_keypoints: int = 2,
         samples: int = 10,
         max_distance_std: float | None = 4.0,
+        join_fragments: bool = True,
     ) -> None:
         super().__init__()
         if not callable(edges):
@@ -106,7 +109,7 @@ class PartAffinityHead(Head):
         self.field_weight, self.stage_weight = field_weight, stage_weight
         self.max_animals, self.threshold = max_animals, threshold
         self.min_affinity, self.min_keypoints = min_affinity, min(min_keypoints, keypoints)
-        self.samples, self.max_distance_std = samples, max_distance_std
+        self.samples, self.max_distance_std, self.join_fragments = samples, max_distance_std, join_fragments
         self.layers = PafStages(
             in_channels,
             keypoints,
@@ -188,7 +191,7 @@ class PartAffinityHead(Head):
         """The animals that each image's peaks are grouped into along the fields."""
         heatmaps, fields = maps.heatmaps.detach().contiguous(), maps.fields.detach()
         offsets = None if maps.offsets is None else maps.offsets.detach().contiguous()
-        return self._assembly().assemble(heatmaps, offsets, fields, *self._learned())
+        return self._assembly().assemble(heatmaps, offsets, fields, self._learned())
 
     def graph_outputs(self, maps: PartAffinityMaps) -> dict[str, Tensor]:
         """The maps, of which `graph_step` assembles animals, and their peaks (B, K, P, 3) for programs that do so."""
@@ -199,7 +202,7 @@ class PartAffinityHead(Head):
     def graph_step(self) -> PartAffinity:
         """The grouping, which depends on the image and is done outside a graph."""
         has_offsets = self.layers.first_offsets is not None
-        return PartAffinity.of(self._assembly(), *self._learned(), has_offsets=has_offsets)
+        return PartAffinity.of(self._assembly(), self._learned(), has_offsets=has_offsets)
 
     def _assembly(self) -> PafAssembly:
         return PafAssembly(
@@ -213,9 +216,10 @@ class PartAffinityHead(Head):
             samples=self.samples,
         )
 
-    def _learned(self) -> tuple[Array, Array]:
-        """The results of the training data: which edges are kept (L,), and the maximum distances (K, K) px."""
-        return self.kept.cpu().numpy(), max_distances(self._statistics(), self.max_distance_std)
+    def _learned(self) -> LearnedOfAnimals:
+        typical = typical_distances(self._statistics())
+        limits = max_distances(typical, self.max_distance_std)
+        return LearnedOfAnimals(self.kept.cpu().numpy(), limits, typical if self.join_fragments else None)
 
     def gt_affinities(self, maps: PartAffinityMaps, batch: PoseBatch) -> tuple[list[Array], list[Array]]:
         """The fields' affinities of labeled animals: per edge, those within animals and those between two.

@@ -174,8 +174,12 @@ def _built(content: Mapping[str, Any], registry: Registry[type[T]], where: str) 
     """The part that a file describes. Raises ConfigError for settings that are not plain, bounded and of their type."""
     kind = registry.load()[content["kind"]]
     settings = {name: _as_tuples(value) for name, value in content.items() if name != "kind"}
-    known = {each.name for each in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    if settings.keys() != known:
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    known = {each.name for each in fields}
+    needed = {
+        each.name for each in fields if each.default is dataclasses.MISSING
+    }  # earlier exports have not all others
+    if not needed <= settings.keys() <= known:
         raise ValueError(f"{where}: expected the settings {sorted(known)}, got {sorted(settings)}")
     check_types(kind, settings, where, strict=True)
     return kind(**settings)

@@ -11,6 +11,7 @@ from dlcpose.codecs.limb_lengths import (
     empty_statistics,
     max_distances,
     split_implausible,
+    typical_distances,
     update_statistics,
 )
 
@@ -39,17 +40,19 @@ def test_statistics_of_parts_are_those_of_the_whole(seed: int, parts: int) -> No
 
 def test_there_is_no_limit_before_enough_samples() -> None:
     statistics = update_statistics(empty_statistics(4), poses_of(0, MIN_SAMPLES - 1, missing=0))
-    assert np.isinf(max_distances(statistics, 3.0)).all()
+    assert np.isinf(max_distances(typical_distances(statistics), 3.0)).all()
     statistics = update_statistics(statistics, poses_of(1, 1, missing=0))
-    assert np.isfinite(max_distances(statistics, 3.0)).all()
-    assert np.isinf(max_distances(statistics, None)).all()
-    assert np.isinf(max_distances(update_statistics(empty_statistics(4), torch.full((99, 4, 2), NAN)), 3.0)).all()
+    assert np.isfinite(max_distances(typical_distances(statistics), 3.0)).all()
+    assert np.isinf(max_distances(typical_distances(statistics), None)).all()
+    assert np.isinf(
+        max_distances(typical_distances(update_statistics(empty_statistics(4), torch.full((99, 4, 2), NAN))), 3.0)
+    ).all()
 
 
 def test_the_limit_lies_beyond_the_mean_by_so_many_deviations() -> None:
     far = torch.tensor([8.0, 12.0]).repeat(500)
     poses = torch.stack((torch.zeros(1000, 2), torch.stack((far, torch.zeros(1000)), dim=-1)), dim=1)
-    limit = max_distances(update_statistics(empty_statistics(2), poses), 3.0)
+    limit = max_distances(typical_distances(update_statistics(empty_statistics(2), poses)), 3.0)
     assert limit[0, 1].item() == pytest.approx(10 + 3 * 2, rel=1e-2)
     assert limit[1, 0] == limit[0, 1]
 

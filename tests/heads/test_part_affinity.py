@@ -1,7 +1,9 @@
 """Part affinity fields: exact decoding of few and of crowded animals, published sizes, stages, and saved buffers."""
 
 import itertools
+import json
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dlcpose.build import build_pipeline
+from dlcpose.codecs.paf_assembly import PartAffinity
 from dlcpose.codecs.paf_graph import Edges, select_edges
 from dlcpose.config.compose import compose
 from dlcpose.datasets.crops import fit_to_canvas
@@ -281,6 +284,37 @@ def test_animals_that_training_poses_make_implausible_are_split() -> None:
     pred = head.decode(maps_with_a_wrong_link(head, halves))[0]
     assert_same(pred, halves, 0.1)
     assert len(head_of(4, max_distance_std=None).decode(maps_with_a_wrong_link(head, halves))[0]) == 1
+
+
+def without_every_second_keypoint(head: PartAffinityHead) -> tuple[np.ndarray, PartAffinityMaps]:
+    """Two of ten like animals, (2, 6, 2) px, that the head has seen in training, and maps without their edges."""
+    rng = np.random.default_rng(0)
+    usual = np.array([[0, 0], [20, 5], [40, -5], [60, 5], [80, -5], [100, 0]])
+    head.train().encode(batch_of([usual + 100 + rng.normal(0, 2, (50, 6, 2))], SIZE))
+    head.eval()
+    poses = np.stack([usual + place for place in ([100, 100], [400, 300])]).astype(float)
+    poses[0, ::2] = poses[1, 1::2] = NAN
+    return poses, head.encode(batch_of([poses], SIZE))
+
+
+def test_keypoints_that_no_edge_connects_are_one_animal_by_the_distances_of_training_poses() -> None:
+    head = head_of(6, edges=skeleton_edges)
+    poses, maps = without_every_second_keypoint(head)
+    assert_same(head.decode(maps)[0], poses, 0.1)
+    head = head_of(6, edges=skeleton_edges, join_fragments=False)
+    _, maps = without_every_second_keypoint(head)
+    assert len(head.decode(maps)[0]) == 0
+
+
+def test_an_exported_head_joins_fragments_too() -> None:
+    head = head_of(6, edges=skeleton_edges)
+    poses, maps = without_every_second_keypoint(head)
+    step = PartAffinity(**json.loads(json.dumps(asdict(head.graph_step()))))
+    step.check(chain(6))
+    assert_same(step([], head.graph_outputs(maps))[0], poses, 0.1)
+    with pytest.raises(ValueError, match="distances"):
+        replace(step, mean_distances=step.mean_distances[1:]).check(chain(6))
+    assert len(replace(step, mean_distances=(), distance_deviations=())([], head.graph_outputs(maps))[0]) == 0
 
 
 def test_distance_statistics_are_updated_in_training_alone_and_saved() -> None:

@@ -235,6 +235,14 @@ def test_outputs_of_another_skeleton_are_refused(changed: Callable[..., Path]) -
         dlcpose.load(path)
 
 
+def test_an_export_from_before_fragments_were_joined_is_read(changed: Callable[..., Path]) -> None:
+    def without_distances(content: Content) -> None:
+        del content["steps"][0]["mean_distances"], content["steps"][0]["distance_deviations"]
+
+    predictor = dlcpose.load(changed("part_affinity", description=without_distances))
+    assert len(predictor.predict([np.zeros((64, 64, 3), np.uint8)])) == 1
+
+
 @pytest.mark.parametrize("content", [b"", b"no model", b"\x08\x07" * 50])
 def test_what_is_no_model_is_one_line(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.onnx"
