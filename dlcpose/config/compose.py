@@ -1,6 +1,7 @@
 """Configs as plain values, composed by Hydra within a program: for Python, and for commands that look at several."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -61,9 +62,9 @@ def _refuse_sweeps(overrides: Sequence[str]) -> None:
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
-    """A composed config as dictionaries and lists, interpolations resolved.
+    """A composed config as dictionaries and lists, interpolations resolved, and its run folder as an absolute path.
 
-    Raises ConfigError where a mandatory value is missing.
+    Raises ConfigError where a mandatory value is missing, or the run folder is no text.
     """
     try:
         content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -71,7 +72,16 @@ def plain(config: DictConfig) -> dict[str, Any]:
         key = error.full_key or "a value"
         raise ConfigError(f"{key} must be given: add {key}=... to the command.") from error
     assert isinstance(content, dict)
+    if "run_dir" in content:
+        content["run_dir"] = _run_folder(content["run_dir"])
     return {str(key): value for key, value in content.items()}
+
+
+def _run_folder(given: Any) -> str:
+    """A run folder as an absolute path: a relative one, such as `val`, may stand in other texts of a config by chance."""
+    if isinstance(given, bool) or not isinstance(given, str | int | float) or not str(given):
+        raise ConfigError(f"run_dir: expected a folder, got {given!r:.80}. Write run_dir=FOLDER.")
+    return str(Path(str(given)).absolute())
 
 
 def value_in(overrides: Sequence[str], key: str) -> str | None:

@@ -231,19 +231,21 @@ def _check_name(config: DictConfig) -> None:
         return
     try:
         with _as_if_run(config) as known:
-            name = str(known.name)
+            name = known.name
     except OmegaConfBaseException:  # raised again when the config is resolved
         return
     _check_one_name(name, "name", "a folder")
 
 
-def _check_one_name(name: str, key: str, what: str) -> None:
-    """Raises ConfigError for a name that would lead into another folder."""
-    is_one = name not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f\x7f]", name)
-    if not is_one or len(name) > LONGEST_NAME:
+def _check_one_name(value: object, key: str, what: str) -> None:
+    """Raises ConfigError for what is no name, such as null, and for one that would lead into another folder."""
+    name = str(value)
+    is_name = isinstance(value, str | int | float) and name not in ("", ".", "..")
+    if not is_name or re.search(r"[/\\\x00-\x1f\x7f]", name) or len(name) > LONGEST_NAME:
+        shown = repr(name[:100]) if isinstance(value, str) else name[:100]
         raise ConfigError(
             f"{key}: expected the name of {what}, without '/' and at most {LONGEST_NAME} characters long, got "
-            f"{name[:100]!r}. Give another with {key}=..."
+            f"{shown}. Give another with {key}=..."
         )
 
 

@@ -144,9 +144,19 @@ def config_differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> d
 def comparable_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config without the keys that differ between runs of it; the run folder in it is named <run>."""
     kept = {key: value for key, value in config.items() if key not in NOT_COMPARED}
-    folder = json.dumps(str(config["run_dir"]))[1:-1]
-    content: dict[str, Any] = json.loads(json.dumps(kept).replace(folder, RUN_FOLDER))
+    content: dict[str, Any] = _in_folder(json.loads(json.dumps(kept)), str(config["run_dir"]), RUN_FOLDER)
     return content
+
+
+def _in_folder(value: Any, folder: str, other: str) -> Any:
+    """A value of a config in which paths in a folder are in another; /runs/mice-data is not in /runs/mice."""
+    if isinstance(value, dict):
+        return {key: _in_folder(entry, folder, other) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_in_folder(entry, folder, other) for entry in value]
+    if isinstance(value, str) and (value == folder or value.startswith((f"{folder}/", f"{folder}{os.sep}"))):
+        return other + value[len(folder) :]
+    return value
 
 
 def optimized_metrics(config: Mapping[str, Any]) -> list[str]:
@@ -252,8 +262,7 @@ def find_run(checkpoint: Path) -> FoundRun | None:
             continue
         for run_dir in path.parents[1:4]:
             if (entry := read_run_json(run_dir)) is not None:
-                folder = json.dumps(str(run_dir))[1:-1]
-                config = json.loads(json.dumps(entry["config"]).replace(RUN_FOLDER, folder))
+                config = _in_folder(entry["config"], RUN_FOLDER, str(run_dir))
                 stage = path.parents[1].relative_to(run_dir).as_posix().removeprefix(".")
                 began_in = entry.get("working_folder")
                 working_folder = Path(began_in) if isinstance(began_in, str) else None

@@ -21,7 +21,7 @@ KEYS = (
     *("optimizer", "scheduler", "metric", "trainer", "callbacks", "logger"),
 )
 # of mappings that describe no part
-PLAIN_KEYS = {
+PLAIN_KEYS: dict[str, tuple[str, ...]] = {
     "best": ("monitor",),
     "init_from": ("checkpoint", "strict"),
     "evaluation": ("pictures",),
@@ -31,6 +31,7 @@ PLAIN_KEYS = {
         *("best", "optimized_metric", "compile"),
     ),
 }
+SEVERAL_PARTS = ("metric", "callbacks", "logger")  # mappings of parts
 
 
 def validate_config(config: Mapping[str, Any]) -> None:
@@ -45,7 +46,16 @@ def validate_config(config: Mapping[str, Any]) -> None:
 
 
 def check_keys(config: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Raises ConfigError for an unknown key of the config, and for a `trust` that is no list."""
+    """Raises ConfigError for an unknown key of the config, a value in place of keys, and a `trust` that is no list."""
+    for name in (*PLAIN_KEYS, "datamodule", *SEVERAL_PARTS):
+        if not isinstance(config.get(name, {}), Mapping):
+            raise ConfigError(f"{name}: expected keys of its own, got {config[name]!r:.80}. Write {name}.KEY=...")
+    for name in SEVERAL_PARTS:
+        for key, part in config.get(name, {}).items():
+            if not isinstance(part, Mapping):
+                raise ConfigError(
+                    f"{name}.{key}: expected a part with a _target_, got {part!r:.80}. ~{name}.{key} leaves it out."
+                )
     inner = {f"{name}.{key}": keys for name, keys in PLAIN_KEYS.items() for key in config.get(name, ())}
     for key, keys in {**dict.fromkeys(config, known), **inner}.items():
         last = key.rpartition(".")[2]

@@ -277,10 +277,10 @@ def test_overrides_of_the_command_are_trusted(lab: Path, monkeypatch: pytest.Mon
     said = compose(
         [f"hydra.searchpath=[file://{lab}]", "experiment=x", "name=${oc.env:MY_DATA}", "run_dir=somewhere"],
     )
-    assert (said["name"], said["run_dir"], said["seed"]) == ("mice", "somewhere", 3)
+    assert (said["name"], said["run_dir"], said["seed"]) == ("mice", str(lab.parent / "somewhere"), 3)
 
 
-NAMES = ("..", ".", "a/b", "a\\\\b", "''", "a" * 300)
+NAMES = ("..", ".", "a/b", "a\\\\b", "''", "a" * 300, "null", "[a]")
 
 
 @pytest.mark.parametrize("name", ["../../..", *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES)])

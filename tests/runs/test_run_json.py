@@ -19,6 +19,7 @@ from dlcpose.runs.run_json import (
     begin_run,
     comparable_config,
     config_differences,
+    find_run,
     is_worker_process,
     read_run_json,
     update_run_json,
@@ -207,6 +208,18 @@ def _only_none(first: dict[str, Any], second: dict[str, Any]) -> bool:
 def test_what_makes_a_run_another_is_not_where_it_lies(tmp_path: Path) -> None:
     here, there = config_of(tmp_path / "a"), config_of(tmp_path / "b", resume="last", sweep={"name": "s", "trial": 3})
     assert comparable_config(here) == comparable_config(there)
+
+
+@pytest.mark.parametrize("name", ["mice", "val", 'q"uote', "ä尾", "b\\s"])
+def test_only_paths_in_the_run_folder_move_with_it(name: str, tmp_path: Path) -> None:
+    run_dir = tmp_path / name
+    outside = {"root": f"{run_dir}-data", "of": [f"{run_dir}2/a.png"], "url": f"s3:/{run_dir}/x", "monitor": "val/e"}
+    recorded(lambda _: 1.0)(config_of(run_dir, dataset={**outside, "inside": [f"{run_dir}/a.png", str(run_dir)]}))
+    moved = run_dir.rename(tmp_path / "moved")
+    found = find_run(moved / "checkpoints" / "best.ckpt")
+    assert found is not None
+    assert found.config["dataset"] == {**outside, "inside": [f"{moved}/a.png", str(moved)]}
+    assert found.config["callbacks"] == {"dirpath": f"{moved}/checkpoints"}
 
 
 def test_torn_or_foreign_records_are_none(tmp_path: Path) -> None:
