@@ -45,14 +45,21 @@ def comparison_of(folders: Sequence[Path], *, by: str | None = None) -> Comparis
     return comparison
 
 
-def run_folders(folder: Path) -> list[Path]:
-    """The runs in a folder: itself, or those anywhere below; what lies within a run belongs to it."""
+def run_folders(folder: Path, visited: set[Path] | None = None) -> list[Path]:
+    """The runs in a folder: itself, or those anywhere below; what lies within a run belongs to it.
+
+    visited: folders, resolved, in which nothing is looked for any more: links may lead back to them.
+    """
+    visited = set() if visited is None else visited
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder. Give run folders, or folders that hold them.")
     if read_run_json(folder) is not None or (folder / METRICS).exists():
         return [folder]
+    if (place := folder.resolve()) in visited:
+        return []
+    visited.add(place)
     below = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    return [run for entry in below for run in run_folders(entry)]
+    return [run for entry in below for run in run_folders(entry, visited)]
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:

@@ -143,6 +143,13 @@ def test_a_detector_within_a_run_is_none_of_its_own(here: Path) -> None:
     assert run_folders(here) == [here / "run"]
 
 
+def test_links_that_lead_back_are_followed_once(here: Path) -> None:
+    run = made_up_run(here / "runs" / "run", "resnet_18", 0.001, 0)
+    for name in "abcde":  # followed wherever they are found, they would be 5^40 folders
+        (here / "runs" / name).symlink_to(here, target_is_directory=True)
+    assert {folder.resolve() for folder in run_folders(here / "runs")} == {run.resolve()}
+
+
 def test_names_are_what_tells_folders_apart() -> None:
     assert short_names([Path("/s/a/1/x"), Path("/s/a/2/x")]) == ["1/x", "2/x"]
     assert short_names([Path("/s/a/1")]) == ["1"]
