@@ -53,7 +53,8 @@ def median_filter(points: Array, axis: TimeAxis, *, window: int) -> Array:
     half = window // 2
 
     def filtered(run: Array, _: slice) -> Array:
-        smooth = ndimage.median_filter(run, size=(window, 1), mode="nearest")
+        within = min(window, 2 * len(run) - 1)  # a wider one holds the same rows
+        smooth = ndimage.median_filter(run, size=(within, 1), mode="nearest")
         for row in {*range(min(half, len(run))), *range(max(0, len(run) - half), len(run))}:
             smooth[row] = np.median(run[max(0, row - half) : row + half + 1], axis=0)
         return smooth

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from dlcpose.structures.errors import ConfigError
 
+MAX_ANIMALS = 1000  # each is a column of the tracks: memory and time grow with their number, seen or not
+
 
 @dataclass(frozen=True)
 class TrackingSettings:
@@ -42,7 +44,7 @@ class TrackingSettings:
 
     def __post_init__(self) -> None:
         ranges = {
-            "animals": (self.animals is None or self.animals >= 1, "at least 1"),
+            "animals": (self.animals is None or 1 <= self.animals <= MAX_ANIMALS, f"1 to {MAX_ANIMALS}"),
             "min_score": (self.min_score is None or 0 <= self.min_score <= 1, "a score from 0 to 1"),
             "min_similarity": (0 < self.min_similarity < 1, "between 0 and 1"),
             "similarity_margin": (0 <= self.similarity_margin < 1, "from 0 to below 1"),

@@ -300,7 +300,9 @@ def test_an_animal_that_passes_a_thing_is_kept() -> None:
     assert (result.columns[200:210] == 1).any(axis=1).all()
 
 
-@pytest.mark.parametrize(("name", "value"), [("animals", 0), ("min_similarity", 1.5), ("max_gap", 0), ("beam", 1)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("animals", 0), ("animals", 10**21), ("min_similarity", 1.5), ("max_gap", 0), ("beam", 1)]
+)
 def test_a_setting_out_of_range_is_named(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"tracking.{name}"):
         TrackingSettings(**{name: value})  # type: ignore[arg-type]
