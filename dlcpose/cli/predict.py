@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dlcpose.predict import Predictor
     from dlcpose.prediction.resumable import Outcome
     from dlcpose.prediction.settings import PredictionSettings
+    from dlcpose.tracking.settings import TrackingSettings
 
 
 @command("predict")
@@ -74,7 +75,9 @@ def predict_command(
     from dlcpose.cli.predict_images import check_image_settings, predict_images
     from dlcpose.cli.prediction_inputs import find_inputs
     from dlcpose.prediction.settings import PredictionSettings
+    from dlcpose.tracking.settings import TrackingSettings
 
+    tracking = TrackingSettings(animals=animals) if track else None
     settings = PredictionSettings(
         start=start,
         stop=stop,
@@ -103,7 +106,7 @@ def predict_command(
     are_tracked = track or predictor.pipeline.finds_one_animal
     check_before_prediction(formats or (), readers or (), are_tracked=are_tracked)
     finish = functools.partial(
-        _finish, track=track, animals=animals, readers=readers or (), formats=formats or (), overwrite=overwrite
+        _finish, tracking=tracking, readers=readers or (), formats=formats or (), overwrite=overwrite
     )
     failures = Failures(len(found.images) + len(found.videos), "inputs" if found.images else "videos")
     for result, images in found.images.items():
@@ -157,20 +160,18 @@ def _explained_memory(place: Path) -> Iterator[None]:
 def _finish(
     outcome: Outcome,
     *,
-    track: bool,
-    animals: int | None,
+    tracking: TrackingSettings | None,
     readers: Sequence[str],
     formats: Sequence[str],
     overwrite: bool,
 ) -> Mapping[str, float]:
     """Track the poses of a video and write their tables, as far as the command says; the seconds of all stages."""
     result, seconds = outcome.path, outcome.seconds
-    if track:
+    if tracking is not None:
         from dlcpose.cli.tracks_file import track_prediction
         from dlcpose.exporters.pose_file import read_provenance
-        from dlcpose.tracking.settings import TrackingSettings
 
-        result = track_prediction(result, TrackingSettings(animals=animals), overwrite=overwrite)
+        result = track_prediction(result, tracking, overwrite=overwrite)
         seconds = read_provenance(result)[1].seconds
     if readers or formats:
         from dlcpose.cli.write_tables import tables_of

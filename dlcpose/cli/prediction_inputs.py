@@ -60,6 +60,10 @@ def find_inputs(names: Sequence[str], output: Path | None) -> Inputs:
 
 
 def _files(name: str) -> list[Path]:
+    if not name:  # as a path it would be this folder: of a variable of the shell that is not set
+        raise ConfigError(
+            "VIDEO: expected a video, image, folder or pattern, got an empty text. Write . for this folder."
+        )
     path = expand_home(name)
     if not _is_several(name):
         return [path]  # a missing file raises when it is read
@@ -67,7 +71,12 @@ def _files(name: str) -> list[Path]:
         if not (files := _known_in(path)):
             raise DataError(f"{path}: expected a folder with videos or images, got none. It knows {', '.join(VIDEOS)}.")
         return files
-    matching = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    try:
+        matching = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    except ValueError as error:
+        raise ConfigError(
+            f"{name}: expected a pattern such as cage*.mp4 or **/*.mp4, got another ({error})."
+        ) from error
     if not matching:
         raise DataError(f"{name}: no file matches this pattern. Correct it.")
     files = [file for each in matching for file in (_known_in(each) if each.is_dir() else [each]) if _is_known(file)]
