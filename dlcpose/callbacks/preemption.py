@@ -16,6 +16,7 @@ from dlcpose.callbacks.best import FOLDER
 from dlcpose.callbacks.requeue import requeue
 from dlcpose.structures.atomic_files import leftovers
 from dlcpose.structures.errors import CheckpointError
+from dlcpose.structures.interrupts import leave, terminals
 
 # SLURM's pre-emption, Ctrl-C, and the end of the terminal (a lost ssh session).
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT", "SIGHUP") if hasattr(signal, name)]
@@ -117,7 +118,7 @@ class PreemptionCheckpoint(Checkpoint):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.received = None
         self.ignored = [number for number in SIGNALS if signal.getsignal(number) == signal.SIG_IGN]
-        self.terminals = [number for number in (1, 2) if os.isatty(number)]
+        self.terminals = terminals()
         self._listen()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -143,8 +144,7 @@ class PreemptionCheckpoint(Checkpoint):
                 flush=True,
             )
         if number == getattr(signal, "SIGHUP", None):
-            for output in self.terminals:  # nothing shows them any more, and progress that is written would end the run
-                os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+            leave(self.terminals)
         self.received = number
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,8 +1,8 @@
-"""Where the programs begin: Ctrl-C is one line also while they are still imported."""
+"""Where the programs begin: a signal that ends them is one line also while they are still imported."""
 
 import importlib
 
-from dlcpose.structures.interrupts import stop_at_once, stopped_at_once
+from dlcpose.structures.interrupts import ended_like_ctrl_c, received, stop_at_once, stopped_at_once
 
 
 def dlcpose() -> None:
@@ -26,9 +26,10 @@ def predict() -> None:
 
 
 def _start(module: str) -> None:
-    with stopped_at_once():
-        main = importlib.import_module(module).main
-    try:
-        main()
-    except KeyboardInterrupt:  # before a command has begun: each tells itself what it has saved
-        stop_at_once()
+    with ended_like_ctrl_c():
+        with stopped_at_once():
+            main = importlib.import_module(module).main
+        try:
+            main()
+        except KeyboardInterrupt:  # before a command has begun: each tells itself what it has saved
+            stop_at_once(received())

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlcpose.config.unknown_names import explain_option_as_value, explain_unknown_name
 from dlcpose.structures.errors import ConfigError, DlcposeError, Stopped
+from dlcpose.structures.interrupts import received
 from dlcpose.structures.printable import printable
 
 
@@ -51,9 +52,9 @@ def fail(reason: str, code: int = 1) -> NoReturn:
 
 
 def stop(interrupt: KeyboardInterrupt) -> NoReturn:
-    """End the program after Ctrl-C with one line that says what is saved."""
+    """End the program after Ctrl-C, or a signal like it, with one line that says what is saved."""
     saved = str(interrupt) if isinstance(interrupt, Stopped) else "What was finished is kept, and nothing half-written"
-    fail(f"stopped. {saved}.", 130)
+    fail(f"stopped. {saved}.", 128 + received())
 
 
 @contextlib.contextmanager

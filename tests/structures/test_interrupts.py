@@ -1,4 +1,4 @@
-"""Ctrl-C while modules are imported."""
+"""Signals that end a command, also while modules are imported."""
 
 import os
 import signal
@@ -7,7 +7,9 @@ import sys
 import threading
 from pathlib import Path
 
-from dlcpose.structures.interrupts import stopped_at_once
+import pytest
+
+from dlcpose.structures.interrupts import ended_like_ctrl_c, received, stopped_at_once
 from tests.shells import REPOSITORY
 
 # A module that catches whatever is raised while it is imported, as some do.
@@ -22,19 +24,49 @@ except BaseException:
 IMPORTING = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background has it ignored
-from dlcpose.structures.interrupts import stopped_at_once
-with stopped_at_once():
+from dlcpose.structures.interrupts import ended_like_ctrl_c, stopped_at_once
+with ended_like_ctrl_c(), stopped_at_once():
     import greedy
 print("went on")
 """
 
 
-def test_an_interrupt_is_not_lost_in_a_module_that_catches_it(tmp_path: Path) -> None:
-    (tmp_path / "greedy.py").write_text(GREEDY)
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupt_is_not_lost_in_a_module_that_catches_it(name: str, tmp_path: Path) -> None:
+    (tmp_path / "greedy.py").write_text(GREEDY.replace("SIGINT", name))
     environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{tmp_path}"}
     command = [sys.executable, "-c", IMPORTING]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "dlcpose: stopped.\n")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        128 + getattr(signal, name),
+        "",
+        "dlcpose: stopped.\n",
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_signals_that_end_a_command_are_interrupts(name: str) -> None:
+    number = getattr(signal, name)
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        with ended_like_ctrl_c():
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), number)
+            assert received() == number
+            child = os.fork()
+            if not child:
+                os.kill(os.getpid(), number)
+                os._exit(0)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 128 + number
+        assert signal.getsignal(number) == signal.SIG_DFL
+        with ended_like_ctrl_c():
+            assert received() == signal.SIGINT  # an earlier command's is forgotten
+        signal.signal(number, signal.SIG_IGN)
+        with ended_like_ctrl_c():
+            assert signal.getsignal(number) == signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
 
 
 def test_what_others_do_with_it_stays_so() -> None:
