@@ -38,6 +38,10 @@ def tables_command(
     """Write predicted poses as tables: row i is frame i, coordinates are pixels of the full frame."""
     if not readers and not formats:
         raise ConfigError("Name what to write with --format or --for; `dlcpose tables --help` lists them.")
+    if scorer is not None:
+        from dlcpose.exporters.pose_tables import check_scorer
+
+        check_scorer(formats or (), readers or ())
     existing: Existing = "replace" if overwrite else "refuse"
     tables_of(poses, readers or (), formats or (), output=output, name=name, scorer=scorer, existing=existing)
 
@@ -59,7 +63,7 @@ def tables_of(
 
     places: dict[tuple[Path, str], Path] = {}
     for path in poses:  # all of them are read before the first table is written
-        place = output or path.parent, name or Path(read_pose_tracks(path).video.path).stem
+        place = output or path.parent, Path(read_pose_tracks(path).video.path).stem if name is None else name
         if (other := places.setdefault(place, path)) is not path:
             raise DataError(
                 f"{path}: its tables would have the names of those of {other}. Run the command for each, with --name."
@@ -73,7 +77,7 @@ def tables_of(
                 stem,
                 formats=formats,
                 readers=readers,
-                scorer=scorer or DEFAULT_SCORER,
+                scorer=DEFAULT_SCORER if scorer is None else scorer,
                 existing=existing,
             )
         for table in written:

@@ -15,7 +15,7 @@ from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.sample import labels_of
 
 
-@table_format("coco", suffix=".json", leaves_out=("boxes", "identities"))
+@table_format("coco", suffix=".json", leaves_out=("boxes", "identities"), names_scorer=False)
 def write_coco(tracks: PoseTracks, target: TableTarget) -> list[Path]:
     """Write `{video}.coco.json`, whose images are the frames, and `{video}.coco_results.json`, the animals in them.
 

@@ -10,7 +10,7 @@ from dlcpose.structures.atomic_files import atomic_output
 from dlcpose.structures.pose_tracks import PoseTracks
 
 
-@table_format("csv", suffix=".csv", leaves_out=("boxes", "scores of the animals", "identities"))
+@table_format("csv", suffix=".csv", leaves_out=("boxes", "scores of the animals", "identities"), names_scorer=False)
 def write_csv(tracks: PoseTracks, target: TableTarget) -> list[Path]:
     """Write `{video}.csv` with the columns frame, time, individual, keypoint, x, y, score; missing places are empty.
 

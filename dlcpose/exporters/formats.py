@@ -54,6 +54,7 @@ class TableFormat:
     needs_tracks: bool = False
     leaves_out: tuple[str, ...] = ()
     check_poses: Check | None = None
+    names_scorer: bool = True
 
     def __post_init__(self) -> None:
         functools.update_wrapper(self, self.write)  # type: ignore[arg-type]  # it stands for the writer in the registry
@@ -91,11 +92,12 @@ def table_format(
     needs_tracks: bool = False,
     leaves_out: tuple[str, ...] = (),
     check_poses: Check | None = None,
+    names_scorer: bool = True,
 ) -> Callable[[Writer], Writer]:
     """A decorator that registers a writer as a format. Raises ConfigError where another has the name."""
 
     def registered(write: Writer) -> Writer:
-        made = TableFormat(name, suffix, write, needs, extra, needs_tracks, leaves_out, check_poses)
+        made = TableFormat(name, suffix, write, needs, extra, needs_tracks, leaves_out, check_poses, names_scorer)
         TABLE_FORMATS.register(name)(made)
         return write
 

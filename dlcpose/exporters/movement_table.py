@@ -16,6 +16,7 @@ NEEDS: dict[str, Any] = {
     "needs_tracks": True,
     "leaves_out": ("unique keypoints", "boxes", "scores of the animals", "identities"),
     "check_poses": lambda tracks: check_individuals(tracks, "movement"),
+    "names_scorer": False,
 }
 
 

@@ -1,6 +1,7 @@
 """Tables of the poses of a video, in any of the field's formats or as a given reader takes them."""
 
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,9 +41,13 @@ def write_tables(
     goes into DeepLabCut's tables and the names of their files. Row i is frame i in every table, also where frames were
     skipped. Predictions that a format has no place for are logged. existing: what becomes of a file that has a table's name:
     "refuse", "replace", or "keep" where it is a table of these very poses, else refuse. Raises ConfigError for an unknown
-    name or a missing package, DataError for poses that cannot be held or a file that is refused; nothing is written then.
+    name, a missing package, or a stem or scorer that is no part of a file's name, DataError for poses that cannot be held or
+    a file that is refused; nothing is written then.
     """
     folder = expand_home(folder)
+    for kind, part in (("name", stem), ("scorer", scorer)):
+        if part is not None and (part in ("", ".", "..") or any(each in part for each in "/\0" + os.sep)):
+            raise ConfigError(f"{kind}: expected a part of a file's name, without a folder, got {part!r}. Correct it.")
     chosen, for_readers = _chosen(formats, readers)
     whole = whole_poses(tracks)
     target = TableTarget(folder, stem or Path(tracks.video.path).stem, scorer)
@@ -69,6 +74,15 @@ def write_tables(
             if existing == "replace" or not place.exists():
                 move_into(place, path)
     return list(places.values())
+
+
+def check_scorer(formats: Iterable[str], readers: Iterable[str]) -> None:
+    """Raise ConfigError where none of these tables has a place for the name of the predictor."""
+    chosen, for_readers = _chosen(formats, readers)
+    named = [each.name for each in chosen] + [name for reader in for_readers for name in reader.formats]
+    if not any(table_formats()[name].names_scorer for name in named):
+        with_place = ", ".join(each.name for each in table_formats().values() if each.names_scorer)
+        raise ConfigError(f"--scorer: {', '.join(named)} has no place for it. Leave it out; {with_place} have.")
 
 
 def check_before_prediction(formats: Iterable[str], readers: Iterable[str], *, are_tracked: bool) -> None:

@@ -25,7 +25,7 @@ def _check_analysis(tracks: PoseTracks) -> None:
         )
 
 
-@table_format("sleap", suffix=".slp", leaves_out=LEAVES_OUT, check_poses=_check)
+@table_format("sleap", suffix=".slp", leaves_out=LEAVES_OUT, check_poses=_check, names_scorer=False)
 def write_sleap(tracks: PoseTracks, target: TableTarget) -> list[Path]:
     """Write `{video}.predictions.slp`; animals have tracks where these poses are tracked."""
     import sleap_io
@@ -36,7 +36,14 @@ def write_sleap(tracks: PoseTracks, target: TableTarget) -> list[Path]:
     return [path]
 
 
-@table_format("sleap_analysis", suffix=".h5", needs_tracks=True, leaves_out=LEAVES_OUT, check_poses=_check_analysis)
+@table_format(
+    "sleap_analysis",
+    suffix=".h5",
+    needs_tracks=True,
+    leaves_out=LEAVES_OUT,
+    check_poses=_check_analysis,
+    names_scorer=False,
+)
 def write_sleap_analysis(tracks: PoseTracks, target: TableTarget) -> list[Path]:
     """Write `{video}.analysis.h5` with a column for every frame of the video, in SLEAP's (Matlab's) order of axes.
 

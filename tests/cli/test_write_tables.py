@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import sleap_io
 
-from dlcpose.exporters.formats import table_formats
+from dlcpose.exporters.formats import TableTarget, table_formats
+from dlcpose.exporters.pose_tables import whole_poses
 from dlcpose.exporters.readers import table_readers
 from dlcpose.structures.errors import DataError
 from tests.cli.test_app import dlcpose
@@ -51,6 +52,36 @@ def test_output_name_and_scorer_options(
     (table,) = [path for path in (tmp_path / "out").iterdir()]
     assert table.name == "mineDLC_lab_el.h5"
     assert pd.read_hdf(table).columns.get_level_values("scorer").unique().tolist() == ["DLC_lab"]
+
+
+@pytest.mark.parametrize("option", ["--name", "--scorer"])
+@pytest.mark.parametrize("value", ["a/b", "../b", "", ".."])
+def test_a_name_is_a_part_of_a_files_name(
+    poses: Path, option: str, value: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sorted(poses.parent.parent.rglob("*"))
+    answer = dlcpose(capsys, monkeypatch, "tables", str(poses), "--format", "deeplabcut", option, value)
+    assert reason(answer).startswith(f"{option.lstrip('-')}: ")
+    assert sorted(poses.parent.parent.rglob("*")) == before
+
+
+def test_a_scorer_is_refused_where_no_table_has_a_place_for_it(
+    poses: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = dlcpose(
+        capsys, monkeypatch, "tables", str(poses), "--format", "csv", "--for", "sleap", "--scorer", "DLC_lab"
+    )
+    assert reason(answer).startswith("--scorer: csv, sleap")
+
+
+@pytest.mark.parametrize("name", table_formats())
+def test_a_format_says_whether_it_has_a_place_for_the_scorer(name: str, poses: Path, tmp_path: Path) -> None:
+    made = table_formats()[name]
+    for package in made.needs:
+        pytest.importorskip(package)
+    tracks = pose_file.read_pose_tracks(poses)
+    written = made.write(whole_poses(tracks), TableTarget(tmp_path, "cage", "DLC_lab"))
+    assert any("DLC_lab" in path.name or b"DLC_lab" in path.read_bytes() for path in written) == made.names_scorer
 
 
 def test_the_help_names_every_format_and_reader(
