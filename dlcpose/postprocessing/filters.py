@@ -50,11 +50,10 @@ def median_filter(points: Array, axis: TimeAxis, *, window: int) -> Array:
 
     Near the ends of a run the window holds the rows there are, as pandas' rolling median with min_periods=1 does.
     """
-    half = window // 2
 
     def filtered(run: Array, _: slice) -> Array:
-        within = min(window, 2 * len(run) - 1)  # a wider one holds the same rows
-        smooth = ndimage.median_filter(run, size=(within, 1), mode="nearest")
+        half = min(window // 2, len(run))  # more rows there are not, but a window takes memory and time
+        smooth = ndimage.median_filter(run, size=(2 * half + 1, 1), mode="nearest")
         for row in {*range(min(half, len(run))), *range(max(0, len(run) - half), len(run))}:
             smooth[row] = np.median(run[max(0, row - half) : row + half + 1], axis=0)
         return smooth
