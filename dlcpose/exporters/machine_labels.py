@@ -20,7 +20,7 @@ from dlcpose.datasets.deeplabcut_tables import read_table
 from dlcpose.exporters.deeplabcut_columns import PREDICTIONS, check_individuals_apart, table_columns
 from dlcpose.exporters.pandas_hdf5 import pandas_hdf5
 from dlcpose.exporters.sleap_table import sleap_skeleton
-from dlcpose.structures.atomic_files import atomic_output, write_output
+from dlcpose.structures.atomic_files import atomic_output, move_into, staged_files, write_output
 from dlcpose.structures.data_files import InsideFolder
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
@@ -118,13 +118,17 @@ def write_machine_labels(
     room, most = max(1, len(columns.individuals)), int(tracks.is_present[rows].sum(axis=1).max(initial=0))
     if most > room:
         logger.warning("%s: frames with up to %d animals, labels for %d: the best are written.", folder, most, room)
-    for name, row in zip(names, rows, strict=True):
-        write_output(folder / name, encoded(images[row], ".png"))
     index = pd.MultiIndex.from_tuples([("labeled-data", folder.name, name) for name in names])
     values = np.stack([_row_of_table(tracks, row, columns) for row in rows])
     frame = pd.DataFrame(values, index=index, columns=columns.index())
-    write_output(folder / "machinelabels.csv", str(frame.to_csv()).encode())
-    write_output(folder / f"machinelabels-iter{iteration}.h5", pandas_hdf5(frame, KEY))
+    # All of it or nothing: a project's images count as labeled, and without their labels would never be chosen again.
+    with staged_files(folder) as staging:
+        for name, row in zip(names, rows, strict=True):
+            write_output(staging / name, encoded(images[row], ".png"))
+        write_output(staging / "machinelabels.csv", str(frame.to_csv()).encode())
+        write_output(staging / f"machinelabels-iter{iteration}.h5", pandas_hdf5(frame, KEY))
+        for path in sorted(staging.iterdir()):
+            move_into(folder / path.name, path)
     return names
 
 

@@ -1,5 +1,8 @@
 """The commands that read a file of poses: filter, ensemble, draw, propose."""
 
+import errno
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import yaml
 from click.testing import Result
 from typer.testing import CliRunner
 
+from dlcpose.cli import start
 from dlcpose.cli.app import build_app
 from dlcpose.datasets.video import video_info
 from dlcpose.exporters.pose_file import Provenance, read_pose_tracks, read_provenance, write_pose_tracks
@@ -22,6 +26,7 @@ from dlcpose.postprocessing.filter_tracks import Filters, filter_tracks
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.skeleton import Skeleton
+from dlcpose.visualization.video import PoseDrawer
 from dlcpose.visualization.video_file import write_video
 from tests.datasets.dlc_projects import labels, write_project
 from tests.structures.made_up_tracks import made_up_tracks
@@ -255,6 +260,42 @@ def test_propose_skips_labeled_frames_and_writes_into_the_project_only_with_the_
     assert "video_sets" not in run(*arguments[:5], 3, *arguments[6:], "--into-project").output
     again = pd.read_hdf(project / "labeled-data" / "cage" / "machinelabels-iter1.h5")
     assert set(again.index).isdisjoint(new.index)
+
+
+def test_propose_leaves_no_images_in_a_project_when_the_disk_is_full(
+    cage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = with_project(cage)
+    before = sorted(project.rglob("*"))
+
+    def full(*_: object) -> bytes:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("dlcpose.exporters.machine_labels.pandas_hdf5", full)
+    arguments = ("propose", cage.with_name("cage.poses.h5"), "--frames", 3, "--project", project, "--into-project")
+    with pytest.raises(OSError, match="No space left"):
+        run(*arguments)
+    assert sorted(project.rglob("*")) == before
+    monkeypatch.undo()
+    assert "3 frames to label" in run(*arguments).output
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_that_ends_a_command_leaves_no_unfinished_file(
+    cage: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number = getattr(signal, name)
+    before, handler = sorted(cage.parent.iterdir()), signal.signal(number, signal.SIG_DFL)
+    monkeypatch.setattr(PoseDrawer, "draw", lambda *_, **__: os.kill(os.getpid(), number))
+    monkeypatch.setattr("sys.argv", ["dlcpose", "draw", str(cage.with_name("cage.poses.h5"))])
+    try:
+        with pytest.raises(SystemExit) as end:
+            start.dlcpose()
+    finally:
+        signal.signal(number, handler)
+    assert end.value.code == 128 + number
+    assert capsys.readouterr().err.startswith("dlcpose: stopped")
+    assert sorted(cage.parent.iterdir()) == before
 
 
 @pytest.mark.parametrize("linked", ["labeled-data/cage", "labeled-data", "labeled-data/cage/CollectedData_Ada.csv"])
