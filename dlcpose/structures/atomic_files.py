@@ -18,6 +18,7 @@ HOST = re.sub(r"[^A-Za-z0-9]+", "_", platform.node())[:40] or "here"  # several 
 TEMPORARY = re.compile(
     rf"\.(?P<stem>.+)\.{HOST}-(?P<process>\d+)\.[0-9a-f]{{8}}\.(?P<kind>partial|old)(?P<suffix>(\.[^.]+)?)"
 )
+HDF5_REASON = re.compile(r"errno = \d+, error message = '([^']*)'")  # within what h5py raises, RuntimeErrors too
 _looked_at: set[Path] = set()
 
 
@@ -50,10 +51,16 @@ def atomic_output(path: Path) -> Iterator[Path]:
             yield partial
     except OSError as error:
         raise _unwritable(path, error) from error
+    except RuntimeError as error:
+        if HDF5_REASON.search(str(error)) is None:
+            raise
+        raise _unwritable(path, error) from error
 
 
-def _unwritable(path: Path, error: OSError) -> DataError:
-    reason = error.strerror or str(error).partition("\n")[0]
+def _unwritable(path: Path, error: Exception) -> DataError:
+    told = getattr(error, "strerror", None) or str(error)
+    of_hdf5 = HDF5_REASON.search(told)
+    reason = of_hdf5[1] if of_hdf5 else told.partition("\n")[0]
     return DataError(f"{path}: cannot be written ({reason}). Check the disk's room and the folder's permissions.")
 
 
@@ -134,7 +141,7 @@ def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     """A temporary folder to write into, which takes the name `folder` once the block ends and is removed if it fails.
 
     replace: replace an existing folder, which is missing only for the moment between two renames. Raises DataError
-    where `folder` is there, is not empty and is not to be replaced.
+    where `folder` is there, is not empty and is not to be replaced; errors of what is written name it, too.
     """
     if not replace:
         check_new_folder(folder)
@@ -146,6 +153,8 @@ def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
         yield partial
         _take_name(partial, folder.absolute())
         _sync(folder.absolute().parent)
+    except DataError as error:
+        raise DataError(str(error).replace(str(partial), str(folder))) from error
     except OSError as error:
         place = None if error.filename is None else Path(os.fsdecode(error.filename))
         if place is None or place == partial or partial in place.parents:

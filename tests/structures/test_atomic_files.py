@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dlcpose.structures.atomic_files import atomic_folder, atomic_path, leftovers, write_atomic
+from dlcpose.structures.atomic_files import atomic_folder, atomic_output, atomic_path, leftovers, write_atomic
 from dlcpose.structures.errors import DataError
 
 
@@ -77,6 +77,24 @@ def test_a_folder_appears_whole(tmp_path: Path) -> None:
         assert not folder.exists()
     assert (folder / "a").read_text() == "1"
     assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_an_error_within_a_folder_names_the_place_that_it_would_have_had(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught, atomic_folder(tmp_path / "data") as partial:
+        raise DataError(f"{partial / 'a.png'}: cannot be written")
+    assert str(caught.value) == f"{tmp_path / 'data' / 'a.png'}: cannot be written"
+
+
+@pytest.mark.parametrize("kind", [OSError, RuntimeError])
+def test_hdf5s_full_disk_is_one_reason(kind: type[Exception], tmp_path: Path) -> None:
+    told = "flush failed (write failed: time = Mon\n, filename = 'x', errno = 28, error message = 'No space left', buf = 0x5)"
+    with (
+        pytest.raises(DataError, match=r"a\.h5: cannot be written \(No space left\)\."),
+        atomic_output(tmp_path / "a.h5"),
+    ):
+        raise kind(told)
+    with pytest.raises(RuntimeError, match="a bug"), atomic_output(tmp_path / "a.h5"):
+        raise RuntimeError("a bug")
 
 
 @pytest.mark.parametrize("replace", [False, True])
