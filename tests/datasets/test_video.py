@@ -174,7 +174,7 @@ def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").write_bytes(b"")
     os.mkfifo(tmp_path / "pipe.mp4")
     for name in ("text.mp4", "gone.mp4", "empty.mp4", "pipe.mp4", "."):
-        with pytest.raises(DataError, match=r"cannot be read as a video after 0 frames"):
+        with pytest.raises(DataError, match=r"cannot be read as a video after 0 frames \([^\[]+\)"):
             list(VideoReader(tmp_path / name))
         with pytest.raises(DataError):
             video_info(tmp_path / name)
