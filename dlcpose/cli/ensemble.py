@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dlcpose.cli.pose_files import check_new, output_beside, with_step
 from dlcpose.cli.registry import command
+from dlcpose.structures.errors import DataError
+
+if TYPE_CHECKING:
+    from dlcpose.exporters.pose_file import Provenance
 
 
 class Statistic(StrEnum):
@@ -33,8 +38,9 @@ def ensemble_command(
 
     out = output_beside(poses[0], "ensemble", output)
     check_new(out, poses)
-    combined = combine_members([read_pose_tracks(path) for path in poses], statistic=statistic.value)
     members = [(path, read_provenance(path)[1]) for path in poses]
+    _check_members(members)
+    combined = combine_members([read_pose_tracks(path) for path in poses], statistic=statistic.value)
     settings = {
         "statistic": statistic.value,
         "members": [
@@ -51,3 +57,16 @@ def ensemble_command(
     known = spreads[np.isfinite(spreads)]
     spread = f"{np.median(known):.2f} px median spread" if len(known) else "no keypoint that two members share"
     typer.echo(f"{out}: {len(combined)} frames of {len(poses)} members, {spread}")
+
+
+def _check_members(members: Sequence[tuple[Path, Provenance]]) -> None:
+    """Raises DataError where two members are the same poses, which would count twice and agree with themselves."""
+    for number, (path, made) in enumerate(members):
+        for other, made_other in members[:number]:
+            is_known = bool(made.checkpoint_hash)  # imported poses have none
+            is_same = made.checkpoint_hash == made_other.checkpoint_hash and made.settings == made_other.settings
+            if path.samefile(other) or (is_known and is_same):
+                raise DataError(
+                    f"{path}: expected poses of another checkpoint, or predicted with other settings, than {other}, got the "
+                    "same. Leave one of them out."
+                )

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -138,6 +139,20 @@ def test_ensemble_keeps_spread_and_members(cage: Path) -> None:
     assert [member["checkpoint"] for member in step["settings"]["members"]] == ["0.ckpt", "1.ckpt"]
     run("filter", out, "--kalman", "--output", cage.with_name("eks.poses.h5"))
     assert read_pose_tracks(cage.with_name("eks.poses.h5")).keypoint_spreads is not None
+
+
+def test_an_ensemble_takes_no_member_twice(cage: Path) -> None:
+    poses = cage.with_name("cage.poses.h5")
+    copy, link, other = (cage.with_name(f"{name}.poses.h5") for name in ("copy", "link", "other"))
+    made = replace(MADE, checkpoint_hash="ab")
+    write_pose_tracks(poses, poses_of(cage), made)
+    shutil.copy(poses, copy)
+    link.symlink_to(poses)
+    write_pose_tracks(other, poses_of(cage), replace(made, settings={"precision": "bf16"}))
+    for again in (poses, copy, link):
+        with pytest.raises(DataError, match=f"^{again}: expected poses of another checkpoint"):
+            run("ensemble", poses, other, again, "--output", cage.with_name("e.poses.h5"))
+    assert "2 members" in run("ensemble", poses, other).output
 
 
 def test_draw_writes_a_video_for_the_browser_and_a_sheet(cage: Path) -> None:
