@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -44,6 +45,7 @@ def draw_command(
     from dlcpose.exporters.pose_file import read_pose_tracks
     from dlcpose.visualization.pictures import check_picture_name, write_picture
     from dlcpose.visualization.video import PoseDrawer, SheetOfFrames, write_labeled_video
+    from dlcpose.visualization.video_file import MAX_SIDE
 
     out = output or poses.with_name(f"{stem_of(poses)}_labeled.mp4")
     check_ending(out, ".mp4")
@@ -57,6 +59,12 @@ def draw_command(
     if not len(rows):
         raise DataError(f"{poses}: expected poses from frame {start} on{f' before {stop}' if stop else ''}, got none.")
     drawer = PoseDrawer(tracks, cutoff=cutoff, trail=trail, scale=scale)
+    if max(drawer.size) > MAX_SIDE:
+        longest = max(tracks.video.width, tracks.video.height)
+        raise ConfigError(
+            f"--scale: expected pictures of at most {MAX_SIDE} px on a side, as H.264 has, got "
+            f"{drawer.size[0]}x{drawer.size[1]}. Take --scale {math.floor(100 * MAX_SIDE / longest) / 100:g} or less."
+        )
     collected = SheetOfFrames(drawer, rows)
     reader = VideoReader(source, start=int(tracks.frame_indices[rows[0]]), stop=int(tracks.frame_indices[rows[-1]]) + 1)
     count = write_labeled_video(out, drawer, _numbered(reader), seen=collected)

@@ -14,6 +14,7 @@ from dlcpose.structures.heap import trim_heap
 from dlcpose.structures.sample import Image
 
 FINE = Fraction(1, 90000)  # seconds: fine enough for any frame rate, the usual one of H.264
+MAX_SIDE = 16_384  # px of an H.264 picture
 TRIM_EVERY = 20  # frames: one or two milliseconds for each, of some forty
 HALF_SIZE_COLORS, WHOLE_COLORS = "yuv420p", "yuv444p"
 

@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,15 @@ def test_ensemble_keeps_spread_and_members(cage: Path) -> None:
     assert [member["checkpoint"] for member in step["settings"]["members"]] == ["0.ckpt", "1.ckpt"]
     run("filter", out, "--kalman", "--output", cage.with_name("eks.poses.h5"))
     assert read_pose_tracks(cage.with_name("eks.poses.h5")).keypoint_spreads is not None
+
+
+@pytest.mark.parametrize(("width", "arguments"), [(2000, ("--scale", 16)), (20_000, ())])
+def test_draw_refuses_pictures_that_no_video_holds(cage: Path, width: int, arguments: tuple[object, ...]) -> None:
+    poses = cage.with_name("cage.poses.h5")
+    tracks = poses_of(cage)
+    write_pose_tracks(poses, replace(tracks, video=replace(tracks.video, width=width)), MADE)
+    with pytest.raises(ConfigError, match=r"^--scale: .* Take --scale (8\.19|0\.81) or less"):
+        run("draw", poses, *arguments)
 
 
 def test_an_ensemble_takes_no_member_twice(cage: Path) -> None:
@@ -295,6 +305,7 @@ def test_propose_leaves_no_images_in_a_project_when_the_disk_is_full(
     assert "3 frames to label" in run(*arguments).output
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_signal_that_ends_a_command_leaves_no_unfinished_file(
     cage: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
