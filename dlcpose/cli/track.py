@@ -77,6 +77,10 @@ def track_command(
     of_conditioning = {"conditions": conditions, "max-lost": max_lost, "detect-every": detect_every, "device": device}
     of_poses = {"video": video}
     of_joining = {"appearance": appearance, "corrections": corrections, "review": review, "seed": seed}
+    if appearance is False:
+        _refuse(
+            {"seed": seed}, "it is of learning the animals' appearance, which --no-appearance leaves out. Leave it out"
+        )
     if conditional is None:
         _refuse(of_conditioning, "it is an option of tracking by conditioning. Add --conditional=CHECKPOINT")
         from dlcpose.cli.tracks_file import track_file

@@ -223,3 +223,8 @@ def test_a_video_that_was_moved_has_to_be_named(
     assert "--video" in reason(dlcpose(capsys, monkeypatch, *arguments))
     assert dlcpose(capsys, monkeypatch, *arguments, "--video", str(cage / "cage.mp4")).code == 0
     assert (tmp_path / "r.html").exists()
+
+
+def test_a_seed_is_refused_where_nothing_is_learned(cage: Path, capsys: Capture, monkeypatch: Patch) -> None:
+    answer = dlcpose(capsys, monkeypatch, "track", str(cage / "cage.poses.h5"), "--no-appearance", "--seed", "3")
+    assert reason(answer).startswith("--seed: ")
