@@ -29,7 +29,7 @@ SETS = ("train", "val", "test")
 
 
 class Project:
-    """A DeepLabCut project, which is only read: `proj_root` is the folder with config.yaml.
+    """A DeepLabCut project, which is only read: `proj_root` is the folder with config.yaml, or that file.
 
     follow_links: also read files that links take from outside of that folder. shuffle: the number of the shuffle whose
     train and test frames are those of `train_test_split(by="stored")`; by default the lowest. fraction: its
@@ -47,10 +47,10 @@ class Project:
         shuffle: int | None = None,
         fraction: float | None = None,
     ) -> None:
-        self.root = expand_home(proj_root)
         self.data = DeepLabCutFrames(
-            self.root, scorer=scorer, follow_links=follow_links, shuffle=shuffle, fraction=fraction
+            proj_root, scorer=scorer, follow_links=follow_links, shuffle=shuffle, fraction=fraction
         )
+        self.root = self.data.root
         self._split: Split | None = None
 
     @property

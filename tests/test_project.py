@@ -29,6 +29,12 @@ def test_a_real_project(openfield: Project) -> None:
     assert len(openfield.frames) == 116
 
 
+def test_a_project_may_be_named_by_its_config(openfield: Project) -> None:
+    by_config = Project(openfield.root / "config.yaml")
+    assert by_config.root == openfield.root
+    assert [frame.key for frame in by_config.frames] == [frame.key for frame in openfield.frames]
+
+
 def test_splits_are_remembered(openfield: Project) -> None:
     assert (len(openfield.split.train), len(openfield.split.val), len(openfield.split.test)) == (93, 0, 23)
     split = openfield.train_test_split(0.5, by="random", val_fraction=0.25, seed=3)

@@ -124,7 +124,7 @@ def _import(
     """Write the poses of one video and say what they are; source: the video, None where it is not there."""
     import numpy as np
 
-    from dlcpose.datasets.deeplabcut_config import read_project_config
+    from dlcpose.datasets.deeplabcut_config import project_folder, read_project_config
     from dlcpose.datasets.video import frame_times, video_info
     from dlcpose.exporters.pose_file import Provenance, check_rows, write_pose_tracks
     from dlcpose.importers.pose_formats import pose_tracks, with_edges
@@ -136,7 +136,7 @@ def _import(
             "lies with --offset X,Y."
         )
     if project is not None:
-        poses = with_edges(poses, read_project_config(project).skeleton, project)
+        poses = with_edges(poses, read_project_config(project_folder(project)).skeleton, project)
     if source is None:
         video = _described(poses, table, size, fps)
         times = np.arange(video.frames) / video.fps

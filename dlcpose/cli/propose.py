@@ -91,12 +91,13 @@ def _look_into_project(
     """
     import numpy as np
 
-    from dlcpose.datasets.deeplabcut_config import read_project_config
+    from dlcpose.datasets.deeplabcut_config import project_folder, read_project_config
     from dlcpose.exporters.machine_labels import frames_in_folder
     from dlcpose.structures.data_files import InsideFolder
 
     if project is None:
         return None, None, np.zeros(0, np.int64)
+    project = project_folder(project)
     folder = project / "labeled-data" / video.stem
     links = None if follow_links else InsideFolder(project)
     if links is not None:

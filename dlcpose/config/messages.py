@@ -15,6 +15,7 @@ import yaml
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
+from dlcpose.config.folders import group_names, option_names
 from dlcpose.config.unknown_names import explain_option_as_value, explain_unknown_name
 from dlcpose.structures.errors import ConfigError, DlcposeError, Stopped
 from dlcpose.structures.interrupts import received
@@ -29,7 +30,7 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] | None 
     if isinstance(error, DlcposeError):
         return _without_worker(str(error.args[0]) if error.args else "", type(error))
     if isinstance(error, OverrideParseException):
-        return _explain_unreadable(error.override)
+        return _explain_unreadable(error.override, config_name, arguments)
     if isinstance(error, (HydraException, OmegaConfBaseException)) or _was_raised_by_hydra(error):
         return _explain_composition(error, config_name, arguments)
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
@@ -119,17 +120,29 @@ def _was_raised_by_hydra(error: Exception) -> bool:
     return Path(hydra.__file__).parent in innermost.parents or innermost.parts[-2:] == ("optuna", "distributions.py")
 
 
-def _explain_unreadable(override: str) -> str:
+def _explain_unreadable(override: str, config_name: str, arguments: Sequence[str]) -> str:
     """The message for an override that Hydra's grammar does not take; its own names tokens, and not the override."""
     key, equals, _ = override.partition("=")
     if override.startswith("-"):
         return f"{override}: expected KEY=VALUE, got an option, which only the shell takes."
     if not equals:
-        return f"{override}: expected KEY=VALUE, got no `=`. Write {override}=VALUE."
+        return f"{override}: expected KEY=VALUE, got no `=`. {_where_it_belongs(override, config_name, arguments)}"
     return (
         f"{override}: {key} has a value that Hydra cannot read. Close its brackets, give the next key an argument of its "
         f"own, or put a text with `=`, commas or brackets in quotes, for the shell too: \"{key}='TEXT'\"."
     )
+
+
+def _where_it_belongs(value: str, config_name: str, arguments: Sequence[str]) -> str:
+    """How to write a value that has no key: after the groups that have it as an option, or what reads such a file."""
+    if Path(value).suffix == ".ckpt":
+        return f"Write {'init_from.checkpoint' if config_name == 'train' else 'checkpoint'}={value}."
+    if Path(value).exists():
+        if config_name == "predict":
+            return f"Write video={value}."
+        return f"A data set is dataset=deeplabcut dataset.root={value}, or another option of dataset."
+    groups = [group for group in group_names() if value in option_names(group, arguments)]
+    return f"Write {' or '.join([f'{group}={value}' for group in groups] or [f'{value}=VALUE'])}."
 
 
 def _explain_composition(error: Exception, config_name: str, arguments: Sequence[str]) -> str:

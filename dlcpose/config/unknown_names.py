@@ -62,7 +62,7 @@ def explain_option_as_value(config_name: str, arguments: Sequence[str]) -> str |
 def _explain_override(override: Override, config_name: str, arguments: Sequence[str]) -> str | None:
     name, groups = str(override.key_or_group), group_names()
     if name in groups:
-        return None if override.is_delete() else _explain_choice(override, config_name, arguments)
+        return (_explain_deletion if override.is_delete() else _explain_choice)(override, config_name, arguments)
     if name.startswith("hydra/"):  # of its own groups Hydra knows more than conf/ has
         is_named = override.is_delete() or all(isinstance(value, str | list) for value in override_values(override))
         return None if is_named else f"{name}: expected the name of an option."
@@ -93,6 +93,18 @@ def _is_of_trainer(key: str) -> bool:
     from pytorch_lightning import Trainer
 
     return argument in inspect.signature(Trainer).parameters
+
+
+def _explain_deletion(override: Override, config_name: str, arguments: Sequence[str]) -> str | None:
+    """Why a group cannot be taken out: of a list of options Hydra takes out none, nor what is not there."""
+    group = str(override.key_or_group)
+    if _composes(config_name, [str(override.input_line)]):
+        return None
+    if (choice := _usual_choice(group, config_name)) is None:
+        return f"{override.input_line}: this config chooses no {group}. Leave it out."
+    none = "[]" if isinstance(choice, list) else "none"
+    chosen = f" (by default {group}=[{','.join(choice)}])" if isinstance(choice, list) else ""
+    return f"{override.input_line}: {group} cannot be taken out. Name the options to keep{chosen}, or none: {group}={none}."
 
 
 def _explain_choice(override: Override, config_name: str, arguments: Sequence[str]) -> str | None:
@@ -131,10 +143,12 @@ def _group_and_option(file: str) -> tuple[str, str]:
 def _nearest(name: str, names: list[str]) -> str:
     if not names:
         return "There are none."
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, dict.fromkeys(names), n=3, cutoff=0.5)  # a group is a key, too
     if near:
         return f"Nearest: {', '.join(near)}."
-    return f"There are: {', '.join(names)}." if len(names) < MAX_NAMES else "`--cfg job` shows what there is."
+    return (
+        f"There are: {', '.join(names)}." if len(names) < MAX_NAMES else "`--help` and `--cfg job` show what there is."
+    )
 
 
 def _nearest_key(name: str, keys: Sequence[str]) -> str:
@@ -217,9 +231,14 @@ def _groups_of(node: str) -> list[str]:
 
 def _choice(group: str, option: str, config_name: str) -> str:
     """An option as it is written in a command: beside what is there already, where a group takes several."""
-    defaults = yaml.safe_load((CONF / f"{config_name}.yaml").read_text(encoding="utf-8"))["defaults"]
-    usual = next((entry[group] for entry in defaults if isinstance(entry, dict) and group in entry), None)
+    usual = _usual_choice(group, config_name)
     return f"{group}=[{','.join([*usual, option])}]" if isinstance(usual, list) else f"{group}={option}"
+
+
+def _usual_choice(group: str, config_name: str) -> Any:
+    """What the defaults list says of a group: an option's name, a list of them, or None."""
+    defaults = yaml.safe_load((CONF / f"{config_name}.yaml").read_text(encoding="utf-8"))["defaults"]
+    return next((entry[group] for entry in defaults if isinstance(entry, dict) and group in entry), None)
 
 
 def _dotted_keys(node: Any, prefix: str = "") -> list[str]:

@@ -189,6 +189,11 @@ def _has_keypoints(path: Path) -> bool:
 
 def _annotation_files(root: Path, annotations: str | Mapping[str, str] | None) -> dict[str, Path]:
     """The json of each part of the split; without parts, under the key ""."""
+    if root.is_file():
+        raise DataError(
+            f"{root}: expected a folder of COCO data as root, got a file. Set root={root.parent} and "
+            f"annotations={root.name}."
+        )
     if not root.is_dir():
         raise DataError(f"{root}: expected a folder of COCO data, got no folder. Correct the path.")
     if isinstance(annotations, Mapping):

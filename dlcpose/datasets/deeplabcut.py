@@ -16,7 +16,7 @@ from dlcpose.datasets.base import (
     read_image_file,
     warn_of_orientations,
 )
-from dlcpose.datasets.deeplabcut_config import UNIQUE_INDIVIDUAL, ProjectConfig, read_project_config
+from dlcpose.datasets.deeplabcut_config import UNIQUE_INDIVIDUAL, ProjectConfig, project_folder, read_project_config
 from dlcpose.datasets.deeplabcut_tables import LabelTable, read_table
 from dlcpose.datasets.label_checks import warn_of_labels
 from dlcpose.datasets.readers import reader
@@ -36,9 +36,10 @@ LABELS = "CollectedData_"
 class DeepLabCutFrames(LabeledFrames):
     """The labeled frames of a single-animal or multi-animal project.
 
-    root: the folder with config.yaml; its project_path is ignored. scorer: whose labels to read; by default those of the
-    config's scorer, else the only ones there are. An animal without a label in a frame is not in it; frames without any
-    label are kept as unlabeled (`empty_is_label`). follow_links: also read files that links take from outside of root.
+    root: the folder with config.yaml, or that file; its project_path is ignored. scorer: whose labels to read; by default
+    those of the config's scorer, else the only ones there are. An animal without a label in a frame is not in it; frames
+    without any label are kept as unlabeled (`empty_is_label`). follow_links: also read files that links take from outside
+    of root.
     shuffle: the number of the shuffle whose train and test frames are the stored split, by default the lowest. fraction: the
     TrainingFraction of that shuffle, by default the first of config.yaml.
     docs/data.md says how each value is checked. Raises DataError, with the file and what to do, where a project cannot be
@@ -56,7 +57,7 @@ class DeepLabCutFrames(LabeledFrames):
     @classmethod
     def open(cls, path: Path, *, follow_links: bool = False) -> "DeepLabCutFrames":
         """The labels of the project's own scorer."""
-        return cls(path.parent if path.name == "config.yaml" else path, follow_links=follow_links)
+        return cls(path, follow_links=follow_links)
 
     def __init__(
         self,
@@ -73,7 +74,7 @@ class DeepLabCutFrames(LabeledFrames):
             raise ConfigError(
                 f"fraction: expected one of the project's TrainingFraction, above 0 and up to 1, got {fraction!r:.80}."
             )
-        self.root = expand_home(str(root))
+        self.root = project_folder(expand_home(str(root)))
         self._links = None if follow_links else InsideFolder(self.root)
         if self._links is not None:
             self._links.check(self.root / "config.yaml")

@@ -42,6 +42,11 @@ class ProjectConfig:
     pcutoff: float | None
 
 
+def project_folder(path: Path) -> Path:
+    """The folder of a project that is named by its folder or, as DeepLabCut does, by its config.yaml."""
+    return path.parent if path.name == "config.yaml" and not path.is_dir() else path
+
+
 def read_project_config(folder: Path) -> ProjectConfig:
     """The config.yaml of a project's folder.
 

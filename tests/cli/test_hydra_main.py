@@ -128,6 +128,16 @@ def slow(arguments: list[str], expected: str) -> Any:
             "hydra.sweeper.n_trails: no such key in this config. There are: hydra.sweeper.",
         ),
         slow(["hydra/launcher=ray_nowhere"], "hydra/launcher=ray_nowhere: no such option. Nearest: ray_"),
+        (["resnet_50"], "resnet_50: expected KEY=VALUE, got no `=`. Write backbone=resnet_50 or model=resnet_50."),
+        (["best.ckpt"], "best.ckpt: expected KEY=VALUE, got no `=`. Write init_from.checkpoint=best.ckpt."),
+        (["/"], "/: expected KEY=VALUE, got no `=`. A data set is dataset=deeplabcut dataset.root=/, or another"),
+        (
+            ["~callbacks"],
+            "~callbacks: callbacks cannot be taken out. Name the options to keep (by default callbacks=[default]), or none: "
+            "callbacks=[].",
+        ),
+        slow(["hed=heatmap"], "hed: no such group or key. Nearest: head, seed"),
+        slow(["model="], "model=: no such option. `--help` and `--cfg job` show what there is."),
         slow(["~pictures"], "pictures: no such group or key. Nearest: callbacks.pictures"),
         slow(["+seed=3"], "seed: it is there already"),
         slow(["+experiment=lab/openfeild"], "experiment=lab/openfeild: no such option."),

@@ -1,5 +1,6 @@
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,9 @@ def test_errors_in_the_json_say_where(tmp_path: Path, coco: dict[str, Any], mess
 def test_files_that_are_missing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="folder"):
         CocoFrames(tmp_path / "nowhere")
+    (tmp_path / "a file").write_text("")
+    with pytest.raises(DataError, match=rf"got a file\. Set root={re.escape(str(tmp_path))} and annotations=a file\."):
+        CocoFrames(tmp_path / "a file")
     with pytest.raises(DataError, match="json"):
         CocoFrames(tmp_path)
     with pytest.raises(DataError, match=r"labels\.json"):
