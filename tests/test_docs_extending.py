@@ -89,12 +89,24 @@ def test_parts_of_one_s_own_need_trust(walked: tuple[Path, dict[str, Answer]], m
 def test_each_part_costs_one_file_one_option_and_its_test() -> None:
     parts = {Path(name).stem for name in FILES if re.fullmatch(r"mylab/mylab/(?!__init__)\w+\.py", name)}
     formats = {"label_format", "table_format", "pose_format", "export_format"}
-    kinds = {"head", "neck", "metric", "augmentation", "detector", "model_group", *formats, "reader", "command"}
+    kinds = {
+        "head",
+        "neck",
+        "backbone",
+        "loss",
+        "metric",
+        "augmentation",
+        "detector",
+        "model_group",
+        *formats,
+        "reader",
+        "command",
+    }
     assert parts == kinds
     assert parts == {Path(name).stem.removeprefix("test_") for name in FILES if "/tests/" in name}
     groups = [Path(name).parent.name for name in FILES if "/conf/" in name]
     assert sorted(set(groups) - set(PLACES)) == ["model", "plausibility"]
     # A group of one's own costs an option of the pipeline that has it besides.
     assert sorted(set(groups) & set(PLACES)) == [
-        *("augmentation", "dataset", "detector", "head", "metric", "neck", "pipeline")
+        *("augmentation", "backbone", "dataset", "detector", "head", "loss", "metric", "neck", "pipeline")
     ]
