@@ -33,7 +33,7 @@ from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.pipelines.top_down import TopDown
 from dlcpose.prediction.frame_batches import batch_of_frames, place_frames
-from dlcpose.prediction.model import Chosen, Model
+from dlcpose.prediction.loaded_model import Chosen, LoadedModel
 from dlcpose.prediction.partial_results import Finished
 from dlcpose.prediction.precision import autocast
 from dlcpose.prediction.settings import PredictionSettings
@@ -51,7 +51,7 @@ TWO_ANIMALS = (
 )
 
 
-def build(name: str, size: tuple[int, int], device: str, *more: str) -> tuple[Model, SyntheticFrames]:
+def build(name: str, size: tuple[int, int], device: str, *more: str) -> tuple[LoadedModel, SyntheticFrames]:
     """A model with random weights, and rendered frames of (height, width). more: overrides of its config."""
     is_top_down = name.startswith("top_down")
     overrides = [
@@ -69,10 +69,10 @@ def build(name: str, size: tuple[int, int], device: str, *more: str) -> tuple[Mo
     described = DataDescription(data.skeleton, model_input, data.max_animals)
     pipeline = build_pipeline(config, instantiate, described, trunk=trunk)
     pipeline = pipeline.eval().to(device, memory_format=torch.channels_last)
-    return Model(pipeline, torch.device(device)), data
+    return LoadedModel(pipeline, torch.device(device)), data
 
 
-def bare_model(model: Model, images: list[np.ndarray], batch_size: int, precision: str) -> Callable[[], None]:
+def bare_model(model: LoadedModel, images: list[np.ndarray], batch_size: int, precision: str) -> Callable[[], None]:
     """What computes the maps of one ready batch: each network with what it is given when the batch is predicted."""
     pipeline = model.pipeline
     assert isinstance(pipeline, PoseEstimator)
@@ -128,7 +128,7 @@ def rate_of_bare_model(step: Callable[[], None], batch_size: int, batches: int) 
 
 
 def rate_of_prediction(
-    model: Model, path: Path, batch_size: int, precision: str, batches: int
+    model: LoadedModel, path: Path, batch_size: int, precision: str, batches: int
 ) -> tuple[Rate, dict[str, float]]:
     """The rate in a video from when it is opened to its last pose, and seconds by stage."""
     settings = PredictionSettings(batch_size=batch_size, precision=precision, stop=batches * batch_size)

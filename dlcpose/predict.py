@@ -18,7 +18,7 @@ from dlcpose.datasets.base import read_image_file
 from dlcpose.datasets.crops import fit_to_canvas
 from dlcpose.prediction.frame_batches import as_rgb_frame
 from dlcpose.prediction.frame_predictor import Frame, FramePredictor
-from dlcpose.prediction.model import Model, check_settings, plain_precision
+from dlcpose.prediction.loaded_model import LoadedModel, check_settings, plain_precision
 from dlcpose.prediction.onnx_file import is_onnx, read_onnx_model
 from dlcpose.prediction.pose_model import PoseModel
 from dlcpose.prediction.precision import NO_MPS, autocast
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 class Predictor:
     """Predicts images and videos with a trained model. images and seconds: so far, decoding of files left out."""
 
-    model: Model
+    model: LoadedModel
     images: int = 0
     seconds: float = 0.0
 
@@ -248,7 +248,7 @@ def load(
                 "checkpoint that it was exported from."
             )
         model = read_onnx_model(checkpoint, device)
-        return Predictor(Model(model, torch.device("cpu"), model.path, _names_of_all(model.description)))
+        return Predictor(LoadedModel(model, torch.device("cpu"), model.path, _names_of_all(model.description)))
     from dlcpose.checkpoint import read_checkpoint, restore
     from dlcpose.instantiate import Instantiator
 
@@ -258,7 +258,7 @@ def load(
     replacing = detector if named is None else _conditions_from(named, read)
     pipeline = restore(read, Instantiator(tuple(trust)), replacing)
     return Predictor(
-        Model(
+        LoadedModel(
             pipeline.to(chosen, memory_format=torch.channels_last),
             chosen,
             checkpoint=read.path,

@@ -128,7 +128,7 @@ def _import(
     from dlcpose.datasets.video import frame_times, video_info
     from dlcpose.exporters.pose_file import Provenance, check_rows, write_pose_tracks
     from dlcpose.importers.pose_formats import pose_tracks, with_edges
-    from dlcpose.prediction.model import sha256_of
+    from dlcpose.prediction.loaded_model import sha256_of
 
     if poses.is_cropped and offset is None:
         raise ConfigError(

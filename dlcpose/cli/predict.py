@@ -99,7 +99,7 @@ def predict_command(
     with stopped_at_once():
         from dlcpose.exporters.pose_tables import check_before_prediction
         from dlcpose.predict import load
-        from dlcpose.prediction.model import check_settings
+        from dlcpose.prediction.loaded_model import check_settings
 
     predictor = load(checkpoint, device=device, conditions=conditions, trust=trust or ())
     check_settings(settings, predictor.pipeline)

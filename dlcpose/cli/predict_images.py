@@ -42,7 +42,7 @@ def predict_images(
     """
     from dlcpose.detectors.pose_files import MADE_BY
     from dlcpose.prediction.frame_predictor import FramePredictor
-    from dlcpose.prediction.model import plain_precision
+    from dlcpose.prediction.loaded_model import plain_precision
     from dlcpose.prediction.resumable import check_same, check_writable
     from dlcpose.structures.atomic_files import write_output
 

@@ -33,7 +33,7 @@ def predict(config: dict[str, Any]) -> None:
     if found.images:
         raise ConfigError(f"video={config['video']}: expected videos, got images. Take `dlcpose predict` for those.")
     from dlcpose.predict import load
-    from dlcpose.prediction.model import check_settings
+    from dlcpose.prediction.loaded_model import check_settings
 
     predictor = load(
         config["checkpoint"], device=config["device"], trust=config["trust"], conditions=config["conditions"]

@@ -201,7 +201,7 @@ def _video_if_there(untracked: PoseTracks, poses: Path) -> tuple[Path | None, st
 
 def _record(path: Path, corrections: Corrections) -> dict[str, Any]:
     """What the provenance of corrected tracks tells of the corrections."""
-    from dlcpose.prediction.model import sha256_of
+    from dlcpose.prediction.loaded_model import sha256_of
 
     return {"file": path.name, "sha256": sha256_of(path), "count": len(corrections.corrections)}
 

@@ -4,7 +4,7 @@ from dlcpose.model_formats.graph import box_rule_settings
 from dlcpose.model_formats.registry import ExportRequest
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.prediction.graph_description import CropsOfGraph, GraphDescription
-from dlcpose.prediction.model import sha256_of
+from dlcpose.prediction.loaded_model import sha256_of
 from dlcpose.structures.versions import versions
 
 

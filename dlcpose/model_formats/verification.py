@@ -13,7 +13,7 @@ from dlcpose.datasets.base import read_image_file
 from dlcpose.datasets.crops import resize_onto
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.predict import Predictor
-from dlcpose.prediction.model import Model
+from dlcpose.prediction.loaded_model import LoadedModel
 from dlcpose.prediction.pose_model import PoseModel
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.instances import PosePrediction
@@ -114,7 +114,7 @@ def compare(model: PoseModel, exported: PoseModel, images: Sequence[Path]) -> Ag
     shown = [read_image_file(path) for path in images] or _rendered(model)
     # With the padding as a part of them: a model looks for no answer in what it knows to be padding, a graph knows of none.
     shown = [_on_canvas(model, image) for image in shown]
-    before, after = (Predictor(Model(each, cpu)).predict(shown, batch_size=4) for each in (model, exported))
+    before, after = (Predictor(LoadedModel(each, cpu)).predict(shown, batch_size=4) for each in (model, exported))
     sure: list[np.ndarray] = [np.zeros(0)]
     others: list[np.ndarray] = [np.zeros(0)]
     scores, animals = 0.0, 0

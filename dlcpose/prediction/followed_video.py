@@ -14,7 +14,7 @@ from dlcpose.datasets.video import fingerprint
 from dlcpose.exporters.pose_file import Provenance, pose_writer, read_provenance
 from dlcpose.pipelines.base import TakesConditions
 from dlcpose.prediction.frame_batches import batch_of_frames, place_frames
-from dlcpose.prediction.model import Chosen, Model, choose, sha256_of
+from dlcpose.prediction.loaded_model import Chosen, LoadedModel, choose, sha256_of
 from dlcpose.prediction.partial_results import Finished, PartialResults
 from dlcpose.prediction.pose_model import PoseModel
 from dlcpose.prediction.pose_rows import PoseRows, rows_of, tracks_of
@@ -40,7 +40,7 @@ MAX_BYTES = 2**33  # of poses with a column for each track
 class FollowingRun(VideoRun):
     """Follows the animals of a video, or of its remaining frames; iterate over `stretches`."""
 
-    def __init__(self, model: Model, path: Path, tracker: CtdTracker, chosen: Chosen, finished: Finished) -> None:
+    def __init__(self, model: LoadedModel, path: Path, tracker: CtdTracker, chosen: Chosen, finished: Finished) -> None:
         super().__init__(model, path, PredictionSettings(), chosen, finished, StageTimes())
         if finished.frames:
             tracker.resume(finished.state)
@@ -67,7 +67,7 @@ class FollowingRun(VideoRun):
 class VideoFollowing:
     """Animals followed through a video by a conditional model. given: settings of `tracking.ctd_tracker.CtdTracker`."""
 
-    model: Model
+    model: LoadedModel
     path: Path
     given: Mapping[str, Any]
 
@@ -134,7 +134,7 @@ def tracked_by(pipeline: PoseModel) -> TakesConditions:
 
 
 def write_followed_video(
-    model: Model,
+    model: LoadedModel,
     path: Path,
     output: Path,
     settings: Mapping[str, Any],

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from dlcpose.datasets.video import fingerprint
 from dlcpose.exporters.pose_file import Provenance, pose_writer, read_provenance
-from dlcpose.prediction.model import Chosen, Model
+from dlcpose.prediction.loaded_model import Chosen, LoadedModel
 from dlcpose.prediction.partial_results import Finished, PartialResults, held
 from dlcpose.prediction.pose_rows import tracks_of
 from dlcpose.prediction.settings import differences
@@ -36,7 +36,7 @@ class VideoWork(Protocol):
     """A way to the poses of a video."""
 
     @property
-    def model(self) -> Model:
+    def model(self) -> LoadedModel:
         """The model that finds them."""
 
     @property

@@ -9,7 +9,7 @@ from typing import Any
 from dlcpose.datasets.video import fingerprint
 from dlcpose.exporters.pose_file import Provenance
 from dlcpose.prediction.frame_predictor import Frame, FramePredictor
-from dlcpose.prediction.model import Chosen, Model, choose
+from dlcpose.prediction.loaded_model import Chosen, LoadedModel, choose
 from dlcpose.prediction.partial_results import Finished, PartialResults
 from dlcpose.prediction.pose_rows import PoseRows, joined, no_rows, rows_of, tracks_of
 from dlcpose.prediction.resumable import CHOSEN, Outcome, Progress, assemble_rows, write_resumably
@@ -23,7 +23,7 @@ class PredictionRun(VideoRun):
     """Predicts a video, or its remaining frames; iterate over `stretches`."""
 
     def __init__(
-        self, model: Model, path: Path, settings: PredictionSettings, chosen: Chosen, finished: Finished
+        self, model: LoadedModel, path: Path, settings: PredictionSettings, chosen: Chosen, finished: Finished
     ) -> None:
         super().__init__(model, path, settings, chosen, finished, StageTimes())
         self._last = None if finished.last is None else finished.last.last()
@@ -60,7 +60,7 @@ class PredictionRun(VideoRun):
 class VideoPrediction:
     """The prediction of a video, frame by frame."""
 
-    model: Model
+    model: LoadedModel
     path: Path
     given: PredictionSettings
 
@@ -93,7 +93,7 @@ class VideoPrediction:
 
 
 def predict_video(
-    model: Model, path: Path, settings: PredictionSettings, progress: Progress | None = None
+    model: LoadedModel, path: Path, settings: PredictionSettings, progress: Progress | None = None
 ) -> tuple[PoseTracks, Provenance]:
     """The poses of a video in memory, and their provenance.
 
@@ -115,7 +115,7 @@ def predict_video(
 
 
 def write_video_poses(
-    model: Model,
+    model: LoadedModel,
     path: Path,
     output: Path,
     settings: PredictionSettings,

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dlcpose.datasets.video import VideoReader, video_info
 from dlcpose.exporters.pose_file import Provenance
-from dlcpose.prediction.model import Chosen, Model
+from dlcpose.prediction.loaded_model import Chosen, LoadedModel
 from dlcpose.prediction.partial_results import Finished
 from dlcpose.prediction.pose_rows import PoseRows
 from dlcpose.prediction.settings import PredictionSettings
@@ -27,7 +27,7 @@ class VideoRun(ABC):
 
     def __init__(
         self,
-        model: Model,
+        model: LoadedModel,
         path: Path,
         settings: PredictionSettings,
         chosen: Chosen,

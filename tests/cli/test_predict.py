@@ -20,7 +20,7 @@ from dlcpose.datasets.camera import CameraFrame, CameraReader
 from dlcpose.detectors.pose_files import read_poses
 from dlcpose.exporters.pose_file import read_pose_tracks, read_provenance
 from dlcpose.prediction import partial_results
-from dlcpose.prediction.model import Model
+from dlcpose.prediction.loaded_model import LoadedModel
 from dlcpose.prediction.partial_results import PartialResults
 from dlcpose.prediction.resumable import Outcome
 from dlcpose.prediction.settings import PredictionSettings
@@ -293,7 +293,7 @@ def test_one_video_without_room_does_not_stop_the_others(
         video(here / f"{name}.mp4", 4)
     write = write_video_poses
 
-    def failing(model: Model, path: Path, *arguments: Any, **options: Any) -> Outcome:
+    def failing(model: LoadedModel, path: Path, *arguments: Any, **options: Any) -> Outcome:
         if path.name == "b.mp4":
             raise error
         return write(model, path, *arguments, **options)

@@ -7,7 +7,7 @@ import torch
 
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.pipelines.base import PoseEstimator
-from dlcpose.prediction.model import Model
+from dlcpose.prediction.loaded_model import LoadedModel
 from tests.made_up_runs import frames_of, option, pipeline_of, tiny_config
 from tests.pipelines.made_up_top_down import CENTERS, top_down_config
 
@@ -29,23 +29,23 @@ def livelier(pipeline: PoseEstimator) -> PoseEstimator:
     return pipeline.eval().to(memory_format=torch.channels_last)
 
 
-def single_animal(kind: str = "letterbox") -> Model:
+def single_animal(kind: str = "letterbox") -> LoadedModel:
     """A model for one animal; kind: native or letterbox."""
     node = option("input", kind)
     if kind == "letterbox":
         node["longest_side"] = 48  # frames of 64 px are shrunk
-    return Model(livelier(pipeline_of(tiny_config(input=node), frames_of(4), to_train=False)), CPU)
+    return LoadedModel(livelier(pipeline_of(tiny_config(input=node), frames_of(4), to_train=False)), CPU)
 
 
-def top_down(**detector: Any) -> Model:
+def top_down(**detector: Any) -> LoadedModel:
     """A top-down model whose detector finds several boxes in every frame."""
     config = top_down_config(
         {**CENTERS, "threshold": 0.0, "max_animals": 2, "nms_iou": 0.1, **detector}, threshold=0.0, nms_oks=1.1
     )
-    return Model(livelier(pipeline_of(config, frames_of(4, animals=2), to_train=False)), CPU)
+    return LoadedModel(livelier(pipeline_of(config, frames_of(4, animals=2), to_train=False)), CPU)
 
 
-def bottom_up() -> Model:
+def bottom_up() -> LoadedModel:
     """A model that assembles animals of part affinity fields."""
     head = {
         **option("head", "part_affinity"),
@@ -58,7 +58,7 @@ def bottom_up() -> Model:
     }
     head.pop("defaults", None)
     config = tiny_config(head=head, input=option("input", "native"))
-    return Model(livelier(pipeline_of(config, frames_of(4, animals=2), to_train=False)), CPU)
+    return LoadedModel(livelier(pipeline_of(config, frames_of(4, animals=2), to_train=False)), CPU)
 
 
 MODELS = {

@@ -9,7 +9,7 @@ import torch
 
 from dlcpose.predict import Predictor
 from dlcpose.prediction.frame_predictor import Frame, FramePredictor
-from dlcpose.prediction.model import Model
+from dlcpose.prediction.loaded_model import LoadedModel
 from dlcpose.prediction.stage_times import STAGES
 from dlcpose.structures.instances import PosePrediction
 from tests.prediction.made_up_models import CPU, MODELS, bottom_up, frames, single_animal, top_down
@@ -113,7 +113,7 @@ def test_an_error_comes_where_the_prediction_would(place: str, monkeypatch: pyte
 
 @pytest.mark.parametrize("make", [single_animal, top_down, bottom_up])
 def test_flip_test_is_equivariant_to_mirroring(make) -> None:
-    model: Model = make()
+    model: LoadedModel = make()
     order = list(model.pipeline.skeleton.flip_order)
     image = frames(1, animals=2)[0]
     predictor = FramePredictor(model.pipeline, CPU, flip_test=True)

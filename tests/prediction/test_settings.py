@@ -6,7 +6,7 @@ import pytest
 
 from dlcpose.config.compose import compose
 from dlcpose.predict import Predictor
-from dlcpose.prediction.model import check_settings
+from dlcpose.prediction.loaded_model import check_settings
 from dlcpose.prediction.settings import PredictionSettings, differences
 from dlcpose.structures.errors import ConfigError
 from tests.made_up_runs import frames_of, option, pipeline_of, tiny_config

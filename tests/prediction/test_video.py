@@ -11,7 +11,7 @@ import pytest
 from dlcpose.datasets.video import VideoReader
 from dlcpose.exporters.pose_file import TYPES, read_pose_tracks, read_provenance
 from dlcpose.predict import Predictor
-from dlcpose.prediction.model import Model, choose
+from dlcpose.prediction.loaded_model import LoadedModel, choose
 from dlcpose.prediction.partial_results import PartialResults
 from dlcpose.prediction.resumable import Outcome
 from dlcpose.prediction.settings import PredictionSettings
@@ -33,7 +33,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     made = single_animal()
     checkpoint = tmp_path_factory.mktemp("run") / "best.ckpt"
     checkpoint.write_bytes(b"weights")
@@ -65,7 +65,7 @@ def test_a_frame_s_poses_are_those_of_the_frame_alone(name: str, video: Path) ->
         assert np.isnan(tracks.keypoints_in_image[row, count:]).all()
 
 
-def test_what_is_known_of_the_video_and_the_model_goes_along(video: Path, model: Model) -> None:
+def test_what_is_known_of_the_video_and_the_model_goes_along(video: Path, model: LoadedModel) -> None:
     tracks, provenance = predict_video(model, video, PredictionSettings())
     assert (tracks.video.path, tracks.video.height, tracks.video.width) == (str(video), 64, 64)
     assert tracks.video.frames == COUNT
@@ -78,7 +78,9 @@ def test_what_is_known_of_the_video_and_the_model_goes_along(video: Path, model:
 
 
 @pytest.mark.parametrize(("start", "stop", "step"), [(3, 20, 4), (5, None, 1), (0, 7, 1), (20, 900, 2)])
-def test_a_part_is_that_part_of_the_whole(start: int, stop: int | None, step: int, video: Path, model: Model) -> None:
+def test_a_part_is_that_part_of_the_whole(
+    start: int, stop: int | None, step: int, video: Path, model: LoadedModel
+) -> None:
     whole, _ = predict_video(model, video, PredictionSettings(batch_size=1, precision="32"))
     settings = PredictionSettings(start=start, stop=stop, step=step, batch_size=1, precision="32")
     part, _ = predict_video(model, video, settings)
@@ -132,14 +134,14 @@ def test_a_model_of_one_size_only_has_no_dynamic_crop(video: Path, monkeypatch: 
 
 
 def written(
-    model: Model, video: Path, folder: Path, settings: PredictionSettings | None = None, **more: Any
+    model: LoadedModel, video: Path, folder: Path, settings: PredictionSettings | None = None, **more: Any
 ) -> Outcome:
     return write_video_poses(
         model, video, folder / "cage.poses.h5", settings or PredictionSettings(batch_size=4), **more
     )
 
 
-def test_a_file_holds_what_memory_would(model: Model, video: Path, tmp_path: Path) -> None:
+def test_a_file_holds_what_memory_would(model: LoadedModel, video: Path, tmp_path: Path) -> None:
     outcome = written(model, video, tmp_path)
     assert (outcome.was_there, outcome.frames, outcome.problem) == (False, COUNT, None)
     tracks, provenance = predict_video(model, video, PredictionSettings(batch_size=4))
@@ -150,7 +152,7 @@ def test_a_file_holds_what_memory_would(model: Model, video: Path, tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["cage.poses.h5"]
 
 
-def test_what_is_finished_is_left_alone(model: Model, video: Path, tmp_path: Path) -> None:
+def test_what_is_finished_is_left_alone(model: LoadedModel, video: Path, tmp_path: Path) -> None:
     path = written(model, video, tmp_path).path
     before = path.stat()
     again = written(model, video, tmp_path, PredictionSettings(batch_size=8))
@@ -210,7 +212,7 @@ def test_what_was_stopped_goes_on_to_the_same_table(
     assert [path.name for path in (tmp_path / "stopped").iterdir()] == ["cage.poses.h5"]
 
 
-def test_an_attempt_with_other_settings_is_not_gone_on_with(model: Model, video: Path, tmp_path: Path) -> None:
+def test_an_attempt_with_other_settings_is_not_gone_on_with(model: LoadedModel, video: Path, tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
         written(model, video, tmp_path, progress=stopping_after(8))
     with pytest.raises(DataError, match=r"cage\.poses\.partial: it holds poses of step: 1 there, 2 here"):
@@ -219,7 +221,7 @@ def test_an_attempt_with_other_settings_is_not_gone_on_with(model: Model, video:
 
 
 def test_an_attempt_to_overwrite_goes_on_and_no_other(
-    model: Model, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: LoadedModel, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dlcpose.prediction.partial_results.SECONDS", 0.0)
     with pytest.raises(StoppedError):
@@ -240,7 +242,7 @@ def test_an_attempt_to_overwrite_goes_on_and_no_other(
 
 
 def test_whoever_runs_out_of_memory_goes_on_with_smaller_batches(
-    model: Model, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: LoadedModel, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dlcpose.prediction.partial_results.SECONDS", 0.0)
     with pytest.raises(StoppedError):
@@ -252,7 +254,7 @@ def test_whoever_runs_out_of_memory_goes_on_with_smaller_batches(
     assert read_provenance(outcome.path)[1].settings["chosen"]["batch_size"] == 2
 
 
-def test_an_attempt_without_its_choices_is_reported(model: Model, video: Path, tmp_path: Path) -> None:
+def test_an_attempt_without_its_choices_is_reported(model: LoadedModel, video: Path, tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
         written(model, video, tmp_path, progress=stopping_after(8))
     file = tmp_path / "cage.poses.partial" / "settings.json"
@@ -265,7 +267,7 @@ def test_an_attempt_without_its_choices_is_reported(model: Model, video: Path, t
 
 
 def test_an_attempt_stopped_before_the_file_was_put_together(
-    model: Model, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: LoadedModel, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "straight").mkdir()
     written(model, video, tmp_path / "straight")
@@ -281,7 +283,9 @@ def test_an_attempt_stopped_before_the_file_was_put_together(
     assert_same(read_pose_tracks(tmp_path / "cage.poses.h5"), read_pose_tracks(tmp_path / "straight/cage.poses.h5"))
 
 
-def test_an_attempt_stopped_after_the_file_was_there_leaves_nothing(model: Model, video: Path, tmp_path: Path) -> None:
+def test_an_attempt_stopped_after_the_file_was_there_leaves_nothing(
+    model: LoadedModel, video: Path, tmp_path: Path
+) -> None:
     written(model, video, tmp_path)
     partial = PartialResults(tmp_path / "cage.poses.partial")
     partial.begin({})
@@ -289,14 +293,14 @@ def test_an_attempt_stopped_after_the_file_was_there_leaves_nothing(model: Model
     assert not partial.folder.exists()
 
 
-def test_unwritable_folder_is_reported_at_once(model: Model, video: Path, tmp_path: Path) -> None:
+def test_unwritable_folder_is_reported_at_once(model: LoadedModel, video: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/dlcpose")):
         with pytest.raises(DataError, match="nothing can be written into this folder"):
             written(model, video, folder)
 
 
-def test_of_a_damaged_video_there_is_what_could_be_read(model: Model, tmp_path: Path) -> None:
+def test_of_a_damaged_video_there_is_what_could_be_read(model: LoadedModel, tmp_path: Path) -> None:
     path = write_numbered(tmp_path / "v.mp4", 60, size=(64, 64), image_of=lambda number: IMAGES[number % COUNT])
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
@@ -314,7 +318,7 @@ def test_of_a_damaged_video_there_is_what_could_be_read(model: Model, tmp_path: 
 
 
 def test_a_damaged_video_is_gone_on_with_by_the_numbers_of_its_frames(
-    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_numbered(tmp_path / "v.mp4", 60, size=(64, 64), image_of=lambda number: IMAGES[number % COUNT])
     content = bytearray(path.read_bytes())
@@ -358,7 +362,9 @@ def test_frames_smaller_than_the_stride_are_predicted_too(name: str, tmp_path: P
     assert (len(tracks), tracks.video.height, tracks.video.width) == (3, 6, 10)
 
 
-def test_without_a_second_pass_a_stopped_reading_still_knows_how_long_the_video_is(video: Path, model: Model) -> None:
+def test_without_a_second_pass_a_stopped_reading_still_knows_how_long_the_video_is(
+    video: Path, model: LoadedModel
+) -> None:
     tracks, _ = predict_video(model, video, PredictionSettings(stop=4))
     assert (len(tracks), tracks.video.frames) == (4, COUNT)
     assert len(tracks.gapless()) == COUNT

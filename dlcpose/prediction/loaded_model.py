@@ -24,7 +24,7 @@ from dlcpose.structures.instances import PosePrediction
 
 
 @dataclass(frozen=True)
-class Model:
+class LoadedModel:
     """A pipeline on a device, with its origin.
 
     checkpoint: the file that it came from. individuals: names of the animals, where its data names all. conditions, detector:
@@ -105,7 +105,7 @@ def plain_precision(precision: str, pipeline: PoseModel) -> str:
     return precision if precision != AUTO else pipeline.fixed_precision or "32"
 
 
-def choose(model: Model, path: Path, settings: PredictionSettings) -> Chosen:
+def choose(model: LoadedModel, path: Path, settings: PredictionSettings) -> Chosen:
     """The batch size and the precision for a video, from its first frames.
 
     Raises DataError for what is no video, ConfigError for settings that do not fit the model or the video.
@@ -146,7 +146,7 @@ def choose(model: Model, path: Path, settings: PredictionSettings) -> Chosen:
     return Chosen(int(size), fastest_precision(model.device, predict, scale))
 
 
-def _check_reads_any_size(model: Model) -> None:
+def _check_reads_any_size(model: LoadedModel) -> None:
     """Raises ConfigError for a model that reads images of one size only."""
     model_input = replace(model.pipeline.frame_input, height=None, width=None)
     frame = np.zeros((MIN_SIDE, 2 * MIN_SIDE, 3), np.uint8)
