@@ -16,13 +16,23 @@ TEXTS = ("model", "animals", "license")
 @command("models")
 def models_command(as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False) -> None:
     """List the models: parameters, multiply-accumulates, stride, and the license of pretrained weights."""
-    rows = [models.describe(name) for name in models.available_models()]
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.progress import track
+    from rich.table import Table
+
+    errors = Console(stderr=True)
+    names = track(
+        models.available_models(),
+        "building each model",
+        console=errors,
+        transient=True,
+        disable=not errors.is_terminal,
+    )
+    rows = [models.describe(name) for name in names]
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows], indent=1))
         return
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
 
     # As narrow as possible: names are there to be copied, and in 80 columns none may be cut.
     table = Table(box=SIMPLE_HEAD, padding=0, collapse_padding=True)
