@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dlcpose.cli.pose_files import SUFFIX, check_ending, check_new, stem_of, video_of
+from dlcpose.cli.progress import stages_shown
 from dlcpose.structures.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -216,8 +217,9 @@ def _tracked(
     from dlcpose.datasets.video import VideoReader
     from dlcpose.tracking.appearance import learn_looks
 
-    looks = learn_looks(lambda: VideoReader(video), poses.frame_indices, seed=settings.seed)
-    return track(poses, settings, looks, link, individuals)
+    with stages_shown() as shown:
+        looks = learn_looks(lambda: VideoReader(video), poses.frame_indices, seed=settings.seed, progress=shown)
+        return track(poses, settings, looks, link, individuals)
 
 
 def _summary(out: Path, result: TrackingResult, likely: list[SwapCandidate], decisions: Sequence[Correction]) -> str:

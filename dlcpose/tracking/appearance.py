@@ -19,6 +19,7 @@ from dlcpose.tracking.tracklets import Tracklets
 
 logger = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
+StageProgress = Callable[[str, int, int], None]  # what is done, how much of it, and of how much
 SIDE = 48  # px of a crop
 ROOM = 1.25  # sides of a crop in animal sizes
 DIMENSIONS = 8
@@ -30,7 +31,17 @@ NEAR = 0.5  # distance of embeddings up to which crops of one animal cost nothin
 FAR = 4.0  # and from which on those of different animals do
 
 
-def learn_looks(read_frames: Callable[[], Iterable[VideoFrame]], frame_indices: Array, *, seed: int = 0) -> Looks:
+def _silent(stage: str, done: int, total: int) -> None:
+    pass
+
+
+def learn_looks(
+    read_frames: Callable[[], Iterable[VideoFrame]],
+    frame_indices: Array,
+    *,
+    seed: int = 0,
+    progress: StageProgress = _silent,
+) -> Looks:
     """A function for `track` that computes appearance features, (D, 8), NaN for detections that were not used.
 
     read_frames: gives the frames of the video, as VideoReader does; detections in frames that could not be decoded are
@@ -38,6 +49,7 @@ def learn_looks(read_frames: Callable[[], Iterable[VideoFrame]], frame_indices: 
     A small network embeds crops that are turned to the pose. Two crops of one tracklet are the same animal, crops of
     two tracklets at one time are different ones: from these it learns by a contrastive loss, as idtracker.ai does (Torrents
     et al. 2025, eLife 107602) on segmented blobs. The same seed gives the same features on one machine.
+    progress: is called after each frame that is read and after each step of training.
     Raises DataError where the video ends before the poses.
     """
 
@@ -50,9 +62,9 @@ def learn_looks(read_frames: Callable[[], Iterable[VideoFrame]], frame_indices: 
                 "appearance: no two animals are tracked at the same time for long enough to learn their appearance."
             )
             return features
-        crops, is_cut = aligned_crops(read_frames(), frame_indices, detections, chosen)
+        crops, is_cut = aligned_crops(read_frames(), frame_indices, detections, chosen, progress)
         crops, chosen = crops[is_cut], chosen[is_cut]
-        features[chosen] = embed(crops, chosen, tracklets, pairs, seed)
+        features[chosen] = embed(crops, chosen, tracklets, pairs, seed, progress)
         return features
 
     return looks
@@ -98,7 +110,11 @@ def different_animals(detections: Detections, tracklets: Tracklets) -> Array:
 
 
 def aligned_crops(
-    frames: Iterable[VideoFrame], frame_indices: Array, detections: Detections, chosen: Array
+    frames: Iterable[VideoFrame],
+    frame_indices: Array,
+    detections: Detections,
+    chosen: Array,
+    progress: StageProgress = _silent,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
     """Crops of detections, turned and centered by their poses, (C, 48, 48, 3) uint8, and which there are, (C,).
 
@@ -120,6 +136,7 @@ def aligned_crops(
                 frame.image, matrix, (SIDE, SIDE), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE
             )
             is_cut[place] = True
+        progress("appearance: frames read", frame.index + 1, last + 1)
     return crops, is_cut
 
 
@@ -178,7 +195,14 @@ def _chosen(tracklets: Tracklets) -> Array:
     return np.sort(np.concatenate(thinned))
 
 
-def embed(crops: npt.NDArray[np.uint8], chosen: Array, tracklets: Tracklets, pairs: Array, seed: int) -> Array:
+def embed(
+    crops: npt.NDArray[np.uint8],
+    chosen: Array,
+    tracklets: Tracklets,
+    pairs: Array,
+    seed: int,
+    progress: StageProgress = _silent,
+) -> Array:
     """Train on the crops and embed them: (C, 48, 48, 3) -> (C, 8)."""
     place = {int(member): number for number, member in enumerate(chosen)}
     own = {number: [place[int(m)] for m in tracklets.members[number] if int(m) in place] for number in np.unique(pairs)}
@@ -189,7 +213,7 @@ def embed(crops: npt.NDArray[np.uint8], chosen: Array, tracklets: Tracklets, pai
         torch.manual_seed(seed)
         network = Embedding().to(memory_format=torch.channels_last)
         images = torch.from_numpy(crops).permute(0, 3, 1, 2)  # channels last, as they lie in memory
-        _train(network, images, own, usable, np.random.default_rng(seed))
+        _train(network, images, own, usable, np.random.default_rng(seed), progress)
         with torch.no_grad():
             parts = [network(part.float() / 255) for part in torch.split(images, 1024)]
     embeddings: Array = torch.cat(parts).numpy().astype(np.float64)
@@ -197,13 +221,18 @@ def embed(crops: npt.NDArray[np.uint8], chosen: Array, tracklets: Tracklets, pai
 
 
 def _train(
-    network: Embedding, images: Tensor, own: dict[int, list[int]], pairs: Array, rng: np.random.Generator
+    network: Embedding,
+    images: Tensor,
+    own: dict[int, list[int]],
+    pairs: Array,
+    rng: np.random.Generator,
+    progress: StageProgress,
 ) -> None:
     """own: the crops of each tracklet. pairs: (P, 2) tracklets of different animals, drawn as often as they are long."""
     weights = np.minimum(*(np.array([len(own[number]) for number in side]) for side in pairs.T)).astype(np.float64)
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=1e-3)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=RATE, total_steps=STEPS)
-    for _ in range(STEPS):
+    for step in range(STEPS):
         drawn = pairs[rng.choice(len(pairs), BATCH, p=weights / weights.sum())]
         drawn = np.where(rng.random((BATCH, 1)) < 0.5, drawn, drawn[:, ::-1])
         triples = [(*rng.choice(own[a], 2, replace=False), rng.choice(own[b])) for a, b in drawn]
@@ -213,6 +242,7 @@ def _train(
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         scheduler.step()
+        progress("appearance: steps learned", step + 1, STEPS)
 
 
 @contextmanager

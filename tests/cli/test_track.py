@@ -97,6 +97,14 @@ def test_appearance_counts_where_joins_are_doubtful_and_the_video_is_there(
     assert tracking["used_appearance"] is used
 
 
+def test_learning_the_appearance_is_shown_in_a_terminal(cage: Path, capsys: Capture, monkeypatch: Patch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # by which rich takes a pipe for a terminal
+    arguments = ("track", str(cage / "cage.poses.h5"), "--animals", "3", "--appearance")
+    assert "appearance: " in dlcpose(capsys, monkeypatch, *arguments).err
+    monkeypatch.delenv("FORCE_COLOR")
+    assert "appearance: " not in dlcpose(capsys, monkeypatch, *arguments).err
+
+
 def test_a_video_that_nobody_would_have_looked_at_is_not_missed(
     cage: Path, tmp_path: Path, capsys: Capture, monkeypatch: Patch
 ) -> None:

@@ -37,8 +37,16 @@ def test_animals_of_other_colors_come_apart(marked: SyntheticFrames, monkeypatch
     noisy = noisy_poses(gt, EXACT)
     detections = detections_of(noisy.poses)
     tracklets = tracklets_of(detections, gt.skeleton, TrackingSettings())
-    looks = learn_looks(lambda: as_frames(map(marked.read_image, range(FRAMES))), noisy.poses.frame_indices)
+    frames, shown = lambda: as_frames(map(marked.read_image, range(FRAMES))), []
+    looks = learn_looks(
+        frames, noisy.poses.frame_indices, progress=lambda stage, done, total: shown.append((stage, done, total))
+    )
     features = looks(detections, tracklets)
+    assert [count for _, *count in shown] == [
+        *([done + 1, FRAMES] for done in range(FRAMES)),
+        *([done + 1, 40] for done in range(40)),
+    ]
+    assert len({stage for stage, _, _ in shown}) == 2
     again = looks(detections, tracklets)
     np.testing.assert_array_equal(features, again)
     known = ~np.isnan(features).any(axis=1)
