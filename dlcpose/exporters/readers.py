@@ -137,12 +137,13 @@ def _tell_empty_start(alone: PoseTracks, path: Path) -> None:
         return
     names = ", ".join(name for name, missing in zip(alone.skeleton.names, is_missing[0], strict=True) if missing)
     whole = np.flatnonzero(~is_missing.any(axis=1))  # rows
-    advice = (
-        f"Delete rows 0 to {whole[0] - 1} of it (row {whole[0]} is the first with all keypoints) and cut as many frames off "
-        "the video's start."
-        if len(whole)
-        else "There is no row with all keypoints to begin at: choose keypoints in B-SOiD that are found more often."
-    )
+    advice = "There is no row with all keypoints to begin at: choose keypoints in B-SOiD that are found more often."
+    if len(whole):
+        deleted = "row 0" if whole[0] == 1 else f"rows 0 to {whole[0] - 1}"
+        advice = (
+            f"Delete {deleted} of it (row {whole[0]} is the first with all keypoints) and cut as many frames off the video's "
+            "start."
+        )
     logger.warning(
         "%s: bsoid fills a missing keypoint from the row before, and row 0 has none: %s stays empty from there until it is "
         "found. %s",

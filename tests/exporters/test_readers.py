@@ -285,6 +285,13 @@ def test_a_table_for_bsoid_is_whole_once_the_rows_that_are_named_are_deleted(
     assert (likelihood[int(last) + 1] > 0).all()
     assert np.isnan(x[: int(last) + 1]).any(axis=1).all()
     caplog.clear()
+    first = made_up_tracks(frame_indices=(0, 1, 2), frames=3, animals=1, missing=0.0)
+    points = first.keypoints_in_image.copy()
+    points[0, 0, 3] = np.nan
+    written_for("bsoid", replace(first, keypoints_in_image=points), tmp_path / "one")
+    (warned,) = [record.message for record in caplog.records if "row 0" in record.message]
+    assert "Delete row 0 of" in warned
+    caplog.clear()
     written_for("bsoid", replace(late, keypoints_in_image=np.full_like(points, np.nan)), tmp_path / "never")
     (warned,) = [record.message for record in caplog.records if "row 0" in record.message]
     assert "no row" in warned
