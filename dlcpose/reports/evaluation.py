@@ -36,6 +36,7 @@ from dlcpose.visualization.terminal import plain
 logger = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
 WORST, TYPICAL = 8, 4  # pictures shown in the report
+WIDE = 120  # characters of a screen that has room for notes on the figures
 CLOSE_SIDE = 560  # px of each
 
 
@@ -98,12 +99,13 @@ def only_warned_of(what: str) -> Iterator[None]:
         logger.warning("%s could not be drawn (%s). The figures and tables are complete without.", what, reason)
 
 
-def figure_table(figures: Mapping[str, float], infos: Mapping[str, FigureInfo]) -> Table:
-    """The figures as a table for the screen."""
-    table = Table("figure", "value", "name", "what it is", header_style="bold", title_justify="left")
+def figure_table(figures: Mapping[str, float], infos: Mapping[str, FigureInfo], *, width: int) -> Table:
+    """The figures as a table for a screen of so many characters; the notes, which report.html has too, need a wide one."""
+    heads = ("figure", "value", "name") + (("what it is",) if width >= WIDE else ())
+    table = Table(*heads, header_style="bold", title_justify="left")
     table.columns[1].justify = "right"
     for row in figure_rows(figures, infos):
-        table.add_row(*(plain(text) for text in (row.title, row.value, row.name, row.note)))
+        table.add_row(*map(plain, (row.title, row.value, row.name, row.note)[: len(heads)]))
     return table
 
 

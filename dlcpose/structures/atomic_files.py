@@ -100,6 +100,22 @@ def move_into(path: Path, fresh: Path) -> None:
         raise _unwritable(path, error) from error
 
 
+def check_writable(folder: Path, option: str = "--output") -> None:
+    """Raises DataError, naming the option that gave it, where nothing can be written into a folder.
+
+    Of one that is missing the nearest folder above has to take it; nothing is left there.
+    """
+    name = f".dlcpose-{secrets.token_hex(4)}.trial"
+    try:
+        trial = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists()) / name
+        trial.write_bytes(b"")
+        trial.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{folder}: nothing can be written into this folder ({error.strerror or error}). Give another with {option}."
+        ) from error
+
+
 def check_new_folder(folder: Path) -> None:
     """Raises DataError when `folder` is there already and is not empty."""
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):

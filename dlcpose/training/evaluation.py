@@ -22,6 +22,7 @@ from dlcpose.reports.evaluation import figure_table, write_evaluation
 from dlcpose.reports.figure_table import format_figure
 from dlcpose.runs.resume import DETECTOR_FOLDER
 from dlcpose.runs.run_json import FILE, find_run
+from dlcpose.structures.atomic_files import check_writable
 from dlcpose.structures.data_files import shown
 from dlcpose.structures.environment import peak_memory_mb
 from dlcpose.structures.errors import ConfigError, DataError
@@ -57,6 +58,7 @@ def evaluate_checkpoint(config: dict[str, Any]) -> dict[str, float]:
         refuse_split_settings(data, description, frames)
     run_dir = Path(config["run_dir"])
     metrics = _metrics(config["metric"], own_run, instantiate)
+    check_writable(run_dir / "evaluation", "run_dir")
     figures = evaluate_frames(
         load(config["checkpoint"], trust=config["trust"], detector=config.get("detector") or None),
         data,
@@ -248,7 +250,8 @@ def _with_tracks(metrics: Mapping[str, Metric]) -> Mapping[str, Metric]:
 def print_result(figures: Mapping[str, float], metrics: Mapping[str, Metric], run_dir: Path) -> None:
     """Print the table of figures, then one last line: the run folder and the headline figures."""
     infos = infos_of(_with_tracks(metrics))
-    Console().print(figure_table(figures, infos))
+    console = Console()
+    console.print(figure_table(figures, infos, width=console.width))
     shown = {name: find_info(name, infos) for name in headline_names(figures, infos) if name not in RUN_FIGURES}
     texts = [f"{info.title} {format_figure(figures[name], info)}" for name, info in shown.items() if not info.is_count]
     print(f"{run_dir}: {', '.join(texts)}")

@@ -261,10 +261,24 @@ def test_names_of_pictures_are_safe_and_differ() -> None:
 def test_the_table_shows_every_figure(evaluated: tuple[Path, dict[str, float]]) -> None:
     _, figures = evaluated
     console = Console(width=200, record=True, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: PTH123, SIM115
-    console.print(figure_table({**figures, "true_boxes/rmse_px": 3.25}, INFOS))
+    console.print(figure_table({**figures, "true_boxes/rmse_px": 3.25}, INFOS, width=200))
     text = console.export_text()
     assert all(name in text for name in figures)
     assert re.search(r"Root mean square error \(true boxes\)\s*│\s*3\.25 px", text)
+
+
+def test_on_a_narrow_screen_each_figure_has_one_line(evaluated: tuple[Path, dict[str, float]]) -> None:
+    _, figures = evaluated
+    console = Console(width=80, record=True, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+    console.print(figure_table(figures, INFOS, width=80))
+    assert len(console.export_text().splitlines()) == len(figures) + 4  # a head and three rules
+
+
+def test_the_headings_of_the_page_s_tables_may_wrap(evaluated: tuple[Path, dict[str, float]]) -> None:
+    """In one line each they are wider than the page: the last column was behind a scrollbar."""
+    page = (evaluated[0] / "report.html").read_text()
+    (style,) = re.findall(r"^th \{(.*)\}$", page, re.MULTILINE)
+    assert "nowrap" not in style
 
 
 def test_the_learning_curve_is_drawn_from_rows_with_gaps(tmp_path: Path) -> None:
@@ -307,7 +321,7 @@ def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path: Path, capsy
     write(tmp_path / "e", MadeUpFrames(labels, skeleton), predictions, {f"mine/{name}": 1.0 for name in names})
     assert all(escape(name) in (tmp_path / "e" / "report.html").read_text() for name in names[:3])
     console = Console(width=200)
-    console.print(figure_table(dict.fromkeys(names, 1.0), INFOS))
+    console.print(figure_table(dict.fromkeys(names, 1.0), INFOS, width=200))
     shown = capsys.readouterr().out
     assert all(name in shown for name in names[:4])
     assert "\x1b[2J" not in shown

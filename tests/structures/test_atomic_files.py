@@ -6,12 +6,28 @@ from typing import Any
 
 import pytest
 
-from dlcpose.structures.atomic_files import atomic_folder, atomic_output, atomic_path, leftovers, write_atomic
+from dlcpose.structures.atomic_files import (
+    atomic_folder,
+    atomic_output,
+    atomic_path,
+    check_writable,
+    leftovers,
+    write_atomic,
+)
 from dlcpose.structures.errors import DataError
 
 
 def fails(*_: Any, **__: Any) -> None:
     raise OSError(28, "No space left on device")
+
+
+def test_a_place_that_cannot_be_written_is_told_with_the_option_that_gave_it(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "within"):
+        with pytest.raises(DataError, match="--review"):
+            check_writable(folder, "--review")
+    check_writable(tmp_path / "new" / "within")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_content_replaces_what_was_there(tmp_path: Path) -> None:
