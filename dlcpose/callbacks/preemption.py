@@ -111,6 +111,7 @@ class PreemptionCheckpoint(Checkpoint):
 
     def __init__(self, run_dir: str | Path) -> None:
         self.path = _last_of(run_dir)
+        self.resumed_by = "resume=last"  # what the user is told to go on with
         self.received: int | None = None  # the signal
         self.ignored: list[int] = []  # the signals that were ignored before the run
         self.terminals: list[int] = []  # the outputs that a terminal shows
@@ -172,7 +173,9 @@ class PreemptionCheckpoint(Checkpoint):
     def _stop(self, trainer: Trainer) -> None:
         number = signal.Signals(self.received or signal.SIGTERM)
         if trainer.is_global_zero:
-            saved = f"saved {self.path}. Go on with resume=last" if trainer.global_step else "before its first step"
+            saved = (
+                f"saved {self.path}. Go on with {self.resumed_by}" if trainer.global_step else "before its first step"
+            )
             print(f"dlcpose: stopped by {number.name}, {saved}.", file=sys.stderr, flush=True)
             if number == getattr(signal, "SIGUSR1", None) and "SLURM_JOB_ID" in os.environ:
                 requeue()

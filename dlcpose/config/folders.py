@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -132,15 +132,15 @@ def is_run(folder: Path) -> bool:
     return any((folder / file).exists() for file in RUN_FILES)
 
 
-def latest_run(run_dir: Path, counts: Callable[[Path], bool] = lambda folder: True) -> Path | None:
-    """The run of a name that wrote to its folder last, of <name>/<date>/<time>.
+def latest_run(run_dir: Path) -> Path | None:
+    """The run of a name that wrote to its folder last, of <name>/<date>/<time>."""
+    return next(iter(runs_beside(run_dir)), None)
 
-    counts: whether a run is considered.
-    """
-    runs = [
-        folder for folder in run_dir.parents[1].glob("*/*") if is_run(folder) and folder != run_dir and counts(folder)
-    ]
-    return max(runs, key=_last_written, default=None)
+
+def runs_beside(run_dir: Path) -> list[Path]:
+    """The other runs of a name, of <name>/<date>/<time>; the one that wrote to its folder last is the first."""
+    runs = [folder for folder in run_dir.parents[1].glob("*/*") if is_run(folder) and folder != run_dir]
+    return sorted(runs, key=_last_written, reverse=True)
 
 
 def _last_written(folder: Path) -> float:

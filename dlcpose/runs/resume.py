@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dlcpose.config.folders import LAST_CHECKPOINT, is_requeued, is_run, latest_run
-from dlcpose.runs.run_json import comparable_config, config_differences, read_run_json
+from dlcpose.config.folders import LAST_CHECKPOINT, is_requeued, is_run, runs_beside
+from dlcpose.runs.run_json import comparable_config, config_differences, in_multirun, read_run_json
 from dlcpose.structures.errors import CheckpointError, ConfigError
 from dlcpose.structures.home_folder import expand_home
 
@@ -35,17 +35,15 @@ def resume_if_requeued(config: dict[str, Any]) -> dict[str, Any]:
 def resolve_last(config: dict[str, Any]) -> dict[str, Any]:
     """The config with `resume=last` replaced by a path, before anything is written into the run folder.
 
-    It is that of the run folder, or where that is new, that of the latest run of this name beside it. A run that
-    was killed before it left one starts again from its beginning: `last` stays. Raises CheckpointError where there is no
-    run.
+    It is that of the run folder, or where that is new, that of the latest run of this name beside it that has left one. A
+    run that was killed before, and whose own folder this is, starts again from its beginning: `last` stays. Raises
+    CheckpointError where there is no run.
     """
     if config["resume"] != "last":
         named = config["resume"]
         return config if named is None else {**config, "resume": str(expand_home(str(named)))}
     run_dir = Path(config["run_dir"])
-    resumed = run_dir if is_run(run_dir) else latest_run(run_dir, lambda folder: _has_name(folder, config["name"]))
-    if resumed is not None and resumed != run_dir:
-        print(f"resume=last: resumes {resumed}", flush=True)
+    resumed = run_dir if is_run(run_dir) else _latest_to_resume(run_dir, config["name"])
     if resumed is not None and (resumed / LAST_CHECKPOINT).exists():
         return {**config, "resume": str(resumed / LAST_CHECKPOINT)}
     if resumed != run_dir:
@@ -62,10 +60,37 @@ def resolve_last(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
+def _latest_to_resume(run_dir: Path, name: str) -> Path | None:
+    """The run beside a new folder that wrote last, of those that have left a checkpoint; says which, and which have not."""
+    runs = [folder for folder in runs_beside(run_dir) if _has_name(folder, name)]
+    place = next((place for place, folder in enumerate(runs) if (folder / LAST_CHECKPOINT).exists()), None)
+    if place is None:
+        return None
+    younger = ", ".join(map(str, runs[:place]))
+    passed = f"; passed over, killed before their first checkpoint: {younger}" if younger else ""
+    print(f"resume=last: resumes {runs[place]}{passed}", flush=True)
+    return runs[place]
+
+
 def _has_name(run_dir: Path, name: str) -> bool:
     """Whether a folder holds a run of a name; one without a record lies where the runs of its name lie."""
     record = read_run_json(run_dir)
     return record is None or record["config"].get("name") in (name, None)
+
+
+def how_to_resume(config: Mapping[str, Any]) -> str:
+    """What a stopped run goes on with, for a sentence that says so: a job of a sweep with that sweep's own command."""
+    if not in_multirun():
+        return "resume=last"
+    if config["sweep"]["name"] is not None:
+        return "the same command"
+    from hydra.core.hydra_config import HydraConfig
+
+    folder = HydraConfig.get().runtime.output_dir
+    return (
+        f"run_dir={folder} resume=last, without -m and with this job's values (a sweep that has a sweep.name goes on by the "
+        "same command)"
+    )
 
 
 def check_resumed_settings(config: Mapping[str, Any], resumed: Path, before: Mapping[str, Any]) -> str | None:

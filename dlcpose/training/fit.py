@@ -8,13 +8,14 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from pytorch_lightning.utilities import rank_zero_only
 
-from dlcpose.callbacks.preemption import restored_signals
+from dlcpose.callbacks.preemption import PreemptionCheckpoint, restored_signals
 from dlcpose.datasets.datamodule import PoseDataModule
 from dlcpose.metrics.base import infos_of
 from dlcpose.predict import load
 from dlcpose.reports.comparison import command_again
 from dlcpose.reports.evaluation import learning_curve
 from dlcpose.runs.provenance import begin_tracking, close_trackers, end_tracking, record_run
+from dlcpose.runs.resume import how_to_resume
 from dlcpose.runs.run_json import MetricValue, optimized_metrics, read_run_json, record_training
 from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.training.batch_size import ChosenBatch, prepare_batches
@@ -42,6 +43,10 @@ def fit_and_evaluate(experiment: Experiment) -> MetricValue:
 def _fit_stage(stage: Stage) -> MetricValue:
     config, model = stage.config, stage.model
     trainer = build_trainer(config, stage.instantiate)
+    resumed_by = how_to_resume(config)
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, PreemptionCheckpoint):
+            callback.resumed_by = resumed_by
     datamodule, batch = prepare_batches(stage, trainer)
     facts = record_run(stage.run_dir, stage.description, batch.size)
     _print_plan(trainer, stage, datamodule, batch)
@@ -52,7 +57,7 @@ def _fit_stage(stage: Stage) -> MetricValue:
     succeeded = False
     try:
         begin_tracking(trainer, facts, stage.resumed)
-        with interruptible(stage.run_dir):
+        with interruptible(stage.run_dir, resumed_by):
             with explain_memory(config, batch.size), explain_batch_norm(batch.size), restored_signals():
                 trainer.fit(model, datamodule=datamodule, ckpt_path=stage.resumed, weights_only=True)
             _print_early_end(trainer)

@@ -49,8 +49,8 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 @contextmanager
-def interruptible(run_dir: Path) -> Iterator[None]:
-    """Within it, an immediate Ctrl-C raises Stopped, which says what the run has saved."""
+def interruptible(run_dir: Path, resumed_by: str = "resume=last") -> Iterator[None]:
+    """Within it, an immediate Ctrl-C raises Stopped, which says what the run has saved, and by what it is resumed."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as end:
@@ -59,7 +59,7 @@ def interruptible(run_dir: Path) -> Iterator[None]:
             raise
         last = run_dir / LAST_CHECKPOINT
         raise Stopped(
-            f"What is saved is {last}. Go on with resume=last" if last.exists() else "Nothing was saved yet"
+            f"What is saved is {last}. Go on with {resumed_by}" if last.exists() else "Nothing was saved yet"
         ) from None
 
 

@@ -3,14 +3,17 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 
 from dlcpose.config.folders import LAST_CHECKPOINT, run_folder
 from dlcpose.runs.resume import (
     check_resumed_settings,
     checkpoint_to_resume,
+    how_to_resume,
     resolve_last,
     resume_if_requeued,
     stage_to_resume,
@@ -69,6 +72,18 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again_and_is_not_mistak
     assert stage_to_resume(None, killed, "detector") is None
 
 
+def test_a_new_folder_goes_on_from_the_youngest_run_that_has_left_a_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_at(tmp_path / "mine" / "day" / "older", 500)
+    saved = run_at(tmp_path / "mine" / "day" / "saved", 1000)
+    killed = run_at(tmp_path / "mine" / "day" / "killed", 2000, checkpoint=False)
+    assert resolve_last(config_of(tmp_path / "mine" / "day" / "fresh"))["resume"] == str(saved / LAST_CHECKPOINT)
+    resumes, passed = capsys.readouterr().out.split(";")
+    assert str(saved) in resumes
+    assert str(killed) in passed
+
+
 def test_where_nothing_was_left_there_is_nothing_to_resume(tmp_path: Path) -> None:
     fresh = tmp_path / "mine" / "day" / "fresh"
     with pytest.raises(CheckpointError, match=r"resume=last: no run below .*mine has left a checkpoint"):
@@ -110,6 +125,17 @@ def test_a_run_of_another_name_beside_a_folder_is_not_gone_on_with(tmp_path: Pat
     with pytest.raises(CheckpointError, match="mice"):
         resolve_last(mice)
     assert resolve_last({**mice, "name": "flies"})["resume"] == str(flies / LAST_CHECKPOINT)
+
+
+def test_a_job_of_a_sweep_goes_on_with_the_command_of_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named, unnamed = {"sweep": {"name": "first"}}, {"sweep": {"name": None}}
+    assert how_to_resume(named) == "resume=last"
+    monkeypatch.setattr("dlcpose.runs.resume.in_multirun", lambda: True)
+    assert "resume" not in how_to_resume(named)
+    monkeypatch.setattr(HydraConfig, "get", lambda: SimpleNamespace(runtime=SimpleNamespace(output_dir=tmp_path)))
+    assert f"run_dir={tmp_path} resume=last" in how_to_resume(unnamed)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """What a training that fails for want of memory, or of a larger batch, says."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
-from dlcpose.structures.errors import ConfigError
-from dlcpose.training.hints import MemoryRunOutError, explain_batch_norm, explain_memory
+from dlcpose.structures.errors import ConfigError, Stopped
+from dlcpose.training.hints import MemoryRunOutError, explain_batch_norm, explain_memory, interruptible
 
 CONFIG = {
     "datamodule": {"cache_gb": 4.0},
@@ -62,6 +64,14 @@ def test_other_errors_pass() -> None:
 def test_a_single_value_cannot_be_normalized(size: int, said: str) -> None:
     with pytest.raises(ConfigError, match=said), explain_batch_norm(size):
         nn.BatchNorm2d(4)(torch.zeros(1, 4, 1, 1))
+
+
+def test_a_stopped_run_says_by_what_it_is_resumed(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    for told, expected in (((), "resume=last"), (("the same command",), "the same command")):
+        with pytest.raises(Stopped, match=expected), interruptible(tmp_path, *told):
+            raise KeyboardInterrupt
 
 
 def test_what_works_and_other_errors_pass() -> None:
