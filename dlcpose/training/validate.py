@@ -40,9 +40,20 @@ def validate_config(config: Mapping[str, Any]) -> None:
     _check_seed(config["seed"])
     check_pictures(config["evaluation"]["pictures"])
     check_compile(config["compile"])
-    for stage in (config, config["detector_stage"]):
+    for prefix, stage in (("", config), ("detector_stage.", config["detector_stage"])):
+        if "optimized_metric" in stage:
+            _check_optimized(stage["optimized_metric"], f"{prefix}optimized_metric")
         if "optimizer" in stage:
             _check_optimizer(stage["optimizer"], Instantiator(tuple(config["trust"])))
+
+
+def _check_optimized(named: object, key: str) -> None:
+    """Raises ConfigError where no figure is named: a sweep would have nothing to compare its runs by."""
+    figures = named if isinstance(named, list) else [named]
+    if not figures or not all(isinstance(figure, str) and figure for figure in figures):
+        raise ConfigError(
+            f"{key}: expected a figure, or a list of figures, got {named!r:.80}. Write {key}=val/mean_error_px."
+        )
 
 
 def check_keys(config: Mapping[str, Any], known: Sequence[str]) -> None:

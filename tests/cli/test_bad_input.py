@@ -168,6 +168,8 @@ def test_an_image_that_breaks_after_training_leaves_no_evaluation(here: Path) ->
             "best.monitor: no epoch logs 'val/mean_eror_px'. Nearest: val/mean_error_px",
         ),
         (("optimized_metric=val/speed",), "optimized_metric: no epoch logs 'val/speed'."),
+        (("optimized_metric=null",), "optimized_metric: expected a figure"),
+        (("optimized_metric=[]",), "optimized_metric: expected a figure"),
         (
             ("scheduler=plateau", "scheduler.monitor=val/los"),
             "scheduler.monitor: no epoch logs 'val/los'. Nearest: val/loss",
