@@ -43,6 +43,8 @@ class DlcLiveFormat(ExportFormat):
     """The file that DeepLabCut's export_model writes and DeepLabCut-Live loads: config and weights."""
 
     def write(self, request: ExportRequest) -> Sequence[str]:
+        if request.output.suffix.lower() not in (".pt", ".pth"):
+            raise ConfigError(f"--output: expected a file NAME.pt or NAME.pth, got {request.output}.")
         described, pose, detector = _converted(request)
         content: dict[str, Any] = {"config": described, "pose": pose}
         if detector:

@@ -11,6 +11,7 @@ from typing import ClassVar
 from dlcpose.checkpoint import Checkpoint, restore
 from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseModule
+from dlcpose.structures.atomic_files import check_writable
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.registry import Registry, modules_in
 
@@ -79,4 +80,5 @@ def export_model(name: str, request: ExportRequest) -> Sequence[str]:
         raise DataError(
             f"{request.output}: it is there already. Add --overwrite to replace it, or give another --output."
         )
+    check_writable(request.output.parent)
     return chosen().write(request)

@@ -24,8 +24,10 @@ from dlcpose.model_formats.verification import check_agreement
 from dlcpose.prediction.graph_description import GraphDescription
 from dlcpose.prediction.graph_model import GraphModel, GraphTopDown
 from dlcpose.structures.atomic_files import atomic_folder, atomic_output
+from dlcpose.structures.errors import ConfigError
 
 DESCRIPTION = "dlcpose.json"  # the description, as one of the archive's extra files
+ENDINGS = (".ts", ".pt", ".pth")
 POSE, DETECTOR = "pose.ts", "detector.ts"  # of a top-down model
 
 
@@ -39,8 +41,14 @@ class TorchScriptFormat(ExportFormat):
     def write(self, request: ExportRequest) -> Sequence[str]:
         """Write the file or folder, after checking that it predicts like the model."""
         pipeline = estimator_of(request.pipeline)
+        is_file = pipeline.detector is None
+        if is_file != (request.output.suffix.lower() in ENDINGS):
+            expected = (
+                f"a file NAME{' or NAME'.join(ENDINGS)}" if is_file else "a folder, as a top-down model is two graphs"
+            )
+            raise ConfigError(f"--output: expected {expected}, got {request.output}.")
         exported = copy.deepcopy(pipeline)
-        if exported.detector is None:
+        if is_file:
             with atomic_output(request.output) as partial:
                 pose = _save(pose_graph(exported, precision="32"), partial, describe(request, pipeline))
                 return self._said(request, partial, GraphModel(describe(request, pipeline), pose, partial), pose)

@@ -38,6 +38,8 @@ def test_an_imported_model_goes_back_as_it_came(checkpoint: Path, tmp_path: Path
 
 
 def test_the_file_for_live_holds_config_and_weights(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--output"):
+        export_model("dlclive", ExportRequest(read_checkpoint(checkpoint), tmp_path / "live.txt"))
     export_model("dlclive", ExportRequest(read_checkpoint(checkpoint), tmp_path / "live.pt"))
     content = torch.load(tmp_path / "live.pt", weights_only=True)
     assert content["config"]["metadata"]["bodyparts"] == layouts.BODYPARTS

@@ -10,7 +10,7 @@ import torch
 import dlcpose
 from dlcpose.checkpoint import read_checkpoint
 from dlcpose.model_formats.registry import ExportRequest, export_model
-from dlcpose.structures.errors import CheckpointError
+from dlcpose.structures.errors import CheckpointError, ConfigError
 from tests.model_formats.made_up_checkpoints import CONFIGS, data_of, write_checkpoint
 
 
@@ -32,6 +32,13 @@ def test_file_alone_predicts_like_the_model(name: str, tmp_path: Path) -> None:
     if name == "native":
         (found,) = dlcpose.load(checkpoint, device="cpu").predict([image[0].permute(1, 2, 0).numpy()])
         np.testing.assert_allclose(keypoints[0].detach().numpy(), found.keypoints_in_image[0], atol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "output"), [("native", "model.txt"), ("native", "folder"), ("top_down", "model.ts")])
+def test_another_ending_is_refused(name: str, output: str, tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "best.ckpt", CONFIGS[name](), data_of(name))
+    with pytest.raises(ConfigError, match="--output"):
+        export_model("torchscript", ExportRequest(read_checkpoint(checkpoint), tmp_path / output))
 
 
 def test_it_is_not_read(tmp_path: Path) -> None:
