@@ -4,9 +4,10 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 from dlcpose.cli.registry import COMMANDS
 from dlcpose.config.messages import (
@@ -19,6 +20,7 @@ from dlcpose.config.messages import (
     wants_traceback,
 )
 from dlcpose.structures.environment import check_environment
+from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.home_folder import expand_home
 
 
@@ -26,8 +28,27 @@ def build_app() -> typer.Typer:
     """The program with every registered command, in the order of their names."""
     app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
     for name, function in sorted(COMMANDS.load().items()):
-        app.command(name)(_of_the_shell(function))
+        app.command(name, cls=_Command)(_of_the_shell(function))
     return app
+
+
+class _Command(TyperCommand):
+    """A command that takes no empty text for a path, as of a shell variable that is not set: it would be this folder."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = list(args)
+        rest: list[str] = super().parse_args(ctx, args)
+        hints = get_type_hints(self.callback)
+        values, _, _ = self.make_parser(ctx).parse_args(given)  # as texts: of an empty one a path makes this folder
+        for parameter in self.params:
+            value = values.get(parameter.name or "")
+            if "Path" in str(hints.get(parameter.name or "")) and "" in (
+                value if isinstance(value, list | tuple) else [value]
+            ):
+                option = parameter.opts[0]
+                name = option if option.startswith("-") else parameter.metavar or option.upper()
+                raise ConfigError(f"{name}: expected a path, got an empty text. Is a variable of the shell not set?")
+        return rest
 
 
 def _of_the_shell(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -33,9 +33,9 @@ def attention_command(
 
     from dlcpose.datasets.base import read_image_file
     from dlcpose.predict import load
-    from dlcpose.visualization.pictures import check_picture_name, write_picture
+    from dlcpose.visualization.pictures import check_picture_output, write_picture
 
-    check_picture_name(output, "--output")
+    check_picture_output(output, "--output")
     loaded = load(checkpoint, device=device).pipeline
     chosen, pipeline = _chosen(keypoint, loaded.skeleton), loaded.estimator
     if pipeline is None or pipeline.one_animal_per_crop:

@@ -26,6 +26,7 @@ def compare_command(
 
     from dlcpose.reports.comparison_page import command_of, table_rows, write_comparison
     from dlcpose.runs.comparison import comparison_of
+    from dlcpose.structures.atomic_files import check_writable
     from dlcpose.structures.printable import printable
     from dlcpose.visualization.terminal import plain
 
@@ -33,6 +34,7 @@ def compare_command(
     title = runs[0].resolve().name if len(runs) == 1 else f"{len(comparison.runs)} runs"
     is_of_one_folder = len(runs) == 1 and comparison.runs[0].folder != runs[0]
     folder = output or (runs[0] if is_of_one_folder else Path()) / "comparison"
+    check_writable(folder)
     write_comparison(folder, comparison, title)
     head, rows = table_rows(comparison)
     table = Table(box=SIMPLE_HEAD, padding=0, collapse_padding=True, header_style="bold")

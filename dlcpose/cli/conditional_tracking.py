@@ -37,13 +37,10 @@ def track_by_conditioning(
     many animals as there are; None: each is a track as it was followed. The others as of the command. What would stop the
     command after the video has been followed, stops it before.
     """
-    from dlcpose.prediction.resumable import check_writable
     from dlcpose.tracking.corrections import read_corrections
 
     out = output or tracks_beside(video.with_name(f"{video.stem}{SUFFIX}"))
     check_outputs(out, review, [video, checkpoint, conditions, corrections])
-    for path in (out, *([review] if review is not None else [])):
-        check_writable(path.parent)
     if corrections is not None:
         read_corrections(corrections)
     elif not overwrite:

@@ -13,6 +13,8 @@ from dlcpose.cli.pose_files import check_ending, check_new, stem_of, video_of
 from dlcpose.cli.registry import command
 from dlcpose.structures.errors import ConfigError, DataError
 
+MIN_SIDE = 16  # px of a drawn picture, in which nothing can be seen any more
+
 if TYPE_CHECKING:
     from dlcpose.datasets.video import VideoReader
     from dlcpose.structures.sample import Image
@@ -43,14 +45,14 @@ def draw_command(
 
     from dlcpose.datasets.video import VideoReader
     from dlcpose.exporters.pose_file import read_pose_tracks
-    from dlcpose.visualization.pictures import check_picture_name, write_picture
+    from dlcpose.visualization.pictures import check_picture_output, write_picture
     from dlcpose.visualization.video import PoseDrawer, SheetOfFrames, write_labeled_video
     from dlcpose.visualization.video_file import MAX_SIDE
 
     out = output or poses.with_name(f"{stem_of(poses)}_labeled.mp4")
     check_ending(out, ".mp4")
     if sheet is not None:
-        check_picture_name(sheet, "--sheet")
+        check_picture_output(sheet, "--sheet")
     tracks = read_pose_tracks(poses)
     source = video_of(tracks, video, poses)
     check_new(out, [source])
@@ -59,6 +61,12 @@ def draw_command(
     if not len(rows):
         raise DataError(f"{poses}: expected poses from frame {start} on{f' before {stop}' if stop else ''}, got none.")
     drawer = PoseDrawer(tracks, cutoff=cutoff, trail=trail, scale=scale)
+    if min(drawer.size) < min(MIN_SIDE, tracks.video.width, tracks.video.height):
+        shortest = min(tracks.video.width, tracks.video.height)
+        raise ConfigError(
+            f"--scale: expected pictures of at least {MIN_SIDE} px on a side, got {drawer.size[0]}x{drawer.size[1]}. Take "
+            f"--scale {min(1.0, math.ceil(100 * MIN_SIDE / shortest) / 100):g} or more."
+        )
     if max(drawer.size) > MAX_SIDE:
         longest = max(tracks.video.width, tracks.video.height)
         raise ConfigError(

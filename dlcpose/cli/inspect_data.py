@@ -29,12 +29,14 @@ def inspect_command(
     from dlcpose.datasets.readers import open_data
     from dlcpose.reports.inspection import inspect_frames, inspection_table, write_contact_sheet
     from dlcpose.structures.printable import printable
-    from dlcpose.visualization.pictures import check_picture_name
+    from dlcpose.visualization.pictures import check_picture_output
 
-    check_picture_name(output, "--output")
+    check_picture_output(output, "--output")
     frames = open_data(data, follow_links=follow_links)
     inspection = inspect_frames(frames)
     Console().print(inspection_table(inspection))
+    for choice in inspection.augmentation:
+        typer.echo(f"augmentation: {printable(choice)}")
     for finding in inspection.findings:
         typer.echo(f"- {printable(finding)}")
     if write_contact_sheet(frames, inspection, output):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlcpose.structures.atomic_files import check_writable
 from dlcpose.structures.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -39,10 +40,14 @@ def check_ending(output: Path, ending: str, option: str = "--output") -> None:
 
 
 def check_new(output: Path, inputs: Sequence[Path | None], option: str = "--output") -> None:
-    """Raises ConfigError when an output would take the place of an input; None is one that is not given."""
+    """Raises ConfigError when an output would take the place of an input, DataError when it cannot be written.
+
+    None is an input that is not given.
+    """
     for path in inputs:
         if path is not None and output.exists() and path.exists() and output.samefile(path):
             raise ConfigError(f"{option}: expected a new file, got {path}, which is read. Name another.")
+    check_writable(output.parent, option)
 
 
 def with_step(provenance: Provenance, step: str, settings: Mapping[str, Any], source: Path) -> Provenance:

@@ -194,7 +194,7 @@ def predict_videos(
     finish: is called with each video's outcome, such as to track it or to write tables, and returns the seconds of all
     stages. failures: of the inputs before. Raises DataError at the end where some failed.
     """
-    from dlcpose.prediction.resumable import check_writable
+    from dlcpose.structures.atomic_files import check_writable
 
     for folder in dict.fromkeys(result.parent for result in videos.values()):
         check_writable(folder)

@@ -52,9 +52,10 @@ def predict_camera_command(
         from dlcpose.datasets.camera import CameraReader
         from dlcpose.predict import load
         from dlcpose.prediction.partial_results import PartialResults, held
-        from dlcpose.prediction.resumable import check_writable
+        from dlcpose.structures.atomic_files import check_writable
 
     check_writable(output.parent)
+    output.parent.mkdir(parents=True, exist_ok=True)
     # Not the folder that a video of this name has: what is in that can be predicted again, a camera's frames are gone.
     folder = output.with_name(f"{stem_of(output)}.camera.partial")
     with held(folder):

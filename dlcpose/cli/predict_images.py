@@ -43,8 +43,8 @@ def predict_images(
     from dlcpose.detectors.pose_files import MADE_BY
     from dlcpose.prediction.frame_predictor import FramePredictor
     from dlcpose.prediction.loaded_model import plain_precision
-    from dlcpose.prediction.resumable import check_same, check_writable
-    from dlcpose.structures.atomic_files import write_output
+    from dlcpose.prediction.resumable import check_same
+    from dlcpose.structures.atomic_files import check_writable, write_output
 
     key = _key(predictor, images, settings)
     if result.exists() and not overwrite:

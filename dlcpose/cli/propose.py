@@ -107,14 +107,18 @@ def _look_into_project(
 
 
 def _check_output(out: Path, config: ProjectConfig | None) -> None:
-    """Raise DataError where the output is not free. config: of the project that is written into, None for a new folder."""
+    """Raise DataError where the output is not free, or cannot be written.
+
+    config: of the project that is written into, None for a new folder.
+    """
     from dlcpose.exporters.machine_labels import check_no_machine_labels
-    from dlcpose.structures.atomic_files import check_new_folder
+    from dlcpose.structures.atomic_files import check_new_folder, check_writable
 
     if config is None:
         check_new_folder(out)
     else:
         check_no_machine_labels(out, config.iteration)
+    check_writable(out, "--output" if config is None else "--project")
 
 
 def _check_choice(poses: Path, tracks: PoseTracks, known: npt.NDArray[np.int64]) -> None:

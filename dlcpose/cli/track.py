@@ -81,6 +81,11 @@ def track_command(
         _refuse(
             {"seed": seed}, "it is of learning the animals' appearance, which --no-appearance leaves out. Leave it out"
         )
+        if review is None and conditional is None:
+            _refuse(
+                {"video": video},
+                "with --no-appearance only a review page is made of it. Add --review FILE or leave it out",
+            )
     if conditional is None:
         _refuse(of_conditioning, "it is an option of tracking by conditioning. Add --conditional=CHECKPOINT")
         from dlcpose.cli.tracks_file import track_file

@@ -1,8 +1,6 @@
 """Write the poses of a video into a file, by a command that resumes after a kill."""
 
 import contextlib
-import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -14,6 +12,7 @@ from dlcpose.prediction.partial_results import Finished, PartialResults, held
 from dlcpose.prediction.pose_rows import tracks_of
 from dlcpose.prediction.settings import differences
 from dlcpose.prediction.video_run import VideoRun
+from dlcpose.structures.atomic_files import check_writable
 from dlcpose.structures.errors import DataError, Stopped
 from dlcpose.structures.pose_tracks import VideoInfo, column_names
 from dlcpose.structures.skeleton import Skeleton
@@ -72,6 +71,7 @@ def write_resumably(work: VideoWork, output: Path, *, overwrite: bool, progress:
     """
     folder = partial_folder(output)
     check_writable(output.parent)
+    output.parent.mkdir(parents=True, exist_ok=True)
     with held(folder):
         content = fingerprint(work.path)
         key = {"video": content, "checkpoint": work.model.checkpoint_hash, **work.settings()}
@@ -119,19 +119,6 @@ def assemble_rows(
             writer.append(tracks_of(rows, skeleton, video, names, is_tracked=is_single))
         writer.finish(video, provenance, is_tracked=is_single)
     return frames
-
-
-def check_writable(folder: Path) -> None:
-    """Make a folder, and raise DataError where nothing can be written into it."""
-    trial = folder / f".dlcpose-{hashlib.sha1(os.fsencode(folder)).hexdigest()[:8]}.trial"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        trial.write_bytes(b"")
-        trial.unlink(missing_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"{folder}: nothing can be written into this folder ({error.strerror or error}). Give another with --output."
-        ) from error
 
 
 def check_same(place: Path, key: Mapping[str, Any], other: Mapping[str, Any]) -> None:

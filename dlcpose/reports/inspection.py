@@ -121,7 +121,10 @@ def write_contact_sheet(data: LabeledFrames, inspection: Inspection, out: Path) 
 
 
 def inspection_table(inspection: Inspection) -> Group:
-    """The inspection for the screen: facts, a table of keypoints, and how many findings there are."""
+    """The inspection for the screen: facts, a table of keypoints, and how many findings there are.
+
+    The choices of augmentation are long lines, which commands print as they are.
+    """
     sizes = ", ".join(f"{width}x{height} ({count})" for (height, width), count in inspection.sizes.items())
     facts = Table(show_header=False, box=None)
     for name, fact in (
@@ -134,7 +137,6 @@ def inspection_table(inspection: Inspection) -> Group:
     table = Table("keypoint", "labeled", "missing", "out of frame")
     for count in inspection.keypoints:
         table.add_row(plain(count.name), str(count.labeled), str(count.missing), str(count.out_of_frame))
-    choices = Text("\n".join(f"augmentation=auto: {choice}" for choice in inspection.augmentation))
     found = len(inspection.findings)
     summary = f"{found} finding{'s' if found > 1 else ''}" if found else "nothing looks wrong"
-    return Group(facts, table, choices, Text(summary))
+    return Group(facts, table, Text(summary))

@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from dlcpose.codecs.affine import apply_affine, resize_matrix
 from dlcpose.codecs.matching import MAX_DISTANCE, match_animals
-from dlcpose.structures.atomic_files import write_atomic
+from dlcpose.structures.atomic_files import check_writable, write_atomic
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.sample import Image
 from dlcpose.structures.skeleton import Skeleton
@@ -172,10 +172,14 @@ def contact_sheet(images: Sequence[Image], captions: Sequence[str], *, columns: 
     return np.array(drawn)
 
 
-def check_picture_name(path: Path, setting: str) -> None:
-    """Raises ConfigError for a name that does not end like a picture. setting: the one that names it."""
+def check_picture_output(path: Path, setting: str) -> None:
+    """Raises ConfigError for a name that does not end like a picture, DataError where it cannot be written.
+
+    setting: the one that names it.
+    """
     if path.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"{setting}: expected a name that ends in {', '.join(SUFFIXES)}, got {str(path)!r}.")
+    check_writable(path.parent, setting)
 
 
 def write_picture(path: Path, image: Image) -> None:

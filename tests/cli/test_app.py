@@ -40,6 +40,26 @@ def test_the_program_runs_as_a_module(tmp_path: Path) -> None:
     assert "--animals" in answer.out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("inspect", "data", "--output", ""), "--output"),
+        (("ensemble", "a.poses.h5", "b.poses.h5", "--output="), "--output"),
+        (("inspect", ""), "DATA"),
+        (("ensemble", "a.poses.h5", ""), "POSES"),
+    ],
+)
+def test_an_empty_path_is_refused(
+    arguments: tuple[str, ...],
+    named: str,
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert named in reason(dlcpose(capsys, monkeypatch, *arguments)).partition(": expected a path")[0]
+    assert not list(here.iterdir())
+
+
 def test_rendered_data_is_inspected_and_previewed(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,6 +69,7 @@ def test_rendered_data_is_inspected_and_previewed(
     answer = dlcpose(capsys, monkeypatch, "inspect", "project", "--output", "sheet.png")
     assert answer.code == 0, answer.err
     assert "64x64 (12)" in answer.out
+    assert [line for line in answer.out.splitlines() if line.startswith("augmentation: ")]
     assert (here / "sheet.png").stat().st_size > 0
     answer = dlcpose(
         capsys,

@@ -44,6 +44,14 @@ def test_an_output_that_is_no_picture_is_one_line(
     assert "--output" in reason(dlcpose(capsys, monkeypatch, "inspect", str(tmp_path), "--output", output))
 
 
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(
+    tmp_path: Path, capsys: Capture, monkeypatch: Patch
+) -> None:
+    (tmp_path / "file").touch()
+    arguments = ("inspect", str(tmp_path / "nowhere"), "--output", str(tmp_path / "file" / "sheet.png"))
+    assert "--output" in reason(dlcpose(capsys, monkeypatch, *arguments))
+
+
 def test_sleap_labels_whose_video_is_gone_are_counted(tmp_path: Path, capsys: Capture, monkeypatch: Patch) -> None:
     video = sleap_io.Video(filename="/lab/cage.mp4", open_backend=False)
     frames = [

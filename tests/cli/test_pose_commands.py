@@ -103,11 +103,13 @@ def test_a_history_of_another_kind_is_begun_anew(cage: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ((), "cutoff"),
-        (("--savgol", "7"), "savgol"),
-        (("--savgol", "a,b"), "savgol"),
-        (("--median", "2"), "median"),
-        (("--median", "3", "--output", "x.h5"), "output"),
+        ((), "--cutoff, --interpolate"),
+        (("--cutoff", "2"), "--cutoff"),
+        (("--savgol", "7"), "--savgol"),
+        (("--savgol", "7,9"), "--savgol"),
+        (("--savgol", "a,b"), "--savgol"),
+        (("--median", "2"), "--median"),
+        (("--median", "3", "--output", "x.h5"), "--output"),
     ],
 )
 def test_filter_names_a_setting_that_makes_no_sense(cage: Path, arguments: tuple[str, ...], named: str) -> None:
@@ -149,6 +151,12 @@ def test_draw_refuses_pictures_that_no_video_holds(cage: Path, width: int, argum
     write_pose_tracks(poses, replace(tracks, video=replace(tracks.video, width=width)), MADE)
     with pytest.raises(ConfigError, match=r"^--scale: .* Take --scale (8\.19|0\.81) or less"):
         run("draw", poses, *arguments)
+
+
+def test_draw_refuses_pictures_in_which_nothing_can_be_seen(cage: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^--scale: .* Take --scale 0\.34 or more"):
+        run("draw", cage.with_name("cage.poses.h5"), "--scale", 0.3)
+    run("draw", cage.with_name("cage.poses.h5"), "--scale", 0.34)
 
 
 def test_an_ensemble_takes_no_member_twice(cage: Path) -> None:

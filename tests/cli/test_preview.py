@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlcpose.cli.preview import preview_command
+from dlcpose.cli.preview import _spread, preview_command
 from dlcpose.datasets.base import read_image_file
 from dlcpose.structures.errors import DlcposeError
 from dlcpose.visualization.pictures import _Pen
@@ -40,6 +40,16 @@ def test_the_seed_decides_what_is_drawn(here: Path) -> None:
     other = drawn(here / "c.png", "seed=5", frames=3)
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+
+
+def test_frames_are_of_all_videos_and_of_all_parts_of_them() -> None:
+    videos = [*["a"] * 100, *["b"] * 50, *["c"] * 2, None]
+    chosen = _spread(range(len(videos)), videos, 12)
+    assert [[videos[index] for index in chosen].count(video) for video in ("a", "b", "c", None)] == [5, 4, 2, 1]
+    assert chosen[:5] == [0, 25, 50, 74, 99]
+    assert [videos[index] for index in _spread(range(len(videos)), videos, 3)] == ["a", "c", None]
+    assert _spread([4, 5], videos, 5) == [4, 5, 4, 5, 4]
+    assert len(_spread(range(100), list(map(str, range(100))), 16)) == 16
 
 
 def test_more_frames_than_there_are_show_some_again(here: Path) -> None:

@@ -105,6 +105,15 @@ def test_learning_the_appearance_is_shown_in_a_terminal(cage: Path, capsys: Capt
     assert "appearance: " not in dlcpose(capsys, monkeypatch, *arguments).err
 
 
+def test_a_review_that_cannot_be_written_is_told_before_tracking(
+    cage: Path, tmp_path: Path, capsys: Capture, monkeypatch: Patch
+) -> None:
+    out = tmp_path / "new.poses.h5"
+    options = ("--output", str(out), "--review", str(cage / "cage.mp4" / "review.html"))
+    assert "--review" in reason(dlcpose(capsys, monkeypatch, "track", str(cage / "cage.poses.h5"), *options))
+    assert not out.exists()
+
+
 def test_a_video_that_nobody_would_have_looked_at_is_not_missed(
     cage: Path, tmp_path: Path, capsys: Capture, monkeypatch: Patch
 ) -> None:
@@ -236,3 +245,8 @@ def test_a_video_that_was_moved_has_to_be_named(
 def test_a_seed_is_refused_where_nothing_is_learned(cage: Path, capsys: Capture, monkeypatch: Patch) -> None:
     answer = dlcpose(capsys, monkeypatch, "track", str(cage / "cage.poses.h5"), "--no-appearance", "--seed", "3")
     assert reason(answer).startswith("--seed: ")
+
+
+def test_a_video_is_refused_where_nothing_is_made_of_it(cage: Path, capsys: Capture, monkeypatch: Patch) -> None:
+    arguments = ("track", str(cage / "cage.poses.h5"), "--no-appearance", "--video", str(cage / "cage.mp4"))
+    assert reason(dlcpose(capsys, monkeypatch, *arguments)).startswith("--video: ")

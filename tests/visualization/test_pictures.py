@@ -8,7 +8,7 @@ from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.visualization.pictures import (
     add_legend,
-    check_picture_name,
+    check_picture_output,
     contact_sheet,
     crop_around,
     draw_poses,
@@ -126,7 +126,7 @@ def test_a_png_is_read_back_in_its_colors_and_nothing_else_is_left(tmp_path: Pat
     ("name", "start"), [("a.PNG", b"\x89PNG"), ("a.jpg", b"\xff\xd8\xff"), ("a.jpeg", b"\xff\xd8\xff")]
 )
 def test_a_picture_is_of_the_kind_that_its_name_says(tmp_path: Path, name: str, start: bytes) -> None:
-    check_picture_name(tmp_path / name, "--sheet")
+    check_picture_output(tmp_path / name, "--sheet")
     write_picture(tmp_path / name, GRAY)
     assert (tmp_path / name).read_bytes().startswith(start)
 
@@ -134,7 +134,7 @@ def test_a_picture_is_of_the_kind_that_its_name_says(tmp_path: Path, name: str, 
 @pytest.mark.parametrize("name", ["a.gif", "a", "."])
 def test_a_name_of_no_picture_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="--sheet"):
-        check_picture_name(Path(name), "--sheet")
+        check_picture_output(Path(name), "--sheet")
     with pytest.raises(ValueError, match="png"):
         write_picture(Path(name), GRAY)
 
