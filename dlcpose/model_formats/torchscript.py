@@ -48,7 +48,7 @@ class TorchScriptFormat(ExportFormat):
             )
             raise ConfigError(f"--output: expected {expected}, got {request.output}.")
         exported = copy.deepcopy(pipeline)
-        if is_file:
+        if exported.detector is None:
             with atomic_output(request.output) as partial:
                 pose = _save(pose_graph(exported, precision="32"), partial, describe(request, pipeline))
                 return self._said(request, partial, GraphModel(describe(request, pipeline), pose, partial), pose)
