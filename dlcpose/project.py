@@ -26,13 +26,14 @@ SPLITTERS: Mapping[str, Callable[..., Split]] = {
     "random": splits.random,
 }
 SETS = ("train", "val", "test")
+TRAIN_FRACTION = 0.8
 
 
 class Project:
     """A DeepLabCut project, which is only read: `proj_root` is the folder with config.yaml, or that file.
 
     follow_links: also read files that links take from outside of that folder. shuffle: the number of the shuffle whose
-    train and test frames are those of `train_test_split(by="stored")`; by default the lowest. fraction: its
+    train and test frames are those of `split` and of `train_test_split(by="stored")`; by default the lowest. fraction: its
     TrainingFraction; by default the first of config.yaml.
     Raises DataError when the project cannot be read.
     """
@@ -70,25 +71,38 @@ class Project:
 
     @property
     def split(self) -> Split:
-        """The last split that train_test_split made; if there is none, the default one."""
-        return self._split or self.train_test_split()
+        """The last split that train_test_split made; if there is none, that of the Project's shuffle or fraction, and
+        where neither was given, the default one.
+        """
+        return self._split or self.train_test_split(by="stored" if self.data.split_settings else "block")
 
     def train_test_split(
-        self, train_fraction: float = 0.8, *, by: str = "block", val_fraction: float = 0.0, seed: int = 0
+        self, train_fraction: float | None = None, *, by: str = "block", val_fraction: float = 0.0, seed: int = 0
     ) -> Split:
         """A new split of the frames, kept for `to_coco` and `PoseDataset`.
 
-        train_fraction: of all frames, those not in the test set. val_fraction: of all frames, taken from the train set.
-        by: block (the end of each video is the test set), video (whole videos), random, or stored (the project's own
-        shuffle; train_fraction has no effect then, and val_fraction is a share of its train set).
+        train_fraction: of all frames, those not in the test set; by default 0.8. val_fraction: of all frames, taken from
+        the train set. by: block (the end of each video is the test set), video (whole videos), random, or stored (the
+        project's own shuffle, which takes no train_fraction; val_fraction is a share of its train set).
         Raises ConfigError for another `by`, a wrong seed or fractions that leave nothing, DataError for an empty set.
         """
+        if by == "stored" and train_fraction is not None:
+            raise ConfigError(
+                f"train_fraction={train_fraction}: by='stored' takes the train frames of the project's own shuffle. Leave "
+                "it out, or choose the shuffle by Project(..., fraction=...)."
+            )
+        train_fraction = TRAIN_FRACTION if train_fraction is None else train_fraction
         _check_fractions(train_fraction, val_fraction, of_all=by != "stored")
         if not is_whole_number(seed, 0):
             raise ConfigError(f"seed: expected a whole number of 0 or more, got {seed!r}.")
         if by == "stored":
             self._split = splits.stored(self.data, val=val_fraction, seed=seed)
         elif isinstance(by, str) and by in SPLITTERS:
+            if self.data.split_settings:
+                raise ConfigError(
+                    f"by={by!r}: {' and '.join(self.data.split_settings)} of the Project choose its own train and test "
+                    "frames, which this split does not take. Choose by='stored', or open the Project without them."
+                )
             test_fraction = round(1 - train_fraction, 9)  # 1 - 0.8 is not quite 0.2
             self._split = SPLITTERS[by](self.data, val=val_fraction, test=test_fraction, seed=seed)
         else:
@@ -135,7 +149,8 @@ def _check_fractions(train_fraction: float, val_fraction: float, *, of_all: bool
 
 
 class PoseDataset(Dataset[PoseCrop]):
-    """The frames of one of a project's sets as PoseCrops of the whole image; `structures.batch.collate` makes batches.
+    """The frames of one of a project's sets as PoseCrops of the whole image; `dlcpose.structures.batch.collate` makes
+    batches of them.
 
     transform: an albumentations Compose with keypoint_params=KeypointParams(format="xy"), or None; of an image (H, W, 3)
     uint8 it makes another. Where it flips, left and right keypoints are swapped; keypoints that leave the image are kept.

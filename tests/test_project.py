@@ -53,6 +53,19 @@ def test_the_projects_own_split(tmp_path: Path) -> None:
     assert len(split.train) == 5
 
 
+def test_the_split_of_a_project_with_a_shuffle_is_the_stored_one(tmp_path: Path) -> None:
+    root = write_project(tmp_path, {"cage": ten_frames()})
+    write_shuffle(root, "80shuffle1", range(0, 10, 2), range(1, 10, 2))
+    write_shuffle(root, "80shuffle2", range(9), [9])
+    project = Project(root, shuffle=2)
+    assert project.split.test == ("labeled-data/cage/img0009.png",)
+    assert len(PoseDataset(project)) == 9
+    with pytest.raises(ConfigError, match=r"^by='block': shuffle=2"):
+        project.train_test_split()
+    with pytest.raises(ConfigError, match=r"^train_fraction=0\.5: by='stored'"):
+        project.train_test_split(0.5, by="stored")
+
+
 def test_coco_files_of_the_whole_and_of_a_set(openfield: Project, tmp_path: Path) -> None:
     content = openfield.to_coco(tmp_path / "made" / "all.json")
     assert json.loads((tmp_path / "made" / "all.json").read_text()) == content
