@@ -56,8 +56,10 @@ def import_command(
     typer.echo(f"  keypoints: {', '.join(description.skeleton.names)}")
     typer.echo(f"  predict:  dlcpose predict --checkpoint {output} VIDEO")
     evaluation = f"python evaluate.py checkpoint={output} dataset=deeplabcut dataset.root=PROJECT"
-    number = shuffle_of(model.source)
-    if number is not None:  # the test frames of another shuffle may be what it was trained on
-        evaluation += f" dataset.shuffle={number} frames=test"
+    training = training_command(model, output)
+    if (shuffle := shuffle_of(model.source)) is not None:  # test frames of another may be what it was trained on
+        chosen = f"dataset.shuffle={shuffle[0]} dataset.fraction={shuffle[1]:g}"
+        evaluation += f" {chosen} frames=test"
+        training += f" split=stored {chosen}"
     typer.echo(f"  evaluate: {evaluation}")
-    typer.echo(f"  train on: {training_command(model, output)}")
+    typer.echo(f"  train on: {training}")

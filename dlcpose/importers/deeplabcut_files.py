@@ -52,10 +52,12 @@ def find_files(
     return ModelFiles(config or folder / FILE_NAME, snapshot, detector or _best(folder, DETECTOR))
 
 
-def shuffle_of(snapshot: Path) -> int | None:
-    """The number of the shuffle whose folder below dlc-models-pytorch a snapshot lies in; None where it lies elsewhere."""
-    match = re.fullmatch(r".+-trainset\d+shuffle(\d+)", snapshot.absolute().parents[1].name)
-    return None if match is None else int(match.group(1))
+def shuffle_of(snapshot: Path) -> tuple[int, float] | None:
+    """The number and the TrainingFraction of the shuffle whose folder below dlc-models-pytorch a snapshot lies in; None
+    where it lies elsewhere.
+    """
+    match = re.fullmatch(r".+-trainset(\d+)shuffle(\d+)", snapshot.absolute().parents[1].name)
+    return None if match is None else (int(match.group(2)), int(match.group(1)) / 100)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -25,9 +25,13 @@ def test_import_writes_a_checkpoint_and_prints_next_steps(tmp_path: Path) -> Non
     assert CliRunner().invoke(app, [*command, "--overwrite"]).exit_code == 0
 
 
-def test_a_model_of_a_shuffle_is_evaluated_on_the_test_frames_of_that_shuffle(tmp_path: Path) -> None:
+def test_a_model_of_a_shuffle_is_evaluated_and_trained_on_with_the_frames_of_that_shuffle(tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(import_command)
     model = layouts.write(tmp_path / "iteration-0" / "cageOct30-trainset80shuffle12")
     result = CliRunner().invoke(app, [str(model), "--output", str(tmp_path / "model.ckpt")])
-    assert "dataset.root=PROJECT dataset.shuffle=12 frames=test" in result.output
+    evaluation, training = (
+        line for line in result.output.splitlines() if line.startswith(("  evaluate:", "  train on:"))
+    )
+    assert evaluation.endswith("dataset.root=PROJECT dataset.shuffle=12 dataset.fraction=0.8 frames=test")
+    assert training.endswith(" split=stored dataset.shuffle=12 dataset.fraction=0.8")
