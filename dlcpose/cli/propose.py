@@ -57,6 +57,8 @@ def propose_command(
         raise ConfigError("--into-project: expected --project PROJECT, got none.")
     if into_project and output is not None:
         raise ConfigError("--into-project: expected no --output beside it. Leave one of them out.")
+    if follow_links and project is None:
+        raise ConfigError("--follow-links: expected --project PROJECT, whose links it follows, got none.")
     from dlcpose.exporters.pose_file import read_pose_tracks
     from dlcpose.postprocessing.frames_to_label import rank_frames, rate_frames
 

@@ -389,7 +389,9 @@ def test_propose_tells_no_times_and_no_reasons_that_there_are_not(cage: Path) ->
     assert pd.read_csv(cage.with_name("cage_to_label") / "frames.csv")["seconds"].isna().all()
 
 
-@pytest.mark.parametrize("arguments", [("--into-project",), ("--into-project", "--project", ".", "--output", "x")])
+@pytest.mark.parametrize(
+    "arguments", [("--into-project",), ("--into-project", "--project", ".", "--output", "x"), ("--follow-links",)]
+)
 def test_propose_names_options_that_exclude_each_other(cage: Path, arguments: tuple[str, ...]) -> None:
-    with pytest.raises(ConfigError, match="into-project"):
+    with pytest.raises(ConfigError, match=f"^{arguments[0]}: expected"):
         run("propose", cage.with_name("cage.poses.h5"), "--video", cage, *arguments)
