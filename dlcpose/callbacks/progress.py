@@ -1,5 +1,6 @@
 """Progress of a run: images per second and the current error, as a bar in a terminal and as lines elsewhere."""
 
+import math
 import time
 from typing import Any
 
@@ -48,7 +49,7 @@ class Progress(RichProgressBar):
         if not self.is_terminal and trainer.is_global_zero:
             figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
             epochs = epochs_of_run(trainer, trainer.num_training_batches)
-            error = f", error {figures[FIGURE]:.2f} px" if FIGURE in figures else ""
+            error = f", error {_error_text(figures[FIGURE])}" if FIGURE in figures else ""
             print(
                 f"epoch {trainer.current_epoch + 1}/{'?' if epochs is None else epochs}: "
                 f"loss {figures.get('train/loss', float('nan')):.4f}{error}, {self.images_per_s:.1f} images/s",
@@ -69,7 +70,7 @@ class Progress(RichProgressBar):
         shown = trainer.callback_metrics
         items["loss"] = f"{float(shown['train/loss']):.4f}" if "train/loss" in shown else "–"
         if FIGURE in shown:
-            items["error"] = f"{float(shown[FIGURE]):.2f} px"
+            items["error"] = _error_text(float(shown[FIGURE]))
         return items
 
     def _rate_now(self) -> float:
@@ -81,3 +82,8 @@ class Progress(RichProgressBar):
             self.seconds += time.perf_counter() - self.began
             self.total_images += self.images
             self.images = 0
+
+
+def _error_text(error: float) -> str:
+    """An error in pixels; NaN is that of a model, mostly a young one, that finds none of the labeled animals."""
+    return "– (no animal found)" if math.isnan(error) else f"{error:.2f} px"

@@ -1,10 +1,12 @@
 import re
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytorch_lightning as lightning
+import torch
 
 from dlcpose.callbacks.progress import Progress
 from tests.made_up_runs import frames_of, run_of, tiny_config, trainer_of
@@ -45,6 +47,13 @@ def test_one_line_for_each_epoch_where_there_is_no_terminal(tmp_path: Path, caps
     assert len(lines) == 3
     for number, line in enumerate(lines, start=1):
         assert re.fullmatch(rf"epoch {number}/3: loss \d+\.\d{{4}}, error \d+\.\d\d px, \d+\.\d images/s", line), line
+
+
+@pytest.mark.parametrize(("error", "text"), [(float("nan"), "– (no animal found)"), (3.456, "3.46 px")])
+def test_an_epoch_in_which_no_animal_is_found_says_so(error: float, text: str) -> None:
+    shown = {"train/loss": torch.tensor(0.5), "val/mean_error_px": torch.tensor(error)}
+    items = Progress().get_metrics(SimpleNamespace(callback_metrics=shown), None)  # type: ignore[arg-type]
+    assert items["error"] == text
 
 
 def test_images_are_counted_from_the_second_batch_of_each_epoch(tmp_path: Path) -> None:
