@@ -344,8 +344,14 @@ def _resize(image: Image, size: tuple[int, int]) -> Image:
 
 
 def _shorten(text: str, width: int, font: Any) -> str:
+    """A text cut to a width: what follows ` · `, else all of it, loses its beginning, since frames differ at the end of
+    their names.
+    """
     if font.getlength(text) <= width:
         return text
-    while text and font.getlength("…" + text) > width:
-        text = text[1:]
-    return "…" + text
+    kept, dot, name = text.rpartition(" · ")
+    while len(name) > 1 and font.getlength(f"{kept}{dot}…{name}") > width:
+        name = name[1:]
+    if dot and len(name) == 1:
+        return _shorten(kept, width, font)
+    return f"{kept}{dot}…{name}"

@@ -7,6 +7,7 @@ import pytest
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.visualization.pictures import (
+    _shorten,
     add_legend,
     check_picture_output,
     contact_sheet,
@@ -158,3 +159,21 @@ def test_boxes_that_are_not_known_or_far_outside_are_not_drawn() -> None:
     for boxes in (np.full((1, 4), np.nan), np.full((1, 4), -5000.0), np.zeros((0, 4))):
         background = np.full((len(boxes), 1, 2), np.nan)
         assert (draw_poses(GRAY, background, ONE, boxes_in_image=boxes, box_scores=np.ones(len(boxes))) == 90).all()
+
+
+@pytest.mark.parametrize(
+    ("caption", "shown"),
+    [
+        ("4.1 px · a/1.png", "4.1 px · a/1.png"),
+        ("4.1 px, 2 false negatives · a_long_name_of_a_video.mp4/001074", "4.1 px, 2 false negatives · …4/001074"),
+        ("a_long_name_of_a_folder/another_long_name/001074.png", "…_folder/another_long_name/001074.png"),
+    ],
+)
+def test_captions_keep_what_is_told_of_a_frame_and_the_end_of_its_name(caption: str, shown: str) -> None:
+    class Letters:
+        """A font of one width."""
+
+        def getlength(self, text: str) -> int:
+            return len(text)
+
+    assert _shorten(caption, 37, Letters()) == shown
