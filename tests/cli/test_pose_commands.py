@@ -186,6 +186,19 @@ def test_draw_writes_a_video_for_the_browser_and_a_sheet(cage: Path) -> None:
     assert cv2.imread(str(sheet)) is not None
 
 
+def test_draw_counts_the_keypoints_that_it_hides(cage: Path) -> None:
+    poses = cage.with_name("cage.poses.h5")
+    made = poses_of(cage)
+    scores = np.where(made.keypoint_scores > 0, np.float32(0.2), 0)
+    predicted = int((scores[10:20] > 0).sum()) + made.unique_scores[10:20].size
+    write_pose_tracks(
+        poses, replace(made, keypoint_scores=scores, unique_scores=np.full_like(made.unique_scores, 0.2)), MADE
+    )
+    drawn = ("draw", poses, "--start", 10, "--stop", 20, "--output", cage.with_name("drawn.mp4"))
+    assert f"{predicted} of {predicted} keypoints have scores below --cutoff 0.3" in run(*drawn).output
+    assert "--cutoff" not in run(*drawn[:-1], cage.with_name("all.mp4"), "--cutoff", 0.1).output
+
+
 @pytest.mark.parametrize("sheet", [".", "sheet.webp"])
 def test_draw_refuses_a_sheet_that_is_no_picture_before_it_draws(cage: Path, sheet: str) -> None:
     with pytest.raises(ConfigError, match="--sheet"):
