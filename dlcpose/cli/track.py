@@ -28,7 +28,10 @@ def track_command(
         ),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="The file to write; NAME.tracks.poses.h5 unless given.")] = None,
-    video: Annotated[Path | None, typer.Option(help="The video, if it has been moved since prediction.")] = None,
+    video: Annotated[
+        Path | None,
+        typer.Option(help="The video, for appearance and review, if it has been moved since prediction."),
+    ] = None,
     appearance: Annotated[
         bool | None,
         typer.Option(

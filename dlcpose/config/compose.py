@@ -1,5 +1,6 @@
 """Configs as plain values, composed by Hydra within a program: for Python, and for commands that look at several."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import MissingMandatoryValue
+from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from dlcpose.config.folders import CONF, check_user_folders, register_resolvers
 from dlcpose.config.messages import explain
@@ -64,13 +65,17 @@ def _refuse_sweeps(overrides: Sequence[str]) -> None:
 def plain(config: DictConfig) -> dict[str, Any]:
     """A composed config as dictionaries and lists, interpolations resolved, and its run folder as an absolute path.
 
-    Raises ConfigError where a mandatory value is missing, or the run folder is no text.
+    Raises ConfigError where a mandatory value is missing, a value stands in place of keys, or the run folder is no text.
     """
     try:
         content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         key = error.full_key or "a value"
         raise ConfigError(f"{key} must be given: add {key}=... to the command.") from error
+    except InterpolationResolutionError as error:  # of `${best.monitor}` where best=null
+        if (node := re.search(r"node `([^`]+)` is not a container", str(error))) is None:
+            raise
+        raise ConfigError(f"{node[1]}: expected keys of its own, got a value. Write {node[1]}.KEY=...") from error
     assert isinstance(content, dict)
     if "run_dir" in content:
         content["run_dir"] = _run_folder(content["run_dir"])

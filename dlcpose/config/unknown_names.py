@@ -5,6 +5,7 @@ Hydra's errors say so in English and rarely in attributes, so the command's over
 
 import difflib
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -207,9 +208,38 @@ def _choices_having(key: str, config_name: str, arguments: Sequence[str]) -> lis
         return []
     for group in groups:
         others = [argument for argument in arguments if not argument.startswith(f"{group}=")]
-        choices = [_choice(group, option, config_name) for option in option_names(group, arguments)]
-        found += [choice for choice in choices if key in _keys(config_name, [*others, choice])]
+        for option in option_names(group, arguments):
+            choice = _choice(group, option, config_name)
+            stated, is_all = _stated_keys(group, option, arguments)
+            if key in stated or (not is_all and key in _keys(config_name, [*others, choice])):
+                found.append(choice)
     return found
+
+
+def _stated_keys(group: str, option: str, arguments: Sequence[str]) -> tuple[set[str], bool]:
+    """Dotted keys that an option's file states, or one that it inherits, and whether they are all that it sets.
+
+    They are not where it chooses options of other groups: these are only known once the config is composed, which takes
+    a second for each option.
+    """
+    files = (folder / group / f"{option}.yaml" for folder in (CONF, *user_config_folders(arguments)))
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        return set(), False
+    text = file.read_text(encoding="utf-8")
+    content = yaml.safe_load(text)
+    if not isinstance(content, dict):
+        return set(), not content
+    header = re.match(r"# @package (\S+)", text)
+    package = group.replace("/", ".") if header is None else header[1].replace("_global_", "").replace("_group_", group)
+    stated, is_all = set(_dotted_keys({name: content[name] for name in content if name != "defaults"}, package)), True
+    for entry in content.get("defaults") or ():
+        if not isinstance(entry, str):
+            is_all = False
+        elif entry != "_self_":
+            inherited, inherits_all = _stated_keys(group, entry, arguments)
+            stated, is_all = stated | inherited, is_all and inherits_all
+    return stated, is_all
 
 
 def _is_written(name: str, groups: Sequence[str], arguments: Sequence[str]) -> bool:

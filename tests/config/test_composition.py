@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
 import wandb
 import yaml
@@ -14,6 +15,7 @@ from dlcpose.config.models import available_models
 from dlcpose.instantiate import Instantiator
 from dlcpose.metrics.base import builtin_infos
 from dlcpose.metrics.figure_info import find_mode
+from dlcpose.structures.errors import ConfigError
 from tests.shells import REPOSITORY, SMALL, TINY, reason, shell
 from tests.tiny_models import ALL_MODELS, composed, smallest_of_each
 
@@ -45,6 +47,22 @@ ONE_STEP = (
 
 ALONE = ("model", "experiment", "hparams_search", "debug")  # groups whose options choose those of others
 TOGETHER = {group: [option for of, option in OPTIONS if of == group] for group, _ in OPTIONS if group not in ALONE}
+
+
+def test_a_value_in_place_of_keys_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"^best: "):
+        compose(["best=null"])
+
+
+def test_options_that_have_a_key_are_found_without_composing_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    composed: list[Any] = []
+    compose_once = hydra.compose
+    monkeypatch.setattr(
+        hydra, "compose", lambda *args, **kwargs: composed.append(args) or compose_once(*args, **kwargs)
+    )
+    with pytest.raises(ConfigError, match=r"^dataset\.root: .*dataset=coco or .*dataset=deeplabcut or .*dataset=sleap"):
+        compose(["dataset.root=x"])
+    assert len(composed) < len(list(CONF.glob("dataset/[!_]*.yaml")))
 
 
 def chosen(group: str, option: str) -> list[str]:
