@@ -58,7 +58,7 @@ def evaluate_checkpoint(config: dict[str, Any]) -> dict[str, float]:
         refuse_split_settings(data, description, frames)
     run_dir = Path(config["run_dir"])
     metrics = _metrics(config["metric"], own_run, instantiate)
-    check_writable(run_dir / "evaluation", "run_dir")
+    check_writable(run_dir, "run_dir")
     figures = evaluate_frames(
         load(config["checkpoint"], trust=config["trust"], detector=config.get("detector") or None),
         data,

@@ -54,7 +54,8 @@ def test_the_median_is_that_of_pandas_within_each_run(window: int) -> None:
     filtered = median_filter(points, axis, window=window).reshape(300, -1, 2)
     for column, values in enumerate(points.reshape(300, -1, 2).swapaxes(0, 1)):
         for rows in find_runs(~np.isnan(values[:, 0]), axis):
-            expected = pd.DataFrame(values[rows]).rolling(window, center=True, min_periods=1).median()
+            within = min(window, 2 * len(values) + 1)  # pandas takes no larger numbers than C does
+            expected = pd.DataFrame(values[rows]).rolling(within, center=True, min_periods=1).median()
             np.testing.assert_allclose(filtered[rows, column], expected)
 
 
