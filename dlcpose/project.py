@@ -54,6 +54,10 @@ class Project:
         self.root = self.data.root
         self._split: Split | None = None
 
+    def __repr__(self) -> str:
+        animals = f"animals {', '.join(self.individuals)}" if len(self.individuals) > 1 else "one animal"
+        return f"Project({str(self.root)!r}: {len(self.data)} frames, {len(self.skeleton)} keypoints, {animals})"
+
     @property
     def skeleton(self) -> Skeleton:
         """Keypoints, edges and left/right pairs."""
@@ -167,6 +171,9 @@ class PoseDataset(Dataset[PoseCrop]):
         self.transform = None if transform is None else keep_keypoints(transform)
         self.mode = mode
         self._indices = project.indices(mode)
+
+    def __repr__(self) -> str:
+        return f"PoseDataset({len(self)} {self.mode} frames of {str(self.project.root)!r})"
 
     def __len__(self) -> int:
         return len(self._indices)

@@ -35,6 +35,12 @@ def test_a_project_may_be_named_by_its_config(openfield: Project) -> None:
     assert [frame.key for frame in by_config.frames] == [frame.key for frame in openfield.frames]
 
 
+def test_a_notebook_shows_what_there_is_in_one_line(openfield: Project) -> None:
+    assert repr(openfield) == f"Project({str(openfield.root)!r}: 116 frames, 4 keypoints, one animal)"
+    assert repr(openfield.split) == "Split(93 train, 0 val, 23 test frames)"
+    assert repr(PoseDataset(openfield, mode="test")) == f"PoseDataset(23 test frames of {str(openfield.root)!r})"
+
+
 def test_splits_are_remembered(openfield: Project) -> None:
     assert (len(openfield.split.train), len(openfield.split.val), len(openfield.split.test)) == (93, 0, 23)
     split = openfield.train_test_split(0.5, by="random", val_fraction=0.25, seed=3)

@@ -27,6 +27,10 @@ class Split:
             if shared := set(getattr(self, first)) & set(getattr(self, second)):
                 raise DataError(f"{len(shared)} frames are in both {first} and {second}, such as {min(shared)}.")
 
+    def __repr__(self) -> str:
+        """How many frames each set has: all their keys fill a notebook's page."""
+        return f"Split({len(self.train)} train, {len(self.val)} val, {len(self.test)} test frames)"
+
     def as_dict(self) -> dict[str, list[str]]:
         """Plain lists, for a checkpoint or a json file."""
         return {"train": list(self.train), "val": list(self.val), "test": list(self.test)}
