@@ -111,7 +111,7 @@ class PreemptionCheckpoint(Checkpoint):
 
     def __init__(self, run_dir: str | Path) -> None:
         self.path = _last_of(run_dir)
-        self.resumed_by = "resume=last"  # what the user is told to go on with
+        self.resumed_by = "resume=last"  # what the message says to go on with
         self.received: int | None = None  # the signal
         self.ignored: list[int] = []  # the signals that were ignored before the run
         self.terminals: list[int] = []  # the outputs that a terminal shows

@@ -29,7 +29,7 @@ MIN_DISTANCE = 0.5  # cells: candidates of a keypoint nearer than this are dupli
 
 
 class LearnedOfAnimals(NamedTuple):
-    """What training poses have told of animals.
+    """What a head has learned of animals from the training poses.
 
     kept: (L,) bool, the edges that animals are grouped by. max_distance: (K, K) input pixels, beyond which two keypoints are
     not of one animal. typical: distances by which fragments of an animal are joined, None to join none.

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcpose.codecs.limb_lengths import TypicalDistances
+from dlcpose.codecs.paf_grouping import NONE
 
 Array = npt.NDArray[Any]
-NONE = -1
 MAX_DEVIATIONS = 5.0  # of the distance of any two keypoints of two fragments from the usual one, in standard deviations
 MAX_MEAN_SQUARE = 4.0  # of all of them
 FAR = 1e4  # standard deviations: no sum of its squares is too large for float32
@@ -28,7 +28,7 @@ def join_fragments(
 
     members: places among the keypoints' candidates, −1 where an animal has none. points: (K, P, 2) px and scores: (K, P)
     of the candidates. edges: that the animals were grouped by. Fragments with a keypoint in common are two animals, and
-    those that an edge connects were told apart by its field. The pair is joined first whose distances are most usual, for
+    those that an edge connects were separated by its field. The pair is joined first whose distances are most usual, for
     the number of its keypoints.
     """
     keypoints = np.arange(members.shape[1])
@@ -53,9 +53,8 @@ def _joined(poses: Array, edges: Sequence[tuple[int, int]], typical: TypicalDist
     squares, largest = _deviations(poses, typical)  # (F, F) each
     has = ~np.isnan(poses[..., 0])  # (F, K)
     sizes = has.sum(axis=1)
-    connects = np.eye(
-        has.shape[1], dtype=np.int64
-    )  # keypoints that must not be in both: a keypoint itself, and an edge's
+    # Pairs of which no two fragments of an animal hold one each: a keypoint with itself, and the two of an edge.
+    connects = np.eye(has.shape[1], dtype=np.int64)
     for first, second in edges:
         connects[first, second] = connects[second, first] = 1
     counts = has.astype(np.int64)

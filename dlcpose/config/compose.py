@@ -83,7 +83,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 
 def _run_folder(given: Any) -> str:
-    """A run folder as an absolute path: a relative one, such as `val`, may stand in other texts of a config by chance."""
+    """A run folder as an absolute path: a relative one, such as `val`, may be another value of the config as well."""
     if isinstance(given, bool) or not isinstance(given, str | int | float) or not str(given):
         raise ConfigError(f"run_dir: expected a folder, got {given!r:.80}. Write run_dir=FOLDER.")
     return str(Path(str(given)).absolute())

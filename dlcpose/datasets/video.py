@@ -291,8 +291,8 @@ def opened(path: Path) -> Iterator[tuple[Any, Any]]:
                 raise DataError(f"{path}: expected a video, got a file without any picture.")
             yield container, pictures[0]
     except (av.FFmpegError, OSError, UnicodeDecodeError) as error:  # PyAV reads names in a file as UTF-8
-        told = getattr(error, "strerror", None) or str(error)  # which has a number of FFmpeg's
-        reason = " ".join(told.split())
+        said = getattr(error, "strerror", None) or str(error)  # which has a number of FFmpeg's
+        reason = " ".join(said.split())
         raise DataError(
             f"{path}: cannot be read as a video after 0 frames ({reason}). Check the path, and that it plays."
         ) from error

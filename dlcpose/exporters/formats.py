@@ -43,7 +43,7 @@ class TableFormat:
 
     suffix: of its main file. needs: packages to import, which the extra installs. needs_tracks: whether a column has to
     be the same animal in every frame. leaves_out: what the format has no place for. check_poses: raises DataError for poses
-    that it cannot hold, before anything is written.
+    that it cannot hold, before anything is written. names_scorer: whether it has a place for the name of the predictor.
     """
 
     name: str

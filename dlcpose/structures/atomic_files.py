@@ -58,9 +58,9 @@ def atomic_output(path: Path) -> Iterator[Path]:
 
 
 def _unwritable(path: Path, error: Exception) -> DataError:
-    told = getattr(error, "strerror", None) or str(error)
-    of_hdf5 = HDF5_REASON.search(told)
-    reason = of_hdf5[1] if of_hdf5 else told.partition("\n")[0]
+    said = getattr(error, "strerror", None) or str(error)
+    of_hdf5 = HDF5_REASON.search(said)
+    reason = of_hdf5[1] if of_hdf5 else said.partition("\n")[0]
     return DataError(f"{path}: cannot be written ({reason}). Check the disk's room and the folder's permissions.")
 
 
