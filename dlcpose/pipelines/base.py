@@ -19,6 +19,7 @@ from dlcpose.fusions.base import Fusion
 from dlcpose.heads.base import Head, Maps
 from dlcpose.metrics.base import EvaluatedFrames, figures_of
 from dlcpose.necks.base import Neck
+from dlcpose.optimizers.fused import fuse_on_cpu
 from dlcpose.pipelines.animal_crops import CropSettings
 from dlcpose.pipelines.clip_losses import clip_losses
 from dlcpose.pipelines.components import Components, TrainingContext
@@ -216,7 +217,8 @@ class PoseModule(LightningModule):
             raise ConfigError(
                 "trainer: the schedule of learning rates needs a run that ends. Set trainer.max_epochs or trainer.max_steps."
             )
-        optimizer = self.optimizer([(name, weight) for name, weight in self.named_parameters() if weight.requires_grad])
+        weights = [(name, weight) for name, weight in self.named_parameters() if weight.requires_grad]
+        optimizer = fuse_on_cpu(self.optimizer(weights))
         for group in optimizer.param_groups:
             group["lr"] *= self.rate_factor
         schedule = self.scheduler(optimizer, int(steps))
