@@ -5,11 +5,8 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-EXCLUDING = (
-    "foreach",
-    "capturable",
-    "differentiable",
-)  # settings of torch's optimizers that a fused update does not have
+# Settings of torch's optimizers that a fused update does not have.
+EXCLUDING = ("foreach", "capturable", "differentiable")
 
 
 def fuse_on_cpu(optimizer: Optimizer) -> Optimizer:
