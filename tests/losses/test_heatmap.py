@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dlcpose.instantiate import Instantiator
-from dlcpose.losses.heatmap import binary_cross_entropy, mean_squared_error
+from dlcpose.losses.heatmap import binary_cross_entropy, mean_squared_error, spatial_divergence
 
 FOLDER = Path(__file__).parents[2] / "conf" / "loss"
 OPTIONS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -91,6 +91,42 @@ def test_without_weights_they_are_torchs() -> None:
         binary_cross_entropy(pred, target, foreground=0), functional.binary_cross_entropy(pred, target) - entropy
     )
     torch.testing.assert_close(mean_squared_error(pred, target, foreground=0), functional.mse_loss(pred, target))
+
+
+@pytest.mark.parametrize(
+    "low", [0.0, 1e-45, 1e-40, 1e-7]
+)  # of Gaussians, far from a keypoint, and of saturated sigmoids
+def test_where_probabilities_end_they_are_torchs(low: float) -> None:
+    ends = torch.tensor([low, 0.5, 1.0 - low])
+    pred, target = (each.flatten()[None, None].clone() for each in torch.meshgrid(ends, ends, indexing="ij"))
+    again = pred.clone().requires_grad_()
+    pred.requires_grad_()
+    expected = (
+        functional.binary_cross_entropy(again, target)
+        + (torch.xlogy(target, target) + torch.xlogy(1 - target, 1 - target)).mean()
+    )
+    found = binary_cross_entropy(pred, target, foreground=0)
+    torch.testing.assert_close(found, expected)
+    (expected_gradient,), (gradient,) = torch.autograd.grad(expected, again), torch.autograd.grad(found, pred)
+    torch.testing.assert_close(gradient, expected_gradient)
+
+
+def test_divergence_over_cells_is_torchs() -> None:
+    pred, target = maps(1).requires_grad_(), maps(0)
+    target[0, 1], target[1, 0, 3] = 0.0, 0.0  # a map without a keypoint, and cells of one that are empty
+    shares = target.flatten(2) / target.flatten(2).sum(-1, keepdim=True).clamp(min=1e-7)
+    logarithms = (pred / pred.sum((2, 3), keepdim=True)).flatten(2).log()
+    per_map = functional.kl_div(logarithms, shares, reduction="none").sum(-1)
+    expected = per_map[target.amax((2, 3)) > 0].mean()
+    found = spatial_divergence(pred, target)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(each, pred)[0] for each in (found, expected)))
+
+
+def test_a_prediction_of_nan_has_a_loss_of_nan(loss: Callable) -> None:
+    pred = maps(1)
+    pred[0, 0, 0, 0] = torch.nan
+    assert loss(pred, maps(0)).isnan()
 
 
 def test_subtracting_the_entropy_keeps_the_gradient() -> None:
