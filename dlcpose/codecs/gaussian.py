@@ -11,11 +11,12 @@ def draw_gaussians(points_in_map: Tensor, sigma: float, size: tuple[int, int]) -
     sigma: standard deviation in cells. size: (h, w) of the map. Returns (B, K, h, w) in [0, 1], centered between cells too.
     """
     # A Gaussian is the product of one in x and one in y: two outer factors are much cheaper than h·w exponentials.
+    # Keypoints last, as a network's maps lie in memory: what is calculated of both goes through them side by side.
     x, y = points_in_map.unbind(dim=-1)  # (B, N, K) each
-    across = torch.arange(size[1], device=points_in_map.device, dtype=points_in_map.dtype)  # (w,)
-    down = torch.arange(size[0], device=points_in_map.device, dtype=points_in_map.dtype)  # (h,)
-    in_x = torch.exp(-((across - x[..., None]) ** 2) / (2 * sigma**2)).nan_to_num(0.0)  # (B, N, K, w)
-    in_y = torch.exp(-((down - y[..., None]) ** 2) / (2 * sigma**2)).nan_to_num(0.0)  # (B, N, K, h)
+    across = torch.arange(size[1], device=points_in_map.device, dtype=points_in_map.dtype)[:, None]  # (w, 1)
+    down = torch.arange(size[0], device=points_in_map.device, dtype=points_in_map.dtype)[:, None]  # (h, 1)
+    in_x = torch.exp(-((across - x[:, :, None]) ** 2) / (2 * sigma**2)).nan_to_num(0.0)  # (B, N, w, K)
+    in_y = torch.exp(-((down - y[:, :, None]) ** 2) / (2 * sigma**2)).nan_to_num(0.0)  # (B, N, h, K)
     if points_in_map.shape[1] == 0:
         return points_in_map.new_zeros((points_in_map.shape[0], points_in_map.shape[2], *size))
-    return (in_y[..., :, None] * in_x[..., None, :]).amax(dim=1)  # (B, K, h, w)
+    return (in_y[:, :, :, None] * in_x[:, :, None]).amax(dim=1).permute(0, 3, 1, 2)  # (B, K, h, w)

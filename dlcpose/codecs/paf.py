@@ -26,26 +26,35 @@ def draw_pafs(points_in_map: Tensor, edges: Tensor, half_width: float, size: tup
     that the field is not 0 there.
     """
     batch, animals = points_in_map.shape[:2]
+    height, width = size
     starts, ends = points_in_map[:, :, edges[:, 0]], points_in_map[:, :, edges[:, 1]]  # (B, N, L, 2)
     lengths, units = _directions(ends - starts)  # (B, N, L), (B, N, L, 2)
-    ys = torch.arange(size[0], device=points_in_map.device, dtype=points_in_map.dtype)[:, None]
-    xs = torch.arange(size[1], device=points_in_map.device, dtype=points_in_map.dtype)
-    shortest = points_in_map.new_full((batch, len(edges), *size), half_width**2)
+    ys = torch.arange(height, device=points_in_map.device, dtype=points_in_map.dtype)[:, None, None]  # (h, 1, 1)
+    xs = torch.arange(width, device=points_in_map.device, dtype=points_in_map.dtype)[:, None]  # (w, 1)
+    # Edges last, as a network's maps lie in memory: what is calculated of both goes through them side by side.
+    shortest = points_in_map.new_full((batch, height, width, len(edges)), half_width**2)
     owner = torch.full_like(shortest, animals, dtype=torch.long)
+    along, across, on_edge = (
+        torch.empty_like(shortest) for _ in range(3)
+    )  # new memory for each animal costs more than it is used
     for animal in range(animals):  # one at a time, so memory does not grow with their number
-        from_x = xs - starts[:, animal, :, 0, None, None]  # (B, L, 1, w)
-        from_y = ys - starts[:, animal, :, 1, None, None]  # (B, L, h, 1)
-        unit_x, unit_y = units[:, animal, :, :, None, None].unbind(dim=2)  # (B, L, 1, 1)
-        along = from_x * unit_x + from_y * unit_y  # (B, L, h, w)
-        across = from_x * unit_y - from_y * unit_x
-        beyond = along - along.clamp(min=0).minimum(lengths[:, animal, :, None, None])
-        squared = across.square_().add_(beyond.square_())
+        from_x = xs - starts[:, animal, None, None, :, 0]  # (B, 1, w, L)
+        from_y = ys - starts[:, animal, None, None, :, 1]  # (B, h, 1, L)
+        unit_x, unit_y = units[:, animal, None, None].unbind(dim=-1)  # (B, 1, 1, L)
+        torch.add(from_x * unit_x, from_y * unit_y, out=along)
+        torch.sub(from_x * unit_y, from_y * unit_x, out=across)
+        length = lengths[:, animal, None, None]
+        torch.clamp(along, torch.zeros_like(length), length, out=on_edge)
+        squared = along.sub_(on_edge).square_().addcmul_(across, across)
         nearer = squared <= shortest  # False for NaN
-        shortest = torch.where(nearer, squared, shortest)
-        owner = owner.masked_fill_(nearer, animal)
-    drawn = torch.cat((units, units.new_zeros(batch, 1, len(edges), 2)), dim=1).permute(0, 2, 3, 1)  # (B, L, 2, N + 1)
-    owners = owner.flatten(start_dim=2)[:, :, None].expand(-1, -1, 2, -1)  # (B, L, 2, h·w)
-    return drawn.gather(-1, owners).view(batch, len(edges), 2, *size)
+        torch.where(nearer, squared, shortest, out=shortest)
+        owner.masked_fill_(nearer, animal)
+    # A vector as one complex number: both of its components are looked up at once.
+    drawn = torch.cat(
+        (torch.view_as_complex(units.contiguous()), units.new_zeros(batch, 1, len(edges))), dim=1
+    )  # (B, N + 1, L)
+    fields = drawn.gather(1, owner.flatten(1, 2)).view(batch, height, width, len(edges))
+    return torch.view_as_real(fields).permute(0, 3, 4, 1, 2)
 
 
 def score_edges(
