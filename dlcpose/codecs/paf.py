@@ -1,5 +1,6 @@
 """Part affinity fields: unit vectors along the edges of animals, drawn and integrated (Cao et al. 2017, section 2.2)."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from dlcpose.codecs.flat_maps import flatten_maps, gather_cells
 
 Array = npt.NDArray[Any]
 
+TIE = 1e-5  # squared cells by which of two animals equally near the later is nearer; float32 tells them apart
 MIN_LENGTH = 1e-6  # cells: below, two points have no direction
 PROBES = (0.25, 0.5, 0.75)  # places along a pair that are read before its integral is computed
 MIN_HALF_WIDTH = 1.5  # cells: all four cells that a bilinear sample on an edge reads then hold its vector
@@ -21,40 +23,46 @@ def draw_pafs(points_in_map: Tensor, edges: Tensor, half_width: float, size: tup
     """The unit vector along each edge at the cells within `half_width` cells of it; elsewhere 0.
 
     points_in_map: (B, N, K, 2) cells; an edge with a missing end (NaN) is not drawn. edges: (L, 2) int64.
-    size: (h, w). Returns (B, L, 2, h, w), x before y. Where edges of several animals overlap the nearest counts: their
-    average points along neither, and animals that cross would lose both. An edge of length 0 has the vector (1, 0), so
-    that the field is not 0 there.
+    size: (h, w). Returns (B, L, 2, h, w), x before y. Where edges of several animals overlap the nearest counts, of
+    equally near ones the later: their average points along neither, and animals that cross would lose both. An edge of
+    length 0 has the vector (1, 0), so that the field is not 0 there.
     """
     batch, animals = points_in_map.shape[:2]
     height, width = size
     starts, ends = points_in_map[:, :, edges[:, 0]], points_in_map[:, :, edges[:, 1]]  # (B, N, L, 2)
     lengths, units = _directions(ends - starts)  # (B, N, L), (B, N, L, 2)
-    ys = torch.arange(height, device=points_in_map.device, dtype=points_in_map.dtype)[:, None, None]  # (h, 1, 1)
-    xs = torch.arange(width, device=points_in_map.device, dtype=points_in_map.dtype)[:, None]  # (w, 1)
+    # Edges cover a few cells in a hundred: distances are calculated within their boxes alone.
+    low, high = torch.minimum(starts, ends) - half_width, torch.maximum(starts, ends) + half_width
+    which, x, y = _cells_in_boxes(low, high, size)  # (M,) each
+    start_x, start_y = starts.reshape(-1, 2)[which].unbind(dim=-1)
+    unit = units.reshape(-1, 2)[which]
+    along = (x - start_x) * unit[:, 0] + (y - start_y) * unit[:, 1]
+    across = (x - start_x) * unit[:, 1] - (y - start_y) * unit[:, 0]
+    beyond = along - along.clamp(min=0).minimum(lengths.flatten()[which])
+    squared = across.square() + beyond.square()
+    which, x, y, unit, squared = (each[squared <= half_width**2] for each in (which, x, y, unit, squared))
     # Edges last, as a network's maps lie in memory: what is calculated of both goes through them side by side.
-    shortest = points_in_map.new_full((batch, height, width, len(edges)), half_width**2)
-    owner = torch.full_like(shortest, animals, dtype=torch.long)
-    along, across, on_edge = (
-        torch.empty_like(shortest) for _ in range(3)
-    )  # new memory for each animal costs more than it is used
-    for animal in range(animals):  # one at a time, so memory does not grow with their number
-        from_x = xs - starts[:, animal, None, None, :, 0]  # (B, 1, w, L)
-        from_y = ys - starts[:, animal, None, None, :, 1]  # (B, h, 1, L)
-        unit_x, unit_y = units[:, animal, None, None].unbind(dim=-1)  # (B, 1, 1, L)
-        torch.add(from_x * unit_x, from_y * unit_y, out=along)
-        torch.sub(from_x * unit_y, from_y * unit_x, out=across)
-        length = lengths[:, animal, None, None]
-        torch.clamp(along, torch.zeros_like(length), length, out=on_edge)
-        squared = along.sub_(on_edge).square_().addcmul_(across, across)
-        nearer = squared <= shortest  # False for NaN
-        torch.where(nearer, squared, shortest, out=shortest)
-        owner.masked_fill_(nearer, animal)
-    # A vector as one complex number: both of its components are looked up at once.
-    drawn = torch.cat(
-        (torch.view_as_complex(units.contiguous()), units.new_zeros(batch, 1, len(edges))), dim=1
-    )  # (B, N + 1, L)
-    fields = drawn.gather(1, owner.flatten(1, 2)).view(batch, height, width, len(edges))
-    return torch.view_as_real(fields).permute(0, 3, 4, 1, 2)
+    animal, edge = which // len(edges), which % max(len(edges), 1)
+    place = ((animal // max(animals, 1) * height + y) * width + x) * len(edges) + edge
+    rank = squared - TIE * (animal % max(animals, 1))
+    cells = batch * height * width * len(edges)
+    first = squared.new_full((cells,), math.inf).scatter_reduce_(0, place, rank, "amin")
+    nearest = rank <= first[place]
+    fields = points_in_map.new_zeros((cells, 2))
+    fields[place[nearest]] = unit[nearest]
+    return fields.view(batch, height, width, len(edges), 2).permute(0, 3, 4, 1, 2)
+
+
+def _cells_in_boxes(low: Tensor, high: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """The cells of a map (h, w) within boxes (..., 2), none of those with NaN: which box, x and y, (M,) int64 each."""
+    last = low.new_tensor([size[1] - 1, size[0] - 1])
+    first = low.ceil().clamp(min=0)
+    extents = (torch.minimum(high.floor(), last) - first + 1).nan_to_num(0.0).clamp(min=0).long().reshape(-1, 2)
+    counts = extents.prod(dim=-1)
+    which = torch.repeat_interleave(torch.arange(len(counts), device=low.device), counts)
+    within = torch.arange(len(which), device=low.device) - (counts.cumsum(dim=0) - counts)[which]
+    corner, columns = first.nan_to_num(0.0).long().reshape(-1, 2)[which], extents[which, 0]
+    return which, corner[:, 0] + within % columns, corner[:, 1] + within // columns
 
 
 def score_edges(

@@ -18,7 +18,7 @@ def paf_loss(pred: Tensor, target: Tensor, *, foreground: float = 10.0) -> Tenso
 
 
 class _WeightedSquares(torch.autograd.Function):
-    """The sum of weights · (pred − target)², in half of the passes over memory that autograd takes: maps of all pairs are large."""
+    """The sum of weights · (pred − target)², in half of autograd's passes over memory: fields of all pairs are large."""
 
     @staticmethod
     def forward(ctx: Any, pred: Tensor, target: Tensor, weights: Tensor) -> Tensor:

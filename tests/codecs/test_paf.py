@@ -72,6 +72,47 @@ def test_where_edges_cross_the_nearest_counts() -> None:
     assert torch.equal(field.norm(dim=0) > 0, (drawn(across).norm(dim=0) > 0) | (drawn(down).norm(dim=0) > 0))
 
 
+@given(
+    seed=st.integers(0, 10**6), animals=st.integers(1, 4), half_width=st.floats(0.5, 4.0), spread=st.floats(0.0, 3.0)
+)
+@settings(derandomize=True)
+def test_fields_are_those_of_every_cell_and_edge_by_itself(
+    seed: int, animals: int, half_width: float, spread: float
+) -> None:
+    edges = torch.tensor([[0, 1], [2, 1]])
+    middle = torch.tensor([SIZE[1] / 2, SIZE[0] / 2])
+    scenes = torch.cat([random_scene(seed, animals), random_scene(seed + 1, animals)])
+    scenes = (scenes - middle) * spread + middle  # of no size, and far beyond the map
+    scenes[torch.rand(scenes.shape[:3], generator=torch.Generator().manual_seed(seed)) < 0.1] = NAN
+    fields = draw_pafs(scenes, edges, half_width, SIZE)
+    ys, xs = torch.meshgrid(torch.arange(SIZE[0]).double(), torch.arange(SIZE[1]).double(), indexing="ij")
+    cells = torch.stack((xs, ys), dim=-1)  # (h, w, 2)
+    for poses, drawn_of in zip(scenes.double(), fields, strict=True):
+        for edge, (first, second) in enumerate(edges.tolist()):
+            starts, ends = poses[:, first, None, None], poses[:, second, None, None]  # (N, 1, 1, 2)
+            reach = (ends - starts).square().sum(-1).clamp(min=1e-12)
+            share = (((cells - starts) * (ends - starts)).sum(-1) / reach).clamp(0, 1)  # (N, h, w)
+            distances = (cells - starts - share[..., None] * (ends - starts)).norm(dim=-1).nan_to_num(math.inf)
+            nearest, second_nearest = distances.sort(dim=0).values[0], distances.sort(dim=0).values[1:2]
+            sure = (nearest - half_width).abs() > 1e-3
+            if animals > 1:
+                sure &= (second_nearest[0] - nearest > 1e-3) | (nearest > half_width)
+            owner = distances.argmin(dim=0)
+            unit = torch.nn.functional.normalize((ends - starts)[owner, 0, 0], dim=-1)  # (h, w, 2)
+            expected = torch.where((nearest <= half_width)[..., None], unit, torch.zeros_like(unit)).permute(2, 0, 1)
+            if spread > 0.01:  # else edges have no direction
+                torch.testing.assert_close(drawn_of[edge][:, sure].double(), expected[:, sure], atol=1e-3, rtol=0)
+
+
+def test_of_equally_near_animals_the_later_counts_and_alone_or_in_a_batch_it_is_the_same() -> None:
+    across, down = [[2.0, 10.0], [22.0, 10.0]], [[12.0, 2.0], [12.0, 18.0]]
+    assert drawn(across, down)[:, 10, 12].tolist() == [0, 1]
+    assert drawn(down, across)[:, 10, 12].tolist() == [1, 0]
+    scenes = torch.cat([random_scene(seed, 3) for seed in range(4)])
+    alone = torch.cat([draw_pafs(scene[None], EDGE, 1.5, SIZE) for scene in scenes])
+    assert torch.equal(draw_pafs(scenes, EDGE, 1.5, SIZE), alone)
+
+
 @pytest.mark.parametrize("missing", [0, 1])
 def test_an_edge_with_a_missing_end_is_not_drawn(missing: int) -> None:
     points = [[4.0, 6.0], [16.0, 11.0]]

@@ -37,3 +37,26 @@ def test_no_edges_have_no_loss_but_gradients() -> None:
     assert pred.grad is not None
     assert pred.grad.isfinite().all()
     assert pred.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_value_and_gradient_are_those_of_autograd_and_nothing_is_changed(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    pred = torch.randn(2, 5, 6, 3, 2, generator=generator).permute(0, 3, 4, 1, 2).to(dtype).requires_grad_()
+    target = torch.randn(2, 3, 2, 5, 6, generator=generator)  # laid out otherwise
+    before = pred.detach().clone(), target.clone()
+    plain = pred.detach().float().requires_grad_()
+    weights = 1 + 10 * target.norm(dim=2, keepdim=True)
+    expected = ((plain - target) ** 2 * weights).sum() / weights.sum()
+    expected.backward()
+    found = paf_loss(pred, target)
+    (3 * found).backward()
+    torch.testing.assert_close(found, expected)
+    assert pred.grad is not None
+    assert plain.grad is not None
+    assert pred.grad.dtype == dtype
+    torch.testing.assert_close(
+        pred.grad, (3 * plain.grad).to(dtype), rtol=1e-2 if dtype == torch.bfloat16 else 1e-5, atol=1e-7
+    )
+    assert torch.equal(pred.detach(), before[0])
+    assert torch.equal(target, before[1])
