@@ -9,12 +9,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image as PillowImage
 
+from dlcpose.structures.checked_values import Fields
 from dlcpose.structures.data_files import check_file, read_file, reading
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import FrameLabels, Image, PoseSample
@@ -28,6 +29,7 @@ ORIENTATION = 0x0112  # tag of EXIF and TIFF
 SIDEWAYS = (5, 6, 7, 8)  # orientations whose upright image is as wide as the stored one is high
 _PIXELS_ARE_COUNTED_HERE = threading.Lock()  # Pillow's own limit, which is for all of a process, is off meanwhile
 IDENTITY_FLAG = "individuals_are_identities"  # by which files that we write keep `has_identities`
+OWN = "dlcpose"  # under which files that we write keep what their format has no place for; other readers pass over it
 
 
 class LabeledFrames(ABC):
@@ -118,6 +120,15 @@ def read_image_file(path: Path, *, size: tuple[int, int] | None = None) -> Image
 def image_file_size(path: Path) -> tuple[int, int]:
     """(height, width) of the upright image from a file's header, without decoding it. Raises DataError with the path."""
     return read_header(path).upright
+
+
+def stated_pcutoff(content: Mapping[str, Any], where: str) -> float | None:
+    """The `pcutoff` that a file of ours keeps in its notes (COCO's `info`, SLEAP's provenance), None where it has none.
+
+    where: the place of the notes, for errors. Raises DataError for what is no number from 0 to 1.
+    """
+    own = Fields(content, where).mapping(OWN)
+    return own.number("pcutoff", minimum=0, maximum=1) if own.has("pcutoff") else None
 
 
 class Header(NamedTuple):

@@ -9,7 +9,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from dlcpose.datasets.base import IDENTITY_FLAG, LabeledFrames, image_file_size, read_image_file, warn_of_orientations
+from dlcpose.datasets.base import (
+    IDENTITY_FLAG,
+    LabeledFrames,
+    image_file_size,
+    read_image_file,
+    stated_pcutoff,
+    warn_of_orientations,
+)
 from dlcpose.datasets.coco_annotations import read_frames
 from dlcpose.datasets.readers import reader
 from dlcpose.structures.checked_arrays import numbers_of
@@ -60,7 +67,7 @@ class CocoFrames(LabeledFrames):
     if they share their keypoints. follow_links: also read images that links take from outside of root.
     Crowds become boxes to ignore. Extra fields that are read where present: `video`, `frame_index` and
     `unique_keypoints` of images, `individual` of annotations, `sigmas`, `pairs`, `unique` of categories,
-    `individuals_are_identities` of `info`.
+    `individuals_are_identities` and `dlcpose.pcutoff` of `info`.
     docs/data.md says how each value is checked. Raises DataError for files that are missing or inconsistent.
     """
 
@@ -109,8 +116,9 @@ class CocoFrames(LabeledFrames):
             parts[part] = read_frames(content, ids, self.skeleton, self.individuals, files[part], files_of)
         self.frames = [frame for frames in parts.values() for frame in frames]
         self._check_files(files)
-        infos = [content.get("info") for content in contents.values()]
-        self.has_identities = all(isinstance(info, dict) and info.get(IDENTITY_FLAG) is True for info in infos)
+        infos = {files[part]: _info(content) for part, content in contents.items()}
+        self.has_identities = all(info.get(IDENTITY_FLAG) is True for info in infos.values())
+        self.pcutoff = _pcutoff(infos)
         if isinstance(annotations, Mapping):
             self.stored_split = {part: tuple(frame.key for frame in frames) for part, frames in parts.items()}
 
@@ -251,6 +259,25 @@ def _categories(content: Mapping[str, Any], category: str | None, path: Path) ->
             path, ", ".join(OF_SKELETON), chosen[0].content.get("name"),
         )  # fmt: skip
     return chosen
+
+
+def _info(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a file says of itself; other tools write whatever they like there."""
+    info = content.get("info")
+    return info if isinstance(info, dict) else {}
+
+
+def _pcutoff(infos: Mapping[Path, Mapping[str, Any]]) -> float | None:
+    """The pcutoff that all files state; None, with a warning, where they state several."""
+    stated = {path: stated_pcutoff(info, f"{path}: info") for path, info in infos.items()}
+    if len(set(stated.values())) > 1:
+        texts = [f"{value} in {path.name}" for path, value in stated.items()]
+        logger.warning(
+            "pcutoff is %s: dlc_rmse_pcutoff is of the default. metric.deeplabcut.pcutoff=0.6 sets it.",
+            ", ".join(texts),
+        )
+        return None
+    return next(iter(stated.values()))
 
 
 def _skeleton(kinds: Sequence[Fields], path: Path) -> Skeleton:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlcpose.datasets.base import IDENTITY_FLAG, LabeledFrames
+from dlcpose.datasets.base import IDENTITY_FLAG, LabeledFrames, stated_pcutoff
 from dlcpose.datasets.label_checks import warn_of_labels
 from dlcpose.datasets.readers import reader
 from dlcpose.datasets.sleap_file import SleapFile, SleapFrame, SleapInstance, read_sleap_file
@@ -70,6 +70,7 @@ class SleapFrames(LabeledFrames):
         chosen = _individuals(content, labeled, tracks)
         self.individuals = tuple(_distinct([content.tracks[track] for track in chosen]))
         self.has_identities = bool(chosen) and bool(content.provenance.get(IDENTITY_FLAG, tracks or len(used) == 1))
+        self.pcutoff = stated_pcutoff(content.provenance, f"{self.path}: provenance")
         self._places = [(frame.video, frame.frame_index) for frame in labeled]
         self._extents = {number: _extent(labeled, number) for number in used}
         self.frames = [self._frame(frame, chosen) for frame in labeled]

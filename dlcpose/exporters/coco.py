@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dlcpose.codecs.coco import ground_truth, plain, results, triplets
-from dlcpose.datasets.base import IDENTITY_FLAG, LabeledFrames
+from dlcpose.datasets.base import IDENTITY_FLAG, OWN, LabeledFrames
 from dlcpose.exporters.image_files import PNG, by_video, png_names, write_image
 from dlcpose.exporters.label_contents import (
     AREAS,
@@ -22,9 +22,11 @@ from dlcpose.exporters.label_contents import (
     NAMES,
     ONLY_BOXES,
     PAIRS,
+    PCUTOFF,
     SEVERAL,
     SIGMAS,
     UNIQUE,
+    UNTRACKED,
     is_unlabeled,
 )
 from dlcpose.exporters.label_formats import label_format
@@ -70,7 +72,7 @@ def unique_results(predictions: Iterable[PosePrediction], image_ids: Mapping[str
 ANNOTATIONS = "annotations.json"
 HOLDS = frozenset(
     {SEVERAL, HIDDEN, ONLY_BOXES, BOXES, AREAS, IGNORED, UNIQUE, EMPTY, EDGES, PAIRS, SIGMAS, INDIVIDUALS, IDENTITIES}
-    | {LOOSE, MIXED, NAMES}
+    | {LOOSE, MIXED, NAMES, PCUTOFF, UNTRACKED}
 )
 
 
@@ -79,12 +81,13 @@ def write_coco_dataset(data: LabeledFrames, folder: Path, *, fps: float | None =
     """Write images/VIDEO/NAME and annotations.json, whose `file_name` starts from the folder.
 
     Unlabeled frames are left out, as COCO would take them for frames without animals. `info` says whether an individual
-    is the same animal in all frames. fps: COCO has no place for it. Raises DataError when the folder is there and not
-    empty.
+    is the same animal in all frames and, under `dlcpose`, the project's `pcutoff`. fps: COCO has no place for it. Raises
+    DataError when the folder is there and not empty.
     """
     kept = [index for index, frame in enumerate(data.frames) if data.empty_is_label or not is_unlabeled(frame)]
     labels = ground_truth([data.frames[index] for index in kept], data.skeleton, data.individuals, exact=True)
-    labels = {"info": {IDENTITY_FLAG: data.has_identities}, **labels}
+    own = {} if data.pcutoff is None else {OWN: {"pcutoff": data.pcutoff}}
+    labels = {"info": {IDENTITY_FLAG: data.has_identities, **own}, **labels}
     places, names = {data.frames[index].key: index for index in kept}, _file_names(data, kept)
     with atomic_folder(folder) as partial:
         for image in labels["images"]:

@@ -21,12 +21,14 @@ from dlcpose.exporters.label_contents import (
     LOOSE,
     MIXED,
     NAMES,
+    PCUTOFF,
     SEVERAL,
     UNIQUE,
     UNLABELED,
 )
 from dlcpose.exporters.label_formats import label_format
 from dlcpose.exporters.pandas_hdf5 import pandas_hdf5
+from dlcpose.metrics.deeplabcut import DEFAULT_PCUTOFF
 from dlcpose.structures.atomic_files import atomic_folder
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import FrameLabels
@@ -46,7 +48,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 def _holds(data: LabeledFrames, path: Path) -> set[str]:
     """The kinds of content that a project can hold; a single-animal project cannot hold the animal's name."""
     names = {INDIVIDUALS} if _is_multi_animal(data, _individuals(data)) else set()
-    return {SEVERAL, UNIQUE, UNLABELED, EDGES, IDENTITIES, LOOSE, MIXED, NAMES, *names}
+    return {SEVERAL, UNIQUE, UNLABELED, EDGES, IDENTITIES, LOOSE, MIXED, NAMES, PCUTOFF, *names}
 
 
 @label_format("deeplabcut", holds=_holds, entries=ENTRIES)
@@ -57,7 +59,8 @@ def write_deeplabcut_project(
 
     It is a multi-animal project where there are several individuals or unique keypoints, else a single-animal one.
     Images keep their names, or are numbered by `frame_index` or, where that repeats, by their order. DeepLabCut has no flag
-    for occluded keypoints: they are written as visible ones. Boxes, areas and splits have no place in a project.
+    for occluded keypoints: they are written as visible ones. Boxes, areas and splits have no place in a project. Animals of
+    no track take the columns that are left free: a config.yaml has no word for it, and DeepLabCut refuses keys of others.
     Returns the folder. Raises DataError when the folder is there and not empty, there are no frames, or a frame has an
     individual twice.
     """
@@ -178,7 +181,7 @@ def _config(
         "numframes2pick": 20,
         "skeleton": [[names[start], names[end]] for start, end in data.skeleton.edges],
         "skeleton_color": "black",
-        "pcutoff": 0.6 if data.pcutoff is None else data.pcutoff,
+        "pcutoff": DEFAULT_PCUTOFF if data.pcutoff is None else data.pcutoff,
         "dotsize": 6,
         "alphavalue": 0.7,
         "colormap": "rainbow",

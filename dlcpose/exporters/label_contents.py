@@ -12,6 +12,7 @@ from dlcpose.codecs.oks import oks_areas
 from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.deeplabcut_config import ONLY_INDIVIDUAL
 from dlcpose.exporters.image_files import own_name
+from dlcpose.metrics.deeplabcut import DEFAULT_PCUTOFF
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import FrameLabels, boxes_around
 from dlcpose.structures.skeleton import DEFAULT_SIGMA, pairs_from_names
@@ -34,6 +35,8 @@ LOOSE = "notes that an individual may be another animal in other frames"
 MIXED = "videos with frames of several sizes, which become one for each size"
 SPLIT = "frames of a stored split"
 NAMES = "names of images beyond a number"
+PCUTOFF = "score that the project asks of a keypoint"
+UNTRACKED = "animals of no track, which get that of an individual in each frame"
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Content:
 
 def contents_of(data: LabeledFrames) -> list[Content]:
     """The kinds of content in a data set."""
-    found = [*_of_frames(data), *_of_skeleton(data), *_of_individuals(data)]
+    found = [*_of_frames(data), *_of_skeleton(data), *_of_individuals(data), *_of_project(data)]
     return [Content(kind, len(which), _first(which)) for kind, which in found if which]
 
 
@@ -94,6 +97,12 @@ def _of_individuals(data: LabeledFrames) -> Iterator[tuple[str, list[str]]]:
     yield INDIVIDUALS, [name for name in data.individuals if data.individuals != (ONLY_INDIVIDUAL,)]
     if len(data.individuals) > 1:
         yield (IDENTITIES if data.has_identities else LOOSE), list(data.individuals)
+    if len(data.individuals) > 1 or any(len(frame) > 1 for frame in data.frames):  # else they are one and the same
+        yield UNTRACKED, list(_animals(data.frames, lambda frame: frame.identities < 0))
+
+
+def _of_project(data: LabeledFrames) -> Iterator[tuple[str, list[str]]]:
+    yield PCUTOFF, [] if data.pcutoff in (None, DEFAULT_PCUTOFF) else [f"pcutoff {data.pcutoff:g}"]
 
 
 def is_unlabeled(frame: FrameLabels) -> bool:

@@ -7,16 +7,17 @@ import pandas as pd
 
 from dlcpose.datasets.base import LabeledFrames
 from dlcpose.exporters.image_files import by_video, png_names, write_image
-from dlcpose.exporters.label_contents import HIDDEN, MIXED, NAMES, UNLABELED
+from dlcpose.exporters.label_contents import HIDDEN, MIXED, NAMES, UNLABELED, UNTRACKED
 from dlcpose.exporters.label_formats import label_format
 from dlcpose.structures.atomic_files import atomic_folder
 from dlcpose.structures.errors import DataError
 
 SCORER = "dlcpose"
 LABELS = "CollectedData.csv"
+HOLDS = frozenset({HIDDEN, MIXED, NAMES, UNLABELED, UNTRACKED})
 
 
-@label_format("lightning_pose", holds=frozenset({HIDDEN, MIXED, NAMES, UNLABELED}), entries=(LABELS,))
+@label_format("lightning_pose", holds=HOLDS, entries=(LABELS,))
 def write_lightning_pose(data: LabeledFrames, folder: Path, *, fps: float | None = None) -> None:
     """Write CollectedData.csv, labeled-data/VIDEO/NAME.png and an empty folder for videos.
 

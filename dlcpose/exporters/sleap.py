@@ -14,7 +14,7 @@ import cv2
 import h5py  # type: ignore[import-untyped]
 import numpy as np
 
-from dlcpose.datasets.base import IDENTITY_FLAG, LabeledFrames, image_file_size
+from dlcpose.datasets.base import IDENTITY_FLAG, OWN, LabeledFrames, image_file_size
 from dlcpose.exporters.image_files import PNG, by_video, png_names
 from dlcpose.exporters.label_contents import (
     EDGES,
@@ -24,7 +24,9 @@ from dlcpose.exporters.label_contents import (
     LOOSE,
     NAMES,
     PAIRS,
+    PCUTOFF,
     SEVERAL,
+    UNTRACKED,
     is_unlabeled,
 )
 from dlcpose.exporters.label_formats import label_format
@@ -47,9 +49,10 @@ class _Video:
 
 
 def _holds(data: LabeledFrames, path: Path) -> set[str]:
-    """The kinds of content that a file can hold; its provenance states whether individuals are the same animal throughout."""
+    """The kinds of content that a file can hold; its provenance states the pcutoff, and whether individuals stay the same."""
+    kinds = {SEVERAL, EMPTY, EDGES, PAIRS, INDIVIDUALS, IDENTITIES, LOOSE, PCUTOFF, UNTRACKED}
     is_named = not path.name.endswith(PACKAGE) or all(video.images for video in _videos(data, _kept(data)))
-    return {SEVERAL, EMPTY, EDGES, PAIRS, INDIVIDUALS, IDENTITIES, LOOSE, *({NAMES} if is_named else set())}
+    return kinds | {NAMES} if is_named else kinds
 
 
 @label_format("sleap", suffix=".slp", holds=_holds)
@@ -131,7 +134,8 @@ def _labels(data: LabeledFrames, videos: Sequence[_Video], theirs: Sequence[Any]
                     video=target, frame_idx=number, instances=animals, is_negative=not animals and data.empty_is_label
                 )
             )
-    provenance = {"software": "dlcpose", IDENTITY_FLAG: data.has_identities}
+    own = {} if data.pcutoff is None else {OWN: {"pcutoff": data.pcutoff}}
+    provenance = {"software": "dlcpose", IDENTITY_FLAG: data.has_identities, **own}
     return sleap_io.Labels(frames, videos=list(theirs), skeletons=[skeleton], tracks=tracks, provenance=provenance)
 
 

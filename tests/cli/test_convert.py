@@ -10,7 +10,10 @@ from dlcpose.datasets.coco import CocoFrames
 from dlcpose.datasets.readers import open_data
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.exporters.coco import write_coco_dataset
+from dlcpose.structures.sample import labels_of
+from dlcpose.structures.skeleton import Skeleton
 from tests.cli.test_app import dlcpose
+from tests.exporters.label_sets import DrawnFrames
 from tests.shells import reason
 
 Capture = pytest.CaptureFixture[str]
@@ -41,6 +44,14 @@ def test_losses_are_listed_and_labels_written(photos: Path, capsys: Capture, mon
         np.testing.assert_array_equal(other.exact_keypoints, frame.exact_keypoints)
     answer = dlcpose(capsys, monkeypatch, "convert", str(photos), str(photos.parent / "again"), "--to", "coco")
     assert "Nothing is lost." in answer.out
+
+
+def test_animals_of_no_track_are_told_where_they_get_one(tmp_path: Path, capsys: Capture, monkeypatch: Patch) -> None:
+    frames = [labels_of(f"cage/{number}.png", (6, 8), np.ones((2, 1, 2)), video="cage") for number in (1, 2)]
+    write_coco_dataset(DrawnFrames(frames, Skeleton(("nose",))), tmp_path / "photos")
+    convert = ("convert", str(tmp_path / "photos"), str(tmp_path / "project"), "--to", "deeplabcut")
+    answer = dlcpose(capsys, monkeypatch, *convert)
+    assert "- lost: 4 animals of no track, which get that of an individual in each frame (animal 1 in" in answer.out
 
 
 @pytest.mark.parametrize("name", ["a.slp", "a.pkg.SLP", "a.json", "a.csv"])

@@ -110,6 +110,30 @@ def test_individuals_and_videos(shared_data: Path) -> None:
     assert data.empty_is_label
 
 
+@pytest.mark.parametrize("value", ["0.4", -0.1, 1.5, NAN, [0.4], True])
+def test_a_pcutoff_that_is_none_is_refused(tmp_path: Path, value: Any) -> None:
+    root = written(tmp_path, content(info={"dlcpose": {"pcutoff": value}}))
+    with pytest.raises(DataError, match=r"labels\.json: info: dlcpose: expected a number from 0 to 1 under 'pcutoff'"):
+        CocoFrames(root)
+
+
+@pytest.mark.parametrize("info", [None, "made by hand", [1], {"year": 2020}, {"dlcpose": None}, {"dlcpose": {}}])
+def test_what_other_tools_say_of_a_file_is_no_pcutoff(tmp_path: Path, info: Any) -> None:
+    assert CocoFrames(written(tmp_path, content(info=info))).pcutoff is None
+
+
+def test_a_pcutoff_is_that_of_all_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name, number, pcutoff in (("a", 7, 0.4), ("b", 8, 0.4), ("c", 9, 0.2)):
+        one = content(
+            images=[image(number)], annotations=[annotation(1, number)], info={"dlcpose": {"pcutoff": pcutoff}}
+        )
+        written(tmp_path, one, f"{name}.json")
+    assert CocoFrames(tmp_path, annotations={"train": "a.json", "val": "b.json"}).pcutoff == 0.4
+    assert not caplog.records
+    assert CocoFrames(tmp_path, annotations={"train": "a.json", "val": "c.json"}).pcutoff is None
+    assert "pcutoff is 0.4 in a.json, 0.2 in c.json" in caplog.text
+
+
 def test_visibility_boxes_crowds_and_empty_images(tmp_path: Path) -> None:
     only_box = annotation(2, 7)
     del only_box["keypoints"], only_box["area"]

@@ -16,8 +16,10 @@ from dlcpose.datasets.deeplabcut_config import ONLY_INDIVIDUAL
 from dlcpose.datasets.readers import READERS, open_data
 from dlcpose.exporters import label_contents as kinds
 from dlcpose.exporters.label_formats import LABEL_FORMATS, find_format
+from dlcpose.metrics.deeplabcut import DEFAULT_PCUTOFF
 from dlcpose.structures.errors import DataError
-from dlcpose.structures.sample import FrameLabels
+from dlcpose.structures.sample import FrameLabels, labels_of
+from dlcpose.structures.skeleton import Skeleton
 from tests.exporters.label_sets import DrawnFrames, label_sets
 
 OURS = ("deeplabcut", "coco", "sleap", "lightning_pose")
@@ -103,6 +105,38 @@ def test_what_is_written_is_read(form: str, data: DrawnFrames) -> None:
             assert back.has_identities == data.has_identities
         if kinds.EMPTY not in lost and data.empty_is_label and any(not len(frame) for frame in data.frames):
             assert back.empty_is_label
+
+
+@pytest.mark.parametrize("pcutoff", [None, 0.6, 0.35])
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+def test_the_pcutoff_of_a_project_is_kept_or_told(
+    tmp_path: Path, first: str, second: str, pcutoff: float | None
+) -> None:
+    points = np.ones((1, 2, 2))
+    data = DrawnFrames([labels_of("cage/1.png", (6, 8), points, video="cage", frame_index=1)], Skeleton(("a", "b")))
+    data.pcutoff = pcutoff
+    there, lost = written(data, first, tmp_path, "a")
+    back, lost_there = written(there, second, tmp_path, "b")
+    expected = DEFAULT_PCUTOFF if pcutoff is None else pcutoff
+    kept = DEFAULT_PCUTOFF if back.pcutoff is None else back.pcutoff
+    assert (kept == expected) == (kinds.PCUTOFF not in lost | lost_there)
+    assert kinds.PCUTOFF not in lost or first == "lightning_pose"
+
+
+@pytest.mark.parametrize("animals", [1, 2])
+@pytest.mark.parametrize("form", OURS)
+def test_animals_of_no_track_stay_so_or_it_is_told(tmp_path: Path, form: str, animals: int) -> None:
+    frames = [
+        labels_of(f"cage/{number}.png", (6, 8), np.ones((animals, 2, 2)), video="cage", frame_index=number)
+        for number in (1, 2)
+    ]
+    data = DrawnFrames(frames, Skeleton(("a", "b")))
+    if form == "lightning_pose" and animals > 1:
+        return  # which refuses them
+    back, lost = written(data, form, tmp_path, "a")
+    of_several = animals > 1 or len(back.individuals) > 1
+    has_tracks = of_several and any((frame.identities >= 0).any() for frame in back.frames)
+    assert has_tracks == (kinds.UNTRACKED in lost)
 
 
 def check_there_and_back(first: str, second: str, data: DrawnFrames) -> None:
