@@ -370,8 +370,8 @@ def _find_shuffle(config: ProjectConfig, shuffle: int | None, fraction: float | 
     path = min(chosen, key=lambda each: (each[0], each[1] != first, each[2]))[-1]
     if len(chosen) > 1:
         logger.warning(
-            "%s: %d shuffles%s, of which the train and test frames of %s are taken. shuffle=NUMBER takes those of another, "
-            "fraction=0.8 those of another TrainingFraction.",
+            "%s: %d shuffles%s, of which the train and test frames of %s are taken. train.py dataset.shuffle=NUMBER takes "
+            "those of another, dataset.fraction=0.8 those of another TrainingFraction (in Python shuffle=, fraction=).",
             path.parent,
             len(chosen),
             "" if shuffle is None else f" {shuffle}",

@@ -432,6 +432,9 @@ def test_the_stored_split_of_a_named_shuffle(tmp_path: Path, caplog: pytest.LogC
         assert split["test"] == (f"labeled-data/cage/img{image:04d}.png",)
         assert warning in caplog.text
         assert caplog.text.count("of which") == bool(warning)
+        assert caplog.text.count("train.py dataset.shuffle=NUMBER") == bool(
+            warning
+        )  # other commands have no such setting
     with pytest.raises(DataError, match="expected a shuffle 7 in training-datasets, got 1, 2"):
         DeepLabCutFrames(root, shuffle=7)  # also where another split is taken
     with pytest.raises(DataError, match="expected a shuffle 1 in training-datasets, got none"):
