@@ -7,18 +7,26 @@ from typing import Any
 
 import albumentations
 import numpy as np
-import numpy.typing as npt
 
 from dlcpose.augmentations.animal_crop import AnimalCrop
 from dlcpose.augmentations.base import Augmentation, compose_transforms
 from dlcpose.codecs.affine import apply_affine, place_on_canvas
-from dlcpose.codecs.pose_variation import Poses, evenly, facing_spread, mirror_distance, pose_sizes, size_ratio
+from dlcpose.codecs.pose_variation import (
+    Poses,
+    evenly,
+    facing_spread,
+    is_labeled,
+    mirror_distance,
+    pose_sizes,
+    size_ratio,
+)
 from dlcpose.structures.augmentation import CLOSING, AugmentationPhase, AugmentationSchedule
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input, round_up
 from dlcpose.structures.sample import FrameLabels
 from dlcpose.structures.skeleton import Skeleton
 
+MIN_FRAMES = 5  # with labels: fewer show a moment or two, from which nothing follows for the others
 ALL_DIRECTIONS = 60.0  # degrees: animals with a wider spread of directions are seen from above, and may face any way
 MIN_ROTATION = 10.0  # degrees: camera mounts differ a little from session to session
 ROTATION_OF_UNKNOWN = 15.0  # degrees, where labels do not show which way an animal faces
@@ -53,6 +61,8 @@ class AutoAugmentation(Augmentation):
     A fresh network first learns where keypoints are at all: rotations are small, then they grow to what the labels call
     for, flips join them once they have, and the last epochs see whole frames, hardly changed, as prediction will.
 
+    From fewer than MIN_FRAMES labeled frames nothing is concluded: the choices are those that do least harm.
+
     rotation: degrees either way. flip: whether left and right are swapped. scale: range of factors. crop: side in px of
     the part of the canvas around an animal that is trained on, rounded up to what the backbone takes, 0 for all of it. None
     chooses each from the labels.
@@ -86,17 +96,17 @@ class AutoAugmentation(Augmentation):
     ) -> tuple[AugmentationRanges, tuple[str, ...]]:
         """The ranges at full strength, and a line for each that says why."""
         frames = evenly(frames)
-        poses = [_PoseSet("animals", _animals_on_canvas(frames, model_input), skeleton.flip_order)]
+        animals = _animals_on_canvas(frames, model_input)
+        poses = [_pose_set("animals", animals, skeleton.flip_order)]
         if skeleton.unique:  # the arena's keypoints show the camera's orientation as an animal's do
-            arena = np.stack([frame.unique_in_image for frame in frames]).astype(np.float64)
-            poses.append(_PoseSet("the arena's keypoints", arena, skeleton.unique_flip_order))
+            arena = [frame.unique_in_image[None].astype(np.float64) for frame in frames]
+            poses.append(_pose_set("the arena's keypoints", arena, skeleton.unique_flip_order))
         rotation, why_rotation = _given(self.rotation) or min(map(_rotation, poses), key=lambda chosen: chosen[0])
         flip, why_flip = _given(self.flip) or min(
             (_flip(each, rotation) for each in poses), key=lambda chosen: chosen[0]
         )
-        sizes = pose_sizes(poses[0].poses)
-        scale, why_scale = _given(self.scale) or _scale(size_ratio(poses[0].poses))
-        crop, why_crop = self._crop(sizes, scale[1], model_input, may_crop=may_crop)
+        scale, why_scale = _given(self.scale) or _scale(poses[0])
+        crop, why_crop = self._crop(poses[0], scale[1], model_input, may_crop=may_crop)
         return AugmentationRanges(rotation, flip, scale, crop), (
             f"rotation up to {rotation:.0f} degrees: {why_rotation}",
             f"{'flip' if flip else 'no flip'}: {why_flip}",
@@ -105,7 +115,7 @@ class AutoAugmentation(Augmentation):
         )
 
     def _crop(
-        self, sizes: npt.NDArray[np.float64], enlargement: float, model_input: Input, *, may_crop: bool
+        self, animals: "_PoseSet", enlargement: float, model_input: Input, *, may_crop: bool
     ) -> tuple[tuple[int, int] | None, str]:
         canvas, multiple_of = model_input.canvas, model_input.multiple_of
         if canvas is None or not may_crop:
@@ -120,8 +130,9 @@ class AutoAugmentation(Augmentation):
             side = round_up(self.crop, multiple_of)
             why = "as given" if side == self.crop else f"{self.crop} as given, to the next multiple of {multiple_of}"
             return (min(side, canvas[0]), min(side, canvas[1])), why
-        if not len(sizes):
-            return None, "labels do not show how large the animals are"
+        if animals.too_few:
+            return None, f"{animals.too_few} how large the animals are"
+        sizes = pose_sizes(animals.poses)
         large = float(np.quantile(sizes, LARGE))
         # An animal whose center lies in the middle half of the crop is all within it.
         side = round_up(max(MIN_CROP, 2 * large * enlargement), math.lcm(CROP_MULTIPLE, multiple_of))
@@ -132,26 +143,46 @@ class AutoAugmentation(Augmentation):
 
 @dataclass(frozen=True)
 class _PoseSet:
-    """Poses (P, K, 2) of one kind, and the keypoint at each place after left and right are swapped."""
+    """Poses (P, K, 2) of one kind, and the keypoint at each place after left and right are swapped.
+
+    frames: how many frames have a pose that shows something.
+    """
 
     kind: str
     poses: Poses
     flip_order: tuple[int, ...]
+    frames: int
+
+    @property
+    def too_few(self) -> str:
+        """The beginning of a reason why nothing is concluded from these poses; empty where something can be."""
+        if not self.frames:
+            return "labels do not show"
+        seen = "1 labeled frame does" if self.frames == 1 else f"{self.frames} labeled frames do"
+        return f"{seen} not show (at least {MIN_FRAMES} would)" if self.frames < MIN_FRAMES else ""
+
+
+def _pose_set(kind: str, by_frame: Sequence[Poses], flip_order: tuple[int, ...]) -> _PoseSet:
+    return _PoseSet(kind, np.concatenate(by_frame), flip_order, sum(map(is_labeled, by_frame)))
 
 
 def _given(setting: Any) -> tuple[Any, str] | None:
     return None if setting is None else (setting, "as given")
 
 
-def _animals_on_canvas(frames: Sequence[FrameLabels], model_input: Input) -> Poses:
-    poses = [
-        apply_affine(place_on_canvas(model_input, (frame.height, frame.width))[0], frame.keypoints_in_image)
+def _animals_on_canvas(frames: Sequence[FrameLabels], model_input: Input) -> list[Poses]:
+    """The animals of each frame, (N, K, 2) each."""
+    return [
+        apply_affine(place_on_canvas(model_input, (frame.height, frame.width))[0], frame.keypoints_in_image).astype(
+            np.float64
+        )
         for frame in frames
     ]
-    return np.concatenate(poses).astype(np.float64)
 
 
 def _rotation(poses: _PoseSet) -> tuple[float, str]:
+    if poses.too_few:
+        return ROTATION_OF_UNKNOWN, f"{poses.too_few} which way {poses.kind} face"
     spread = facing_spread(poses.poses)
     if math.isnan(spread):
         return ROTATION_OF_UNKNOWN, f"labels do not show which way {poses.kind} face"
@@ -161,6 +192,8 @@ def _rotation(poses: _PoseSet) -> tuple[float, str]:
 
 
 def _flip(poses: _PoseSet, rotation: float) -> tuple[bool, str]:
+    if poses.too_few:
+        return False, f"{poses.too_few} whether {poses.kind} occur mirrored"
     distance = mirror_distance(poses.poses, poses.flip_order, rotation)
     if math.isnan(distance):
         return False, f"labels do not show whether {poses.kind} occur mirrored"
@@ -175,7 +208,10 @@ def _flip(poses: _PoseSet, rotation: float) -> tuple[bool, str]:
     )
 
 
-def _scale(ratio: float) -> tuple[tuple[float, float], str]:
+def _scale(animals: _PoseSet) -> tuple[tuple[float, float], str]:
+    if animals.too_few:
+        return (1 / MIN_SCALE, MIN_SCALE), f"{animals.too_few} how large the animals are"
+    ratio = size_ratio(animals.poses)
     if math.isnan(ratio):
         return (1 / MIN_SCALE, MIN_SCALE), "labels do not show how large the animals are"
     factor = min(max(math.sqrt(ratio), MIN_SCALE), MAX_SCALE)

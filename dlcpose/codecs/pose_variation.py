@@ -91,6 +91,11 @@ def animal_shares(frames: Sequence[FrameLabels]) -> list[float]:
     ]
 
 
+def is_labeled(poses: Poses) -> bool:
+    """Whether one of the poses (P, K, 2) has keypoints enough to be compared with others."""
+    return bool((_labeled(poses) >= MIN_COMMON).any())
+
+
 def _labeled(poses: Poses) -> npt.NDArray[np.int64]:
     return np.asarray((~np.isnan(poses).any(axis=2)).sum(axis=1))
 

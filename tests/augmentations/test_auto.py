@@ -87,6 +87,31 @@ def test_without_labels_it_is_cautious() -> None:
     assert ranges.crop is None
 
 
+@pytest.mark.parametrize(
+    ("frames", "told"), [(1, "1 labeled frame does not show"), (4, "4 labeled frames do not show")]
+)
+def test_nothing_is_concluded_from_a_few_frames_with_many_animals(frames: int, told: str) -> None:
+    picture = np.zeros((640, 640, 3), np.uint8)
+    crowded = [frame(picture, MOUSE[4 * number : 4 * number + 4]).labels for number in range(frames)]
+    unlabeled = labels(np.full((9, 4, 2), np.nan))
+    ranges, choices = AutoAugmentation().choose([*crowded, *unlabeled], SKELETON, Input(640, 640), may_crop=True)
+    assert ranges == AugmentationRanges(15.0, False, (1 / 1.15, 1.15), None)
+    assert all(f"{told} (at least 5 would)" in choice for choice in choices)
+
+
+def test_a_few_frames_with_the_arena_do_not_turn_it() -> None:
+    skeleton = Skeleton(("nose", "left", "right", "tail"), pairs=((1, 2),), unique=("nw", "ne", "se"))
+    corners = np.array([[40.0, 40.0], [600.0, 40.0], [600.0, 600.0]], np.float32)
+    unlabeled = np.full_like(corners, np.nan)
+    frames = [
+        FrameLabels(**{**vars(each), "unique_in_image": corners if place < 2 else unlabeled})
+        for place, each in enumerate(labels(MOUSE))
+    ]
+    ranges, choices = AutoAugmentation().choose(frames, skeleton, Input(640, 640), may_crop=True)
+    assert (ranges.rotation, ranges.flip) == (15.0, False)
+    assert "2 labeled frames do not show (at least 5 would) which way the arena's keypoints face" in choices[0]
+
+
 def test_arena_keypoints_are_considered() -> None:
     """Corners of an arena that never turns would be mistaken for each other if it did."""
     skeleton = Skeleton(("nose", "left", "right", "tail"), pairs=((1, 2),), unique=("nw", "ne", "se"))
