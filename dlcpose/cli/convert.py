@@ -1,6 +1,5 @@
 """`dlcpose convert FROM TO`: convert labeled data to another format, and list what that format cannot hold."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,7 +60,7 @@ def _check_apart(source: Path, target: Path) -> None:
 
 def _write(format: "LabelFormat", data: "LabeledFrames", target: Path, overwrite: bool) -> None:
     from dlcpose.datasets.readers import READERS
-    from dlcpose.structures.atomic_files import atomic_folder, check_new_folder
+    from dlcpose.structures.atomic_files import atomic_folder, check_new_folder, move_into, staged_files
 
     if not target.exists() or (not format.suffix and not overwrite):
         format.write(data, target, fps=None)
@@ -70,12 +69,9 @@ def _write(format: "LabelFormat", data: "LabeledFrames", target: Path, overwrite
         raise DataError(f"{target}: expected a new file, got one that is there. --overwrite replaces it.")
     reader = READERS.load().get(format.name)
     if format.suffix:
-        fresh = target.with_name(f".{os.getpid()}-{target.name}")
-        try:
-            format.write(data, fresh, fps=None)
-            fresh.replace(target)
-        finally:
-            fresh.unlink(missing_ok=True)
+        with staged_files(target.parent) as staging:  # under its own name, since formats look at how that ends
+            format.write(data, staging / target.name, fps=None)
+            move_into(target, staging / target.name)
         return
     # A whole folder is replaced: it had better be such data and nothing else, not somebody's home or project.
     if reader is None or not reader.can_open(target):

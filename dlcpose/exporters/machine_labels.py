@@ -19,7 +19,7 @@ from dlcpose.datasets.deeplabcut_config import ProjectConfig
 from dlcpose.datasets.deeplabcut_tables import read_table
 from dlcpose.exporters.deeplabcut_columns import PREDICTIONS, check_individuals_apart, table_columns
 from dlcpose.exporters.pandas_hdf5 import pandas_hdf5
-from dlcpose.exporters.sleap_table import sleap_skeleton
+from dlcpose.exporters.sleap_table import save_slp, sleap_skeleton
 from dlcpose.structures.atomic_files import atomic_output, move_into, staged_files, write_output
 from dlcpose.structures.data_files import InsideFolder
 from dlcpose.structures.errors import DataError
@@ -158,7 +158,7 @@ def write_sleap_suggestions(path: Path, tracks: PoseTracks, rows: Sequence[int],
     suggestions = [sleap_io.SuggestionFrame(video=file, frame_idx=int(tracks.frame_indices[row])) for row in rows]
     labels = sleap_io.Labels(frames, videos=[file], skeletons=[skeleton], tracks=of_column, suggestions=suggestions)
     with atomic_output(path) as partial:
-        sleap_io.save_slp(labels, str(partial), embed=False, verbose=False)
+        save_slp(labels, partial)
 
 
 def _digits(folder: Path, tracks: PoseTracks) -> int:

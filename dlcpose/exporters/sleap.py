@@ -30,8 +30,8 @@ from dlcpose.exporters.label_contents import (
     is_unlabeled,
 )
 from dlcpose.exporters.label_formats import label_format
-from dlcpose.exporters.sleap_table import sleap_skeleton
-from dlcpose.structures.atomic_files import atomic_output
+from dlcpose.exporters.sleap_table import save_slp, sleap_skeleton
+from dlcpose.structures.atomic_files import ForgivingFile, atomic_output
 from dlcpose.structures.errors import DataError
 
 PACKAGE = ".pkg.slp"
@@ -64,8 +64,6 @@ def write_sleap_labels(data: LabeledFrames, path: Path, *, fps: float | None = N
     DataError where something is there already, the name does not end in .slp, or a .slp is to be written of data whose
     frames are no image files.
     """
-    import sleap_io
-
     if path.exists():
         raise DataError(f"{path}: expected a new file to write, got one that is there. Name another.")
     if path.suffix != ".slp":
@@ -77,11 +75,19 @@ def write_sleap_labels(data: LabeledFrames, path: Path, *, fps: float | None = N
     ]
     labels = _labels(data, videos, theirs, is_package)
     with atomic_output(path) as partial:
-        sleap_io.save_slp(labels, str(partial), embed=False, verbose=False)
+        save_slp(labels, partial)
         if is_package:
-            with h5py.File(partial, "r+") as file:
-                for place, video in enumerate(videos):
-                    _write_images(file, f"video{place}", data, video)
+            _write_packaged(partial, data, videos)
+
+
+def _write_packaged(path: Path, data: LabeledFrames, videos: Sequence[_Video]) -> None:
+    """Put the images into a .slp. Raises OSError where there is no room for them."""
+    with ForgivingFile(path, "r+") as disk:
+        with h5py.File(disk, "r+") as file:
+            for place, video in enumerate(videos):
+                _write_images(file, f"video{place}", data, video, disk)
+        if disk.error is not None:
+            raise disk.error
 
 
 def _kept(data: LabeledFrames) -> list[int]:
@@ -179,9 +185,11 @@ def _named(data: LabeledFrames, video: _Video, path: Path) -> Any:
     return made
 
 
-def _write_images(file: Any, group: str, data: LabeledFrames, video: _Video) -> None:
+def _write_images(file: Any, group: str, data: LabeledFrames, video: _Video, disk: ForgivingFile) -> None:
     images = file.create_dataset(f"{group}/video", (len(video.indices),), h5py.vlen_dtype(np.int8))
     for row, index in enumerate(video.indices):
+        if disk.error is not None:
+            return
         images[row] = np.frombuffer(_png(data, index), np.int8)
     height, width = video.size
     images.attrs.update(

@@ -1,10 +1,11 @@
 """Predictions as SLEAP's own files, written by sleap-io: .slp, and the analysis h5 that scripts read."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 from dlcpose.exporters.formats import TableTarget, check_individuals, provenance, table_format
-from dlcpose.structures.atomic_files import atomic_output
+from dlcpose.structures.atomic_files import atomic_output, check_room
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.skeleton import Skeleton
@@ -28,11 +29,9 @@ def _check_analysis(tracks: PoseTracks) -> None:
 @table_format("sleap", suffix=".slp", leaves_out=LEAVES_OUT, check_poses=_check, names_scorer=False)
 def write_sleap(tracks: PoseTracks, target: TableTarget) -> list[Path]:
     """Write `{video}.predictions.slp`; animals have tracks where these poses are tracked."""
-    import sleap_io
-
     path = target.path(".predictions.slp")
     with atomic_output(path) as partial:
-        sleap_io.save_slp(sleap_labels(tracks), str(partial), embed=False, verbose=False)
+        save_slp(sleap_labels(tracks), partial)
     return [path]
 
 
@@ -55,6 +54,18 @@ def write_sleap_analysis(tracks: PoseTracks, target: TableTarget) -> list[Path]:
     with atomic_output(path) as partial:
         sleap_io.save_analysis_h5(sleap_labels(tracks), str(partial))
     return [path]
+
+
+def save_slp(labels: Any, path: Path) -> None:
+    """Write sleap-io's Labels to a path where nothing is. Raises OSError where there is no room for them."""
+    import sleap_io
+
+    animals = sum(len(frame.instances) for frame in labels.labeled_frames)
+    points = sum(len(instance.points) for frame in labels.labeled_frames for instance in frame.instances)
+    names = sum(len(json.dumps(video.backend_metadata, default=str)) for video in labels.videos)
+    # Ample, since sleap-io writes to the disk at once, where HDF5 crashes without room: 60 bytes a point, say.
+    check_room(path, 2**20 + 200 * (len(labels.labeled_frames) + animals + points) + 4 * names)
+    sleap_io.save_slp(labels, str(path), embed=False, verbose=False)
 
 
 def sleap_skeleton(skeleton: Skeleton) -> Any:

@@ -2,6 +2,7 @@
 
 import errno
 import glob
+import io
 import os
 import platform
 import re
@@ -10,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from dlcpose.structures.environment import is_running
 from dlcpose.structures.errors import DataError
@@ -19,6 +21,7 @@ TEMPORARY = re.compile(
     rf"\.(?P<stem>.+)\.{HOST}-(?P<process>\d+)\.[0-9a-f]{{8}}\.(?P<kind>partial|old)(?P<suffix>(\.[^.]+)?)"
 )
 HDF5_REASON = re.compile(r"errno = \d+, error message = '([^']*)'")  # within what h5py raises, RuntimeErrors too
+BLOCK = 2**20  # bytes
 _looked_at: set[Path] = set()
 
 
@@ -114,6 +117,48 @@ def check_writable(folder: Path, option: str = "--output") -> None:
         raise DataError(
             f"{folder}: nothing can be written into this folder ({error.strerror or error}). Give another with {option}."
         ) from error
+
+
+def check_room(path: Path, size: int) -> None:
+    """Raises OSError where a file of `size` bytes cannot be written at `path`, where nothing is left.
+
+    To be called before a library that builds HDF5 files on the disk alone: HDF5 crashes on a full one.
+    """
+    block = secrets.token_bytes(min(size, BLOCK))  # zeros take no room on a disk that compresses
+    try:
+        with path.open("wb") as file:
+            for _ in range(-(-size // BLOCK)):
+                file.write(block)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+class ForgivingFile(io.FileIO):
+    """A file for h5py that lets HDF5 close it, as HDF5 crashes where a write fails: what cannot be written is dropped.
+
+    error: what the first write that failed said, to be raised once h5py has closed the file.
+    """
+
+    error: OSError | None = None
+
+    def write(self, content: Any, /) -> int:
+        """Write all of the content, or drop it."""
+        view = memoryview(content).cast("B")
+        written = 0
+        while self.error is None and written < len(view):
+            try:
+                written += super().write(view[written:])
+            except OSError as error:
+                self.error = error
+        return len(view)
+
+    def truncate(self, size: int | None = None, /) -> int:
+        """Set the length of the file, or leave it."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return 0 if size is None else size
 
 
 def check_new_folder(folder: Path) -> None:

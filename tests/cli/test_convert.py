@@ -20,6 +20,10 @@ Capture = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
 
 
+def fails(*_: object, **__: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     write_coco_dataset(
@@ -76,6 +80,14 @@ def test_existing_output_is_replaced_only_with_overwrite(photos: Path, capsys: C
         answer = dlcpose(capsys, monkeypatch, *convert, "--overwrite")
         assert answer.code == 0, answer.err
         assert sorted(photos.parent.rglob("*")) == before
+        content = target.read_bytes() if target.is_file() else b""
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", fails)
+            patch.setattr(Path, "rename", fails)
+            answer = dlcpose(capsys, monkeypatch, *convert, "--overwrite")
+        assert "No space left" in reason(answer)
+        assert sorted(photos.parent.rglob("*")) == before
+        assert content == (target.read_bytes() if target.is_file() else b"")
     home = photos.parent / "home"
     home.mkdir()
     (home / "thesis.txt").write_text("mine")

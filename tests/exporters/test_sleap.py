@@ -1,6 +1,9 @@
 """SLEAP's files that are written, as sleap-io reads them."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -65,6 +68,52 @@ def test_individuals_stay_who_they_are_although_each_is_alone(tmp_path: Path, ha
     back = SleapFrames(tmp_path / "x.pkg.slp")
     assert (back.individuals, back.has_identities) == (("ann", "bob", "cy"), has_identities)
     assert [frame.identities.tolist() for frame in back.frames] == [[0], [2]]
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from dlcpose.exporters.sleap import write_sleap_labels
+from dlcpose.structures.errors import DataError
+from dlcpose.structures.sample import labels_of
+from dlcpose.structures.skeleton import Skeleton
+from label_sets import DrawnFrames
+
+class Noisy(DrawnFrames):
+    def read_image(self, index):
+        return np.random.default_rng(index).integers(0, 255, (300, 400, 3)).astype(np.uint8)
+
+points = np.ones((2, 3, 2))
+frames = [labels_of(f"cage/{n}.png", (300, 400), points, video="cage", frame_index=n) for n in range(12)]
+data = Noisy(frames, Skeleton(("a", "b", "c")))
+folder = Path(sys.argv[1])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+for limit in (20_000, 2_000_000, 3_000_000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        write_sleap_labels(data, folder / f"{limit}.pkg.slp")
+    except DataError as error:
+        print("refused", limit, error, flush=True)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+write_sleap_labels(data, folder / "whole.pkg.slp")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of files")
+def test_a_disk_without_room_is_one_line_and_leaves_no_file(tmp_path: Path) -> None:
+    repository = Path(__file__).parents[2]
+    folders = (repository, repository / "tests" / "exporters", os.environ.get("PYTHONPATH", ""))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
+    command = [sys.executable, "-W", "ignore", "-c", FULL, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    refused = done.stdout.splitlines()
+    assert [line.split()[1] for line in refused] == ["20000", "2000000", "3000000"]
+    assert all(".pkg.slp: cannot be written (" in line for line in refused)
+    assert [path.name for path in tmp_path.iterdir()] == ["whole.pkg.slp"]
+    assert len(SleapFrames(tmp_path / "whole.pkg.slp")) == 12
 
 
 def test_images_that_are_files_are_named(tmp_path: Path) -> None:
