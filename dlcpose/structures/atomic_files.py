@@ -8,18 +8,22 @@ import platform
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from dlcpose.structures.environment import is_running
+from dlcpose.structures.environment import is_running, system_identity
 from dlcpose.structures.errors import DataError
 
 HOST = re.sub(r"[^A-Za-z0-9]+", "_", platform.node())[:40] or "here"  # several machines may share a disk
+SYSTEM = system_identity()
 TEMPORARY = re.compile(
-    rf"\.(?P<stem>.+)\.{HOST}-(?P<process>\d+)\.[0-9a-f]{{8}}\.(?P<kind>partial|old)(?P<suffix>(\.[^.]+)?)"
+    rf"\.(?P<stem>.+)\.{HOST}-((?P<system>[0-9a-f]{{8}})-)?(?P<process>\d+)\.[0-9a-f]{{8}}\.(?P<kind>partial|old)"
+    r"(?P<suffix>(\.[^.]+)?)"
 )
+ABANDONED = 24 * 3600  # seconds without a change, after which a file of another system of this name is nobody's
 HDF5_REASON = re.compile(r"errno = \d+, error message = '([^']*)'")  # within what h5py raises, RuntimeErrors too
 BLOCK = 2**20  # bytes
 _looked_at: set[Path] = set()
@@ -234,12 +238,14 @@ def _named(error: OSError, path: Path) -> OSError:
 def _beside(path: Path, kind: str = "partial") -> Path:
     if not path.name:  # "." and "/"
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    return path.with_name(f".{path.stem}.{HOST}-{os.getpid()}.{secrets.token_hex(4)}.{kind}{path.suffix}")
+    return path.with_name(f".{path.stem}.{HOST}-{SYSTEM}-{os.getpid()}.{secrets.token_hex(4)}.{kind}{path.suffix}")
 
 
 def _remove_abandoned(folder: Path) -> None:
     """Remove temporary files that dead processes of this machine have left in a folder.
 
+    Of a process that this system cannot ask for, since it is in another container of this name or from before a restart,
+    they are left alone until nothing has changed in them for a day.
     A folder that was moved away for its replacement, by a process that was killed then, gets its name back. Each folder
     is checked once.
     """
@@ -248,7 +254,7 @@ def _remove_abandoned(folder: Path) -> None:
     _looked_at.add(folder)
     for path in folder.glob(f".*.{glob.escape(HOST)}-*"):
         match = TEMPORARY.fullmatch(path.name)
-        if match is None or is_running(int(match["process"])):
+        if match is None or not _is_abandoned(path, match):
             continue
         with suppress(OSError):
             named = path.with_name(match["stem"] + match["suffix"])
@@ -258,6 +264,20 @@ def _remove_abandoned(folder: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink()
+
+
+def _is_abandoned(path: Path, match: re.Match[str]) -> bool:
+    """Whether nobody needs a temporary file or folder any more."""
+    if match["system"] == SYSTEM:
+        return not is_running(int(match["process"]))
+    try:
+        within: Iterable[Path] = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
+        changed = max(each.lstat().st_mtime for each in (path, *within))
+        if match["kind"] == "old":
+            changed = max(changed, path.lstat().st_ctime)  # when it got this name
+    except OSError:  # it has just got its name, or been removed
+        return False
+    return time.time() - changed > ABANDONED
 
 
 def _sync(folder: Path) -> None:

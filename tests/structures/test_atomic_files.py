@@ -1,12 +1,15 @@
 """Whatever fails as a file or folder is written, the old content stays and nothing else is left."""
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dlcpose.structures.atomic_files import (
+    HOST,
+    SYSTEM,
     atomic_folder,
     atomic_output,
     atomic_path,
@@ -84,6 +87,59 @@ def test_temporaries_keep_the_suffix_and_are_never_shared(tmp_path: Path) -> Non
             partial.write_bytes(b"")
             assert partial.suffix == ".h5"
         assert set(leftovers(tmp_path / "a.h5")) == {first, second}
+
+
+DEAD = 2**22 + 1  # above the largest number of a process on Linux
+
+
+def left_by(folder: Path, owner: str, *, hours: float = 0.0, kind: str = "partial") -> Path:
+    """A file that a process has left in a folder, so many hours ago."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f".a.{owner}.0123abcd.{kind}.csv"
+    path.write_text("half")
+    os.utime(path, (time.time() - 3600 * hours,) * 2)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("system", "process", "hours", "is_removed"),
+    [
+        (SYSTEM, DEAD, 0, True),
+        (SYSTEM, os.getpid(), 99, False),
+        ("feedbeef", DEAD, 0, False),  # another container of this name, whose processes have numbers of their own
+        ("feedbeef", os.getpid(), 0, False),
+        ("feedbeef", os.getpid(), 99, True),
+        (None, DEAD, 0, False),  # of versions before
+        (None, DEAD, 99, True),
+    ],
+)
+def test_files_are_removed_once_nobody_writes_them(
+    tmp_path: Path, system: str | None, process: int, hours: float, is_removed: bool
+) -> None:
+    owner = "-".join(part for part in (HOST, system, str(process)) if part)
+    left = left_by(tmp_path / "new", owner, hours=hours)
+    elsewhere = left_by(tmp_path / "new", f"another{HOST}-{SYSTEM}-{DEAD}", hours=99)
+    write_atomic(tmp_path / "new" / "a.csv", "whole")
+    assert left.exists() != is_removed
+    assert elsewhere.exists()
+
+
+def test_a_folder_in_which_another_container_writes_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / f".data.{HOST}-feedbeef-{DEAD}.0123abcd.partial"
+    (folder / "images").mkdir(parents=True)
+    (folder / "images" / "1.png").write_text("new")
+    os.utime(folder / "images", (0, 0))
+    os.utime(folder, (0, 0))
+    write_atomic(tmp_path / "a.csv", "whole")
+    assert folder.exists()
+
+
+def test_a_folder_that_another_container_is_replacing_is_not_put_back(tmp_path: Path) -> None:
+    old = tmp_path / f".data.{HOST}-feedbeef-{DEAD}.0123abcd.old"
+    old.mkdir()
+    os.utime(old, (0, 0))  # its content is old, its name is new
+    write_atomic(tmp_path / "a.csv", "whole")
+    assert old.exists()
 
 
 def test_a_folder_appears_whole(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import dlcpose
-from dlcpose.structures.environment import COUNTS, check_environment, is_running, peak_memory_mb
+from dlcpose.structures.environment import COUNTS, check_environment, is_running, peak_memory_mb, system_identity
 from dlcpose.structures.errors import ConfigError
 
 
@@ -31,6 +31,15 @@ def test_most_memory_counts_what_has_been_given_back() -> None:
     with Path("/proc/self/status").open(encoding="utf-8") as file:
         (peak,) = [int(line.split()[1]) / 1024 for line in file if line.startswith("VmHWM")]
     assert peak_memory_mb() == pytest.approx(peak, rel=0.02)
+
+
+def test_a_system_has_one_name_for_all_its_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "from dlcpose.structures.environment import system_identity as i; print(i())"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert told == system_identity()
+    assert (int(told, 16) != 0) == (sys.platform == "linux")
+    monkeypatch.setattr(Path, "readlink", lambda path: Path("pid:[7]"))
+    assert system_identity() != told or sys.platform != "linux"
 
 
 def test_a_process_runs_until_it_has_ended() -> None:
