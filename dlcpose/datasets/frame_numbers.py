@@ -16,6 +16,8 @@ class FrameNumbers:
     an otherwise constant rate jumps, without any sign of damage: either the camera has dropped frames, or the file has
     lost them; numbers count the frames that are there. uncertain_from: after damage without a clock, the frame from
     which on numbers may be too low; None else. cut_after: the last frame, where the container states a later end; None else.
+    leading: how many frames come before the first key frame of a video that was cut there, such as a transport stream. No
+    decoder shows them, and like all tools this counts from the first that is shown.
     """
 
     def __init__(self, *, has_clock: bool = True) -> None:
@@ -27,6 +29,9 @@ class FrameNumbers:
         self.damaged: list[int] = []
         self.jumps: list[int] = []
         self.cut_after: int | None = None
+        self.leading = 0
+        self._is_before_key = True
+        self._before_key: list[int] = []  # time stamps of packets before the first key frame
         self._is_damaged = False
         self._has_order = True  # whether time stamps rise, so that lost frames between two others can be counted
         self._pending: list[int] = []  # heap of the time stamps of packets whose frame has not come out
@@ -35,9 +40,14 @@ class FrameNumbers:
         self._longest = 0  # time stamps from a frame to the next, at most
         self._step: int | None = None  # time stamps from frame to frame while they are all alike, 0 once they are not
 
-    def take_packet(self, pts: int | None, *, is_hidden: bool = False, is_corrupt: bool = False) -> None:
-        """Register a packet that goes to the decoder."""
+    def take_packet(
+        self, pts: int | None, *, is_hidden: bool = False, is_corrupt: bool = False, is_key: bool = True
+    ) -> None:
+        """Register a packet that goes to the decoder. is_key: whether decoding can begin with it."""
         self._is_damaged |= is_corrupt
+        self._is_before_key &= not is_key
+        if self._is_before_key and not is_hidden and pts is not None:
+            self._before_key.append(pts)
         if is_hidden:
             self.discarded += 1
         elif pts is not None:
@@ -57,6 +67,8 @@ class FrameNumbers:
             if self._is_damaged and self._has_order:
                 return None
             self._has_order = False  # as H.264 in AVI
+        if not self.next and pts is not None and not self._is_damaged:
+            self.leading = sum(each < pts for each in self._before_key)
         lost = self._lost_before(pts)
         if lost:
             self.missing.append(range(self.next, self.next + lost))
@@ -83,7 +95,7 @@ class FrameNumbers:
         if is_cut and self.next and self.next - 1 not in self.damaged:
             self.damaged.append(self.next - 1)
         swallowed = (len(self._pending) if self._has_order else self._failures) if self._is_damaged else 0
-        lost = max(swallowed, declared - self.discarded - self.next)
+        lost = max(swallowed, declared - self.discarded - self.leading - self.next)
         if lost > 0:
             self.missing.append(range(self.next, self.next + lost))
         else:

@@ -62,10 +62,10 @@ class VideoReader:
     Frames that are skipped are decoded but not converted. Times are NaN where the file has none. crop: the part of each
     frame that is returned. ahead: maximum number of frames decoded in advance; fewer where they would take more than
     MAX_AHEAD bytes, but not fewer than least_ahead. Set after the last frame: missing, damaged, jumps, uncertain_from,
-    cut_after, which frames could not be decoded or numbered (see FrameNumbers); frames, the number of frames up to the last
-    that could be decoded, None where reading was stopped before. Set from the first frame on: size, the (height, width) of
-    a whole frame; fps, NaN where the file does not state it; expected, about how many frames there will be, None where
-    unknown; seconds of decoding and conversion so far. Raises DataError for what is no regular file, no video, has no
+    cut_after, leading, which frames could not be decoded or numbered (see FrameNumbers); frames, the number of frames up to
+    the last that could be decoded, None where reading was stopped before. Set from the first frame on: size, the (height,
+    width) of a whole frame; fps, NaN where the file does not state it; expected, about how many frames there will be, None
+    where unknown; seconds of decoding and conversion so far. Raises DataError for what is no regular file, no video, has no
     frame, or frames of unlike size.
     """
 
@@ -92,6 +92,7 @@ class VideoReader:
         self.uncertain_from: int | None = None
         self.jumps: list[int] = []
         self.cut_after: int | None = None
+        self.leading = 0
         self.frames: int | None = None
         self.size: tuple[int, int] | None = None
         self.fps = np.nan
@@ -123,6 +124,11 @@ class VideoReader:
     def problem(self) -> str | None:
         """What could not be decoded or was never recorded, in one line; None for a video without a fault."""
         parts = []
+        if self.leading:
+            parts.append(
+                f"it begins between key frames, so that its first {self.leading} frames cannot be decoded and frame 0 is the "
+                "one after them"
+            )
         if self.missing:
             count = sum(len(each) for each in self.missing)
             parts.append(f"{count} frames could not be decoded ({ranges_as_text(self.missing)})")
@@ -183,7 +189,7 @@ class VideoReader:
             finally:
                 self.missing, self.damaged = numbers.missing, numbers.damaged
                 self.uncertain_from, self.jumps = numbers.uncertain_from, numbers.jumps
-                self.cut_after = numbers.cut_after
+                self.cut_after, self.leading = numbers.cut_after, numbers.leading
         if not numbers.next:
             raise DataError(f"{self.path}: expected a video, got one without a frame that can be decoded.")
 
@@ -237,28 +243,41 @@ def video_info(path: Path | str) -> VideoInfo:
     """
     path = Path(path)
     with opened(path) as (container, stream):
-        frame = next((frame for frame, _ in _decoded(container, stream, FrameNumbers(), lambda _: None)), None)
+        numbers = FrameNumbers()
+        frame = next((frame for frame, _ in _decoded(container, stream, numbers, lambda _: None)), None)
         if frame is None:
             raise DataError(f"{path}: expected a video, got one without a frame that can be decoded.")
         height, width = upright_size(frame)
         fps = float(stream.average_rate) if stream.average_rate else np.nan
     with opened(path) as (container, stream):
-        frames = sum(1 for packet in _packets(container, stream) if packet.size and not packet.is_discard)
+        packets = sum(1 for packet in _packets(container, stream) if packet.size and not packet.is_discard)
+    frames = packets - numbers.leading
     return VideoInfo(str(path), fingerprint(path), height, width, frames, fps)
 
 
 def frame_times(path: Path | str) -> npt.NDArray[np.float64]:
-    """Presentation time in seconds of each frame, as a VideoReader tells it: (F,). Nothing is decoded.
+    """Presentation time in seconds of each frame, as a VideoReader tells it: (F,). At most the first frame is decoded.
 
     NaN where the file has neither times nor a rate. Raises DataError for what is no video.
     """
     path = Path(path)
     with opened(path) as (container, stream):
         fps = float(stream.average_rate) if stream.average_rate else np.nan
-        stamps = [packet.pts for packet in _packets(container, stream) if packet.size and not packet.is_discard]
+        packets = (packet for packet in _packets(container, stream) if packet.size and not packet.is_discard)
+        told = [(packet.pts, packet.is_keyframe) for packet in packets]
+        stamps = [pts for pts, _ in told]
         if container.format.name == "avi" or None in stamps:
             return np.arange(len(stamps)) / fps
-        return np.sort(np.array(stamps, np.float64)) * float(stream.time_base)
+        leading = 0 if not told or told[0][1] else _leading(path)
+        return np.sort(np.array(stamps, np.float64))[leading:] * float(stream.time_base)
+
+
+def _leading(path: Path) -> int:
+    """How many frames a video has before the first that can be decoded."""
+    numbers = FrameNumbers()
+    with opened(path) as (container, stream):
+        next(_decoded(container, stream, numbers, lambda _: None), None)
+    return numbers.leading
 
 
 def fingerprint(path: Path | str) -> str:
@@ -314,7 +333,9 @@ def _decoded(container: Any, stream: Any, numbers: FrameNumbers, clocked: Any) -
     began = time.perf_counter()
     for packet in _packets(container, stream, numbers):
         if packet.size:
-            numbers.take_packet(packet.pts, is_hidden=packet.is_discard, is_corrupt=packet.is_corrupt)
+            numbers.take_packet(
+                packet.pts, is_hidden=packet.is_discard, is_corrupt=packet.is_corrupt, is_key=packet.is_keyframe
+            )
         try:
             frames = packet.decode()  # the last packet is empty and flushes what the decoder holds back
         except (av.FFmpegError, EOFError):

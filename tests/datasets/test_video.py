@@ -264,6 +264,28 @@ def test_behind_damage_frames_keep_their_numbers(name: str, share: float, tmp_pa
     assert max(given) == 119
 
 
+@pytest.mark.parametrize(("codec", "b_frames"), [("libx264", 2), ("libx264", 0)])
+def test_a_stream_that_begins_between_key_frames_counts_from_the_first_that_is_shown(
+    codec: str, b_frames: int, tmp_path: Path
+) -> None:
+    packets = write_numbered(tmp_path / "whole.ts", codec=codec, b_frames=b_frames, image_of=with_noise).read_bytes()
+    tables, rest = packets[: 3 * 188], packets[len(packets) // 188 * 188 * 3 // 10 // 188 * 188 :]
+    path = tmp_path / "cut.ts"
+    path.write_bytes(tables + rest)
+    reader = VideoReader(path)
+    frames = list(reader)
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    (first,) = {number_of(frame.image) - frame.index for frame in frames}
+    assert 12 <= first < 30  # the next key frame behind the cut, of one in twelve frames at least
+    assert reader.leading > 0
+    assert not reader.missing
+    assert f"cut.ts: it begins between key frames, so that its first {reader.leading} frames cannot be" in str(
+        reader.problem
+    )
+    assert video_info(path).frames == len(frames) == reader.frames
+    np.testing.assert_allclose(frame_times(path), [frame.time for frame in frames])
+
+
 def test_dropped_camera_frames_are_reported_as_jumps(tmp_path: Path) -> None:
     times = [40 * number for number in range(60) if not 30 <= number < 34]
     reader = VideoReader(write_numbered(tmp_path / "v.mkv", 56, milliseconds=times))
