@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-# Settings of torch's optimizers that a fused update does not have.
-EXCLUDING = ("foreach", "capturable", "differentiable")
+# Settings of torch's optimizers that a fused update does not have, or, as dampening, not with momenta that begin at 0.
+EXCLUDING = ("foreach", "capturable", "differentiable", "dampening")
 
 
 def fuse_on_cpu(optimizer: Optimizer) -> Optimizer:
@@ -26,6 +26,7 @@ def fuse_on_cpu(optimizer: Optimizer) -> Optimizer:
 
     _fuse(optimizer, stated)
     optimizer.register_load_state_dict_post_hook(restored)
+    optimizer.register_step_pre_hook(_begin_momenta)
     return optimizer
 
 
@@ -38,6 +39,15 @@ def _fuse(optimizer: Optimizer, stated: list[bool]) -> None:
         if not keeps:
             on_cpu = all(weight.device.type == "cpu" and weight.is_floating_point() for weight in group["params"])
             group["fused"] = True if on_cpu else None
+
+
+def _begin_momenta(optimizer: Optimizer, *_: Any) -> None:
+    """Give weights a momentum of 0: the fused kernel takes no group in which only some have one, as when others thaw."""
+    groups = [group for group in optimizer.param_groups if group.get("fused") and not group.get("dampening")]
+    for group in groups:
+        for weight in group["params"] if group.get("momentum") else ():
+            if optimizer.state[weight].get("momentum_buffer") is None:
+                optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight, requires_grad=False)
 
 
 def _match_layouts(optimizer: Optimizer) -> None:

@@ -53,6 +53,27 @@ def test_weights_are_those_of_one_operation_after_the_other(name: str) -> None:
     assert distance(found, expected) < 1e-4 * distance(expected, before)
 
 
+@pytest.mark.parametrize("is_resumed", [False, True])
+@pytest.mark.parametrize("name", KINDS)
+def test_weights_may_begin_to_learn_later_than_others(name: str, is_resumed: bool) -> None:
+    # As with callbacks=freeze, which thaws a backbone that the optimizer has known all the time.
+    def thawed_by(prepare: Callable[[Optimizer], Optimizer]) -> list[torch.Tensor]:
+        model = network()
+        first_layer = next(iter(model.children()))
+        first_layer.requires_grad_(False)
+        optimizer = prepare(KINDS[name](model.parameters()))
+        train(model, optimizer, steps=3)
+        if is_resumed:
+            begun, optimizer = optimizer, prepare(KINDS[name](model.parameters()))
+            optimizer.load_state_dict(begun.state_dict())
+        first_layer.requires_grad_(True)
+        return train(model, optimizer, steps=6, seed=2)
+
+    before = [weight.detach().clone() for weight in network().parameters()]
+    expected = thawed_by(lambda optimizer: optimizer)
+    assert distance(thawed_by(fuse_on_cpu), expected) < 1e-4 * distance(expected, before)
+
+
 @pytest.mark.parametrize("fused_before", [False, True])
 @pytest.mark.parametrize("layout_before", [torch.contiguous_format, torch.channels_last])
 def test_state_of_another_layout_or_kind_is_taken_up(layout_before: torch.memory_format, fused_before: bool) -> None:
@@ -79,6 +100,12 @@ def test_state_of_another_layout_or_kind_is_taken_up(layout_before: torch.memory
 def test_what_is_stated_is_kept(stated: dict[str, Any]) -> None:
     optimizer = fuse_on_cpu(torch.optim.AdamW(network().parameters(), **stated))
     assert [bool(group["fused"]) for group in optimizer.param_groups] == [False]
+
+
+def test_dampened_momentum_is_updated_as_before() -> None:
+    # Its first momentum is the whole gradient, which a momentum that begins at 0 is not.
+    optimizer = fuse_on_cpu(torch.optim.SGD(network().parameters(), momentum=0.9, dampening=0.5))
+    assert not optimizer.param_groups[0]["fused"]
 
 
 @pytest.mark.parametrize("kind", [torch.optim.RMSprop, torch.optim.Adamax])
