@@ -24,7 +24,7 @@ def group_keypoints(affinity: Array, known: Array, edges: Sequence[tuple[int, in
     """The candidates of each animal: (M, K) places among the keypoints' candidates, −1 where it has none.
 
     affinity: (L, P, P) of each edge's first with its second keypoint's candidates, 0 where they are not connected. known:
-    (K, P) which candidates exist. edges: L pairs of keypoints, the lower first. min_affinity: of a link. Each candidate
+    (K, P) which candidates exist. edges: L pairs of keypoints, in either order. min_affinity: of a link. Each candidate
     belongs to exactly one animal: those without a link are animals of their own.
     """
     keypoints, places = known.shape
@@ -85,7 +85,8 @@ def join(
     nodes = shape[0] * shape[1]
     edges_of = _edges_of(edges, shape[0])
     is_forest = len(edges) < len(edges_of)  # then at most one edge connects two fragments, and its link decides alone
-    strength_of = {} if is_forest else dict(zip((links[order] @ (nodes, 1)).tolist(), weights, strict=True))
+    keys = np.sort(links[order], axis=1) @ (nodes, 1)
+    strength_of = {} if is_forest else dict(zip(keys.tolist(), weights, strict=True))
     fragment_of = list(range(nodes))
     members = [[node] for node in fragment_of]
     keypoint_of = [keypoint for keypoint in range(shape[0]) for _ in range(shape[1])]
@@ -176,9 +177,8 @@ class _Affinities:
 def _improvable(members: Array, support: Array) -> Array:
     """Keypoints of which some candidate has more affinity to another animal that has that keypoint: (·,)."""
     present = (members != NONE).T  # (K, M)
-    to_each = support[
-        np.arange(len(present))[:, None], members.T
-    ]  # (K, M, M) of each animal's candidate in every animal
+    keypoints = np.arange(len(present))[:, None]
+    to_each = support[keypoints, members.T]  # (K, M, M) of each animal's candidate in every animal
     own = to_each.diagonal(axis1=1, axis2=2)[..., None]
     is_better = (to_each > own + MIN_GAIN) & present[:, :, None] & present[:, None]
     return np.flatnonzero(is_better.any(axis=(1, 2)))

@@ -64,6 +64,16 @@ def test_candidates_are_grouped_into_their_animals(seed: int, animals: int, edge
 
 
 @given(seed=st.integers(0, 10**6))
+def test_the_direction_of_an_edge_does_not_matter(seed: int) -> None:
+    # head/edges=listed takes pairs as they are written. Halves of ten keypoints are joined by the sum of many links.
+    rng = np.random.default_rng(seed)
+    expected = np.stack([rng.permutation(4) for _ in range(10)], axis=1)
+    edges = tuple(tuple(rng.permutation(pair).tolist()) for pair in itertools.combinations(range(10), 2))
+    grouped = group_keypoints(affinity_of(edges, expected, 0.5), known_of(expected), edges, MIN_AFFINITY)
+    assert rows(grouped) == rows(expected)
+
+
+@given(seed=st.integers(0, 10**6))
 def test_with_all_edges_any_keypoint_may_be_hidden(seed: int) -> None:
     rng = np.random.default_rng(seed)
     expected = np.stack([rng.permutation(6) for _ in range(4)], axis=1)
