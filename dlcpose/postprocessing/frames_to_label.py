@@ -135,7 +135,9 @@ def _jumps(tracks: PoseTracks) -> Array:
     departures[1:-1] = np.linalg.norm(points[1:-1] - (points[:-2] + points[2:]) / 2, axis=-1)
     jumps = time_axis(tracks).jumps
     departures[jumps | np.append(jumps[1:], False)] = np.nan  # rows before and after are too far away to compare with
-    usual = np.nanquantile(np.nan_to_num(departures), USUAL_QUANTILE, axis=0)  # (N, K)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of keypoints that are never in three rows on end
+        usual = np.nan_to_num(np.nanquantile(departures, USUAL_QUANTILE, axis=0))  # (N, K)
     usual = np.maximum(usual, MIN_JUMP * _sizes(tracks)[:, None])
     excess = np.clip((np.nan_to_num(departures / usual) - 1) / (HALF_JUMP - 1), 0, None)
     return np.asarray((excess / (1 + excess)).max(axis=(1, 2), initial=0))

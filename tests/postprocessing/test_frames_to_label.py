@@ -72,6 +72,15 @@ def test_jumps_are_measured_only_between_frames_that_follow_each_other() -> None
     assert rate_frames(replace(moved, frame_indices=later, times=later / 25.0))["jump"].max() < 0.1
 
 
+def test_a_keypoint_that_is_rarely_seen_does_not_jump_by_its_usual_motion() -> None:
+    tracks = calm(frames=400, animals=1)
+    points = tracks.keypoints_in_image + np.random.default_rng(1).normal(0, 4, (400, 1, 4, 2)).astype(np.float32)
+    often = rate_frames(replace(tracks, keypoints_in_image=points))["jump"]
+    points[20:, :, 3] = np.nan  # the rows in which it is missing say nothing about how it moves
+    rarely = rate_frames(replace(tracks, keypoints_in_image=points))["jump"]
+    assert rarely.max() <= often.max()
+
+
 def test_two_animals_that_swap_or_lie_on_each_other_are_found() -> None:
     tracks = calm()
     points = tracks.keypoints_in_image.copy()
