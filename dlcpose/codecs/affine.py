@@ -45,7 +45,10 @@ def invert_affine(matrix: Array) -> Array:
 
 
 def compose_affine(second: Array, first: Array) -> Array:
-    """The map that applies `first`, then `second`: crop_to_image = compose_affine(canvas_to_image, crop_to_canvas)."""
+    """The map that applies `first`, then `second`: crop_to_image = compose_affine(canvas_to_image, crop_to_canvas).
+
+    (..., 2, 3) twice -> (..., 2, 3); leading dimensions of matrices are broadcast.
+    """
     linear = second[..., :2] @ first[..., :2]
     shift = second[..., :2] @ first[..., 2:] + second[..., 2:]
     return cast(Array, _library(second).concatenate((linear, shift), -1))

@@ -72,7 +72,7 @@ def mirrored(batch: PoseBatch, scaled: tuple[int, int]) -> PoseBatch:
     images = batch.images.clone()
     images[..., :height, :width] = batch.images[..., :height, :width].flip(-1)
     flip = batch.crop_to_image.new_tensor(flip_matrix(width))
-    return replace(batch, images=images, crop_to_image=_after(batch.crop_to_image, flip))
+    return replace(batch, images=images, crop_to_image=compose_affine(batch.crop_to_image, flip))
 
 
 def mirrored_boxes(boxes: Boxes, scaled: tuple[int, int]) -> Boxes:
@@ -88,7 +88,7 @@ def cut_region(batch: PoseBatch, region: Region) -> PoseBatch:
     return replace(
         batch,
         images=batch.images[..., y1:y2, x1:x2].contiguous(memory_format=torch.channels_last),
-        crop_to_image=_after(batch.crop_to_image, shift),
+        crop_to_image=compose_affine(batch.crop_to_image, shift),
         sizes=((y2 - y1, x2 - x1),) * len(batch),
         shown=tuple((max(1, min(height, y2) - y1), max(1, min(width, x2) - x1)) for height, width in batch.shown),
     )
@@ -113,13 +113,6 @@ def _stacked(images: Sequence[Image], placement: Placement, device: torch.device
         stacked = resize_images(stacked, placement.scaled)
     below, right = (whole - part for whole, part in zip(placement.canvas, placement.scaled, strict=True))
     return functional.pad(stacked, (0, right, 0, below)) if below or right else stacked
-
-
-def _after(second: Tensor, first: Tensor) -> Tensor:
-    """(B, 2, 3) matrices that apply `first` (2, 3), then each of `second`."""
-    linear = second[..., :2] @ first[:, :2]
-    shift = second[..., :2] @ first[:, 2:] + second[..., 2:]
-    return torch.cat([linear, shift], dim=-1)
 
 
 def as_rgb_frame(image: Image, key: str) -> Image:
