@@ -15,6 +15,7 @@ from dlcpose.structures.instances import PoseInstances
 class DeepLabCutPoses(GraphStep):
     """Animals of poses (B, P, K, 2) by falling score of their centers, and their keypoints' scores (B, P, K).
 
+    As in DeepLabCut they come the other way round, the highest center last.
     nms_threshold: of two poses with a keypoint nearer to each other than this share of the second's size, the second is
     dropped, also by one that is dropped itself; None keeps all.
     """
@@ -34,9 +35,8 @@ class DeepLabCutPoses(GraphStep):
         known = ~keypoints.isnan().any(dim=-1).all(dim=-1)  # targets have no offsets where there is no animal
         keypoints, scores = keypoints[known], scores[known]
         if self.nms_threshold is not None and len(keypoints):
-            extents = keypoints.nan_to_num(-torch.inf).amax(dim=1) - keypoints.nan_to_num(torch.inf).amin(
-                dim=1
-            )  # (P, 2)
+            lowest, highest = keypoints.nan_to_num(torch.inf).amin(dim=1), keypoints.nan_to_num(-torch.inf).amax(dim=1)
+            extents = highest - lowest  # (P, 2)
             limits = self.nms_threshold * (extents**2).sum(dim=-1).clamp(min=1).sqrt()  # (P,)
             distances = torch.linalg.vector_norm(keypoints[:, None] - keypoints[None], dim=-1)  # (P, P, K)
             is_close = (distances < limits[None, :, None]).any(dim=-1)  # by the size of the second of a pair

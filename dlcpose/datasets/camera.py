@@ -130,9 +130,8 @@ class CameraReader:
                 if not container.streams.video:
                     raise DataError(f"{self.name}: expected a camera or stream with a picture, got one without.")
                 stream = container.streams.video[0]
-                stream.thread_type = (
-                    "SLICE"  # frame threading would delay the output by as many frames as there are threads
-                )
+                # Threads for frames would delay the output by as many frames as there are threads.
+                stream.thread_type = "SLICE"
                 for frame in container.decode(stream):
                     with self._changed:
                         if self._is_over:

@@ -26,9 +26,9 @@ class DeepLabCutDekrHead(DekrHead):
 
     sigmoid: whether heatmaps are the sigmoid of the outputs, else the outputs themselves. nms_threshold: of two poses
     with a keypoint nearer to each other than this share of the second's size, the second is dropped, also by one that
-    is dropped itself; None keeps all. score_of: what a keypoint's score is the product of, the heatmap's value, the
-    center's, or both. pixel_shift: of coordinates, input pixels. There are always max_animals poses before NMS; those
-    that it keeps come in DeepLabCut's order, the highest center last. The rest as in DekrHead.
+    is dropped itself; None keeps all. use_heatmap_score, use_center_score: what a keypoint's score is the product of, 1
+    without both. pixel_shift: of coordinates, input pixels. There are always max_animals poses before NMS; those that it
+    keeps come in DeepLabCut's order, the highest center last. The rest as in DekrHead.
     """
 
     def __init__(

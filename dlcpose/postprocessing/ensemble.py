@@ -125,9 +125,7 @@ def _match_members(members: Sequence[PoseTracks]) -> Array:
     if animals == 1:
         return np.stack(orders * len(members))
     area = _usual_area(members[0])
-    known = members[
-        0
-    ].keypoints_in_image.copy()  # (T, N, K, 2): the pose of each column from the first member that has it
+    known = members[0].keypoints_in_image.copy()  # (T, N, K, 2), of each column from the first member that has it
     for member in members[1:]:
         alike = _similarities(member, known, area)  # (T, N of the member, N)
         columns = _columns_that_go_together(alike) if member.is_tracked and members[0].is_tracked else None

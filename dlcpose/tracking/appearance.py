@@ -25,7 +25,7 @@ ROOM = 1.25  # sides of a crop in animal sizes
 DIMENSIONS = 8
 MAX_CROPS = 16_000  # held at once: 110 MB
 MIN_LENGTH = 12  # detections of a tracklet to learn from
-MIN_TOGETHER = 6  # frames that two tracklets share to be a pair of different animals
+MIN_TOGETHER = 6  # steps from the first to the last that two tracklets share, to be a pair of different animals
 STEPS, BATCH, RATE = 250, 64, 2e-3
 NEAR = 0.5  # distance of embeddings up to which crops of one animal cost nothing
 FAR = 4.0  # and from which on those of different animals do
@@ -104,7 +104,7 @@ def different_animals(detections: Detections, tracklets: Tracklets) -> Array:
     last = np.array([detections.steps[tracklets.members[place][-1]] for place in long])
     pairs = []
     for number, place in enumerate(long):
-        together = np.minimum(last[number + 1 :], last[number]) - first[number + 1 :]  # frames, of each later one
+        together = np.minimum(last[number + 1 :], last[number]) - first[number + 1 :]  # steps, of each later one
         pairs += [(place, long[number + 1 + other]) for other in np.flatnonzero(together >= MIN_TOGETHER).tolist()]
     return np.array(pairs, np.int64).reshape(-1, 2)
 
@@ -133,7 +133,7 @@ def aligned_crops(
         for place in of_frame.get(frame.index, ()):
             matrix = crop_matrix(detections.keypoints_in_image[chosen[place]], turned, detections.size)
             crops[place] = cv2.warpAffine(
-                frame.image, matrix, (SIDE, SIDE), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE
+                frame.image, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
             )
             is_cut[place] = True
         progress("appearance: frames read", frame.index + 1, last + 1)

@@ -140,9 +140,8 @@ def _assign(
         max_margin=settings.review_margin,
     )
     naming = identified(evidence)
-    if evidence.sums.shape[
-        1
-    ]:  # once animals have names by what tells them apart, it is known better in what they differ
+    if evidence.sums.shape[1]:
+        # Once animals have names by what tells them apart, it is known better in what they differ.
         of_tracklets = np.zeros(len(ends), np.int64)
         for slot, names in zip(slots, naming.names, strict=True):
             of_tracklets[slot] = names
