@@ -23,7 +23,7 @@ class Progress(RichProgressBar):
 
     @property
     def images_per_s(self) -> float:
-        """Training images per second over the run so far, the first epoch's start-up left out where there are more."""
+        """Training images per second over the run so far, without each epoch's first batch; NaN where there are no others."""
         return self.total_images / self.seconds if self.seconds else float("nan")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -50,9 +50,10 @@ class Progress(RichProgressBar):
             figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
             epochs = epochs_of_run(trainer, trainer.num_training_batches)
             error = f", error {_error_text(figures[FIGURE])}" if FIGURE in figures else ""
+            rate = "" if math.isnan(self.images_per_s) else f", {self.images_per_s:.1f} images/s"
             print(
                 f"epoch {trainer.current_epoch + 1}/{'?' if epochs is None else epochs}: "
-                f"loss {figures.get('train/loss', float('nan')):.4f}{error}, {self.images_per_s:.1f} images/s",
+                f"loss {figures.get('train/loss', float('nan')):.4f}{error}{rate}",
                 flush=True,
             )
 
@@ -66,9 +67,11 @@ class Progress(RichProgressBar):
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """The values at the end of the bar."""
-        items: dict[str, Any] = {"loss": None, "images/s": f"{self._rate_now():.1f}"}
-        shown = trainer.callback_metrics
-        items["loss"] = f"{float(shown['train/loss']):.4f}" if "train/loss" in shown else "–"
+        shown, rate = trainer.callback_metrics, self._rate_now()
+        items: dict[str, Any] = {
+            "loss": f"{float(shown['train/loss']):.4f}" if "train/loss" in shown else "–",
+            "images/s": "–" if math.isnan(rate) else f"{rate:.1f}",
+        }
         if FIGURE in shown:
             items["error"] = _error_text(float(shown[FIGURE]))
         return items

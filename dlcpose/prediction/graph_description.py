@@ -176,9 +176,8 @@ def _built(content: Mapping[str, Any], registry: Registry[type[T]], where: str) 
     settings = {name: _as_tuples(value) for name, value in content.items() if name != "kind"}
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]
     known = {each.name for each in fields}
-    needed = {
-        each.name for each in fields if each.default is dataclasses.MISSING
-    }  # earlier exports have not all others
+    # Earlier exports do not have all of the others.
+    needed = {each.name for each in fields if each.default is dataclasses.MISSING}
     if not needed <= settings.keys() <= known:
         raise ValueError(f"{where}: expected the settings {sorted(known)}, got {sorted(settings)}")
     check_types(kind, settings, where, strict=True)

@@ -74,11 +74,11 @@ def is_as_good(exact: Sequence[PosePrediction], other: Sequence[PosePrediction],
     for ours, theirs in zip(exact, other, strict=True):
         if len(ours) != len(theirs):
             return False
-        distance = np.linalg.norm(
-            ours.keypoints_in_image[:, None] - theirs.keypoints_in_image[None], axis=-1
-        )  # (M, M, K)
-        nearest = np.nan_to_num(distance, nan=0.0).mean(axis=-1).argmin(axis=1) if len(ours) else []
-        for animal, match in enumerate(nearest):
+        # (M, M, K), NaN for a keypoint that either animal lacks
+        distance = np.linalg.norm(ours.keypoints_in_image[:, None] - theirs.keypoints_in_image[None], axis=-1)
+        shared = (~np.isnan(distance)).sum(axis=-1)
+        apart = np.where(shared > 0, np.nansum(distance, axis=-1) / np.maximum(shared, 1), np.inf)  # (M, M)
+        for animal, match in enumerate(apart.argmin(axis=1) if len(ours) else []):
             shifts.append(distance[animal, match][ours.keypoint_scores[animal] >= SURE])
     sure = np.concatenate(shifts) * scale if shifts else np.zeros(0)
     if not len(sure) or np.isnan(sure).any():

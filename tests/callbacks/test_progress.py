@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as lightning
 import torch
@@ -73,11 +74,13 @@ def test_validation_within_or_beside_the_epochs_does_not_count(tmp_path: Path, s
     assert 6 * PAUSE <= progress.seconds <= took - count * validation
 
 
-def test_an_epoch_of_one_batch_has_no_rate(tmp_path: Path) -> None:
+def test_an_epoch_of_one_batch_has_no_rate(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     progress = Progress()
     pipeline, module = run_of(tiny_config(), frames_of(2))
     trainer_of(tmp_path, callbacks=[progress], enable_progress_bar=True).fit(pipeline, datamodule=module)
-    assert progress.images_per_s != progress.images_per_s
+    assert np.isnan(progress.images_per_s)
+    assert "images/s" not in capsys.readouterr().out
+    assert progress.get_metrics(progress.trainer, progress.trainer.lightning_module)["images/s"] == "–"
 
 
 def test_the_bar_ends_with_rate_and_error(tmp_path: Path) -> None:

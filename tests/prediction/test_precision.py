@@ -36,6 +36,14 @@ def test_the_order_of_animals_does_not_matter() -> None:
     assert is_as_good(moved(0), [prediction(POINTS[::-1], SCORES)], 1.0)
 
 
+def test_animals_of_which_few_keypoints_are_found_are_compared_with_themselves() -> None:
+    """Not with each other, though no keypoint that they share is far from the other's."""
+    points = POINTS.copy()
+    points[0, 5:] = points[1, :5] = np.nan
+    found = [prediction(points, np.where(np.isnan(points[..., 0]), 0.0, SCORES))]
+    assert is_as_good(found, found, 1.0)
+
+
 def test_a_few_keypoints_that_jump_are_too_many() -> None:
     points = POINTS.copy()
     points[0, :2] += 1.0  # a tenth of them
