@@ -140,13 +140,14 @@ class Predictor:
         """Poses in the frames of one video, in order, each animal with the id of its track.
 
         The poses of each frame are the conditions of the next; new animals come from the model behind the conditions.
-        precision: "32", "bf16" or "fp16". settings: of `tracking.ctd_tracker.CtdTracker`: max_lost, min_score, ...
-        Raises ConfigError for a model that takes no pose conditions.
+        precision: "32", "bf16" or "fp16"; "auto" is 32 bits. settings: of `tracking.ctd_tracker.CtdTracker`: max_lost,
+        min_score, ... Raises ConfigError for another precision or setting, and for a model that takes no pose conditions.
         """
         from dlcpose.prediction.followed_video import tracked_by
         from dlcpose.tracking.ctd_tracker import CtdTracker
 
         check_names(settings, self.follow, CtdTracker)
+        precision = plain_precision(PredictionSettings(precision=precision).precision, self.pipeline)
         tracker = CtdTracker(tracked_by(self.pipeline), **settings)
         self._refuse_unlabeled()
         return self._tracked_frames(images, tracker, precision)

@@ -292,11 +292,14 @@ def _match(pred: Array, gt: Array) -> list[tuple[int, int]]:
 
 
 def dot_radius(picture: Image, animals: Array) -> float:
-    """The radius of dots: visible in the picture without covering a small animal."""
+    """The radius of dots in pixels of a picture (H, W, ...): visible without covering a small animal.
+
+    animals: (N, K, 2) in pixels of the picture, NaN for missing keypoints; those with fewer than two have no size.
+    """
     radius = max(picture.shape[:2]) / 130
-    known = animals[~np.isnan(animals).any(axis=(1, 2))]
+    known = animals[(~np.isnan(animals).any(axis=-1)).sum(axis=1) > 1]
     if len(known):
-        radius = min(radius, float(np.median((known.max(axis=1) - known.min(axis=1)).max(axis=-1))) / 22)
+        radius = min(radius, float(np.median((np.nanmax(known, axis=1) - np.nanmin(known, axis=1)).max(axis=-1))) / 22)
     return float(max(2.0, radius))
 
 

@@ -55,6 +55,13 @@ def test_a_misspelled_setting_is_named_with_the_nearest() -> None:
         predictor.follow_video("v.mp4", "v.poses.h5", maxlost=3)
 
 
+def test_a_precision_that_there_is_not_is_named() -> None:
+    predictor = Predictor(single_animal())
+    for method in (predictor.follow, predictor.predict_stream):
+        with pytest.raises(ConfigError, match=r"^precision: expected"):
+            method([], precision="half")
+
+
 def test_what_a_model_cannot_do_is_named() -> None:
     single, several, boxes = single_animal().pipeline, bottom_up().pipeline, top_down().pipeline
     assert (single.finds_one_animal, several.finds_one_animal, boxes.finds_one_animal) == (True, False, False)

@@ -12,6 +12,7 @@ from dlcpose.visualization.pictures import (
     check_picture_output,
     contact_sheet,
     crop_around,
+    dot_radius,
     draw_poses,
     keypoint_colors,
     write_picture,
@@ -50,6 +51,18 @@ def test_what_is_missing_or_far_outside_is_not_drawn() -> None:
     for points in (missing, far, far + 1e9, np.zeros((0, 5, 2))):
         for labels in (None, missing, points, np.zeros((0, 5, 2))):
             assert (draw_poses(GRAY, points, SKELETON, labels_in_image=labels) == 90).all()
+
+
+def test_dots_do_not_cover_small_animals_of_which_keypoints_are_missing() -> None:
+    picture = np.zeros((1000, 1000, 3), np.uint8)
+    whole = np.stack([at(60, 90), at(220, 90)])
+    partial = whole.copy()
+    partial[:, 2] = np.nan
+    single = np.full((3, 5, 2), np.nan)
+    single[:, 0] = 500
+    assert dot_radius(picture, whole) < dot_radius(picture, whole[:0])
+    assert dot_radius(picture, partial) <= dot_radius(picture, whole)
+    assert dot_radius(picture, np.concatenate([whole, single])) == dot_radius(picture, whole)
 
 
 def test_a_low_score_is_fainter() -> None:
