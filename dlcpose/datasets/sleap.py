@@ -10,7 +10,7 @@ import numpy as np
 from dlcpose.datasets.base import IDENTITY_FLAG, LabeledFrames, stated_pcutoff
 from dlcpose.datasets.label_checks import warn_of_labels
 from dlcpose.datasets.readers import reader
-from dlcpose.datasets.sleap_file import SleapFile, SleapFrame, SleapInstance, read_sleap_file
+from dlcpose.datasets.sleap_file import SleapFile, SleapFrame, SleapInstance, distinct_names, read_sleap_file
 from dlcpose.datasets.sleap_images import FrameSource, find_frames
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import FrameLabels, Image, labels_of
@@ -68,7 +68,7 @@ class SleapFrames(LabeledFrames):
         if needs_images:
             labeled = _with_images(labeled, self._sources, skip_missing)
         chosen = _individuals(content, labeled, tracks)
-        self.individuals = tuple(_distinct([content.tracks[track] for track in chosen]))
+        self.individuals = distinct_names([content.tracks[track] for track in chosen])
         self.has_identities = bool(chosen) and bool(content.provenance.get(IDENTITY_FLAG, tracks or len(used) == 1))
         self.pcutoff = stated_pcutoff(content.provenance, f"{self.path}: provenance")
         self._places = [(frame.video, frame.frame_index) for frame in labeled]
@@ -197,9 +197,3 @@ def _extent(frames: Sequence[SleapFrame], video: int) -> tuple[int, int]:
     points = [each.points_in_image.reshape(-1, 2) for f in frames if f.video == video for each in f.instances]
     width, height = np.nanmax(np.concatenate([np.zeros((1, 2)), *points]), axis=0)
     return int(height) + 1, int(width) + 1
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """Names of which none repeats."""
-    counts = Counter(names)
-    return [name if counts[name] == 1 else f"{name}_{place}" for place, name in enumerate(names, start=1)]

@@ -6,6 +6,7 @@ is taken off.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,22 @@ def read_sleap_file(path: Path) -> SleapFile:
     if stray := {each.track for each in instances if each.track >= len(tracks)}:
         raise DataError(f"{path}: expected tracks below {len(tracks)}, got {max(stray)}. Save the file anew in SLEAP.")
     return SleapFile(path, skeletons, tracks, videos, frames, provenance)
+
+
+def distinct_names(tracks: Sequence[str]) -> tuple[str, ...]:
+    """Names of tracks of which none is empty or repeats: one that is or does gets its place, from 1, at its end."""
+    counts = Counter(tracks)
+    taken = {name for name in tracks if name and counts[name] == 1}
+    names = []
+    for place, track in enumerate(tracks, start=1):
+        name = track
+        if track not in taken or counts[track] > 1:
+            name = f"{track}_{place}"
+            while name in taken:
+                name += "_"
+            taken.add(name)
+        names.append(name)
+    return tuple(names)
 
 
 def _skeletons(file: PlainHdf5) -> tuple[tuple[str, Skeleton], ...]:

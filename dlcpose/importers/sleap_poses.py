@@ -1,8 +1,6 @@
 """Predictions of SLEAP: a project (.slp) with predicted instances, with tracks or without."""
 
 import math
-from collections import Counter
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcpose.datasets.hdf5_kinds import top_level_of
-from dlcpose.datasets.sleap_file import SleapFile, SleapFrame, SleapInstance, read_sleap_file
+from dlcpose.datasets.sleap_file import SleapFile, SleapFrame, SleapInstance, distinct_names, read_sleap_file
 from dlcpose.importers.pose_formats import ForeignPoses, check_size, pose_format
 from dlcpose.structures.data_files import shown
 from dlcpose.structures.errors import DataError
@@ -125,14 +123,7 @@ def _by_track(
         notes.append(
             f"{len(used)} tracks of at most {most} animals at a time; --untracked and `dlcpose track` join them anew"
         )
-    return columns, _distinct([content.tracks[track] for track in used])
-
-
-def _distinct(names: Sequence[str]) -> tuple[str, ...]:
-    """Names of which none is empty or repeats."""
-    counts = Counter(names)
-    made = [name if name and counts[name] == 1 else f"{name}_{place}" for place, name in enumerate(names, start=1)]
-    return tuple(made)
+    return columns, distinct_names([content.tracks[track] for track in used])
 
 
 def _frames(chosen: dict[int, list[SleapInstance]], path: Path, animals: int, keypoints: int) -> npt.NDArray[np.int64]:

@@ -13,7 +13,7 @@ import sleap_io
 from dlcpose.datasets import splits
 from dlcpose.datasets.readers import open_data
 from dlcpose.datasets.sleap import SleapFrames
-from dlcpose.datasets.sleap_file import SleapVideo
+from dlcpose.datasets.sleap_file import SleapVideo, distinct_names
 from dlcpose.datasets.sleap_images import MissingFrames
 from dlcpose.structures.errors import DataError
 from tests.datasets.numbered_videos import number_of, write_numbered
@@ -101,6 +101,25 @@ def test_tracks_are_individuals_unless_they_are_pieces(tmp_path: Path) -> None:
     pieces = of_images(tmp_path / "pieces", *([animal(mouse, 3, track)] for track in tracks))
     assert SleapFrames(pieces).individuals == ()
     assert SleapFrames(pieces, tracks=True).individuals == ("a_1", "b", "a_3")
+
+
+@pytest.mark.parametrize(
+    ("tracks", "names"),
+    [
+        (["a", "b"], ("a", "b")),
+        (["a", "a", "b"], ("a_1", "a_2", "b")),
+        (["a", "", "b"], ("a", "_2", "b")),
+        (["a", "a", "a_2"], ("a_1", "a_2_", "a_2")),
+    ],
+)
+def test_tracks_of_one_name_are_told_apart(tracks: list[str], names: tuple[str, ...]) -> None:
+    assert distinct_names(tracks) == names
+
+
+def test_tracks_of_one_name_are_individuals_of_their_own(tmp_path: Path) -> None:
+    mouse, tracks = skeleton(), [sleap_io.Track(name) for name in ("mouse", "mouse", "mouse_2")]
+    path = of_images(tmp_path, [animal(mouse, 3 * place, track) for place, track in enumerate(tracks)])
+    assert len(set(SleapFrames(path).individuals)) == 3
 
 
 def test_skeletons_are_chosen_by_name(tmp_path: Path) -> None:
