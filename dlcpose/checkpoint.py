@@ -24,6 +24,9 @@ from dlcpose.structures.split import Split
 from dlcpose.structures.versions import versions
 
 FORMAT = 1
+MAX_CONFIG = 10_000_000  # characters: a longer one is no config
+DETECTOR = "detector."  # what the names of its weights begin with
+NO_WEIGHTS = {"pretrained": False, "checkpoint_path": None, "checkpoint": None}  # settings that fetch weights, and none
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Description:
     """What a checkpoint holds besides weights.
 
     config: resolved, plain. individuals: names of the animals. max_animals: in one image of the training data.
-    identified: whether an individual is the same animal from frame to frame.
+    has_identities: whether an individual is the same animal from frame to frame.
     """
 
     config: Mapping[str, Any]
@@ -103,9 +106,6 @@ def _weights(state: Any) -> dict[str, Tensor]:
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise TypeError(f"expected weights by name, got {type(value).__name__} for {str(name)[:80]!r}")
     return weights
-
-
-MAX_CONFIG = 10_000_000  # characters: a longer one is no config
 
 
 def _description(described: Mapping[str, Any]) -> Description:
@@ -193,10 +193,6 @@ def check_finite(pipeline: PoseModule, checkpoint: Checkpoint) -> None:
             f"{checkpoint.path}: {name} has values that are not finite: its training has diverged, or the file is "
             "damaged. Take the checkpoint of an earlier epoch, or train anew with a lower optimizer.lr."
         )
-
-
-DETECTOR = "detector."  # what the names of its weights begin with
-NO_WEIGHTS = {"pretrained": False, "checkpoint_path": None, "checkpoint": None}  # settings that fetch weights, and none
 
 
 def without_pretrained_weights(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 class GuardedLogger(ExperimentTracker, Logger):
     """Forwards all calls to another logger until one raises; then warns once and drops all further calls.
 
-    name: of the logger in the config. Raises ConfigError where it cannot be started.
+    called: the logger's name in the config. Raises ConfigError, in `begin`, where the logger cannot begin.
     """
 
     def __init__(self, called: str, inner: Logger) -> None:
