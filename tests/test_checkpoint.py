@@ -4,6 +4,7 @@ import io
 import math
 import pickle
 import struct
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from dlcpose.structures.errors import CheckpointError, ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.structures.split import Split
+from dlcpose.structures.weights_file import read_weights_file
 from dlcpose.targets import PLACES
 from tests.made_up_runs import checkpoint_of, frames_of, tiny_config
 
@@ -399,18 +401,53 @@ def test_one_number_repeated_without_end_is_refused(tmp_path: Path, content: dic
     assert "larger than its values" in said_of(tmp_path / "a.ckpt")
 
 
-def test_lists_that_hold_each_other_are_looked_at_once(tmp_path: Path, content: dict[str, Any]) -> None:
+def test_lists_that_unfold_without_end_are_refused(tmp_path: Path, content: dict[str, Any]) -> None:
     nested: list[Any] = [torch.zeros(1)]
     for _ in range(30):
         nested = [nested] * 10
     content["more"] = nested
     torch.save(content, tmp_path / "a.ckpt")
-    read_checkpoint(tmp_path / "a.ckpt")
+    assert "stands for more than" in said_of(tmp_path / "a.ckpt")
     for _ in range(60):
         nested = [nested]
     content["more"] = nested
     torch.save(content, tmp_path / "a.ckpt")
     assert "nested deeper" in said_of(tmp_path / "a.ckpt")
+
+
+def test_a_value_that_unfolds_without_end_is_not_printed(tmp_path: Path, content: dict[str, Any]) -> None:
+    nested: list[Any] = [1]
+    for _ in range(45):
+        nested = [nested, nested]
+    content["dlcpose"]["max_animals"] = nested
+    torch.save(content, tmp_path / "a.ckpt")
+    assert "stands for more than" in said_of(tmp_path / "a.ckpt")
+
+
+DOUBLED = b"".join(b"h%ch%c\x86q%c" % (place - 1, place - 1, place) for place in range(1, 60))
+HOSTILE = {
+    "a key that has no end": b"K\x01\x85q\x00" + DOUBLED + b"}h\x3bK\x01s.",
+    "a member that has no end": b"K\x01\x85q\x00" + DOUBLED + b"cbuiltins\nset\n]h\x3ba\x85R.",
+    "an array of 3 GB": b"cbuiltins\nbytearray\n\x8a\x05" + (3 * 2**30).to_bytes(5, "little") + b"\x85R.",
+    "an encoding": b"c_codecs\nencode\nX\x01\x00\x00\x00aX\x04\x00\x00\x00idna\x86R.",
+    "a tensor of a list": b"ctorch\nFloatTensor\n]K\x01a\x85R.",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("name", ["a/data.pkl", "a/DATA.PKL", None])
+def test_what_torch_would_take_long_for_is_refused_first(tmp_path: Path, kind: str, name: str | None) -> None:
+    path = tmp_path / "a.ckpt"
+    path.write_bytes(b"\x80\x02" + HOSTILE[kind])
+    if name is not None:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(name, b"\x80\x02" + HOSTILE[kind])
+            archive.writestr("a/version", "3")
+    began = time.monotonic()
+    assert "without running code" in said_of(path)
+    with pytest.raises(CheckpointError):
+        read_weights_file(path)
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcpose.structures.bounded_pickle import BoundedUnpickler, check_unfolded
 from dlcpose.structures.errors import DataError
 
 MAX_BYTES = 2**25
@@ -30,7 +31,9 @@ def load_restricted_pickle(content: bytes, source: str) -> Any:
     if len(content) > MAX_BYTES:
         raise DataError(f"{source}: expected a pickle of at most {MAX_BYTES} bytes, got {len(content)}.")
     try:
-        return _PlainUnpickler(io.BytesIO(content), encoding="latin1").load()
+        value = _PlainUnpickler(io.BytesIO(content), encoding="latin1").load()
+        check_unfolded(value)
+        return value
     except Exception as error:  # a broken pickle can raise anything
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise DataError(
@@ -38,9 +41,7 @@ def load_restricted_pickle(content: bytes, source: str) -> Any:
         ) from error
 
 
-class _PlainUnpickler(pickle._Unpickler):
-    """Python's own unpickler, not the one in C: that takes gigabytes for ten bytes with a large memo index."""
-
+class _PlainUnpickler(BoundedUnpickler):
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _ALLOWED[module, name]
@@ -116,7 +117,9 @@ def _scalar(dtype: _PlainDtype, content: bytes | str) -> Any:
     return np.frombuffer(raw, dtype.plain(), count=1)[0].item()
 
 
-def _array_from_buffer(content: bytes, dtype: _PlainDtype, shape: tuple[int, ...], order: str, *_: object) -> Any:
+def _array_from_buffer(content: object, dtype: _PlainDtype, shape: tuple[int, ...], order: str, *_: object) -> Any:
+    if not isinstance(content, bytes | bytearray):  # a number would stand for as many bytes
+        raise pickle.UnpicklingError("it holds a malformed array")
     return np.frombuffer(bytes(content), dtype.plain()).reshape(shape, order="F" if order == "F" else "C")
 
 
@@ -124,6 +127,12 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     if encoding not in ("latin1", "latin-1"):
         raise pickle.UnpicklingError(f"it uses the encoding {encoding!r}")
     return text.encode("latin1")
+
+
+def _set(members: object = ()) -> set[Any]:
+    if not isinstance(members, list | tuple) or not all(isinstance(each, str | int | float) for each in members):
+        raise pickle.UnpicklingError("it holds a set of other values than numbers and texts")
+    return set(members)
 
 
 def _no_bytes() -> bytes:
@@ -139,7 +148,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): _Callable(_PlainDtype),
     ("_codecs", "encode"): _Callable(_encode),
     **{(module, "bytes"): _Callable(_no_bytes) for module in ("builtins", "__builtin__")},
-    **{(module, "set"): _Callable(set) for module in ("builtins", "__builtin__")},
+    **{(module, "set"): _Callable(_set) for module in ("builtins", "__builtin__")},
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _Callable(_empty_array) for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): _Callable(_scalar) for core in ("core", "_core")},
     **{(f"numpy.{core}.numeric", "_frombuffer"): _Callable(_array_from_buffer) for core in ("core", "_core")},

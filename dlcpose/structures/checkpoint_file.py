@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dlcpose.structures.bounded_pickle import check_unfolded
 from dlcpose.structures.errors import CheckpointError
+from dlcpose.structures.torch_pickle import check_pickle
 
-MAX_DEPTH = 50  # of mappings and lists in it; Lightning's own have less than ten
+PICKLE = "data.pkl"  # the entry with everything but the numbers of tensors
 ZIP64_END = 98  # bytes at the end of an archive in the 64-bit format: its record of 56, a locator of 20, the end of 22
 
 
@@ -45,8 +47,19 @@ class _Oversized(Exception):
     """A file that states more content than it holds."""
 
 
+def is_archive(path: Path) -> bool:
+    """Whether torch takes a file for an archive; anything else it reads as one pickle after another."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
 def check_sizes(path: Path) -> None:
-    """Refuse an archive with compressed or overlapping entries: torch writes neither, and both can expand to any size."""
+    """Refuse an archive that takes more memory or time than its length: torch reads it without a bound.
+
+    torch writes no compressed or overlapping entries, which can expand to any size.
+    """
+    if not is_archive(path):
+        raise _Oversized("it is no archive of torch")
     with zipfile.ZipFile(path) as archive:
         entries, directory = archive.infolist(), archive.start_dir
     if directory != _stated_directory(path):
@@ -57,6 +70,10 @@ def check_sizes(path: Path) -> None:
     total, length = sum(entry.file_size for entry in entries), path.stat().st_size
     if total > length:
         raise _Oversized(f"it says that it holds {total} bytes and is {length} long")
+    with zipfile.ZipFile(path) as archive:
+        for entry in entries:
+            if entry.filename.lower().endswith(PICKLE):  # torch looks for it in any case, and takes one of several
+                check_pickle(archive.read(entry))
 
 
 def _stated_directory(path: Path) -> int | None:
@@ -79,7 +96,11 @@ def _stated_directory(path: Path) -> int | None:
 
 
 def check_tensors(content: Any) -> None:
-    """Refuse tensors that are larger than their storage, such as one repeated number."""
+    """Refuse tensors that are larger than their storage, such as one repeated number, and what unfolds without end."""
+    try:
+        check_unfolded(content)
+    except ValueError as error:
+        raise _Oversized(str(error)) from error
     for tensor in _tensors(content):
         if type(tensor) not in (Tensor, torch.nn.Parameter) or tensor.layout != torch.strided or tensor.is_quantized:
             raise _Oversized(f"a tensor in it is a {type(tensor).__name__} of {tensor.layout}")
@@ -89,15 +110,13 @@ def check_tensors(content: Any) -> None:
 
 def _tensors(content: Any) -> Iterator[Tensor]:
     """All tensors in nested mappings and lists; each container is visited once."""
-    waiting, seen = [(content, 0)], {id(content)}
+    waiting, seen = [content], {id(content)}
     while waiting:
-        node, depth = waiting.pop()
-        if depth > MAX_DEPTH:
-            raise _Oversized(f"it is nested deeper than {MAX_DEPTH}")
+        node = waiting.pop()
         if isinstance(node, Tensor):
             yield node
         inner = node.values() if isinstance(node, Mapping) else node if isinstance(node, list | tuple) else ()
         for value in inner:
             if isinstance(value, Tensor | Mapping | list | tuple) and id(value) not in seen:
                 seen.add(id(value))
-                waiting.append((value, depth + 1))
+                waiting.append(value)

@@ -1,6 +1,5 @@
 """Reading weights that other packages published: torch files, old and new, and safetensors; no code in them runs."""
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlcpose.structures.checkpoint_file import check_sizes, check_tensors
+from dlcpose.structures.checkpoint_file import check_sizes, check_tensors, is_archive
 from dlcpose.structures.errors import CheckpointError
+from dlcpose.structures.torch_pickle import check_pickles
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,10 @@ def _safetensors(path: Path) -> Any:
 
 
 def _torch_file(path: Path) -> Any:
-    if zipfile.is_zipfile(path):
+    if is_archive(path):
         check_sizes(path)
+    else:
+        check_pickles(path)
     with torch.serialization.safe_globals(SKIPPED):
         content = torch.load(path, map_location="cpu", weights_only=True)
     check_tensors(content)

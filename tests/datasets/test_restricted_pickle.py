@@ -114,7 +114,13 @@ def test_broken_pickles_are_one_kind_of_error(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"\x80\x04r\x00\x00\x00\x10.", b"\x80\x04\x8e" + b"\xff" * 8 + b".", b"I" + b"9" * 5_000 + b"\n."]
+    "content",
+    [
+        *(b"\x80\x04r\x00\x00\x00\x10.", b"\x80\x04\x8e" + b"\xff" * 8 + b".", b"I" + b"9" * 5_000 + b"\n."),
+        b"\x80\x05\x96" + (2**30).to_bytes(8, "little") + b".",  # a bytearray that is said to be of 1 GB
+        b"\x80\x03cnumpy._core.numeric\n_frombuffer\n(J\x00\x00\x00\x40cnumpy\ndtype\nX\x02\x00\x00\x00u1\x85RK\x01\x85X\x01"
+        b"\x00\x00\x00CtR.",  # an array of a number of bytes
+    ],
 )
 def test_a_few_bytes_take_no_memory(content: bytes) -> None:
     tracemalloc.start()
@@ -122,3 +128,23 @@ def test_a_few_bytes_take_no_memory(content: bytes) -> None:
         load_restricted_pickle(content, "a.pickle")
     assert tracemalloc.get_traced_memory()[1] < 2**24
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["key", "member", "frozen", "list", "colliding keys"])
+def test_a_few_bytes_take_no_time(kind: str) -> None:
+    content = b"\x80\x04" + (b"]q\x00" if kind == "list" else b"K\x01\x85q\x00")
+    for place in range(1, 60):  # each holds the one before twice
+        before, mark = b"h%c" % (place - 1), b"q%c" % place
+        content += b"]" + mark + before + b"a" + before + b"a" if kind == "list" else before * 2 + b"\x86" + mark
+    last = b"h%c" % 59
+    content += {
+        "key": b"}" + last + b"K\x01s.",
+        "member": b"cbuiltins\nset\n]" + last + b"a\x85R.",
+        "frozen": b"(" + last + b"\x91.",
+        "list": b".",
+        "colliding keys": b"",
+    }[kind]
+    if kind == "colliding keys":  # their hashes are all 0
+        content = pickle.dumps({number * (2**61 - 1): 0 for number in range(1000)})
+    with pytest.raises(DataError, match="cannot be read safely"):
+        load_restricted_pickle(content, "a.pickle")
