@@ -23,7 +23,10 @@ CONF = next(
 )
 
 LAST_CHECKPOINT = Path("checkpoints") / "last.ckpt"  # within a run folder
+HYDRA_FOLDER = ".hydra"  # within a run folder: what Hydra keeps of the command
 METRICS = Path("evaluation") / "metrics.json"  # likewise
+DETECTOR_FOLDER = "detector"  # of a run folder: the run of the detector that is trained before the poses
+TEACHERS_FOLDER = "teachers"  # of a run folder: a run for each of the teachers that are trained before a student
 RUN_FILES = (LAST_CHECKPOINT, Path("run.json"), Path("environment.txt"))  # any of them marks a folder as that of a run
 MAX_NAME_LENGTH = 120  # of a folder; file systems take 255 bytes
 
@@ -145,6 +148,28 @@ def runs_beside(run_dir: Path) -> list[Path]:
 
 def _last_written(folder: Path) -> float:
     return max((folder / file).stat().st_mtime for file in RUN_FILES if (folder / file).exists())
+
+
+def check_resumed_folder(run_dir: Path) -> None:
+    """Raises ConfigError for a link, a pipe or a device among the files that a resumed run writes again.
+
+    Hydra and logging write through links: somebody else's run folder could have any file overwritten. The folder
+    `checkpoints` may be a link, to a larger disk; files in it are replaced and never written through.
+    """
+    stages = [run_dir / DETECTOR_FOLDER, run_dir / TEACHERS_FOLDER, *_entries(run_dir / TEACHERS_FOLDER)]
+    for path in (entry for folder in (run_dir, run_dir / HYDRA_FOLDER, *stages) for entry in _entries(folder)):
+        if path.name == LAST_CHECKPOINT.parent.name and path.is_dir():
+            continue
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            got = f"a link to {path.readlink()}" if path.is_symlink() else "a pipe or a device"
+            raise ConfigError(
+                f"{path}: expected a file or folder of the run that is resumed, got {got[:200]}: what is written there would "
+                "go elsewhere. Replace it by the file itself, or remove it."
+            )
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def is_requeued() -> bool:

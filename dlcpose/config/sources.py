@@ -31,7 +31,7 @@ from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
 from omegaconf.grammar_parser import parse
 
 from dlcpose.config.dotted_keys import flatten_config
-from dlcpose.config.folders import CONF
+from dlcpose.config.folders import CONF, check_resumed_folder
 from dlcpose.config.interpolations import bounded_resolution, check_resolved, check_texts
 from dlcpose.structures.data_files import read_yaml
 from dlcpose.structures.errors import ConfigError
@@ -135,6 +135,10 @@ class CheckedLoader(ConfigLoaderImpl):
             _check_hydra(config, baseline, given)
             _check_resolvers(config, self.given)
             _check_commanded(config, given, run_mode)
+        if run_mode == RunMode.RUN and from_shell and config.get("resume") is not None:
+            check_resumed_folder(
+                Path(_resolved(config, "hydra.run.dir"))
+            )  # Hydra writes there before the command begins
         return config
 
     def _check_begin(self, config_name: str | None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dlcpose.config.folders import METRICS
+from dlcpose.config.folders import METRICS, check_resumed_folder
 from dlcpose.metrics.figure_info import finite_or_none
 from dlcpose.runs.resume import resolve_last
 from dlcpose.runs.run_json import (
@@ -33,6 +33,8 @@ def recorded(train: Callable[[dict[str, Any]], MetricValue]) -> Callable[[dict[s
             return train(config)
         config = resolve_last(config)
         run_dir = Path(config["run_dir"])
+        if config["resume"] is not None:
+            check_resumed_folder(run_dir)
         taken = TakenError(
             f"{run_dir}: another process is training in this folder. Wait for it, or stop it first; a run of its own "
             "needs another folder (hydra.run.dir=...)."

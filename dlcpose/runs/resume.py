@@ -4,14 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dlcpose.config.folders import LAST_CHECKPOINT, is_requeued, is_run, runs_beside
+from dlcpose.config.folders import DETECTOR_FOLDER, LAST_CHECKPOINT, TEACHERS_FOLDER, is_requeued, is_run, runs_beside
 from dlcpose.runs.run_json import comparable_config, config_differences, in_multirun, read_run_json
 from dlcpose.structures.errors import CheckpointError, ConfigError
 from dlcpose.structures.home_folder import expand_home
 
 KEPT = ("optimizer", "scheduler", "split")  # of these a resumed run has its own: their state is in its checkpoint
-DETECTOR_FOLDER = "detector"  # of a run folder: the run of the detector that is trained before the poses
-TEACHERS_FOLDER = "teachers"  # of a run folder: a run for each of the teachers that are trained before a student
 
 
 def resume_if_requeued(config: dict[str, Any]) -> dict[str, Any]:

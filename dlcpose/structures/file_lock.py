@@ -1,10 +1,14 @@
 """One process at a time: a lock that ends with the process that holds it, however that ends."""
 
+import errno
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from dlcpose.structures.errors import DataError
 
 _held: set[Path] = set()  # by this process, whose own locks the system does not refuse it
 
@@ -20,7 +24,7 @@ def alone(lock: Path, taken: Exception) -> Iterator[None]:
     place = lock.absolute()
     if place in _held:
         raise taken
-    with lock.open("a", encoding="utf-8") as file:
+    with open(lock, "a", encoding="utf-8", opener=_opened) as file:
         if not _locked(file.fileno(), lock):
             raise taken
         _held.add(place)
@@ -31,6 +35,27 @@ def alone(lock: Path, taken: Exception) -> Iterator[None]:
             is_removed = _removed(lock)  # while it is held, or it might be another's
     if not is_removed:  # on Windows, where no open file can be, and another's cannot be either
         _removed(lock)
+
+
+def _opened(path: str, flags: int) -> int:
+    """Open a lock, in a folder that may be somebody else's: no file elsewhere is made through a link, no pipe waited for.
+
+    Raises DataError for what is no regular file.
+    """
+    found: OSError | None = None
+    try:
+        number = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO):  # a link, and a pipe that nobody reads
+            raise
+        found = error
+    else:
+        if stat.S_ISREG(os.fstat(number).st_mode):
+            return number
+        os.close(number)
+    raise DataError(
+        f"{path}: expected no file, or the lock of another command, got a link, a pipe or a device. Remove it."
+    ) from found
 
 
 def _locked(number: int, path: Path) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dlcpose.runs.resume import DETECTOR_FOLDER
+from dlcpose.config.folders import DETECTOR_FOLDER
 
 
 def detector_config(config: Mapping[str, Any]) -> dict[str, Any]:

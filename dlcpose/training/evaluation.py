@@ -12,6 +12,7 @@ from rich.console import Console
 
 from dlcpose.checkpoint import Description, read_checkpoint
 from dlcpose.config.compose import compose
+from dlcpose.config.folders import DETECTOR_FOLDER
 from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.splits import labeled_frames
 from dlcpose.instantiate import Instantiator, check_base
@@ -20,7 +21,6 @@ from dlcpose.metrics.figure_info import RUN_FIGURES, find_info, headline_names
 from dlcpose.predict import Predictor, load
 from dlcpose.reports.evaluation import figure_table, write_evaluation
 from dlcpose.reports.figure_table import format_figure
-from dlcpose.runs.resume import DETECTOR_FOLDER
 from dlcpose.runs.run_json import FILE, find_run
 from dlcpose.structures.atomic_files import check_writable
 from dlcpose.structures.data_files import shown

@@ -12,6 +12,7 @@ from dlcpose.augmentations.base import Augmentation
 from dlcpose.build import SeveralAnimalsError, Trunk, build_input, build_pipeline, build_trunk
 from dlcpose.checkpoint import Description, embed_bottom_up_model, read_checkpoint
 from dlcpose.codecs.pose_variation import animal_shares
+from dlcpose.config.folders import DETECTOR_FOLDER
 from dlcpose.config.models import multi_animal_models
 from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.datamodule import PoseDataModule
@@ -22,7 +23,6 @@ from dlcpose.pipelines.base import PoseModule
 from dlcpose.pipelines.components import TrainingContext
 from dlcpose.postprocessing.pseudo_labels import EnsemblePseudoLabels
 from dlcpose.runs.resume import (
-    DETECTOR_FOLDER,
     check_resumed_settings,
     checkpoint_to_resume,
     earlier_stages,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dlcpose.runs.resume import TEACHERS_FOLDER
+from dlcpose.config.folders import TEACHERS_FOLDER
 
 SEEDED = ("datamodule", "pipeline")  # parts of a config that have the run's seed as a setting
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 from hydra.core.hydra_config import HydraConfig
 
-from dlcpose.config.folders import LAST_CHECKPOINT, run_folder
+from dlcpose.config.folders import LAST_CHECKPOINT, check_resumed_folder, run_folder
 from dlcpose.runs.resume import (
     check_resumed_settings,
     checkpoint_to_resume,
@@ -175,3 +177,34 @@ def test_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
     taken = tmp_path / "mice" / "day" / "12-00-09"
     taken.mkdir()
     assert run_folder(str(taken), None) == f"{taken}-2"
+
+
+@pytest.mark.parametrize("name", ["train.log", "pictures", ".hydra/config.yaml", ".hydra", "detector/pictures"])
+def test_a_run_folder_of_somebody_elses_has_no_file_elsewhere_written(tmp_path: Path, name: str) -> None:
+    folder, victim = run_at(tmp_path / "gift", 1000), tmp_path / "thesis.tex"
+    victim.write_text("canary")
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).symlink_to(tmp_path if Path(name).name in ("pictures", ".hydra") else victim)
+    command = [sys.executable, "-c", RESUME, f"resume={folder / LAST_CHECKPOINT}"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 1
+    assert len(ended.stderr.splitlines()) == 1
+    assert f"{name}: expected a file or folder of the run" in ended.stderr
+    assert victim.read_text() == "canary"
+    assert not (tmp_path / "config.yaml").exists()
+
+
+RESUME = "from dlcpose.cli.hydra_main import run_hydra; run_hydra('train', lambda config: None)"
+
+
+def test_a_run_folder_with_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    folder = run_at(tmp_path / "gift", 1000)
+    check_resumed_folder(folder)
+    (tmp_path / "large disk").mkdir()
+    (folder / LAST_CHECKPOINT).unlink()
+    (folder / LAST_CHECKPOINT.parent).rmdir()
+    (folder / LAST_CHECKPOINT.parent).symlink_to(tmp_path / "large disk")
+    check_resumed_folder(folder)
+    os.mkfifo(folder / "train.log")
+    with pytest.raises(ConfigError, match="got a pipe"):
+        check_resumed_folder(folder)

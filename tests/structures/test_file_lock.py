@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.file_lock import alone
 
 TAKEN = ConfigError("held by another")
@@ -94,3 +94,16 @@ def test_a_file_that_cannot_be_removed_while_it_is_open_is_removed_then(
         with alone(lock, TAKEN):
             assert tried_by_a_child(lock) == HELD
         assert not lock.exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "device"])
+@pytest.mark.skipif(sys.platform == "win32", reason="it has neither")
+def test_a_lock_of_somebody_elses_leads_nowhere(tmp_path: Path, kind: str) -> None:
+    lock, canary = tmp_path / ".lock", tmp_path / "elsewhere"
+    if kind == "pipe":
+        os.mkfifo(lock)
+    else:
+        lock.symlink_to(canary if kind == "link" else "/dev/null")
+    with pytest.raises(DataError, match=r"\.lock: expected no file, .* Remove it"), alone(lock, TAKEN):
+        pass
+    assert not canary.exists()
