@@ -17,7 +17,7 @@ from dlcpose.datasets.base import (
     stated_pcutoff,
     warn_of_orientations,
 )
-from dlcpose.datasets.coco_annotations import read_frames
+from dlcpose.datasets.coco_annotations import is_id, read_frames
 from dlcpose.datasets.readers import reader
 from dlcpose.structures.checked_arrays import numbers_of
 from dlcpose.structures.checked_values import Fields
@@ -240,7 +240,7 @@ def _categories(content: Mapping[str, Any], category: str | None, path: Path) ->
     """The chosen categories, which have the same keypoints."""
     named = [Fields(kind, f"{path}: category number {place}") for place, kind in enumerate(content["categories"], 1)]
     ids = [kind.content.get("id") for kind in named]
-    if any(not isinstance(one, str | int) for one in ids) or len(set(ids)) < len(ids):
+    if not all(map(is_id, ids)) or len(set(ids)) < len(ids):
         raise DataError(f"{path}: expected each category with an id of its own, got {ids!s:.80}.")
     names = [kind.text("name", "") or None for kind in named]
     with_keypoints = [kind for kind in named if kind.content.get("keypoints")]

@@ -78,13 +78,13 @@ def _of_categories(
         name = entry.get("id") if isinstance(entry, dict) else None
         annotation = Fields(entry, f"{path}: annotation {shown(name) if name is not None else f'number {place}'}")
         number = annotation.content.get("image_id")
-        if not isinstance(number, str | int) or number not in places:
+        if not is_id(number) or number not in places:
             raise DataError(
                 f"{annotation.where} is of image {shown(number)}, which is not among the {len(images)} images, such as "
                 f"{shown(next(iter(images), None))}."
             )
         kind = annotation.content.get("category_id")
-        if isinstance(kind, bool) or not isinstance(kind, str | int):
+        if not is_id(kind):
             raise annotation.refuse("category_id", "the id of a category")
         if kind in categories:
             annotations.append(annotation)
@@ -101,6 +101,14 @@ def _of_categories(
     return annotations, np.array(images_of, np.int64)
 
 
+def is_id(value: object) -> bool:
+    """Whether a value may be an id: a text, or a number of at most 64 bits.
+
+    Of larger ones any number have one hash, with which a file of 3 MB takes Python's mappings minutes.
+    """
+    return isinstance(value, str) or (type(value) is int and value.bit_length() <= 64)
+
+
 def _rows_of_each(images_of: Integers, images: int) -> list[Integers]:
     """The rows of each image, from the image of each row."""
     rows = np.argsort(images_of, kind="stable")
@@ -112,8 +120,8 @@ def _by_id(entries: Sequence[Any], path: Path) -> dict[Any, Fields]:
     for place, entry in enumerate(entries, start=1):
         image = Fields(entry, f"{path}: image number {place}")
         number = image.content.get("id")
-        if isinstance(number, bool) or not isinstance(number, str | int):
-            raise image.refuse("id", "a number")
+        if not is_id(number):
+            raise image.refuse("id", "a number of at most 64 bits")
         image = Fields(entry, f"{path}: image {shown(number)}")
         if number in images:
             raise DataError(

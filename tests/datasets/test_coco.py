@@ -214,6 +214,8 @@ def changed(**fields: Any) -> dict[str, Any]:
         (content(images=[image(7), {**image(8), "id": 7}]), r"id 7.*7\.png.*8\.png"),
         (content(images=[{**image(7), "id": [7]}]), "'id'"),
         (content(images=[{**image(7), "id": True}]), "'id'"),
+        (content(images=[{**image(7), "id": 2**65}]), r"'id'"),  # any number of such ids have one hash
+        (content(categories=[{**CATEGORY, "id": 2**70}]), "category with an id"),
         (content(images=[{"id": 7, "width": 40, "height": 30}]), r"image 7.*'file_name'"),
         (content(images=[None]), "image number 1"),
         (content(annotations=[None]), "annotation number 1"),
