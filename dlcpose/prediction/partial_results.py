@@ -15,10 +15,12 @@ import numpy.typing as npt
 
 from dlcpose.prediction.pose_rows import OF_ANIMALS, OF_FRAMES, PoseRows, joined
 from dlcpose.structures.atomic_files import atomic_path, write_atomic
+from dlcpose.structures.data_files import read_json
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.file_lock import alone
 
 SETTINGS = "settings.json"
+MAX_SETTINGS = 2**24  # bytes
 LOCK = ".lock"
 SECONDS = 5.0  # seconds between two stretches, at first: the work that a kill may lose
 SHARE = 0.02  # later, this share of the time so far lies between two stretches: a day's work is some hundred files
@@ -56,8 +58,8 @@ class PartialResults:
     def settings(self) -> dict[str, Any] | None:
         """Those of the run that was stopped; None where there is none, or where it was stopped before they were written."""
         try:
-            content = json.loads((self.folder / SETTINGS).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            content = read_json(self.folder / SETTINGS, max_bytes=MAX_SETTINGS)
+        except DataError:
             return None
         return content if isinstance(content, dict) else None
 
@@ -144,6 +146,7 @@ def _name(number: int) -> str:
 
 def _read(path: Path) -> Finished:
     try:
+        _check_stored(path)
         with np.load(path, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
         seconds = json.loads(arrays["seconds"].tobytes())
@@ -153,7 +156,19 @@ def _read(path: Path) -> Finished:
         )
         state = {name.removeprefix(STATE): values for name, values in arrays.items() if name.startswith(STATE)}
         return Finished(len(rows), rows, seconds, state)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{path}: cannot be read as finished frames ({type(error).__name__}). Remove the folder, or add --overwrite."
         ) from error
+
+
+def _check_stored(path: Path) -> None:
+    """Raises ValueError for compressed arrays, which `_write` never leaves: a few kilobytes can stand for all memory.
+
+    They lie beside the video, in a folder that may be somebody else's.
+    """
+    length = path.stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > length:
+                raise ValueError(f"{entry.filename[:80]!r} in it is compressed")

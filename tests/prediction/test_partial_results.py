@@ -1,5 +1,7 @@
 """Finished frames on disk: whole or not at all, and the same when they are read again."""
 
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -190,3 +192,21 @@ def test_the_last_frame_is_known_again() -> None:
 def test_columns_have_the_data_s_names_where_they_are_as_many() -> None:
     assert column_names(2, ("female", "male")) == ("female", "male")
     assert column_names(2, ("female",)) == ("animal1", "animal2")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no pipes of this kind")
+def test_a_pipe_beside_a_strangers_video_is_not_waited_for(tmp_path: Path) -> None:
+    partial = PartialResults(tmp_path / "v.poses.partial")
+    partial.folder.mkdir()
+    os.mkfifo(partial.folder / "settings.json")
+    assert partial.settings() is None
+    partial.begin({"a": 1})
+    assert partial.settings() == {"a": 1}
+
+
+def test_frames_that_unfold_to_more_than_their_file_are_refused(tmp_path: Path) -> None:
+    partial = PartialResults(tmp_path / "v.poses.partial")
+    partial.folder.mkdir()
+    np.savez_compressed(partial.folder / "000000.npz", frame_indices=np.zeros(10**6, np.int64))
+    with pytest.raises(DataError, match="cannot be read as finished frames"):
+        partial.go_on()
