@@ -8,7 +8,7 @@ from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
-from dlcpose.structures.data_files import read_file
+from dlcpose.structures.data_files import read_file, shown
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.tracking.track import in_columns
@@ -131,8 +131,8 @@ def _check_belongs(tracks: PoseTracks, corrections: Corrections) -> None:
 def _checked(content: Any, path: str) -> Corrections:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DataError(f"{path}: expected corrections, with format {FORMAT!r}. Save them from the review page.")
-    if content.get("version") != VERSION:
-        raise DataError(f"{path}: expected version {VERSION} of corrections, got {content.get('version')!r}.")
+    if type(content.get("version")) is not int or content["version"] != VERSION:
+        raise DataError(f"{path}: expected version {VERSION} of corrections, got {shown(content.get('version'))}.")
     if unknown := sorted(set(content) - KEYS):
         raise DataError(f"{path}: expected only {', '.join(sorted(KEYS))}, got {str(unknown[0])[:40]!r} too.")
     video, tracks, entries = content.get("video"), content.get("tracks"), content.get("corrections")

@@ -191,3 +191,12 @@ def test_a_huge_file_and_none_at_all_are_refused(tmp_path: Path) -> None:
         read_corrections(huge)
     with pytest.raises(DataError, match=r"none\.json"):
         read_corrections(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("version", ["x" * 100_000, [[]] * 10_000, True])
+def test_a_version_of_another_kind_is_shown_in_short(tmp_path: Path, version: object) -> None:
+    content = {"format": "dlcpose-corrections", "version": version, "video": "a", "tracks": "b", "corrections": []}
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="expected version 1") as caught:
+        read_corrections(tmp_path / "c.json")
+    assert len(str(caught.value)) < len(str(tmp_path)) + 200
