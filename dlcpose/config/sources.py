@@ -136,9 +136,8 @@ class CheckedLoader(ConfigLoaderImpl):
             _check_resolvers(config, self.given)
             _check_commanded(config, given, run_mode)
         if run_mode == RunMode.RUN and from_shell and config.get("resume") is not None:
-            check_resumed_folder(
-                Path(_resolved(config, "hydra.run.dir"))
-            )  # Hydra writes there before the command begins
+            # Here, since Hydra writes there before the command begins.
+            check_resumed_folder(Path(_resolved(config, "hydra.run.dir")))
         return config
 
     def _check_begin(self, config_name: str | None) -> None:
