@@ -23,7 +23,8 @@ from dlcpose.structures.errors import ConfigError, DlcposeError
 from dlcpose.targets import PLACES
 
 NO_PLACE = Place()
-RESERVED = ("run_dir", "run_name")  # where a part may write, and under what name: set by the run, never by a config
+# Where a part may write, under what name and as part of which sweep: set by the run, never by a config.
+RESERVED = ("run_dir", "run_name", "sweep_name")
 KEYWORDS = ("_target_", "_partial_")
 
 
@@ -247,8 +248,9 @@ def _with_full_keys(message: str, where: str, settings: Iterable[str]) -> str:
     return re.sub(rf"(?<![\w./]){re.escape(name)}(?=:|\.(?:{'|'.join(settings)})\b)", lambda _: where, message)
 
 
-def complete_with_run(built: Any, where: str, run_dir: Any, run_name: str) -> Any:
-    """A part, completed with the folder and the name of its run where its signature names them."""
+def complete_with_run(built: Any, where: str, run_dir: Any, run_name: str, sweep_name: str | None = None) -> Any:
+    """A part, completed with the folder, the name and the sweep of its run where its signature names them."""
     if not isinstance(built, functools.partial):
         return built
-    return complete(built, where, **facts_for(built, {"run_dir": run_dir, "run_name": run_name}))
+    facts = {"run_dir": run_dir, "run_name": run_name, "sweep_name": sweep_name}
+    return complete(built, where, **facts_for(built, facts))

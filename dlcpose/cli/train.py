@@ -1,5 +1,6 @@
 """`train.py` and `dlcpose-train`: compose an experiment from the shell, train it, evaluate it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from dlcpose.callbacks.requeue import requeue_on_signal
@@ -29,6 +30,12 @@ def main() -> None:
             LEADER.end()
 
 
+def _in_short(names: Sequence[str], value: MetricValue) -> str:
+    """Figures as a line shows them: `val/mean_error_px 3.162, val/oks_ap 0.9061`."""
+    values = value if isinstance(value, Sequence) else (value,)
+    return ", ".join(f"{name} {number:.4g}" for name, number in zip(names, values, strict=True))
+
+
 def job(config: dict[str, Any]) -> MetricValue:
     """One run; in a sweep, finished jobs are skipped and killed ones resume."""
     done, config = earlier_run(resume_if_requeued(config))
@@ -36,7 +43,7 @@ def job(config: dict[str, Any]) -> MetricValue:
         value = train(config)
     else:
         value = value_of(done, config)
-        print(f"done before, {', '.join(optimized_metrics(config))} {value}: {config['run_dir']}", flush=True)
+        print(f"done before, {_in_short(optimized_metrics(config), value)}: {config['run_dir']}", flush=True)
     if config["sweep"]["trial"] is not None:
         check_objective(config, value)
     return value

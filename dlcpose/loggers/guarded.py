@@ -2,7 +2,8 @@
 
 import logging
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from pytorch_lightning.loggers.logger import DummyLogger
 from torch import Tensor, nn
 
 from dlcpose.loggers.base import ExperimentTracker
-from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.errors import ConfigError, DlcposeError
 from dlcpose.structures.sample import Image
 
 logger = logging.getLogger(__name__)
@@ -34,16 +35,11 @@ class GuardedLogger(ExperimentTracker, Logger):
             self.inner.start_at(step)
 
     def begin(self, facts: Mapping[str, Any]) -> None:
-        try:
+        with beginning(self.called):
             if isinstance(self.inner, ExperimentTracker):
                 self.inner.begin(facts)
             else:
                 self.inner.log_hyperparams(dict(facts))
-        except Exception as error:
-            raise ConfigError(
-                f"logger.{self.called}: cannot begin ({_in_one_line(error)}). "
-                "See docs/experiment_trackers.md, or leave it out."
-            ) from error
 
     def show(self, name: str, picture: Image, step: int) -> None:
         inner = self.inner
@@ -111,6 +107,19 @@ class GuardedLogger(ExperimentTracker, Logger):
                 _in_one_line(error),
             )
             return otherwise
+
+
+@contextmanager
+def beginning(called: str) -> Iterator[None]:
+    """A block that builds a logger of a config or begins with it: whatever its library raises there is a ConfigError."""
+    try:
+        yield
+    except DlcposeError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"logger.{called}: cannot begin ({_in_one_line(error)}). See docs/experiment_trackers.md, or leave it out."
+        ) from error
 
 
 def _in_one_line(error: Exception) -> str:

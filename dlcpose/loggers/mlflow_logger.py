@@ -25,23 +25,24 @@ RECORD = "mlflow_run.json"  # in the run folder: the run's id, and its store
 class MlflowTracker(ExperimentTracker, MLFlowLogger):
     """Metrics, parameters, pictures; the config, the report and the best checkpoint as artifacts.
 
-    run_dir, run_name: of the run. experiment_name: what the run belongs to, null for its own name. tracking_uri: a
-    server's address or a store of MLflow's, which then decides where artifacts go; null is mlflow.db in the run folder,
-    with artifacts in mlflow/ beside it. checkpoint: whether it is kept there. A resumed run keeps its id, and its first
-    parameters: MLflow does not allow changes.
+    run_dir, run_name, sweep_name: of the run. experiment_name: what the run belongs to; null is its sweep, or else its own
+    name. tracking_uri: a server's address or a store of MLflow's, which then decides where artifacts go; null is mlflow.db
+    in the run folder, with artifacts in mlflow/ beside it. checkpoint: whether it is kept there. A resumed run keeps its
+    id, and its first parameters: MLflow does not allow changes.
     """
 
     def __init__(
         self,
         run_dir: str | Path,
         run_name: str,
+        sweep_name: str | None = None,
         *,
         experiment_name: str | None = None,
         tracking_uri: str | None = None,
         checkpoint: bool = True,
     ) -> None:
         super().__init__(
-            experiment_name or run_name,
+            experiment_name or sweep_name or run_name,
             run_name,
             tracking_uri=tracking_uri or f"sqlite:///{run_dir}/mlflow.db",
             artifact_location=None if tracking_uri else f"{run_dir}/mlflow",

@@ -17,17 +17,30 @@ KEPT = ("checkpoints/best.ckpt", "environment.txt", "split.json", "evaluation/me
 class WandbTracker(ExperimentTracker, WandbLogger):
     """Metrics, pictures, config and final figures; at the end the best checkpoint and the report as an artifact.
 
-    run_dir, run_name: of the run; wandb's own files go to wandb/ in it. offline: neither network nor key is needed.
-    checkpoint: whether the artifact is made. A resumed run keeps its id.
+    run_dir, run_name, sweep_name: of the run; wandb's own files go to wandb/ in it, and it groups the jobs of a sweep.
+    offline: neither network nor key is needed. checkpoint: whether the artifact is made. A resumed run keeps its id.
     """
 
     def __init__(
-        self, run_dir: str | Path, run_name: str, *, project: str, offline: bool = False, checkpoint: bool = True
+        self,
+        run_dir: str | Path,
+        run_name: str,
+        sweep_name: str | None = None,
+        *,
+        project: str,
+        offline: bool = False,
+        checkpoint: bool = True,
     ) -> None:
         # Given to wandb.init itself: Lightning's `offline` would set it for every later run of the process.
         super().__init__(
-            run_name, run_dir, version=_earlier_id(Path(run_dir)), project=project, mode="offline" if offline else None
+            run_name,
+            run_dir,
+            version=_earlier_id(Path(run_dir)),
+            project=project,
+            group=sweep_name,
+            mode="offline" if offline else None,
         )
+        self._wandb_init.pop("anonymous")  # wandb warns of a setting that Lightning gives and nobody asked for
         self.checkpoint = checkpoint
 
     @rank_zero_only

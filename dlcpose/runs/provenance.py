@@ -68,6 +68,16 @@ def git_revision() -> str:
         return ""
 
 
+def tracked_as(config: Mapping[str, Any]) -> tuple[str, str | None]:
+    """The name that trackers show a run by, and the sweep that it is a job of; None where it is none.
+
+    All jobs of a sweep have the same `name`: they are told apart by their folders, which name their values.
+    """
+    sweep = config["sweep"]["name"]
+    _, found, job = Path(config["run_dir"]).as_posix().rpartition(f"/{sweep}/")
+    return (job, sweep) if sweep is not None and found else (config["name"], None)
+
+
 def guarded(loggers: "Mapping[str, Logger]") -> "list[Logger]":
     """The loggers of a config: a tracker's failure must not end a run, but metrics.csv is a part of its results."""
     from dlcpose.loggers.csv_logger import ContinuedCSVLogger

@@ -16,10 +16,11 @@ from dlcpose.callbacks.best import FOLDER
 from dlcpose.callbacks.monitored_losses import MonitoredLosses
 from dlcpose.callbacks.reseed import ReseedEachBatch
 from dlcpose.instantiate import Instantiator, complete_with_run
+from dlcpose.loggers.guarded import beginning
 from dlcpose.metrics.base import infos_of
 from dlcpose.prediction.precision import NO_MPS, is_bf16_faster
 from dlcpose.runs.checkpoint_io import WholeFiles
-from dlcpose.runs.provenance import guarded
+from dlcpose.runs.provenance import guarded, tracked_as
 from dlcpose.structures.errors import ConfigError
 from dlcpose.training.monitors import monitors_of
 
@@ -60,11 +61,12 @@ def _loggers(config: Mapping[str, Any], instantiate: Instantiator) -> Mapping[st
     """
     if getattr(rank_zero_only, "rank", 0) != 0:  # set by Lightning
         return {name: DummyLogger() for name in config["logger"]}
-    run_dir = Path(config["run_dir"])
-    return {
-        name: complete_with_run(built, f"logger.{name}", run_dir, config["name"])
-        for name, built in instantiate(config["logger"], "logger").items()
-    }
+    run_name, sweep_name = tracked_as(config)
+    loggers: dict[str, Logger] = {}
+    for name, built in instantiate(config["logger"], "logger").items():
+        with beginning(name):
+            loggers[name] = complete_with_run(built, f"logger.{name}", Path(config["run_dir"]), run_name, sweep_name)
+    return loggers
 
 
 def _callbacks(config: Mapping[str, Any], instantiate: Instantiator, *, has_logger: bool) -> list[Callback]:

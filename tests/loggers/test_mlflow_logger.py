@@ -40,3 +40,11 @@ def test_a_run_that_goes_on_in_its_folder_is_the_same_run(tmp_path: Path) -> Non
     assert MlflowTracker(str(tmp_path), "m", tracking_uri=other)._run_id is None
     (tmp_path / RECORD).write_text("{")
     assert begun(tmp_path).run_id != anew.run_id
+
+
+@pytest.mark.parametrize(("named", "experiment"), [(None, "rates"), ("mine", "mine")])
+def test_jobs_of_a_sweep_are_one_experiment(tmp_path: Path, named: str | None, experiment: str) -> None:
+    made = MlflowTracker(str(tmp_path), "seed-0", "rates", experiment_name=named)
+    run = made.experiment.get_run(made.run_id)
+    assert run.info.run_name == "seed-0"
+    assert made.experiment.get_experiment(run.info.experiment_id).name == experiment

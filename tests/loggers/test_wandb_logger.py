@@ -23,3 +23,13 @@ def test_offline_is_for_one_run_not_for_the_process(tmp_path: Path) -> None:
     made = tracker(tmp_path)
     assert made._wandb_init["mode"] == "offline"
     assert dict(os.environ) == before
+
+
+def test_jobs_of_a_sweep_are_grouped(tmp_path: Path) -> None:
+    made = WandbTracker(str(tmp_path), "seed-0", "rates", project="dlcpose", offline=True)
+    assert (made._wandb_init["name"], made._wandb_init["group"]) == ("seed-0", "rates")
+    assert tracker(tmp_path)._wandb_init["group"] is None
+
+
+def test_wandb_has_nothing_to_warn_of(tmp_path: Path) -> None:
+    assert "anonymous" not in tracker(tmp_path)._wandb_init  # a setting of Lightning's that wandb no longer knows

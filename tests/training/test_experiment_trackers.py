@@ -33,7 +33,7 @@ PAGE = REPOSITORY / "docs" / "experiment_trackers.md"
 COMMANDS = [
     line for block in re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL) for line in block.splitlines()
 ]
-SERVER, REMOTE = (next(line for line in COMMANDS if said in line) for said in ("mlflow server", "tracking_uri="))
+SERVER, REMOTE = (next(line for line in COMMANDS if said in line) for said in ("mlflow server", "tracking_uri=http"))
 EPOCHS, STEPS = 2, 2
 FIGURES = ("val/mean_error_px", "val/loss", "train/loss", "lr-AdamW")
 

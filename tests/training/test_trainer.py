@@ -19,7 +19,7 @@ def built(folder: Path, logger: dict[str, Any] | None = None, **changes: Any) ->
     settings = {**option("trainer", "cpu"), **changes}
     parts = {"logger": logger or {}, "callbacks": {}, "metric": {}}
     monitored = {"best": {"monitor": "val/loss"}, "optimized_metric": "val/loss", "scheduler": {}}
-    config = {"run_dir": str(folder), "name": "none", "seed": 0, **monitored, **parts}
+    config = {"run_dir": str(folder), "name": "none", "seed": 0, "sweep": {"name": None}, **monitored, **parts}
     return build_trainer({**config, "trainer": settings}, Instantiator())
 
 
@@ -32,6 +32,15 @@ def test_a_run_that_would_train_nothing_is_refused(name: str, tmp_path: Path) ->
 def test_a_way_to_overfit_that_the_data_cannot_take_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^trainer\.overfit_batches: .*datamodule\.overfit"):
         built(tmp_path, overfit_batches=1)
+
+
+def test_a_tracker_that_cannot_be_built_is_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("mlflow", reason="mlflow is an extra: pip install 'dlcpose[mlflow]'")
+    with pytest.raises(ConfigError, match=r"^logger\.mlflow: cannot begin \(MlflowException: .*leave it out\.$"):
+        built(
+            tmp_path,
+            logger={"mlflow": {**option("logger", "mlflow")["mlflow"], "tracking_uri": str(tmp_path / "runs")}},
+        )
 
 
 @pytest.mark.parametrize("precision", ["64-true", "16-true", "bf16-true", 64])
