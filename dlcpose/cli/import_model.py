@@ -35,7 +35,7 @@ def import_command(
     if output.exists() and not overwrite:
         raise DataError(f"{output}: it is there already. Add --overwrite to replace it, or give another --output.")
     from dlcpose.importers.deeplabcut_files import shuffle_of
-    from dlcpose.importers.imported import training_command, write_checkpoint
+    from dlcpose.importers.imported import in_shell, training_command, write_checkpoint
     from dlcpose.importers.source import read_source
 
     model = read_source(
@@ -55,7 +55,9 @@ def import_command(
         typer.echo(f"  license: {model.license}")
     typer.echo(f"  keypoints: {', '.join(description.skeleton.names)}")
     typer.echo(f"  predict:  dlcpose predict --checkpoint {output} VIDEO")
-    evaluation = f"python evaluate.py checkpoint={output} dataset=deeplabcut dataset.root=PROJECT"
+    roots = (override for override in model.overrides if override.startswith("dataset.root="))
+    root = in_shell(next(roots, "dataset.root=PROJECT"))
+    evaluation = f"python evaluate.py checkpoint={output} dataset=deeplabcut {root}"
     training = training_command(model, output)
     if (shuffle := shuffle_of(model.source)) is not None:  # test frames of another may be what it was trained on
         chosen = f"dataset.shuffle={shuffle[0]} dataset.fraction={shuffle[1]:g}"

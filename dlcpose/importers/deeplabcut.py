@@ -7,7 +7,7 @@ from dlcpose.config.models import available_models
 from dlcpose.deeplabcut_layout.config import SnapshotConfig, read_config
 from dlcpose.deeplabcut_layout.model import describe_model
 from dlcpose.deeplabcut_layout.part import quoted
-from dlcpose.importers.deeplabcut_files import find_files, read_weights
+from dlcpose.importers.deeplabcut_files import find_files, project_of, read_weights
 from dlcpose.importers.imported import ImportedModel
 from dlcpose.importers.superanimal import LICENSE, recognized_config
 from dlcpose.structures.data_files import naming_file
@@ -39,11 +39,11 @@ def read_model(
     if of_detector is not None:
         weights |= {DETECTOR_WEIGHTS + name: value for name, value in of_detector.items()}
     ours, left_over = model.to_ours(weights)
-    project = described.root.node("metadata").text("project_path", "PROJECT")
+    project = project_of(files.snapshot)
     overrides = [
         f"model={_named_model(described)}",
         "dataset=deeplabcut",
-        f"dataset.root={quoted(project)}",
+        "dataset.root=PROJECT" if project is None else f"dataset.root={quoted(str(project))}",
         *model.overrides,
     ]
     return ImportedModel(

@@ -60,6 +60,16 @@ def shuffle_of(snapshot: Path) -> tuple[int, float] | None:
     return None if match is None else (int(match.group(2)), int(match.group(1)) / 100)
 
 
+def project_of(snapshot: Path) -> Path | None:
+    """The project whose dlc-models-pytorch a snapshot lies in; None where it lies elsewhere.
+
+    The config of a snapshot has the place of the project on the machine that trained it, or none.
+    """
+    folders = snapshot.absolute().parents
+    is_inside = len(folders) > 4 and folders[3].name == "dlc-models-pytorch" and (folders[4] / "config.yaml").is_file()
+    return folders[4] if is_inside else None
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The weights of a snapshot, by DeepLabCut's names.
 

@@ -97,9 +97,10 @@ def _checked(state: Mapping[str, Tensor], model: ImportedModel) -> dict[str, Ten
 
 def training_command(model: ImportedModel, output: Path) -> str:
     """What trains the imported model on."""
-    quoted = [override if _is_plain(override) else json.dumps(override) for override in model.overrides]
-    return " ".join(["python train.py", *quoted, f"init_from.checkpoint={output}"])
+    return " ".join(["python train.py", *map(in_shell, model.overrides), f"init_from.checkpoint={output}"])
 
 
-def _is_plain(text: str) -> bool:
-    return all(letter.isalnum() or letter in "_=.-/@" for letter in text)
+def in_shell(override: str) -> str:
+    """An override as it is written in a shell: in quotes where it needs them."""
+    is_plain = all(letter.isalnum() or letter in "_=.-/@" for letter in override)
+    return override if is_plain else json.dumps(override)

@@ -20,6 +20,8 @@ def test_import_writes_a_checkpoint_and_prints_next_steps(tmp_path: Path) -> Non
     assert load(output, device="cpu").skeleton.names == tuple(layouts.BODYPARTS)
     assert f"init_from.checkpoint={output}" in result.output
     assert f"predict --checkpoint {output}" in result.output
+    # Its config names a project of another machine.
+    assert result.output.count("dataset.root=PROJECT") == 2
     assert "dataset.shuffle" not in result.output
     assert isinstance(CliRunner().invoke(app, command).exception, DataError)  # what is there is not replaced unasked
     assert CliRunner().invoke(app, [*command, "--overwrite"]).exit_code == 0
@@ -35,3 +37,12 @@ def test_a_model_of_a_shuffle_is_evaluated_and_trained_on_with_the_frames_of_tha
     )
     assert evaluation.endswith("dataset.root=PROJECT dataset.shuffle=12 dataset.fraction=0.8 frames=test")
     assert training.endswith(" split=stored dataset.shuffle=12 dataset.fraction=0.8")
+
+
+def test_the_project_that_a_model_lies_in_is_the_one_to_evaluate_it_on(tmp_path: Path) -> None:
+    app, project = typer.Typer(), tmp_path / "mice"
+    app.command()(import_command)
+    model = layouts.write(project / "dlc-models-pytorch" / "iteration-0" / "miceOct30-trainset80shuffle1")
+    (project / "config.yaml").touch()
+    result = CliRunner().invoke(app, [str(model), "--output", str(tmp_path / "model.ckpt")])
+    assert result.output.count(f"dataset.root='{project}'") == 2, result.output
