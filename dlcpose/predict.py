@@ -48,6 +48,9 @@ class Predictor:
     images: int = 0
     seconds: float = 0.0
 
+    def __repr__(self) -> str:
+        return f"Predictor({type(self.pipeline).__name__}, {len(self.skeleton)} keypoints, on {self.device})"
+
     @property
     def pipeline(self) -> PoseModel:
         """The model's network, with its decoding."""

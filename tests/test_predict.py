@@ -98,6 +98,10 @@ def _write_coco(folder: Path) -> None:
     (folder / "labels.json").write_text(json.dumps({"images": images, "annotations": labels, "categories": kinds}))
 
 
+def test_a_notebook_shows_a_predictor_in_one_line(predictor: Predictor) -> None:
+    assert repr(predictor) == f"Predictor(BottomUp, {len(predictor.skeleton)} keypoints, on cpu)"
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
 @pytest.mark.parametrize("kind", ["letterbox", "native"])
 def test_single_image_is_predicted_as_in_a_batch(predictor: Predictor, native: Predictor, kind: str, size: int) -> None:

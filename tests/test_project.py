@@ -41,6 +41,14 @@ def test_a_notebook_shows_what_there_is_in_one_line(openfield: Project) -> None:
     assert repr(PoseDataset(openfield, mode="test")) == f"PoseDataset(23 test frames of {str(openfield.root)!r})"
 
 
+def test_a_random_split_warns_without_a_setting_of_the_command(
+    openfield: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    openfield.train_test_split(by="random")
+    assert "The splits block and video avoid it." in caplog.text
+    assert "split=" not in caplog.text
+
+
 def test_splits_are_remembered(openfield: Project) -> None:
     assert (len(openfield.split.train), len(openfield.split.val), len(openfield.split.test)) == (93, 0, 23)
     split = openfield.train_test_split(0.5, by="random", val_fraction=0.25, seed=3)

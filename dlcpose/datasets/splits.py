@@ -88,7 +88,7 @@ def random(
     if any(name and len(of_video) > 1 for name, of_video in videos.items()):
         logger.warning(
             "Frames of one video are split at random: nearly identical neighbors are in train and test, so test figures "
-            "are better than on new videos. Choose split=block or split=video to avoid it."
+            "are better than on new videos. The splits block and video avoid it."
         )
     order = np.random.default_rng(seed).permutation(len(frames))
     test_count, val_count = round(test * len(frames)), round(val * len(frames))

@@ -59,6 +59,14 @@ class PoseTracks:
     unique_scores: Floats
     keypoint_spreads: Floats | None = None
 
+    def __repr__(self) -> str:
+        frames, columns, keypoints = self.keypoint_scores.shape
+        animals = (
+            f"animals {', '.join(self.individuals)}" if self.is_tracked else f"up to {columns} animals, not tracked"
+        )
+        animals = "one animal" if columns == 1 else animals
+        return f"PoseTracks({self.video.path!r}: {frames} frames, {animals}, {keypoints} keypoints)"
+
     def __post_init__(self) -> None:
         check_names("individual", self.individuals)
         frames, animals = len(self.frame_indices), len(self.individuals)

@@ -17,6 +17,16 @@ def test_a_row_for_every_frame_of_the_video() -> None:
     assert (whole.keypoint_scores[[0, 1, 3, 6, 7]] == 0).all()
 
 
+def test_a_notebook_shows_tracks_in_one_line() -> None:
+    tracks = made_up_tracks(frame_indices=(2, 4, 5), frames=8)
+    shown = f"PoseTracks({tracks.video.path!r}: 3 frames, {{}}, {len(tracks.skeleton)} keypoints)"
+    named = f"animals {', '.join(tracks.individuals)}"
+    assert repr(replace(tracks, is_tracked=True)) == shown.format(named)
+    assert repr(replace(tracks, is_tracked=False)) == shown.format(
+        f"up to {len(tracks.individuals)} animals, not tracked"
+    )
+
+
 def test_an_ensembles_spread_has_a_value_for_every_keypoint_and_frame() -> None:
     tracks = made_up_tracks(frame_indices=(2, 4, 5), frames=8)
     spread = replace(tracks, keypoint_spreads=tracks.keypoint_scores).gapless().keypoint_spreads
