@@ -63,7 +63,15 @@ def prepare_study(config: DictConfig, swept: Mapping[str, str]) -> list[str]:
     again = _ask_again(study)
     done = len(study.trials) - sum(KILLED in trial.user_attrs for trial in study.trials) - again
     to_go = max(0, sweeper.n_trials - done)
-    print(f"study {study.study_name} in {sweeper.storage}: {done} trials done, {to_go} to go", flush=True)
+    failed = _count_failed(study)
+    if failed == done and failed and not to_go:  # the sweeper would ask for the best of none
+        raise ConfigError(
+            f"study {study.study_name}: all of its {failed} trials have failed, and "
+            f"hydra.sweeper.n_trials={sweeper.n_trials} leaves none to go. Mend what error.txt in "
+            "their folders says and raise it, or give another sweep.name."
+        )
+    failures = f" ({failed} of them failed)" if failed else ""
+    print(f"study {study.study_name} in {sweeper.storage}: {done} trials done{failures}, {to_go} to go", flush=True)
     seed = OmegaConf.select(config, "hydra.sweeper.sampler.seed")
     # A sampler that began with the same seed again would suggest what it has suggested before.
     further = [f"hydra.sweeper.sampler.seed={seed + len(study.trials)}"] if seed is not None and study.trials else []
@@ -143,6 +151,13 @@ def _check_same(study: "optuna.study.Study", space: dict[str, str], metrics: lis
                 f"study {study.study_name}: its search space has {f'{key}={old}' if old else f'no {key}'}, this "
                 f"command's has {f'{key}={new}' if new else f'no {key}'}. {out}"
             )
+
+
+def _count_failed(study: "optuna.study.Study") -> int:
+    """How many trials have failed by themselves; those that were killed are told as failed, too."""
+    from optuna.trial import TrialState
+
+    return sum(KILLED not in trial.user_attrs for trial in study.get_trials(states=(TrialState.FAIL,)))
 
 
 def _ask_again(study: "optuna.study.Study") -> int:

@@ -56,7 +56,7 @@ def test_a_study_survives_a_kill_and_a_failure(trained: list[Any], here: Path) -
 
     trained.clear()
     answer = shell("train.py", *COMMAND, "hydra.sweeper.n_trials=4")
-    assert "2 trials done, 2 to go" in answer.out
+    assert "2 trials done (1 of them failed), 2 to go" in answer.out
     assert [config["sweep"]["trial"] for config in trained] == [3, 4]
     # The trial that was killed is the first, in its own folder; the next is none that was suggested before.
     assert trained[0]["optimizer"]["lr"] == killed
@@ -70,7 +70,7 @@ def test_a_study_survives_a_kill_and_a_failure(trained: list[Any], here: Path) -
     assert best["best_value"] == pytest.approx(min(abs(rate - 1e-3) for rate in rates if rate != rates[1]))
 
     trained.clear()
-    assert "4 trials done, 0 to go" in shell("train.py", *COMMAND, "hydra.sweeper.n_trials=4").out
+    assert "4 trials done (1 of them failed), 0 to go" in shell("train.py", *COMMAND, "hydra.sweeper.n_trials=4").out
     assert trained == []
 
     for change, expected in (
@@ -140,3 +140,5 @@ def test_a_study_without_a_finished_trial_is_one_line(here: Path, monkeypatch: p
     monkeypatch.setattr(training, "train_in_this_process", failing)
     answer = shell("train.py", *COMMAND, "hydra.sweeper.n_trials=2")
     assert reason(answer) == "2 of 2 jobs failed: ValueError: never"
+    said = reason(shell("train.py", *COMMAND, "hydra.sweeper.n_trials=2"))
+    assert said.startswith("study s: all of its 2 trials have failed, and hydra.sweeper.n_trials=2 leaves none to go.")
