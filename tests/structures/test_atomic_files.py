@@ -102,21 +102,22 @@ def left_by(folder: Path, owner: str, *, hours: float = 0.0, kind: str = "partia
 
 
 @pytest.mark.parametrize(
-    ("system", "process", "hours", "is_removed"),
+    ("system", "runs", "hours", "is_removed"),
     [
-        (SYSTEM, DEAD, 0, True),
-        (SYSTEM, os.getpid(), 99, False),
-        ("feedbeef", DEAD, 0, False),  # another container of this name, whose processes have numbers of their own
-        ("feedbeef", os.getpid(), 0, False),
-        ("feedbeef", os.getpid(), 99, True),
-        (None, DEAD, 0, False),  # of versions before
-        (None, DEAD, 99, True),
+        (SYSTEM, False, 0, True),
+        (SYSTEM, True, 99, False),
+        ("feedbeef", False, 0, False),  # another container of this name, whose processes have numbers of their own
+        ("feedbeef", True, 0, False),
+        ("feedbeef", True, 99, True),
+        (None, False, 0, False),  # of versions before
+        (None, False, 99, True),
     ],
+    ids=str,  # none with the number of a process, by which those who collect tests side by side would differ
 )
 def test_files_are_removed_once_nobody_writes_them(
-    tmp_path: Path, system: str | None, process: int, hours: float, is_removed: bool
+    tmp_path: Path, system: str | None, runs: bool, hours: float, is_removed: bool
 ) -> None:
-    owner = "-".join(part for part in (HOST, system, str(process)) if part)
+    owner = "-".join(part for part in (HOST, system, str(os.getpid() if runs else DEAD)) if part)
     left = left_by(tmp_path / "new", owner, hours=hours)
     elsewhere = left_by(tmp_path / "new", f"another{HOST}-{SYSTEM}-{DEAD}", hours=99)
     write_atomic(tmp_path / "new" / "a.csv", "whole")
