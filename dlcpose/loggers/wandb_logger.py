@@ -40,7 +40,7 @@ class WandbTracker(ExperimentTracker, WandbLogger):
             group=sweep_name,
             mode="offline" if offline else None,
         )
-        self._wandb_init.pop("anonymous")  # wandb warns of a setting that Lightning gives and nobody asked for
+        self._wandb_init.pop("anonymous", None)  # wandb warns of a setting that Lightning gives and nobody asked for
         self.checkpoint = checkpoint
 
     @rank_zero_only
