@@ -29,6 +29,8 @@ def draw_pafs(points_in_map: Tensor, edges: Tensor, half_width: float, size: tup
     """
     batch, animals = points_in_map.shape[:2]
     height, width = size
+    if not animals or not len(edges):
+        return points_in_map.new_zeros((batch, len(edges), 2, height, width))
     starts, ends = points_in_map[:, :, edges[:, 0]], points_in_map[:, :, edges[:, 1]]  # (B, N, L, 2)
     lengths, units = _directions(ends - starts)  # (B, N, L), (B, N, L, 2)
     # Edges cover a few cells in a hundred: distances are calculated within their boxes alone.
@@ -42,9 +44,9 @@ def draw_pafs(points_in_map: Tensor, edges: Tensor, half_width: float, size: tup
     squared = across.square() + beyond.square()
     which, x, y, unit, squared = (each[squared <= half_width**2] for each in (which, x, y, unit, squared))
     # Edges last, as a network's maps lie in memory: what is calculated of both goes through them side by side.
-    animal, edge = which // len(edges), which % max(len(edges), 1)
-    place = ((animal // max(animals, 1) * height + y) * width + x) * len(edges) + edge
-    rank = squared - TIE * (animal % max(animals, 1))
+    image, animal, edge = which // len(edges) // animals, which // len(edges) % animals, which % len(edges)
+    place = ((image * height + y) * width + x) * len(edges) + edge
+    rank = squared - TIE * animal
     cells = batch * height * width * len(edges)
     first = squared.new_full((cells,), math.inf).scatter_reduce_(0, place, rank, "amin")
     nearest = rank <= first[place]
