@@ -12,6 +12,7 @@ from dlcpose.codecs.flat_maps import flatten_maps, gather_cells
 
 Array = npt.NDArray[Any]
 
+AT_ONCE = 8  # animals that are drawn side by side, so that memory does not grow with their number
 TIE = 1e-5  # squared cells by which of two animals equally near the later is nearer; float32 tells them apart
 MIN_LENGTH = 1e-6  # cells: below, two points have no direction
 PROBES = (0.25, 0.5, 0.75)  # places along a pair that are read before its integral is computed
@@ -32,27 +33,43 @@ def draw_pafs(points_in_map: Tensor, edges: Tensor, half_width: float, size: tup
     if not animals or not len(edges):
         return points_in_map.new_zeros((batch, len(edges), 2, height, width))
     starts, ends = points_in_map[:, :, edges[:, 0]], points_in_map[:, :, edges[:, 1]]  # (B, N, L, 2)
+    # Edges last, as a network's maps lie in memory: what is calculated of both goes through them side by side.
+    cells = batch * height * width * len(edges)
+    shortest, fields = points_in_map.new_full((cells,), math.inf), points_in_map.new_zeros((cells, 2))
+    for begin in range(0, animals, AT_ONCE):
+        some = slice(begin, min(begin + AT_ONCE, animals))
+        which, x, y, squared, unit = _cells_along(starts[:, some], ends[:, some], half_width, size)
+        image_and_animal, edge = which // len(edges), which % len(edges)
+        image, animal = image_and_animal // (some.stop - begin), begin + image_and_animal % (some.stop - begin)
+        place = ((image * height + y) * width + x) * len(edges) + edge
+        squared = squared - TIE * animal
+        shortest.scatter_reduce_(0, place, squared, "amin")
+        is_nearest = squared <= shortest[place]
+        fields[place[is_nearest]] = unit[is_nearest]
+    return fields.view(batch, height, width, len(edges), 2).permute(0, 3, 4, 1, 2)
+
+
+def _cells_along(
+    starts: Tensor, ends: Tensor, half_width: float, size: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The cells of a map (h, w) within `half_width` of edges from starts to ends (B, N, L, 2), in no order.
+
+    Returns the edge of each as its place among the B·N·L, x and y, (M,) int64, its squared distance (M,) and the edge's
+    unit vector (M, 2).
+    """
     lengths, units = _directions(ends - starts)  # (B, N, L), (B, N, L, 2)
     # Edges cover a few cells in a hundred: distances are calculated within their boxes alone.
-    low, high = torch.minimum(starts, ends) - half_width, torch.maximum(starts, ends) + half_width
-    which, x, y = _cells_in_boxes(low, high, size)  # (M,) each
-    start_x, start_y = starts.reshape(-1, 2)[which].unbind(dim=-1)
-    unit = units.reshape(-1, 2)[which]
-    along = (x - start_x) * unit[:, 0] + (y - start_y) * unit[:, 1]
-    across = (x - start_x) * unit[:, 1] - (y - start_y) * unit[:, 0]
+    which, x, y = _cells_in_boxes(
+        torch.minimum(starts, ends) - half_width, torch.maximum(starts, ends) + half_width, size
+    )
+    start, unit = starts.reshape(-1, 2)[which], units.reshape(-1, 2)[which]  # (M, 2) each
+    from_x, from_y = x - start[:, 0], y - start[:, 1]
+    along = from_x * unit[:, 0] + from_y * unit[:, 1]
+    across = from_x * unit[:, 1] - from_y * unit[:, 0]
     beyond = along - along.clamp(min=0).minimum(lengths.flatten()[which])
     squared = across.square() + beyond.square()
-    which, x, y, unit, squared = (each[squared <= half_width**2] for each in (which, x, y, unit, squared))
-    # Edges last, as a network's maps lie in memory: what is calculated of both goes through them side by side.
-    image, animal, edge = which // len(edges) // animals, which // len(edges) % animals, which % len(edges)
-    place = ((image * height + y) * width + x) * len(edges) + edge
-    rank = squared - TIE * animal
-    cells = batch * height * width * len(edges)
-    first = squared.new_full((cells,), math.inf).scatter_reduce_(0, place, rank, "amin")
-    nearest = rank <= first[place]
-    fields = points_in_map.new_zeros((cells, 2))
-    fields[place[nearest]] = unit[nearest]
-    return fields.view(batch, height, width, len(edges), 2).permute(0, 3, 4, 1, 2)
+    is_near = squared <= half_width**2
+    return which[is_near], x[is_near], y[is_near], squared[is_near], unit[is_near]
 
 
 def _cells_in_boxes(low: Tensor, high: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:

@@ -73,7 +73,7 @@ def test_where_edges_cross_the_nearest_counts() -> None:
 
 
 @given(
-    seed=st.integers(0, 10**6), animals=st.integers(1, 4), half_width=st.floats(0.5, 4.0), spread=st.floats(0.0, 3.0)
+    seed=st.integers(0, 10**6), animals=st.integers(1, 10), half_width=st.floats(0.5, 4.0), spread=st.floats(0.0, 3.0)
 )
 @settings(derandomize=True)
 def test_fields_are_those_of_every_cell_and_edge_by_itself(
@@ -108,6 +108,9 @@ def test_of_equally_near_animals_the_later_counts_and_alone_or_in_a_batch_it_is_
     across, down = [[2.0, 10.0], [22.0, 10.0]], [[12.0, 2.0], [12.0, 18.0]]
     assert drawn(across, down)[:, 10, 12].tolist() == [0, 1]
     assert drawn(down, across)[:, 10, 12].tolist() == [1, 0]
+    down_and_others = [down] * 7 + [across]  # more than are drawn side by side
+    assert drawn(*down_and_others, down)[:, 10, 12].tolist() == [0, 1]
+    assert drawn(*down_and_others, across)[:, 10, 12].tolist() == [1, 0]
     scenes = torch.cat([random_scene(seed, 3) for seed in range(4)])
     alone = torch.cat([draw_pafs(scene[None], EDGE, 1.5, SIZE) for scene in scenes])
     assert torch.equal(draw_pafs(scenes, EDGE, 1.5, SIZE), alone)
