@@ -121,7 +121,7 @@ def test_random_warns_of_neighbors(caplog: pytest.LogCaptureFixture) -> None:
         splits.random(Frames({"": 20}))
         assert caplog.text == ""
         splits.random(Frames({"a": 20}))
-    assert "split=block" in caplog.text
+    assert "splits block and video" in caplog.text
 
 
 # --- the data's own split ---------------------------------------------------------------------------------------------
