@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
+from dlcpose.structures.printable import printable
 from dlcpose.structures.sample import Image
 
 Array = npt.NDArray[Any]
@@ -26,7 +27,10 @@ def load_font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def draw_text(picture: Image, text: str, corner: tuple[int, int], *, size: int, color: Color) -> None:
-    """Write a line of text into the picture, its top left at `corner` (x, y), moved so that all of it is inside."""
+    """Write a line of text into the picture, its top left at `corner` (x, y), moved so that all of it is inside.
+
+    A name from a file may hold line ends, which Pillow cannot draw in one line: they are written as `\\n`.
+    """
     letters, opacity = _rendered(text, size, color)
     height, width = min(letters.shape[0], picture.shape[0]), min(letters.shape[1], picture.shape[1])
     left = min(max(corner[0], 0), picture.shape[1] - width)
@@ -45,7 +49,7 @@ def text_size(text: str, size: int) -> tuple[int, int]:
 @lru_cache(maxsize=512)
 def _rendered(text: str, size: int, color: Color) -> tuple[Array, Array]:
     """The letters (h, w, 3) and their opacity (h, w, 1) in [0, 1]."""
-    font, rim = load_font(size), max(1, round(size / 9))
+    text, font, rim = printable(text), load_font(size), max(1, round(size / 9))
     left, top, right, bottom = font.getbbox(text, stroke_width=rim)
     canvas = PillowImage.new("RGBA", (round(right - left) + 2, round(bottom - top) + 2), (*RIM, 0))
     ImageDraw.Draw(canvas).text(

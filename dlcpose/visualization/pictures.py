@@ -18,6 +18,7 @@ from dlcpose.codecs.affine import apply_affine, resize_matrix
 from dlcpose.codecs.matching import MAX_DISTANCE, match_animals
 from dlcpose.structures.atomic_files import check_writable, write_atomic
 from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.printable import printable
 from dlcpose.structures.sample import Image
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.visualization.drawn_mark import MARK
@@ -125,7 +126,7 @@ def add_legend(picture: Image, skeleton: Skeleton) -> Image:
     """The picture above a legend of its colors, dots and rings."""
     font = load_font(15)
     entries: list[tuple[str, Color | None]] = [("prediction", None), ("label", None)]
-    entries += list(zip(skeleton.names, keypoint_colors(len(skeleton)), strict=True))
+    entries += list(zip(map(printable, skeleton.names), keypoint_colors(len(skeleton)), strict=True))
     places: list[tuple[int, int]] = []
     x, y = 12, 8
     for name, _ in entries:
@@ -168,7 +169,7 @@ def contact_sheet(images: Sequence[Image], captions: Sequence[str], *, columns: 
     drawn = PillowImage.fromarray(sheet)
     pencil, font = ImageDraw.Draw(drawn), load_font(14)
     for corner, caption in zip(corners, captions, strict=True):
-        pencil.text(corner, _shorten(caption, tile, font), INK, font, anchor="lm")
+        pencil.text(corner, _shorten(printable(caption), tile, font), INK, font, anchor="lm")
     return np.array(drawn)
 
 

@@ -30,3 +30,11 @@ def test_letters_beyond_latin_are_no_empty_boxes() -> None:
         pictures.append(np.zeros((40, 40, 3), np.uint8))
         draw_text(pictures[-1], text, (4, 4), size=20, color=(255, 255, 255))
     assert len({picture.tobytes() for picture in pictures}) == 5
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\r\n", "\x1b[2J", "a\u2028b"])
+def test_a_name_with_line_ends_is_drawn_on_one_line(text: str) -> None:
+    picture = np.zeros((40, 200, 3), np.uint8)
+    draw_text(picture, text, (0, 0), size=16, color=(255, 255, 255))
+    assert picture.any()
+    assert text_size(text, 16)[1] <= text_size("a\\nb[", 16)[1] + 2

@@ -190,3 +190,10 @@ def test_captions_keep_what_is_told_of_a_frame_and_the_end_of_its_name(caption: 
             return len(text)
 
     assert _shorten(caption, 37, Letters()) == shown
+
+
+def test_names_with_line_ends_are_written_on_one_line() -> None:
+    image = np.zeros((64, 96, 3), np.uint8)
+    drawn = add_legend(image, Skeleton(("a\nb", "\x1b[2J")))
+    assert drawn.shape[0] > 64
+    assert contact_sheet([image], ["img\n0.png"], tile=96).shape == contact_sheet([image], ["img0.png"], tile=96).shape
