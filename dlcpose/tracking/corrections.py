@@ -96,10 +96,13 @@ def apply_corrections(tracks: PoseTracks, corrections: Corrections) -> PoseTrack
     for each in corrections.corrections:
         if each.action != "keep":
             swaps += [(frame, each.a, each.b) for frame in (each.frame, each.to) if frame is not None]
-    columns = np.tile(np.arange(len(tracks.individuals)), (len(tracks), 1))  # of each animal, by corrected name
+    columns = np.empty((len(tracks), len(tracks.individuals)), np.int64)  # of each animal, by corrected name
+    current, begin = np.arange(len(tracks.individuals)), 0  # from the row `begin` on
     for frame, a, b in sorted(swaps, key=lambda swap: swap[0]):
-        later = columns[tracks.frame_indices >= frame]
-        columns[tracks.frame_indices >= frame] = np.where(later == a, b, np.where(later == b, a, later))
+        row = int(np.searchsorted(tracks.frame_indices, frame))
+        columns[begin:row] = current  # each row is written once: a file may have many thousand swaps
+        current, begin = np.where(current == a, b, np.where(current == b, a, current)), row
+    columns[begin:] = current
     return in_columns(tracks, columns)
 
 

@@ -1,6 +1,7 @@
 """Corrections exchange what they say and nothing else, and a file of anyone's is checked before it is believed."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.tracking.corrections import (
+    MAX_ENTRIES,
     Correction,
     Corrections,
     apply_corrections,
@@ -102,6 +104,17 @@ def test_frames_are_those_of_the_video_also_where_only_every_third_was_predicted
     done = applied(tracks, Correction(4, 0, 1, "swap_from"))
     np.testing.assert_array_equal(done.keypoints_in_image[:2], tracks.keypoints_in_image[:2])
     np.testing.assert_array_equal(done.keypoints_in_image[2:], tracks.keypoints_in_image[2:, ::-1])
+
+
+def test_as_many_swaps_as_a_file_may_have_take_seconds() -> None:
+    long = made_up_tracks(frames=100_000, animals=2, missing=0.0)
+    long = replace(long, video=replace(long.video, frames=100_000))
+    began = time.process_time()
+    swaps = [Correction(frame, 0, 1, "swap_from") for frame in range(MAX_ENTRIES)]
+    done = applied(long, *swaps)
+    assert time.process_time() - began < 10  # going through all frames for each took minutes
+    kept = done.keypoints_in_image[:, 0] == long.keypoints_in_image[:, 0]
+    np.testing.assert_array_equal(kept.all(axis=(1, 2))[:MAX_ENTRIES], np.arange(MAX_ENTRIES) % 2 == 1)
 
 
 def test_corrections_of_another_video_are_refused() -> None:
