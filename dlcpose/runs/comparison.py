@@ -45,21 +45,24 @@ def comparison_of(folders: Sequence[Path], *, by: str | None = None) -> Comparis
     return comparison
 
 
-def run_folders(folder: Path, visited: set[Path] | None = None) -> list[Path]:
+def run_folders(folder: Path) -> list[Path]:
     """The runs in a folder: itself, or those anywhere below; what lies within a run belongs to it.
 
-    visited: folders, resolved, in which nothing is looked for any more: links may lead back to them.
+    Folders to which links lead back are looked into once.
     """
-    visited = set() if visited is None else visited
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder. Give run folders, or folders that hold them.")
-    if read_run_json(folder) is not None or (folder / METRICS).exists():
-        return [folder]
-    if (place := folder.resolve()) in visited:
-        return []
-    visited.add(place)
-    below = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    return [run for entry in below for run in run_folders(entry, visited)]
+    found, visited = list[Path](), set[tuple[int, int]]()
+    waiting = [folder]  # no recursion: a folder may lie a thousand folders deep
+    while waiting:
+        place = waiting.pop()
+        if read_run_json(place) is not None or (place / METRICS).exists():
+            found.append(place)
+        elif (own := ((facts := place.stat()).st_dev, facts.st_ino)) not in visited:
+            visited.add(own)
+            below = (entry for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+            waiting += sorted(below, reverse=True)  # the last is taken first
+    return found
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:

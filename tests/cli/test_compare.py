@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import os
 import re
 import shutil
 import sqlite3
@@ -148,6 +149,20 @@ def test_links_that_lead_back_are_followed_once(here: Path) -> None:
     for name in "abcde":  # followed wherever they are found, they would be 5^40 folders
         (here / "runs" / name).symlink_to(here, target_is_directory=True)
     assert {folder.resolve() for folder in run_folders(here / "runs")} == {run.resolve()}
+
+
+def test_folders_a_thousand_deep_are_looked_into(here: Path, monkeypatch: Patch) -> None:
+    run = made_up_run(here / "runs" / "z", "resnet_18", 0.001, 0)
+    monkeypatch.chdir(here / "runs")
+    for _ in range(1200):
+        Path("d").mkdir()
+        os.chdir("d")
+    try:
+        assert run_folders(here / "runs") == [run]
+    finally:
+        for _ in range(1200):  # pytest would go down into them to remove them
+            os.chdir("..")
+            Path("d").rmdir()
 
 
 def test_names_are_what_tells_folders_apart() -> None:
