@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from dlcpose.structures.errors import ConfigError
 
+MAX_SEED = 2**32 - 1  # as of a training
 MAX_ANIMALS = 1000  # each is a column of the tracks: memory and time grow with their number, seen or not
 
 
@@ -56,7 +57,7 @@ class TrackingSettings:
             "review_margin": (self.review_margin >= 0, "0 or more"),
             "review_frames": (self.review_frames >= 0, "0 or more"),
             "beam": (self.beam >= 2, "2 or more"),
-            "seed": (self.seed >= 0, "0 or more"),
+            "seed": (0 <= self.seed <= MAX_SEED, f"0 to {MAX_SEED}"),
         }
         for name, (is_right, expected) in ranges.items():
             if not is_right:

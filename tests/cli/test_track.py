@@ -227,6 +227,7 @@ def test_mistakes_are_one_line_each(cage: Path, capsys: Capture, monkeypatch: Pa
         ((poses, "--output", poses), "--output"),
         ((str(cage / "cage.mp4"),), "cage.mp4"),
         ((poses, "--min-score", "1"), "min_score"),
+        ((poses, "--appearance", "--seed", str(2**64)), "seed"),
     ):
         assert named in reason(dlcpose(capsys, monkeypatch, "track", *arguments))
 
