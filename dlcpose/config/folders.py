@@ -175,7 +175,7 @@ def _entries(folder: Path) -> list[Path]:
 def is_requeued() -> bool:
     """Whether SLURM starts this job once more, after it was stopped."""
     count = os.environ.get("SLURM_RESTART_COUNT") or "0"
-    return count.isdigit() and int(count) > 0
+    return count.isdecimal() and int(count) > 0
 
 
 def _slurm_job() -> str | None:

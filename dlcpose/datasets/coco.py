@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from dlcpose.datasets.coco_annotations import is_id, read_frames
 from dlcpose.datasets.readers import reader
 from dlcpose.structures.checked_arrays import numbers_of
 from dlcpose.structures.checked_values import Fields
-from dlcpose.structures.data_files import InsideFolder, is_file, naming_file, read_json
+from dlcpose.structures.data_files import InsideFolder, is_file, naming_file, read_json, shown
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.home_folder import expand_home
 from dlcpose.structures.sample import Image
@@ -108,7 +108,7 @@ class CocoFrames(LabeledFrames):
         kinds = {part: _categories(content, category, files[part]) for part, content in contents.items()}
         skeletons = {part: _skeleton(of_part, files[part]) for part, of_part in kinds.items()}
         self.skeleton = _only_skeleton(skeletons, files)
-        self.individuals = _individuals(contents.values(), self.root)
+        self.individuals = _individuals({files[part]: content for part, content in contents.items()}, self.root)
         parts = {}
         for part, content in contents.items():
             ids = frozenset(kind.content.get("id") for kind in kinds[part])
@@ -300,10 +300,14 @@ def _pairs(kind: Fields, field: str, names: tuple[str, ...]) -> tuple[tuple[int,
     return kind.index_pairs(field, names, "left/right pair") if kind.has(field) else pairs_from_names(names)
 
 
-def _individuals(contents: Iterable[Mapping[str, Any]], root: Path) -> tuple[str, ...]:
-    """Names of the animals, in the order in which annotations first have them."""
-    annotations = (one for content in contents for one in content["annotations"] if isinstance(one, dict))
-    named = (Fields(one, "annotation").text("individual") for one in annotations if one.get("individual") is not None)
+def _individuals(contents: Mapping[Path, Mapping[str, Any]], root: Path) -> tuple[str, ...]:
+    """Names of the animals, in the order in which annotations first have them. contents: of each json."""
+    named = (
+        Fields(one, f"{path}: annotation {shown(one.get('id'))}").text("individual")
+        for path, content in contents.items()
+        for one in content["annotations"]
+        if isinstance(one, dict) and one.get("individual") is not None
+    )
     names = tuple(dict.fromkeys(named))
     with naming_file(root):
         check_names("individual", names)

@@ -343,6 +343,8 @@ def _whole_numbers(rows: Any) -> list[int]:
     numbers = np.asarray(rows).ravel()
     if len(numbers) and (numbers.dtype.kind not in "iuf" or not np.isfinite(numbers).all()):
         raise TypeError("other values than numbers")
+    if (numbers != np.floor(numbers)).any():
+        raise TypeError("numbers that are not whole")
     return [int(number) for number in numbers]
 
 
@@ -387,7 +389,7 @@ def _shuffles(config: ProjectConfig) -> list[tuple[int, int, Path]]:
     iterations = {
         int(path.name.removeprefix("iteration-")): path
         for path in config.folder.glob("training-datasets/iteration-*")
-        if path.name.removeprefix("iteration-").isdigit()
+        if path.name.removeprefix("iteration-").isdecimal()  # "²" is a digit, but int() takes none
     }
     if not iterations:
         return []

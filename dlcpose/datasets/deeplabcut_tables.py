@@ -269,6 +269,8 @@ def _number(cell: str, path: Path, place: str, column: Column) -> float:
     if not cell.strip():
         return np.nan
     try:
+        if "_" in cell:  # Python alone takes "1_0" for 10
+            raise ValueError(cell)
         return float(cell)
     except ValueError:
         named = " ".join(part for part in column if part)

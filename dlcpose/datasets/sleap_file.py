@@ -318,7 +318,7 @@ def _video_places(numbers: set[int], videos: Sequence[SleapVideo]) -> dict[int, 
     by_group = {
         int(video.group.removeprefix("video")): place
         for place, video in enumerate(videos)
-        if video.group.removeprefix("video").isdigit()
+        if video.group.removeprefix("video").isdecimal()
     }
     is_in_order = numbers == set(range(len(videos)))
     by_order = {place: place for place in range(len(videos))}

@@ -57,7 +57,7 @@ class _ContinuedWriter(ExperimentWriter):
             reader = csv.DictReader(file)
             columns = list(reader.fieldnames or [])
             # A kill can tear the last row.
-            kept = [row for row in reader if (row.get("step") or "").isdigit() and int(row["step"]) < step]
+            kept = [row for row in reader if (row.get("step") or "").isdecimal() and int(row["step"]) < step]
         if not kept:
             path.unlink()
             return

@@ -231,7 +231,7 @@ def _providers(device: str | None) -> list[Any]:
     import onnxruntime
 
     kind, _, number = (device or "").partition(":")
-    if kind not in ("", "cpu", "cuda") or (number and not number.isdigit()):
+    if kind not in ("", "cpu", "cuda") or (number and not number.isdecimal()):
         raise ConfigError(f"device={device}: an exported model runs on cpu or cuda. Take one of these.")
     available = [name for name in GPU if name in onnxruntime.get_available_providers()]
     if kind == "cuda" and not available:

@@ -118,7 +118,7 @@ class PartialResults:
 
     def _written(self) -> list[Path]:
         """The stretches on disk, in order."""
-        return sorted(path for path in self.folder.glob("*.npz") if path.stem.isdigit())
+        return sorted(path for path in self.folder.glob("*.npz") if path.stem.isdecimal())
 
     def _write(self, path: Path, stretch: Finished) -> None:
         rows = stretch.last

@@ -115,7 +115,7 @@ def _devices(devices: Any, accelerator: str) -> int:
     if isinstance(devices, str) and "," in devices:
         return len([device for device in devices.split(",") if device.strip()])
     if str(devices) not in ("auto", "-1"):
-        return int(devices) if str(devices).isdigit() else 1  # else Lightning raises the error
+        return int(devices) if str(devices).isdecimal() else 1  # else Lightning raises the error
     import torch
 
     return max(1, torch.cuda.device_count()) if accelerator in ("auto", "gpu", "cuda") else 1

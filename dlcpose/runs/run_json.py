@@ -43,7 +43,7 @@ class TakenError(ConfigError):
 def is_worker_process() -> bool:
     """Whether this process was started by another of the same run, which writes run.json for both."""
     ranks = [os.environ.get(name) or "0" for name in ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID")]
-    return any(rank.isdigit() and int(rank) > 0 for rank in ranks)
+    return any(rank.isdecimal() and int(rank) > 0 for rank in ranks)
 
 
 def begin_run(config: Mapping[str, Any]) -> None:

@@ -231,7 +231,7 @@ def changed(**fields: Any) -> dict[str, Any]:
         (changed(keypoints=[1, 2, "2", *[0] * 6]), r"annotation 1.*keypoints"),
         (changed(keypoints={"nose": [1, 2]}), r"annotation 1.*keypoints"),
         (changed(iscrowd="no"), r"annotation 1.*'iscrowd'"),
-        (changed(individual=["a"]), "'individual'"),
+        (changed(individual=["a"]), r"labels\.json: annotation 1.*'individual'"),
         (changed(individual="\ud800"), "individual needs a name of plain characters"),
         (content(categories=[{**CATEGORY, "keypoints": ["a", "b", "\ud800"]}]), "plain characters"),
         (changed(image_id="7"), r"annotation 1.*image '7'.*such as 7"),

@@ -512,6 +512,7 @@ def test_a_split_that_runs_something_is_refused(tmp_path: Path) -> None:
         ([[], [0], [10], 0.8], r"expected rows of CollectedData_Ada\.csv below 10"),
         ([[], [0]], "expected a list of data, train rows and test rows"),
         ({"train": 0}, "expected a list of data, train rows and test rows"),
+        ([[], np.array([0.7]), [1], 0.8], "numbers that are not whole"),
     ],
 )
 def test_a_split_that_does_not_fit(tmp_path: Path, content: Any, message: str) -> None:
@@ -519,6 +520,16 @@ def test_a_split_that_does_not_fit(tmp_path: Path, content: Any, message: str) -
     write_shuffle(root, "80shuffle1", [0], [1]).write_bytes(pickle.dumps(content))
     with pytest.raises(DataError, match=message):
         _ = DeepLabCutFrames(root).stored_split
+
+
+def test_a_folder_whose_number_is_none_is_no_iteration(tmp_path: Path) -> None:
+    root = write_project(tmp_path, {"cage": ten_frames()})
+    write_shuffle(root, "80shuffle1", [0], [1])
+    (root / "training-datasets/iteration-²").mkdir()
+    assert DeepLabCutFrames(root).stored_split == {
+        "train": ("labeled-data/cage/img0000.png",),
+        "test": ("labeled-data/cage/img0001.png",),
+    }
 
 
 def test_a_split_without_its_table(tmp_path: Path) -> None:

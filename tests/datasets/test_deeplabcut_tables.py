@@ -215,6 +215,7 @@ def test_other_files_are_an_error_of_one_line(tmp_path: Path, content: bytes | N
             lambda text: text.replace("17.0", "seventeen"),
             r"expected a number for nose y in labeled-data/cage/img0004\.png, got 'seventeen'",
         ),
+        (lambda text: text.replace("17.0", "1_7"), r"expected a number for nose y .* got '1_7'"),
         (lambda text: text.replace(",17.0,", ",17.0,5,"), r"img0004\.png has more than the 4 columns named"),
         (lambda text: text.replace("coords,,,x,y,x,y", "coords,,,x,y,x"), "expected header rows of one length"),
         (
