@@ -17,7 +17,15 @@ from omegaconf import DictConfig
 
 from dlcpose.config.compose import plain
 from dlcpose.config.folders import CONF, check_user_folders, forget_named_folders
-from dlcpose.config.messages import explain, fail, output_may_be_closed, stop, tolerate_output, wants_traceback
+from dlcpose.config.messages import (
+    explain,
+    fail,
+    log_printably,
+    output_may_be_closed,
+    stop,
+    tolerate_output,
+    wants_traceback,
+)
 from dlcpose.config.quoting import quote_paths
 from dlcpose.config.sources import checked_loading
 from dlcpose.runs.sweep import launch, record_failure, sweep_of
@@ -43,6 +51,7 @@ def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> Non
 
     @functools.wraps(command)
     def composed(config: DictConfig) -> Any:
+        log_printably()
         try:
             return command(plain(config))
         except BrokenPipeError:

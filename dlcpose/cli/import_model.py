@@ -8,6 +8,7 @@ import typer
 
 from dlcpose.cli.registry import command
 from dlcpose.structures.errors import DataError
+from dlcpose.structures.printable import printable
 
 
 @command("import")
@@ -52,8 +53,8 @@ def import_command(
     for reason, count in Counter(model.not_taken.values()).items():
         typer.echo(f"  not taken: {count} tensors {reason}")
     if model.license is not None:
-        typer.echo(f"  license: {model.license}")
-    typer.echo(f"  keypoints: {', '.join(description.skeleton.names)}")
+        typer.echo(f"  license: {printable(model.license)}")
+    typer.echo(printable(f"  keypoints: {', '.join(description.skeleton.names)}"))
     typer.echo(f"  predict:  dlcpose predict --checkpoint {output} VIDEO")
     roots = (override for override in model.overrides if override.startswith("dataset.root="))
     root = in_shell(next(roots, "dataset.root=PROJECT"))

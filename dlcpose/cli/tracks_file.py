@@ -12,6 +12,7 @@ import typer
 from dlcpose.cli.pose_files import SUFFIX, check_ending, check_new, stem_of, video_of
 from dlcpose.cli.progress import stages_shown
 from dlcpose.structures.errors import ConfigError, DataError
+from dlcpose.structures.printable import printable
 
 if TYPE_CHECKING:
     from dlcpose.exporters.pose_file import Provenance
@@ -225,7 +226,7 @@ def _tracked(
 def _summary(out: Path, result: TrackingResult, likely: list[SwapCandidate], decisions: Sequence[Correction]) -> str:
     from dlcpose.tracking.review import decisions_of
 
-    names = result.tracks.individuals
+    names = [printable(name) for name in result.tracks.individuals]
     used = int((result.columns >= 0).any(axis=0).sum())
     swaps = sum(each.action != "keep" for each in decisions)
     of_likely = decisions_of(result.tracks, likely, decisions)

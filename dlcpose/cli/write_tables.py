@@ -12,6 +12,7 @@ import typer
 
 from dlcpose.cli.registry import command
 from dlcpose.structures.errors import ConfigError, DataError
+from dlcpose.structures.printable import PRINTABLE_RECORDS
 
 if TYPE_CHECKING:
     from dlcpose.exporters.pose_tables import Existing
@@ -88,6 +89,7 @@ def tables_of(
 def _notes_printed() -> Iterator[None]:
     """Print what the writers log, such as what a format has no place for."""
     log, handler = logging.getLogger("dlcpose.exporters"), logging.StreamHandler()
+    handler.addFilter(PRINTABLE_RECORDS)
     before = log.level, log.propagate
     log.addHandler(handler)
     log.setLevel(logging.INFO)

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import io
+import logging
 import os
 import sys
 import traceback
@@ -19,7 +20,7 @@ from dlcpose.config.folders import group_names, option_names
 from dlcpose.config.unknown_names import explain_option_as_value, explain_unknown_name
 from dlcpose.structures.errors import ConfigError, DlcposeError, Stopped
 from dlcpose.structures.interrupts import received
-from dlcpose.structures.printable import printable
+from dlcpose.structures.printable import PRINTABLE_RECORDS, printable
 
 
 def explain(error: Exception, config_name: str, arguments: Sequence[str] | None = None) -> str | None:
@@ -79,8 +80,8 @@ def end_quietly() -> NoReturn:
 def tolerate_output() -> None:
     """Let `print` never fail: characters that the encoding lacks are replaced, and closed outputs go to the null device.
 
-    A finished run must not fail for a character; and where standard output is closed, the next file that is opened
-    would get its number, and everything that libraries print.
+    A finished run must not fail for a character, and a warning must not act on the terminal by one; where standard output is
+    closed, the next file that is opened would get its number, and everything that libraries print.
     """
     for number in range(3):
         try:
@@ -92,6 +93,14 @@ def tolerate_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if logging.lastResort is not None:  # what shows warnings where nobody has set up logging
+        logging.lastResort.addFilter(PRINTABLE_RECORDS)
+
+
+def log_printably() -> None:
+    """Let the handlers that are set up, such as Hydra's, show names from files without control characters."""
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(PRINTABLE_RECORDS)
 
 
 def wants_traceback() -> bool:

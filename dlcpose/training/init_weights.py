@@ -22,6 +22,7 @@ from dlcpose.checkpoint import (
 from dlcpose.pipelines.base import PoseModule
 from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.structures.errors import CheckpointError, ConfigError
+from dlcpose.structures.printable import printable
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +170,7 @@ def _by_module(names: Iterable[str], others: Iterable[str], state: Mapping[str, 
         path = name.split(".")
         module = ".".join(path[: 2 if path[0] in mixed else 1])
         counts[module] = counts.get(module, 0) + state[name].numel()
-    return ", ".join(f"{module} ({count:,})" for module, count in counts.items()) or "nothing"
+    return printable(", ".join(f"{module} ({count:,})" for module, count in counts.items()) or "nothing")
 
 
 def _some(unlike: Mapping[str, str]) -> str:
@@ -184,7 +185,7 @@ def _some(unlike: Mapping[str, str]) -> str:
 
 def _named(names: tuple[str, ...]) -> str:
     shown = ", ".join(names[:4])
-    return f"{len(names)} ({shown}{', ...' if len(names) > 4 else ''})"
+    return printable(f"{len(names)} ({shown}{', ...' if len(names) > 4 else ''})")
 
 
 def _made_of(description: Description) -> str:

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 from dlcpose.callbacks.requeue import requeue_on_signal
-from dlcpose.config.messages import explain
+from dlcpose.config.messages import explain, log_printably
 from dlcpose.datasets.datamodule import exit_with_parent
 from dlcpose.runs.distributed import RankError, take_over
 from dlcpose.runs.run_json import is_worker_process
@@ -27,6 +27,7 @@ def main() -> None:
     errors.initialize()
     if content["logging"] is not None and not is_worker_process():  # rank 0 logs what a single process would
         logging.config.dictConfig(content["logging"])
+        log_printably()
     try:
         with requeue_on_signal(is_first=not is_worker_process()):
             value = train_in_this_process(content["config"])

@@ -9,6 +9,7 @@ import pytest
 from dlcpose.cli import app
 from dlcpose.cli.app import main
 from tests.cli.test_hydra_main import modules_after
+from tests.datasets.dlc_projects import ten_frames, write_project
 from tests.shells import Answer, python, reason
 
 COMMANDS = ("attention", "compare", "inspect", "models", "preview", "render")
@@ -108,6 +109,25 @@ def test_a_mistake_is_one_line(
 ) -> None:
     assert reason(dlcpose(capsys, monkeypatch, *arguments)).startswith(expected)
     assert not list(here.iterdir())
+
+
+def test_a_warning_with_a_name_from_a_file_does_not_act_on_the_terminal(tmp_path: Path) -> None:
+    table = write_project(tmp_path / "mice", {"cage": ten_frames()}) / "labeled-data/cage/CollectedData_Ada.csv"
+    table.write_text(table.read_text().replace("labeled-data,cage,", "labeled-data,\x1b[2Jyard,"))
+    answer = python("-m", "dlcpose", "inspect", "mice", cwd=tmp_path)
+    assert answer.code == 0, answer.err
+    assert "\\x1b[2Jyard" in answer.err
+    assert "\x1b" not in answer.out + answer.err
+    answer = python(
+        "-c",
+        "from dlcpose.cli.train import main; main()",
+        "dataset=deeplabcut",
+        "dataset.root=mice",
+        "trainer.max_epochs=0",
+        cwd=tmp_path,
+    )
+    assert "\\x1b[2Jyard" in answer.out + answer.err
+    assert "\x1b[2Jy" not in answer.out + answer.err
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

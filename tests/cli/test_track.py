@@ -14,6 +14,7 @@ from dlcpose.datasets.video import fingerprint
 from dlcpose.exporters.pose_file import Provenance, read_pose_tracks, read_provenance, write_pose_tracks
 from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
 from dlcpose.tracking.corrections import Correction, Corrections, corrections_as_dict, tracks_digest
+from dlcpose.tracking.result import SwapCandidate
 from dlcpose.tracking.track import in_columns
 from dlcpose.visualization.video_file import write_video
 from tests.cli.test_app import dlcpose
@@ -230,6 +231,19 @@ def test_mistakes_are_one_line_each(cage: Path, capsys: Capture, monkeypatch: Pa
         ((poses, "--appearance", "--seed", str(2**64)), "seed"),
     ):
         assert named in reason(dlcpose(capsys, monkeypatch, "track", *arguments))
+
+
+def test_names_of_likely_swaps_do_not_act_on_the_terminal(
+    cage: Path, tmp_path: Path, capsys: Capture, monkeypatch: Patch
+) -> None:
+    poses = read_pose_tracks(cage / "cage.poses.h5")
+    names = tuple(f"\x1b[2J{number}\n" for number in range(len(poses.individuals)))
+    write_pose_tracks(tmp_path / "a.poses.h5", replace(poses, individuals=names))
+    swap = SwapCandidate(frame=5, a=0, b=1, margin=1.0, from_frame=4, to_frame=6)
+    monkeypatch.setattr("dlcpose.tracking.result.swap_candidates", lambda *_: [swap])
+    answer = dlcpose(capsys, monkeypatch, "track", str(tmp_path / "a.poses.h5"), "--no-appearance")
+    assert answer.code == 0, answer.err
+    assert "frame 5: \\x1b[2J0\\n, \\x1b[2J1\\n, margin" in answer.out
 
 
 def test_a_video_that_was_moved_has_to_be_named(
