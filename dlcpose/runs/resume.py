@@ -60,7 +60,7 @@ def resolve_last(config: dict[str, Any]) -> dict[str, Any]:
 
 def _latest_to_resume(run_dir: Path, name: str) -> Path | None:
     """The run beside a new folder that wrote last, of those that have left a checkpoint; says which, and which have not."""
-    runs = [folder for folder in runs_beside(run_dir) if _has_name(folder, name)]
+    runs = [folder for folder in runs_beside(run_dir) if _has_name(folder, name, run_dir)]
     place = next((place for place, folder in enumerate(runs) if (folder / LAST_CHECKPOINT).exists()), None)
     if place is None:
         return None
@@ -70,10 +70,17 @@ def _latest_to_resume(run_dir: Path, name: str) -> Path | None:
     return runs[place]
 
 
-def _has_name(run_dir: Path, name: str) -> bool:
-    """Whether a folder holds a run of a name; one without a record lies where the runs of its name lie."""
-    record = read_run_json(run_dir)
-    return record is None or record["config"].get("name") in (name, None)
+def _has_name(folder: Path, name: str, run_dir: Path) -> bool:
+    """Whether a folder holds a run of a name; one whose record says none lies where the runs of its name lie.
+
+    run_dir: the new run's, in <name>/<date>/<time> unless another folder was given: then only what lies right beside it may
+    be of its name.
+    """
+    record = read_run_json(folder)
+    known = None if record is None else record["config"].get("name")
+    if known is not None:
+        return bool(known == name)
+    return run_dir.parents[1].name == name or folder.parent == run_dir.parent
 
 
 def how_to_resume(config: Mapping[str, Any]) -> str:

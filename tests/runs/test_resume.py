@@ -127,6 +127,12 @@ def test_a_run_of_another_name_beside_a_folder_is_not_gone_on_with(tmp_path: Pat
     with pytest.raises(CheckpointError, match="mice"):
         resolve_last(mice)
     assert resolve_last({**mice, "name": "flies"})["resume"] == str(flies / LAST_CHECKPOINT)
+    for content in ("{torn", json.dumps({"status": "running", "config": {"name": None}})):
+        (flies / "run.json").write_text(content)
+        with pytest.raises(CheckpointError, match="mice"):
+            resolve_last(mice)
+    beside = run_at(tmp_path / "mice" / "run0", 900)
+    assert resolve_last(mice)["resume"] == str(beside / LAST_CHECKPOINT)
 
 
 def test_a_job_of_a_sweep_goes_on_with_the_command_of_the_sweep(
