@@ -465,6 +465,16 @@ def test_weights_of_another_kind_of_number_are_refused(tmp_path: Path, content: 
     assert f"{name} (torch.int32 in the file" in said_of(tmp_path / "a.ckpt")
 
 
+def test_weights_without_values_are_refused(tmp_path: Path, content: dict[str, Any]) -> None:
+    name = next(iter(content["state_dict"]))
+    content["state_dict"][name] = content["state_dict"][name].to("meta")
+    torch.save(content, tmp_path / "a.ckpt")
+    assert "has no values" in said_of(tmp_path / "a.ckpt")
+    torch.save(content["state_dict"], tmp_path / "a.pth")
+    with pytest.raises(CheckpointError):
+        read_weights_file(tmp_path / "a.pth")
+
+
 @pytest.mark.parametrize("state", [[1], {"a": 1}, {3: torch.ones(1)}, None, "text"])
 def test_weights_that_are_none_are_refused(tmp_path: Path, content: dict[str, Any], state: Any) -> None:
     torch.save({**content, "state_dict": state}, tmp_path / "a.ckpt")

@@ -32,7 +32,7 @@ def read_checkpoint_file(path: str | Path, device: Any = "cpu", *, memory_map: b
     try:
         check_sizes(path)
         content = torch.load(path, map_location=device, weights_only=True, mmap=memory_map or None)
-        check_tensors(content)
+        check_tensors(content, has_values=str(device) != "meta")
     except Exception as error:
         reason = str(error) if isinstance(error, _Oversized) else type(error).__name__
         raise CheckpointError(
@@ -95,8 +95,11 @@ def _stated_directory(path: Path) -> int | None:
     return int(struct.unpack_from("<Q", record, 48)[0]) if is_before else None
 
 
-def check_tensors(content: Any) -> None:
-    """Refuse tensors that are larger than their storage, such as one repeated number, and what unfolds without end."""
+def check_tensors(content: Any, *, has_values: bool = True) -> None:
+    """Refuse tensors that are larger than their storage, such as one repeated number, and what unfolds without end.
+
+    has_values: whether values were read, too; then a tensor that the file itself says has none (`meta`) is refused.
+    """
     try:
         check_unfolded(content)
     except ValueError as error:
@@ -104,7 +107,10 @@ def check_tensors(content: Any) -> None:
     for tensor in _tensors(content):
         if type(tensor) not in (Tensor, torch.nn.Parameter) or tensor.layout != torch.strided or tensor.is_quantized:
             raise _Oversized(f"a tensor in it is a {type(tensor).__name__} of {tensor.layout}")
-        if tensor.device.type != "meta" and tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        if tensor.device.type == "meta":
+            if has_values:
+                raise _Oversized(f"a tensor {tuple(tensor.shape)!s:.80} in it has no values")
+        elif tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise _Oversized(f"a tensor {tuple(tensor.shape)!s:.80} in it is larger than its values")
 
 
