@@ -33,6 +33,7 @@ FORMAT = "dlcpose.poses.1"
 DESCRIPTION = "description"  # JSON in UTF-8, as bytes
 MAX_BYTES = 2**36  # of all arrays of a file that is read, unless more is allowed
 MAX_DESCRIPTION = 2**24
+MAX_SIDE = 2**20  # px of a frame
 TYPES: dict[str, tuple[type, tuple[str, ...]]] = {
     "frame_indices": (np.int64, ("T",)),
     "times": (np.float64, ("T",)),
@@ -176,11 +177,13 @@ def read_pose_tracks(path: Path | str, *, max_bytes: int = MAX_BYTES) -> PoseTra
         check_texts({"names": names["names"], "unique": names["unique"], "individuals": individuals})
         if len(set(individuals)) < len(individuals):  # tables would have columns of one name
             raise ValueError(f"individuals {shown(individuals)}, of which one is there twice")
+        if not isinstance(is_tracked := description["is_tracked"], bool):  # "no" would be taken for yes
+            raise TypeError(f"is_tracked {shown(is_tracked)}, which is neither true nor false")
         tracks = PoseTracks(
             skeleton=Skeleton.from_dict(names),
             video=_video(description["video"]),
             individuals=tuple(individuals),
-            is_tracked=bool(description["is_tracked"]),
+            is_tracked=is_tracked,
             **values,
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -194,15 +197,17 @@ def _video(content: Any) -> VideoInfo:
     """The video that a file describes. Raises ValueError for values that no video has."""
     video = VideoInfo(**content)
     numbers = (video.height, video.width, video.frames)
-    if any(type(number) is not int or number < 0 for number in numbers):
-        raise ValueError(f"a video of {numbers}")
+    if any(type(number) is not int or number < 0 for number in numbers) or max(numbers[:2]) > MAX_SIDE:
+        raise ValueError(f"a video of {shown(numbers)}")
+    if not (isinstance(video.path, str) and isinstance(video.fingerprint, str)):
+        raise TypeError(f"a video of path {shown(video.path)} and fingerprint {shown(video.fingerprint)}")
     if video.fps is not None and not (is_number(video.fps) and video.fps >= 0):
         raise ValueError(f"a video of {video.fps!r:.40} frames per second")
-    if "\0" in str(video.path):
+    if "\0" in video.path:
         raise ValueError("a video whose path has a null character")
-    str(video.path).encode(errors="surrogateescape")  # or no system has such a name
+    video.path.encode(errors="surrogateescape")  # or no system has such a name
     fps = np.nan if video.fps is None else float(video.fps)
-    return replace(video, path=str(video.path), fingerprint=str(video.fingerprint), fps=fps)
+    return replace(video, fps=fps)
 
 
 def read_provenance(path: Path | str) -> tuple[str, Provenance]:
@@ -221,6 +226,9 @@ def read_provenance(path: Path | str) -> tuple[str, Provenance]:
         provenance = Provenance(**{**content, "missing_frames": missing, "individuals": tuple(individuals)})
         if not all(isinstance(each, dict) for each in (provenance.settings, provenance.versions, provenance.seconds)):
             raise TypeError("settings, versions and seconds are mappings")
+        texts = (provenance.checkpoint, provenance.checkpoint_hash, provenance.problem or "")
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("checkpoint, its hash and problem are texts")
         return str(description["video"]["fingerprint"]), provenance
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _no_poses(path, f"{type(error).__name__}: {error}") from error

@@ -169,6 +169,8 @@ def nested(part: str, **changes: Any) -> Any:
         (DESCRIPTION, described(skeleton={"names": []}), {}),
         (DESCRIPTION, described(video={"path": "x"}), {}),
         (DESCRIPTION, described(video=[]), {}),
+        (DESCRIPTION, described(is_tracked="no"), {}),
+        (DESCRIPTION, described(is_tracked=None), {}),
         (DESCRIPTION, lambda old: np.frombuffer(b"[" * 100_000, np.uint8), {}),
         (DESCRIPTION, described(individuals="ab"), {}),
         (DESCRIPTION, described(individuals=["a", "a"]), {}),
@@ -182,6 +184,9 @@ def nested(part: str, **changes: Any) -> Any:
         (DESCRIPTION, nested("video", path="\ud800.mp4"), {}),
         (DESCRIPTION, nested("video", fps=float("inf")), {}),
         (DESCRIPTION, nested("video", fps=10**400), {}),
+        (DESCRIPTION, nested("video", height=10**400), {}),
+        (DESCRIPTION, nested("video", path=[]), {}),
+        (DESCRIPTION, nested("video", fingerprint=None), {}),
         (DESCRIPTION, nested("video", fps=-25.0), {}),
         (DESCRIPTION, nested("video", frames=10**13), {}),  # of which tables would have a row each
         ("frame_indices", set_to((11,), 2**61), {}),
@@ -208,6 +213,7 @@ def test_a_place_that_no_image_has_is_refused(name: str, value: float, tmp_path:
     "wrong",
     [
         *({"settings": ["tracking"]}, {"seconds": 3}, {"settings": None}, {"unknown": 1}, {"versions": [1]}),
+        *({"checkpoint": []}, {"checkpoint_hash": None}, {"problem": 5}),
         *({"individuals": "ab"}, {"missing_frames": [[float("inf"), 1]]}, {"settings": {"precision": float("nan")}}),
     ],
 )
