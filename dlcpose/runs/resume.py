@@ -80,7 +80,7 @@ def _has_name(folder: Path, name: str, run_dir: Path) -> bool:
     known = None if record is None else record["config"].get("name")
     if known is not None:
         return bool(known == name)
-    return run_dir.parents[1].name == name or folder.parent == run_dir.parent
+    return run_dir.parent.parent.name == name or folder.parent == run_dir.parent
 
 
 def how_to_resume(config: Mapping[str, Any]) -> str:
