@@ -264,11 +264,11 @@ def frame_times(path: Path | str) -> npt.NDArray[np.float64]:
     with opened(path) as (container, stream):
         fps = float(stream.average_rate) if stream.average_rate else np.nan
         packets = (packet for packet in _packets(container, stream) if packet.size and not packet.is_discard)
-        told = [(packet.pts, packet.is_keyframe) for packet in packets]
-        stamps = [pts for pts, _ in told]
+        kept = [(packet.pts, packet.is_keyframe) for packet in packets]
+        stamps = [pts for pts, _ in kept]
         if container.format.name == "avi" or None in stamps:
             return np.arange(len(stamps)) / fps
-        leading = 0 if not told or told[0][1] else _leading(path)
+        leading = 0 if not kept or kept[0][1] else _leading(path)
         return np.sort(np.array(stamps, np.float64))[leading:] * float(stream.time_base)
 
 

@@ -69,8 +69,8 @@ def _dims(file: PlainHdf5) -> tuple[str, ...]:
     return dims
 
 
-def _ordered(array: npt.NDArray[Any], dims: tuple[str, ...], wanted: tuple[str, ...]) -> npt.NDArray[np.float64]:
-    return array.astype(np.float64).transpose([dims.index(axis) for axis in wanted])
+def _ordered(array: npt.NDArray[Any], dims: tuple[str, ...], order: tuple[str, ...]) -> npt.NDArray[np.float64]:
+    return array.astype(np.float64).transpose([dims.index(axis) for axis in order])
 
 
 def _array(file: PlainHdf5, name: str, dims: tuple[str, ...], shape: tuple[int, ...]) -> npt.NDArray[np.float64]:

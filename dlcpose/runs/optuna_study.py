@@ -154,7 +154,7 @@ def _check_same(study: "optuna.study.Study", space: dict[str, str], metrics: lis
 
 
 def _count_failed(study: "optuna.study.Study") -> int:
-    """How many trials have failed by themselves; those that were killed are told as failed, too."""
+    """How many trials have failed by themselves; Optuna counts those that were killed as failed, too."""
     from optuna.trial import TrialState
 
     return sum(KILLED not in trial.user_attrs for trial in study.get_trials(states=(TrialState.FAIL,)))

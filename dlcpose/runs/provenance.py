@@ -71,7 +71,7 @@ def git_revision() -> str:
 def tracked_as(config: Mapping[str, Any]) -> tuple[str, str | None]:
     """The name that trackers show a run by, and the sweep that it is a job of; None where it is none.
 
-    All jobs of a sweep have the same `name`: they are told apart by their folders, which name their values.
+    All jobs of a sweep have the same `name`: what differs is their folders, which name their values.
     """
     sweep = config["sweep"]["name"]
     _, found, job = Path(config["run_dir"]).as_posix().rpartition(f"/{sweep}/")

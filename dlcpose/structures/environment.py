@@ -54,10 +54,10 @@ def system_identity() -> str:
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        told = f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+        identity = f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return "0" * 8
-    return hashlib.sha256(told.encode()).hexdigest()[:8]
+    return hashlib.sha256(identity.encode()).hexdigest()[:8]
 
 
 def check_environment() -> None:
