@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, Trainer
 from report import Report
+from torch.utils._pytree import tree_leaves
 
 from dlcpose.build import build_input, build_pipeline, build_trunk
 from dlcpose.codecs.pose_variation import animal_shares
@@ -57,7 +58,7 @@ def rate_of_bare_model(pipeline: PoseEstimator, images: torch.Tensor, autocast: 
             began = time.perf_counter()
         pipeline.zero_grad()
         with autocast:
-            maps = pipeline(images).animals
+            maps = tree_leaves(pipeline(images).animals)  # part affinity heads give one pair for each stage
             total = torch.stack([found.float().mean() for found in maps if found is not None]).sum()
         total.backward()
         if images.is_cuda:

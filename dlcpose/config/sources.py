@@ -47,6 +47,7 @@ FILLED_IN = (
     *("hydra.runtime.", "hydra.overrides.", "hydra.mode", "hydra.searchpath"),
     *("hydra.job.override_dirname", "hydra.job.config_name"),
 )
+AS_ONE_RUN = "hydra.mode=RUN"  # which Hydra adds to the overrides of a command that says nothing of it
 # Of the rest of the config, what only a command may set.
 COMMANDED = ("trust", "run_dir", "resume")
 RESOLVERS = (
@@ -88,6 +89,7 @@ class CheckedLoader(ConfigLoaderImpl):
         texts = sys.argv[1:] if _given is None else _given
         self.given = tuple(text for text in texts if re.match(r"[^-][^=]*=|~", text))
         self._listed: dict[tuple[str, ObjectType | None], list[str]] = {}  # the options of groups
+        self._of_mode: tuple[str | None, list[str], DictConfig] | None = None  # composed for it, from what
 
     def get_group_options(
         self,
@@ -122,9 +124,7 @@ class CheckedLoader(ConfigLoaderImpl):
             _check_job(parsed_overrides(overrides), given)
         # Hydra resolves the name of the job as it loads.
         with bounded_resolution() if self._is_foreign() else contextlib.nullcontext():
-            config: DictConfig = super().load_configuration(
-                config_name, overrides, run_mode, from_shell, validate_sweep_overrides
-            )
+            config = self._composed(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         _check_trust(config, given)
         if self._is_foreign():
             with _as_if_run(config) as known:
@@ -138,6 +138,23 @@ class CheckedLoader(ConfigLoaderImpl):
         if run_mode == RunMode.RUN and from_shell and config.get("resume") is not None:
             # Here, since Hydra writes there before the command begins.
             check_resumed_folder(Path(_resolved(config, "hydra.run.dir")))
+        return config
+
+    def _composed(
+        self, config_name: str | None, overrides: list[str], run_mode: RunMode, from_shell: bool, validates: bool
+    ) -> DictConfig:
+        """A composed config as Hydra makes it, but once: Hydra composes all to see `hydra.mode`, and then again."""
+        if run_mode == RunMode.RUN and self._of_mode is not None:
+            (*asked, known), self._of_mode = self._of_mode, None
+            if overrides[-1:] == [AS_ONE_RUN] and asked == [config_name, overrides[:-1]]:
+                self.validate_sweep_overrides_legal(parsed_overrides(overrides), run_mode, from_shell)
+                known.hydra.mode = run_mode
+                known.hydra.overrides.hydra.append(AS_ONE_RUN)
+                return known
+        config: DictConfig = super().load_configuration(config_name, overrides, run_mode, from_shell, validates)
+        # Asked for the mode, Hydra leaves out choices that a sweep has yet to make.
+        if run_mode == RunMode.MULTIRUN and not validates and not OmegaConf.missing_keys(config.hydra.runtime.choices):
+            self._of_mode = config_name, list(overrides), copy.deepcopy(config)
         return config
 
     def _check_begin(self, config_name: str | None) -> None:

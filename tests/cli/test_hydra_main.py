@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.types import RunMode
+from omegaconf import DictConfig
 
 from dlcpose.cli.hydra_main import overrides_last
 from dlcpose.config import unknown_names
@@ -197,6 +200,34 @@ def test_evaluate_names_its_own_keys(here: Path) -> None:
     assert reason(shell("evaluate.py", "checkpoint=a", "+frame=val")).startswith(
         "frame: nothing reads this key. Nearest: frames"
     )
+
+
+def compositions(monkeypatch: pytest.MonkeyPatch) -> list[RunMode]:
+    """What for Hydra composes a whole config, as it does."""
+    seen, compose_all = [], ConfigLoaderImpl._load_configuration_impl
+
+    def composed(loader: ConfigLoaderImpl, *arguments: Any, run_mode: RunMode, **settings: Any) -> DictConfig:
+        seen.append(run_mode)
+        return compose_all(loader, *arguments, run_mode=run_mode, **settings)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "_load_configuration_impl", composed)
+    return seen
+
+
+def test_a_command_composes_its_config_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = compositions(monkeypatch)
+    arguments = ("checkpoint=gone.ckpt", "run_dir=val")
+    assert "gone.ckpt: no such checkpoint" in reason(shell("evaluate.py", *arguments))
+    assert seen == [RunMode.MULTIRUN]
+    assert "seed=1,2" in reason(shell("train.py", "seed=1,2"))  # several values of a key, but no sweep
+
+
+def test_a_choice_that_a_folder_leaves_open_is_asked_for(here: Path) -> None:
+    (here / "lab" / "diet").mkdir(parents=True)
+    (here / "lab" / "diet" / "hay.yaml").write_text("name: hay")
+    (here / "lab" / "experiment").mkdir()
+    (here / "lab" / "experiment" / "fed.yaml").write_text("# @package _global_\ndefaults:\n- /diet: ???")
+    assert "diet" in reason(shell("train.py", "--config-dir", "lab", "experiment=fed"))
 
 
 @pytest.mark.parametrize(("arguments", "environment"), [(["--debug"], {}), ([], {"HYDRA_FULL_ERROR": "1"})])

@@ -101,6 +101,7 @@ def test_a_study_survives_a_kill_and_a_failure(trained: list[Any], here: Path) -
     assert trained == []
 
 
+@pytest.mark.slow
 def test_several_objectives(trained: list[Any], here: Path) -> None:
     two = "optimized_metric=[val/mean_error_px,val/oks_ap]"
     answer = shell("train.py", *COMMAND, two, "hydra.sweeper.n_trials=3")

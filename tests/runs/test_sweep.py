@@ -45,6 +45,7 @@ def folders(sweep: Path) -> list[str]:
     return sorted(path.name for path in sweep.iterdir() if path.is_dir())
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again_and_what_was_killed_goes_on(trained: list[Any], here: Path) -> None:
     sweep, rates = here / "multirun" / "s", ("0.01", "0.001")
     answer = shell("train.py", *COMMAND)

@@ -147,6 +147,7 @@ def test_the_chosen_batch_is_that_batch_at_its_rate(here: Path, on_a_gpu: list[i
     assert all(torch.equal(one[name], other[name]) for name in other)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_batch(here: Path, on_a_gpu: list[int]) -> None:
     unending = ("scheduler=constant", "augmentation=none")  # neither looks at how long the run is
     trained("begun", *unending, "trainer.max_epochs=1")

@@ -167,6 +167,7 @@ def test_a_video_is_tracked_by_conditioning(both: tuple[Path, Answer], tmp_path:
     assert isinstance(CliRunner().invoke(build_app(), ["track", str(video), "--max-lost", "1"]).exception, ConfigError)
 
 
+@pytest.mark.slow
 def test_followed_animals_are_never_more_than_there_are(both: tuple[Path, Answer], tmp_path: Path) -> None:
     video = tmp_path / "animals.mp4"
     write_video(video, [image(0)] * 4, fps=10)
@@ -190,6 +191,7 @@ def test_followed_animals_are_never_more_than_there_are(both: tuple[Path, Answer
     assert not list(tmp_path.glob("*.h5"))
 
 
+@pytest.mark.slow
 def test_following_that_was_stopped_goes_on_and_ends_with_the_same_table(
     both: tuple[Path, Answer], tmp_path: Path
 ) -> None:
@@ -225,6 +227,7 @@ def test_following_that_was_stopped_goes_on_and_ends_with_the_same_table(
     assert not follow("stopped.poses.h5", max_lost=1, overwrite=True).was_there
 
 
+@pytest.mark.slow
 def test_a_video_is_followed_once_and_its_animals_are_joined_as_often_as_one_likes(
     both: tuple[Path, Answer], tmp_path: Path
 ) -> None:
@@ -256,6 +259,7 @@ def test_a_video_is_followed_once_and_its_animals_are_joined_as_often_as_one_lik
     assert isinstance(CliRunner().invoke(build_app(), [*command, "--seed", "1"]).exception, ConfigError)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_followed_is_said(
     bottom_up: Path, alone: Path, both: tuple[Path, Answer], tmp_path: Path
 ) -> None:
