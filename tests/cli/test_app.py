@@ -118,6 +118,12 @@ def test_a_warning_with_a_name_from_a_file_does_not_act_on_the_terminal(tmp_path
     assert answer.code == 0, answer.err
     assert "\\x1b[2Jyard" in answer.err
     assert "\x1b" not in answer.out + answer.err
+
+
+@pytest.mark.slow
+def test_nor_does_one_of_a_training(tmp_path: Path) -> None:
+    table = write_project(tmp_path / "mice", {"cage": ten_frames()}) / "labeled-data/cage/CollectedData_Ada.csv"
+    table.write_text(table.read_text().replace("labeled-data,cage,", "labeled-data,\x1b[2Jyard,"))
     answer = python(
         "-c",
         "from dlcpose.cli.train import main; main()",

@@ -58,7 +58,7 @@ def stage_of(folder: Path, *overrides: str) -> Stage:
     "overrides",
     [
         [],
-        ["model=top_down_resnet_18", *TINY],
+        pytest.param(["model=top_down_resnet_18", *TINY], marks=pytest.mark.slow),
         ["model=bottom_up_resnet_18", *TINY],
     ],
 )
