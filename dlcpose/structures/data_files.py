@@ -4,6 +4,7 @@ import json
 import os
 import reprlib
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ MAX_YAML = 10_000_000  # characters
 MAX_NODES, MAX_DEPTH = 300_000, 50  # of yaml, with aliases expanded
 MAX_DIGITS = 1000  # of a number in yaml: "1:00:00:..." of 300 kB, to the base of 60, takes Python minutes
 NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+MERGE = "tag:yaml.org,2002:merge"  # of the name `<<`
 MAX_SHOWN = 80  # characters of a value in a message
 
 # libyaml's reader is ten times as fast as Python's.
@@ -119,8 +121,18 @@ def parse_json(content: bytes, source: object, *, error: type[DlcposeError] = Da
     """The value of a json text. source: the name of the file, for errors."""
     if content.count(b"[") + content.count(b"{") > MAX_CONTAINERS:
         raise error(f"{source}: expected at most {MAX_CONTAINERS} lists and mappings, got more.")
+
+    def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):  # the last of them would count
+            name = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+            raise error(
+                f"{source}: {shown(name)} stands more than once in one mapping. Remove all but one of its values."
+            )
+        return found
+
     try:
-        return json.loads(content)
+        return json.loads(content, object_pairs_hook=mapping)
     except (ValueError, RecursionError, MemoryError) as reason:
         text = " ".join(str(reason).split())[:200] or type(reason).__name__
         raise error(f"{source}: expected json, got something that does not parse ({text}).") from reason
@@ -137,8 +149,8 @@ def read_yaml(path: Path, *, error: type[DlcposeError] = DataError) -> Any:
 def parse_yaml(text: str, source: object, *, error: type[DlcposeError] = DataError) -> Any:
     """The value of a yaml text: plain values only. source: the name of the file, for errors.
 
-    Raises `error` for a text that does not parse, or that unfolds to more than a config has: a few lines of aliases to
-    aliases stand for more values than memory holds.
+    Raises `error` for a text that does not parse, that has a name twice in one mapping, or that unfolds to more than a config
+    has: a few lines of aliases to aliases stand for more values than memory holds.
     """
     if len(text) > MAX_YAML:
         raise error(f"{source}: expected at most {MAX_YAML} characters of yaml, got {len(text)}.")
@@ -150,9 +162,12 @@ def parse_yaml(text: str, source: object, *, error: type[DlcposeError] = DataErr
             if node is None:
                 return None
             _check_size(node)
+            _check_names(node, loader, source, error)
             return loader.construct_document(node)
         finally:
             loader.dispose()
+    except DlcposeError:
+        raise
     except Exception as reason:  # its constructors raise errors of many types for bad dates or numbers
         mark = getattr(reason, "problem_mark", None)
         what = reason if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: {reason.problem}"  # type: ignore[attr-defined]
@@ -243,6 +258,30 @@ def _check_size(root: Any) -> None:
         return measured[id(node)]
 
     measure(root)
+
+
+def _check_names(root: Any, loader: Any, source: object, error: type[DlcposeError]) -> None:
+    """Refuse a name that stands twice in one mapping: the last would count, and DeepLabCut's own reader refuses it."""
+    nodes, visited = [root], {id(root)}
+    while nodes:
+        node = nodes.pop()
+        entries = node.value if isinstance(node, yaml.MappingNode) else ()
+        first: dict[Any, Any] = {}
+        for name, _ in entries:
+            if isinstance(name, yaml.ScalarNode) and name.tag != MERGE:  # of several merges none is lost
+                other = first.setdefault(loader.construct_object(name), name)
+                if other is not name:
+                    raise error(
+                        f"{source}: line {name.start_mark.line + 1}: {shown(name.value)} stands twice in one mapping, "
+                        f"first in line {other.start_mark.line + 1}. Remove one of the two."
+                    )
+        inner = [part for entry in entries for part in entry] or (
+            node.value if isinstance(node, yaml.SequenceNode) else []
+        )
+        for part in inner:
+            if id(part) not in visited:
+                visited.add(id(part))
+                nodes.append(part)
 
 
 def _size(count: int) -> str:

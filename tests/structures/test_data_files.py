@@ -15,7 +15,7 @@ from dlcpose.structures.data_files import (
     read_file,
     shown,
 )
-from dlcpose.structures.errors import DataError
+from dlcpose.structures.errors import ConfigError, DataError
 
 BOMB = "\n".join(
     ["a0: &a0 [x, x, x, x, x, x, x, x, x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10))]
@@ -72,6 +72,39 @@ def test_yaml_that_unfolds_or_does_not_parse_is_refused_in_one_line(text: str) -
 def test_yaml_with_an_alias_of_ordinary_size_is_read() -> None:
     assert parse_yaml("a: &a [1, 2]\nb: *a\n", "x") == {"a": [1, 2], "b": [1, 2]}
     assert parse_yaml("", "x") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "lines"),
+    [
+        ("a: 1\nb: 2\na: 1\n", "'a'", (1, 3)),
+        ("x:\n- {a: 1}\n- a: 1\n  'a': 2\n", "'a'", (3, 4)),
+        ("1: x\n0x1: y\n", "'0x1'", (1, 2)),
+        ("x: &a {b: 1, b: 2}\ny: *a\n", "'b'", (1, 1)),
+    ],
+    ids=["at the top", "within a list", "numbers", "in one line"],
+)
+def test_a_name_twice_in_one_mapping_of_yaml_is_refused_with_its_lines(
+    text: str, name: str, lines: tuple[int, int]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_yaml(text, "config.yaml", error=ConfigError)
+    assert str(caught.value) == (
+        f"config.yaml: line {lines[1]}: {name} stands twice in one mapping, first in line {lines[0]}. Remove one of the two."
+    )
+
+
+def test_a_name_twice_in_one_mapping_of_json_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^a\.json: 'id' stands more than once in one mapping\. Remove .*\.$"):
+        parse_json(b'{"images": [{"id": 1}, {"id": 2, "file_name": "a", "id": 3}]}', "a.json", error=ConfigError)
+    assert parse_json(b'[{"id": 1}, {"id": 1}, {"a": {"id": 1}, "id": 1}]', "a.json")[2] == {"a": {"id": 1}, "id": 1}
+
+
+def test_a_mapping_may_overwrite_what_it_merges() -> None:
+    text = "base: &base {a: 1, b: 2}\nmore: {inner: &inner {<<: *base, a: 3}}\nlast: {<<: *inner, c: 4}\n"
+    content = parse_yaml(text, "config.yaml")
+    assert content["more"]["inner"] == {"a": 3, "b": 2}
+    assert content["last"].keys() == {"a", "b", "c"}
 
 
 @pytest.mark.parametrize("text", [b"[" * 100_000, b"{", b"\xff", b"9" * 5_000])
