@@ -23,6 +23,7 @@ MAX_CSV = 2**33
 MAX_FRAMES = 2**31
 MAX_SIDE = 2**20  # px of a frame
 ROW_BYTES = 64  # in memory
+MAX_ROW, MIN_UNPACKED = 1024, 2**24  # bytes of a row in its file, and of a small file with its dictionaries
 NO_NUMBER = ("", "NA", "NaN", "nan")  # as R and pandas write a missing number
 PARQUET = b"PAR1"
 
@@ -84,22 +85,16 @@ def read_parquet(path: Path, is_tracked: bool | None) -> list[ForeignPoses]:
     if importlib.util.find_spec("pyarrow") is None:
         raise ConfigError(f"{path}: reading it needs pyarrow, not installed here. Install dlcpose[tables].")
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     with reading(path):
-        with pq.ParquetFile(path) as file:
+        # Each text is kept once, as the file keeps it: a thousand letters in a million rows are a file of 7 kB.
+        with pq.ParquetFile(path, read_dictionary=list(NAMES)) as file:
             _check_columns(path, file.schema_arrow)
-            groups = [file.metadata.row_group(place).num_rows for place in range(file.metadata.num_row_groups)]
-            if max(sum(groups), file.metadata.num_rows) * ROW_BYTES > MAX_BYTES:
-                raise DataError(f"{path}: expected at most {MAX_BYTES // ROW_BYTES} rows, got {sum(groups)}.")
-            table = file.read(columns=list(READ)).combine_chunks()
+            _check_unpacked(path, file.metadata)
+            table = file.read(columns=list(READ))
             about = (file.schema_arrow.metadata or {}).get(METADATA)
-        names = []
-        for name in NAMES:
-            texts = pc.fill_null(table[name].cast(pa.string()), "").combine_chunks().dictionary_encode()
-            texts = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
-            names.append(pd.Categorical.from_codes(texts.indices.to_numpy(), texts.dictionary.to_pylist()))
+        names = [_categories(table[name]) for name in NAMES]
         if table["frame"].null_count:
             raise DataError(f"{path}: expected a frame in every row, got {table['frame'].null_count} without one.")
         frames = table["frame"].cast(pa.int64()).to_numpy()
@@ -130,6 +125,31 @@ def _check_columns(path: Path, schema: Any) -> None:
             raise DataError(
                 f"{path}: expected a column {name!r} of {kind}, as `dlcpose tables` writes it, got {shown(found)}."
             )
+
+
+def _check_unpacked(path: Path, metadata: Any) -> None:
+    """Raises DataError, before memory is taken, for more than is imported: repeated values take no room in a file."""
+    groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
+    rows = max(metadata.num_rows, sum(group.num_rows for group in groups))
+    if rows * ROW_BYTES > MAX_BYTES:
+        raise DataError(f"{path}: expected at most {MAX_BYTES // ROW_BYTES} rows, got {rows}.")
+    columns = [group.column(place) for group in groups for place in range(group.num_columns)]
+    size = sum(column.total_uncompressed_size for column in columns if column.path_in_schema in READ)
+    if size > max(rows * MAX_ROW, MIN_UNPACKED):
+        raise DataError(f"{path}: expected at most {MAX_ROW} bytes a row, unpacked, got {size} bytes in {rows} rows.")
+
+
+def _categories(column: Any) -> pd.Categorical:
+    """A column of texts, each kept once, whose dictionaries may repeat a text or have none; "" where there is none."""
+    texts: list[str] = []
+    codes = []
+    for chunk in column.chunks:
+        codes.append(chunk.indices.fill_null(len(chunk.dictionary)).to_numpy() + len(texts))
+        texts += [*(text or "" for text in chunk.dictionary.to_pylist()), ""]
+    places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+    category = np.array([places[text] for text in texts], np.int64)
+    codes_of_rows: npt.NDArray[np.int64] = category[np.concatenate([*codes, np.zeros(0, np.int64)])]
+    return pd.Categorical.from_codes(codes_of_rows, pd.Index(list(places), dtype=object))
 
 
 def _poses(path: Path, rows: _Rows, described: object, is_tracked: bool | None) -> ForeignPoses:

@@ -130,3 +130,40 @@ def test_a_small_file_of_many_rows_is_refused(parquet: Path, monkeypatch: pytest
     monkeypatch.setattr("dlcpose.importers.tidy_poses.MAX_BYTES", 1000)
     with pytest.raises(DataError, match="expected at most 15 rows, got 45"):
         read_foreign_poses(parquet)
+
+
+def test_a_small_file_with_long_texts_is_refused_before_they_are_read(
+    parquet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pq.read_table(parquet)
+    names = ["x" * 20_000_000, *table["individual"].to_pylist()[1:]]
+    pq.write_table(table.set_column(2, "individual", pa.array(names)), parquet, compression="zstd")
+    assert parquet.stat().st_size < 20_000
+    monkeypatch.setattr(pq.ParquetFile, "read", lambda *_, **__: pytest.fail("it was read"))
+    with pytest.raises(DataError, match=r"expected at most 1024 bytes a row, unpacked, got \d+ bytes in 45 rows\.$"):
+        read_foreign_poses(parquet)
+
+
+def test_a_text_that_many_rows_share_is_kept_once(parquet: Path) -> None:
+    rows = 1_000_000
+    once = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array(["x" * 100_000]))  # 100 GB
+    zeros = pa.array(np.zeros(rows, np.int64))
+    columns = {"frame": zeros, "individual": once, "keypoint": once, "x": zeros, "y": zeros, "score": zeros}
+    pq.write_table(pa.table(columns), parquet, compression="zstd")
+    with pytest.raises(DataError, match=r"one row for each keypoint .* got 1000000, 1 of them unlike") as caught:
+        read_foreign_poses(parquet)
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())], ids=str)
+def test_texts_are_read_alike_however_a_file_keeps_them(tracks: PoseTracks, parquet: Path, kind: pa.DataType) -> None:
+    (first,) = read_foreign_poses(parquet)
+    table = pq.read_table(parquet)
+    for name in ("individual", "keypoint"):
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, name, table[name].cast(pa.string()).cast(kind))
+    pq.write_table(table, parquet, row_group_size=7, use_dictionary=False)
+    (again,) = read_foreign_poses(parquet)
+    assert (again.individuals, again.skeleton) == (first.individuals, first.skeleton)
+    np.testing.assert_array_equal(again.points, first.points)
+    np.testing.assert_array_equal(again.unique, first.unique)
