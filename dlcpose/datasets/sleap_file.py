@@ -5,7 +5,7 @@ sleap-io itself decodes the skeletons. Before version 1.1 of the format the corn
 is taken off.
 """
 
-import json
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +17,12 @@ import numpy.typing as npt
 
 from dlcpose.datasets.plain_hdf5 import PlainHdf5, plain_hdf5
 from dlcpose.structures.checked_arrays import check_places
+from dlcpose.structures.data_files import parse_json, shown
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import Doubles
 from dlcpose.structures.skeleton import Skeleton, check_names, pairs_from_names
+
+logger = logging.getLogger(__name__)
 
 FORMAT_LIMIT = 3.0  # of the layout: newer ones are unknown
 CENTERED_SINCE = 1.1  # from here on the center of the first pixel is (0, 0)
@@ -105,7 +108,7 @@ def read_sleap_file(path: Path) -> SleapFile:
         skeletons = _skeletons(file)
         videos = _videos(file)
         instances = _instances(file, [len(skeleton) for _, skeleton in skeletons], version)
-        tracks = tuple(str(json.loads(text)[1]) for text in _texts(file, "tracks_json"))
+        tracks = tuple(_track(file, _json(file, text)) for text in _texts(file, "tracks_json"))
         check_names("track", tracks)
         frames = _frames(file, instances, videos)
         provenance = _provenance(file)
@@ -133,8 +136,20 @@ def distinct_names(tracks: Sequence[str]) -> tuple[str, ...]:
 def _skeletons(file: PlainHdf5) -> tuple[tuple[str, Skeleton], ...]:
     from sleap_io.io.skeleton import SkeletonSLPDecoder
 
-    metadata = json.loads(file.text("metadata", "json"))
-    found = SkeletonSLPDecoder().decode(metadata, [str(node["name"]) for node in metadata["nodes"]])
+    metadata = _json(file, file.text("metadata", "json"))
+    names = [node["name"] for node in metadata["nodes"]]
+    if others := [name for name in names if not isinstance(name, str) or not name]:
+        raise DataError(f"{file.path}: expected a text as a node's name, got {shown(others[0])}. Correct it in SLEAP.")
+    for place in (node["id"] for each in metadata["skeletons"] for node in each.get("nx_graph", each)["nodes"]):
+        if type(place) is not int or not 0 <= place < len(names):  # a number below 0 would count from the end
+            raise DataError(
+                f"{file.path}: a skeleton has node {shown(place)} of {len(names)}. Save the file anew in SLEAP."
+            )
+    found = SkeletonSLPDecoder().decode(metadata, names)
+    if others := [each.name for each in found if not isinstance(each.name, str | None)]:
+        raise DataError(
+            f"{file.path}: expected a text as a skeleton's name, got {shown(others[0])}. Correct it in SLEAP."
+        )
     try:
         return tuple((str(each.name), _skeleton(each)) for each in found)
     except ValueError as error:
@@ -143,7 +158,7 @@ def _skeletons(file: PlainHdf5) -> tuple[tuple[str, Skeleton], ...]:
 
 def _skeleton(theirs: Any) -> Skeleton:
     """A Skeleton of sleap-io's. Its symmetries have no order: left comes first where names show it, else the first node."""
-    names = tuple(str(node.name) for node in theirs.nodes)
+    names = tuple(node.name for node in theirs.nodes)
     by_name = pairs_from_names(names)
     stated = [tuple(sorted(names.index(node.name) for node in each.nodes)) for each in theirs.symmetries]
     pairs = tuple(pair[::-1] if pair[::-1] in by_name else pair for pair in stated) if stated else by_name
@@ -151,12 +166,24 @@ def _skeleton(theirs: Any) -> Skeleton:
     return Skeleton(names, edges=tuple(edges), pairs=tuple((int(left), int(right)) for left, right in pairs))
 
 
+def _track(file: PlainHdf5, content: Any) -> str:
+    """A track's name, "" where it has none."""
+    name = content[1] if isinstance(content, list) and len(content) > 1 else content
+    if isinstance(content, list) and not isinstance(name, bool) and isinstance(name, str | int | float | None):
+        return "" if name is None else str(name)
+    raise DataError(f"{file.path}: expected a text as a track's name, got {shown(name)}. Correct it in SLEAP.")
+
+
+def _json(file: PlainHdf5, text: str) -> Any:
+    return parse_json(text.encode("utf-8", "surrogatepass"), file.path)
+
+
 def _columns(file: PlainHdf5, name: str) -> dict[str, npt.NDArray[Any]]:
     """A table by its fields; some writers keep it as a plain array whose columns' names stand beside it."""
     table: npt.NDArray[Any] = file.array(name)
     columns = {field: table[field] for field in table.dtype.names or ()}
     if not columns and table.ndim == 2:
-        columns = dict(zip(json.loads(file.text(name, "field_names")), table.T, strict=True))
+        columns = dict(zip(_json(file, file.text(name, "field_names")), table.T, strict=True))
     if lacking := [field for field in FIELDS[name] if field not in columns]:
         raise DataError(f"{file.path}: expected {lacking[0]!r} in {name}, got {list(columns)}. Save it anew in SLEAP.")
     return columns
@@ -178,11 +205,11 @@ def _texts(file: PlainHdf5, name: str) -> list[str]:
 def _videos(file: PlainHdf5) -> tuple[SleapVideo, ...]:
     cropped: set[int] = set()
     if "video_crops" in file:
-        cropped = {int(each["video"]) for each in json.loads(_texts(file, "video_crops")[0])}
+        cropped = {int(each["video"]) for each in _json(file, _texts(file, "video_crops")[0])}
     taken: set[str] = set()
     videos = []
     for place, text in enumerate(_texts(file, "videos_json")):
-        video = _video(file, json.loads(text), place, is_cropped=place in cropped)
+        video = _video(file, _json(file, text), place, is_cropped=place in cropped)
         name = _free_name(video.name, taken)
         taken.add(name)
         videos.append(SleapVideo(**{**vars(video), "name": name}))
@@ -191,9 +218,8 @@ def _videos(file: PlainHdf5) -> tuple[SleapVideo, ...]:
 
 def _video(file: PlainHdf5, content: Mapping[str, Any], place: int, *, is_cropped: bool) -> SleapVideo:
     backend = content["backend"]
-    size, frames = _shape(backend)
-    stated = backend.get("filenames") or backend.get("filename", content.get("filename"))
-    files = tuple(_clean(each) for each in (stated if isinstance(stated, list) else [stated]))
+    size, frames = _shape(file, backend)
+    files = _paths(file, backend.get("filenames") or backend.get("filename", content.get("filename")))
     dataset = str(backend.get("dataset") or "")
     if files != (".",):
         return SleapVideo(_video_name(files), files, size=size, frames=frames, is_cropped=is_cropped)
@@ -212,22 +238,32 @@ def _source(file: PlainHdf5, group: str) -> tuple[str, ...]:
     if place not in file:
         return ()
     text = _texts(file, f"{place}/json")[0] if f"{place}/json" in file else file.text(place, "json")
-    backend = json.loads(text)["backend"]
+    backend = _json(file, text)["backend"]
     stated = backend.get("filenames") or backend.get("filename")
-    return tuple(_clean(each) for each in (stated if isinstance(stated, list) else [stated]) if each and each != ".")
+    return tuple(path for path in _paths(file, stated) if path not in ("", ".")) if stated else ()
 
 
-def _shape(backend: Mapping[str, Any]) -> tuple[tuple[int, int] | None, int | None]:
+def _shape(file: PlainHdf5, backend: Mapping[str, Any]) -> tuple[tuple[int, int] | None, int | None]:
     shape = backend.get("shape")
-    if not isinstance(shape, Sequence) or len(shape) != 4 or not all(type(side) is int for side in shape):
+    if not isinstance(shape, list) or len(shape) != 4 or not all(type(side) is int for side in shape):
+        if shape is not None:
+            logger.warning(
+                "%s: expected [frames, height, width, channels] as a video's shape, got %s. It counts as not known.",
+                file.path,
+                shown(shape),
+            )
         return None, None
     frames, height, width, _ = shape
     is_size = min(height, width) > 0 and max(height, width) <= MAX_SIDE
     return ((height, width) if is_size else None), (frames if frames > 0 else None)
 
 
-def _clean(path: Any) -> str:
-    return str(path).replace("\\", "/")
+def _paths(file: PlainHdf5, stated: Any) -> tuple[str, ...]:
+    """A video's path, or one for each frame."""
+    paths = stated if isinstance(stated, list) else [stated]
+    if others := [path for path in paths if not isinstance(path, str | None)]:
+        raise DataError(f"{file.path}: expected a text as a video's path, got {shown(others[0])}. Correct it in SLEAP.")
+    return tuple(str(path).replace("\\", "/") for path in paths)
 
 
 def is_images(files: Sequence[str]) -> bool:
@@ -309,7 +345,11 @@ def _frames(
 
 def _provenance(file: PlainHdf5) -> Mapping[str, Any]:
     texts = _texts(file, "provenance_json")
-    content = json.loads(texts[0]) if texts else json.loads(file.text("metadata", "json")).get("provenance")
+    content = _json(file, texts[0]) if texts else _json(file, file.text("metadata", "json")).get("provenance")
+    if not isinstance(content, dict | None):
+        logger.warning(
+            "%s: expected names with values as its provenance, got %s. It is left out.", file.path, shown(content)
+        )
     return content if isinstance(content, dict) else {}
 
 

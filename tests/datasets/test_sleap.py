@@ -13,7 +13,7 @@ import sleap_io
 from dlcpose.datasets import splits
 from dlcpose.datasets.readers import open_data
 from dlcpose.datasets.sleap import SleapFrames
-from dlcpose.datasets.sleap_file import SleapVideo, distinct_names
+from dlcpose.datasets.sleap_file import SleapVideo, distinct_names, read_sleap_file
 from dlcpose.datasets.sleap_images import MissingFrames
 from dlcpose.structures.errors import DataError
 from tests.datasets.numbered_videos import number_of, write_numbered
@@ -278,6 +278,88 @@ def test_a_strangers_file_is_refused_in_one_line(tmp_path: Path, attack: str) ->
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
+
+
+def with_metadata(path: Path, place: str, at: tuple[str | int, ...], value: object) -> Path:
+    """The file with another value at a place of the json in `metadata` or in the first row of a table."""
+    with h5py.File(path, "r+") as file:
+        stored = file["metadata"].attrs["json"] if place == "metadata" else file[place][()].flat[0] if at else b"null"
+        content = json.loads(stored)
+        owner = content
+        for step in at[:-1]:
+            owner = owner[step]
+        if at:
+            owner[at[-1]] = value
+        else:
+            content = value
+        text = json.dumps(content).encode()
+        if place == "metadata":
+            file["metadata"].attrs["json"] = np.bytes_(text)
+        else:
+            file.pop(place, None)
+            file[place] = np.array([text])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("place", "at", "value", "says"),
+    [
+        ("metadata", ("nodes", 1, "name"), 7, "a text as a node's name, got 7"),
+        ("metadata", ("nodes", 1, "name"), None, "a text as a node's name, got None"),
+        ("metadata", ("nodes", 1, "name"), ["a"], "a text as a node's name"),
+        ("metadata", ("nodes", 1, "name"), "", "a text as a node's name, got ''"),
+        ("metadata", ("nodes", 1, "name"), "nose", "needs a name of its own"),
+        ("metadata", ("nodes", 1, "name"), "a\0b", "a name of plain characters"),
+        ("metadata", ("skeletons", 0, "graph", "name"), {}, "a text as a skeleton's name"),
+        ("metadata", ("skeletons", 0, "nodes", 1, "id"), -2, "has node -2 of 3"),
+        ("metadata", ("skeletons", 0, "nodes", 1, "id"), 1.0, "has node 1.0 of 3"),
+        ("tracks_json", (1,), ["a"], "a text as a track's name"),
+        ("tracks_json", (1,), True, "a text as a track's name, got True"),
+        ("tracks_json", (), "0a", "a text as a track's name, got '0a'"),
+        ("videos_json", ("backend", "filenames", 0), 3, "a text as a video's path, got 3"),
+    ],
+    ids=[
+        "node 7", "node null", "node list", "node empty", "node twice", "node with a null character", "skeleton",
+        "id below 0", "id no whole number", "track list", "track true", "track no list", "path",
+    ],
+)  # fmt: skip
+def test_names_and_paths_of_another_kind_are_refused_in_one_line(
+    tmp_path: Path, place: str, at: tuple[str | int, ...], value: object, says: str
+) -> None:
+    path = of_images(tmp_path, [animal(skeleton(), 3, sleap_io.Track("a"))])
+    with pytest.raises(DataError) as caught:
+        SleapFrames(with_metadata(path, place, at, value), needs_images=False)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "at", "value", "says"),
+    [
+        ("videos_json", ("backend", "shape"), "30 x 40", "as a video's shape, got '30 x 40'"),
+        ("videos_json", ("backend", "shape", 1), "30", "as a video's shape, got [1, '30', 40, 3]"),
+        ("provenance_json", (), ["me"], "as its provenance, got ['me']"),
+    ],
+    ids=["shape", "height", "provenance"],
+)
+def test_metadata_of_another_kind_that_poses_do_not_need_are_told(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    place: str,
+    at: tuple[str | int, ...],
+    value: object,
+    says: str,
+) -> None:
+    path = of_images(tmp_path, [animal(skeleton(), 3, sleap_io.Track("a"))])
+    assert len(SleapFrames(with_metadata(path, place, at, value))) == 1
+    assert says in caplog.text
+
+
+def test_a_track_without_a_name_or_with_a_number_is_read(tmp_path: Path) -> None:
+    path = of_images(tmp_path, [animal(skeleton(), 3, sleap_io.Track("a"))])
+    assert read_sleap_file(with_metadata(path, "tracks_json", (1,), None)).tracks == ("",)
+    assert read_sleap_file(with_metadata(path, "tracks_json", (1,), 7)).tracks == ("7",)
 
 
 def with_values(path: Path, table: str, field: str, value: float) -> Path:
