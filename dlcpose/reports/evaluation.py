@@ -162,7 +162,7 @@ def _write_pictures(
         picture = _draw(data, indices[place], predictions[place])
         write_picture(folder / f"{names[place]}.png", add_legend(picture, data.skeleton))
     if len(chosen) < len(indices):
-        logger.info("%d of %d frames were drawn. Raise the number of pictures for more.", len(chosen), len(indices))
+        logger.info("%d of %d frames were drawn: evaluation.pictures=N draws N.", len(chosen), len(indices))
     return len(chosen)
 
 

@@ -213,7 +213,7 @@ def _left_out(detections: Detections, columns: Array, animals: int) -> tuple[int
     if crowded:
         logger.warning(
             "%d of %d detections are in no track, %d of them in %d frames with more than %d animals. "
-            "Raise the number of animals if there are more.",
+            "Raise --animals if there are more.",
             int(left.sum()),
             len(detections),
             crowded,

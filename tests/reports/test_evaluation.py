@@ -216,6 +216,16 @@ def test_animals_without_a_size_give_a_warning(tmp_path: Path, caplog: pytest.Lo
     assert "1 of 2 animals" in caplog.text
 
 
+def test_frames_without_a_picture_are_told_with_the_setting(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    labels, predictions = herd(3)
+    caplog.set_level(logging.INFO)
+    write(tmp_path / "some", MadeUpFrames(labels), predictions, {"oks_ap": 0.5}, pictures=2)
+    assert f"2 of {len(labels)} frames were drawn: evaluation.pictures=N draws N." in caplog.text
+    caplog.clear()
+    write(tmp_path / "all", MadeUpFrames(labels), predictions, {"oks_ap": 0.5}, pictures=len(labels))
+    assert "drawn" not in caplog.text
+
+
 def test_unique_keypoints_are_written(tmp_path: Path) -> None:
     skeleton = Skeleton(names=SKELETON.names, unique=("corner",))
     labels = [labels_of("a.png", (480, 640), SHAPE[None], unique_in_image=np.array([[10, 10]], np.float32))]
