@@ -57,7 +57,7 @@ def init_from(config: Mapping[str, Any], pipeline: PoseModule, description: Desc
         raise CheckpointError(
             f"init_from.checkpoint={checkpoint.path}: nothing in it fits this model: it is of "
             f"{_made_of(checkpoint.description)}, this of {_made_of(description)}. Give a "
-            "run of the same backbone, or leave init_from out."
+            f"run of the same backbone, or leave init_from out.{_settings_of_imported(checkpoint)}"
         )
     if config["init_from"]["strict"]:
         _check_all_fits(pipeline, checkpoint, description, matched)
@@ -112,13 +112,23 @@ def _check_all_fits(
     reasons = []
     if theirs != ours:
         reasons.append(f"its keypoints are {_named(theirs)}, the data's are {_named(ours)}")
-    if unlike := matched.unexpected | matched.missing:
+    unlike = matched.unexpected | matched.missing
+    if unlike:
         reasons.append(_some(unlike))
     if reasons:
+        has_other_parts = any(not name.startswith("head.") for name in unlike)  # other keypoints change the head alone
         raise CheckpointError(
             f"init_from.checkpoint={checkpoint.path} does not fit: {'; '.join(reasons)}. Add init_from.strict=false to load "
             f"{len(matched.loaded)} of the model's {len(pipeline.state_dict())} tensors and initialize the rest."
+            f"{_settings_of_imported(checkpoint) if has_other_parts else ''}"
         )
+
+
+def _settings_of_imported(checkpoint: Checkpoint) -> str:
+    """A hint at the settings that build an imported model, whose parts are not those of a run's defaults."""
+    if checkpoint.description.split.train:
+        return ""
+    return " It was imported: `dlcpose import` prints the settings that build its model, after `train on:`."
 
 
 def _report(

@@ -14,6 +14,7 @@ from dlcpose.checkpoint import Description, read_checkpoint
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.structures.errors import CheckpointError, ConfigError
 from dlcpose.structures.skeleton import Skeleton
+from dlcpose.structures.split import Split
 from dlcpose.training.init_weights import RECORD, init_from
 from tests.made_up_runs import frames_of, halves, option, pipeline_of, tiny_config
 from tests.shells import SMALL, TINY, shell
@@ -183,6 +184,22 @@ def test_a_file_in_which_nothing_fits_is_refused(tmp_path: Path, strict: bool) -
         f"init_from.checkpoint={path}: nothing in it fits this model: it is of BottomUp, CspNextBackbone, RtmccHead"
     )
     assert "this of BottomUp, TimmBackbone, HeatmapHead" in said
+
+
+def test_an_imported_model_that_does_not_fit_is_told_with_what_prints_its_settings(
+    four_points: Path, tmp_path: Path
+) -> None:
+    hint = "It was imported: `dlcpose import` prints the settings that build its model, after `train on:`."
+    neck = {**option("neck", "fpn"), "channels": 48}
+    assert hint not in refused(four_points, neck=neck)
+    _, pipeline, description = model(4)
+    imported = replace(description, split=Split((), (), ())).as_dict()
+    path = saved(tmp_path / "fits_in_part.ckpt", pipeline, imported)
+    assert refused(path, neck=neck).endswith(hint)
+    assert hint not in refused(path, 7)
+    other = built(tiny(composed("model=rtmpose_s")), worms(4, animals=1))
+    imported = {**other.description, "split": Split((), (), ()).as_dict()}
+    assert refused(saved(tmp_path / "other.ckpt", other, imported)).endswith(hint)
 
 
 @pytest.mark.parametrize("content", [b"hello", b"", None])
