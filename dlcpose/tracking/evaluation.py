@@ -65,17 +65,21 @@ class TrackingFigures(Metric):
         gt_ids: list[Array] = []
         pred_ids: list[Array] = []
         similarity: list[Array] = []
-        for number, clip in enumerate(clips):
+        first_gt = first_pred = (
+            0  # ids of a clip: each has animals of its own, which are not compared from clip to clip
+        )
+        for clip in clips:
             labeled = [labels[place] for place in clip]
             animals = len(set(np.concatenate([frame.identities for frame in labeled]).tolist()))
             tracks = _tracked([predictions[place] for place in clip], labeled, skeleton, animals)
             for row, frame in enumerate(labeled):
                 there = np.flatnonzero(tracks.is_present[row])
                 known = np.flatnonzero((frame.visibility > 0).any(axis=1))
-                # Each clip has identities of its own; they are not compared from clip to clip.
-                gt_ids.append(number * 10_000 + frame.identities[known])
-                pred_ids.append(number * 10_000 + there)
+                gt_ids.append(first_gt + frame.identities[known])
+                pred_ids.append(first_pred + there)
                 similarity.append(_similarity(tracks.keypoints_in_image[row, there], frame, known, skeleton))
+            first_gt += 1 + max(int(frame.identities.max(initial=0)) for frame in labeled)
+            first_pred += tracks.is_present.shape[1]
         figures = tracking_figures(gt_ids, pred_ids, similarity, threshold=self.threshold)
         mean_length = float(np.mean([len(clip) for clip in clips]))
         return {**{name: figures[name] for name in NAMES}, "clip_frames": mean_length}

@@ -54,6 +54,16 @@ def test_the_order_of_the_frames_means_nothing() -> None:
     assert TrackingFigures()(mixed) == TrackingFigures()(frames)
 
 
+def test_animals_of_one_clip_are_not_those_of_another_however_they_are_numbered() -> None:
+    far = [
+        replace(frame, identities=np.array([0, 10_000, 10_001])[frame.identities]) if frame.video == first else frame
+        for first in [DATA.frames[0].video]
+        for frame in DATA.frames
+    ]
+    near = EvaluatedFrames(predictions_of(DATA), DATA.frames, DATA.skeleton)
+    assert TrackingFigures()(replace(near, labels=far)) == TrackingFigures()(near)
+
+
 def test_undetected_animals_are_false_negatives() -> None:
     background = [
         replace(
