@@ -17,8 +17,8 @@ from dlcpose.codecs.pose_variation import (
     facing_spread,
     is_labeled,
     mirror_distance,
-    pose_sizes,
     size_ratio,
+    well_labeled_sizes,
 )
 from dlcpose.structures.augmentation import CLOSING, AugmentationPhase, AugmentationSchedule
 from dlcpose.structures.errors import ConfigError
@@ -132,7 +132,7 @@ class AutoAugmentation(Augmentation):
             return (min(side, canvas[0]), min(side, canvas[1])), why
         if animals.too_few:
             return None, f"{animals.too_few} how large the animals are"
-        sizes = pose_sizes(animals.poses)
+        sizes = well_labeled_sizes(animals.poses)
         large = float(np.quantile(sizes, LARGE))
         # An animal whose center lies in the middle half of the crop is all within it.
         side = round_up(max(MIN_CROP, 2 * large * enlargement), math.lcm(CROP_MULTIPLE, multiple_of))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from dlcpose.codecs.matching import animal_sizes
 from dlcpose.structures.sample import FrameLabels
 
 Poses = npt.NDArray[np.float64]  # (P, K, 2) pixels, NaN where missing, in the order of their frames
@@ -65,14 +66,13 @@ def mirror_distance(poses: Poses, flip_order: tuple[int, ...], max_turn: float) 
     return float(np.median(nearest_mirrored[known] + TOLERANCE) / np.median(nearest[known] + TOLERANCE))
 
 
-def pose_sizes(poses: Poses) -> npt.NDArray[np.float64]:
-    """The longer side of the box around each well labeled pose, in pixels: (P, K, 2) -> (P',)."""
+def well_labeled_sizes(poses: Poses) -> npt.NDArray[np.float64]:
+    """The size of each well labeled pose, in pixels: (P, K, 2) -> (P',)."""
     several = poses[_labeled(poses) >= MIN_COMMON]
     if not len(several):
         return np.zeros(0)
     whole = several[_labeled(several) >= WELL_LABELED * _labeled(several).max()]
-    sides = np.nanmax(whole, axis=1) - np.nanmin(whole, axis=1)  # (P, 2)
-    return np.asarray(sides.max(axis=1), np.float64)
+    return np.nan_to_num(animal_sizes(whole))  # 0 where all keypoints lie at one place
 
 
 def evenly(frames: Sequence[FrameLabels]) -> Sequence[FrameLabels]:
@@ -87,7 +87,7 @@ def animal_shares(frames: Sequence[FrameLabels]) -> list[float]:
     return [
         float(size) / max(frame.height, frame.width)
         for frame in evenly(frames)
-        for size in pose_sizes(frame.keypoints_in_image.astype(np.float64))
+        for size in well_labeled_sizes(frame.keypoints_in_image.astype(np.float64))
     ]
 
 

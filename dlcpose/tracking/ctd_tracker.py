@@ -12,12 +12,12 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from dlcpose.codecs.matching import animal_sizes
 from dlcpose.codecs.oks import pairwise_oks
 from dlcpose.detectors.pose_boxes import points_in_frame
 from dlcpose.pipelines.base import TakesConditions
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.instances import Floats, Integers, PoseInstances, PosePrediction
-from dlcpose.tracking.detections import longer_sides
 
 SIZES = 500  # of the latest detected poses
 
@@ -138,14 +138,14 @@ class CtdTracker:
         points = detected.keypoints_in_crop.double().cpu().numpy()
         is_whole = (~np.isnan(points[..., 0])).mean(axis=1) > 0.5
         scale = float(torch.linalg.vector_norm(batch.crop_to_image[0, :, 0]))
-        sides = longer_sides(points[is_whole]) * scale
-        self._sizes.extend(sides[sides > 0].tolist())
+        sizes = animal_sizes(points[is_whole]) * scale
+        self._sizes.extend(sizes[~np.isnan(sizes)].tolist())
 
     def _has_size_of_animal(self, prediction: PosePrediction) -> npt.NDArray[np.bool_]:
-        """Which predicted poses are not much longer than detected ones: (M,)."""
+        """Which predicted poses are not much larger than detected ones: (M,)."""
         limit = self.max_size * float(np.median(self._sizes)) if self._sizes else np.inf
-        fits: npt.NDArray[np.bool_] = longer_sides(prediction.keypoints_in_image) <= limit
-        return fits
+        is_too_large: npt.NDArray[np.bool_] = animal_sizes(prediction.keypoints_in_image) > limit
+        return ~is_too_large
 
     def _unmatched(self, conditions: PoseInstances, detected: PoseInstances) -> PoseInstances:
         """The detector's poses that match no track."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dlcpose.codecs.matching import animal_sizes
 from dlcpose.structures.pose_tracks import PoseTracks
 
 Array = npt.NDArray[Any]
@@ -72,23 +73,15 @@ def detections_of(poses: PoseTracks, min_score: float = 0.0) -> Detections:
         scores=poses.scores[rows, columns].astype(np.float64),
         identities=poses.identities[rows, columns],
         frames=len(poses),
-        size=animal_size(keypoints),
+        size=median_size(keypoints),
     )
 
 
-def animal_size(keypoints_in_image: Array) -> float:
-    """The median of the longer sides of the boxes around animals' keypoints, px: (D, K, 2) -> one number, 1 at least."""
-    sides = longer_sides(keypoints_in_image)
-    return max(1.0, float(np.median(sides[sides > 0]))) if (sides > 0).any() else 1.0
-
-
-def longer_sides(keypoints_in_image: Array) -> Array:
-    """The longer side of the box around each animal's keypoints, px: (D, K, 2) -> (D,), below 0 without any keypoint."""
-    known = ~np.isnan(keypoints_in_image)
-    high = np.where(known, keypoints_in_image, -np.inf).max(axis=1, initial=-np.inf)
-    low = np.where(known, keypoints_in_image, np.inf).min(axis=1, initial=np.inf)
-    sides: Array = (high - low).max(axis=-1, initial=-np.inf)
-    return sides
+def median_size(keypoints_in_image: Array) -> float:
+    """The median size of animals in pixels: (D, K, 2) -> one number, 1 at least."""
+    sizes = animal_sizes(keypoints_in_image)
+    known = sizes[~np.isnan(sizes)]
+    return max(1.0, float(np.median(known))) if len(known) else 1.0
 
 
 def completed(keypoints_in_image: Array, before: Array) -> Array:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlcpose.codecs.pose_variation import animal_shares, facing_spread, mirror_distance, pose_sizes, size_ratio
+from dlcpose.codecs.pose_variation import animal_shares, facing_spread, mirror_distance, size_ratio, well_labeled_sizes
 from tests.datasets.lit_frames import frame
 
 # Nose, left ear, right ear, tail base of an animal seen from above; left and right are mirror images.
@@ -84,7 +84,8 @@ def test_two_views_in_one_frame_do_not_occur_mirrored() -> None:
 def test_sizes_are_those_of_the_boxes_of_well_labeled_poses() -> None:
     poses = np.stack([ABOVE, 2 * ABOVE, 3 * ABOVE])
     poses[2, :2] = np.nan
-    np.testing.assert_allclose(pose_sizes(poses), [100, 200])
+    np.testing.assert_allclose(well_labeled_sizes(poses), [100, 200])
+    np.testing.assert_array_equal(well_labeled_sizes(np.ones((1, 4, 2))), [0])
 
 
 @given(st.floats(1, 3))

@@ -9,7 +9,7 @@ from dlcpose.codecs.oks import compute_oks, oks_areas
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
 from dlcpose.structures.skeleton import Skeleton
-from dlcpose.tracking.detections import animal_size
+from dlcpose.tracking.detections import median_size
 
 Array = Any
 FOUR_POINT_SKELETON = Skeleton(
@@ -100,7 +100,7 @@ def noisy_poses(gt: GroundTruth, noise: Noise = Noise(), *, seed: int = 0, fps: 
     points = gt.keypoints_in_image
     frames, animals, keypoints = points.shape[:3]
     columns = animals + spare
-    size = animal_size(points.reshape(-1, keypoints, 2))
+    size = median_size(points.reshape(-1, keypoints, 2))
     found = np.full((frames, columns, keypoints, 2), np.nan, np.float32)
     sources = np.full((frames, columns), -1)
     away = _runs(rng, (frames, animals), noise.missing_runs)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlcpose.tracking.detections import animal_size, completed, detections_of
+from dlcpose.tracking.detections import completed, detections_of, median_size
 from dlcpose.tracking.motion import bends, ends_of, learn_motion
 from dlcpose.tracking.settings import TrackingSettings
 from dlcpose.tracking.track import track
@@ -91,8 +91,8 @@ def test_missing_keypoints_are_filled_in_where_they_were_seen_last() -> None:
 
 
 def test_the_size_of_animals_is_their_longer_side() -> None:
-    assert animal_size(np.stack([SHAPE, SHAPE + 3, np.full((4, 2), np.nan)])) == 40
-    assert animal_size(np.zeros((0, 4, 2))) == 1
+    assert median_size(np.stack([SHAPE, SHAPE + 3, np.full((4, 2), np.nan)])) == 40
+    assert median_size(np.zeros((0, 4, 2))) == 1
 
 
 def test_velocities_at_the_ends_are_those_of_the_animal() -> None:
