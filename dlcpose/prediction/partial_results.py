@@ -118,7 +118,8 @@ class PartialResults:
 
     def _written(self) -> list[Path]:
         """The stretches on disk, in order."""
-        return sorted(path for path in self.folder.glob("*.npz") if path.stem.isdecimal())
+        numbered = [path for path in self.folder.glob("*.npz") if path.stem.isdecimal()]
+        return sorted(numbered, key=lambda path: int(path.stem))
 
     def _write(self, path: Path, stretch: Finished) -> None:
         rows = stretch.last

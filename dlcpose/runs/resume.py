@@ -130,7 +130,8 @@ def stage_to_resume(resume: str | None, run_dir: Path, folder: str) -> Path | No
 
 def earlier_stages(run_dir: Path) -> list[Path]:
     """The last checkpoints of the stages of a run that was killed before its last stage left one, in their order."""
-    folders = [run_dir / DETECTOR_FOLDER, *sorted((run_dir / TEACHERS_FOLDER).glob("*"))]
+    teachers = [folder for folder in (run_dir / TEACHERS_FOLDER).glob("*") if folder.name.isdecimal()]
+    folders = [run_dir / DETECTOR_FOLDER, *sorted(teachers, key=lambda folder: int(folder.name))]
     names = [str(folder.relative_to(run_dir)) for folder in folders]
     found = [stage_to_resume("last", run_dir, name) for name in names]
     return [last for last in found if last is not None]

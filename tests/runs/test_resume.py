@@ -15,6 +15,7 @@ from dlcpose.config.folders import LAST_CHECKPOINT, check_resumed_folder, run_fo
 from dlcpose.runs.resume import (
     check_resumed_settings,
     checkpoint_to_resume,
+    earlier_stages,
     how_to_resume,
     resolve_last,
     resume_if_requeued,
@@ -91,6 +92,14 @@ def test_where_nothing_was_left_there_is_nothing_to_resume(tmp_path: Path) -> No
     with pytest.raises(CheckpointError, match=r"resume=last: no run below .*mine has left a checkpoint"):
         resolve_last(config_of(fresh))
     assert not fresh.exists()
+
+
+def test_teachers_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for teacher in (2, 10, 1):
+        run_at(tmp_path / "run" / "teachers" / str(teacher), 0)
+    (tmp_path / "run" / "teachers" / ".DS_Store").touch()
+    stages = [last.relative_to(tmp_path / "run").parts[:2] for last in earlier_stages(tmp_path / "run")]
+    assert stages == [("teachers", "1"), ("teachers", "2"), ("teachers", "10")]
 
 
 def test_a_job_of_slurm_has_a_folder_that_no_clock_names(tmp_path: Path, slurm: pytest.MonkeyPatch) -> None:
