@@ -105,7 +105,14 @@ class ConditionalTopDown(TopDown):
         return {"conditions": self.predict_conditions}
 
     def compute_maps(self, batch: PoseBatch, boxes: Sequence[Boxes] | None = None) -> Any:
-        """The maps of the crops around the detector's poses, whose own maps are decoded on the way."""
+        """The maps of the crops around the detector's poses, whose own maps are decoded on the way.
+
+        Raises ValueError for boxes: see `box_rule`.
+        """
+        if boxes is not None:
+            raise ValueError(
+                "This model predicts around poses, expected no boxes: give it poses, by predict_with_conditions."
+            )
         return self._conditional_maps(batch, self.detect_conditions(batch))
 
     def decode_maps(self, batch: PoseBatch, maps: Any) -> list[PosePrediction]:

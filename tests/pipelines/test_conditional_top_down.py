@@ -14,6 +14,7 @@ from torch import Tensor
 from dlcpose.codecs.affine import apply_affine
 from dlcpose.datasets.crops import fit_to_canvas
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
+from dlcpose.detectors.base import Boxes
 from dlcpose.heads.heatmap import HeatmapMaps
 from dlcpose.pipelines.base import PoseMaps
 from dlcpose.pipelines.conditional_top_down import ConditionalTopDown
@@ -95,6 +96,13 @@ def test_an_image_without_conditions_has_no_animals(monkeypatch: pytest.MonkeyPa
     assert first.keypoints_in_image.shape == (0, len(DATA.skeleton), 2)
     give_conditions(pipeline, batch, [], [])
     assert [len(each) for each in pipeline.predict_batch(batch)] == [0, 0]
+
+
+def test_boxes_are_refused_where_poses_are_needed() -> None:
+    pipeline = conditional_of(DATA)
+    boxes = [Boxes(torch.tensor([[0.0, 0.0, 50.0, 50.0]]), torch.ones(1))]
+    with pytest.raises(ValueError, match="predicts around poses, expected no boxes"):
+        pipeline.compute_maps(batch_of(pipeline, (0,)), boxes)
 
 
 def test_unusable_conditions_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
