@@ -1,14 +1,21 @@
 """`dlcpose compare`: compare the runs of a sweep, or any others."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dlcpose.cli.registry import command
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 LONGEST_COMMAND = 10_000  # characters
 NARROWEST = 6  # characters of a setting's column
+WIDEST = 10_000  # of a table
+FOLDED = 8  # characters in a line of a heading in a narrow terminal, where its words are no longer
 
 
 @command("compare")
@@ -20,15 +27,12 @@ def compare_command(
     by: Annotated[str | None, typer.Option(help="the figure to rank by; what the runs optimized unless given")] = None,
 ) -> None:
     """Compare runs: a table here, and an html page, a csv and a json file in a folder."""
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
 
     from dlcpose.reports.comparison_page import command_of, table_rows, write_comparison
     from dlcpose.runs.comparison import comparison_of
     from dlcpose.structures.atomic_files import check_writable
     from dlcpose.structures.printable import printable
-    from dlcpose.visualization.terminal import plain
 
     comparison = comparison_of(runs, by=by)
     title = runs[0].resolve().name if len(runs) == 1 else f"{len(comparison.runs)} runs"
@@ -37,14 +41,11 @@ def compare_command(
     check_writable(folder)
     write_comparison(folder, comparison, title)
     head, rows = table_rows(comparison)
-    table = Table(box=SIMPLE_HEAD, padding=0, collapse_padding=True, header_style="bold")
-    for place, heading in enumerate(head):  # in a narrow terminal headings and settings are folded, figures stay whole
-        longest = max((len(row[place]) for row in rows), default=0)
-        is_setting = place < len(comparison.columns)
-        table.add_column(plain(heading), overflow="fold", min_width=min(longest, NARROWEST) if is_setting else longest)
-    for row in rows:
-        table.add_row(*map(plain, row))
-    Console().print(table, crop=False)
+    console, settings = Console(), len(comparison.columns)
+    table = _table(head, rows, settings)
+    if console.measure(table, options=console.options.update(width=WIDEST)).maximum > console.width:
+        table = _table([_folded(heading) for heading in head], rows, settings)
+    console.print(table, crop=False)
     if len(comparison.settings) > len(rows):
         typer.echo(f"{len(comparison.settings) - len(rows)} more settings are on the page")
     for run in comparison.runs:
@@ -55,3 +56,34 @@ def compare_command(
     else:
         typer.echo(f"{printable(best.name)} again: {printable(command_of(best), max_length=LONGEST_COMMAND)}")
     typer.echo(folder / "comparison.html")
+
+
+def _table(head: Sequence[Sequence[str]], rows: Sequence[Sequence[str]], settings: int) -> "Table":
+    """The table for a screen; the first columns are settings, which a narrow terminal folds, while figures stay whole."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    from dlcpose.visualization.terminal import plain
+
+    table = Table(box=SIMPLE_HEAD, padding=0, collapse_padding=True, header_style="bold")
+    for place, lines in enumerate(head):
+        longest = max((len(row[place]) for row in rows), default=0)
+        min_width = min(longest, NARROWEST) if place < settings else longest
+        heading = Text("\n").join(map(plain, lines))
+        table.add_column(heading, overflow="fold", min_width=min_width, vertical="bottom")
+    for row in rows:
+        table.add_row(*map(plain, row))
+    return table
+
+
+def _folded(heading: Sequence[str]) -> list[str]:
+    """The lines of a heading cut between their words, where they are long."""
+    lines: list[str] = []
+    for line in heading:
+        lines.append("")
+        for word in re.findall(r"[^_.]*[_.]?", line):
+            if lines[-1] and len(lines[-1] + word) > FOLDED:
+                lines.append("")
+            lines[-1] += word
+    return lines

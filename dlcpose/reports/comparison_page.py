@@ -297,11 +297,14 @@ def as_json(comparison: Comparison, title: str) -> dict[str, Any]:
     }
 
 
-def table_rows(comparison: Comparison, max_rows: int = 20) -> tuple[list[str], Sequence[Sequence[str]]]:
-    """Head and rows of the table of settings for a screen, best first."""
+def table_rows(comparison: Comparison, max_rows: int = 20) -> tuple[list[tuple[str, ...]], Sequence[Sequence[str]]]:
+    """Head and rows of the settings for a screen, best first. Headings are lines: a figure has its frames, its name."""
     short = [short_key(column) for column in comparison.columns]
     named = comparison.columns if len(set(short)) < len(short) else short
-    head = [*named, "runs", *comparison.figures, *(_cost_title(cost) for cost in _costs(comparison)[:1])]
+    figures_of = [name.rpartition("/") for name in comparison.figures]
+    head: list[tuple[str, ...]] = [(name,) for name in (*named, "runs")]
+    head += [(group or "test", name) for group, _, name in figures_of]
+    head += [(COSTS[cost].heading, f"({COSTS[cost].unit})") for cost in _costs(comparison)[:1]]
     rows = []
     for place, setting in enumerate(comparison.settings[:max_rows]):
         row = _setting_row(comparison, place, setting)

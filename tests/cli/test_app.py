@@ -15,9 +15,11 @@ from tests.shells import Answer, python, reason
 COMMANDS = ("attention", "compare", "inspect", "models", "preview", "render")
 
 
-def dlcpose(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Answer:
+def dlcpose(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str, columns: int = 160
+) -> Answer:
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setattr(sys, "argv", ["dlcpose", *arguments])
     with pytest.raises(SystemExit) as ended:
         main()

@@ -43,18 +43,34 @@ def test_a_sweep_is_compared(here: Path, capsys: Capture, monkeypatch: Patch) ->
 def test_figures_are_whole_in_a_narrow_terminal_and_long_values_do_not_reach_the_next_axis(
     here: Path, capsys: Capture, monkeypatch: Patch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "60")
     for root in ("/data/somebody/mice-2026-01-01", "/data/somebody-else/rats-2026-01-01"):
         run = made_up_run(here / "a" / root[-15:], "resnet_18", 0.001, 0)
         entry = json.loads((run / "run.json").read_text())
         (run / "run.json").write_text(json.dumps({**entry, "config": {**entry["config"], "dataset": {"root": root}}}))
-    answer = dlcpose(capsys, monkeypatch, "compare", "a")
+    answer = dlcpose(capsys, monkeypatch, "compare", "a", columns=60)
     assert answer.code == 0, answer.err
     assert "…" not in answer.out
     figures = json.loads((run / "evaluation" / "metrics.json").read_text())
     assert f"{figures['mean_error_px']:.2f}" in answer.out
     page = (here / "a" / "comparison" / "comparison.html").read_text()
     assert ">…ebody/mice-2026-01-01<title>/data/somebody/mice-2026-01-01</title>" in page
+
+
+@pytest.mark.parametrize(
+    ("columns", "head"),
+    [
+        (120, ["val test test Time", "model lr runs mean_error_px mean_error_px pck@0.1 (min)"]),
+        (68, ["val test", "mean_ mean_ test Time", "model lr runs error_px error_px pck@0.1 (min)"]),
+    ],
+)
+def test_headings_say_which_frames_and_break_between_words(
+    columns: int, head: list[str], here: Path, capsys: Capture, monkeypatch: Patch
+) -> None:
+    made_up_sweep(here / "rates")
+    lines = dlcpose(capsys, monkeypatch, "compare", "rates", columns=columns).out.splitlines()
+    rule = next(place for place, line in enumerate(lines) if "──" in line)
+    assert [" ".join(line.split()) for line in lines[rule - len(head) : rule]] == head
+    assert len(lines[rule]) <= columns
 
 
 def test_runs_of_anywhere_are_compared(here: Path, capsys: Capture, monkeypatch: Patch) -> None:
