@@ -125,9 +125,7 @@ def _plot_curves(
 
 def _figure(width: float, height: float) -> Figure:
     # Never pyplot: it keeps figures, and may need a display.
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(width, height), dpi=150, layout="constrained", facecolor="white")
 
 
 def _plain(name: str) -> str:
@@ -161,5 +159,5 @@ def _plain_ticks(axes: Axes) -> None:
 
 def _png(figure: Figure) -> bytes:
     stream = io.BytesIO()
-    figure.savefig(stream, format="png")
+    FigureCanvasAgg(figure).print_png(stream)  # type: ignore[no-untyped-call]  # savefig draws twice, the first time to lay out
     return stream.getvalue()
