@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from dlcpose.config.dotted_keys import flatten_config
+from dlcpose.runs.run_json import NOT_COMPARED, config_differences
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.interrupts import stopped_at_once
 
@@ -35,7 +37,8 @@ def prepare_study(config: DictConfig, swept: Mapping[str, str]) -> list[str]:
     """What the command of a sweep needs: its directions, and what resumes its study.
 
     swept: the search space, key by key, as it was written. Raises ConfigError where the study in the storage had another
-    search space, other metrics or directions, and for a direction in which a figure is worse.
+    search space, other metrics, directions or settings that are not searched, and for a direction in which a figure is
+    worse.
     """
     try:
         import optuna
@@ -59,7 +62,7 @@ def prepare_study(config: DictConfig, swept: Mapping[str, str]) -> list[str]:
         ) from error
     if sweeper.storage is None:  # in-memory study: only its settings were checked, the sweeper creates its own
         return directed
-    _check_same(study, dict(swept), metrics, directions)
+    _check_same(study, dict(swept), metrics, directions, _fixed_settings(config, swept))
     again = _ask_again(study)
     done = len(study.trials) - sum(KILLED in trial.user_attrs for trial in study.trials) - again
     to_go = max(0, sweeper.n_trials - done)
@@ -131,9 +134,26 @@ def _as_setting(directions: list[str], named: Any) -> str:
     return f"[{','.join(directions)}]" if isinstance(named, ListConfig) else directions[0]
 
 
-def _check_same(study: "optuna.study.Study", space: dict[str, str], metrics: list[str], directions: list[str]) -> None:
-    """Raises ConfigError where the study has another search space or objective; a new one records its own."""
-    now: dict[str, Any] = {"space": space, "optimized_metric": metrics, "direction": directions}
+def _fixed_settings(config: DictConfig, swept: Mapping[str, str]) -> dict[str, Any]:
+    """What all trials have in common, by dotted key; interpolations as they are written, since trials resolve them."""
+    left_out = (*NOT_COMPARED, "hydra")
+    kept = {str(key): node for key, node in OmegaConf.to_container(config).items() if key not in left_out}  # type: ignore[union-attr]
+    return {
+        key: value
+        for key, value in flatten_config(kept).items()
+        if not any(key == searched or key.startswith(f"{searched}.") for searched in swept)
+    }
+
+
+def _check_same(
+    study: "optuna.study.Study",
+    space: dict[str, str],
+    metrics: list[str],
+    directions: list[str],
+    fixed: dict[str, Any],
+) -> None:
+    """Raises ConfigError where the study has another search space, objective or config; a new one records its own."""
+    now: dict[str, Any] = {"space": space, "optimized_metric": metrics, "direction": directions, "fixed": fixed}
     before = study.user_attrs.get("dlcpose")
     if before is None and not study.trials:
         study.set_user_attr("dlcpose", now)
@@ -151,6 +171,14 @@ def _check_same(study: "optuna.study.Study", space: dict[str, str], metrics: lis
                 f"study {study.study_name}: its search space has {f'{key}={old}' if old else f'no {key}'}, this "
                 f"command's has {f'{key}={new}' if new else f'no {key}'}. {out}"
             )
+    differing = config_differences(before.get("fixed", fixed), fixed)  # older studies have no record of it
+    if differing:
+        key, (there, here) = next(iter(differing.items()))
+        others = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
+        raise ConfigError(
+            f"study {study.study_name}: its trials have another config ({key}: {there!r} there, {here!r} here{others}), so "
+            "that their figures cannot be compared. Give another sweep.name, or the settings that it was begun with."
+        )
 
 
 def _count_failed(study: "optuna.study.Study") -> int:

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
+from dlcpose.runs.sweep import Sweep, sweep_of
+from dlcpose.structures.errors import ConfigError
 from dlcpose.training import train as training
 from tests.shells import reason, shell
 
@@ -143,3 +145,26 @@ def test_a_study_without_a_finished_trial_is_one_line(here: Path, monkeypatch: p
     assert reason(answer) == "2 of 2 jobs failed: ValueError: never"
     said = reason(shell("train.py", *COMMAND, "hydra.sweeper.n_trials=2"))
     assert said.startswith("study s: all of its 2 trials have failed, and hydra.sweeper.n_trials=2 leaves none to go.")
+
+
+def prepared(*overrides: str) -> Sweep:
+    """What a sweep is prepared to do, without doing it."""
+    found = sweep_of((*COMMAND, *overrides), "train")
+    assert found is not None
+    return found
+
+
+def test_trials_of_one_study_differ_in_nothing_but_what_is_searched(here: Path) -> None:
+    searched = ("head.sigma=choice(4, 8)", "loss=choice(mean_squared_error, located_cross_entropy)")
+    prepared(*searched, "trainer.max_epochs=1")
+    with pytest.raises(ConfigError, match=r"another config \(dataset\.frames: .* there, 30 here and 1 more\), so that"):
+        prepared(*searched, "dataset.frames=30", "trainer.max_epochs=2")
+    further = prepared(*searched, "trainer.max_epochs=1", "hydra.sweeper.n_trials=50", "hydra.sweeper.n_jobs=2")
+    assert "hydra.sweeper.n_trials=50" in further.arguments
+
+
+def test_a_study_without_a_record_of_its_config_goes_on(here: Path) -> None:
+    prepared()
+    study = study_of(here / "multirun/s")
+    study.set_user_attr("dlcpose", {key: value for key, value in study.user_attrs["dlcpose"].items() if key != "fixed"})
+    prepared("trainer.max_epochs=2")
