@@ -50,7 +50,7 @@ STRANGERS = [
     *("pytorch_lightning.loggers.csv_logs.ExperimentWriter", "pytorch_lightning.callbacks.ModelCheckpoint"),
     *("pytorch_lightning.callbacks.LambdaCallback", "pytorch_lightning.seed_everything", "sympy.sympify"),
     *("albumentations.load", "albumentations.Lambda", "albumentations.FDA", "torchmetrics.MeanMetric"),
-    *("dlcpose.datasets.datamodule.exit_with_parent", "dlcpose.callbacks.requeue.requeue", "dlcpose.predict.load"),
+    *("dlcpose.structures.interrupts.end_with", "dlcpose.callbacks.requeue.requeue", "dlcpose.predict.load"),
     *("dlcpose.structures.atomic_files.write_atomic", "dlcpose.checkpoint.read_checkpoint", "dlcpose.heads.base.Head"),
     *("dlcposex.heads", "", "dlcpose", "timm.", "torch.nn..Linear", None, 3),
 ]

@@ -31,6 +31,7 @@ from dlcpose.config.sources import checked_loading
 from dlcpose.runs.sweep import launch, record_failure, sweep_of
 from dlcpose.structures.environment import check_environment
 from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.interrupts import end_with
 from dlcpose.structures.printable import printable
 
 # Hydra's options that are followed by a value.
@@ -47,11 +48,14 @@ def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> Non
     forget_named_folders()
     sys.argv = [sys.argv[0], *quote_paths(overrides_last(sys.argv[1:]))]
     replace_optuna_sweeper()
+    launcher = os.getpid()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing, so that `explain` gets the error
 
     @functools.wraps(command)
     def composed(config: DictConfig) -> Any:
         log_printably()
+        if os.getppid() == launcher:  # joblib's processes outlive one that is killed, and keep their memory
+            end_with(launcher)
         try:
             return command(plain(config))
         except BrokenPipeError:

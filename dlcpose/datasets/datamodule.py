@@ -5,8 +5,6 @@ import functools
 import os
 import signal
 import sys
-import threading
-import time
 from collections.abc import Iterator, Sequence, Sized
 from typing import Any
 
@@ -29,6 +27,7 @@ from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.environment import cpu_cores
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
+from dlcpose.structures.interrupts import end_with
 from dlcpose.structures.run_length import batches_within_limit, epochs_of_run
 from dlcpose.structures.sample import PoseCrop
 from dlcpose.structures.split import Split
@@ -305,7 +304,7 @@ def default_workers() -> int:
 def init_worker(worker: int, parent: int) -> None:
     """Set up a worker: one thread, a delayed SIGTERM, and an end when its parent ends."""
     # torch's own watchdog starts later and misses a parent that was killed just after the fork.
-    threading.Thread(target=exit_with_parent, args=(parent,), daemon=True).start()
+    end_with(parent)
     # Workers run in parallel already: more threads in each would compete.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
@@ -316,10 +315,3 @@ def init_worker(worker: int, parent: int) -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which saves itself first
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))
-
-
-def exit_with_parent(parent: int) -> None:
-    """End this process when its parent has ended."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)

@@ -1,8 +1,10 @@
 """Signals that end a command: Ctrl-C, SIGTERM (`kill`, a machine that shuts down), SIGHUP (a terminal that was closed)."""
 
+import functools
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -92,3 +94,15 @@ def stop_at_once(number: int = signal.SIGINT, *_: Any) -> None:
     """End this process with one line and the exit code of one that the signal ended."""
     os.write(2, b"dlcpose: stopped.\n")
     os._exit(128 + number)
+
+
+@functools.cache  # one thread of a process is enough for all jobs that it is given
+def end_with(parent: int) -> None:
+    """End this process when its parent has ended, however that ends."""
+    threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
+
+
+def _exit_after(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

@@ -4,14 +4,13 @@ import json
 import logging.config
 import os
 import sys
-import threading
 from pathlib import Path
 
 from dlcpose.callbacks.requeue import requeue_on_signal
 from dlcpose.config.messages import explain, log_printably
-from dlcpose.datasets.datamodule import exit_with_parent
 from dlcpose.runs.distributed import RankError, take_over
 from dlcpose.runs.run_json import is_worker_process
+from dlcpose.structures.interrupts import end_with
 from dlcpose.training.train import train_in_this_process
 
 
@@ -22,7 +21,7 @@ def main() -> None:
     handed = Path(sys.argv[1])
     content = json.loads(handed.read_text(encoding="utf-8"))
     take_over(content)
-    threading.Thread(target=exit_with_parent, args=(content["parent"],), daemon=True).start()
+    end_with(content["parent"])
     errors = get_error_handler()
     errors.initialize()
     if content["logging"] is not None and not is_worker_process():  # rank 0 logs what a single process would

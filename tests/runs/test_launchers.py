@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import subprocess
 import sys
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -94,3 +96,22 @@ def test_jobs_of_slurm(tmp_path: Path) -> None:
     assert {"array=0-1%2", "time=240", "partition=gpu", "nodes=1", "ntasks-per-node=1"} <= directives
     assert {"gpus-per-node=1", "cpus-per-task=8", "mem=32GB", "signal=USR2@180", "open-mode=append"} <= directives
     assert f"{sys.executable} -u -m submitit.core._submit {tmp_path}" in script
+
+
+def test_processes_of_a_sweep_that_was_killed_end_too(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="an extra: pip install 'dlcpose[sweep]'")
+    long = (*SMALL, *TINY, "trainer.max_epochs=100000", "seed=0,1")
+    sweep = subprocess.Popen(
+        [sys.executable, REPOSITORY / "train.py", "-m", "hydra/launcher=parallel", "sweep.name=killed", *long],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    until = time.monotonic() + 300
+    while len(list(tmp_path.glob("multirun/killed/*/checkpoints/last.ckpt"))) < 2 and time.monotonic() < until:
+        time.sleep(0.1)
+        assert sweep.poll() is None
+    sweep.kill()
+    sweep.communicate(timeout=60)  # returns as the last process ends that can write there
+    assert not list(tmp_path.glob("multirun/killed/*/evaluation"))

@@ -96,3 +96,23 @@ def test_in_a_thread_nothing_is_set() -> None:
     thread.start()
     thread.join()
     assert not failed
+
+
+CHILD = """
+import os, time
+from dlcpose.structures.interrupts import end_with
+end_with(os.getppid())
+print("follows", flush=True)
+time.sleep(60)
+"""
+PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}])"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process keeps the number of a parent that has ended")
+def test_a_process_ends_with_its_parent() -> None:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", PARENT], **pipes) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        parent.kill()
+        parent.communicate(timeout=30)  # returns as the last process ends that can write there
