@@ -168,7 +168,7 @@ def _refusal(path: str, where: str, place: Place, source: str | None) -> str:
     near = difflib.get_close_matches(shown, known, n=3, cutoff=0.7)
     said += f". Nearest: {', '.join(near)}." if near else "."
     package = path.partition(".")[0][:100] if "." in path else ""  # the whole of it: its other modules come next
-    if package in ("", "dlcpose") or package in sys.stdlib_module_names:
+    if package == "dlcpose" or not package.isidentifier() or package in sys.stdlib_module_names:
         return said
     return f"{said} If it is yours and you trust it, add trust=[{package}] to the command."
 

@@ -215,6 +215,11 @@ def mylab(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
+@pytest.mark.parametrize("path", [["os.system"], "mylab poses.Thing", "[mylab].Thing"], ids=str)
+def test_no_package_is_named_to_be_trusted_that_there_cannot_be(path: Any) -> None:
+    assert "trust=" not in refused({"_target_": path})
+
+
 def test_trust_adds_a_package_and_only_that(mylab: ModuleType) -> None:
     for inside in ("", ".heads", ".heads.maps"):  # one answer is enough for all of its modules
         assert "add trust=[mylab_poses] to" in refused({"_target_": f"mylab_poses{inside}.Thing"})
