@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from dlcpose.config.compose import plain
 from dlcpose.config.folders import CONF, check_user_folders, forget_named_folders
 from dlcpose.config.messages import (
+    end_quietly,
     explain,
     fail,
     log_printably,
@@ -58,8 +59,10 @@ def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> Non
             end_with(launcher)
         try:
             return command(plain(config))
-        except BrokenPipeError:
-            raise  # the output was closed (`| head`): not an error
+        except BrokenPipeError:  # the output was closed (`| head`): not an error, of which Hydra would print a line
+            if HydraConfig.get().mode == RunMode.RUN:
+                end_quietly()
+            raise
         except Exception as error:
             # Within a sweep the launcher has to see the error; alone, Hydra would print a line of its own before ours.
             is_alone = HydraConfig.get().mode == RunMode.RUN

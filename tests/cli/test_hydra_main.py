@@ -1,6 +1,7 @@
 """Starting up, and what the shell is told when a config does not compose."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -290,3 +291,15 @@ def test_failed_sweep_job_is_reported_with_its_reason(here: Path) -> None:
     assert f"failed: 1: {said.format('y')}" in answer.out
     assert "Error executing job with overrides: [" in answer.err
     assert "'seed=x'" in answer.err
+
+
+def test_a_run_whose_output_is_closed_ends_without_a_word(tmp_path: Path) -> None:
+    arguments = [sys.executable, str(REPOSITORY / "train.py"), *SMALL, "hydra.run.dir=run"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    reading, writing = os.pipe()
+    os.close(reading)  # `| head` that has read enough
+    with os.fdopen(writing, "w") as closed:
+        done = subprocess.run(
+            arguments, cwd=tmp_path, env=environment, stdout=closed, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (141, b"")
