@@ -73,7 +73,7 @@ def test_the_page_on_deeplabcuts_models_can_be_followed(
     state = {f"model.{name}": value for name, value in detector.state_dict().items() if "num_batches" not in name}
     torch.save({"model": state}, here / "superanimal_quadruped_fasterrcnn_mobilenet_v3_large_fpn.pt")
     commands = commands_here("deeplabcut_models.md")
-    assert len(commands) == 7
+    assert len(commands) == 8
     printed = follow(commands, capsys, monkeypatch)
     assert (here / "cage1.poses.h5").is_file()
     assert (here / "exported" / "train" / "pytorch_config.yaml").is_file()

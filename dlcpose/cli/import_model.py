@@ -14,7 +14,10 @@ from dlcpose.structures.printable import printable
 @command("import")
 def import_command(
     source: Annotated[
-        Path, typer.Argument(help="The folder of a DeepLabCut 3 model, a snapshot, or a file of published weights.")
+        Path,
+        typer.Argument(
+            help="The folder of a DeepLabCut 3 model, a snapshot, an exported model, or a file of published weights."
+        ),
     ],
     output: Annotated[Path, typer.Option(help="The .ckpt to write.")],
     config: Annotated[

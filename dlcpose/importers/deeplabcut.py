@@ -7,7 +7,7 @@ from dlcpose.config.models import available_models
 from dlcpose.deeplabcut_layout.config import SnapshotConfig, read_config
 from dlcpose.deeplabcut_layout.model import describe_model
 from dlcpose.deeplabcut_layout.part import quoted
-from dlcpose.importers.deeplabcut_files import find_files, project_of, read_weights
+from dlcpose.importers.deeplabcut_files import find_files, is_exported, project_of, read_exported, read_weights
 from dlcpose.importers.imported import ImportedModel
 from dlcpose.importers.superanimal import LICENSE, recognized_config
 from dlcpose.structures.data_files import naming_file
@@ -22,19 +22,26 @@ def read_model(
 ) -> ImportedModel:
     """A model of DeepLabCut 3 in our terms, as `importers.imported.write_checkpoint` takes it.
 
-    source: the folder of a shuffle, its `train` folder, or a snapshot. config, snapshot, detector: files to take instead
-    of those that are there.
+    source: the folder of a shuffle, its `train` folder, a snapshot, or a file of `export_model`. config, snapshot, detector:
+    files to take instead of those that are there.
     Raises DataError or CheckpointError for files that are missing, broken, or of something else.
     """
     files = find_files(source, config=config, snapshot=snapshot, detector=detector)
-    weights = read_weights(files.snapshot)
-    # A snapshot alone may be a published one, whose kinds are few; that of a folder is to have its config.
-    is_alone = source.is_file() and config is None and not files.config.is_file()
-    described = None if is_alone else read_config(files.config)
-    has_detector = files.detector is not None and (described is None or "detector" in described.root)
-    of_detector = read_weights(files.detector) if has_detector and files.detector is not None else None
-    if described is None:
-        described = recognized_config(weights, of_detector, files.snapshot)
+    is_published = False
+    if is_exported(files.snapshot):
+        if config is not None or detector is not None:
+            raise DataError(
+                f"{files.snapshot}: an exported model has its config and detector in it. Leave out the other."
+            )
+        described, weights, of_detector = read_exported(files.snapshot)
+    else:
+        weights = read_weights(files.snapshot)
+        # A snapshot alone may be a published one, whose kinds are few; that of a folder is to have its config.
+        is_published = source.is_file() and config is None and not files.config.is_file()
+        stated = None if is_published else read_config(files.config)
+        has_detector = files.detector is not None and (stated is None or "detector" in stated.root)
+        of_detector = read_weights(files.detector) if has_detector and files.detector is not None else None
+        described = recognized_config(weights, of_detector, files.snapshot) if stated is None else stated
     model = describe_model(described, with_detector=of_detector is not None)
     if of_detector is not None:
         weights |= {DETECTOR_WEIGHTS + name: value for name, value in of_detector.items()}
@@ -54,7 +61,7 @@ def read_model(
         skeleton=_skeleton(described),
         individuals=described.individuals,
         has_identities="identity" in described.model.node("heads"),
-        license=LICENSE if is_alone else None,
+        license=LICENSE if is_published else None,
         multiple_of=model.multiple_of,
     )
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from dlcpose.deeplabcut_layout.config import FILE_NAME
+from dlcpose.deeplabcut_layout.config import FILE_NAME, SnapshotConfig, config_of
 from dlcpose.structures.checkpoint_file import read_checkpoint_file
 from dlcpose.structures.errors import CheckpointError, DataError
 
 POSE, DETECTOR = "snapshot", "snapshot-detector"  # what the names of files begin with
+CONFIG, WEIGHTS, OF_DETECTOR = "config", "pose", "detector"  # what a file of `export_model` holds
 TENSORFLOW = ("*.index", "*.meta", "*.data-00000-of-*", "*.pb")
 
 
@@ -84,6 +85,35 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path}: expected a snapshot of DeepLabCut 3, weights under `model`, got {', '.join(map(str, content))[:60]}."
         )
+    return {str(name): value for name, value in weights.items()}
+
+
+def is_exported(path: Path) -> bool:
+    """Whether a file is a whole model as DeepLabCut's `export_model` writes it and DeepLabCut-Live loads it."""
+    try:
+        content = read_checkpoint_file(path, memory_map=True)
+    except CheckpointError:  # of an older torch, or of another package
+        return False
+    return isinstance(content.get(CONFIG), dict) and isinstance(content.get(WEIGHTS), dict)
+
+
+def read_exported(path: Path) -> tuple[SnapshotConfig, dict[str, Tensor], dict[str, Tensor] | None]:
+    """Config, weights, and those of a top-down model's detector of such a file.
+
+    Raises DataError for a config that describes no model, and CheckpointError for weights that are none.
+    """
+    content = read_checkpoint_file(path)
+    detector = content.get(OF_DETECTOR)
+    return (
+        config_of(content[CONFIG], path),
+        _weights(path, WEIGHTS, content[WEIGHTS]),
+        None if detector is None else _weights(path, OF_DETECTOR, detector),
+    )
+
+
+def _weights(path: Path, key: str, weights: Any) -> dict[str, Tensor]:
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise CheckpointError(f"{path}: expected weights under `{key}`, got something else. Export it again.")
     return {str(name): value for name, value in weights.items()}
 
 

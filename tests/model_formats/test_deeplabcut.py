@@ -10,9 +10,10 @@ import yaml
 from dlcpose.checkpoint import read_checkpoint
 from dlcpose.importers.deeplabcut import read_model
 from dlcpose.importers.imported import write_checkpoint
+from dlcpose.importers.source import read_source
 from dlcpose.model_formats.registry import ExportRequest, export_model
 from dlcpose.predict import load
-from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.errors import CheckpointError, ConfigError, DataError
 from tests.importers import layouts
 from tests.tiny_models import composed, tiny
 
@@ -45,6 +46,28 @@ def test_the_file_for_live_holds_config_and_weights(checkpoint: Path, tmp_path: 
     assert content["config"]["metadata"]["bodyparts"] == layouts.BODYPARTS
     assert content["pose"].keys() == layouts.snapshot()["model"].keys()
     yaml.safe_dump(content["config"])  # plain values
+
+
+def test_the_file_for_live_is_imported_again(checkpoint: Path, tmp_path: Path) -> None:
+    live = tmp_path / "live.pt"
+    export_model("dlclive", ExportRequest(read_checkpoint(checkpoint), live))
+    write_checkpoint(read_source(live), tmp_path / "again.ckpt")
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    (expected,), (found,) = (load(path).predict([image]) for path in (checkpoint, tmp_path / "again.ckpt"))
+    np.testing.assert_array_equal(found.keypoints_in_image, expected.keypoints_in_image)
+    with pytest.raises(DataError, match="exported model has its config and detector"):
+        read_source(live, config=tmp_path / "model" / "train" / "pytorch_config.yaml")
+
+
+@pytest.mark.parametrize("key", ["pose", "detector"])
+def test_an_exported_model_with_something_else_for_weights_is_refused(
+    key: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    live = tmp_path / "live.pt"
+    export_model("dlclive", ExportRequest(read_checkpoint(checkpoint), live))
+    torch.save({**torch.load(live, weights_only=True), key: {"weight": "heavy"}}, live)
+    with pytest.raises(CheckpointError, match=key):
+        read_source(live)
 
 
 @pytest.mark.parametrize(
