@@ -1,5 +1,6 @@
 """Run exported models by onnxruntime, from ONNX files that may be untrusted."""
 
+import functools
 import hashlib
 import importlib.util
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from dlcpose.prediction.graph_description import GraphDescription, read_description
 from dlcpose.prediction.graph_model import GraphModel, GraphTopDown
+from dlcpose.structures.environment import whole_memory
 from dlcpose.structures.errors import CheckpointError, ConfigError, InputError
 
 POSE, DETECTOR = "pose.onnx", "detector.onnx"  # of a top-down model, in one folder
@@ -21,6 +23,7 @@ KINDS = {"tensor(uint8)": torch.uint8, "tensor(float)": torch.float32}  # of the
 MAX_BYTES = 2**31 - 1  # limit of an ONNX file without external data
 REPEATING = frozenset({"Loop", "Scan", "SequenceMap"})  # operators that may run a part of a graph without end
 MAX_VALUES = 2**29  # in one tensor of a graph for one image: a larger one is of no model of ours
+SHARE_OF_MEMORY = 0.5  # of the machine's, for all that onnxruntime computes
 GPU = {"TensorrtExecutionProvider": "trt", "CUDAExecutionProvider": "cuda"}  # in the order of preference
 CPU = "CPUExecutionProvider"
 
@@ -69,7 +72,9 @@ class OnnxGraph:
         check_self_contained(content, path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3  # errors only
+        options.log_severity_level = 4  # fatal ones; the others are raised
+        _bound_memory()
+        options.add_session_config_entry("session.use_env_allocators", "1")
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=providers)
         except Exception as error:  # onnxruntime's errors have no common base class
@@ -107,6 +112,18 @@ class OnnxGraph:
         return {
             name: torch.from_numpy(np.ascontiguousarray(each)) for name, each in zip(self.names, found, strict=True)
         }
+
+
+@functools.cache  # of the process: all sessions share it
+def _bound_memory() -> None:
+    """Let onnxruntime take half of the machine's memory at most: a graph that computes its own sizes asks for any."""
+    import onnxruntime
+
+    settings = {} if (memory := whole_memory()) is None else {"max_mem": int(memory * SHARE_OF_MEMORY)}
+    place = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(place, onnxruntime.OrtArenaCfg(settings))
 
 
 def check_self_contained(content: bytes, path: Path) -> None:

@@ -31,6 +31,15 @@ def peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
+def whole_memory() -> int | None:
+    """The memory of this machine in bytes; None where the system does not say."""
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.virtual_memory().total)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if "SC_PHYS_PAGES" in os.sysconf_names else None
+
+
 def is_running(process: int) -> bool:
     """Whether there is a process of this number on this machine, of whoever it is."""
     if sys.platform == "win32":  # where os.kill(process, 0) is Ctrl-C to all that share the console

@@ -11,6 +11,7 @@ import pytest
 import dlcpose
 from dlcpose.checkpoint import read_checkpoint
 from dlcpose.model_formats.registry import ExportRequest, export_model
+from dlcpose.structures.environment import whole_memory
 from dlcpose.structures.errors import CheckpointError, ConfigError, InputError
 from tests.model_formats.made_up_checkpoints import CONFIGS, data_of, write_checkpoint
 from tests.shells import python
@@ -137,6 +138,34 @@ def test_tensors_larger_than_a_models_are_refused(changed: Callable[..., Path]) 
 
     with pytest.raises(CheckpointError, match="10000000000 values"):
         dlcpose.load(changed(model=add))
+
+
+def test_a_graph_that_computes_its_own_sizes_takes_no_more_than_half_of_the_memory(
+    changed: Callable[..., Path],
+) -> None:
+    """A side of a number of another type is not known before the graph runs."""
+    memory = whole_memory()
+    assert memory is not None
+    side = float(int((0.6 * memory / 4) ** 0.5))  # of 4 bytes each
+
+    def add(model: Any) -> None:
+        out = model.graph.output[0].name
+        constant, node = onnx.numpy_helper.from_array, onnx.helper.make_node
+        model.graph.initializer.append(constant(np.array([side, side]), "sides_as_floats"))
+        for each in model.graph.node:
+            each.output[:] = ["before" if name == out else name for name in each.output]
+        model.graph.node.extend(
+            [
+                node("Cast", ["sides_as_floats"], ["sides"], to=onnx.TensorProto.INT64),
+                node("ConstantOfShape", ["sides"], ["huge"]),
+                node("ReduceMax", ["huge"], ["one"], keepdims=0),
+                node("Add", ["before", "one"], [out]),
+            ]
+        )
+
+    predictor = dlcpose.load(changed(model=add))
+    with pytest.raises(InputError, match=r"theirs\.onnx: onnxruntime cannot run it"):
+        predictor.predict([np.zeros((64, 64, 3), np.uint8)])
 
 
 def half_precision(model: Any) -> None:
