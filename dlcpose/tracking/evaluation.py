@@ -65,9 +65,8 @@ class TrackingFigures(Metric):
         gt_ids: list[Array] = []
         pred_ids: list[Array] = []
         similarity: list[Array] = []
-        first_gt = first_pred = (
-            0  # ids of a clip: each has animals of its own, which are not compared from clip to clip
-        )
+        # The first ids of a clip: each has animals of its own, which are not compared from clip to clip.
+        first_gt = first_pred = 0
         for clip in clips:
             labeled = [labels[place] for place in clip]
             animals = len(set(np.concatenate([frame.identities for frame in labeled]).tolist()))
