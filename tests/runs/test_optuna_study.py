@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dlcpose.cli.hydra_main import replace_optuna_sweeper
 from dlcpose.runs.sweep import Sweep, sweep_of
 from dlcpose.structures.errors import ConfigError
 from dlcpose.training import train as training
@@ -149,6 +150,7 @@ def test_a_study_without_a_finished_trial_is_one_line(here: Path, monkeypatch: p
 
 def prepared(*overrides: str) -> Sweep:
     """What a sweep is prepared to do, without doing it."""
+    replace_optuna_sweeper()  # as each command does first
     found = sweep_of((*COMMAND, *overrides), "train")
     assert found is not None
     return found
@@ -167,4 +169,4 @@ def test_a_study_without_a_record_of_its_config_goes_on(here: Path) -> None:
     prepared()
     study = study_of(here / "multirun/s")
     study.set_user_attr("dlcpose", {key: value for key, value in study.user_attrs["dlcpose"].items() if key != "fixed"})
-    prepared("trainer.max_epochs=2")
+    assert "hydra.sweeper.n_trials=20" in prepared("trainer.max_epochs=2").arguments
