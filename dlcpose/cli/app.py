@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 import typer
 from typer.core import TyperCommand
 
+from dlcpose.cli.option_names import names_options
 from dlcpose.cli.registry import COMMANDS
 from dlcpose.config.messages import (
     end_quietly,
@@ -33,7 +34,10 @@ def build_app() -> typer.Typer:
 
 
 class _Command(TyperCommand):
-    """A command that takes no empty text for a path, as of a shell variable that is not set: it would be this folder."""
+    """A command that takes no empty text for a path, as of a shell variable that is not set: it would be this folder.
+
+    Its errors name options, whatever raised them.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given = list(args)
@@ -49,6 +53,11 @@ class _Command(TyperCommand):
                 name = option if option.startswith("-") else parameter.metavar or option.upper()
                 raise ConfigError(f"{name}: expected a path, got an empty text. Is a variable of the shell not set?")
         return rest
+
+    def invoke(self, ctx: Any) -> Any:
+        named = {each.name: each.opts[0] for each in self.params if each.name is not None}
+        with names_options({name: option for name, option in named.items() if option.startswith("--")}):
+            return super().invoke(ctx)
 
 
 def _of_the_shell(command: Callable[..., Any]) -> Callable[..., Any]:

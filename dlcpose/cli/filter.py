@@ -27,6 +27,8 @@ def filter_command(
     """Filter poses over time, in this order: cutoff, interpolate, median, savgol, kalman."""
     from dlcpose.postprocessing.filter_tracks import Filters, filter_tracks
 
+    if not kalman and {cutoff, interpolate, median, savgol} == {None}:
+        raise ConfigError("Name a filter to run: --cutoff, --interpolate, --median, --savgol or --kalman.")
     filters = Filters(cutoff=cutoff, interpolate=interpolate, median=median, savgol=_parsed(savgol), kalman=kalman)
     out = output_beside(poses, "filtered", output)
     check_new(out, [poses])

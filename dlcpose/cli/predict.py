@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dlcpose.cli.option_names import as_options
 from dlcpose.cli.progress import frames_shown
 from dlcpose.cli.registry import command
 from dlcpose.structures.errors import ConfigError, DataError, DlcposeError, explain_os_errors
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 @command("predict")
 def predict_command(
     inputs: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Videos, images, folders or patterns.")],
-    checkpoint: Annotated[Path, typer.Option(help="best.ckpt of a run.")],
+    checkpoint: Annotated[Path, typer.Option(help="best.ckpt of a run, or what `dlcpose export --format onnx` made.")],
     output: Annotated[Path | None, typer.Option(help="Folder of the results; beside each video unless given.")] = None,
     start: Annotated[int, typer.Option(min=0, help="First frame.")] = 0,
     stop: Annotated[int | None, typer.Option(min=1, help="Frame to end before.")] = None,
@@ -134,7 +135,7 @@ class Failures:
             if self.total == 1:
                 raise
             self.count += 1
-            typer.echo(f"dlcpose: {error}", err=True)
+            typer.echo(f"dlcpose: {as_options(str(error))}", err=True)
 
     def check(self) -> None:
         """Raises DataError where some have failed."""

@@ -165,14 +165,14 @@ def _chosen(formats: Iterable[str], readers: Iterable[str]) -> tuple[list[TableF
         if isinstance(names, str):  # whose letters would be taken for names
             raise ConfigError(f"{kind}: expected a list of names, got one text: {kind}=[{names!r}].")
     return (
-        [_named(name, table_formats(), "format") for name in dict.fromkeys(formats)],
-        [_named(name, table_readers(), "reader") for name in dict.fromkeys(readers)],
+        [_named(name, table_formats(), "formats") for name in dict.fromkeys(formats)],
+        [_named(name, table_readers(), "readers") for name in dict.fromkeys(readers)],
     )
 
 
 def _named(name: str, known: Mapping[str, Any], kind: str) -> Any:
     if name not in known:
-        raise ConfigError(f"{kind} {name!r}: expected one of {', '.join(known)}.")
+        raise ConfigError(f"{kind}: expected one of {', '.join(known)}, got {name!r}.")
     return known[name]
 
 

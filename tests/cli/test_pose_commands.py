@@ -103,12 +103,12 @@ def test_a_history_of_another_kind_is_begun_anew(cage: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ((), "cutoff, interpolate"),
-        (("--cutoff", "2"), "cutoff"),
-        (("--savgol", "7"), "savgol"),
-        (("--savgol", "7,9"), "savgol"),
-        (("--savgol", "a,b"), "savgol"),
-        (("--median", "2"), "median"),
+        ((), "--cutoff, --interpolate"),
+        (("--cutoff", "2"), "--cutoff: "),
+        (("--savgol", "7"), "--savgol: "),
+        (("--savgol", "7,9"), "--savgol: "),
+        (("--savgol", "a,b"), "--savgol: "),
+        (("--median", "2"), "--median: "),
         (("--median", "3", "--output", "x.h5"), "--output"),
     ],
 )

@@ -61,7 +61,7 @@ def test_a_name_is_a_part_of_a_files_name(
 ) -> None:
     before = sorted(poses.parent.parent.rglob("*"))
     answer = dlcpose(capsys, monkeypatch, "tables", str(poses), "--format", "deeplabcut", option, value)
-    assert reason(answer).startswith(f"{option.lstrip('-')}: ")
+    assert reason(answer).startswith(f"{option}: ")
     assert sorted(poses.parent.parent.rglob("*")) == before
 
 
@@ -197,8 +197,8 @@ def test_prediction_leaves_tables_of_other_poses_alone(name: str, poses: Path) -
     ("options", "expected"),
     [
         ((), "--format or --for"),
-        (("--format", "xls"), "format 'xls': expected one of coco, csv"),
-        (("--for", "excel"), "reader 'excel': expected one of anipose"),
+        (("--format", "xls"), "--format: expected one of coco, csv"),
+        (("--for", "excel"), "--for: expected one of anipose"),
     ],
 )
 def test_a_mistake_is_one_line(
