@@ -32,7 +32,7 @@ from dlcpose.config.sources import checked_loading
 from dlcpose.runs.sweep import launch, record_failure, sweep_of
 from dlcpose.structures.environment import check_environment
 from dlcpose.structures.errors import ConfigError
-from dlcpose.structures.interrupts import end_with
+from dlcpose.structures.interrupts import leave_ctrl_c_to
 from dlcpose.structures.printable import printable
 
 # Hydra's options that are followed by a value.
@@ -56,7 +56,7 @@ def run_hydra(config_name: str, command: Callable[[dict[str, Any]], Any]) -> Non
     def composed(config: DictConfig) -> Any:
         log_printably()
         if os.getppid() == launcher:  # joblib's processes outlive one that is killed, and keep their memory
-            end_with(launcher)
+            leave_ctrl_c_to(launcher)
         try:
             return command(plain(config))
         except BrokenPipeError:  # the output was closed (`| head`): not an error, of which Hydra would print a line

@@ -96,6 +96,16 @@ def stop_at_once(number: int = signal.SIGINT, *_: Any) -> None:
     os._exit(128 + number)
 
 
+def leave_ctrl_c_to(parent: int) -> None:
+    """Ignore Ctrl-C, which a terminal sends to all processes of a command, and end with the parent, which heeds it.
+
+    A job that heeded it would tell of a run that it saves, and not live to save it.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with(parent)
+
+
 @functools.cache  # one thread of a process is enough for all jobs that it is given
 def end_with(parent: int) -> None:
     """End this process when its parent has ended, however that ends."""

@@ -1,11 +1,14 @@
 """Launchers side by side: two processes of one machine, and SLURM's as far as a machine without it can say."""
 
+import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -98,20 +101,45 @@ def test_jobs_of_slurm(tmp_path: Path) -> None:
     assert f"{sys.executable} -u -m submitit.core._submit {tmp_path}" in script
 
 
-def test_processes_of_a_sweep_that_was_killed_end_too(tmp_path: Path) -> None:
+@contextlib.contextmanager
+def sweep_side_by_side(place: Path) -> Iterator[subprocess.Popen[str]]:
+    """A sweep of two jobs without end, both of which have trained for an epoch; Ctrl-C reaches all of its processes."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="an extra: pip install 'dlcpose[sweep]'")
+    heeds = "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.argv.pop(0); "
     long = (*SMALL, *TINY, "trainer.max_epochs=100000", "seed=0,1")
+    run = f"{heeds}runpy.run_path(sys.argv[0], run_name='__main__')"  # a script's background ignores Ctrl-C
     sweep = subprocess.Popen(
-        [sys.executable, REPOSITORY / "train.py", "-m", "hydra/launcher=parallel", "sweep.name=killed", *long],
-        cwd=tmp_path,
+        [
+            *(sys.executable, "-c", run, REPOSITORY / "train.py"),
+            *("-m", "hydra/launcher=parallel", "sweep.name=ended", *long),
+        ],
+        cwd=place,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     until = time.monotonic() + 300
-    while len(list(tmp_path.glob("multirun/killed/*/checkpoints/last.ckpt"))) < 2 and time.monotonic() < until:
+    while len(list(place.glob("multirun/ended/*/checkpoints/last.ckpt"))) < 2 and time.monotonic() < until:
         time.sleep(0.1)
         assert sweep.poll() is None
-    sweep.kill()
-    sweep.communicate(timeout=60)  # returns as the last process ends that can write there
-    assert not list(tmp_path.glob("multirun/killed/*/evaluation"))
+    yield sweep
+    assert not list(place.glob("multirun/ended/*/evaluation"))
+
+
+def test_processes_of_a_sweep_that_was_killed_end_too(tmp_path: Path) -> None:
+    with sweep_side_by_side(tmp_path) as sweep:
+        sweep.kill()
+        sweep.communicate(timeout=60)  # returns as the last process ends that can write there
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there Ctrl-C reaches a console")
+def test_a_sweep_that_is_interrupted_ends_in_one_line(tmp_path: Path) -> None:
+    with sweep_side_by_side(tmp_path) as sweep:
+        os.killpg(sweep.pid, signal.SIGINT)
+        _, err = sweep.communicate(timeout=60)
+    assert sweep.returncode == 130
+    assert [line for line in err.splitlines() if line.strip()] == [
+        "dlcpose: stopped. What was finished is kept, and nothing half-written."
+    ]
