@@ -8,6 +8,7 @@ through OmegaConf, which turns a Skeleton into a DictConfig, and explains a miss
 import difflib
 import functools
 import importlib
+import importlib.util
 import inspect
 import re
 import sys
@@ -44,6 +45,15 @@ class Instantiator:
     source: str | None = None
     groups: tuple[str, ...] = tuple(PLACES)
     own: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for package in self.trust:
+            name = package.partition(".")[0]
+            # One that is imported already may have no place, as a notebook (__main__).
+            if not name or (name not in sys.modules and importlib.util.find_spec(name) is None):
+                raise ConfigError(
+                    f"trust=[{package}]: no such package can be imported here. Correct its name, or install it."
+                )
 
     def of_file(self, source: object, *groups: str, own: Sequence[str] = ()) -> "Instantiator":
         """An Instantiator for the config in a checkpoint: only parts of a model, and the groups that are named."""

@@ -444,3 +444,9 @@ def test_inputs_suit_the_backbone(name: str) -> None:
     made = build_input(config, Instantiator(), trunk, [(50, 70), (90, 30)])
     assert made.multiple_of == 32
     assert made.canvas is None or all(side % 32 == 0 for side in made.canvas)
+
+
+@pytest.mark.parametrize("package", ["no_such_package", "no_such_package.heads", "", ".heads"])
+def test_a_package_that_is_not_there_cannot_be_trusted(package: str) -> None:
+    with pytest.raises(ConfigError, match=r"^trust=\[.*\]: no such package"):
+        Instantiator((package,))
