@@ -12,6 +12,7 @@ import pytest
 
 from dlcpose.config.messages import stop
 from dlcpose.structures.errors import Stopped
+from dlcpose.structures.interrupts import ended_like_ctrl_c
 from tests.shells import REPOSITORY
 
 # A terminal as a cron job or an old cluster has it.
@@ -107,7 +108,7 @@ def test_types_where_windows_has_other_modules() -> None:
 def test_the_line_says_what_is_saved(
     interrupt: KeyboardInterrupt, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as end:
+    with pytest.raises(SystemExit) as end, ended_like_ctrl_c():  # which forgets an earlier command's signal
         stop(interrupt)
     assert end.value.code == 130
     assert re.fullmatch(rf"dlcpose: stopped\. .*{re.escape(expected)}.*\n", capsys.readouterr().err)

@@ -227,7 +227,7 @@ def test_mistakes_are_one_line_each(cage: Path, capsys: Capture, monkeypatch: Pa
         ((poses, "--corrections", str(cage / "none.json")), "none.json"),
         ((poses, "--output", poses), "--output"),
         ((str(cage / "cage.mp4"),), "cage.mp4"),
-        ((poses, "--min-score", "1"), "min_score"),
+        ((poses, "--min-score", "1"), "--min-score"),
         ((poses, "--appearance", "--seed", str(2**64)), "seed"),
     ):
         assert named in reason(dlcpose(capsys, monkeypatch, "track", *arguments))
