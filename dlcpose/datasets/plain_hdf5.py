@@ -47,9 +47,9 @@ class PlainHdf5:
         """A whole array of the file: an np.ndarray."""
         return self.dataset(name, max_bytes)[()]
 
-    def text(self, name: str, attribute: str) -> str:
-        """A text that a group or an array of the file has as an attribute."""
-        value = self.attribute(name, attribute)
+    def text(self, name: str, attribute: str, default: str | None = None) -> str:
+        """A text that a group or an array of the file has as an attribute; the default, where there is one, if not."""
+        value = self.attribute(name, attribute, default)
         if isinstance(value, np.ndarray | np.void):
             value = value.tobytes()
         return value.decode("utf-8").rstrip("\0") if isinstance(value, bytes) else str(value)

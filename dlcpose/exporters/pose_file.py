@@ -21,7 +21,7 @@ from dlcpose.structures.atomic_files import atomic_output
 from dlcpose.structures.checked_arrays import check_places
 from dlcpose.structures.checked_values import is_number
 from dlcpose.structures.data_description import check_texts
-from dlcpose.structures.data_files import shown
+from dlcpose.structures.data_files import parse_json, shown
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.home_folder import expand_home
 from dlcpose.structures.kept_errors import KeptErrors
@@ -273,9 +273,9 @@ def _refuse_foreign(file: Any, path: Path) -> None:
 def _description(file: Any, path: Path) -> dict[str, Any]:
     array = _checked(file, path, DESCRIPTION, MAX_DESCRIPTION)
     try:
-        content = json.loads(array[()].tobytes().decode(), parse_float=_finite, parse_constant=_finite)
-    except (ValueError, RecursionError) as error:
-        raise _no_poses(path, f"its description is no JSON ({type(error).__name__})") from error
+        content = parse_json(array[()].tobytes(), "its description", finite=True)
+    except DataError as error:
+        raise _no_poses(path, str(error).rstrip(".")) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise _no_poses(path, f"not of the format {FORMAT}")
     return content
@@ -327,14 +327,6 @@ def check_rows(tracks: PoseTracks, path: Path, max_bytes: int = MAX_BYTES) -> No
     frames = max(tracks.video.frames, int(tracks.frame_indices[-1]) + 1 if len(tracks) else 0)
     if frames * of_row > max_bytes:
         raise _no_poses(path, f"poses in all of its {frames} frames would hold more than {max_bytes} bytes")
-
-
-def _finite(text: str) -> float:
-    """A number of the description, which `finish` writes only where it is finite."""
-    number = float(text)
-    if not np.isfinite(number):
-        raise ValueError(f"{text[:40]} is no number of ours")
-    return number
 
 
 def _no_poses(path: Path, reason: str) -> DataError:

@@ -1,6 +1,5 @@
 """Predictions of SLEAP as an analysis file (.analysis.h5): arrays over tracks, keypoints and frames."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 from dlcpose.datasets.hdf5_kinds import top_level_of
 from dlcpose.datasets.plain_hdf5 import PlainHdf5, plain_hdf5
 from dlcpose.importers.pose_formats import ForeignPoses, check_size, pose_format
+from dlcpose.structures.data_files import parse_json, shown
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import column_names
 from dlcpose.structures.skeleton import Skeleton, pairs_from_names
@@ -62,11 +62,11 @@ def read_sleap_analysis(path: Path, is_tracked: bool | None) -> list[ForeignPose
 
 def _dims(file: PlainHdf5) -> tuple[str, ...]:
     """The axes of `tracks`: as the file says, else as SLEAP itself has them."""
-    stated = file.attribute("tracks", "dims", default="")
-    dims = tuple(json.loads(stated)) if stated else OF_SLEAP
-    if sorted(map(str, dims)) != sorted(AXES):
-        raise DataError(f"{file.path}: expected tracks over {', '.join(AXES)}, got {str(dims)[:80]}.")
-    return dims
+    stated = file.text("tracks", "dims", default="")
+    dims = parse_json(stated.encode(), f"{file.path}: dims of tracks") if stated else list(OF_SLEAP)
+    if not isinstance(dims, list) or sorted(map(str, dims)) != sorted(AXES):
+        raise DataError(f"{file.path}: expected tracks over {', '.join(AXES)}, got {shown(dims)}.")
+    return tuple(dims)
 
 
 def _ordered(array: npt.NDArray[Any], dims: tuple[str, ...], order: tuple[str, ...]) -> npt.NDArray[np.float64]:

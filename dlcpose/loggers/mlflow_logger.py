@@ -11,7 +11,9 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from dlcpose.loggers.base import ExperimentTracker
 from dlcpose.structures.atomic_files import write_atomic
-from dlcpose.structures.data_files import as_yaml
+from dlcpose.structures.checked_values import Fields
+from dlcpose.structures.data_files import as_yaml, read_json
+from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import Image
 
 KEPT = (
@@ -19,6 +21,7 @@ KEPT = (
     "evaluation/report.html",
 )
 CHECKPOINT = "checkpoints/best.ckpt"
+MAX_RECORD = 2**20  # bytes
 RECORD = "mlflow_run.json"  # in the run folder: the run's id, and its store
 
 
@@ -101,7 +104,7 @@ class MlflowTracker(ExperimentTracker, MLFlowLogger):
 def _earlier_id(folder: Path, tracking_uri: str | None) -> str | None:
     """The id of this folder's earlier run in the same store."""
     try:
-        kept = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        kept = Fields(read_json(folder / RECORD, max_bytes=MAX_RECORD), str(folder / RECORD))
+        return kept.text("run_id") if kept.content.get("tracking_uri") == tracking_uri else None
+    except DataError:  # none, or torn
         return None
-    return str(kept["run_id"]) if kept.get("tracking_uri") == tracking_uri else None

@@ -15,6 +15,7 @@ from dlcpose.detectors.graph_detector import GRAPH_DETECTORS, GraphDetector
 from dlcpose.pipelines.animal_crops import CropSettings
 from dlcpose.settings import check_types
 from dlcpose.structures.data_description import check_limits
+from dlcpose.structures.data_files import parse_json
 from dlcpose.structures.errors import CheckpointError, DlcposeError
 from dlcpose.structures.input import Input
 from dlcpose.structures.registry import Registry
@@ -114,7 +115,7 @@ def read_description(text: str, path: Path) -> GraphDescription:
     try:
         if len(text) > MAX_LENGTH:
             raise ValueError(f"expected at most {MAX_LENGTH} characters, got {len(text)}")
-        content = json.loads(text, parse_constant=_refuse_constant)
+        content = parse_json(text.encode(errors="surrogatepass"), path, finite=True, error=CheckpointError)
         if content["format"] != FORMAT:
             raise CheckpointError(
                 f"{path}: expected an export of format {FORMAT}, got {content['format']!r:.50}. Export its checkpoint anew."
@@ -192,7 +193,3 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or len(value) > 4_096:
         raise ValueError(f"expected a text of at most 4096 characters, got {value!r:.50}")
     return value
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"expected numbers, got {name}")

@@ -15,12 +15,14 @@ import numpy.typing as npt
 
 from dlcpose.prediction.pose_rows import OF_ANIMALS, OF_FRAMES, PoseRows, joined
 from dlcpose.structures.atomic_files import atomic_path, write_atomic
-from dlcpose.structures.data_files import read_json
+from dlcpose.structures.checked_values import Fields
+from dlcpose.structures.data_files import parse_json, read_json
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.file_lock import alone
 
 SETTINGS = "settings.json"
 MAX_SETTINGS = 2**24  # bytes
+MAX_SECONDS = 1e12
 LOCK = ".lock"
 SECONDS = 5.0  # seconds between two stretches, at first: the work that a kill may lose
 SHARE = 0.02  # later, this share of the time so far lies between two stretches: a day's work is some hundred files
@@ -150,7 +152,8 @@ def _read(path: Path) -> Finished:
         _check_stored(path)
         with np.load(path, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
-        seconds = json.loads(arrays["seconds"].tobytes())
+        stated = Fields(parse_json(arrays["seconds"].tobytes(), path), f"{path}: seconds")
+        seconds = {name: stated.number(name, minimum=0, maximum=MAX_SECONDS) for name in stated.content}
         animals, frames = ({name: arrays[name] for name in names} for names in (OF_ANIMALS, OF_FRAMES))
         rows = PoseRows(
             arrays["frame_indices"], arrays["times"], arrays["counts"], animals, frames, arrays.get(TRACK_IDS)

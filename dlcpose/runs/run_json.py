@@ -114,7 +114,7 @@ def _replace_torn(path: Path, age: int, content: Mapping[str, Any]) -> None:
 def _is_torn(path: Path) -> bool:
     """Whether a file is incomplete, by a kill or a power cut."""
     try:
-        json.loads(read_file(path, max_bytes=MAX_BYTES))
+        json.loads(read_file(path, max_bytes=MAX_BYTES))  # not parse_json: what it refuses besides is whole
     except ValueError:
         return True
     except (DataError, RecursionError):  # a pipe, or of something else

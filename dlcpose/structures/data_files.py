@@ -1,6 +1,7 @@
 """Read untrusted files: only regular files of bounded size, which expand to a bounded number of values."""
 
 import json
+import math
 import os
 import reprlib
 import stat
@@ -111,14 +112,20 @@ def naming_file(path: object) -> Iterator[None]:
         raise DataError(f"{path}: {error}") from error
 
 
-def read_json(path: Path, *, max_bytes: int = MAX_JSON, error: type[DlcposeError] = DataError) -> Any:
-    """The content of a json. Raises `error` for a file that is missing, too large, or does not parse."""
+def read_json(
+    path: Path, *, max_bytes: int = MAX_JSON, finite: bool = False, error: type[DlcposeError] = DataError
+) -> Any:
+    """The content of a json. Raises `error` for a file that is missing, too large, or does not parse; rest as parse_json."""
     content = read_file(path, max_bytes=max_bytes, error=error)
-    return parse_json(content, path, error=error)
+    return parse_json(content, path, finite=finite, error=error)
 
 
-def parse_json(content: bytes, source: object, *, error: type[DlcposeError] = DataError) -> Any:
-    """The value of a json text. source: the name of the file, for errors."""
+def parse_json(content: bytes, source: object, *, finite: bool = False, error: type[DlcposeError] = DataError) -> Any:
+    """The value of a json text. source: the name of the file, for errors.
+
+    finite: whether NaN, Infinity and 1e999 are refused wherever they stand. Other programs write them for what they do
+    not know, in places that may not be read.
+    """
     if content.count(b"[") + content.count(b"{") > MAX_CONTAINERS:
         raise error(f"{source}: expected at most {MAX_CONTAINERS} lists and mappings, got more.")
 
@@ -131,11 +138,19 @@ def parse_json(content: bytes, source: object, *, error: type[DlcposeError] = Da
             )
         return found
 
+    number = _finite if finite else None
     try:
-        return json.loads(content, object_pairs_hook=mapping)
+        return json.loads(content, object_pairs_hook=mapping, parse_float=number, parse_constant=number)
     except (ValueError, RecursionError, MemoryError) as reason:
         text = " ".join(str(reason).split())[:200] or type(reason).__name__
         raise error(f"{source}: expected json, got something that does not parse ({text}).") from reason
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is no finite number")
+    return number
 
 
 def read_yaml(path: Path, *, error: type[DlcposeError] = DataError) -> Any:

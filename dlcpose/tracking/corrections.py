@@ -1,14 +1,13 @@
 """Manual corrections of likely swaps: read from an untrusted file, and applied to tracks."""
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
-from dlcpose.structures.data_files import read_file, shown
+from dlcpose.structures.data_files import read_json, shown
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.tracking.track import in_columns
@@ -49,14 +48,7 @@ def read_corrections(path: Path) -> Corrections:
 
     Raises DataError when it cannot be read, is too large, or holds anything that is not expected.
     """
-    text = read_file(path, max_bytes=MAX_BYTES)
-    try:
-        content = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"{path}: expected json with corrections ({error}). Save it from the review page again."
-        ) from error
-    return _checked(content, str(path))
+    return _checked(read_json(path, max_bytes=MAX_BYTES, finite=True), str(path))
 
 
 def corrections_as_dict(corrections: Corrections) -> dict[str, Any]:
@@ -164,7 +156,3 @@ def _entry(content: Any, where: str) -> Correction:
     if "to" in content and content["to"] <= content["frame"]:
         raise DataError(f"{where}: expected `to` after frame {content['frame']}, got {content['to']}.")
     return Correction(content["frame"], content["a"], content["b"], cast(Action, content["action"]), content.get("to"))
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number of a frame")

@@ -19,6 +19,7 @@ def main() -> None:
     from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
     handed = Path(sys.argv[1])
+    # Not parse_json: the parent process has just written it, of a config of any size.
     content = json.loads(handed.read_text(encoding="utf-8"))
     take_over(content)
     end_with(content["parent"])

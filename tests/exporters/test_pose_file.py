@@ -172,6 +172,7 @@ def nested(part: str, **changes: Any) -> Any:
         (DESCRIPTION, described(is_tracked="no"), {}),
         (DESCRIPTION, described(is_tracked=None), {}),
         (DESCRIPTION, lambda old: np.frombuffer(b"[" * 100_000, np.uint8), {}),
+        (DESCRIPTION, lambda old: np.append(old[:-1], np.frombuffer(b', "is_tracked": true}', np.uint8)), {}),
         (DESCRIPTION, described(individuals="ab"), {}),
         (DESCRIPTION, described(individuals=["a", "a"]), {}),
         (DESCRIPTION, described(individuals=[None, {}]), {}),

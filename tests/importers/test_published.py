@@ -5,6 +5,7 @@ The files are made here, with random weights in the layouts that MMPose and ViTP
 
 import functools
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -247,6 +248,12 @@ def test_vitposes_own_file_has_the_head_of_each_data_set(tmp_path: Path) -> None
     assert model.skeleton == AP10K
     assert bool((model.weights["head.heatmap_layers.6.weight"] == 2).all())
     assert not model.left_over
+    for heads, says in ((6, None), (0, "a whole number from 1"), ('6, "num_attention_heads": 12', "more than once")):
+        (tmp_path / "config.json").write_text(f'{{"backbone_config": {{"num_attention_heads": {heads}}}}}')
+        with nullcontext() if says is None else pytest.raises(DataError, match=rf"config\.json: .*{says}"):
+            model = read_published(tmp_path / "vitpose+_small.pth", dataset_index=3)
+    assert "backbone.options.num_heads=6" in model.overrides
+    (tmp_path / "config.json").unlink()
     with pytest.raises(DataError, match="experts of 6 data sets"):
         read_published(tmp_path / "vitpose+_small.pth")
     with pytest.raises(DataError, match="no such model"):

@@ -236,6 +236,17 @@ def test_arrays_that_do_not_fit_each_other_are_refused(name: str, array: np.ndar
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("dims", ['["track", "xy", "node"]', '{"track": 0, "xy": 0, "node": 0, "frame": 0}', "[[", '"'])
+def test_axes_that_no_file_has_are_refused(dims: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    sleap_io.save_analysis_h5(two_tracks(np.random.default_rng(0)), str(path))
+    with h5py.File(path, "a") as file:
+        file["tracks"].attrs["dims"] = dims
+    with pytest.raises(DataError, match=r"a\.h5: .*expected (tracks over|json)") as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("ending", [".slp", ".h5"])
 def test_a_truncated_file_is_refused(ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{ending}"

@@ -38,7 +38,10 @@ def test_a_run_that_goes_on_in_its_folder_is_the_same_run(tmp_path: Path) -> Non
     # Another store knows nothing of it, and neither does a folder whose record was torn.
     other = f"sqlite:///{tmp_path}/mlflow.db?cache=private"
     assert MlflowTracker(str(tmp_path), "m", tracking_uri=other)._run_id is None
-    (tmp_path / RECORD).write_text("{")
+    twice = f'{{"tracking_uri": null, "run_id": "{anew.run_id}", "run_id": "{anew.run_id}"}}'
+    for text in ("{", "[]", '{"tracking_uri": null}', twice):
+        (tmp_path / RECORD).write_text(text)
+        assert MlflowTracker(str(tmp_path), "m")._run_id is None
     assert begun(tmp_path).run_id != anew.run_id
 
 

@@ -247,6 +247,7 @@ def set_in(*place: Any, value: Any) -> Callable[[Content], None]:
         ("letterbox", set_in("skeleton", "sigmas", value=[10**400] * 15)),
         ("letterbox", set_in("skeleton", "pairs", value=[[3, 4], [4, 5]])),
         ("letterbox", lambda content: "[" * 100_000),
+        ("letterbox", lambda content: f'{json.dumps(content)[:-1]}, "max_animals": 1}}'),
         ("letterbox", lambda content: json.dumps({**content, "more": "x" * 5_000_000})),
     ],
 )

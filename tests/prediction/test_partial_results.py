@@ -79,6 +79,20 @@ def test_what_was_finished_is_there_again(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("seconds", ['{"decode": 1, "decode": 2}', '{"decode": NaN}', '{"decode": "long"}', "[]"])
+def test_times_that_are_none_are_refused(seconds: str, tmp_path: Path) -> None:
+    partial = PartialResults(tmp_path / "v.poses.partial")
+    partial.begin({})
+    partial.add(rows([1]), {})
+    partial.flush({})
+    path = tmp_path / "v.poses.partial" / "000000.npz"
+    with np.load(path) as content:
+        arrays = {**content, "seconds": np.frombuffer(seconds.encode(), np.uint8)}
+    np.savez(path, **arrays)
+    with pytest.raises(DataError, match=r"000000\.npz"):
+        PartialResults(tmp_path / "v.poses.partial").go_on()
+
+
 def test_what_is_half_written_does_not_count(tmp_path: Path) -> None:
     partial = PartialResults(tmp_path / "v.poses.partial")
     partial.begin({})

@@ -100,6 +100,15 @@ def test_a_name_twice_in_one_mapping_of_json_is_refused() -> None:
     assert parse_json(b'[{"id": 1}, {"id": 1}, {"a": {"id": 1}, "id": 1}]', "a.json")[2] == {"a": {"id": 1}, "id": 1}
 
 
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_numbers_of_json_are_finite_where_they_have_to_be(number: str) -> None:
+    text = f'{{"a": [{{"unread": {number}}}]}}'.encode()
+    with pytest.raises(DataError, match=rf"^a\.json: .*{number} is no finite number"):
+        parse_json(text, "a.json", finite=True)
+    assert parse_json(text, "a.json")["a"]
+    assert parse_json(b"[1.5, 2]", "a.json", finite=True) == [1.5, 2]
+
+
 def test_a_mapping_may_overwrite_what_it_merges() -> None:
     text = "base: &base {a: 1, b: 2}\nmore: {inner: &inner {<<: *base, a: 3}}\nlast: {<<: *inner, c: 4}\n"
     content = parse_yaml(text, "config.yaml")

@@ -186,6 +186,7 @@ def test_a_strange_entry_is_refused_with_its_place(entry: Any, tmp_path: Path) -
         '{"format": "dlcpose-corrections", "version": 1, "video": "a", "tracks": "t", "corrections": {}}',
         '{"format": "dlcpose-corrections", "version": 1, "video": "a", "tracks": "t", "corrections": [], "run": "x"}',
         '{"format": "dlcpose-corrections", "version": 1, "video": "a", "tracks": "t", "run": NaN, "corrections": []}',
+        '{"format": "dlcpose-corrections", "version": 1, "video": "b", "video": "a", "tracks": "t", "corrections": []}',
         "\x00\xff",
     ],
 )

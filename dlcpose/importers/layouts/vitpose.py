@@ -4,7 +4,6 @@ RGB, normalized as ImageNet, crops of 256x192 at 1.25 times the box, UDP coordin
 5 and 4.48 (`mlp.experts.K` and `mlp.experts.experts.K`) and in ViTPose's repository.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
@@ -16,6 +15,8 @@ from dlcpose.deeplabcut_layout.part import Part, Renamed
 from dlcpose.importers.imported import ImportedModel
 from dlcpose.importers.layout import LAYOUTS, Layout, PublishedFile
 from dlcpose.importers.layouts.mmpose import imported, top_down
+from dlcpose.structures.checked_values import Fields
+from dlcpose.structures.data_files import read_json
 from dlcpose.structures.errors import DataError
 
 LICENSE = "Apache-2.0, as ViTPose's repository; the data sets' own terms may say more"
@@ -26,6 +27,8 @@ NAMES = {
     (1280, 32): ("vit_huge_patch14_224", "vitpose_b"),
 }  # timm's and the nearest named model, by width and depth
 HEADS = {384: 12, 768: 12, 1024: 16, 1280: 16}  # of the attention, by width: weights do not tell
+MAX_HEADS = 1024
+MAX_CONFIG = 2**24  # bytes of a config.json
 TABLES = {193: (256, 192), 257: (256, 256), 433: (384, 288)}  # px, by the length of the position embedding
 AP10K, COCO = 3, 0  # places in DATASETS
 KEYPOINTS = {COCO: "coco", AP10K: "ap10k", 4: "ap10k"}  # APT-36K has AP-10K's
@@ -133,12 +136,10 @@ def _attention_heads(plain: Mapping[str, Tensor], file: PublishedFile) -> int:
     described, usual = file.path.with_name("config.json"), HEADS[plain["patch_embed.proj.weight"].shape[0]]
     if not described.is_file():
         return usual
-    try:
-        return int(
-            json.loads(described.read_text(encoding="utf-8"))["backbone_config"].get("num_attention_heads", usual)
-        )
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise DataError(f"{described}: expected the config.json of a ViTPose of transformers ({error}).") from error
+    config = Fields(read_json(described, max_bytes=MAX_CONFIG), str(described))
+    if not config.has("backbone_config"):
+        raise config.refuse("backbone_config", "the config.json of a ViTPose of transformers")
+    return config.mapping("backbone_config").whole("num_attention_heads", minimum=1, maximum=MAX_HEADS, default=usual)
 
 
 def _table(plain: Mapping[str, Tensor], file: PublishedFile) -> tuple[int, int]:
