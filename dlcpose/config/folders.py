@@ -14,6 +14,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from dlcpose.structures.environment import check_environment
 from dlcpose.structures.errors import ConfigError
 
 CONF = next(
@@ -174,11 +175,12 @@ def _entries(folder: Path) -> list[Path]:
 
 def is_requeued() -> bool:
     """Whether SLURM starts this job once more, after it was stopped."""
-    count = os.environ.get("SLURM_RESTART_COUNT") or "0"
-    return count.isdecimal() and int(count) > 0
+    check_environment()
+    return int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
 
 
 def _slurm_job() -> str | None:
     """The number by which SLURM knows this job, also when it is requeued; None outside of SLURM."""
+    check_environment()  # they name a folder
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")

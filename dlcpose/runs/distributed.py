@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlcpose.runs.provenance import OVERRIDES, overrides
-from dlcpose.structures.environment import check_environment, cpu_cores
+from dlcpose.structures.environment import MAX_PORT, check_environment, count_of, cpu_cores
 from dlcpose.structures.errors import ConfigError, DlcposeError
 
 if TYPE_CHECKING:
@@ -212,14 +212,14 @@ def started_by_others() -> bool:
 
 def _how_many() -> int:
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        return int(os.environ["WORLD_SIZE"])
+        return count_of("WORLD_SIZE")
     if os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):
         return 1
     return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))  # set by srun; a batch script alone has none
 
 
 def _rank() -> int:
-    return int(os.environ["RANK" if "TORCHELASTIC_RUN_ID" in os.environ else "SLURM_PROCID"])
+    return count_of("RANK" if "TORCHELASTIC_RUN_ID" in os.environ else "SLURM_PROCID")
 
 
 def is_follower() -> bool:
@@ -294,6 +294,5 @@ def _store(*, leads: bool) -> "TCPStore":
     place = TorchElasticEnvironment() if "TORCHELASTIC_RUN_ID" in os.environ else SLURMEnvironment()
     if not _hosts_store():
         return TCPStore(place.main_address, place.main_port, is_master=False, timeout=MONTH)
-    return TCPStore(
-        place.main_address, place.main_port + 10_000, is_master=leads, wait_for_workers=False, timeout=MONTH
-    )
+    port = place.main_port + (10_000 if place.main_port + 10_000 <= MAX_PORT else -10_000)
+    return TCPStore(place.main_address, port, is_master=leads, wait_for_workers=False, timeout=MONTH)

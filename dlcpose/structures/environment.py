@@ -7,11 +7,23 @@ from pathlib import Path
 
 from dlcpose.structures.errors import ConfigError
 
+MAX_COUNT, MAX_PORT = 10**9, 2**16 - 1
 # As torchrun, SLURM and jsrun set them.
-COUNTS = (
-    *("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_PORT"),
-    *("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "JSM_NAMESPACE_RANK"),
+_FROM_0 = (
+    *("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "JSM_NAMESPACE_RANK", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"),
+    *("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_RESTART_COUNT"),
+    *("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"),
 )
+_FROM_1 = (
+    *("WORLD_SIZE", "LOCAL_WORLD_SIZE"),
+    *("SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS_PER_NODE", "SLURM_NNODES"),
+)
+# Variables that hold whole numbers, with the least and the largest.
+COUNTS = {
+    **dict.fromkeys(_FROM_0, (0, MAX_COUNT)),
+    **dict.fromkeys(_FROM_1, (1, MAX_COUNT)),
+    "MASTER_PORT": (1, MAX_PORT),
+}
 
 
 def cpu_cores() -> int:
@@ -71,10 +83,24 @@ def system_identity() -> str:
 
 def check_environment() -> None:
     """Raises ConfigError for a variable that should be a whole number: Lightning ends in a traceback as it is imported."""
-    for name in COUNTS:
+    for name, (least, largest) in COUNTS.items():
         value = os.environ.get(name)
-        if value is not None and not (value.isascii() and value.isdigit()):
+        if value is None:
+            continue
+        is_whole = value.isascii() and value.isdigit() and len(value) <= len(str(MAX_COUNT))
+        if not is_whole or not least <= int(value) <= largest:
             raise ConfigError(
-                f"{name}={value[:80]}: expected a whole number from 0, as launchers of several processes set it. Correct it, "
-                f"or remove it from the environment: unset {name}."
+                f"{name}={value[:80]}: expected a whole number from {least} to {largest}, as launchers of several processes "
+                f"set it. Correct it, or remove it from the environment: unset {name}."
             )
+
+
+def count_of(name: str) -> int:
+    """The whole number that a launcher has set beside others. Raises ConfigError where it has not."""
+    check_environment()
+    if name not in os.environ:
+        raise ConfigError(
+            f"{name}: expected a whole number in the environment, as a launcher sets it for each of several processes, got "
+            "none. Start them by torchrun or srun, or remove its other variables (TORCHELASTIC_RUN_ID, SLURM_...)."
+        )
+    return int(os.environ[name])
