@@ -196,7 +196,7 @@ class _BoundedRepository(ConfigRepository):
         source = self._find_object_source(config_path, ObjectType.CONFIG)
         if source is not None and source.provider not in OWN_PROVIDERS and source.scheme() == "file":
             path = Path(source.path) / source._normalize_file_name(config_path)
-            check_texts(read_yaml(path, error=ConfigError), path)
+            check_texts(read_yaml(path, error=ConfigError, simple_merges=True), path)
         return super().load_config(config_path)
 
 

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlcpose.config.folders import CONF, group_names, option_names, user_config_folders
 from dlcpose.config.sources import checked_loading, override_values, parsed_overrides
+from dlcpose.structures.data_files import read_yaml
 from dlcpose.structures.errors import DlcposeError
 
 # The extra that installs a plugin of Hydra's.
@@ -226,8 +227,8 @@ def _stated_keys(group: str, option: str, arguments: Sequence[str]) -> tuple[set
     file = next((file for file in files if file.is_file()), None)
     if file is None:
         return set(), False
+    content = read_yaml(file)
     text = file.read_text(encoding="utf-8")
-    content = yaml.safe_load(text)
     if not isinstance(content, dict):
         return set(), not content
     header = re.match(r"# @package (\S+)", text)

@@ -153,16 +153,18 @@ def _finite(text: str) -> float:
     return number
 
 
-def read_yaml(path: Path, *, error: type[DlcposeError] = DataError) -> Any:
-    """The value of a yaml file. Raises `error` for a file that is missing, too large, or does not parse."""
+def read_yaml(path: Path, *, error: type[DlcposeError] = DataError, simple_merges: bool = False) -> Any:
+    """The value of a yaml file, as parse_yaml takes it. Raises `error` for one that is missing, too large or no yaml."""
     content = read_file(path, max_bytes=MAX_YAML, error=error)
     with reading(path, error):
         text = content.decode("utf-8-sig")
-    return parse_yaml(text, path, error=error)
+    return parse_yaml(text, path, error=error, simple_merges=simple_merges)
 
 
-def parse_yaml(text: str, source: object, *, error: type[DlcposeError] = DataError) -> Any:
+def parse_yaml(text: str, source: object, *, error: type[DlcposeError] = DataError, simple_merges: bool = False) -> Any:
     """The value of a yaml text: plain values only. source: the name of the file, for errors.
+
+    simple_merges: whether merges (`<<`) that other readers give other values are refused: for files that these read too.
 
     Raises `error` for a text that does not parse, that has a name twice in one mapping, or that unfolds to more than a config
     has: a few lines of aliases to aliases stand for more values than memory holds.
@@ -178,6 +180,7 @@ def parse_yaml(text: str, source: object, *, error: type[DlcposeError] = DataErr
                 return None
             _check_size(node)
             _check_names(node, loader, source, error)
+            _merge(node, loader, simple=simple_merges)
             return loader.construct_document(node)
         finally:
             loader.dispose()
@@ -297,6 +300,56 @@ def _check_names(root: Any, loader: Any, source: object, error: type[DlcposeErro
             if id(part) not in visited:
                 visited.add(id(part))
                 nodes.append(part)
+
+
+def _merge(root: Any, loader: Any, *, simple: bool) -> None:
+    """Put the entries that mappings merge (`<<`) into them: their own count, then those of the first of several.
+
+    PyYAML takes the last, of a mapping that is merged into another and has merged entries itself, and of some lists.
+    """
+    merged: set[int] = set()  # nodes that have been
+    merging: set[int] = set()  # and mappings among them that merge others
+
+    def merge(node: Any) -> None:
+        if id(node) in merged or not isinstance(node, yaml.CollectionNode):
+            return
+        merged.add(id(node))
+        for part in node.value:
+            for inner in part if isinstance(part, tuple) else (part,):
+                merge(inner)
+        if not isinstance(node, yaml.MappingNode) or all(name.tag != MERGE for name, _ in node.value):
+            return
+        sources = [source for name, value in node.value if name.tag == MERGE for source in _sources(name, value)]
+        merging.add(id(node))
+        if simple and (len(sources) > 1 or any(id(source) in merging for source in sources)):
+            raise _unreadable(
+                node, "it merges (`<<`) several mappings, or one that merges others: write its values out"
+            )
+        entries: dict[Any, tuple[Any, Any]] = {}
+        for source in sources:
+            for name, value in source.value:
+                entries.setdefault(_name_of(name, loader), (name, value))
+        own = ((name, value) for name, value in node.value if name.tag != MERGE)
+        node.value = list((entries | {_name_of(name, loader): (name, value) for name, value in own}).values())
+
+    merge(root)
+
+
+def _sources(name: Any, value: Any) -> list[Any]:
+    """The mappings that an entry `<<` merges."""
+    sources = value.value if isinstance(value, yaml.SequenceNode) else [value]
+    if not all(isinstance(source, yaml.MappingNode) for source in sources):
+        raise _unreadable(name, "expected a mapping, or a list of mappings, to merge")
+    return list(sources)
+
+
+def _name_of(node: Any, loader: Any) -> Any:
+    """What a name is told apart by; what is no name is refused as it is constructed."""
+    return loader.construct_object(node) if isinstance(node, yaml.ScalarNode) else id(node)
+
+
+def _unreadable(node: Any, problem: str) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
 
 
 def _size(count: int) -> str:

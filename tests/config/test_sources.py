@@ -1,5 +1,6 @@
 """A folder of config files of somebody else's: what it sets, runs, writes and asks for. Each attack has a canary file."""
 
+import re
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -125,6 +126,11 @@ def test_a_package_or_a_folder_is_no_way_around_it(lab: Path, name: str, text: s
     said = reason(shell("train.py", "--config-dir", "lab", chosen, *SMALL, *TINY))
     assert said.startswith("hydra.")
     unharmed(lab)
+
+
+def test_merges_that_hydra_takes_otherwise_are_refused(lab: Path) -> None:
+    wrote(lab, "x: &x {lr: 1}\ny: &y {lr: 2, <<: *x}\noptimizer: {<<: *y}\n")
+    assert re.search(r"x\.yaml: .*it merges .*: write its values out", reason(shell("train.py", *COMMAND)))
 
 
 def test_an_option_that_chooses_another_is_looked_at_with_it(lab: Path) -> None:

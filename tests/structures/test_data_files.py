@@ -113,7 +113,44 @@ def test_a_mapping_may_overwrite_what_it_merges() -> None:
     text = "base: &base {a: 1, b: 2}\nmore: {inner: &inner {<<: *base, a: 3}}\nlast: {<<: *inner, c: 4}\n"
     content = parse_yaml(text, "config.yaml")
     assert content["more"]["inner"] == {"a": 3, "b": 2}
-    assert content["last"].keys() == {"a", "b", "c"}
+    assert content["last"] == {"a": 3, "b": 2, "c": 4}
+
+
+@pytest.mark.parametrize(
+    ("merging", "expected"),
+    [
+        ("{<<: *nested}", {"rate": 3, "size": 2, "own": 5}),
+        ("{<<: *nested, size: 7}", {"rate": 3, "size": 7, "own": 5}),
+        ("{<<: [*other, *base]}", {"rate": 8, "size": 2, "own": 9}),
+        ("{<<: [*base, *nested]}", {"rate": 1, "size": 2, "own": 5}),
+        ("{<<: *other, <<: *base}", {"rate": 8, "size": 2, "own": 9}),
+        ("{<<: *twice}", {"rate": 3, "size": 2, "own": 4}),
+        ("{<<: []}", {}),
+    ],
+    ids=["nested", "overwritten", "a list", "a list of nested", "several", "twice nested", "nothing"],
+)
+def test_what_a_mapping_merges_counts_as_yaml_says(merging: str, expected: dict[str, int]) -> None:
+    text = (
+        "base: &base {rate: 1, size: 2}\nother: &other {rate: 8, own: 9}\nnested: &nested {rate: 3, own: 5, <<: *base}\n"
+        f"twice: &twice {{<<: *nested, own: 4}}\nlast: {merging}\nagain: {merging}\n"
+    )
+    content = parse_yaml(text, "config.yaml")
+    assert content["last"] == content["again"] == expected
+    assert content["nested"] == {"rate": 3, "own": 5, "size": 2}
+
+
+@pytest.mark.parametrize("value", ["1", "[{a: 1}, 2]", "{<<: 3}", "*list"])
+def test_what_is_no_mapping_is_not_merged(value: str) -> None:
+    with pytest.raises(DataError, match=r"^config\.yaml: .*line 2, column \d+: expected a mapping"):
+        parse_yaml(f"list: &list [{{a: 1}}, x]\nb: {{<<: {value}}}\n", "config.yaml")
+
+
+def test_merges_that_other_readers_take_otherwise_are_refused_for_files_that_these_read() -> None:
+    base, nested = "base: &base {rate: 1}\n", "more: &more {rate: 2, <<: *base}\n"
+    for merging in ("*more", "[*base, *more]", "[*base, *base]"):
+        with pytest.raises(ConfigError, match=r"config\.yaml: .*line 3, column 7: it merges .*: write its values out"):
+            parse_yaml(f"{base}{nested}last: {{<<: {merging}}}\n", "config.yaml", error=ConfigError, simple_merges=True)
+    assert parse_yaml(base + nested, "config.yaml", simple_merges=True)["more"] == {"rate": 2}
 
 
 @pytest.mark.parametrize("text", [b"[" * 100_000, b"{", b"\xff", b"9" * 5_000])
