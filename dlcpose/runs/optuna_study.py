@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from dlcpose.config.dotted_keys import flatten_config
-from dlcpose.runs.run_json import NOT_COMPARED, config_differences
+from dlcpose.runs.run_json import NOT_COMPARED, TRIAL, effective_differences
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.interrupts import stopped_at_once
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from dlcpose.metrics.figure_info import FigureInfo
 
-TRIAL = "sweep.trial"  # the key by which a job knows its trial
 KILLED = "killed"
 
 
@@ -171,7 +170,7 @@ def _check_same(
                 f"study {study.study_name}: its search space has {f'{key}={old}' if old else f'no {key}'}, this "
                 f"command's has {f'{key}={new}' if new else f'no {key}'}. {out}"
             )
-    differing = config_differences(before.get("fixed", fixed), fixed)  # older studies have no record of it
+    differing = effective_differences(before.get("fixed", fixed), fixed)  # older studies have no record of it
     if differing:
         key, (there, here) = next(iter(differing.items()))
         others = f" and {len(differing) - 1} more" if len(differing) > 1 else ""

@@ -5,7 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from dlcpose.config.folders import DETECTOR_FOLDER, LAST_CHECKPOINT, TEACHERS_FOLDER, is_requeued, is_run, runs_beside
-from dlcpose.runs.run_json import comparable_config, config_differences, in_multirun, read_run_json
+from dlcpose.runs.run_json import (
+    comparable_config,
+    config_differences,
+    effective_differences,
+    in_multirun,
+    read_run_json,
+)
 from dlcpose.structures.errors import CheckpointError, ConfigError
 from dlcpose.structures.home_folder import expand_home
 
@@ -21,7 +27,7 @@ def resume_if_requeued(config: dict[str, Any]) -> dict[str, Any]:
     if not is_requeued() or config["resume"] is not None or not is_run(run_dir):
         return config
     began = read_run_json(run_dir)
-    if began is not None and (differing := config_differences(began["config"], comparable_config(config))):
+    if began is not None and (differing := effective_differences(began["config"], comparable_config(config))):
         key, (there, here) = next(iter(differing.items()))
         raise ConfigError(
             f"{run_dir}: this job was requeued, and the folder holds a run with another config ({key}: {there!r} there, "

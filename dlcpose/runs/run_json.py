@@ -30,8 +30,15 @@ if TYPE_CHECKING:
 FILE = "run.json"
 MAX_BYTES = 2**26
 MAX_SECONDS = 1e12
+TRIAL = "sweep.trial"  # the key by which a job knows its trial
 RUN_FOLDER = "<run>"  # stands for the run folder, which may be moved
 NOT_COMPARED = ("run_dir", "resume", "sweep")  # two configs that differ only in these are of the same run
+# Settings of the machine, and of what is shown and logged: figures are the same whatever they are.
+WITHOUT_EFFECT = (
+    *("datamodule.workers", "datamodule.cache_gb", "evaluation.pictures", "logger", "trust"),
+    *("callbacks.progress", "callbacks.pictures", "callbacks.learning_rate"),
+    *("trainer.enable_model_summary", "trainer.enable_progress_bar", "trainer.log_every_n_steps"),
+)
 TORN_AFTER = 5.0  # seconds; an unreadable run.json that is older was left by a kill
 MetricValue = float | list[float]  # of `optimized_metric`, or of each where it names several
 
@@ -65,7 +72,9 @@ def begin_run(config: Mapping[str, Any]) -> None:
         else:
             _write(run_dir, content)
         return
-    if config["resume"] is None and not (in_multirun() and earlier["config"] == content["config"]):
+    if config["resume"] is None and not (
+        in_multirun() and not effective_differences(earlier["config"], content["config"])
+    ):
         raise TakenError(_taken(run_dir, earlier, content["config"]))
     if config["resume"] is not None:
         content["seconds_before"] = _seconds_so_far(run_dir, earlier)
@@ -123,7 +132,7 @@ def _is_torn(path: Path) -> bool:
 
 
 def _taken(run_dir: Path, earlier: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    differing = config_differences(earlier["config"], config)
+    differing = effective_differences(earlier["config"], config)
     if differing:
         key, (there, here) = next(iter(differing.items()))
         others = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
@@ -139,6 +148,15 @@ def config_differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> d
     ours, theirs = flatten_config(first), flatten_config(second)
     keys = [*ours, *(key for key in theirs if key not in ours)]
     return {key: (ours.get(key), theirs.get(key)) for key in keys if ours.get(key) != theirs.get(key)}
+
+
+def effective_differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The differences of two configs that runs of them may differ by: those but WITHOUT_EFFECT."""
+    return {
+        key: values
+        for key, values in config_differences(first, second).items()
+        if not any(key == name or key.startswith(f"{name}.") for name in WITHOUT_EFFECT)
+    }
 
 
 def comparable_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from dlcpose.config.sources import checked_loading
 from dlcpose.runs.run_json import (
     FILE,
     comparable_config,
-    config_differences,
+    effective_differences,
     in_multirun,
     optimized_metrics,
     read_run_json,
@@ -145,7 +145,7 @@ def earlier_run(config: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str
         return None, config
     earlier = read_run_json(run_dir)
     (run_dir / ERROR).unlink(missing_ok=True)  # of an earlier sweep; else it would count as a failure of this one
-    if earlier is None or config_differences(earlier["config"], comparable_config(config)):
+    if earlier is None or effective_differences(earlier["config"], comparable_config(config)):
         return None, config  # run_json.begin_run starts or refuses it
     if earlier["status"] == "finished" and (not earlier.get("evaluated") or (run_dir / METRICS).exists()):
         return earlier, config

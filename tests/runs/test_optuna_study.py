@@ -163,6 +163,14 @@ def test_trials_of_one_study_differ_in_nothing_but_what_is_searched(here: Path) 
         prepared(*searched, "dataset.frames=30", "trainer.max_epochs=2")
     further = prepared(*searched, "trainer.max_epochs=1", "hydra.sweeper.n_trials=50", "hydra.sweeper.n_jobs=2")
     assert "hydra.sweeper.n_trials=50" in further.arguments
+    elsewhere = (
+        "datamodule.workers=3",
+        "datamodule.cache_gb=1",
+        "logger=none",
+        "callbacks.progress=null",
+        "trust=[mine]",
+    )
+    assert "hydra.sweeper.n_trials=20" in prepared(*searched, "trainer.max_epochs=1", *elsewhere).arguments
 
 
 def test_a_study_without_a_record_of_its_config_goes_on(here: Path) -> None:

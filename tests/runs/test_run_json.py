@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from dlcpose.config.dotted_keys import flatten_config
 from dlcpose.runs.recording import recorded
 from dlcpose.runs.run_json import (
+    WITHOUT_EFFECT,
     TakenError,
     begin_run,
     comparable_config,
     config_differences,
+    effective_differences,
     find_run,
     is_worker_process,
     read_run_json,
@@ -197,6 +199,15 @@ def test_configs_differ_where_their_values_do(first: dict[str, Any], second: dic
     )
     swapped = {key: (there, here) for key, (here, there) in config_differences(second, first).items()}
     assert swapped == config_differences(first, second)
+
+
+@pytest.mark.parametrize("key", WITHOUT_EFFECT)
+def test_settings_of_the_machine_make_no_other_run(key: str) -> None:
+    nested: Any = 1
+    for name in reversed(key.split(".")):
+        nested = {name: nested, "seed": 0}
+    assert effective_differences(nested, {"seed": 0}).keys() <= {f"{key.rpartition('.')[0]}.seed"}
+    assert effective_differences({f"{key}_too": 1}, {f"{key}_too": 2}) == {f"{key}_too": (1, 2)}
 
 
 def _only_none(first: dict[str, Any], second: dict[str, Any]) -> bool:
