@@ -3,6 +3,7 @@
 import csv
 import logging
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,11 @@ from dlcpose.config.dotted_keys import flatten_config
 from dlcpose.config.folders import METRICS
 from dlcpose.metrics.figure_info import FigureInfo
 from dlcpose.reports.comparison import Comparison, Run, compare
-from dlcpose.runs.run_json import FILE, read_run_json
+from dlcpose.runs.run_json import FILE, TRIAL, read_run_json
 from dlcpose.structures.checked_values import Fields, is_number
 from dlcpose.structures.data_files import check_file, is_file, read_json, read_yaml, reading
 from dlcpose.structures.errors import ConfigError, DataError
+from dlcpose.structures.natural_order import natural_key
 
 INFOS = METRICS.with_name("metrics_info.json")
 MAX_BYTES = 2**27  # of a file of figures
@@ -35,6 +37,7 @@ def comparison_of(folders: Sequence[Path], *, by: str | None = None) -> Comparis
             "folder that holds such."
         )
     runs = [read_run(folder, name) for folder, name in zip(found, short_names(found), strict=True)]
+    runs = _in_order_of_trials(runs)
     known = sorted({name for run in runs for name in run.figures})
     if by is not None and by not in known:
         raise ConfigError(f"--by {by}: no run has this figure. There are: {', '.join(known) or 'none'}.")
@@ -43,6 +46,18 @@ def comparison_of(folders: Sequence[Path], *, by: str | None = None) -> Comparis
         if is_file(study) and by is None:
             comparison = _with_importance(comparison, study)
     return comparison
+
+
+def _in_order_of_trials(runs: Sequence[Run]) -> list[Run]:
+    """Runs with the trials of each study in their order: of equally good ones the first is the best, to Optuna as well."""
+    sweeps = {parent: place for place, parent in enumerate(dict.fromkeys(run.folder.parent for run in runs))}
+    return sorted(runs, key=lambda run: (sweeps[run.folder.parent], _trial(run)))
+
+
+def _trial(run: Run) -> int:
+    """The number of a run's trial; 0 where it is of no study."""
+    numbers = [text.removeprefix(f"{TRIAL}=") for text in run.overrides if text.startswith(f"{TRIAL}=")]
+    return next((int(number) for number in numbers if re.fullmatch("[0-9]{1,9}", number)), 0)
 
 
 def run_folders(folder: Path) -> list[Path]:
@@ -61,7 +76,7 @@ def run_folders(folder: Path) -> list[Path]:
         elif (own := ((facts := place.stat()).st_dev, facts.st_ino)) not in visited:
             visited.add(own)
             below = (entry for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-            waiting += sorted(below, reverse=True)  # the last is taken first
+            waiting += sorted(below, key=lambda entry: natural_key(entry.name), reverse=True)  # the last is taken first
     return found
 
 

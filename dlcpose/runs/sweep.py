@@ -35,6 +35,7 @@ from dlcpose.runs.run_json import (
 from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.file_lock import alone
+from dlcpose.structures.natural_order import natural_key
 
 ERROR = "error.txt"  # in the folder of a job that failed
 LOCK = ".sweep.lock"
@@ -197,7 +198,8 @@ def report(folder: Path, began: float, say: Callable[[str], None] = print) -> st
 
     began: when the sweep did, in seconds since 1970; jobs finished before are counted separately.
     """
-    jobs = sorted({path.parent for name in (FILE, ERROR) for path in folder.glob(f"*/{name}")})
+    found = {path.parent for name in (FILE, ERROR) for path in folder.glob(f"*/{name}")}
+    jobs = sorted(found, key=lambda job: natural_key(job.name))
     if not jobs:
         return None
     runs = {job: read_run_json(job) for job in jobs}

@@ -181,6 +181,22 @@ def test_folders_a_thousand_deep_are_looked_into(here: Path, monkeypatch: Patch)
             Path("d").rmdir()
 
 
+def test_of_equally_good_trials_the_first_is_the_best(here: Path) -> None:
+    for trial, sigma in enumerate((9, 4, 5, 12)):  # not the order of their folders
+        run = made_up_run(here / "s" / f"sigma-{sigma}", "resnet_18", 0.001, 0, overrides=[f"sweep.trial={trial}"])
+        entry = json.loads((run / "run.json").read_text())
+        entry["config"]["head"], entry["optimized_metric"] = {"sigma": sigma}, {"val/mean_error_px": 2.0 - (trial == 3)}
+        (run / "run.json").write_text(json.dumps(entry))
+    made = comparison_of([here / "s"])
+    assert [each.name for each in made.runs] == ["sigma-12", "sigma-9", "sigma-4", "sigma-5"]
+
+
+def test_jobs_without_a_study_stand_in_the_order_of_their_numbers(here: Path) -> None:
+    for number in (0, 10, 2):
+        made_up_run(here / "s" / str(number), "resnet_18", 0.001, 0)
+    assert [folder.name for folder in run_folders(here / "s")] == ["0", "2", "10"]
+
+
 def test_names_are_what_tells_folders_apart() -> None:
     assert short_names([Path("/s/a/1/x"), Path("/s/a/2/x")]) == ["1/x", "2/x"]
     assert short_names([Path("/s/a/1")]) == ["1"]

@@ -204,6 +204,15 @@ def test_long_values_that_begin_alike_have_folders_of_their_own() -> None:
     assert first != second
 
 
+def test_a_report_lists_jobs_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for number in (10, 2, 0):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "error.txt").write_text("it failed\n")
+    lines: list[str] = []
+    report(tmp_path, time.time(), lines.append)
+    assert lines[1:] == [f"  failed: {number}: it failed" for number in (0, 2, 10)]
+
+
 def test_a_job_without_a_word_was_killed(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "run.json").write_text(json.dumps({"status": "running", "config": {}}))
