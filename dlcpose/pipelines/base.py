@@ -24,7 +24,7 @@ from dlcpose.pipelines.animal_crops import CropSettings
 from dlcpose.pipelines.clip_losses import clip_losses
 from dlcpose.pipelines.components import Components, TrainingContext
 from dlcpose.pipelines.epoch_record import EpochRecord
-from dlcpose.pipelines.finite_values import DivergedError, first_not_finite
+from dlcpose.pipelines.finite_values import DivergedError, check_outputs, first_not_finite
 from dlcpose.pipelines.predictions import predictions_in_image
 from dlcpose.pipelines.unused_parameters import unused_parameters
 from dlcpose.side_heads.base import SideHead
@@ -344,6 +344,15 @@ class PoseEstimator(PoseModule):
             instances = side_head.complete_shown(instances, side_maps, batch.shown)
         return instances
 
+    def _checked(self, maps: PoseMaps) -> PoseMaps:
+        """The maps of a model that predicts. Raises CheckpointError for what broken weights give.
+
+        Training checks its losses and weights, and may recover from an epoch that finds nothing.
+        """
+        if self.optimizer is None:
+            check_outputs(maps, "model")
+        return maps
+
     def graph_outputs(self, maps: PoseMaps) -> dict[str, Tensor]:
         """What an exported graph gives of the maps, by name. Raises ConfigError for a head that cannot be exported."""
         outputs = dict(self.head.graph_outputs(maps.animals))
@@ -374,7 +383,7 @@ class PoseEstimator(PoseModule):
         return self(self.normalized(batch).images)
 
     def decode_maps(self, batch: PoseBatch, maps: Any) -> list[PosePrediction]:
-        return self.predictions_in_image(batch, self.decode_batch(batch, maps))
+        return self.predictions_in_image(batch, self.decode_batch(batch, self._checked(maps)))
 
     def _step(self, batch: PoseBatch, split: str) -> tuple[Tensor, PoseMaps]:
         maps = self(batch.images)

@@ -1,17 +1,21 @@
-"""Check that losses and weights are finite, and end a training otherwise, before its checkpoints are overwritten."""
+"""Check that losses and weights are finite, and end a training otherwise, before its checkpoints are overwritten.
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+Predictions of what is not are none: the maps of a model that predicts are checked, too.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from dlcpose.pipelines.data_statistics import data_statistics
-from dlcpose.structures.errors import DlcposeError
+from dlcpose.structures.errors import CheckpointError, DlcposeError
 from dlcpose.structures.printable import printable
 
 EVERY = 20  # steps between two checks of a GPU's losses, each of which synchronizes
 MAX_NAMED = 8  # images in a message
+MAX_OUTPUT = 1e6  # of a network, as large as a coordinate may be: float16 holds no more than 65,504
 
 
 class DivergedError(DlcposeError):
@@ -64,3 +68,28 @@ def first_not_finite(pipeline: nn.Module, weights: Mapping[str, Tensor]) -> str 
         if value.is_floating_point() and name not in kept and not bool(value.isfinite().all()):
             return name
     return None
+
+
+def check_outputs(outputs: Any, model: str) -> None:
+    """Raises CheckpointError for outputs of a network that are not finite, or that no trained one gives.
+
+    Peaks of NaN are no animals, or NaN keypoints: as if there were none in the image. outputs: tensors, also within tuples
+    and mappings. model: what is wrong, for the message.
+    """
+    for tensor in _tensors(outputs):
+        if tensor.is_floating_point() and tensor.numel():
+            least, largest = (float(each) for each in torch.aminmax(tensor))
+            if not -MAX_OUTPUT <= least <= largest <= MAX_OUTPUT:
+                raise CheckpointError(
+                    f"{model}: the network gave {least:g} to {largest:g}, expected numbers from {-MAX_OUTPUT:g} to "
+                    f"{MAX_OUTPUT:g}. Its weights are broken, or too large for the precision: take precision=32, another "
+                    "checkpoint, or train it anew with a lower optimizer.lr."
+                )
+
+
+def _tensors(outputs: Any) -> Iterator[Tensor]:
+    if isinstance(outputs, Tensor):
+        yield outputs
+    elif isinstance(outputs, Mapping | tuple | list):
+        for each in outputs.values() if isinstance(outputs, Mapping) else outputs:
+            yield from _tensors(each)

@@ -169,7 +169,7 @@ class TopDown(PoseEstimator):
 
     def _decode_crops(self, maps: Iterable[PoseMaps]) -> list[PoseInstances]:
         """The animals in each crop."""
-        return [instances for some in maps for instances in self.decode(some)]
+        return [instances for some in maps for instances in self.decode(self._checked(some))]
 
     def _predictions_of_crops(
         self, batch: PoseBatch, instances: Sequence[PoseInstances], crops: AnimalCrops

@@ -12,6 +12,7 @@ from dlcpose.codecs.peaks import into_shown
 from dlcpose.detectors.base import Boxes, BoxRule, detect_by_size
 from dlcpose.pipelines.animal_crops import CROPS_PER_PASS, AnimalCrops, cut_crops
 from dlcpose.pipelines.crop_poses import animals_in_frames, nms_predictions, sure_boxes
+from dlcpose.pipelines.finite_values import check_outputs
 from dlcpose.pipelines.predictions import predictions_in_image
 from dlcpose.prediction.graph_description import CropsOfGraph, GraphDescription
 from dlcpose.structures.batch import PoseBatch
@@ -118,6 +119,7 @@ class GraphModel:
 
     def _animals(self, outputs: Mapping[str, Tensor]) -> list[PoseInstances]:
         animals: list[PoseInstances] = []
+        check_outputs(outputs, str(self.path))
         try:
             for step in self.description.steps:
                 animals = step(animals, outputs)

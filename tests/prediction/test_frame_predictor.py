@@ -11,6 +11,7 @@ from dlcpose.predict import Predictor
 from dlcpose.prediction.frame_predictor import Frame, FramePredictor
 from dlcpose.prediction.loaded_model import LoadedModel
 from dlcpose.prediction.stage_times import STAGES
+from dlcpose.structures.errors import CheckpointError
 from dlcpose.structures.instances import PosePrediction
 from tests.prediction.made_up_models import CPU, MODELS, bottom_up, frames, single_animal, top_down
 
@@ -212,3 +213,18 @@ def test_going_on_gives_what_one_go_gives(settings: dict) -> None:
     rest = predictor.predict(list(named(images))[6:], after=whole[5], done=6)
     for one, other in zip([each for some in rest for each in some], whole[6:], strict=True):
         assert_same(one, other, atol=0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [*((name, "backbone") for name in MODELS), ("letterbox", "head"), ("bottom_up", "head")]
+)
+def test_weights_that_are_finite_but_absurd_predict_nothing_in_silence(name: str, part: str) -> None:
+    model = MODELS[name]()
+    with torch.no_grad():
+        for weight in getattr(model.pipeline, part).parameters():
+            weight.mul_(1e30 if weight.ndim > 1 else 1)
+    with pytest.raises(CheckpointError, match=r"^model: the network gave ") as caught:
+        Predictor(model).predict(frames(1, animals=2))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(CheckpointError, match=r"^model: the network gave "):
+        all_of(FramePredictor(model.pipeline, CPU, batch_size=2), frames(2, animals=2))
