@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+MIN_FACTOR = torch.finfo(torch.float32).tiny ** 0.5  # products of two are normal numbers, which a CPU is fast with
+
 
 def draw_gaussians(points_in_map: Tensor, sigma: float, size: tuple[int, int]) -> Tensor:
     """A heatmap per keypoint: 1 at each animal's keypoint, the maximum where animals overlap.
@@ -15,8 +17,14 @@ def draw_gaussians(points_in_map: Tensor, sigma: float, size: tuple[int, int]) -
     x, y = points_in_map.unbind(dim=-1)  # (B, N, K) each
     across = torch.arange(size[1], device=points_in_map.device, dtype=points_in_map.dtype)[:, None]  # (w, 1)
     down = torch.arange(size[0], device=points_in_map.device, dtype=points_in_map.dtype)[:, None]  # (h, 1)
-    in_x = torch.exp(-((across - x[:, :, None]) ** 2) / (2 * sigma**2)).nan_to_num(0.0)  # (B, N, w, K)
-    in_y = torch.exp(-((down - y[:, :, None]) ** 2) / (2 * sigma**2)).nan_to_num(0.0)  # (B, N, h, K)
+    in_x = _bell(across - x[:, :, None], sigma)  # (B, N, w, K)
+    in_y = _bell(down - y[:, :, None], sigma)  # (B, N, h, K)
     if points_in_map.shape[1] == 0:
         return points_in_map.new_zeros((points_in_map.shape[0], points_in_map.shape[2], *size))
     return (in_y[:, :, :, None] * in_x[:, :, None]).amax(dim=1).permute(0, 3, 1, 2)  # (B, K, h, w)
+
+
+def _bell(distances: Tensor, sigma: float) -> Tensor:
+    """A Gaussian of distances, 0 where it is below `MIN_FACTOR` or the distance is NaN."""
+    values = torch.exp(-(distances**2) / (2 * sigma**2))
+    return torch.where(values >= MIN_FACTOR, values, 0.0)

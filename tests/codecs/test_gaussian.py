@@ -23,6 +23,11 @@ def test_a_drawn_map_is_the_gaussian_of_scipy() -> None:
     np.testing.assert_allclose(drawn, blurred / blurred.max(), atol=1e-4)
 
 
+def test_what_is_drawn_is_0_or_a_normal_number() -> None:
+    drawn = draw_gaussians(torch.tensor([[[[3.3, 40.2], [60.0, 1.0]]]]), 2.0, (64, 64))
+    assert drawn[drawn > 0].min() >= torch.finfo(torch.float32).tiny  # a CPU takes many times as long for smaller ones
+
+
 def test_the_nearest_animal_counts() -> None:
     together = draw_gaussians(torch.tensor([[[[5.0, 5.0]], [[11.0, 5.0]]]]), 2.0, (16, 16))
     alone = [draw_gaussians(torch.tensor([[[[x, 5.0]]]]), 2.0, (16, 16)) for x in (5.0, 11.0)]
