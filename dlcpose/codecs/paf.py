@@ -44,8 +44,8 @@ def draw_pafs(points_in_map: Tensor, edges: Tensor, half_width: float, size: tup
         place = ((image * height + y) * width + x) * len(edges) + edge
         squared = squared - TIE * animal
         shortest.scatter_reduce_(0, place, squared, "amin")
-        is_nearest = squared <= shortest[place]
-        fields[place[is_nearest]] = unit[is_nearest]
+        nearest = _indices(squared <= shortest.index_select(0, place))
+        fields.index_copy_(0, place.index_select(0, nearest), unit.index_select(0, nearest))
     return fields.view(batch, height, width, len(edges), 2).permute(0, 3, 4, 1, 2)
 
 
@@ -62,14 +62,16 @@ def _cells_along(
     which, x, y = _cells_in_boxes(
         torch.minimum(starts, ends) - half_width, torch.maximum(starts, ends) + half_width, size
     )
-    start, unit = starts.reshape(-1, 2)[which], units.reshape(-1, 2)[which]  # (M, 2) each
-    from_x, from_y = x - start[:, 0], y - start[:, 1]
-    along = from_x * unit[:, 0] + from_y * unit[:, 1]
-    across = from_x * unit[:, 1] - from_y * unit[:, 0]
-    beyond = along - along.clamp(min=0).minimum(lengths.flatten()[which])
+    start_x, start_y = (_picked(part, which) for part in starts.unbind(dim=-1))  # (M,) each
+    unit_x, unit_y = (_picked(part, which) for part in units.unbind(dim=-1))
+    from_x, from_y = x - start_x, y - start_y
+    along = from_x * unit_x + from_y * unit_y
+    across = from_x * unit_y - from_y * unit_x
+    beyond = along - along.clamp(min=0).minimum(_picked(lengths, which))
     squared = across.square() + beyond.square()
-    is_near = squared <= half_width**2
-    return which[is_near], x[is_near], y[is_near], squared[is_near], unit[is_near]
+    near = _indices(squared <= half_width**2)
+    which, x, y, squared = (each.index_select(0, near) for each in (which, x, y, squared))
+    return which, x, y, squared, units.reshape(-1, 2).index_select(0, which)
 
 
 def _cells_in_boxes(low: Tensor, high: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
@@ -79,9 +81,20 @@ def _cells_in_boxes(low: Tensor, high: Tensor, size: tuple[int, int]) -> tuple[T
     extents = (torch.minimum(high.floor(), last) - first + 1).nan_to_num(0.0).clamp(min=0).long().reshape(-1, 2)
     counts = extents.prod(dim=-1)
     which = torch.repeat_interleave(torch.arange(len(counts), device=low.device), counts)
-    within = torch.arange(len(which), device=low.device) - (counts.cumsum(dim=0) - counts)[which]
-    corner, columns = first.nan_to_num(0.0).long().reshape(-1, 2)[which], extents[which, 0]
-    return which, corner[:, 0] + within % columns, corner[:, 1] + within // columns
+    within = torch.arange(len(which), device=low.device) - _picked(counts.cumsum(dim=0) - counts, which)
+    left, top = (_picked(part, which) for part in first.nan_to_num(0.0).long().unbind(dim=-1))
+    down = within // _picked(extents[:, 0], which)
+    return which, left + within - down * _picked(extents[:, 0], which), top + down
+
+
+def _picked(values: Tensor, which: Tensor) -> Tensor:
+    """Some of the values (...), by their places among all: (M,)."""
+    return values.flatten().index_select(0, which)  # several times as fast as values[which] on a CPU
+
+
+def _indices(mask: Tensor) -> Tensor:
+    """The places at which a mask (M,) is true: int64."""
+    return mask.nonzero()[:, 0]
 
 
 def score_edges(
