@@ -1,7 +1,8 @@
 """How much of the bare model's rate a whole training run keeps: loading, augmenting, targets, loss, optimizer, logging.
 
-Both are measured in turn in one process, several rounds of each: the bare model does forward and backward on one ready
-batch; the run is Lightning's, with the loader, the augmentation and everything else that `train.py` would have.
+Both are measured in turn in one process, several rounds of each: the bare model does forward and backward on what the network
+was given in a step of training, such as the crops of a batch of frames; the run is Lightning's, with the loader, the
+augmentation and everything else that `train.py` would have.
 
     python benchmarks/training_rate.py                       # resnet_50, 256x256, batches of 8
     python benchmarks/training_rate.py model=hrnet_w32 datamodule.batch_size=16
@@ -50,20 +51,42 @@ class Clock(Callback):
             self.images += len(batch)
 
 
-def rate_of_bare_model(pipeline: PoseEstimator, images: torch.Tensor, autocast: torch.autocast, steps: int) -> float:
-    """Images per second of forward and backward on one ready batch, the first step left out."""
+class SeenByNetwork(Callback):
+    """What the network was given in the last training step, and how many images of the data set that was made of."""
+
+    def __init__(self) -> None:
+        self.given, self.images = torch.empty(0), 0
+
+    def on_train_start(self, trainer: Trainer, module: PoseEstimator) -> None:
+        self.hook = module.register_forward_pre_hook(self._keep)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: PoseEstimator, outputs: Any, batch: PoseBatch, index: int
+    ) -> None:
+        self.images = len(batch)
+
+    def on_train_end(self, trainer: Trainer, module: PoseEstimator) -> None:
+        self.hook.remove()
+
+    def _keep(self, module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+        self.given = given[0]
+
+
+def rate_of_bare_model(pipeline: PoseEstimator, seen: SeenByNetwork, autocast: torch.autocast, steps: int) -> float:
+    """Images per second of forward and backward on what the network was given once, the first step left out."""
+    given = seen.given
     pipeline.train()
     for step in range(steps + 1):
         if step == 1:
             began = time.perf_counter()
         pipeline.zero_grad()
         with autocast:
-            maps = tree_leaves(pipeline(images).animals)  # part affinity heads give one pair for each stage
+            maps = tree_leaves(pipeline(given).animals)  # part affinity heads give one pair for each stage
             total = torch.stack([found.float().mean() for found in maps if found is not None]).sum()
         total.backward()
-        if images.is_cuda:
+        if given.is_cuda:
             torch.cuda.synchronize()
-    return steps * len(images) / (time.perf_counter() - began)
+    return steps * seen.images / (time.perf_counter() - began)
 
 
 def rate_of_run(
@@ -73,12 +96,13 @@ def rate_of_run(
     datamodule: Any,
     precision: str,
     steps: int,
+    seen: SeenByNetwork | None = None,
 ) -> float:
     """Images per second of a Lightning run of `steps` batches after the first."""
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         trainer = instantiate({**config["trainer"], "precision": precision}, "trainer")(
-            callbacks=[clock],
+            callbacks=[clock, seen] if seen else [clock],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -116,16 +140,19 @@ def main() -> None:
     precision = fastest_precision(config["trainer"]["accelerator"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
     pipeline = pipeline.to(device, memory_format=torch.channels_last)
-    ready = pipeline.normalized(next(iter(datamodule.train_dataloader())).to(device)).images
+    seen = SeenByNetwork()
+    rate_of_run(config, instantiate, pipeline, datamodule, precision, 1, seen)
+    pipeline = pipeline.to(device)
     autocast = torch.autocast(device, torch.bfloat16, enabled="bf16" in precision)
     report = Report(
-        f"Training rate of a whole run beside the bare model's: {config['name']}, images of {tuple(ready.shape)}, "
+        f"Training rate of a whole run beside the bare model's: {config['name']}, {seen.images} images a step, "
+        f"to the network {tuple(seen.given.shape)}, "
         f"{precision}, {datamodule.workers} workers",
         device,
     )
     shares = []
     for round_number in range(arguments.rounds):
-        bare = rate_of_bare_model(pipeline, ready, autocast, arguments.steps)
+        bare = rate_of_bare_model(pipeline, seen, autocast, arguments.steps)
         whole = rate_of_run(config, instantiate, pipeline, datamodule, precision, arguments.steps)
         pipeline = pipeline.to(device)
         shares.append(whole / bare)
