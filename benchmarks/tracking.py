@@ -14,6 +14,7 @@ likely swaps and how many of the swaps are in it; seconds.
     python benchmarks/tracking.py --flies clip_tracks.h5 --json figures.json
     python train.py experiment=scenes_bottom_up hydra.run.dir=scenes
     python benchmarks/tracking.py --checkpoint scenes/checkpoints/best.ckpt --videos crossings
+    python benchmarks/tracking.py --animals --flies clip_tracks.h5 --clip clip.mp4 --checkpoint best.ckpt --videos flies
 """
 
 import argparse
@@ -106,20 +107,24 @@ def similarities(pred: Array, truth: Array, skeleton: Skeleton) -> Array:
     return np.nan_to_num(compute_oks(pred, truth, areas, np.asarray(skeleton.sigmas)))
 
 
-def predicted(gt: GroundTruth, data: SyntheticFrames, checkpoint: Path, video: Path, fps: float) -> Noisy:
-    """What a model finds in the video of these tracks, which is written unless it is there.
-
-    An animal's source is the true one that it is assigned to by OKS, where that is at least 0.5.
-    """
+def render(data: SyntheticFrames, video: Path, fps: float) -> None:
+    """Write the video of rendered frames, unless it is there."""
     if not video.exists():
-        video.parent.mkdir(parents=True, exist_ok=True)
         unfinished = video.with_suffix(".unfinished.mp4")
         write_video(unfinished, (data.read_image(number) for number in range(len(data.frames))), fps=fps)
         unfinished.rename(video)
-    output = video.with_suffix(SUFFIX)
+
+
+def predicted(gt: GroundTruth, checkpoint: Path, video: Path, output: Path) -> Noisy:
+    """What a model finds in the video of these tracks; poses that are there are those of an earlier run.
+
+    An animal's source is the true one that it is assigned to by OKS, where that is at least 0.5.
+    """
     outcome = write_video_poses(dlcpose.load(checkpoint, device="cpu").model, video, output, PredictionSettings())
     print(f"{output.name}: {'was there' if outcome.was_there else outcome.seconds}", flush=True)
     poses = read_pose_tracks(output)
+    if poses.skeleton.names != gt.skeleton.names or len(poses) != len(gt.keypoints_in_image):
+        raise SystemExit(f"{checkpoint} and {video}: expected the frames and keypoints of the tracks")
     points = poses.keypoints_in_image
     sources = np.full(points.shape[:2], -1)
     for frame, truth in enumerate(gt.keypoints_in_image):
@@ -217,13 +222,22 @@ def main() -> None:
     parser.add_argument("--noise", choices=NOISE, nargs="+", default=["light", "usual"])
     parser.add_argument("--no-shape", action="store_true", help="without the animals' proportions")
     parser.add_argument("--no-appearance", action="store_true", help="with --checkpoint: without their appearance")
-    parser.add_argument("--checkpoint", type=Path, help="a model of `dataset=scenes` that predicts the rendered mice")
-    parser.add_argument("--videos", type=Path, help="with --checkpoint: folder to keep the rendered videos in")
+    parser.add_argument(
+        "--checkpoint", type=Path, help="a model of `dataset=scenes` that predicts the rendered mice, or --clip"
+    )
+    parser.add_argument(
+        "--videos", type=Path, help="with --checkpoint: folder to keep rendered videos and all poses in"
+    )
     parser.add_argument("--flies", type=Path, help="tracks as a DeepLabCut h5: flypair13's")
+    parser.add_argument("--clip", type=Path, help="with --flies and --checkpoint: the video of those tracks")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     arguments = parser.parse_args()
     if (arguments.checkpoint is None) != (arguments.videos is None):
         parser.error("--checkpoint and --videos go together")
+    if arguments.clip and not (arguments.checkpoint and arguments.flies):
+        parser.error("--clip needs --checkpoint and --flies")
+    if arguments.videos:
+        arguments.videos.mkdir(parents=True, exist_ok=True)
     report = Report("Tracks of clips whose detections have a detector's mistakes")
     fps = arguments.fps
     for seed in arguments.seeds:
@@ -234,17 +248,25 @@ def main() -> None:
             gt, video = ground_truth_of(data), None
             if arguments.checkpoint:
                 video = arguments.videos / f"{animals}_mice_{arguments.minutes:g}_min_{fps:g}_fps_seed_{seed}.mp4"
-                found = {"predicted": predicted(gt, data, arguments.checkpoint, video, fps)}
+                render(data, video, fps)
+                found = {"predicted": predicted(gt, arguments.checkpoint, video, video.with_suffix(SUFFIX))}
             else:
                 found = {level: noisy_poses(gt, NOISE[level], seed=seed, fps=fps) for level in arguments.noise}
             for level, noisy in found.items():
                 report.add(measure(f"{animals} mice {level} #{seed}", gt, noisy, settings, fps, video))
         if arguments.flies:
             gt = flies(arguments.flies)
-            settings = TrackingSettings(animals=gt.keypoints_in_image.shape[1], use_shape=not arguments.no_shape)
-            for level in arguments.noise:
-                noisy = noisy_poses(gt, NOISE[level], seed=seed, fps=fps)
-                report.add(measure(f"2 flies {level} #{seed}", gt, noisy, settings, fps))
+            appearance = False if arguments.no_appearance or not arguments.clip else None
+            settings = TrackingSettings(
+                animals=gt.keypoints_in_image.shape[1], use_shape=not arguments.no_shape, appearance=appearance
+            )
+            if arguments.clip:
+                output = arguments.videos / f"{arguments.clip.stem}{SUFFIX}"
+                found = {"predicted": predicted(gt, arguments.checkpoint, arguments.clip, output)}
+            else:
+                found = {level: noisy_poses(gt, NOISE[level], seed=seed, fps=fps) for level in arguments.noise}
+            for level, noisy in found.items():
+                report.add(measure(f"2 flies {level} #{seed}", gt, noisy, settings, fps, arguments.clip))
     report.finish(arguments.json)
 
 
