@@ -18,7 +18,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlcpose.config.folders import CONF, group_names, option_names, user_config_folders
-from dlcpose.config.sources import checked_loading, override_values, parsed_overrides
+from dlcpose.config.overrides import override_values, parsed_overrides
+from dlcpose.config.sources import checked_loading
 from dlcpose.structures.data_files import read_yaml
 from dlcpose.structures.errors import DlcposeError
 
