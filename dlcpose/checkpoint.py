@@ -156,6 +156,7 @@ def restore(checkpoint: Checkpoint, instantiate: Instantiator, detector: Mapping
             f"{checkpoint.path}: the weights do not fit the model it describes: {reason[:300]}. "
             "Load it with the versions of dlcpose and timm that it was written with."
         ) from error
+    pipeline.loaded_from = checkpoint.path
     return pipeline.eval()
 
 

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -456,6 +457,13 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, content: dict[s
     content["state_dict"][name].view(-1)[0] = value
     torch.save(content, tmp_path / "a.ckpt")
     assert "not finite" in said_of(tmp_path / "a.ckpt")
+
+
+def test_weights_that_are_absurd_are_told_with_their_file(tmp_path: Path, content: dict[str, Any]) -> None:
+    weights = {name: value * 1e30 if value.ndim == 4 else value for name, value in content["state_dict"].items()}
+    torch.save({**content, "state_dict": weights}, tmp_path / "absurd.ckpt")
+    with pytest.raises(CheckpointError, match=r"absurd\.ckpt: the network gave nan to nan, expected numbers from "):
+        load(tmp_path / "absurd.ckpt", device="cpu").predict([np.zeros((64, 64, 3), np.uint8)])
 
 
 def test_weights_of_another_kind_of_number_are_refused(tmp_path: Path, content: dict[str, Any]) -> None:

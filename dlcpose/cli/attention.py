@@ -10,6 +10,7 @@ import typer
 
 from dlcpose.cli.registry import command
 from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.printable import printable
 
 if TYPE_CHECKING:
     from dlcpose.pipelines.base import PoseEstimator
@@ -53,7 +54,7 @@ def attention_command(
         for sheet in sheets
     ]
     write_picture(output, np.concatenate(padded))
-    typer.echo(f"{output}: attention maps of {len(chosen)} keypoints in {len(images)} images")
+    typer.echo(printable(f"{output}: attention maps of {len(chosen)} keypoints in {len(images)} images"))
 
 
 def attention_maps(pipeline: PoseEstimator, key: str, image: Image, layer: int) -> tuple[PoseCrop, Floats, Floats]:

@@ -47,7 +47,7 @@ def compare_command(
         table = _table([_folded(heading) for heading in head], rows, settings)
     console.print(table, crop=False)
     if len(comparison.settings) > len(rows):
-        typer.echo(f"{len(comparison.settings) - len(rows)} more settings are on the page")
+        typer.echo(printable(f"{len(comparison.settings) - len(rows)} more settings are on the page"))
     for run in comparison.runs:
         if run.status != "finished":
             typer.echo(printable(f"not finished: {run.name}: {run.error or 'killed, or still running'}"))
@@ -55,7 +55,7 @@ def compare_command(
         typer.echo(printable(f"no run has figures: none is finished with {comparison.ranked_by}"))
     else:
         typer.echo(f"{printable(best.name)} again: {printable(command_of(best), max_length=LONGEST_COMMAND)}")
-    typer.echo(folder / "comparison.html")
+    typer.echo(printable(folder / "comparison.html"))
 
 
 def _table(head: Sequence[Sequence[str]], rows: Sequence[Sequence[str]], settings: int) -> "Table":

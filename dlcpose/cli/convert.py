@@ -45,9 +45,9 @@ def convert_command(
     losses = format.losses(data, target)
     _write(format, data, target, overwrite)
     animals = sum(len(frame) for frame in data.frames)
-    typer.echo(f"{target}: {len(data)} frames with {animals} animals as {format.name}")
+    typer.echo(printable(f"{target}: {len(data)} frames with {animals} animals as {format.name}"))
     for loss in losses:
-        typer.echo(f"- lost: {printable(str(loss))}")
+        typer.echo(printable(f"- lost: {loss}"))
     if not losses:
         typer.echo("Nothing is lost.")
 

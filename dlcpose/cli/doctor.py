@@ -7,6 +7,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from dlcpose.cli.registry import command
+from dlcpose.structures.printable import printable
 
 HUB = "https://huggingface.co"
 MIN_DISK_GB, MIN_MEMORY_GB, MIN_SHARED_MB = 5.0, 4.0, 512.0
@@ -32,9 +33,9 @@ def doctor_command(
     for check in (_versions, _devices, lambda: _disk(folder), _memory, *hub, _training):
         for finding in _findings(check):
             is_well = is_well and not finding.fix
-            typer.echo(f"{'!!' if finding.fix else 'ok'} {finding.what}: {finding.result}")
+            typer.echo(printable(f"{'!!' if finding.fix else 'ok'} {finding.what}: {finding.result}"))
             if finding.fix:
-                typer.echo(f"   {finding.fix}")
+                typer.echo(printable(f"   {finding.fix}"))
     typer.echo("nothing is wrong" if is_well else "fix what is marked !!")
     raise typer.Exit(0 if is_well else 1)
 

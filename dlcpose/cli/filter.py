@@ -10,6 +10,7 @@ import typer
 from dlcpose.cli.pose_files import check_new, output_beside, with_step
 from dlcpose.cli.registry import command
 from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.printable import printable
 
 
 @command("filter")
@@ -40,7 +41,7 @@ def filter_command(
     filtered = filter_tracks(tracks, filters)
     write_pose_tracks(out, filtered, with_step(read_provenance(poses)[1], "filter", filters.as_dict(), poses))
     before, after = (int((~np.isnan(each.keypoints_in_image[..., 0])).sum()) for each in (tracks, filtered))
-    typer.echo(f"{out}: {after} keypoints in {len(filtered)} frames, {before} before")
+    typer.echo(printable(f"{out}: {after} keypoints in {len(filtered)} frames, {before} before"))
 
 
 def _parsed(savgol: str | None) -> tuple[int, int] | None:

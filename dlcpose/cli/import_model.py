@@ -52,13 +52,15 @@ def import_command(
     )
     description = write_checkpoint(model, output)
     weights = sum(value.numel() for value in model.weights.values())
-    typer.echo(f"{output}: {len(model.weights)} tensors, {weights:,} weights of {model.source}, all that it needs")
+    typer.echo(
+        printable(f"{output}: {len(model.weights)} tensors, {weights:,} weights of {model.source}, all that it needs")
+    )
     for reason, count in Counter(model.not_taken.values()).items():
-        typer.echo(f"  not taken: {count} tensors {reason}")
+        typer.echo(printable(f"  not taken: {count} tensors {reason}"))
     if model.license is not None:
-        typer.echo(f"  license: {printable(model.license)}")
+        typer.echo(printable(f"  license: {model.license}"))
     typer.echo(printable(f"  keypoints: {', '.join(description.skeleton.names)}"))
-    typer.echo(f"  predict:  dlcpose predict --checkpoint {output} VIDEO")
+    typer.echo(printable(f"  predict:  dlcpose predict --checkpoint {output} VIDEO"))
     roots = (override for override in model.overrides if override.startswith("dataset.root="))
     root = in_shell(next(roots, "dataset.root=PROJECT"))
     evaluation = f"python evaluate.py checkpoint={output} dataset=deeplabcut {root}"
@@ -67,5 +69,5 @@ def import_command(
         chosen = f"dataset.shuffle={shuffle[0]} dataset.fraction={shuffle[1]:g}"
         evaluation += f" {chosen} frames=test"
         training += f" split=stored {chosen}"
-    typer.echo(f"  evaluate: {evaluation}")
-    typer.echo(f"  train on: {training}")
+    typer.echo(printable(f"  evaluate: {evaluation}"))
+    typer.echo(printable(f"  train on: {training}"))

@@ -156,9 +156,9 @@ def _import(
     }
     output.parent.mkdir(parents=True, exist_ok=True)
     write_pose_tracks(output, tracks, Provenance(settings={IMPORTED: origin}))
-    typer.echo(f"{output}: {_summary(poses, tracks)}")
+    typer.echo(printable(f"{output}: {_summary(poses, tracks)}"))
     for note in notes:
-        typer.echo(f"  {printable(note)}")
+        typer.echo(printable(f"  {note}"))
 
 
 def _described(poses: ForeignPoses, table: Path, size: tuple[int, int] | None, fps: float | None) -> VideoInfo:

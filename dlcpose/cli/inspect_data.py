@@ -36,8 +36,8 @@ def inspect_command(
     inspection = inspect_frames(frames)
     Console().print(inspection_table(inspection))
     for choice in inspection.augmentation:
-        typer.echo(f"augmentation: {printable(choice)}")
+        typer.echo(printable(f"augmentation: {choice}"))
     for finding in inspection.findings:
-        typer.echo(f"- {printable(finding)}")
+        typer.echo(printable(f"- {finding}"))
     if write_contact_sheet(frames, inspection, output):
-        typer.echo(f"Pictures: {output}")
+        typer.echo(printable(f"Pictures: {output}"))

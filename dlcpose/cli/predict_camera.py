@@ -16,6 +16,7 @@ from dlcpose.cli.pose_files import SUFFIX, check_ending, stem_of
 from dlcpose.cli.registry import command
 from dlcpose.structures.errors import DataError, Stopped
 from dlcpose.structures.interrupts import stopped_at_once
+from dlcpose.structures.printable import printable
 
 if TYPE_CHECKING:
     from dlcpose.datasets.camera import CameraReader
@@ -122,7 +123,7 @@ def _predict(
         if progress.frames:
             partial.flush({})
             _assemble(partial, output)
-            typer.echo(f"{output}: {progress.line(camera)}")
+            typer.echo(printable(f"{output}: {progress.line(camera)}"))
         partial.clear()
 
 
@@ -180,4 +181,4 @@ def _save_killed(partial: PartialResults, output: Path, *, overwrite: bool) -> N
     saved = f"{output}: the {count} frames of a session that was killed are saved here now"
     if not overwrite:
         raise DataError(f"{saved}. Give another --output, or add --overwrite to replace them.")
-    typer.echo(f"{saved}, until this one replaces them.")
+    typer.echo(printable(f"{saved}, until this one replaces them."))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dlcpose.structures.errors import ConfigError, DataError
+from dlcpose.structures.printable import printable
 
 if TYPE_CHECKING:
     from dlcpose.predict import Predictor
@@ -50,7 +51,7 @@ def predict_images(
     if result.exists() and not overwrite:
         content = _content(result)
         check_same(result, key, _key_in(content))
-        typer.echo(f"{result}: there already, of the same images, checkpoint and settings")
+        typer.echo(printable(f"{result}: there already, of the same images, checkpoint and settings"))
         _check_all_are_there(result, images, [name for name in _names(images) if name not in content])
         return
     check_writable(result.parent)
@@ -64,9 +65,9 @@ def predict_images(
     if not found:
         raise next(iter(errors.values()))
     for error in errors.values():
-        typer.echo(f"dlcpose: {error}", err=True)
+        typer.echo(printable(f"dlcpose: {error}"), err=True)
     write_output(result, json.dumps({MADE_BY: key, **found}, indent=1).encode())
-    typer.echo(f"{result}: {len(found)} images")
+    typer.echo(printable(f"{result}: {len(found)} images"))
     _check_all_are_there(result, images, list(errors))
 
 

@@ -15,6 +15,7 @@ from dlcpose.cli.inspect_data import FOLLOW_LINKS
 from dlcpose.cli.pose_files import stem_of, video_of
 from dlcpose.cli.registry import command
 from dlcpose.structures.errors import ConfigError, DataError
+from dlcpose.structures.printable import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,8 +80,10 @@ def propose_command(
     _report(out, tracks, sorted(images), reasons, frames)
     if into_project and config is not None and source.stem not in config.videos:
         typer.echo(
-            f"{config.folder / 'config.yaml'}: video_sets does not name {source.name}, so DeepLabCut itself will not "
-            "train on these frames. Add the video with deeplabcut.add_new_videos."
+            printable(
+                f"{config.folder / 'config.yaml'}: video_sets does not name {source.name}, so DeepLabCut itself will not "
+                "train on these frames. Add the video with deeplabcut.add_new_videos."
+            )
         )
 
 
@@ -222,7 +225,7 @@ def _reasons_table(tracks: PoseTracks, rows: Sequence[int], worth: npt.NDArray[A
 def _report(out: Path, tracks: PoseTracks, rows: Sequence[int], reasons: Sequence[str], requested: int) -> None:
     chosen = [reasons[row] for row in rows]
     counts = ", ".join(f"{chosen.count(reason)} for {reason}" for reason in sorted(set(chosen)))
-    typer.echo(f"{out}: {len(rows)} frames to label: {counts}")
+    typer.echo(printable(f"{out}: {len(rows)} frames to label: {counts}"))
     if len(rows) < requested:
-        typer.echo(f"--frames {requested}: the video has no more frames that are not labeled already.")
+        typer.echo(printable(f"--frames {requested}: the video has no more frames that are not labeled already."))
     typer.echo("frames " + ", ".join(str(tracks.frame_indices[row]) for row in rows))

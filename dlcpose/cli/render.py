@@ -7,6 +7,7 @@ import typer
 
 from dlcpose.cli.registry import command
 from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.printable import printable
 
 
 @command("render")
@@ -52,4 +53,6 @@ def render_command(
         seed=seed,
     )
     label_format.write(data, out, fps=fps)
-    typer.echo(f"{out}: {len(data)} frames of {animals} {skeleton} in {len({f.video for f in data.frames})} videos.")
+    typer.echo(
+        printable(f"{out}: {len(data)} frames of {animals} {skeleton} in {len({f.video for f in data.frames})} videos.")
+    )

@@ -71,7 +71,7 @@ def track_prediction(poses: Path, settings: TrackingSettings, *, overwrite: bool
         unlike, count = _differences(*there, poses, settings), _corrections_in(there[1])
         if not unlike:
             corrected = f", with {_counted(count)}" if count else ""
-            typer.echo(f"{out}: there already, of the same poses and settings{corrected}")
+            typer.echo(printable(f"{out}: there already, of the same poses and settings{corrected}"))
             return out
         if count:
             raise DataError(
@@ -182,7 +182,7 @@ def _track(
     write_pose_tracks(output, tracks, replace(provenance, settings=made, seconds=seconds))
     likely = swap_candidates(result, settings.review_frames)
     if result.doubtful and missing:  # without doubtful joins nobody would have looked at the video
-        typer.echo(f"without the animals' appearance: {missing}")
+        typer.echo(printable(f"without the animals' appearance: {missing}"))
     typer.echo(_summary(output, result, likely, () if decided is None else decided.corrections))
     if review is not None and source is not None:
         from dlcpose.datasets.video import VideoReader
@@ -190,7 +190,7 @@ def _track(
 
         given = () if decided is None else decided.corrections
         count = write_review(review, result.tracks, likely, VideoReader(source), decisions=given)
-        typer.echo(f"{review}: {count} likely swaps to review in a browser")
+        typer.echo(printable(f"{review}: {count} likely swaps to review in a browser"))
 
 
 def _video_if_there(untracked: PoseTracks, poses: Path) -> tuple[Path | None, str]:

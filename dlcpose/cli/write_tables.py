@@ -12,7 +12,7 @@ import typer
 
 from dlcpose.cli.registry import command
 from dlcpose.structures.errors import ConfigError, DataError
-from dlcpose.structures.printable import PRINTABLE_RECORDS
+from dlcpose.structures.printable import PRINTABLE_RECORDS, printable
 
 if TYPE_CHECKING:
     from dlcpose.exporters.pose_tables import Existing
@@ -82,7 +82,7 @@ def tables_of(
                 existing=existing,
             )
         for table in written:
-            typer.echo(table)
+            typer.echo(printable(table))
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -76,6 +76,10 @@ class Detector(nn.Module, ABC):
     @abstractmethod
     def detect(self, batch: PoseBatch) -> list[Boxes]:
         """The boxes in each frame, independent of the other frames in the batch."""
+
+    def output_layers(self) -> Sequence[nn.Module]:
+        """The layers whose outputs are the network's, before they are brought into any range; none without a network."""
+        return ()
 
     def graph_outputs(self, images: Tensor) -> dict[str, Tensor]:
         """What an exported graph gives of the float images (B, 3, h, w) that `graph_detector` prepares.

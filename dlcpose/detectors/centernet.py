@@ -1,7 +1,7 @@
 """CenterNet (Zhou et al. 2019): a heatmap of box centers, and the box at each center."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -139,9 +139,16 @@ class CenterNetDetector(Detector):
         boxes = all_boxes.gather(2, places[:, None].expand(-1, 4, -1)).transpose(1, 2)  # (B, P, 4)
         return {"boxes": boxes, "scores": scores}
 
+    def output_layers(self) -> Sequence[nn.Module]:
+        """The last ones of both branches."""
+        return (self.center_layers, self.box_layers)
+
     def graph_outputs(self, images: Tensor) -> dict[str, Tensor]:
-        """Candidate boxes in scaled and padded frames (B, 3, h, w) of 0 to 255."""
-        return self._candidates(self((images / 255 - self.mean) / self.std))
+        """Candidate boxes in scaled and padded frames (B, 3, h, w) of 0 to 255; scores of NaN where a heatmap has any."""
+        maps = self((images / 255 - self.mean) / self.std)
+        outputs = self._candidates(maps)
+        is_broken = maps.centers.isnan().flatten(start_dim=1).any(dim=1)  # (B,)
+        return {**outputs, "scores": outputs["scores"].masked_fill(is_broken[:, None], math.nan)}
 
     def graph_detector(self) -> CenterNetBoxes:
         """Pre- and postprocessing of the network."""

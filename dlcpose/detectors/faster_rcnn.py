@@ -69,6 +69,11 @@ class _FasterRcnn(TorchvisionDetector):
         source = TrainedWeights(pretrained=pretrained, checkpoint=checkpoint)
         super().__init__(network, boxes, source, max_animals=max_animals, training=training, pixel_shift=pixel_shift)
 
+    def output_layers(self) -> Sequence[nn.Module]:
+        """Those of the proposals, and of the boxes in them."""
+        network: Any = self.network
+        return (network.rpn.head, network.roi_heads.box_predictor)
+
 
 class FasterRcnnResnet50(_FasterRcnn):
     """`fasterrcnn_resnet50_fpn_v2`: the most accurate, and slow without a GPU."""

@@ -140,6 +140,7 @@ class ModelPoseDetector(PoseDetector):
             if not all(bool(weight.isfinite().all()) for weight in learned):
                 raise ValueError("its weights are not finite")
             self.bottom_up.load_state_dict(state)
+            self.bottom_up.loaded_from = path
             self.is_trained = True
         except Exception as error:
             reason = " ".join(str(error).split())[:200]

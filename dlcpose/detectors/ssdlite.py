@@ -1,7 +1,9 @@
 """torchvision's SSDLite with MobileNet v3 (Sandler et al. 2018; Howard et al. 2019)."""
 
 from collections.abc import Sequence
+from typing import Any
 
+from torch import nn
 from torchvision.models.detection import SSDLite320_MobileNet_V3_Large_Weights, ssdlite320_mobilenet_v3_large
 
 from dlcpose.detectors.base import BoxRule, DetectorTraining
@@ -46,3 +48,8 @@ class SsdLite(TorchvisionDetector):
         )
         source = TrainedWeights(pretrained=pretrained, checkpoint=checkpoint)
         super().__init__(network, boxes, source, max_animals=max_animals, training=training, pixel_shift=pixel_shift)
+
+    def output_layers(self) -> Sequence[nn.Module]:
+        """The head of all scales."""
+        network: Any = self.network
+        return (network.head,)

@@ -22,7 +22,8 @@ READ = tuple(name for name in COLUMNS if name != "time")  # the times are the vi
 MAX_CSV = 2**33
 MAX_FRAMES = 2**31
 MAX_SIDE = 2**20  # px of a frame
-ROW_BYTES = 64  # in memory
+ROW_BYTES = 256  # in memory, as measured while a table is imported
+MAX_ROWS, SHORT_ROW = 2**22, 4  # rows of a small file, 1 GB in memory; of a larger one each takes some bytes in it
 MAX_ROW, MIN_UNPACKED = 1024, 2**24  # bytes of a row in its file, and of a small file with its dictionaries
 NO_NUMBER = ("", "NA", "NaN", "nan")  # as R and pandas write a missing number
 PARQUET = b"PAR1"
@@ -131,8 +132,13 @@ def _check_unpacked(path: Path, metadata: Any) -> None:
     """Raises DataError, before memory is taken, for more than is imported: repeated values take no room in a file."""
     groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
     rows = max(metadata.num_rows, sum(group.num_rows for group in groups))
-    if rows * ROW_BYTES > MAX_BYTES:
-        raise DataError(f"{path}: expected at most {MAX_BYTES // ROW_BYTES} rows, got {rows}.")
+    length = path.stat().st_size
+    most = min(max(MAX_ROWS, length // SHORT_ROW), MAX_BYTES // ROW_BYTES)
+    if rows > most:
+        raise DataError(
+            f"{path}: expected at most {most} rows in a file of {length} bytes, got {rows}: they would take "
+            f"{rows * ROW_BYTES / 2**30:.1f} GB of memory. Import the csv of the same table, or one of fewer frames."
+        )
     columns = [group.column(place) for group in groups for place in range(group.num_columns)]
     size = sum(column.total_uncompressed_size for column in columns if column.path_in_schema in READ)
     if size > max(rows * MAX_ROW, MIN_UNPACKED):

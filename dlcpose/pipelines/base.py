@@ -4,6 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 import torch
@@ -14,7 +15,7 @@ from dlcpose.backbones.base import Backbone
 from dlcpose.codecs.graph_steps import GraphStep
 from dlcpose.conditions.base import ConditionSource
 from dlcpose.datasets.video_clips import BatchWithClips
-from dlcpose.detectors.base import BoxRule, Detector
+from dlcpose.detectors.base import Boxes, BoxRule, Detector
 from dlcpose.fusions.base import Fusion
 from dlcpose.heads.base import Head, Maps
 from dlcpose.metrics.base import EvaluatedFrames, figures_of
@@ -24,7 +25,7 @@ from dlcpose.pipelines.animal_crops import CropSettings
 from dlcpose.pipelines.clip_losses import clip_losses
 from dlcpose.pipelines.components import Components, TrainingContext
 from dlcpose.pipelines.epoch_record import EpochRecord
-from dlcpose.pipelines.finite_values import DivergedError, check_outputs, first_not_finite
+from dlcpose.pipelines.finite_values import DivergedError, check_outputs, first_not_finite, outputs_checked
 from dlcpose.pipelines.predictions import predictions_in_image
 from dlcpose.pipelines.unused_parameters import unused_parameters
 from dlcpose.side_heads.base import SideHead
@@ -66,7 +67,8 @@ class PoseModule(LightningModule):
     time, so that a head for one animal serves images of several. A subclass's constructor takes the components, and its
     own settings as keyword arguments. backbone, detector, fusion, condition: None where the model is made of none.
     labels, description, video_objective, pcutoff: as in TrainingContext; empty in a model that only predicts. rate_factor:
-    of the optimizer's learning rates, for a batch that was chosen for the device.
+    of the optimizer's learning rates, for a batch that was chosen for the device. loaded_from: the file of its weights, for
+    errors; None where they are of no file.
 
     `predict_batch(batch)` is always `decode_maps(batch, compute_maps(batch))`; images go through the one, videos through
     the other. A direct subclass overrides `predict_batch` alone, whose result then is the maps; a subclass of
@@ -94,6 +96,7 @@ class PoseModule(LightningModule):
         self.video_objective, self.pcutoff = context.video_objective, context.pcutoff
         self.epoch_record = EpochRecord()
         self.rate_factor = 1.0
+        self.loaded_from: Path | None = None
 
     @classmethod
     def check_components(cls, components: Components) -> None:
@@ -133,6 +136,21 @@ class PoseModule(LightningModule):
     def box_rule(self) -> BoxRule | None:
         """The rule for boxes around poses, where the model can predict in boxes from another source."""
         return None
+
+    @property
+    def named(self) -> str:
+        """What errors of its outputs begin with: the file of its weights."""
+        return "model" if self.loaded_from is None else str(self.loaded_from)
+
+    def detected(self, batch: PoseBatch) -> list[Boxes]:
+        """The detector's boxes in each frame. Raises CheckpointError, in a model that predicts, for those of broken weights.
+
+        Training checks its losses and weights, and may recover.
+        """
+        detector: Any = self.detector
+        with outputs_checked(detector.output_layers() if self.optimizer is None else (), f"{self.named}: its detector"):
+            boxes: list[Boxes] = detector.detect(batch)
+        return boxes
 
     @property
     def summary(self) -> str:
@@ -350,7 +368,7 @@ class PoseEstimator(PoseModule):
         Training checks its losses and weights, and may recover from an epoch that finds nothing.
         """
         if self.optimizer is None:
-            check_outputs(maps, "model")
+            check_outputs(maps, self.named)
         return maps
 
     def graph_outputs(self, maps: PoseMaps) -> dict[str, Tensor]:

@@ -42,7 +42,7 @@ class Detection(PoseModule):
 
     def predict_batch(self, batch: PoseBatch) -> list[PosePrediction]:
         """The boxes in each image as animals without keypoints."""
-        detections = self.detector.detect(batch)
+        detections = self.detected(batch)
         animals = [PoseInstances.without_keypoints(scores, len(self.skeleton)) for _, scores in detections]
         return self.predictions_in_image(batch, animals, [boxes for boxes, _ in detections])
 

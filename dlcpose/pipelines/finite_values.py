@@ -3,7 +3,8 @@
 Predictions of what is not are none: the maps of a model that predicts are checked, too.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -85,6 +86,17 @@ def check_outputs(outputs: Any, model: str) -> None:
                     f"{MAX_OUTPUT:g}. Its weights are broken, or too large for the precision: take precision=32, another "
                     "checkpoint, or train it anew with a lower optimizer.lr."
                 )
+
+
+@contextmanager
+def outputs_checked(layers: Iterable[nn.Module], model: str) -> Iterator[None]:
+    """Within it the outputs of these layers are checked as they are computed, by `check_outputs`."""
+    hooks = [layer.register_forward_hook(lambda _, given, outputs: check_outputs(outputs, model)) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _tensors(outputs: Any) -> Iterator[Tensor]:

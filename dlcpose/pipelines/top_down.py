@@ -99,7 +99,7 @@ class TopDown(PoseEstimator):
     def compute_maps(self, batch: PoseBatch, boxes: Sequence[Boxes] | None = None) -> Any:
         """The maps of all animals' crops. boxes: those of each frame, in place of the detector's."""
         if boxes is None:
-            boxes = sure_boxes(self.detector.detect(batch), self.settings.threshold)
+            boxes = sure_boxes(self.detected(batch), self.settings.threshold)
         crops = self.crops(batch, [each.boxes_in_frame for each in boxes])
         return CropMaps(tuple(boxes), crops, tuple(self._maps_of_crops(crops)))
 

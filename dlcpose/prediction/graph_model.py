@@ -176,4 +176,6 @@ class GraphTopDown(GraphModel):
 
     def _detect(self, frames: Tensor) -> list[Boxes]:
         images, scales = self.crops.detector.prepare(frames)
-        return self.crops.detector.boxes(self.detector.run(images), scales)
+        outputs = self.detector.run(images)
+        check_outputs(outputs, f"{self.path}: its detector")
+        return self.crops.detector.boxes(outputs, scales)

@@ -1,46 +1,86 @@
 """Signals that end a command: Ctrl-C, SIGTERM (`kill`, a machine that shuts down), SIGHUP (a terminal that was closed)."""
 
+from __future__ import annotations
+
 import functools
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
+TYPE_CHECKING = False  # typing takes long to import, and Ctrl-C meanwhile is a traceback
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
+    from typing import Any
+
+IMPORTER = "<frozen importlib._bootstrap"  # what the names of its files begin with
+AGAIN = 0.02  # seconds
 LIKE_CTRL_C = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class _Interrupt:
     """A handler of signals that raises KeyboardInterrupt, and remembers which signal it was.
 
-    It ends processes that are forked from this one.
+    Not in the midst of an import but after it: modules catch an interrupt, abort the process, or stay half made and end in
+    another error. A second signal meanwhile ends the process at once. SIGTERM and SIGHUP end processes that are forked
+    from this one.
     """
 
     received: signal.Signals = signal.SIGINT
 
     def __init__(self) -> None:
         self.process, self.terminals = os.getpid(), terminals()
+        self.is_waiting = self.is_repeated = False
         _Interrupt.received = signal.SIGINT
 
-    def __call__(self, number: int, frame: Any) -> None:
-        if os.getpid() != self.process:
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        is_forked, is_repeated, self.is_repeated = os.getpid() != self.process, self.is_repeated, False
+        if is_forked and number != signal.SIGINT:
             os._exit(128 + number)
-        if number != signal.SIGTERM:
+        if not is_forked and _is_importing(frame):
+            if self.is_waiting and not is_repeated:
+                stop_at_once(number)
+            self.is_waiting = True
+            threading.Thread(target=self._repeat, args=(number,), daemon=True).start()
+            return
+        self.is_waiting = False
+        if number not in (signal.SIGINT, signal.SIGTERM):
             leave(self.terminals)
         _Interrupt.received = signal.Signals(number)
         raise KeyboardInterrupt
+
+    def _repeat(self, number: int) -> None:
+        """Send a signal again when the main thread imports no more."""
+        main = threading.main_thread().ident
+        while _is_importing(sys._current_frames().get(main or 0)):
+            time.sleep(AGAIN)
+        if self.is_waiting:
+            self.is_repeated = True
+            signal.raise_signal(number)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported above a frame."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(IMPORTER):
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextmanager
 def ended_like_ctrl_c() -> Iterator[None]:
     """Within it SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does, so that unfinished files are removed.
 
-    One that is ignored, as SIGHUP by `nohup`, or handled by somebody else, stays so.
+    All three after an import that they interrupt. One that is ignored, as SIGHUP by `nohup`, or handled by somebody else,
+    stays so.
     """
     is_main = threading.current_thread() is threading.main_thread()  # no other may set a handler
-    heeded = [number for number in LIKE_CTRL_C if is_main and signal.getsignal(number) == signal.SIG_DFL]
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *LIKE_CTRL_C)} if is_main else {}
+    heeded = [number for number, handler in before.items() if handler in (signal.SIG_DFL, signal.default_int_handler)]
     interrupt = _Interrupt()
     for number in heeded:
         signal.signal(number, interrupt)
@@ -48,7 +88,7 @@ def ended_like_ctrl_c() -> Iterator[None]:
         yield
     finally:
         for number in heeded:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, before[number])
 
 
 def received() -> signal.Signals:

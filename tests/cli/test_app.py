@@ -1,5 +1,6 @@
 """The `dlcpose` command, by its own name."""
 
+import ast
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from dlcpose.cli import app
 from dlcpose.cli.app import main
 from tests.cli.test_hydra_main import modules_after
 from tests.datasets.dlc_projects import ten_frames, write_project
-from tests.shells import Answer, python, reason
+from tests.shells import REPOSITORY, Answer, python, reason
 
 COMMANDS = ("attention", "compare", "inspect", "models", "preview", "render")
 
@@ -168,3 +169,16 @@ def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str], monke
     answer = dlcpose(capsys, monkeypatch, "trane")
     assert answer.code == 2
     assert "trane" in answer.err
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "dlcpose" / "cli").glob("*.py")), ids=lambda path: path.stem)
+def test_what_is_put_into_a_line_of_output_is_made_printable(path: Path) -> None:
+    """Names of files may be a stranger's, and hold what clears the screen or forges a line."""
+    said = [
+        node.args[0]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "typer.echo" and node.args
+    ]
+    assert [
+        ast.unparse(text) for text in said if isinstance(text, ast.JoinedStr) and "printable(" not in ast.unparse(text)
+    ] == []

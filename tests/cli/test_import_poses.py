@@ -1,6 +1,7 @@
 """`dlcpose import-poses`: predictions of other programs, then the other commands on what it wrote."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -204,6 +205,16 @@ def test_mistaken_options_are_refused_in_one_line(arguments: list[str], says: st
     table = saved(deeplabcut_table(range(FRAMES)), run.folder / f"cage{SCORER}.h5")
     assert says in reason(run("import-poses", table, *arguments))
     assert not Path("cage.poses.h5").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names have no control characters")
+def test_a_name_of_a_file_does_not_act_on_the_terminal(run: Shell) -> None:
+    name = "cage\x1b[2J\nforged"
+    poses = saved(deeplabcut_table(range(FRAMES)), run.folder / f"{name}{SCORER}.h5")
+    Path("cage.mp4").rename(f"{name}.mp4")
+    said = run.done("import-poses", poses)
+    assert said.startswith(f"{run.folder}/cage\\x1b[2J\\nforged.poses.h5: 24 frames")
+    assert read_pose_tracks(f"{name}.poses.h5").video.path
 
 
 def test_the_path_in_a_slp_leads_nowhere_else(run: Shell) -> None:

@@ -1,5 +1,6 @@
 """What every detector promises, run on each option of conf/detector."""
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from dlcpose.detectors.base import Boxes, Detector
+from dlcpose.pipelines.finite_values import outputs_checked
 from dlcpose.structures.batch import PoseBatch
 from dlcpose.structures.errors import CheckpointError
 from tests.detectors.made_up_scenes import detector_of, scene, together
@@ -145,3 +147,15 @@ def test_frames_of_unlike_sizes_are_learned_from(learning: Detector) -> None:
     losses = learning.train().losses(together((scene(ANIMALS[:1], (64, 96)), scene(ANIMALS[1:2], (96, 160)))))
     learning.eval()
     assert all(value.isfinite() for value in losses.values())
+
+
+def test_weights_that_are_finite_but_absurd_detect_nothing_in_silence(learning: Detector) -> None:
+    absurd = deepcopy(learning)
+    with outputs_checked(absurd.output_layers(), "model"):
+        detect(absurd, scene(ANIMALS))
+        with torch.no_grad():
+            for weight in absurd.parameters():
+                weight.mul_(1e30 if weight.ndim > 1 else 1)
+        with pytest.raises(CheckpointError, match=r"^model: the network gave "):
+            detect(absurd, scene(ANIMALS))
+    detect(absurd, scene(ANIMALS))  # as where training validates, which may recover

@@ -127,8 +127,29 @@ def test_a_damaged_parquet_file_is_refused_in_one_line(
 
 
 def test_a_small_file_of_many_rows_is_refused(parquet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dlcpose.importers.tidy_poses.MAX_BYTES", 1000)
-    with pytest.raises(DataError, match="expected at most 15 rows, got 45"):
+    monkeypatch.setattr("dlcpose.importers.tidy_poses.MAX_ROWS", 15)
+    monkeypatch.setattr("dlcpose.importers.tidy_poses.SHORT_ROW", parquet.stat().st_size)
+    with pytest.raises(DataError, match=r"expected at most 15 rows in a file of \d+ bytes, got 45: .* Import the csv"):
+        read_foreign_poses(parquet)
+    monkeypatch.setattr("dlcpose.importers.tidy_poses.SHORT_ROW", 4)
+    assert len(read_foreign_poses(parquet)[0].frames) == 5
+
+
+def test_a_small_file_takes_no_more_than_a_gigabyte(parquet: Path) -> None:
+    rows = 2**22 + 1
+    names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), pa.array(["a"]))
+    zeros = pa.array(np.zeros(rows, np.float32))
+    columns = {"individual": names, "keypoint": names, "x": zeros, "y": zeros, "score": zeros}
+    frames = pa.array(np.arange(rows))
+    pq.write_table(
+        pa.table({"frame": frames, **columns}),
+        parquet,
+        compression="zstd",
+        column_encoding={"frame": "DELTA_BINARY_PACKED"},
+        use_dictionary=["individual", "keypoint"],
+    )
+    assert parquet.stat().st_size < 1_000_000
+    with pytest.raises(DataError, match=r"got 4194305: they would take 1\.0 GB of memory"):
         read_foreign_poses(parquet)
 
 

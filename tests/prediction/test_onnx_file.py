@@ -1,6 +1,8 @@
 """An exported model that somebody else passes on: what it may not do, and what is said of one that is broken."""
 
+import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -196,6 +198,33 @@ def test_a_file_that_is_too_long_is_not_read(changed: Callable[..., Path], monke
     monkeypatch.setattr("dlcpose.prediction.onnx_file.MAX_BYTES", 1000)
     with pytest.raises(CheckpointError, match="at most 1000 bytes"):
         dlcpose.load(path)
+
+
+def absurd(path: Path) -> None:
+    """Make the weights of a graph finite and absurd."""
+    loaded = onnx.load(path)
+    for weight in loaded.graph.initializer:
+        values = onnx.numpy_helper.to_array(weight)
+        if values.ndim == 4 and values.dtype == np.float32:
+            weight.CopyFrom(onnx.numpy_helper.from_array(values * np.float32(1e30), weight.name))
+    path.write_bytes(loaded.SerializeToString())
+
+
+@pytest.mark.parametrize(("part", "whose"), [("pose", ""), ("detector", "its detector: ")])
+def test_weights_that_are_finite_but_absurd_predict_nothing_in_silence(
+    part: str, whose: str, folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder / "top_down", tmp_path / "theirs")
+    absurd(tmp_path / "theirs" / f"{part}.onnx")
+    pose = onnx.load(tmp_path / "theirs" / "pose.onnx")
+    (about,) = [entry for entry in pose.metadata_props if entry.key == "dlcpose"]
+    content = json.loads(about.value)
+    content["crops"]["detector_hash"] = hashlib.sha256((tmp_path / "theirs" / "detector.onnx").read_bytes()).hexdigest()
+    about.value = json.dumps(content)
+    onnx.save(pose, tmp_path / "theirs" / "pose.onnx")
+    model = dlcpose.load(tmp_path / "theirs")
+    with pytest.raises(CheckpointError, match=rf"theirs\S*: {whose}the network gave "):
+        model.predict([np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)])
 
 
 def test_a_detector_of_another_export_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -44,6 +44,60 @@ def test_an_interrupt_is_not_lost_in_a_module_that_catches_it(name: str, tmp_pat
     )
 
 
+# The same where a command has begun, which has unfinished files to remove.
+LATE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from dlcpose.structures.interrupts import ended_like_ctrl_c, received
+with ended_like_ctrl_c():
+    try:
+        import greedy
+        for _ in range(100):
+            __import__("time").sleep(0.1)
+        print("went on")
+    except KeyboardInterrupt:
+        print("removed", received().name, greedy.is_whole)
+"""
+SLOW = """
+import os, signal, time
+is_whole = False
+try:
+    for _ in range(1):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+    is_whole = True
+except BaseException:
+    pass
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
+@pytest.mark.parametrize(
+    ("name", "times", "code", "out", "err"),
+    [
+        ("SIGINT", 1, 0, "removed SIGINT True\n", ""),
+        ("SIGTERM", 1, 0, "removed SIGTERM True\n", ""),
+        ("SIGINT", 2, 130, "", "dlcpose: stopped.\n"),
+    ],
+)
+def test_an_interrupt_waits_for_the_end_of_an_import_and_a_second_does_not(
+    name: str, times: int, code: int, out: str, err: str, tmp_path: Path
+) -> None:
+    slow = SLOW.replace("SIGINT", name).replace("range(1)", f"range({times})")
+    (tmp_path / "greedy.py").write_text(slow)
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{tmp_path}"}
+    command = [sys.executable, "-c", LATE]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
+    assert (done.returncode, done.stdout, done.stderr) == (code, out, err)
+
+
+def test_what_is_imported_before_interrupts_are_heeded_is_little() -> None:
+    command = [sys.executable, "-S", "-c", "import sys, dlcpose.cli.start; print(*sys.modules)"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=600)
+    assert not {"typing", "re", "subprocess", "numpy", "typer"} & {*done.stdout.split()}
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_signals_that_end_a_command_are_interrupts(name: str) -> None:
