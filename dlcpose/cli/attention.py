@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dlcpose.cli.registry import command
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def attention_command(
         for sheet in sheets
     ]
     write_picture(output, np.concatenate(padded))
-    typer.echo(f"{output}: attention maps of {len(chosen)} keypoints in {len(images)} images")
+    typer.echo(f"{output}: attention maps of {counted(len(chosen), 'keypoint')} in {counted(len(images), 'image')}")
 
 
 def attention_maps(pipeline: PoseEstimator, key: str, image: Image, layer: int) -> tuple[PoseCrop, Floats, Floats]:

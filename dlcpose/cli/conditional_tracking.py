@@ -11,6 +11,7 @@ import typer
 from dlcpose.cli.pose_files import SUFFIX, stem_of
 from dlcpose.cli.progress import frames_shown
 from dlcpose.cli.tracks_file import FOLLOWED, TRACKS, check_outputs, check_uncorrected, track_file, tracks_beside
+from dlcpose.structures.counted import counted
 
 if TYPE_CHECKING:
     from dlcpose.tracking.settings import TrackingSettings
@@ -80,7 +81,7 @@ def _follow_video(
         outcome = predictor.follow_video(video, output, overwrite=overwrite, progress=shown, **settings)
     if outcome.problem is not None:
         typer.echo(outcome.problem)
-    typer.echo(f"{output}: {THERE if outcome.was_there else f'{outcome.frames} frames'}")
+    typer.echo(f"{output}: {THERE if outcome.was_there else counted(outcome.frames, 'frame')}")
 
 
 def _write_followed(followed: Path, output: Path) -> None:
@@ -91,4 +92,4 @@ def _write_followed(followed: Path, output: Path) -> None:
     provenance = read_provenance(followed)[1]
     tracks = column_for_each_track(read_pose_tracks(followed), int(provenance.settings[FOLLOWING]["pause"]))
     write_pose_tracks(output, tracks, provenance)
-    typer.echo(f"{output}: {int(tracks.is_present.any(axis=0).sum())} tracks")
+    typer.echo(f"{output}: {counted(int(tracks.is_present.any(axis=0).sum()), 'track')}")

@@ -7,6 +7,7 @@ import typer
 
 from dlcpose.cli.inspect_data import FOLLOW_LINKS
 from dlcpose.cli.registry import command
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import DataError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def convert_command(
     losses = format.losses(data, target)
     _write(format, data, target, overwrite)
     animals = sum(len(frame) for frame in data.frames)
-    typer.echo(f"{target}: {len(data)} frames with {animals} animals as {format.name}")
+    typer.echo(f"{target}: {counted(len(data), 'frame')} with {counted(animals, 'animal')} as {format.name}")
     for loss in losses:
         typer.echo(f"- lost: {printable(str(loss))}")
     if not losses:

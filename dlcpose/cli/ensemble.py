@@ -11,6 +11,7 @@ import typer
 
 from dlcpose.cli.pose_files import check_new, output_beside, with_step
 from dlcpose.cli.registry import command
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import DataError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def ensemble_command(
     assert spreads is not None
     known = spreads[np.isfinite(spreads)]
     spread = f"{np.median(known):.2f} px median spread" if len(known) else "no keypoint that two members share"
-    typer.echo(f"{out}: {len(combined)} frames of {len(poses)} members, {spread}")
+    typer.echo(f"{out}: {counted(len(combined), 'frame')} of {len(poses)} members, {spread}")
 
 
 def _check_members(members: Sequence[tuple[Path, Provenance]]) -> None:

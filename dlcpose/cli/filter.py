@@ -9,6 +9,7 @@ import typer
 
 from dlcpose.cli.pose_files import check_new, output_beside, with_step
 from dlcpose.cli.registry import command
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError
 
 
@@ -40,7 +41,7 @@ def filter_command(
     filtered = filter_tracks(tracks, filters)
     write_pose_tracks(out, filtered, with_step(read_provenance(poses)[1], "filter", filters.as_dict(), poses))
     before, after = (int((~np.isnan(each.keypoints_in_image[..., 0])).sum()) for each in (tracks, filtered))
-    typer.echo(f"{out}: {after} keypoints in {len(filtered)} frames, {before} before")
+    typer.echo(f"{out}: {counted(after, 'keypoint')} in {counted(len(filtered), 'frame')}, {before} before")
 
 
 def _parsed(savgol: str | None) -> tuple[int, int] | None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from dlcpose.cli.registry import command
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.printable import printable
 
@@ -52,9 +53,11 @@ def import_command(
     )
     description = write_checkpoint(model, output)
     weights = sum(value.numel() for value in model.weights.values())
-    typer.echo(f"{output}: {len(model.weights)} tensors, {weights:,} weights of {model.source}, all that it needs")
+    typer.echo(
+        f"{output}: {counted(len(model.weights), 'tensor')}, {weights:,} weights of {model.source}, all that it needs"
+    )
     for reason, count in Counter(model.not_taken.values()).items():
-        typer.echo(f"  not taken: {count} tensors {reason}")
+        typer.echo(f"  not taken: {counted(count, 'tensor')} {reason}")
     if model.license is not None:
         typer.echo(f"  license: {printable(model.license)}")
     typer.echo(printable(f"  keypoints: {', '.join(description.skeleton.names)}"))

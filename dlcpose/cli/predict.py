@@ -14,6 +14,7 @@ import typer
 from dlcpose.cli.option_names import as_options
 from dlcpose.cli.progress import frames_shown
 from dlcpose.cli.registry import command
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError, DataError, DlcposeError, explain_os_errors
 from dlcpose.structures.interrupts import stopped_at_once
 
@@ -227,7 +228,7 @@ def _say(outcome: Outcome, elapsed: float) -> None:
         return
     if outcome.problem:
         typer.echo(f"dlcpose: warning: {outcome.problem}", err=True)
-    typer.echo(f"{outcome.path}: {outcome.frames} frames in {elapsed:.1f} s")
+    typer.echo(f"{outcome.path}: {counted(outcome.frames, 'frame')} in {elapsed:.1f} s")
 
 
 def _say_stages(seconds: Mapping[str, float], frames: int) -> None:

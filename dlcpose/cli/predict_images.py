@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def predict_images(
     for error in errors.values():
         typer.echo(f"dlcpose: {error}", err=True)
     write_output(result, json.dumps({MADE_BY: key, **found}, indent=1).encode())
-    typer.echo(f"{result}: {len(found)} images")
+    typer.echo(f"{result}: {counted(len(found), 'image')}")
     _check_all_are_there(result, images, list(errors))
 
 
@@ -74,7 +75,7 @@ def _check_all_are_there(result: Path, images: Sequence[Path], missing: Sequence
     """Raises DataError where images are missing in a result."""
     if missing:
         raise DataError(
-            f"{result}: it lacks {len(missing)} of {len(images)} images, which could not be read "
+            f"{result}: it lacks {len(missing)} of {counted(len(images), 'image')}, which could not be read "
             f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}). Replace or remove them, and add --overwrite."
         )
 

@@ -8,6 +8,7 @@ import typer
 
 from dlcpose.cli.registry import command
 from dlcpose.config.compose import compose
+from dlcpose.structures.counted import counted
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ def preview_command(
     for choice in batches.schedule.choices:
         typer.echo(f"augmentation: {choice}")
     write_picture(output, contact_sheet(drawn, captions, columns=4, tile=320))
-    typer.echo(f"{output}: {frames} training frames as the model sees them")
+    typer.echo(f"{output}: {counted(frames, 'training frame')} as the model sees them")
 
 
 def _spread(indices: Sequence[int], videos: Sequence[str | None], count: int) -> list[int]:

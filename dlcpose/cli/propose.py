@@ -14,6 +14,7 @@ import typer
 from dlcpose.cli.inspect_data import FOLLOW_LINKS
 from dlcpose.cli.pose_files import stem_of, video_of
 from dlcpose.cli.registry import command
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ def _reasons_table(tracks: PoseTracks, rows: Sequence[int], worth: npt.NDArray[A
 def _report(out: Path, tracks: PoseTracks, rows: Sequence[int], reasons: Sequence[str], requested: int) -> None:
     chosen = [reasons[row] for row in rows]
     counts = ", ".join(f"{chosen.count(reason)} for {reason}" for reason in sorted(set(chosen)))
-    typer.echo(f"{out}: {len(rows)} frames to label: {counts}")
+    typer.echo(f"{out}: {counted(len(rows), 'frame')} to label: {counts}")
     if len(rows) < requested:
         typer.echo(f"--frames {requested}: the video has no more frames that are not labeled already.")
     typer.echo("frames " + ", ".join(str(tracks.frame_indices[row]) for row in rows))

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dlcpose.cli.registry import command
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError
 
 
@@ -52,4 +53,7 @@ def render_command(
         seed=seed,
     )
     label_format.write(data, out, fps=fps)
-    typer.echo(f"{out}: {len(data)} frames of {animals} {skeleton} in {len({f.video for f in data.frames})} videos.")
+    typer.echo(
+        f"{out}: {counted(len(data), 'frame')} of {animals} {skeleton} in "
+        f"{counted(len({f.video for f in data.frames}), 'video')}."
+    )

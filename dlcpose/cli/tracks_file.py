@@ -11,6 +11,7 @@ import typer
 
 from dlcpose.cli.pose_files import SUFFIX, check_ending, check_new, stem_of, video_of
 from dlcpose.cli.progress import stages_shown
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.printable import printable
 
@@ -70,12 +71,13 @@ def track_prediction(poses: Path, settings: TrackingSettings, *, overwrite: bool
     if not overwrite and (there := _provenance_in(out)) is not None:
         unlike, count = _differences(*there, poses, settings), _corrections_in(there[1])
         if not unlike:
-            corrected = f", with {_counted(count)}" if count else ""
+            corrected = f", with {counted(count, 'manual correction')}" if count else ""
             typer.echo(f"{out}: there already, of the same poses and settings{corrected}")
             return out
         if count:
             raise DataError(
-                f"{out}: it holds tracks with {_counted(count)}, of {'; '.join(unlike)}. Add --overwrite to replace them, or "
+                f"{out}: it holds tracks with {counted(count, 'manual correction')}, of {'; '.join(unlike)}. "
+                f"Add --overwrite to replace them, or "
                 "give another --output."
             )
     return track_file(poses, settings, overwrite=overwrite)
@@ -100,7 +102,7 @@ def check_uncorrected(tracks: Path) -> None:
     there = _provenance_in(tracks)
     if there is not None and (count := _corrections_in(there[1])):
         raise DataError(
-            f"{tracks}: it holds tracks with {_counted(count)}, which would be lost. Give the file of "
+            f"{tracks}: it holds tracks with {counted(count, 'manual correction')}, which would be lost. Give the file of "
             "corrections with --corrections, or another --output, or replace the tracks with --overwrite."
         )
 
@@ -120,10 +122,6 @@ def _corrections_in(provenance: Provenance) -> int:
     recorded = _tracking_in(provenance).get("corrections")
     count = recorded.get("count") if isinstance(recorded, Mapping) else 0
     return count if isinstance(count, int) else 0
-
-
-def _counted(corrections: int) -> str:
-    return f"{corrections} manual correction{'s' if corrections > 1 else ''}"
 
 
 def _differences(video: str, made: Provenance, poses: Path, settings: TrackingSettings) -> list[str]:
@@ -190,7 +188,7 @@ def _track(
 
         given = () if decided is None else decided.corrections
         count = write_review(review, result.tracks, likely, VideoReader(source), decisions=given)
-        typer.echo(f"{review}: {count} likely swaps to review in a browser")
+        typer.echo(f"{review}: {counted(count, 'likely swap')} to review in a browser")
 
 
 def _video_if_there(untracked: PoseTracks, poses: Path) -> tuple[Path | None, str]:
@@ -232,16 +230,25 @@ def _summary(out: Path, result: TrackingResult, likely: list[SwapCandidate], dec
     of_likely = decisions_of(result.tracks, likely, decisions)
     undecided = [each for each, place in zip(likely, of_likely, strict=True) if place is None]
     lines = [
-        f"{out}: {used} tracks of {len(names)} animals from {result.tracklets} tracklets, {result.left_out} of "
-        f"{result.detections} detections in no track, {sum(result.seconds.values()):.1f} s",
-        *([f"{result.weak} detections with a score below {result.min_score:.2g} not used"] if result.weak else []),
+        f"{out}: {counted(used, 'track')} of {counted(len(names), 'animal')} from "
+        f"{counted(result.tracklets, 'tracklet')}, {result.left_out} of "
+        f"{counted(result.detections, 'detection')} in no track, {sum(result.seconds.values()):.1f} s",
         *(
-            [f"{result.fixed} detections not used, of things that keep their place and score little"]
+            [f"{counted(result.weak, 'detection')} with a score below {result.min_score:.2g} not used"]
+            if result.weak
+            else []
+        ),
+        *(
+            [f"{counted(result.fixed, 'detection')} not used, of things that keep their place and score little"]
             if result.fixed
             else []
         ),
-        *([f"{_counted(len(decisions))}: {swaps} swapped, {len(decisions) - swaps} kept"] if decisions else []),
-        f"{len(likely)} likely swaps"
+        *(
+            [f"{counted(len(decisions), 'manual correction')}: {swaps} swapped, {len(decisions) - swaps} kept"]
+            if decisions
+            else []
+        ),
+        counted(len(likely), "likely swap")
         + (f", {len(likely) - len(undecided)} of them decided" if decisions else "")
         + (", the likeliest first:" if undecided else ""),
     ]

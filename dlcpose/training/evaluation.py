@@ -23,6 +23,7 @@ from dlcpose.reports.evaluation import figure_table, write_evaluation
 from dlcpose.reports.figure_table import format_figure
 from dlcpose.runs.run_json import FILE, find_run
 from dlcpose.structures.atomic_files import check_writable
+from dlcpose.structures.counted import counted
 from dlcpose.structures.data_files import shown
 from dlcpose.structures.environment import peak_memory_mb
 from dlcpose.structures.errors import ConfigError, DataError
@@ -67,7 +68,7 @@ def evaluate_checkpoint(config: dict[str, Any]) -> dict[str, float]:
         folder=run_dir / "evaluation",
         pictures=config["evaluation"]["pictures"],
         batch_size=config["batch_size"],
-        title=f"{Path(config['checkpoint']).name}: {len(indices)} frames",
+        title=f"{Path(config['checkpoint']).name}: {counted(len(indices), 'frame')}",
     )
     print_result(figures, metrics, run_dir)
     return figures
@@ -175,7 +176,8 @@ def chosen_frames(data: LabeledFrames, description: Description, frames: str) ->
         raise DataError(f"frames={frames}: the split has no {frames} frames. Choose {others}.")
     if not indices:
         raise DataError(
-            f"frames={frames}: none of the {len(sets[frames])} frames of that set is in the data. Give the data of the run "
+            f"frames={frames}: none of the {counted(len(sets[frames]), 'frame')} of that set is in the data. "
+            "Give the data of the run "
             "(dataset.root=...), or choose frames=all."
         )
     return indices

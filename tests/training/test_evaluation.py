@@ -194,7 +194,7 @@ def test_a_set_without_frames_names_those_that_have_some(best: Path) -> None:
     with pytest.raises(DataError, match=r"^frames=test: .*frames=train or frames=val or frames=all"):
         chosen_frames(data, without, "test")
     elsewhere = replace(description, split=Split(train=("a",), val=("b",), test=("c",)))
-    with pytest.raises(DataError, match=r"^frames=test: none of the 1 frames .*frames=all"):
+    with pytest.raises(DataError, match=r"^frames=test: none of the 1 frame .*frames=all"):
         chosen_frames(data, elsewhere, "test")
 
 
