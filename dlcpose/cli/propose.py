@@ -118,7 +118,7 @@ def _check_output(out: Path, config: ProjectConfig | None) -> None:
     from dlcpose.structures.atomic_files import check_new_folder, check_writable
 
     if config is None:
-        check_new_folder(out)
+        check_new_folder(out, "--output")
     else:
         check_no_machine_labels(out, config.iteration)
     check_writable(out, "--output" if config is None else "--project")
