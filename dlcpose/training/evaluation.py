@@ -1,6 +1,7 @@
 """Figures of a checkpoint, on the frames it was not trained on or on other data."""
 
 import functools
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from dlcpose.tracking.evaluation import TrackingFigures
 from dlcpose.training.libraries import quiet_libraries
 from dlcpose.training.validate import check_keys, check_pictures
 
+logger = logging.getLogger(__name__)
 KEYS = ("checkpoint", "frames", "batch_size", "trust", "run_dir", "evaluation", "dataset", "metric", "detector")
 
 
@@ -55,6 +57,8 @@ def evaluate_checkpoint(config: dict[str, Any]) -> dict[str, float]:
     check_skeleton(data, description)
     frames = config["frames"] or ("all" if has_other_data else "test")
     indices = chosen_frames(data, description, frames)
+    if config["frames"] is None:
+        warn_of_learned(data, indices, description)
     if has_other_data:
         refuse_split_settings(data, description, frames)
     run_dir = Path(config["run_dir"])
@@ -154,6 +158,17 @@ def check_skeleton(data: LabeledFrames, description: Description) -> None:
         raise DataError(
             f"dataset: the model predicts the keypoints {', '.join(expected)}, the data has {', '.join(got)}. "
             "Evaluate on data with the same keypoints in the same order."
+        )
+
+
+def warn_of_learned(data: LabeledFrames, indices: Sequence[int], description: Description) -> None:
+    """Warn where frames of a data set, taken as one of others, are those that the model was trained on."""
+    learned = sorted({data.frames[index].key for index in indices} & set(description.split.train))
+    if learned:
+        logger.warning(
+            "%s trained on by their names, such as %s: figures of them are too good. frames=test takes the held-out ones.",
+            f"{len(learned)} of {counted(len(indices), 'frame')}",
+            learned[0],
         )
 
 

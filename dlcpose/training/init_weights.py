@@ -200,9 +200,13 @@ def _named(names: tuple[str, ...]) -> str:
 
 
 def _made_of(description: Description) -> str:
-    """A short description of a model: the classes of its parts."""
+    """A short description of a model: the classes of its parts, and which network of several a backbone is."""
     nodes = (description.config.get(part) or {} for part in ("pipeline", "backbone", "head"))
-    return ", ".join(str(node["_target_"]).rpartition(".")[2] for node in nodes if "_target_" in node)
+    return ", ".join(
+        str(node["_target_"]).rpartition(".")[2] + (f" {node['name']!r:.80}" if "name" in node else "")
+        for node in nodes
+        if "_target_" in node
+    )
 
 
 def _without(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
