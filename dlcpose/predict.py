@@ -27,6 +27,7 @@ from dlcpose.prediction.settings import PredictionSettings, check_names
 from dlcpose.prediction.video import predict_video
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.checked_values import is_whole_number
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError, InputError, explain_os_errors
 from dlcpose.structures.home_folder import expand_home
 from dlcpose.structures.instances import PosePrediction
@@ -49,7 +50,7 @@ class Predictor:
     seconds: float = 0.0
 
     def __repr__(self) -> str:
-        return f"Predictor({type(self.pipeline).__name__}, {len(self.skeleton)} keypoints, on {self.device})"
+        return f"Predictor({type(self.pipeline).__name__}, {counted(len(self.skeleton), 'keypoint')}, on {self.device})"
 
     @property
     def pipeline(self) -> PoseModel:

@@ -14,6 +14,7 @@ from dlcpose.datasets.deeplabcut import DeepLabCutFrames
 from dlcpose.exporters.coco import coco_labels
 from dlcpose.structures.atomic_files import write_output
 from dlcpose.structures.checked_values import is_number, is_whole_number
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError, DataError, explain_os_errors
 from dlcpose.structures.home_folder import expand_home
 from dlcpose.structures.sample import FrameLabels, PoseCrop
@@ -56,7 +57,8 @@ class Project:
 
     def __repr__(self) -> str:
         animals = f"animals {', '.join(self.individuals)}" if len(self.individuals) > 1 else "one animal"
-        return f"Project({str(self.root)!r}: {len(self.data)} frames, {len(self.skeleton)} keypoints, {animals})"
+        size = f"{counted(len(self.data), 'frame')}, {counted(len(self.skeleton), 'keypoint')}"
+        return f"Project({str(self.root)!r}: {size}, {animals})"
 
     @property
     def skeleton(self) -> Skeleton:
@@ -173,7 +175,7 @@ class PoseDataset(Dataset[PoseCrop]):
         self._indices = project.indices(mode)
 
     def __repr__(self) -> str:
-        return f"PoseDataset({len(self)} {self.mode} frames of {str(self.project.root)!r})"
+        return f"PoseDataset({counted(len(self), f'{self.mode} frame')} of {str(self.project.root)!r})"
 
     def __len__(self) -> int:
         return len(self._indices)

@@ -62,16 +62,6 @@ HELD_ELSEWHERE = {
         "fetches weights over the network; the same without them is run",
         "tests/test_docs_followed.py::test_a_detector_that_is_fetched",
     ),
-    **dict.fromkeys(
-        (
-            "dlcpose track video.mp4 --conditional ctd/best.ckpt --animals",
-            "dlcpose track video.mp4 --conditional outputs/.../checkpoints/best.ckpt --animals",
-        ),
-        (
-            "needs a model that is sure of animals",
-            "tests/training/test_conditional.py::test_followed_animals_are_never_more_than_there_are",
-        ),
-    ),
     # On pages that are stories.
     "python train.py -m hydra/launcher=": (
         "needs SLURM, GPUs or a cluster; its config is composed, and stand-ins run jobs",
@@ -90,6 +80,15 @@ HELD_ELSEWHERE = {
         "tests/test_benchmarks.py::test_benchmarks_import_and_print_their_usage",
     ),
 }
+
+
+def python_blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", PAGES[page].read_text(encoding="utf-8"), re.DOTALL)
+
+
+def pages_of_python() -> list[str]:
+    """Pages whose blocks of Python are run one after the other; those of a page that is a story are run by its test."""
+    return [page for page in PAGES if page not in STORIES and python_blocks(page)]
 
 
 def shell_lines(text: str) -> list[str]:

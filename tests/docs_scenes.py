@@ -1,6 +1,7 @@
 """What the commands on each page of the docs find in the folder they are run in: tiny data, videos, poses, models."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,6 +32,9 @@ from tests.tracking.noisy_poses import noisy_poses, rendered_frames, rendered_gr
 SIDE = 64
 SMALL_CROPS = (f"input.height={SIDE}", f"input.width={SIDE}")  # where a model would see 256x256
 ONE_STEP = (*SMALL, "evaluation.pictures=0", "logger=[csv]")
+# Models that find animals once they are sure (`make_sure`).
+SURE_BOTTOM_UP = ("model=bottom_up_resnet_50", *TINY[:2], "head.min_affinity=-10", "head.max_animals=4")
+SURE_CONDITIONAL = ("model=ctd_prenet_hrnet_w32", *SMALL_CROPS, *TINY, "neck=fpn", "pipeline.crops.threshold=0.0")
 
 
 def make_scene(page: str, folder: Path) -> None:
@@ -71,6 +75,22 @@ def trained(path: Path, *overrides: str) -> None:
     shutil.rmtree("just_now")
 
 
+def make_sure(path: Path) -> None:
+    """Give the last layers of a checkpoint's heads weights that find something in any image, as two steps teach nothing.
+
+    The checkpoint of a conditional model holds the model of its conditions, which is made sure as well.
+    """
+    content = torch.load(path, weights_only=True)
+    torch.manual_seed(1)
+    for name, value in content["state_dict"].items():
+        if re.search(r"(^|\.)head\.", name) and "offset" not in name:
+            if name.endswith(".weight"):
+                torch.nn.init.normal_(value, std=0.3)
+            elif name.endswith(".bias"):
+                torch.nn.init.zeros_(value)
+    torch.save(content, path)
+
+
 def frames(count: int, animals: int = 1, size: tuple[int, int] = (SIDE, SIDE)) -> SyntheticFrames:
     height, width = size
     return SyntheticFrames(frames=count, animals=animals, videos=2, height=height, width=width)
@@ -92,9 +112,14 @@ def poses(folder: Path, name: str, animals: int, count: int = 40) -> None:
     write_pose_tracks(f"{name}.poses.h5", replace(found, video=film), Provenance(checkpoint="best.ckpt"))
     if animals > 1:
         run("dlcpose/cli/app.py", "track", f"{name}.poses.h5", "--animals", str(animals))
-        tracks = read_pose_tracks(f"{name}.tracks.poses.h5")
-        nothing = Corrections(tracks.video.fingerprint, tracks_digest(tracks), ())
-        Path("corrections.json").write_text(json.dumps(corrections_as_dict(nothing)), encoding="utf-8")
+        correct_nothing(Path(f"{name}.tracks.poses.h5"))
+
+
+def correct_nothing(path: Path) -> None:
+    """A corrections.json for tracks, as the page of a review saves it."""
+    tracks = read_pose_tracks(path)
+    nothing = Corrections(tracks.video.fingerprint, tracks_digest(tracks), ())
+    Path("corrections.json").write_text(json.dumps(corrections_as_dict(nothing)), encoding="utf-8")
 
 
 def readme(folder: Path) -> None:
@@ -125,6 +150,8 @@ def _data_of_the_readme(folder: Path) -> None:
     for name in ("flies.mp4", "video.mp4"):
         video(folder / name, animals=2)
     (folder / "labeled-data").mkdir()
+    for number in (1, 2):
+        cv2.imwrite(f"frame{number}.png", data.read_image(number)[..., ::-1])
     for number in range(4):
         cv2.imwrite(f"labeled-data/{number}.png", data.read_image(number)[..., ::-1])
 
@@ -144,10 +171,8 @@ def _models_of_the_readme(folder: Path) -> None:
         shutil.copy(best, folder / name)
     run("dlcpose/cli/app.py", "export", "--checkpoint", "best.ckpt", "--format", "onnx", "--output", "model.onnx")
     trained(folder / "top_down.ckpt", "model=top_down_resnet_18", *TINY, *SMALL_CROPS)
-    trained(best.parents[1] / "best.ckpt", "model=bottom_up_resnet_50", *TINY[:2])
     trained(folder / "detector.ckpt", "model=detection", "detector=centernet", *TINY[:2])
-    conditioned = ("detector=pose_boxes", f"detector.checkpoint={best.parents[1] / 'best.ckpt'}")
-    trained(folder / "ctd.ckpt", "model=ctd_coam_w32", "backbone=hrnet_w18", *SMALL_CROPS, *conditioned)
+    sure_models(best.parents[1] / "best.ckpt", folder / "ctd.ckpt")
     run("train.py", *ONE_STEP, *TINY, "name=mice")
     run("train.py", "-m", *ONE_STEP, *TINY, "sweep.name=first", "seed=0,1")
     layouts.write(folder / "my-project" / "dlc-models-pytorch" / "iteration-0" / "...shuffle1")
@@ -158,13 +183,23 @@ def _models_of_the_readme(folder: Path) -> None:
     torch.save({"state_dict": weights}, "hrnet_w32_ap10k_256x256-18aac840_20211029.pth")
 
 
+def sure_models(bottom_up: Path, conditional: Path) -> None:
+    trained(bottom_up, *SURE_BOTTOM_UP, "dataset.animals=2")
+    make_sure(bottom_up)
+    conditioned = ("detector=pose_boxes", f"detector.checkpoint={bottom_up}", "dataset.animals=2")
+    trained(conditional, *SURE_CONDITIONAL, *conditioned)
+    make_sure(conditional)
+
+
 def conditional_top_down(folder: Path) -> None:
     _both_kinds(frames(24, animals=2), folder / "...")
     video(folder / "video.mp4", animals=2)
     bottom_up = Path("bottom_up/best.ckpt")
-    trained(bottom_up, "model=bottom_up_resnet_50", *TINY[:2])
-    conditioned = ("detector=pose_boxes", f"detector.checkpoint={bottom_up}")
-    trained(Path("ctd/best.ckpt"), "model=ctd_coam_w32", "backbone=hrnet_w18", *SMALL_CROPS, *conditioned)
+    sure_models(bottom_up, Path("ctd/best.ckpt"))
+    run("dlcpose/cli/app.py", "track", "video.mp4", "--conditional", "ctd/best.ckpt", "--animals", "4")
+    correct_nothing(Path("video.tracks.poses.h5"))
+    for made in folder.glob("video.*.poses.h5"):  # the page's own commands are to make them
+        made.unlink()
     kept = Path("outputs/bottom_up_resnet_50/...")
     kept.mkdir(parents=True)
     shutil.copy(bottom_up, kept)

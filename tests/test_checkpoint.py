@@ -155,8 +155,18 @@ def test_a_file_of_something_else_is_named(tmp_path: Path, text: bytes) -> None:
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
-    for path in (tmp_path / "gone.ckpt", tmp_path):
-        assert "no such checkpoint" in said_of(path)
+    assert "no such checkpoint" in said_of(tmp_path / "gone.ckpt")
+    assert said_of(tmp_path).startswith(f"{tmp_path}: expected a checkpoint, got a folder. A run leaves ")
+
+
+@pytest.mark.parametrize("there", [["best.ckpt"], ["last.ckpt"], ["best.ckpt", "last.ckpt"]])
+def test_a_run_folder_is_answered_with_its_checkpoint(tmp_path: Path, there: list[str]) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    for name in there:
+        (tmp_path / "run" / "checkpoints" / name).touch()
+    for folder in (tmp_path / "run", tmp_path / "run" / "checkpoints"):
+        found = tmp_path / "run" / "checkpoints" / there[0]
+        assert said_of(folder) == f"{folder}: expected a checkpoint, got a folder. Give {found}."
 
 
 @pytest.mark.parametrize("other", [{"state_dict": {}}, [1, 2], torch.ones(3), {"dlcpose": 3}])

@@ -1,5 +1,7 @@
 """Commands in README and docs/ are such as there are, and each in a shell block is run by some test."""
 
+import ast
+import builtins
 import re
 import shlex
 
@@ -8,7 +10,7 @@ import typer.main
 from typer.core import TyperGroup
 
 from dlcpose.cli.app import build_app
-from tests.docs_pages import HELD_ELSEWHERE, PAGES, STORIES, commands_of, console_lines, inline_commands
+from tests.docs_pages import HELD_ELSEWHERE, PAGES, STORIES, commands_of, console_lines, inline_commands, python_blocks
 from tests.shells import REPOSITORY
 
 OWN_COMMANDS = "extending.md"  # makes commands of its own
@@ -47,6 +49,30 @@ def test_scripts_of_the_docs_exist(page: str) -> None:
 def test_a_page_with_a_story_is_read_by_the_test_that_runs_it() -> None:
     for page, test in STORIES.items():
         assert page in (REPOSITORY / test).read_text(encoding="utf-8"), (page, test)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)])
+def test_python_of_the_docs_names_what_it_uses(page: str) -> None:
+    """Each page's Python is complete: what a block loads, an earlier line of the page has imported or made."""
+    known = {*dir(builtins), "__file__", "__name__"}
+    for block in python_blocks(page):
+        nodes = list(ast.walk(ast.parse(block)))
+        known = known if page not in STORIES else {*dir(builtins)}  # there a block is a file of its own
+        known |= {
+            alias.asname or alias.name.split(".")[0]
+            for node in nodes
+            for alias in getattr(node, "names", [])
+            if isinstance(alias, ast.alias)
+        }
+        known |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        known |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+        known |= {
+            node.name
+            for node in nodes
+            if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.ExceptHandler) and node.name
+        }
+        used = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+        assert used <= known, sorted(used - known)
 
 
 def test_what_is_held_elsewhere_is_in_the_docs_and_held_by_a_test_that_exists() -> None:

@@ -1,4 +1,4 @@
-"""Every command in the shell blocks of README and docs/ is run: on tiny data and, where it trains, for two steps.
+"""Every command in the shell blocks of README and docs/ is run, and every block of Python: on tiny data, two steps each.
 
 Pages that tell one story have tests of their own (`STORIES`), and what needs other machines is held elsewhere
 (`HELD_ELSEWHERE`). A command is run in a copy of its page's folder (tests/docs_scenes.py), so that none needs another.
@@ -10,10 +10,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.docs_pages import PAGES, commands_of, commands_to_follow, console_lines
+from dlcpose.api import train
+from tests.docs_pages import PAGES, commands_of, commands_to_follow, console_lines, pages_of_python, python_blocks
 from tests.docs_scenes import SMALL_CROPS, make_scene, prepare
 from tests.shells import REPOSITORY, SHORT, SMALL, TINY, Answer, python, reason, shell
 
@@ -33,6 +35,27 @@ LESS = {
     "dlcpose-predict -m video": "device=cpu",
     # Of frames of 64 px it would make 800, which takes minutes and more than 6 GB.
     "detector=fasterrcnn": "detector.shortest_side=64 detector.longest_side=64",
+}
+# What the comments in a page's Python say of its values.
+SHOWN = {
+    "README.md": (
+        "tracks.keypoints_in_image.shape[2:] == (len(predictor.skeleton), 2)",
+        "pose.keypoints_in_image.shape == (*pose.keypoint_scores.shape, 2)",
+        "pose.key == 'frame2.png'",
+        "len(train_set) > 0 and next(iter(loader)).images.ndim == 4",
+        "'resnet_50' in dlcpose.available_models()",
+        "figures.keys() >= {'oks_ap', 'mean_error_px'}",
+    ),
+    "conditional_top_down.md": (
+        "len(prediction) > 0",
+        "prediction.keypoints_in_image.shape == (len(track_ids), len(predictor.skeleton), 2)",
+        "Path('video.followed.poses.h5').is_file()",
+    ),
+    "tables.md": (
+        "[path.name for path in paths] == ['cage.parquet', 'cageDLC_resnet50_dlcpose.csv']",
+        "tracks.video.path == 'pen.mp4' and len(tracks) == 8 and notes == ()",
+    ),
+    "tracking.md": ("len(result.tracks.individuals) == 4 and result.tracks.is_tracked",),
 }
 # Models of which these pages show other parts; as it is, each kind takes a step in tests/config/test_composition.py.
 LIGHT = re.compile(r"model=((bottom_up|top_down)_resnet_\d+|resnet_18,\S+)\b(?!.*backbone)")
@@ -104,6 +127,17 @@ def test_a_command_of_the_docs_does_what_it_says(page: str, command: str, place:
     assert answer.code == 0, answer.err
     after = {path: path.stat().st_mtime_ns for path in place.rglob("*")}
     assert after != before or answer.out.strip()
+
+
+@pytest.mark.parametrize("page", pages_of_python())
+def test_python_of_the_docs_runs(page: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All blocks of a page in one namespace, in order; trainings end within seconds."""
+    monkeypatch.setattr("dlcpose.api.train", lambda *given: train(*given, *less(f"python train.py {' '.join(given)}")))
+    names: dict[str, Any] = {}
+    for block in python_blocks(page):
+        exec(compile(block, page, "exec"), names)
+    for statement in SHOWN[page]:
+        assert eval(statement, {**names, "Path": Path}), statement
 
 
 @pytest.mark.parametrize("page", ["README.md"])

@@ -21,6 +21,7 @@ from dlcpose.codecs.pose_variation import (
     well_labeled_sizes,
 )
 from dlcpose.structures.augmentation import CLOSING, AugmentationPhase, AugmentationSchedule
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input, round_up
 from dlcpose.structures.sample import FrameLabels
@@ -158,7 +159,7 @@ class _PoseSet:
         """The beginning of a reason why nothing is concluded from these poses; empty where something can be."""
         if not self.frames:
             return "labels do not show"
-        seen = "1 labeled frame does" if self.frames == 1 else f"{self.frames} labeled frames do"
+        seen = counted(self.frames, "labeled frame does", "labeled frames do")
         return f"{seen} not show (at least {MIN_FRAMES} would)" if self.frames < MIN_FRAMES else ""
 
 
@@ -187,8 +188,14 @@ def _rotation(poses: _PoseSet) -> tuple[float, str]:
     if math.isnan(spread):
         return ROTATION_OF_UNKNOWN, f"labels do not show which way {poses.kind} face"
     if spread >= ALL_DIRECTIONS:
-        return 180.0, f"{poses.kind} face many directions, 90 % of them within {spread:.0f} degrees"
-    return max(MIN_ROTATION, float(math.ceil(spread))), f"{poses.kind} face one way, within {spread:.0f} degrees"
+        kept = (
+            f"90 % lie within {spread:.0f} degrees of their mean direction, and one way is below {ALL_DIRECTIONS:.0f}"
+        )
+        return 180.0, f"{poses.kind} may face any way: {kept}"
+    return (
+        max(MIN_ROTATION, float(math.ceil(spread))),
+        f"{poses.kind} face one way, 90 % of them within {spread:.0f} degrees of it",
+    )
 
 
 def _flip(poses: _PoseSet, rotation: float) -> tuple[bool, str]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import CheckpointError
 from dlcpose.structures.weights_file import read_weights_file
 
@@ -106,7 +107,9 @@ class Backbone(nn.Module):
         self.network.load_state_dict({key: state[key] for key in expected})
         if surplus := [key for key in state if key not in expected]:
             shown = ", ".join(surplus[:4]) + (f" and {len(surplus) - 4} more" if len(surplus) > 4 else "")
-            logger.warning("%s: %d tensors loaded; this network has no place for %s.", path, len(expected), shown)
+            logger.warning(
+                "%s: %s loaded; this network has no place for %s.", path, counted(len(expected), "tensor"), shown
+            )
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from dlcpose.pipelines.base import PoseEstimator, PoseModule
 from dlcpose.structures.atomic_files import atomic_path, write_atomic
 from dlcpose.structures.batch import PoseBatch, collate
 from dlcpose.structures.checkpoint_file import read_checkpoint_file
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.instances import PosePrediction
 
@@ -106,7 +107,7 @@ class PafGraphPruning(Callback):
             tried = ", ".join(f"{kept.sum()}: {figure:.4g}" for kept, figure in zip(sets, figures, strict=True))
             logger.info("%s by the number of edges: %s.", self.monitor, tried)
         head.keep(sets[_best(figures, self.mode)] if len(sets) > 1 else sets[0])
-        logger.info("%d of %d edges are kept.", head.kept.sum(), len(head.edges))
+        logger.info("%d of %s kept.", head.kept.sum(), counted(len(head.edges), "edge"))
         if self.run_dir is not None:
             write_atomic(
                 Path(self.run_dir) / "paf_graph.csv", _as_csv(pipeline, head, edge_separability(within, between))

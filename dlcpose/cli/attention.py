@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dlcpose.cli.registry import command
+from dlcpose.cli.say import say
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError
-from dlcpose.structures.printable import printable
 
 if TYPE_CHECKING:
     from dlcpose.pipelines.base import PoseEstimator
@@ -54,7 +55,7 @@ def attention_command(
         for sheet in sheets
     ]
     write_picture(output, np.concatenate(padded))
-    typer.echo(printable(f"{output}: attention maps of {len(chosen)} keypoints in {len(images)} images"))
+    say(f"{output}: attention maps of {counted(len(chosen), 'keypoint')} in {counted(len(images), 'image')}")
 
 
 def attention_maps(pipeline: PoseEstimator, key: str, image: Image, layer: int) -> tuple[PoseCrop, Floats, Floats]:

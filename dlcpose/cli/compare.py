@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dlcpose.cli.registry import command
+from dlcpose.cli.say import say
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-LONGEST_COMMAND = 10_000  # characters
 NARROWEST = 6  # characters of a setting's column
 WIDEST = 10_000  # of a table
 FOLDED = 8  # characters in a line of a heading in a narrow terminal, where its words are no longer
@@ -32,7 +32,6 @@ def compare_command(
     from dlcpose.reports.comparison_page import command_of, table_rows, write_comparison
     from dlcpose.runs.comparison import comparison_of
     from dlcpose.structures.atomic_files import check_writable
-    from dlcpose.structures.printable import printable
 
     comparison = comparison_of(runs, by=by)
     title = runs[0].resolve().name if len(runs) == 1 else f"{len(comparison.runs)} runs"
@@ -47,15 +46,15 @@ def compare_command(
         table = _table([_folded(heading) for heading in head], rows, settings)
     console.print(table, crop=False)
     if len(comparison.settings) > len(rows):
-        typer.echo(printable(f"{len(comparison.settings) - len(rows)} more settings are on the page"))
+        say(f"{len(comparison.settings) - len(rows)} more settings are on the page")
     for run in comparison.runs:
         if run.status != "finished":
-            typer.echo(printable(f"not finished: {run.name}: {run.error or 'killed, or still running'}"))
+            say(f"not finished: {run.name}: {run.error or 'killed, or still running'}")
     if (best := comparison.best) is None:
-        typer.echo(printable(f"no run has figures: none is finished with {comparison.ranked_by}"))
+        say(f"no run has figures: none is finished with {comparison.ranked_by}")
     else:
-        typer.echo(f"{printable(best.name)} again: {printable(command_of(best), max_length=LONGEST_COMMAND)}")
-    typer.echo(printable(folder / "comparison.html"))
+        say(f"{best.name} again: {command_of(best)}")
+    say(folder / "comparison.html")
 
 
 def _table(head: Sequence[Sequence[str]], rows: Sequence[Sequence[str]], settings: int) -> "Table":

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from dlcpose.cli.pose_files import SUFFIX, stem_of
 from dlcpose.cli.progress import frames_shown
+from dlcpose.cli.say import say
 from dlcpose.cli.tracks_file import FOLLOWED, TRACKS, check_outputs, check_uncorrected, track_file, tracks_beside
-from dlcpose.structures.printable import printable
+from dlcpose.structures.counted import counted
 
 if TYPE_CHECKING:
     from dlcpose.tracking.settings import TrackingSettings
@@ -72,7 +71,7 @@ def _follow_video(
     from dlcpose.prediction.followed_video import was_followed
 
     if not overwrite and was_followed(checkpoint, conditions, video, output, settings):
-        typer.echo(printable(f"{output}: {THERE}"))
+        say(f"{output}: {THERE}")
         return
     from dlcpose.predict import load
 
@@ -80,8 +79,8 @@ def _follow_video(
     with frames_shown(video.name) as shown:
         outcome = predictor.follow_video(video, output, overwrite=overwrite, progress=shown, **settings)
     if outcome.problem is not None:
-        typer.echo(printable(outcome.problem))
-    typer.echo(printable(f"{output}: {THERE if outcome.was_there else f'{outcome.frames} frames'}"))
+        say(outcome.problem)
+    say(f"{output}: {THERE if outcome.was_there else counted(outcome.frames, 'frame')}")
 
 
 def _write_followed(followed: Path, output: Path) -> None:
@@ -92,4 +91,4 @@ def _write_followed(followed: Path, output: Path) -> None:
     provenance = read_provenance(followed)[1]
     tracks = column_for_each_track(read_pose_tracks(followed), int(provenance.settings[FOLLOWING]["pause"]))
     write_pose_tracks(output, tracks, provenance)
-    typer.echo(printable(f"{output}: {int(tracks.is_present.any(axis=0).sum())} tracks"))
+    say(f"{output}: {counted(int(tracks.is_present.any(axis=0).sum()), 'track')}")

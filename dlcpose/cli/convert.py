@@ -7,6 +7,8 @@ import typer
 
 from dlcpose.cli.inspect_data import FOLLOW_LINKS
 from dlcpose.cli.registry import command
+from dlcpose.cli.say import say
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import DataError
 
 if TYPE_CHECKING:
@@ -36,7 +38,6 @@ def convert_command(
     """Write labeled frames with their images in another format, and list what that cannot hold."""
     from dlcpose.datasets.readers import open_data
     from dlcpose.exporters.label_formats import find_format, format_for
-    from dlcpose.structures.printable import printable
 
     format = format_for(target) if to is None else find_format(to, "--to")
     format.check_name(target)
@@ -45,11 +46,11 @@ def convert_command(
     losses = format.losses(data, target)
     _write(format, data, target, overwrite)
     animals = sum(len(frame) for frame in data.frames)
-    typer.echo(printable(f"{target}: {len(data)} frames with {animals} animals as {format.name}"))
+    say(f"{target}: {counted(len(data), 'frame')} with {counted(animals, 'animal')} as {format.name}")
     for loss in losses:
-        typer.echo(printable(f"- lost: {loss}"))
+        say(f"- lost: {loss}")
     if not losses:
-        typer.echo("Nothing is lost.")
+        say("Nothing is lost.")
 
 
 def _check_apart(source: Path, target: Path) -> None:

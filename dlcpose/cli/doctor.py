@@ -7,7 +7,8 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from dlcpose.cli.registry import command
-from dlcpose.structures.printable import printable
+from dlcpose.cli.say import say
+from dlcpose.structures.counted import counted
 
 HUB = "https://huggingface.co"
 MIN_DISK_GB, MIN_MEMORY_GB, MIN_SHARED_MB = 5.0, 4.0, 512.0
@@ -33,10 +34,10 @@ def doctor_command(
     for check in (_versions, _devices, lambda: _disk(folder), _memory, *hub, _training):
         for finding in _findings(check):
             is_well = is_well and not finding.fix
-            typer.echo(printable(f"{'!!' if finding.fix else 'ok'} {finding.what}: {finding.result}"))
+            say(f"{'!!' if finding.fix else 'ok'} {finding.what}: {finding.result}")
             if finding.fix:
-                typer.echo(printable(f"   {finding.fix}"))
-    typer.echo("nothing is wrong" if is_well else "fix what is marked !!")
+                say(f"   {finding.fix}")
+    say("nothing is wrong" if is_well else "fix what is marked !!")
     raise typer.Exit(0 if is_well else 1)
 
 
@@ -66,7 +67,10 @@ def _devices() -> Iterator[Finding]:
     from dlcpose.structures.environment import cpu_cores
     from dlcpose.training.trainer import fastest_precision
 
-    yield Finding("processor", f"{cpu_cores()} cores, {torch.get_num_threads()} threads, {fastest_precision('cpu')}")
+    yield Finding(
+        "processor",
+        f"{counted(cpu_cores(), 'core')}, {counted(torch.get_num_threads(), 'thread')}, {fastest_precision('cpu')}",
+    )
     for number in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(number)
         yield Finding("GPU", f"cuda:{number} {facts.name}, {facts.total_memory / 2**30:.0f} GB")
@@ -165,7 +169,9 @@ def _training() -> Iterator[Finding]:
         optimizer.step()
         losses.append(total.item())
     rate = 4 * len(losses) / (time.perf_counter() - began)
-    result = f"{len(losses)} steps on {device}, {rate:.0f} images/s, loss {losses[0]:.3f} to {losses[-1]:.3f}"
+    result = (
+        f"{counted(len(losses), 'step')} on {device}, {rate:.0f} images/s, loss {losses[0]:.3f} to {losses[-1]:.3f}"
+    )
     is_learning = losses[-1] < losses[0]
     fix = "The loss does not fall, so torch computes something else here: look for another build of torch."
     yield Finding("training", result, "" if is_learning else fix)

@@ -11,8 +11,9 @@ import typer
 
 from dlcpose.cli.pose_files import check_ending, check_new, stem_of, video_of
 from dlcpose.cli.registry import command
+from dlcpose.cli.say import say
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError, DataError
-from dlcpose.structures.printable import printable
 
 MIN_SIDE = 16  # px of a drawn picture, in which nothing can be seen any more
 
@@ -80,24 +81,20 @@ def draw_command(
     collected = SheetOfFrames(drawer, rows)
     reader = VideoReader(source, start=int(tracks.frame_indices[rows[0]]), stop=int(tracks.frame_indices[rows[-1]]) + 1)
     count = write_labeled_video(out, drawer, _numbered(reader), seen=collected)
-    typer.echo(printable(f"{out}: {count} frames at {drawer.size[0]}x{drawer.size[1]}"))
+    say(f"{out}: {counted(count, 'frame')} at {drawer.size[0]}x{drawer.size[1]}")
     _report_hidden(np.concatenate([tracks.keypoint_scores[rows].ravel(), tracks.unique_scores[rows].ravel()]), cutoff)
     if count < len(rows):
-        typer.echo(f"{len(rows) - count} frames with poses could not be decoded. {reader.problem or ''}".rstrip())
+        say(f"{counted(len(rows) - count, 'frame')} with poses could not be decoded. {reader.problem or ''}".rstrip())
     if sheet is not None:
         write_picture(sheet, collected.picture())
-        typer.echo(printable(f"{sheet}: a sheet of frames"))
+        say(f"{sheet}: a sheet of frames")
 
 
 def _report_hidden(scores: npt.NDArray[np.float32], cutoff: float) -> None:
     """Print how many of the predicted keypoints are not drawn, if any: where it is all of them, the video seems empty."""
     predicted = scores[scores > 0]
     if hidden := int((predicted < cutoff).sum()):
-        typer.echo(
-            printable(
-                f"{hidden} of {len(predicted)} keypoints have scores below --cutoff {cutoff:g} and are not drawn."
-            )
-        )
+        say(f"{hidden} of {counted(len(predicted), 'keypoint')} not drawn: scores below --cutoff {cutoff:g}.")
 
 
 def _numbered(reader: VideoReader) -> Iterator[tuple[int, Image]]:

@@ -11,8 +11,9 @@ import typer
 
 from dlcpose.cli.pose_files import check_new, output_beside, with_step
 from dlcpose.cli.registry import command
+from dlcpose.cli.say import say
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import DataError
-from dlcpose.structures.printable import printable
 
 if TYPE_CHECKING:
     from dlcpose.exporters.pose_file import Provenance
@@ -57,7 +58,7 @@ def ensemble_command(
     assert spreads is not None
     known = spreads[np.isfinite(spreads)]
     spread = f"{np.median(known):.2f} px median spread" if len(known) else "no keypoint that two members share"
-    typer.echo(printable(f"{out}: {len(combined)} frames of {len(poses)} members, {spread}"))
+    say(f"{out}: {counted(len(combined), 'frame')} of {len(poses)} members, {spread}")
 
 
 def _check_members(members: Sequence[tuple[Path, Provenance]]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dlcpose.cli.registry import command
-from dlcpose.structures.printable import printable
+from dlcpose.cli.say import say
 
 
 @command("export")
@@ -43,4 +43,4 @@ def export_command(
         overwrite=overwrite,
     )
     for line in export_model(format_name, request):
-        typer.echo(printable(line))
+        say(line)

@@ -9,8 +9,9 @@ import typer
 
 from dlcpose.cli.pose_files import check_new, output_beside, with_step
 from dlcpose.cli.registry import command
+from dlcpose.cli.say import say
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError
-from dlcpose.structures.printable import printable
 
 
 @command("filter")
@@ -41,7 +42,7 @@ def filter_command(
     filtered = filter_tracks(tracks, filters)
     write_pose_tracks(out, filtered, with_step(read_provenance(poses)[1], "filter", filters.as_dict(), poses))
     before, after = (int((~np.isnan(each.keypoints_in_image[..., 0])).sum()) for each in (tracks, filtered))
-    typer.echo(printable(f"{out}: {after} keypoints in {len(filtered)} frames, {before} before"))
+    say(f"{out}: {counted(after, 'keypoint')} in {counted(len(filtered), 'frame')}, {before} before")
 
 
 def _parsed(savgol: str | None) -> tuple[int, int] | None:

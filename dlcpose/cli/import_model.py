@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from dlcpose.cli.registry import command
+from dlcpose.cli.say import say
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import DataError
-from dlcpose.structures.printable import printable
 
 
 @command("import")
@@ -52,15 +53,13 @@ def import_command(
     )
     description = write_checkpoint(model, output)
     weights = sum(value.numel() for value in model.weights.values())
-    typer.echo(
-        printable(f"{output}: {len(model.weights)} tensors, {weights:,} weights of {model.source}, all that it needs")
-    )
+    say(f"{output}: {counted(len(model.weights), 'tensor')}, {weights:,} weights of {model.source}, all that it needs")
     for reason, count in Counter(model.not_taken.values()).items():
-        typer.echo(printable(f"  not taken: {count} tensors {reason}"))
+        say(f"  not taken: {counted(count, 'tensor')} {reason}")
     if model.license is not None:
-        typer.echo(printable(f"  license: {model.license}"))
-    typer.echo(printable(f"  keypoints: {', '.join(description.skeleton.names)}"))
-    typer.echo(printable(f"  predict:  dlcpose predict --checkpoint {output} VIDEO"))
+        say(f"  license: {model.license}")
+    say(f"  keypoints: {', '.join(description.skeleton.names)}")
+    say(f"  predict:  dlcpose predict --checkpoint {output} VIDEO")
     roots = (override for override in model.overrides if override.startswith("dataset.root="))
     root = in_shell(next(roots, "dataset.root=PROJECT"))
     evaluation = f"python evaluate.py checkpoint={output} dataset=deeplabcut {root}"
@@ -69,5 +68,5 @@ def import_command(
         chosen = f"dataset.shuffle={shuffle[0]} dataset.fraction={shuffle[1]:g}"
         evaluation += f" {chosen} frames=test"
         training += f" split=stored {chosen}"
-    typer.echo(printable(f"  evaluate: {evaluation}"))
-    typer.echo(printable(f"  train on: {training}"))
+    say(f"  evaluate: {evaluation}")
+    say(f"  train on: {training}")

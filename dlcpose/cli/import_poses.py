@@ -11,6 +11,8 @@ import typer
 from dlcpose.cli.pose_files import SUFFIX
 from dlcpose.cli.prediction_inputs import VIDEOS
 from dlcpose.cli.registry import command
+from dlcpose.cli.say import say
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.printable import printable
 
@@ -156,9 +158,9 @@ def _import(
     }
     output.parent.mkdir(parents=True, exist_ok=True)
     write_pose_tracks(output, tracks, Provenance(settings={IMPORTED: origin}))
-    typer.echo(printable(f"{output}: {_summary(poses, tracks)}"))
+    say(f"{output}: {_summary(poses, tracks)}")
     for note in notes:
-        typer.echo(printable(f"  {note}"))
+        say(f"  {note}")
 
 
 def _described(poses: ForeignPoses, table: Path, size: tuple[int, int] | None, fps: float | None) -> VideoInfo:
@@ -189,10 +191,11 @@ def _doubts(poses: ForeignPoses, tracks: PoseTracks, table: Path) -> Iterator[st
     if last >= video.frames:
         if last >= video.frames * (1 + BEYOND) + 1:
             raise DataError(
-                f"{table}: it has poses of frame {last}, but {video.path} has {video.frames} frames. Give the video that was "
+                f"{table}: it has poses of frame {last}, but {video.path} has {counted(video.frames, 'frame')}. "
+                "Give the video that was "
                 "predicted with --video."
             )
-        yield f"poses go on to frame {last}, but the video has {video.frames} frames"
+        yield f"poses go on to frame {last}, but the video has {counted(video.frames, 'frame')}"
     points = tracks.keypoints_in_image[~np.isnan(tracks.keypoints_in_image).any(axis=-1)]  # (P, 2)
     is_outside = ((points < -0.5) | (points > np.array([video.width, video.height]) - 0.5)).any(axis=-1)
     if len(points) and is_outside.mean() > OUTSIDE:
@@ -204,14 +207,17 @@ def _doubts(poses: ForeignPoses, tracks: PoseTracks, table: Path) -> Iterator[st
 
 def _summary(poses: ForeignPoses, tracks: PoseTracks) -> str:
     animals, video = len(tracks.individuals), tracks.video
-    columns = f"{animals} tracked animals" if tracks.is_tracked else f"up to {animals} untracked animals"
+    columns = (
+        counted(animals, "tracked animal") if tracks.is_tracked else f"up to {counted(animals, 'untracked animal')}"
+    )
     if animals == 1:
         columns = "1 animal"
-    unique = f" and {len(tracks.skeleton.unique)} unique keypoints" if tracks.skeleton.unique else ""
+    unique = f" and {counted(len(tracks.skeleton.unique), 'unique keypoint')}" if tracks.skeleton.unique else ""
     scorer = f" ({printable(poses.scorer, max_length=80)})" if poses.scorer else ""
     of = f"video {video.path}" if video.fingerprint else "without its video"
     return (
-        f"{len(tracks)} frames, {columns} of {len(tracks.skeleton)} keypoints{unique}, by {poses.program}{scorer}; "
+        f"{counted(len(tracks), 'frame')}, {columns} of {counted(len(tracks.skeleton), 'keypoint')}{unique}, by "
+        f"{poses.program}{scorer}; "
         f"{printable(of)}"
     )
 

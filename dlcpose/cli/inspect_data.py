@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dlcpose.cli.registry import command
+from dlcpose.cli.say import say
 
 FOLLOW_LINKS = "Also read files that names or links take from outside of the data's folder."
 
@@ -28,7 +29,6 @@ def inspect_command(
 
     from dlcpose.datasets.readers import open_data
     from dlcpose.reports.inspection import inspect_frames, inspection_table, write_contact_sheet
-    from dlcpose.structures.printable import printable
     from dlcpose.visualization.pictures import check_picture_output
 
     check_picture_output(output, "--output")
@@ -36,8 +36,8 @@ def inspect_command(
     inspection = inspect_frames(frames)
     Console().print(inspection_table(inspection))
     for choice in inspection.augmentation:
-        typer.echo(printable(f"augmentation: {choice}"))
+        say(f"augmentation: {choice}")
     for finding in inspection.findings:
-        typer.echo(printable(f"- {finding}"))
+        say(f"- {finding}")
     if write_contact_sheet(frames, inspection, output):
-        typer.echo(printable(f"Pictures: {output}"))
+        say(f"Pictures: {output}")

@@ -8,6 +8,7 @@ import typer
 
 from dlcpose.cli.registry import command
 from dlcpose.config import models
+from dlcpose.structures.counted import counted
 
 COLUMNS = ("model", "animals", "weights\n(M)", "detector\n(M)", "GMACs", "input", "stride", "license")
 TEXTS = ("model", "animals", "license")
@@ -37,7 +38,8 @@ def models_command(as_json: Annotated[bool, typer.Option("--json", help="for pro
     # As narrow as possible: names are there to be copied, and in 80 columns none may be cut.
     table = Table(box=SIMPLE_HEAD, padding=0, collapse_padding=True)
     table.caption = (
-        f"for {rows[0].keypoints} keypoints; of top-down models GMACs are of one crop; license of the weights that "
+        f"for {counted(rows[0].keypoints, 'keypoint')}; of top-down models GMACs are of one crop; license of "
+        "the weights that "
         "backbone.pretrained=true fetches"
     )
     for heading in COLUMNS:

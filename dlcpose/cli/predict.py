@@ -14,9 +14,10 @@ import typer
 from dlcpose.cli.option_names import as_options
 from dlcpose.cli.progress import frames_shown
 from dlcpose.cli.registry import command
+from dlcpose.cli.say import say
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError, DataError, DlcposeError, explain_os_errors
 from dlcpose.structures.interrupts import stopped_at_once
-from dlcpose.structures.printable import printable
 
 if TYPE_CHECKING:
     from dlcpose.predict import Predictor
@@ -136,7 +137,7 @@ class Failures:
             if self.total == 1:
                 raise
             self.count += 1
-            typer.echo(printable(f"dlcpose: {as_options(str(error))}"), err=True)
+            say(f"dlcpose: {as_options(str(error))}", err=True)
 
     def check(self) -> None:
         """Raises DataError where some have failed."""
@@ -224,18 +225,18 @@ def _predict_video(
 def _say(outcome: Outcome, elapsed: float) -> None:
     """Print the outcome of a video."""
     if outcome.was_there:
-        typer.echo(printable(f"{outcome.path}: there already, of the same video, checkpoint and settings"))
+        say(f"{outcome.path}: there already, of the same video, checkpoint and settings")
         return
     if outcome.problem:
-        typer.echo(printable(f"dlcpose: warning: {outcome.problem}"), err=True)
-    typer.echo(printable(f"{outcome.path}: {outcome.frames} frames in {elapsed:.1f} s"))
+        say(f"dlcpose: warning: {outcome.problem}", err=True)
+    say(f"{outcome.path}: {counted(outcome.frames, 'frame')} in {elapsed:.1f} s")
 
 
 def _say_stages(seconds: Mapping[str, float], frames: int) -> None:
     """Print a table of the seconds by stage."""
-    typer.echo("  stages overlap    seconds  ms a frame")
+    say("  stages overlap    seconds  ms a frame")
     for stage, each in seconds.items():
-        typer.echo(printable(f"  {stage:<14} {each:10.1f} {1000 * each / max(1, frames):11.2f}"))
+        say(f"  {stage:<14} {each:10.1f} {1000 * each / max(1, frames):11.2f}")
 
 
 def parse_crop(text: str | Sequence[int] | None) -> tuple[int, int, int, int] | None:

@@ -14,9 +14,10 @@ import typer
 
 from dlcpose.cli.pose_files import SUFFIX, check_ending, stem_of
 from dlcpose.cli.registry import command
+from dlcpose.cli.say import say
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import DataError, Stopped
 from dlcpose.structures.interrupts import stopped_at_once
-from dlcpose.structures.printable import printable
 
 if TYPE_CHECKING:
     from dlcpose.datasets.camera import CameraReader
@@ -79,7 +80,7 @@ class _Progress:
         rate = f"{(self.frames - 1) / self.seconds:.1f} frames/s, " if self.seconds > 0 else ""
         is_known = not math.isnan(latency.p50)  # not of a single frame: it ends with the request for the next
         delay = f"latency {1000 * latency.p50:.0f} ms (99 %: {1000 * latency.p99:.0f} ms), " if is_known else ""
-        return f"{self.frames} frames, {rate}{delay}{latency.skipped} passed over"
+        return f"{counted(self.frames, 'frame')}, {rate}{delay}{latency.skipped} passed over"
 
 
 def _predict(
@@ -123,7 +124,7 @@ def _predict(
         if progress.frames:
             partial.flush({})
             _assemble(partial, output)
-            typer.echo(printable(f"{output}: {progress.line(camera)}"))
+            say(f"{output}: {progress.line(camera)}")
         partial.clear()
 
 
@@ -178,7 +179,7 @@ def _save_killed(partial: PartialResults, output: Path, *, overwrite: bool) -> N
         return
     count = _assemble(partial, output)
     partial.clear()
-    saved = f"{output}: the {count} frames of a session that was killed are saved here now"
+    saved = f"{output}: now holds {counted(count, 'frame')} of a session that was killed"
     if not overwrite:
         raise DataError(f"{saved}. Give another --output, or add --overwrite to replace them.")
-    typer.echo(printable(f"{saved}, until this one replaces them."))
+    say(f"{saved}, until this one replaces them.")

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
+from dlcpose.cli.say import say
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError, DataError
-from dlcpose.structures.printable import printable
 
 if TYPE_CHECKING:
     from dlcpose.predict import Predictor
@@ -51,7 +50,7 @@ def predict_images(
     if result.exists() and not overwrite:
         content = _content(result)
         check_same(result, key, _key_in(content))
-        typer.echo(printable(f"{result}: there already, of the same images, checkpoint and settings"))
+        say(f"{result}: there already, of the same images, checkpoint and settings")
         _check_all_are_there(result, images, [name for name in _names(images) if name not in content])
         return
     check_writable(result.parent)
@@ -65,9 +64,9 @@ def predict_images(
     if not found:
         raise next(iter(errors.values()))
     for error in errors.values():
-        typer.echo(printable(f"dlcpose: {error}"), err=True)
+        say(f"dlcpose: {error}", err=True)
     write_output(result, json.dumps({MADE_BY: key, **found}, indent=1).encode())
-    typer.echo(printable(f"{result}: {len(found)} images"))
+    say(f"{result}: {counted(len(found), 'image')}")
     _check_all_are_there(result, images, list(errors))
 
 
@@ -75,7 +74,7 @@ def _check_all_are_there(result: Path, images: Sequence[Path], missing: Sequence
     """Raises DataError where images are missing in a result."""
     if missing:
         raise DataError(
-            f"{result}: it lacks {len(missing)} of {len(images)} images, which could not be read "
+            f"{result}: it lacks {len(missing)} of {counted(len(images), 'image')}, which could not be read "
             f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}). Replace or remove them, and add --overwrite."
         )
 

@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import typer
-
 from dlcpose.cli.pose_files import SUFFIX
+from dlcpose.cli.say import say
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.home_folder import expand_home
-from dlcpose.structures.printable import printable
 
 VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".webm", ".wmv", ".ts", ".mts", ".h264", ".mjpeg")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -39,7 +37,7 @@ def find_inputs(names: Sequence[str], output: Path | None) -> Inputs:
             f"{drawn[0]}: expected videos or images that dlcpose has not drawn, got none. Name it itself to predict it."
         )
     for file in drawn:
-        typer.echo(printable(f"{file}: left out, dlcpose has drawn it. Name it itself to predict it."), err=True)
+        say(f"{file}: left out, dlcpose has drawn it. Name it itself to predict it.", err=True)
     videos: dict[Path, Path] = {}
     images: dict[Path, list[Path]] = {}
     for file in files:

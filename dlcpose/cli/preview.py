@@ -7,8 +7,9 @@ from typing import Annotated, TypeVar
 import typer
 
 from dlcpose.cli.registry import command
+from dlcpose.cli.say import say
 from dlcpose.config.compose import compose
-from dlcpose.structures.printable import printable
+from dlcpose.structures.counted import counted
 
 T = TypeVar("T")
 
@@ -41,9 +42,9 @@ def preview_command(
         drawn.append(draw_poses(crop.image, crop.keypoints_in_crop, data.skeleton, unique_in_image=crop.unique_in_crop))
         captions.append(crop.key)
     for choice in batches.schedule.choices:
-        typer.echo(printable(f"augmentation: {choice}"))
+        say(f"augmentation: {choice}")
     write_picture(output, contact_sheet(drawn, captions, columns=4, tile=320))
-    typer.echo(printable(f"{output}: {frames} training frames as the model sees them"))
+    say(f"{output}: {counted(frames, 'training frame')} as the model sees them")
 
 
 def _spread(indices: Sequence[int], videos: Sequence[str | None], count: int) -> list[int]:

@@ -14,8 +14,9 @@ import typer
 from dlcpose.cli.inspect_data import FOLLOW_LINKS
 from dlcpose.cli.pose_files import stem_of, video_of
 from dlcpose.cli.registry import command
+from dlcpose.cli.say import say
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError, DataError
-from dlcpose.structures.printable import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,11 +80,9 @@ def propose_command(
     _write(out, tracks, source, images, config, None if into_project else table)
     _report(out, tracks, sorted(images), reasons, frames)
     if into_project and config is not None and source.stem not in config.videos:
-        typer.echo(
-            printable(
-                f"{config.folder / 'config.yaml'}: video_sets does not name {source.name}, so DeepLabCut itself will not "
-                "train on these frames. Add the video with deeplabcut.add_new_videos."
-            )
+        say(
+            f"{config.folder / 'config.yaml'}: video_sets does not name {source.name}, so DeepLabCut itself will not "
+            "train on these frames. Add the video with deeplabcut.add_new_videos."
         )
 
 
@@ -120,7 +119,7 @@ def _check_output(out: Path, config: ProjectConfig | None) -> None:
     from dlcpose.structures.atomic_files import check_new_folder, check_writable
 
     if config is None:
-        check_new_folder(out)
+        check_new_folder(out, "--output")
     else:
         check_no_machine_labels(out, config.iteration)
     check_writable(out, "--output" if config is None else "--project")
@@ -225,7 +224,7 @@ def _reasons_table(tracks: PoseTracks, rows: Sequence[int], worth: npt.NDArray[A
 def _report(out: Path, tracks: PoseTracks, rows: Sequence[int], reasons: Sequence[str], requested: int) -> None:
     chosen = [reasons[row] for row in rows]
     counts = ", ".join(f"{chosen.count(reason)} for {reason}" for reason in sorted(set(chosen)))
-    typer.echo(printable(f"{out}: {len(rows)} frames to label: {counts}"))
+    say(f"{out}: {counted(len(rows), 'frame')} to label: {counts}")
     if len(rows) < requested:
-        typer.echo(printable(f"--frames {requested}: the video has no more frames that are not labeled already."))
-    typer.echo("frames " + ", ".join(str(tracks.frame_indices[row]) for row in rows))
+        say(f"--frames {requested}: the video has no more frames that are not labeled already.")
+    say("frames " + ", ".join(str(tracks.frame_indices[row]) for row in rows))

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from dlcpose.cli.registry import command
+from dlcpose.cli.say import say
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError
-from dlcpose.structures.printable import printable
 
 
 @command("render")
@@ -53,6 +54,7 @@ def render_command(
         seed=seed,
     )
     label_format.write(data, out, fps=fps)
-    typer.echo(
-        printable(f"{out}: {len(data)} frames of {animals} {skeleton} in {len({f.video for f in data.frames})} videos.")
+    say(
+        f"{out}: {counted(len(data), 'frame')} of {animals} {skeleton} in "
+        f"{counted(len({f.video for f in data.frames}), 'video')}."
     )

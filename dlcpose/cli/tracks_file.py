@@ -7,10 +7,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from dlcpose.cli.pose_files import SUFFIX, check_ending, check_new, stem_of, video_of
 from dlcpose.cli.progress import stages_shown
+from dlcpose.cli.say import say
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.printable import printable
 
@@ -70,12 +70,13 @@ def track_prediction(poses: Path, settings: TrackingSettings, *, overwrite: bool
     if not overwrite and (there := _provenance_in(out)) is not None:
         unlike, count = _differences(*there, poses, settings), _corrections_in(there[1])
         if not unlike:
-            corrected = f", with {_counted(count)}" if count else ""
-            typer.echo(printable(f"{out}: there already, of the same poses and settings{corrected}"))
+            corrected = f", with {counted(count, 'manual correction')}" if count else ""
+            say(f"{out}: there already, of the same poses and settings{corrected}")
             return out
         if count:
             raise DataError(
-                f"{out}: it holds tracks with {_counted(count)}, of {'; '.join(unlike)}. Add --overwrite to replace them, or "
+                f"{out}: it holds tracks with {counted(count, 'manual correction')}, of {'; '.join(unlike)}. "
+                f"Add --overwrite to replace them, or "
                 "give another --output."
             )
     return track_file(poses, settings, overwrite=overwrite)
@@ -100,7 +101,7 @@ def check_uncorrected(tracks: Path) -> None:
     there = _provenance_in(tracks)
     if there is not None and (count := _corrections_in(there[1])):
         raise DataError(
-            f"{tracks}: it holds tracks with {_counted(count)}, which would be lost. Give the file of "
+            f"{tracks}: it holds tracks with {counted(count, 'manual correction')}, which would be lost. Give the file of "
             "corrections with --corrections, or another --output, or replace the tracks with --overwrite."
         )
 
@@ -120,10 +121,6 @@ def _corrections_in(provenance: Provenance) -> int:
     recorded = _tracking_in(provenance).get("corrections")
     count = recorded.get("count") if isinstance(recorded, Mapping) else 0
     return count if isinstance(count, int) else 0
-
-
-def _counted(corrections: int) -> str:
-    return f"{corrections} manual correction{'s' if corrections > 1 else ''}"
 
 
 def _differences(video: str, made: Provenance, poses: Path, settings: TrackingSettings) -> list[str]:
@@ -182,15 +179,16 @@ def _track(
     write_pose_tracks(output, tracks, replace(provenance, settings=made, seconds=seconds))
     likely = swap_candidates(result, settings.review_frames)
     if result.doubtful and missing:  # without doubtful joins nobody would have looked at the video
-        typer.echo(printable(f"without the animals' appearance: {missing}"))
-    typer.echo(_summary(output, result, likely, () if decided is None else decided.corrections))
+        say(f"without the animals' appearance: {missing}")
+    for line in _summary(output, result, likely, () if decided is None else decided.corrections):
+        say(line)
     if review is not None and source is not None:
         from dlcpose.datasets.video import VideoReader
         from dlcpose.tracking.review import write_review
 
         given = () if decided is None else decided.corrections
         count = write_review(review, result.tracks, likely, VideoReader(source), decisions=given)
-        typer.echo(printable(f"{review}: {count} likely swaps to review in a browser"))
+        say(f"{review}: {counted(count, 'likely swap')} to review in a browser")
 
 
 def _video_if_there(untracked: PoseTracks, poses: Path) -> tuple[Path | None, str]:
@@ -223,7 +221,9 @@ def _tracked(
         return track(poses, settings, looks, link, individuals)
 
 
-def _summary(out: Path, result: TrackingResult, likely: list[SwapCandidate], decisions: Sequence[Correction]) -> str:
+def _summary(
+    out: Path, result: TrackingResult, likely: list[SwapCandidate], decisions: Sequence[Correction]
+) -> list[str]:
     from dlcpose.tracking.review import decisions_of
 
     names = [printable(name) for name in result.tracks.individuals]
@@ -232,16 +232,25 @@ def _summary(out: Path, result: TrackingResult, likely: list[SwapCandidate], dec
     of_likely = decisions_of(result.tracks, likely, decisions)
     undecided = [each for each, place in zip(likely, of_likely, strict=True) if place is None]
     lines = [
-        f"{out}: {used} tracks of {len(names)} animals from {result.tracklets} tracklets, {result.left_out} of "
-        f"{result.detections} detections in no track, {sum(result.seconds.values()):.1f} s",
-        *([f"{result.weak} detections with a score below {result.min_score:.2g} not used"] if result.weak else []),
+        f"{out}: {counted(used, 'track')} of {counted(len(names), 'animal')} from "
+        f"{counted(result.tracklets, 'tracklet')}, {result.left_out} of "
+        f"{counted(result.detections, 'detection')} in no track, {sum(result.seconds.values()):.1f} s",
         *(
-            [f"{result.fixed} detections not used, of things that keep their place and score little"]
+            [f"{counted(result.weak, 'detection')} with a score below {result.min_score:.2g} not used"]
+            if result.weak
+            else []
+        ),
+        *(
+            [f"{counted(result.fixed, 'detection')} not used, of things that keep their place and score little"]
             if result.fixed
             else []
         ),
-        *([f"{_counted(len(decisions))}: {swaps} swapped, {len(decisions) - swaps} kept"] if decisions else []),
-        f"{len(likely)} likely swaps"
+        *(
+            [f"{counted(len(decisions), 'manual correction')}: {swaps} swapped, {len(decisions) - swaps} kept"]
+            if decisions
+            else []
+        ),
+        counted(len(likely), "likely swap")
         + (f", {len(likely) - len(undecided)} of them decided" if decisions else "")
         + (", the likeliest first:" if undecided else ""),
     ]
@@ -251,4 +260,4 @@ def _summary(out: Path, result: TrackingResult, likely: list[SwapCandidate], dec
     ]
     if len(undecided) > SHOWN:
         lines.append(f"  and {len(undecided) - SHOWN} more")
-    return "\n".join(lines)
+    return lines

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dlcpose.cli.registry import command
+from dlcpose.cli.say import say
 from dlcpose.structures.errors import ConfigError, DataError
-from dlcpose.structures.printable import PRINTABLE_RECORDS, printable
+from dlcpose.structures.printable import PRINTABLE_RECORDS
 
 if TYPE_CHECKING:
     from dlcpose.exporters.pose_tables import Existing
@@ -82,7 +83,7 @@ def tables_of(
                 existing=existing,
             )
         for table in written:
-            typer.echo(printable(table))
+            say(table)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from dlcpose.structures.checked_values import Fields
+from dlcpose.structures.counted import counted
 from dlcpose.structures.data_files import check_file, read_file, reading
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import FrameLabels, Image, PoseSample
@@ -162,11 +163,11 @@ def warn_of_orientations(named: str, images: Iterable[tuple[Path, tuple[int, int
     turned = [path for path, size in images if (header := read_header(path)).orientation != 1 and header.stored == size]
     if turned:
         logger.warning(
-            "%s: %d images are stored turned or mirrored (an EXIF orientation), such as %s. They are read as they are "
+            "%s: %s stored turned or mirrored (an EXIF orientation), such as %s. Images are read as they are "
             "stored where only that fits the size that is stated, else upright, as viewers show them. Look at the labels "
             "with dlcpose inspect; saving the images upright ends the doubt.",
             named,
-            len(turned),
+            counted(len(turned), "image is", "images are"),
             turned[0],
         )
 

@@ -9,6 +9,7 @@ import av
 import numpy as np
 
 from dlcpose.datasets.frame_conversion import upright_rgb
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import Image
 
@@ -145,7 +146,8 @@ class CameraReader:
             if not self._arrived or not isinstance(reason, av.EOFError):
                 text = " ".join(str(reason).replace(self.source, self.name).split())
                 error = DataError(
-                    f"{self.name}: cannot be read as a camera or stream after {self._arrived} frames ({text}). Check the "
+                    f"{self.name}: cannot be read as a camera or stream after {counted(self._arrived, 'frame')} "
+                    f"({text}). Check the "
                     "address, and name its format where FFmpeg cannot tell (v4l2, dshow, avfoundation)."
                 )
         except BaseException as reason:  # is raised where the frames are taken: a thread would only print it

@@ -21,6 +21,7 @@ from dlcpose.datasets.coco_annotations import is_id, read_frames
 from dlcpose.datasets.readers import reader
 from dlcpose.structures.checked_arrays import numbers_of
 from dlcpose.structures.checked_values import Fields
+from dlcpose.structures.counted import counted
 from dlcpose.structures.data_files import InsideFolder, is_file, naming_file, read_json, shown
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.home_folder import expand_home
@@ -141,7 +142,8 @@ class CocoFrames(LabeledFrames):
             )
         if missing := [key for key in keys if not is_file(self.images / key)]:
             raise DataError(
-                f"{self.images / missing[0]}: the image is missing, as are {len(missing) - 1} others of {len(keys)} that "
+                f"{self.images / missing[0]}: the image is missing, as are {counted(len(missing) - 1, 'other')} "
+                f"of {len(keys)} that "
                 f"{named} names. Set root and images to the folder that file_name starts from; where each json has a folder "
                 "of its own, images={train:FOLDER,val:FOLDER}."
             )

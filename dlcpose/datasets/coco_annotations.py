@@ -12,6 +12,7 @@ from dlcpose.datasets.coco_animals import Animals, Omissions, animals_of, boxes_
 from dlcpose.datasets.label_checks import warn_of_labels
 from dlcpose.structures.checked_arrays import check_places, numbers_of
 from dlcpose.structures.checked_values import Fields
+from dlcpose.structures.counted import counted
 from dlcpose.structures.data_files import shown
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import Doubles, Floats, FrameLabels, Integers, labels_of
@@ -80,7 +81,8 @@ def _of_categories(
         number = annotation.content.get("image_id")
         if not is_id(number) or number not in places:
             raise DataError(
-                f"{annotation.where} is of image {shown(number)}, which is not among the {len(images)} images, such as "
+                f"{annotation.where} is of image {shown(number)}, which is not among the "
+                f"{counted(len(images), 'image')}, such as "
                 f"{shown(next(iter(images), None))}."
             )
         kind = annotation.content.get("category_id")

@@ -22,6 +22,7 @@ from dlcpose.datasets.label_checks import warn_of_labels
 from dlcpose.datasets.readers import reader
 from dlcpose.datasets.restricted_pickle import MAX_BYTES, load_restricted_pickle
 from dlcpose.structures.checked_values import is_whole_number
+from dlcpose.structures.counted import counted
 from dlcpose.structures.data_files import InsideFolder, is_file, read_file
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.home_folder import expand_home
@@ -131,7 +132,7 @@ def _find_tables(config: ProjectConfig, scorer: str | None, links: InsideFolder 
     if not tables:
         others = sorted({name.removeprefix(LABELS) for folder in folders for name in _label_names(folder)})
         raise DataError(
-            f"{labeled}: expected {LABELS}{scorer or config.scorer}.csv or .h5 in one of {len(folders)} folders, "
+            f"{labeled}: expected {LABELS}{scorer or config.scorer}.csv or .h5 in one of {counted(len(folders), 'folder')}, "
             + (f"got those of {', '.join(others)}. Name one of them." if others else "got none. Label frames first.")
         )
     return tables
@@ -188,7 +189,7 @@ def _read_frames(config: ProjectConfig, tables: Sequence[LabelTable], links: Ins
             )
     if missing:
         raise DataError(
-            f"{missing[0]}: the image is missing, as are {len(missing) - 1} others that have labels. "
+            f"{missing[0]}: the image is missing, as are {counted(len(missing) - 1, 'other')} with labels. "
             "Restore the images beside their labels, or remove the rows of those that are gone."
         )
     if not any(len(frame) or not np.isnan(frame.unique_in_image).all() for frame in frames):
@@ -238,14 +239,16 @@ def _points(
     unique = values[:, np.array(unique_columns, np.int64).reshape(-1, 2)]
     if added:
         logger.warning(
-            "%s: %s have no columns, which other labels of the project have: they count as missing in its %d frames.",
+            "%s: %s have no columns, which other labels of the project have: they count as missing in its %s.",
             table.path,
             ", ".join(added[:5]) + (f" and {len(added) - 5} more" if len(added) > 5 else ""),
-            len(table.rows),
+            counted(len(table.rows), "frame"),
         )
     half = sum(int((np.isnan(points).sum(axis=-1) == 1).sum()) for points in (animals, unique))
     if half:
-        logger.warning("%s: %d keypoints have only one of x and y and count as missing.", table.path, half)
+        logger.warning(
+            "%s: %s only one of x and y, taken as missing.", table.path, counted(half, "keypoint has", "keypoints have")
+        )
     return _whole_points(animals), _whole_points(unique)
 
 
@@ -288,9 +291,9 @@ def _rows_by_image(table: LabelTable, video: str) -> list[int]:
     """Rows in the order of their images' names, exact duplicates left out."""
     if elsewhere := [row for row in table.rows if "/" in row and row.split("/")[-2] != video]:
         logger.warning(
-            "%s: %d rows name another folder, such as %s: their images are looked for beside the labels.",
+            "%s: %s another folder, such as %s: images are looked for beside the labels.",
             table.path,
-            len(elsewhere),
+            counted(len(elsewhere), "row names", "rows name"),
             elsewhere[0],
         )
     first: dict[str, int] = {}
@@ -408,6 +411,13 @@ def _percent(fraction: float) -> int:
 
 def _warn_of_changes(path: Path, stored: set[str], keys: set[str]) -> None:
     if gone := stored - keys:
-        logger.warning("%s: %d frames of the split are no longer labeled, such as %s.", path, len(gone), min(gone))
+        logger.warning(
+            "%s: %s no longer labeled, such as %s.",
+            path,
+            counted(len(gone), "frame of the split is", "frames of the split are"),
+            min(gone),
+        )
     if new := keys - stored:
-        logger.warning("%s: %d frames were labeled after the split and are in none of its sets.", path, len(new))
+        logger.warning(
+            "%s: %s labeled after the split, in none of its sets.", path, counted(len(new), "frame was", "frames were")
+        )

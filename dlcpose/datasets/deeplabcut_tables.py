@@ -22,6 +22,7 @@ import numpy.typing as npt
 from dlcpose.datasets.plain_hdf5 import PlainHdf5
 from dlcpose.datasets.restricted_pickle import load_restricted_pickle
 from dlcpose.structures.checked_arrays import MAX_COORDINATE, check_places
+from dlcpose.structures.counted import counted
 from dlcpose.structures.data_files import InsideFolder, check_file, shown
 from dlcpose.structures.errors import DataError
 
@@ -118,7 +119,7 @@ def _difference(table: LabelTable, csv_path: Path) -> str | None:
         return f"it cannot be read ({error})"
     ours, theirs = ({_file_name(row): place for place, row in enumerate(each.rows)} for each in (table, other))
     if only := sorted(ours.keys() ^ theirs.keys()):
-        return f"it has {len(theirs)} rows, the h5 {len(ours)}; only one of them has {only[0]}"
+        return f"it has {counted(len(theirs), 'row')}, the h5 {len(ours)}; only one of them has {only[0]}"
     if set(table.columns) != set(other.columns):
         return f"only one of them has {' '.join(min(set(table.columns) ^ set(other.columns))).strip()}"
     rows = [theirs[name] for name in ours]
@@ -128,9 +129,8 @@ def _difference(table: LabelTable, csv_path: Path) -> str | None:
     if is_same.all():
         return None
     row, column = np.argwhere(~is_same)[0]
-    return (
-        f"{int((~is_same).sum())} values differ, such as {' '.join(table.columns[column]).strip()} of {list(ours)[row]}"
-    )
+    differing = counted(int((~is_same).sum()), "value differs", "values differ")
+    return f"{differing}, such as {' '.join(table.columns[column]).strip()} of {list(ours)[row]}"
 
 
 def _file_name(row: str) -> str:
@@ -202,7 +202,8 @@ def _read_csv_lines(path: Path, lines: Iterator[list[str]], has_whole_rows: bool
             raise DataError(f"{path}: {place} has more than the {len(columns)} columns named.")
         if has_whole_rows and len(cells) < len(columns):
             raise DataError(
-                f"{path}: expected {len(columns)} values in row {place}, got {len(cells)}: it is cut off. Write it anew."
+                f"{path}: expected {counted(len(columns), 'value')} in row {place}, got {len(cells)}: it is cut "
+                "off. Write it anew."
             )
         read = [_number(cell, path, place, column) for cell, column in zip(cells, columns, strict=False)]
         rows.append(place)

@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
+from dlcpose.structures.counted import counted
 from dlcpose.structures.sample import FrameLabels
 from dlcpose.structures.skeleton import Skeleton
 
@@ -166,15 +167,17 @@ def warn_of_labels(named: object, frames: Sequence[FrameLabels]) -> None:
     spread = np.fmax.reduce(points_in_image, axis=1) - np.fmin.reduce(points_in_image, axis=1)  # (A, 2), without NaN
     labeled = (~np.isnan(points_in_image).any(axis=-1)).sum(axis=-1)  # (A,)
     counts = {
-        "keypoints lie outside of their image": count_out_of_frame(frames),
-        "animals have all keypoints at one place": int(((labeled > 1) & (spread <= MIN_DISTANCE).all(axis=-1)).sum()),
-        "animals have the keypoints of another in their image": sum(
+        ("keypoint lies", "keypoints lie", "outside of the image"): count_out_of_frame(frames),
+        ("animal has", "animals have", "all keypoints at one place"): int(
+            ((labeled > 1) & (spread <= MIN_DISTANCE).all(axis=-1)).sum()
+        ),
+        ("animal has", "animals have", "the keypoints of another in the image"): sum(
             len(list(_doubles(frame))) for frame in frames if len(frame) > 1
         ),
     }
-    for what, count in counts.items():
+    for (one, several, what), count in counts.items():
         if count:
-            logger.warning("%s: %d %s. dlcpose inspect names them.", named, count, what)
+            logger.warning("%s: %s %s (listed by dlcpose inspect).", named, counted(count, one, several), what)
 
 
 def _of_animals(frames: Sequence[FrameLabels]) -> npt.NDArray[np.float32]:

@@ -17,6 +17,7 @@ from dlcpose.datasets.base import (
 from dlcpose.datasets.deeplabcut_tables import LabelTable, read_csv
 from dlcpose.datasets.label_checks import warn_of_labels
 from dlcpose.datasets.readers import reader
+from dlcpose.structures.counted import counted
 from dlcpose.structures.data_files import InsideFolder, is_file, naming_file
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.home_folder import expand_home
@@ -136,7 +137,7 @@ def _frames(table: LabelTable, names: Sequence[str], root: Path, links: InsideFo
         )
     if missing:
         raise DataError(
-            f"{missing[0]}: the image is missing, as are {len(missing) - 1} others that {table.path} names. "
+            f"{missing[0]}: the image is missing, as are {counted(len(missing) - 1, 'other')} that {table.path} names. "
             "Set root to the folder that their names start from, or restore them."
         )
     if not any(len(frame) for frame in frames):
@@ -167,7 +168,9 @@ def _points(table: LabelTable, names: Sequence[str]) -> tuple[Doubles, Integers]
         )
     half = int((np.isnan(points).sum(axis=-1) == 1).sum())
     if half:
-        logger.warning("%s: %d keypoints have only one of x and y and count as missing.", table.path, half)
+        logger.warning(
+            "%s: %s only one of x and y, taken as missing.", table.path, counted(half, "keypoint has", "keypoints have")
+        )
     known = np.isfinite(points).all(axis=-1) & (stated > 0)
     return np.where(known[..., None], points, np.nan), np.where(known, stated, 0).astype(np.int64)
 
@@ -179,5 +182,9 @@ def _rows(table: LabelTable) -> list[int]:
         if not np.array_equal(table.values[row], table.values[first.setdefault(key, row)], equal_nan=True):
             raise DataError(f"{table.path}: {key} has two rows, with different labels. Remove one of them.")
     if len(first) < len(table.rows):
-        logger.warning("%s: %d rows are there twice, with the same labels.", table.path, len(table.rows) - len(first))
+        logger.warning(
+            "%s: %s there twice, with the same labels.",
+            table.path,
+            counted(len(table.rows) - len(first), "row is", "rows are"),
+        )
     return [first[key] for key in sorted(first)]

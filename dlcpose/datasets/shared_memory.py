@@ -5,6 +5,8 @@ import os
 import shutil
 from pathlib import Path
 
+from dlcpose.structures.counted import counted
+
 logger = logging.getLogger(__name__)
 
 SHARED = Path("/dev/shm")
@@ -23,8 +25,14 @@ def affordable_workers(workers: int, batch_bytes: int) -> int:
     affordable = min(workers, max(0, room // max(1, batch_bytes) - 1) // PREPARED)  # one is being trained on
     if affordable < workers:
         logger.warning(
-            "%s has room for %d MB, and a batch takes %d MB: %d processes prepare batches instead of %d. Give it more "
+            "%s has room for %d MB, and a batch takes %d MB: %s batches instead of %d. Give it more "
             "(docker: --shm-size=2g), or lower datamodule.batch_size.",
-            *(SHARED, room // 10**6, -(-batch_bytes // 10**6), affordable, workers),
+            *(
+                SHARED,
+                room // 10**6,
+                -(-batch_bytes // 10**6),
+                counted(affordable, "process prepares", "processes prepare"),
+                workers,
+            ),
         )
     return affordable

@@ -12,6 +12,7 @@ from dlcpose.datasets.label_checks import warn_of_labels
 from dlcpose.datasets.readers import reader
 from dlcpose.datasets.sleap_file import SleapFile, SleapFrame, SleapInstance, distinct_names, read_sleap_file
 from dlcpose.datasets.sleap_images import FrameSource, find_frames
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import FrameLabels, Image, labels_of
 
@@ -76,10 +77,10 @@ class SleapFrames(LabeledFrames):
         self.frames = [self._frame(frame, chosen) for frame in labeled]
         if unknown := sum(self._sources[frame.video].size(frame.frame_index) is None for frame in labeled):
             logger.warning(
-                "%s: %d frames are of a size that is not known, since their video is not here: each is taken to be as large "
+                "%s: %s of a size that is not known, since the video is not here: each is taken to be as large "
                 "as the labels of its video reach.",
                 self.path,
-                unknown,
+                counted(unknown, "frame is", "frames are"),
             )
         warn_of_labels(self.path, self.frames)
 
@@ -155,7 +156,7 @@ def _labeled(content: SleapFile, skeleton: int, predictions: bool) -> list[Sleap
         if chosen or is_negative:
             labeled.append(SleapFrame(video, number, chosen, is_negative))
     if blank:
-        logger.warning("%s: %d animals without a visible point are left out.", content.path, blank)
+        logger.warning("%s: %s without a visible point left out.", content.path, counted(blank, "animal"))
     return labeled
 
 
@@ -173,11 +174,12 @@ def _with_images(frames: Sequence[SleapFrame], sources: dict[int, FrameSource], 
     if reasons and (not found or not skip_missing):
         others = f" ({len(reasons) - 1} more such problems.)" if len(reasons) > 1 else ""
         raise DataError(
-            f"{next(iter(reasons))} {reasons.total()} of {len(frames)} labeled frames have no image; skip_missing=true "
+            f"{next(iter(reasons))} {reasons.total()} of "
+            f"{counted(len(frames), 'labeled frame has', 'labeled frames have')} no image; skip_missing=true "
             f"leaves them out.{others}"
         )
     for reason, count in reasons.items():
-        logger.warning("%d frames are left out. %s", count, reason)
+        logger.warning("%s left out. %s", counted(count, "frame is", "frames are"), reason)
     return found
 
 
@@ -188,7 +190,12 @@ def _individuals(content: SleapFile, frames: Sequence[SleapFrame], tracks: bool 
         return list(range(len(content.tracks)))
     most = max((len(frame.instances) for frame in frames), default=0)
     if tracks is None and len(used) > most:
-        logger.info("%s: %d tracks of up to %d animals in a frame are no individuals.", content.path, len(used), most)
+        logger.info(
+            "%s: %s of up to %s in a frame, taken for no individuals.",
+            content.path,
+            counted(len(used), "track"),
+            counted(most, "animal"),
+        )
     return used if tracks or (tracks is None and len(used) <= most) else []
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from dlcpose.datasets.plain_hdf5 import PlainHdf5, plain_hdf5
 from dlcpose.structures.checked_arrays import check_places
+from dlcpose.structures.counted import counted
 from dlcpose.structures.data_files import parse_json, shown
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import Doubles
@@ -337,7 +338,7 @@ def _frames(
         if not 0 <= start <= end <= len(instances) or number not in places or index < 0:
             raise DataError(
                 f"{file.path}: frame {index} is of video {number} with instances {start} to {end}; expected one of "
-                f"{len(videos)} videos and instances up to {len(instances)}. Save the file anew in SLEAP."
+                f"{counted(len(videos), 'video')} and instances up to {len(instances)}. Save the file anew in SLEAP."
             )
         frames.append(SleapFrame(places[number], index, tuple(instances[start:end]), (number, index) in negative))
     return tuple(frames)

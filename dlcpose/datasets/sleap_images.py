@@ -16,6 +16,7 @@ from dlcpose.datasets.base import frame_number, image_file_size, read_image_file
 from dlcpose.datasets.plain_hdf5 import PlainHdf5, plain_hdf5
 from dlcpose.datasets.sleap_file import MAX_SIDE, RGB_SINCE, SleapVideo, is_images
 from dlcpose.datasets.video_frames import VideoFrames
+from dlcpose.structures.counted import counted
 from dlcpose.structures.data_files import is_file
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.sample import Image
@@ -87,7 +88,7 @@ class VideoSource(FrameSource):
     def problem(self, number: int) -> str | None:
         if not 0 <= number < self.frames.frames:
             return (
-                f"{self.frames.path}: expected frame {number}, which is labeled, got {self.frames.frames} frames. "
+                f"{self.frames.path}: expected frame {number}, which is labeled, got {counted(self.frames.frames, 'frame')}. "
                 "It may be another video of this name."
             )
         expected = self.video.size

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from dlcpose.datasets.base import LabeledFrames
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.sample import FrameLabels
 from dlcpose.structures.split import Split
@@ -60,7 +61,8 @@ def video(
     needed = 1 + (val > 0) + (test > 0)
     if len(videos) < needed:
         raise DataError(
-            f"Splitting by video needs at least {needed} videos, got {len(videos)} ({', '.join(videos) or 'none'}). "
+            f"Splitting by video needs at least {counted(needed, 'video')}, got {len(videos)} "
+            f"({', '.join(videos) or 'none'}). "
             "Choose split=block, which splits within each video."
         )
     order = [list(videos)[place] for place in np.random.default_rng(seed).permutation(len(videos))]
@@ -153,7 +155,7 @@ def labeled_frames(data: LabeledFrames) -> list[FrameLabels]:
     if data.empty_is_label:
         return list(data.frames)
     if empty := len(data.frames) - len(with_labels):
-        logger.warning("%d frames without any label are left out, as unlabeled.", empty)
+        logger.warning("%s without any label left out, as unlabeled.", counted(empty, "frame"))
     return with_labels
 
 
@@ -213,7 +215,8 @@ def _split(
     for name, frames, fraction in (("val", val, val_fraction), ("test", test, test_fraction)):
         if fraction > 0 and not frames:
             raise DataError(
-                f"split.{name}={fraction} of {len(train) + len(val) + len(test)} frames leaves the {name} set empty. "
+                f"split.{name}={fraction} of {counted(len(train) + len(val) + len(test), 'frame')} leaves the "
+                f"{name} set empty. "
                 f"Label more frames, raise split.{name}, set it to 0, or choose another split (block, video, random)."
             )
     for name, frames, use in (
@@ -222,7 +225,8 @@ def _split(
     ):
         if frames and not any(_has_animal(frame) for frame in frames):
             raise DataError(
-                f"None of the {len(frames)} frames of the {name} set, such as {frames[0].key}, has a labeled animal: {use}. "
+                f"None of the {counted(len(frames), 'frame')} of the {name} set, such as {frames[0].key}, has a "
+                f"labeled animal: {use}. "
                 "Label animals in more frames, or choose another split (block, video, random)."
             )
     if not (train or val or test):

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from dlcpose.datasets.frame_conversion import upright_rgb
 from dlcpose.datasets.frame_numbers import FrameNumbers, ranges_as_text
 from dlcpose.datasets.matroska import ends_within_an_element
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.heap import trim_heap
 from dlcpose.structures.pose_tracks import VideoInfo
@@ -82,7 +83,7 @@ class VideoReader:
     ) -> None:
         if start < 0 or step < 1 or (stop is not None and stop <= start) or not 1 <= least_ahead <= ahead:
             raise ValueError(
-                f"expected start of 0 or more, stop above start, step of 1 or more and ahead of at least least_ahead, 1 or "
+                "expected start of 0 or more, stop above start, step of 1 or more and ahead of at least least_ahead, 1 or "
                 f"more, got {start}, {stop}, {step}, {ahead} and {least_ahead}"
             )
         self.path = Path(path)
@@ -126,15 +127,16 @@ class VideoReader:
         parts = []
         if self.leading:
             parts.append(
-                f"it begins between key frames, so that its first {self.leading} frames cannot be decoded and frame 0 is the "
+                f"it begins between key frames, so that its first {counted(self.leading, 'frame')} cannot be "
+                "decoded and frame 0 is the "
                 "one after them"
             )
         if self.missing:
             count = sum(len(each) for each in self.missing)
-            parts.append(f"{count} frames could not be decoded ({ranges_as_text(self.missing)})")
+            parts.append(f"{counted(count, 'frame')} could not be decoded ({ranges_as_text(self.missing)})")
         if self.damaged:
             ranges = [range(each, each + 1) for each in self.damaged]
-            parts.append(f"{len(ranges)} are decoded in part ({ranges_as_text(ranges)})")
+            parts.append(f"{counted(len(ranges), 'is', 'are')} decoded in part ({ranges_as_text(ranges)})")
         if self.jumps:
             ranges = [range(each, each + 1) for each in self.jumps]
             parts.append(

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcpose.structures.checked_arrays import check_places, holds_text
+from dlcpose.structures.counted import counted
 from dlcpose.structures.data_files import read_json
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.skeleton import Skeleton
@@ -36,7 +37,7 @@ class StoredPoses:
         alike = [name for name in self.poses if name.endswith(f"/{key}") or key.endswith(f"/{name}")]
         if len(alike) == 1:
             return self.poses[alike[0]]
-        what = f"{len(alike)} frames could be meant" if alike else "that frame is not in it"
+        what = f"{counted(len(alike), 'frame')} could be meant" if alike else "that frame is not in it"
         known = ", ".join(sorted(self.poses)[:2]) or "none"
         raise DataError(
             f"{self.path}: expected the poses of {key}, but {what} (it has {len(self.poses)}, such as {known}). "

@@ -10,6 +10,7 @@ from dlcpose.exporters.image_files import by_video, png_names, write_image
 from dlcpose.exporters.label_contents import HIDDEN, MIXED, NAMES, UNLABELED, UNTRACKED
 from dlcpose.exporters.label_formats import label_format
 from dlcpose.structures.atomic_files import atomic_folder
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import DataError
 
 SCORER = "dlcpose"
@@ -27,7 +28,8 @@ def write_lightning_pose(data: LabeledFrames, folder: Path, *, fps: float | None
     """
     if several := [frame for frame in data.frames if len(frame) > 1]:
         raise DataError(
-            f"{several[0].key}: has {len(several[0])} animals, as {len(several) - 1} other frames have several; "
+            f"{several[0].key}: has {len(several[0])} animals, as "
+            f"{counted(len(several) - 1, 'other frame has', 'other frames have')} several; "
             "Lightning Pose holds one in each. Convert to deeplabcut, coco or sleap instead."
         )
     has_hidden = any((frame.visibility == 1).any() for frame in data.frames)

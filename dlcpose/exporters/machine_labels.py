@@ -21,6 +21,7 @@ from dlcpose.exporters.deeplabcut_columns import PREDICTIONS, check_individuals_
 from dlcpose.exporters.pandas_hdf5 import pandas_hdf5
 from dlcpose.exporters.sleap_table import save_slp, sleap_skeleton
 from dlcpose.structures.atomic_files import atomic_output, move_into, staged_files, write_output
+from dlcpose.structures.counted import counted
 from dlcpose.structures.data_files import InsideFolder
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
@@ -117,7 +118,9 @@ def write_machine_labels(
         raise DataError(f"{folder / there[0]}: is there already. Choose frames that the folder does not have.")
     room, most = max(1, len(columns.individuals)), int(tracks.is_present[rows].sum(axis=1).max(initial=0))
     if most > room:
-        logger.warning("%s: frames with up to %d animals, labels for %d: the best are written.", folder, most, room)
+        logger.warning(
+            "%s: frames with up to %s, labels for %d: the best are written.", folder, counted(most, "animal"), room
+        )
     index = pd.MultiIndex.from_tuples([("labeled-data", folder.name, name) for name in names])
     values = np.stack([_row_of_table(tracks, row, columns) for row in rows])
     frame = pd.DataFrame(values, index=index, columns=columns.index())

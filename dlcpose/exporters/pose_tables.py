@@ -13,6 +13,7 @@ import numpy.typing as npt
 from dlcpose.exporters.formats import DEFAULT_SCORER, TableFormat, TableTarget, digests_in, table_formats
 from dlcpose.exporters.readers import TableReader, table_readers
 from dlcpose.structures.atomic_files import move_into, staged_files
+from dlcpose.structures.counted import counted
 from dlcpose.structures.data_files import as_utf8
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.home_folder import expand_home
@@ -203,10 +204,10 @@ def _tell_interpolated(name: str, tracks: PoseTracks) -> None:
     is_filled = ~np.isnan(tracks.keypoints_in_image[..., 0]) & (tracks.keypoint_scores == 0)  # (T, N, K)
     if is_filled.any():
         logger.warning(
-            "%s: %d keypoints have a place but the score 0, as interpolation fills them: %s drops them as unsure. Give it "
+            "%s: %s a place but the score 0, as interpolation fills them in: %s drops such as unsure. Give it "
             "poses that were filtered without --interpolate, or lower its threshold where it has one to set.",
             tracks.video.path,
-            is_filled.sum(),
+            counted(int(is_filled.sum()), "keypoint has", "keypoints have"),
             name,
         )
 

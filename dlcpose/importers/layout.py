@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dlcpose.importers.imported import ImportedModel
 from dlcpose.importers.keypoint_sets import KEYPOINT_SETS
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import CheckpointError, DataError
 from dlcpose.structures.registry import Registry, modules_in
 from dlcpose.structures.skeleton import Skeleton
@@ -44,7 +45,9 @@ class PublishedFile:
         if self.keypoints is not None:
             if self.keypoints not in known:
                 fitting = ", ".join(known) or "none that dlcpose knows"
-                raise DataError(f"--keypoints {self.keypoints}: {self.path} has {count} keypoints, as {fitting}.")
+                raise DataError(
+                    f"--keypoints {self.keypoints}: {self.path} has {counted(count, 'keypoint')}, as {fitting}."
+                )
             return known[self.keypoints]
         stated = str((self.meta.get("dataset_meta") or {}).get("dataset_name", self.path.stem))
         stated = stated.lower().replace("-", "").replace("_", "")

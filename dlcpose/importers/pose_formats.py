@@ -12,6 +12,7 @@ import numpy.typing as npt
 from dlcpose.datasets.hdf5_kinds import top_level_of
 from dlcpose.exporters.pose_file import DESCRIPTION, SUFFIX
 from dlcpose.structures.checked_arrays import check_places
+from dlcpose.structures.counted import counted
 from dlcpose.structures.data_files import check_file, naming_file, shown
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo
@@ -179,9 +180,9 @@ class _Clipped:
     def notes(self) -> list[str]:
         """A line on each kind."""
         return [
-            *([f"{self.above} scores above 1 (up to {self.largest:.3g}) count as 1"] if self.above else []),
-            *([f"{self.below} scores below 0 count as 0"] if self.below else []),
-            *([f"{self.absent} keypoints without a score have a place; theirs is 0"] if self.absent else []),
+            *([f"{counted(self.above, 'score')} above 1 (up to {self.largest:.3g}), taken as 1"] if self.above else []),
+            *([f"{counted(self.below, 'score')} below 0, taken as 0"] if self.below else []),
+            *([f"{counted(self.absent, 'keypoint')} with a place but no score, taken as 0"] if self.absent else []),
         ]
 
 
@@ -242,6 +243,7 @@ def check_size(path: Path, frames: int, animals: int, keypoints: int) -> None:
     """Raises DataError, before memory is taken, for more poses than are imported."""
     if (size := frames * max(animals, 1) * keypoints * 24) > MAX_BYTES:  # three float64 a keypoint
         raise DataError(
-            f"{path}: {frames} frames with {animals} animals of {keypoints} keypoints would take {size} bytes, more than "
+            f"{path}: {counted(frames, 'frame')} with {counted(animals, 'animal')} of "
+            f"{counted(keypoints, 'keypoint')} would take {size} bytes, more than "
             f"{MAX_BYTES}. Where these are many short tracks of few animals, add --untracked, and join them by dlcpose track."
         )

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from dlcpose.datasets.hdf5_kinds import top_level_of
 from dlcpose.datasets.sleap_file import SleapFile, SleapFrame, SleapInstance, distinct_names, read_sleap_file
 from dlcpose.importers.pose_formats import ForeignPoses, check_size, pose_format
+from dlcpose.structures.counted import counted
 from dlcpose.structures.data_files import shown
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import column_names
@@ -116,12 +117,15 @@ def _by_track(
     without = sum(each.track < 0 for animals in chosen.values() for each in animals)
     doubled = sum(map(len, chosen.values())) - without - sum(map(len, columns.values()))
     if without:
-        notes.append(f"{without} instances without a track are left out; --untracked takes all, for `dlcpose track`")
+        notes.append(
+            f"{counted(without, 'instance')} without a track left out; --untracked takes all, for `dlcpose track`"
+        )
     if doubled:
-        notes.append(f"{doubled} instances are left out, as their track has another in the same frame")
+        notes.append(f"{counted(doubled, 'instance')} left out of a track that has another in the same frame")
     if len(used) > most:
         notes.append(
-            f"{len(used)} tracks of at most {most} animals at a time; --untracked and `dlcpose track` join them anew"
+            f"{counted(len(used), 'track')} of at most {counted(most, 'animal')} at a time; --untracked and "
+            "`dlcpose track` join them anew"
         )
     return columns, distinct_names([content.tracks[track] for track in used])
 

@@ -13,6 +13,7 @@ from dlcpose.exporters.parquet_table import METADATA
 from dlcpose.exporters.tidy import COLUMNS
 from dlcpose.importers.pose_formats import MAX_BYTES, ForeignPoses, check_size, pose_format
 from dlcpose.structures.checked_values import Fields
+from dlcpose.structures.counted import counted
 from dlcpose.structures.data_files import check_file, parse_json, reading, shown
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.skeleton import Skeleton, pairs_from_names
@@ -211,7 +212,8 @@ def _owners(path: Path, rows: _Rows) -> tuple[list[tuple[str, str]], npt.NDArray
     is_named = (keypoints != "")[rows.keypoints.codes] & (rows.keypoints.codes >= 0) & (rows.individuals.codes >= 0)
     if not is_named.all():
         raise DataError(
-            f"{path}: expected a keypoint in every row, got {(~is_named).sum()} rows without. Are they cut off?"
+            f"{path}: expected a keypoint in every row, got {counted(int((~is_named).sum()), 'row')} without. "
+            "Is the table cut off?"
         )
     count = len(rows.keypoints.categories)
     codes, found = pd.factorize(rows.individuals.codes.astype(np.int64) * count + rows.keypoints.codes)

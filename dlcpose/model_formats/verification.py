@@ -15,6 +15,7 @@ from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.predict import Predictor
 from dlcpose.prediction.loaded_model import LoadedModel
 from dlcpose.prediction.pose_model import PoseModel
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.sample import Image
@@ -62,10 +63,11 @@ class Agreement:
 
     def __str__(self) -> str:
         if not len(self.sure) + len(self.others):
-            return f"no keypoints in {self.images} {self.origin} images"
+            return f"no keypoints in {counted(self.images, f'{self.origin} image')}"
         every = np.concatenate([self.sure, self.others])
         said = [
-            f"largest difference {every.max():.2g} px of {len(every)} keypoints in {self.images} {self.origin} images"
+            f"largest difference {every.max():.2g} px of {counted(len(every), 'keypoint')} in "
+            f"{counted(self.images, f'{self.origin} image')}"
         ]
         if len(self.sure):
             said.append(
@@ -99,11 +101,10 @@ def check_agreement(model: PoseModel, exported: PoseModel, images: Sequence[Path
         )
     if not len(agreement.sure):
         logger.warning(
-            "The check compared no keypoint that the model is sure of (score %g or more) in %d %s images. Give images of "
+            "The check compared no keypoint that the model is sure of (score %g or more) in %s. Give images of "
             "your animals with --images.",
             SURE,
-            agreement.images,
-            agreement.origin,
+            counted(agreement.images, f"{agreement.origin} image"),
         )
     return agreement
 

@@ -30,6 +30,7 @@ from dlcpose.pipelines.predictions import predictions_in_image
 from dlcpose.pipelines.unused_parameters import unused_parameters
 from dlcpose.side_heads.base import SideHead
 from dlcpose.structures.batch import PoseBatch
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.input import Input
 from dlcpose.structures.instances import PoseInstances, PosePrediction
@@ -155,7 +156,7 @@ class PoseModule(LightningModule):
     @property
     def summary(self) -> str:
         """What the model predicts, as text for the plan of a run."""
-        return f"{len(self.skeleton)} keypoints"
+        return counted(len(self.skeleton), "keypoint")
 
     @property
     def conditional(self) -> TakesConditions | None:

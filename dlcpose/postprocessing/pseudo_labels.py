@@ -15,6 +15,7 @@ import numpy.typing as npt
 from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.video_frames import VideoFrames
 from dlcpose.postprocessing.frames_to_label import POOL, choose_diverse, pose_features
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.sample import FrameLabels, Image, labels_of
@@ -61,7 +62,7 @@ class EnsemblePseudoLabels:
         if self.teachers + len(self.checkpoints) < 2:
             raise ConfigError(
                 f"pseudo_labels: expected two teachers or more, got teachers={self.teachers} and "
-                f"{len(self.checkpoints)} checkpoints. One alone has no other to compare with."
+                f"{counted(len(self.checkpoints), 'checkpoint')}. One alone has no other to compare with."
             )
 
     def sure_rows(self, smoothed: PoseTracks) -> tuple[Array, Array]:

@@ -23,6 +23,7 @@ from dlcpose.prediction.resumable import Outcome, Progress, partial_folder, writ
 from dlcpose.prediction.settings import PredictionSettings
 from dlcpose.prediction.stage_times import StageTimes
 from dlcpose.prediction.video_run import VideoRun
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.instances import Integers
 from dlcpose.structures.pose_tracks import PoseTracks, VideoInfo, column_names
@@ -194,7 +195,7 @@ def column_for_each_track(poses: PoseTracks, pause: int) -> PoseTracks:
     size = poses.keypoints_in_image[:, :1].nbytes * 2 * len(tracks)
     if size > MAX_BYTES:
         raise DataError(
-            f"{poses.video.path}: {len(tracks)} tracks in {len(poses)} frames are too many for a column each "
+            f"{poses.video.path}: {len(tracks)} tracks in {counted(len(poses), 'frame')} are too many for a column each "
             f"({size / 1e9:.0f} GB). Say how many animals there are: --animals=N."
         )
     columns = np.full((len(poses), max(1, len(tracks))), -1, np.int64)

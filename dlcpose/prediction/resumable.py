@@ -13,6 +13,7 @@ from dlcpose.prediction.pose_rows import tracks_of
 from dlcpose.prediction.settings import differences
 from dlcpose.prediction.video_run import VideoRun
 from dlcpose.structures.atomic_files import check_writable
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import DataError, Stopped
 from dlcpose.structures.pose_tracks import VideoInfo, column_names
 from dlcpose.structures.skeleton import Skeleton
@@ -174,9 +175,8 @@ def _predict_remaining(run: VideoRun, partial: PartialResults, content: str, pro
             if not run.done:
                 partial.clear()
         if isinstance(error, KeyboardInterrupt) and run.done:
-            saved = (
-                f"The first {run.done} frames are saved in {partial.folder}, and the same command goes on from there"
-            )
+            first = counted(run.done, "frame is", "frames are")
+            saved = f"The first {first} saved in {partial.folder}, and the same command goes on from there"
             raise Stopped(saved) from None
         raise
     with run.times.measured("write"):

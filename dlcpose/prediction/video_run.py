@@ -14,6 +14,7 @@ from dlcpose.prediction.partial_results import Finished
 from dlcpose.prediction.pose_rows import PoseRows
 from dlcpose.prediction.settings import PredictionSettings
 from dlcpose.prediction.stage_times import StageTimes
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import VideoInfo
 from dlcpose.structures.versions import versions
@@ -77,7 +78,8 @@ class VideoRun(ABC):
         frames = self.reader.frames or video_info(self.path).frames
         if not self.done:
             raise DataError(
-                f"{self.path}: start={self.settings.start}: the video has {frames} frames. Take a start below that."
+                f"{self.path}: start={self.settings.start}: the video has {counted(frames, 'frame')}. Take a "
+                "start below that."
             )
         assert self.reader.size is not None
         height, width = self.reader.size

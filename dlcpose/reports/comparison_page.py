@@ -24,6 +24,7 @@ from dlcpose.reports.comparison_plots import (
 )
 from dlcpose.reports.figure_table import format_figure
 from dlcpose.structures.atomic_files import write_atomic
+from dlcpose.structures.counted import counted
 from dlcpose.visualization.page_template import page_template
 
 CURVES = ("train/loss", "val/loss")  # beside the figure that ranks
@@ -86,9 +87,9 @@ def summary(comparison: Comparison) -> str:
     several = {column: len({str(value_of(run, column)) for run in comparison.runs}) for column in comparison.columns}
     seeds = len({value_of(run, "seed") for run in comparison.runs})
     words = [f"{count} of {column}" for column, count in several.items()] + ([f"{seeds} seeds"] if seeds > 1 else [])
-    counted = f"{len(comparison.runs)} run{'s' if len(comparison.runs) != 1 else ''}"
-    counted += "" if finished == len(comparison.runs) else f", {finished} finished"
-    return " · ".join([counted, *words])
+    runs = counted(len(comparison.runs), "run")
+    runs += "" if finished == len(comparison.runs) else f", {finished} finished"
+    return " · ".join([runs, *words])
 
 
 def _cards(comparison: Comparison) -> list[dict[str, str]]:

@@ -26,6 +26,7 @@ from dlcpose.metrics.per_keypoint import Row, per_keypoint
 from dlcpose.reports.evaluation_page import Example, render_report
 from dlcpose.reports.figure_table import figure_rows, format_number
 from dlcpose.structures.atomic_files import atomic_folder, write_atomic
+from dlcpose.structures.counted import counted
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.printable import printable
 from dlcpose.structures.sample import Image
@@ -61,10 +62,10 @@ def write_evaluation(
     predictions, matched = frames.predictions, frames.matched
     if sizeless := int(np.isnan(matched.sizes).sum()):
         logger.warning(
-            "%d of %d animals are labeled at fewer than two places and so have no size: PCK leaves them out, "
+            "%d of %s labeled at fewer than two places, and so without a size: PCK leaves them out, "
             "and OKS counts them as detected only within about a pixel unless the data states their area.",
             sizeless,
-            len(matched.sizes),
+            counted(len(matched.sizes), "animal"),
         )
     rows = per_keypoint(frames)
     with atomic_folder(folder, replace=True) as partial:
@@ -162,7 +163,7 @@ def _write_pictures(
         picture = _draw(data, indices[place], predictions[place])
         write_picture(folder / f"{names[place]}.png", add_legend(picture, data.skeleton))
     if len(chosen) < len(indices):
-        logger.info("%d of %d frames were drawn: evaluation.pictures=N draws N.", len(chosen), len(indices))
+        logger.info("%d of %s drawn: evaluation.pictures=N draws N.", len(chosen), counted(len(indices), "frame"))
     return len(chosen)
 
 

@@ -15,6 +15,7 @@ from dlcpose.augmentations.auto import AutoAugmentation
 from dlcpose.codecs.pose_variation import animal_shares
 from dlcpose.datasets.base import LabeledFrames
 from dlcpose.datasets.label_checks import KeypointCount, Swap, count_keypoints, find_coinciding, find_swaps
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.input import letterbox
 from dlcpose.structures.sample import Image
@@ -138,5 +139,5 @@ def inspection_table(inspection: Inspection) -> Group:
     for count in inspection.keypoints:
         table.add_row(plain(count.name), str(count.labeled), str(count.missing), str(count.out_of_frame))
     found = len(inspection.findings)
-    summary = f"{found} finding{'s' if found > 1 else ''}" if found else "nothing looks wrong"
+    summary = counted(found, "finding") if found else "nothing looks wrong"
     return Group(facts, table, Text(summary))

@@ -16,6 +16,7 @@ from dlcpose.metrics.figure_info import FigureInfo
 from dlcpose.reports.comparison import Comparison, Run, compare
 from dlcpose.runs.run_json import FILE, TRIAL, read_run_json
 from dlcpose.structures.checked_values import Fields, is_number
+from dlcpose.structures.counted import counted
 from dlcpose.structures.data_files import check_file, is_file, read_json, read_yaml, reading
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.natural_order import natural_key
@@ -222,6 +223,8 @@ def _with_importance(comparison: Comparison, study_file: Path) -> Comparison:
         shares = get_param_importances(study, evaluator=MeanDecreaseImpurityImportanceEvaluator(seed=0), params=names)
     except Exception:  # the extra is not installed, or the file is no study: SQLAlchemy raises errors of many types
         return comparison
-    note = f"Importance for {comparison.ranked_by}, by Optuna from a random forest over {len(finished)} trials."
+    note = (
+        f"Importance for {comparison.ranked_by}, by Optuna from a random forest over {counted(len(finished), 'trial')}."
+    )
     shares = {name: float(share) for name, share in shares.items() if math.isfinite(share)}
     return replace(comparison, importance=shares, importance_note=note) if shares else comparison

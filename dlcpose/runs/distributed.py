@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlcpose.runs.provenance import OVERRIDES, overrides
+from dlcpose.structures.counted import counted
 from dlcpose.structures.environment import MAX_PORT, check_environment, count_of, cpu_cores
 from dlcpose.structures.errors import ConfigError, DlcposeError
 
@@ -240,7 +241,8 @@ class Leader:
         (devices, nodes), count = _devices_and_nodes(config["trainer"]), _how_many()
         if devices * nodes != count:
             raise ConfigError(
-                f"trainer.devices={devices} trainer.num_nodes={nodes}: {count} processes were started, one for each "
+                f"trainer.devices={devices} trainer.num_nodes={nodes}: "
+                f"{counted(count, 'process was', 'processes were')} started, one for each "
                 "device is needed. Say trainer=ddp, with the processes of each machine as trainer.devices and the "
                 "machines as trainer.num_nodes."
             )

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from dlcpose.config.dotted_keys import flatten_config
 from dlcpose.runs.run_json import NOT_COMPARED, TRIAL, effective_differences
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.interrupts import stopped_at_once
 
@@ -68,12 +69,15 @@ def prepare_study(config: DictConfig, swept: Mapping[str, str]) -> list[str]:
     failed = _count_failed(study)
     if failed == done and failed and not to_go:  # the sweeper would ask for the best of none
         raise ConfigError(
-            f"study {study.study_name}: all of its {failed} trials have failed, and "
+            f"study {study.study_name}: {counted(failed, 'trial, which has', 'trials, all of which have')} failed, and "
             f"hydra.sweeper.n_trials={sweeper.n_trials} leaves none to go. Mend what error.txt in "
             "their folders says and raise it, or give another sweep.name."
         )
     failures = f" ({failed} of them failed)" if failed else ""
-    print(f"study {study.study_name} in {sweeper.storage}: {done} trials done{failures}, {to_go} to go", flush=True)
+    print(
+        f"study {study.study_name} in {sweeper.storage}: {counted(done, 'trial')} done{failures}, {to_go} to go",
+        flush=True,
+    )
     seed = OmegaConf.select(config, "hydra.sweeper.sampler.seed")
     # A sampler that began with the same seed again would suggest what it has suggested before.
     further = [f"hydra.sweeper.sampler.seed={seed + len(study.trials)}"] if seed is not None and study.trials else []

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlcpose.structures.atomic_files import write_atomic
+from dlcpose.structures.counted import counted
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
@@ -29,7 +30,7 @@ def record_run(run_dir: Path, description: "Description", batch_size: int) -> di
     """
     from pytorch_lightning.utilities import rank_zero_only
 
-    facts = {**environment(), "batch": f"{batch_size} frames on each device"}
+    facts = {**environment(), "batch": f"{counted(batch_size, 'frame')} on each device"}
     if getattr(rank_zero_only, "rank", 0) == 0:  # set by Lightning
         write_atomic(run_dir / "split.json", json.dumps(description.split.as_dict(), indent=1))
         write_atomic(run_dir / "environment.txt", "".join(f"{name}: {value}\n" for name, value in facts.items()))

@@ -33,6 +33,7 @@ from dlcpose.runs.run_json import (
     read_run_json,
 )
 from dlcpose.structures.atomic_files import write_atomic
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError
 from dlcpose.structures.file_lock import alone
 from dlcpose.structures.natural_order import natural_key
@@ -229,12 +230,12 @@ def report(folder: Path, began: float, say: Callable[[str], None] = print) -> st
 
 def _in_one_line(failures: Mapping[Path, str], killed: Sequence[Path], jobs: int) -> str:
     if not failures:
-        return f"{len(killed)} of {jobs} jobs did not finish, such as {killed[0]}. The same command goes on."
+        return f"{len(killed)} of {counted(jobs, 'job')} did not finish, such as {killed[0]}. The same command goes on."
     job, reason = next(iter(failures.items()))
     same = len(set(failures.values())) == 1
     where = "" if same and len(failures) == jobs else f"{job}: "
     others = "" if same else " (the others are listed above)"
-    return f"{len(failures)} of {jobs} jobs failed: {where}{reason}{others}"
+    return f"{len(failures)} of {counted(jobs, 'job')} failed: {where}{reason}{others}"
 
 
 def launch(main: Callable[[], None], sweep: Sweep) -> None:

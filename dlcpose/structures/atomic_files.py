@@ -165,10 +165,11 @@ class ForgivingFile(io.FileIO):
             return 0 if size is None else size
 
 
-def check_new_folder(folder: Path) -> None:
-    """Raises DataError when `folder` is there already and is not empty."""
+def check_new_folder(folder: Path, option: str | None = None) -> None:
+    """Raises DataError when `folder` is there already and is not empty. option: what names it in a command."""
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise DataError(f"{folder}: expected a new or empty folder to write into. Name another or empty it first.")
+        another = "Name another" if option is None else f"Name another with {option},"
+        raise DataError(f"{folder}: expected a new or empty folder to write into. {another} or empty it first.")
 
 
 @contextmanager

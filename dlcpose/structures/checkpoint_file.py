@@ -26,9 +26,7 @@ def read_checkpoint_file(path: str | Path, device: Any = "cpu", *, memory_map: b
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(
-            f"{path}: no such checkpoint. A run leaves checkpoints/best.ckpt and last.ckpt in its folder."
-        )
+        raise CheckpointError(f"{path}: {_not_a_file(path)}")
     try:
         check_sizes(path)
         content = torch.load(path, map_location=device, weights_only=True, mmap=memory_map or None)
@@ -41,6 +39,18 @@ def read_checkpoint_file(path: str | Path, device: Any = "cpu", *, memory_map: b
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: expected a .ckpt of a dlcpose run, got another program's checkpoint.")
     return content
+
+
+def _not_a_file(path: Path) -> str:
+    """What there is in place of a checkpoint, and which one lies near."""
+    left = "A run leaves checkpoints/best.ckpt and last.ckpt in its folder."
+    if not path.exists():
+        return f"no such checkpoint. {left}"
+    if not path.is_dir():
+        return f"expected a checkpoint, got no regular file. {left}"
+    near = [path / folder / name for name in ("best.ckpt", "last.ckpt") for folder in ("checkpoints", "")]
+    found = next((each for each in near if each.is_file()), None)
+    return f"expected a checkpoint, got a folder. {left if found is None else f'Give {found}.'}"
 
 
 class _Oversized(Exception):

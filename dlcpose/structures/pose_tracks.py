@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dlcpose.structures.counted import counted
 from dlcpose.structures.skeleton import Skeleton, check_names
 
 Floats = npt.NDArray[np.float32]
@@ -65,7 +66,9 @@ class PoseTracks:
             f"animals {', '.join(self.individuals)}" if self.is_tracked else f"up to {columns} animals, not tracked"
         )
         animals = "one animal" if columns == 1 else animals
-        return f"PoseTracks({self.video.path!r}: {frames} frames, {animals}, {keypoints} keypoints)"
+        return (
+            f"PoseTracks({self.video.path!r}: {counted(frames, 'frame')}, {animals}, {counted(keypoints, 'keypoint')})"
+        )
 
     def __post_init__(self) -> None:
         check_names("individual", self.individuals)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import DataError
 
 
@@ -25,7 +26,9 @@ class Split:
             )
         for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
             if shared := set(getattr(self, first)) & set(getattr(self, second)):
-                raise DataError(f"{len(shared)} frames are in both {first} and {second}, such as {min(shared)}.")
+                raise DataError(
+                    f"{counted(len(shared), 'frame is', 'frames are')} in both {first} and {second}, such as {min(shared)}."
+                )
 
     def __repr__(self) -> str:
         """How many frames each set has: all their keys fill a notebook's page."""

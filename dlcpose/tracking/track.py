@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import DataError
 from dlcpose.structures.pose_tracks import PoseTracks
 from dlcpose.structures.skeleton import Skeleton
@@ -65,7 +66,7 @@ def track(
         scored = f" with a score of {settings.min_score} or more" if settings.min_score else ""
         advice = "Lower min_score, or look at what the model predicts" if scored else "Look at what the model predicts"
         raise DataError(
-            f"{poses.video.path}: no animal{scored} in any of {len(poses)} frames. {advice} (dlcpose draw)."
+            f"{poses.video.path}: no animal{scored} in any of {counted(len(poses), 'frame')}. {advice} (dlcpose draw)."
         )
     tracklets = link(detections, poses.skeleton, settings)
     clock.stop("tracklets")
@@ -212,13 +213,12 @@ def _left_out(detections: Detections, columns: Array, animals: int) -> tuple[int
     crowded = int(left[there > animals].sum())
     if crowded:
         logger.warning(
-            "%d of %d detections are in no track, %d of them in %d frames with more than %d animals. "
-            "Raise --animals if there are more.",
+            "%d of %s in no track, %d of them in %s with more than %s. Raise --animals if there are more.",
             int(left.sum()),
-            len(detections),
+            counted(len(detections), "detection"),
             crowded,
-            int(((there > animals) & (left > 0)).sum()),
-            animals,
+            counted(int(((there > animals) & (left > 0)).sum()), "frame"),
+            counted(animals, "animal"),
         )
     return int(left.sum()), crowded
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from dlcpose.datasets.datamodule import USUAL_BATCH_SIZE, PoseDataModule
 from dlcpose.pipelines.base import PoseModule
 from dlcpose.structures.checkpoint_file import read_checkpoint_file
+from dlcpose.structures.counted import counted
 from dlcpose.training.experiment import Stage
 from dlcpose.training.hints import is_out_of_memory
 
@@ -59,7 +60,9 @@ def choose_batch(stage: Stage, trainer: Trainer) -> ChosenBatch:
     rates = measure_rates(stage, trainer)
     size = fastest_batch_size(rates)
     shown = ", ".join(f"{rate:.0f} images/s in batches of {size}" for size, rate in rates.items())
-    return _with_rate(size, f"{size} frames, with which this GPU is busy: {shown or 'none fits into its memory'}")
+    return _with_rate(
+        size, f"{counted(size, 'frame')}, with which this GPU is busy: {shown or 'none fits into its memory'}"
+    )
 
 
 def _with_rate(size: int, reason: str | None = None) -> ChosenBatch:

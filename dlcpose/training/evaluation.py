@@ -1,6 +1,7 @@
 """Figures of a checkpoint, on the frames it was not trained on or on other data."""
 
 import functools
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from dlcpose.reports.evaluation import figure_table, write_evaluation
 from dlcpose.reports.figure_table import format_figure
 from dlcpose.runs.run_json import FILE, find_run
 from dlcpose.structures.atomic_files import check_writable
+from dlcpose.structures.counted import counted
 from dlcpose.structures.data_files import shown
 from dlcpose.structures.environment import peak_memory_mb
 from dlcpose.structures.errors import ConfigError, DataError
@@ -32,6 +34,7 @@ from dlcpose.tracking.evaluation import TrackingFigures
 from dlcpose.training.libraries import quiet_libraries
 from dlcpose.training.validate import check_keys, check_pictures
 
+logger = logging.getLogger(__name__)
 KEYS = ("checkpoint", "frames", "batch_size", "trust", "run_dir", "evaluation", "dataset", "metric", "detector")
 
 
@@ -54,6 +57,8 @@ def evaluate_checkpoint(config: dict[str, Any]) -> dict[str, float]:
     check_skeleton(data, description)
     frames = config["frames"] or ("all" if has_other_data else "test")
     indices = chosen_frames(data, description, frames)
+    if config["frames"] is None:
+        warn_of_learned(data, indices, description)
     if has_other_data:
         refuse_split_settings(data, description, frames)
     run_dir = Path(config["run_dir"])
@@ -67,7 +72,7 @@ def evaluate_checkpoint(config: dict[str, Any]) -> dict[str, float]:
         folder=run_dir / "evaluation",
         pictures=config["evaluation"]["pictures"],
         batch_size=config["batch_size"],
-        title=f"{Path(config['checkpoint']).name}: {len(indices)} frames",
+        title=f"{Path(config['checkpoint']).name}: {counted(len(indices), 'frame')}",
     )
     print_result(figures, metrics, run_dir)
     return figures
@@ -156,6 +161,17 @@ def check_skeleton(data: LabeledFrames, description: Description) -> None:
         )
 
 
+def warn_of_learned(data: LabeledFrames, indices: Sequence[int], description: Description) -> None:
+    """Warn where frames of a data set, taken as one of others, are those that the model was trained on."""
+    learned = sorted({data.frames[index].key for index in indices} & set(description.split.train))
+    if learned:
+        logger.warning(
+            "%s trained on by their names, such as %s: figures of them are too good. frames=test takes the held-out ones.",
+            f"{len(learned)} of {counted(len(indices), 'frame')}",
+            learned[0],
+        )
+
+
 def chosen_frames(data: LabeledFrames, description: Description, frames: str) -> list[int]:
     """Indices of the frames of a set of the checkpoint's split, or of all. Raises when there are none or no such set.
 
@@ -175,7 +191,8 @@ def chosen_frames(data: LabeledFrames, description: Description, frames: str) ->
         raise DataError(f"frames={frames}: the split has no {frames} frames. Choose {others}.")
     if not indices:
         raise DataError(
-            f"frames={frames}: none of the {len(sets[frames])} frames of that set is in the data. Give the data of the run "
+            f"frames={frames}: none of the {counted(len(sets[frames]), 'frame')} of that set is in the data. "
+            "Give the data of the run "
             "(dataset.root=...), or choose frames=all."
         )
     return indices

@@ -28,6 +28,7 @@ from dlcpose.runs.resume import (
     earlier_stages,
     stage_to_resume,
 )
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import ConfigError, DataError
 from dlcpose.structures.split import Split
 from dlcpose.training.detector_stage import detector_config
@@ -279,6 +280,7 @@ def _split(config: Mapping[str, Any], instantiate: Instantiator, data: LabeledFr
     gone = [key for key in (*split.train, *split.val, *split.test) if key not in here]
     if gone:
         raise DataError(
-            f"resume={resumed}: {len(gone)} frames of that run are no longer in the data, such as {gone[0]}."
+            f"resume={resumed}: {counted(len(gone), 'frame of that run is', 'frames of that run are')} no "
+            f"longer in the data, such as {gone[0]}."
         )
     return split

@@ -18,6 +18,7 @@ from dlcpose.runs.provenance import begin_tracking, close_trackers, end_tracking
 from dlcpose.runs.resume import how_to_resume
 from dlcpose.runs.run_json import MetricValue, optimized_metrics, read_run_json, record_training
 from dlcpose.structures.atomic_files import write_atomic
+from dlcpose.structures.counted import counted
 from dlcpose.training.batch_size import ChosenBatch, prepare_batches
 from dlcpose.training.compilation import compile_networks
 from dlcpose.training.evaluation import evaluate_frames, print_result
@@ -85,10 +86,13 @@ def _print_plan(trainer: Trainer, stage: Stage, datamodule: PoseDataModule, batc
     if not stage.has_validation and (monitor := config["best"]["monitor"]).startswith("val/"):
         print(f"validation: none, so no epoch is the best by {monitor}: the last one is kept and evaluated (last.ckpt)")
     if pseudo := datamodule.pseudo_indices:
-        print(f"pseudo-labels: {len(pseudo)} frames, {datamodule.pseudo_share:.0%} of those in an epoch")
+        print(f"pseudo-labels: {counted(len(pseudo), 'frame')}, {datamodule.pseudo_share:.0%} of those in an epoch")
     if (clips := datamodule.clips) is not None:
         names = ", ".join(stage.config["unlabeled"]["losses"])
-        print(f"unlabeled: {len(clips.places)} clips of {len(clips.videos)} videos, {clips.per_batch} a batch: {names}")
+        print(
+            f"unlabeled: {counted(len(clips.places), 'clip')} of {counted(len(clips.videos), 'video')}, "
+            f"{clips.per_batch} a batch: {names}"
+        )
     print(f"model: {weights / 1e6:.2f} M parameters, {stage.model.summary}")
     print(f"input: {'native size' if canvas is None else f'{canvas[1]}x{canvas[0]}'}")
     for choice in datamodule.schedule.choices:
@@ -97,18 +101,18 @@ def _print_plan(trainer: Trainer, stage: Stage, datamodule: PoseDataModule, batc
         print(f"batch: {batch.reason}")
     rate = config["optimizer"]["lr"] * batch.rate_factor
     print(
-        f"training: {_end_of(trainer)}, effective batch {per_step} ({datamodule.batch_size} x {trainer.world_size} "
-        f"devices x {trainer.accumulate_grad_batches} accumulated), learning rate {rate:g}, "
+        f"training: {_end_of(trainer)}, effective batch {per_step} ({datamodule.batch_size} x "
+        f"{counted(trainer.world_size, 'device')} x {trainer.accumulate_grad_batches} accumulated), learning rate {rate:g}, "
         f"{trainer.precision} on {trainer.accelerator.__class__.__name__.removesuffix('Accelerator')}, "
-        f"{datamodule.workers} workers",
+        f"{counted(datamodule.workers, 'worker')}",
         flush=True,
     )
 
 
 def _end_of(trainer: Trainer) -> str:
     """What ends a run, of epochs and steps the first."""
-    ends = [(trainer.max_epochs, "epochs"), (trainer.max_steps, "steps")]
-    return " or ".join(f"{number} {unit}" for number, unit in ends if number is not None and number >= 0) or "no end"
+    ends = [(trainer.max_epochs, "epoch"), (trainer.max_steps, "step")]
+    return " or ".join(counted(number, unit) for number, unit in ends if number is not None and number >= 0) or "no end"
 
 
 def _print_early_end(trainer: Trainer) -> None:
@@ -120,7 +124,7 @@ def _print_early_end(trainer: Trainer) -> None:
         if callback.stopping_reason == EarlyStoppingReason.PATIENCE_EXHAUSTED:
             best, count = float(callback.best_score), callback.wait_count
             was = f"no better than its best of {best:.4g}" if math.isfinite(best) else "NaN"
-            reason = f"{callback.monitor} was {was} in the last {count} validations"
+            reason = f"{callback.monitor} was {was} in the last {counted(count, 'validation')}"
         rank_zero_only(print)(f"early stopping: ended after epoch {trainer.current_epoch}: {reason}", flush=True)
 
 
@@ -161,7 +165,7 @@ def _evaluate(trainer: Trainer, stage: Stage) -> dict[str, float]:
         metrics,
         folder=run_dir / "evaluation",
         pictures=config["evaluation"]["pictures"],
-        title=f"{config['name']}: {len(split.test)} test frames",
+        title=f"{config['name']}: {counted(len(split.test), 'test frame')}",
     )
     print_result(figures, metrics, run_dir)
     return figures

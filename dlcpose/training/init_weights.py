@@ -21,6 +21,7 @@ from dlcpose.checkpoint import (
 )
 from dlcpose.pipelines.base import PoseModule
 from dlcpose.structures.atomic_files import write_atomic
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import CheckpointError, ConfigError
 from dlcpose.structures.printable import printable
 
@@ -161,11 +162,11 @@ def _report(
         print(f"  each of them: {run_dir / RECORD}", flush=True)
         if known := set(description.split.test) & set(checkpoint.description.split.train):
             logger.warning(
-                "init_from.checkpoint=%s: it was trained on %d of the %d test frames, such as %s, so the test figures will "
+                "init_from.checkpoint=%s: it was trained on %d of the %s, such as %s, so the test figures will "
                 "be too good. Leave init_from out for figures of frames that are new to the model.",
                 checkpoint.path,
                 len(known),
-                len(description.split.test),
+                counted(len(description.split.test), "test frame"),
                 min(known),
             )
 
@@ -199,9 +200,13 @@ def _named(names: tuple[str, ...]) -> str:
 
 
 def _made_of(description: Description) -> str:
-    """A short description of a model: the classes of its parts."""
+    """A short description of a model: the classes of its parts, and which network of several a backbone is."""
     nodes = (description.config.get(part) or {} for part in ("pipeline", "backbone", "head"))
-    return ", ".join(str(node["_target_"]).rpartition(".")[2] for node in nodes if "_target_" in node)
+    return ", ".join(
+        str(node["_target_"]).rpartition(".")[2] + (f" {node['name']!r:.80}" if "name" in node else "")
+        for node in nodes
+        if "_target_" in node
+    )
 
 
 def _without(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:

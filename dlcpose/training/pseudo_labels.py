@@ -29,6 +29,7 @@ from dlcpose.prediction.settings import PredictionSettings
 from dlcpose.prediction.video import write_video_poses
 from dlcpose.runs.run_json import is_worker_process
 from dlcpose.structures.atomic_files import write_atomic
+from dlcpose.structures.counted import counted
 from dlcpose.structures.errors import CheckpointError, DataError
 from dlcpose.structures.home_folder import expand_home
 from dlcpose.structures.pose_tracks import PoseTracks
@@ -115,7 +116,8 @@ class PseudoLabelStage:
         write_coco_dataset(labels, self.dataset)
         deviations = np.concatenate([frame_deviations(each)[rows] for each, rows in zip(smoothed, chosen, strict=True)])
         print(
-            f"pseudo-labels: {len(labels)} of {int(lengths.sum())} frames, from {len(self.checkpoints)} teachers; posterior "
+            f"pseudo-labels: {len(labels)} of {counted(int(lengths.sum()), 'frame')}, from "
+            f"{counted(len(self.checkpoints), 'teacher')}; posterior "
             f"deviation {np.median(deviations):.2f} px in the median, {max(deviations):.2f} px at most: {self.folder}",
             flush=True,
         )
@@ -177,7 +179,8 @@ def check_teachers(checkpoints: Sequence[str], data: LabeledFrames, split: Split
             )
         if learned := held_out & set(description.split.train):
             raise CheckpointError(
-                f"pseudo_labels.checkpoints: {path}: it was trained on {len(learned)} frames that this run validates or "
+                f"pseudo_labels.checkpoints: {path}: it was trained on {counted(len(learned), 'frame')} that "
+                "this run validates or "
                 f"tests on, such as {min(learned)}. Give teachers of the same split."
             )
     return paths

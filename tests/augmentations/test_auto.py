@@ -45,6 +45,13 @@ def test_a_camera_beside_a_track_calls_for_neither() -> None:
     assert not ranges.flip
 
 
+def test_what_is_said_of_a_rotation_names_what_decides() -> None:
+    for poses, spread, limit in ((MOUSE, "mean direction", ", and one way is below 60"), (RUNNER, "one way", "of it")):
+        _, choices = AutoAugmentation().choose(labels(poses), SKELETON, Input(640, 640), may_crop=True)
+        assert spread in choices[0]
+        assert choices[0].endswith(limit)
+
+
 def test_crops_are_at_the_scale_of_the_input() -> None:
     assert chosen(MOUSE, canvas=320).crop == (128, 128)
 

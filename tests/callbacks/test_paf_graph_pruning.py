@@ -142,7 +142,7 @@ def test_from_the_shell_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     )
     answer = shell("train.py", *model, *SMALL, *TINY, "callbacks.paf_graph_pruning.count=20")
     assert answer.code == 0, answer.err
-    assert "20 of 105 edges are kept." in answer.out + answer.err
+    assert "20 of 105 edges kept." in answer.out + answer.err
     (run,) = Path("outputs").glob("*/*/*")
     assert kept_in(run / "checkpoints" / "best.ckpt").sum() == 20
     assert shell("evaluate.py", f"checkpoint={run}/checkpoints/best.ckpt", "evaluation.pictures=0").code == 0

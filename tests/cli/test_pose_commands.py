@@ -267,7 +267,7 @@ def test_propose_writes_frames_of_the_video_for_deeplabcut_and_sleap(cage: Path,
     assert [frame.frame_idx for frame in read_back.labeled_frames] == numbers
     assert [suggestion.frame_idx for suggestion in read_back.suggestions] == numbers
     assert pd.read_csv(out / "frames.csv")["frame"].to_list() == numbers
-    with pytest.raises(DataError, match="cage_to_label"):
+    with pytest.raises(DataError, match=r"cage_to_label: .* Name another with --output, or empty it first\."):
         run("propose", cage.with_name("cage.poses.h5"), "--video", cage)
 
 

@@ -567,7 +567,7 @@ def test_frames_of_a_killed_camera_session_are_saved_by_the_next(
     assert [path.name for path in here.iterdir()] == ["camera.camera.partial"]
     answer = camera(2)
     assert answer.code == 1
-    assert "camera.poses.h5: the 6 frames of a session that was killed" in answer.err
+    assert "camera.poses.h5: now holds 6 frames of a session that was killed" in answer.err
     assert read_pose_tracks(here / "camera.poses.h5").frame_indices.tolist() == [0, 2, 4, 6, 8, 10]
     assert camera(2, "--overwrite").code == 0
     assert len(read_pose_tracks(here / "camera.poses.h5")) == 2

@@ -278,7 +278,7 @@ def test_files_that_are_missing(tmp_path: Path) -> None:
     written(tmp_path, content(images=[image(7), image(8), image(9)]))
     for name in ("8.png", "9.png"):
         (tmp_path / name).unlink()
-    with pytest.raises(DataError, match=r"8\.png.*1 others of 3"):
+    with pytest.raises(DataError, match=r"8\.png.*1 other of 3"):
         CocoFrames(tmp_path)
 
 
@@ -359,7 +359,7 @@ def test_only_empty_annotations_are_left_out_with_a_warning(tmp_path: Path, capl
     frame = CocoFrames(written(tmp_path, content(annotations=strange))).frames[0]
     assert np.isnan(frame.areas).tolist() == [True, False, False, False]
     assert np.isnan(frame.boxes_in_image).all(axis=1).tolist() == [False, True, False, False]
-    for expected in ("[3] have the area 0", "[4] have a bbox without area", "1 keypoints lie outside", "at one place"):
+    for expected in ("[3] have the area 0", "[4] have a bbox without area", "1 keypoint lies outside", "at one place"):
         assert expected in caplog.text
 
 

@@ -247,7 +247,7 @@ def test_half_a_point_is_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     with caplog.at_level(logging.WARNING):
         data = DeepLabCutFrames(write_project(tmp_path, {"cage": labels("cage", [[1, NAN, 3, 4]])}))
     np.testing.assert_array_equal(data.frames[0].keypoints_in_image, [[[NAN, NAN], [3, 4]]])
-    assert "1 keypoints have only one of x and y" in caplog.text
+    assert "1 keypoint has only one of x and y" in caplog.text
 
 
 def test_the_skeleton_of_the_template_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -572,7 +572,7 @@ def test_csv_that_differs_from_the_h5_is_reported(tmp_path: Path, caplog: pytest
     changed = ten_frames()
     changed.iloc[3, 1] += 0.5
     for stale, expected in (
-        (changed, "1 values differ, such as nose y of img0003.png"),
+        (changed, "1 value differs, such as nose y of img0003.png"),
         (ten_frames()[:7], "10 rows, the h5 7"),
     ):
         caplog.clear()
@@ -596,7 +596,7 @@ def test_a_place_that_no_image_has_is_refused(tmp_path: Path, value: float) -> N
 
 def test_labels_outside_of_their_images_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     DeepLabCutFrames(write_project(tmp_path, {"cage": labels("cage", [[1, 2, 300, 4]])}))
-    assert "1 keypoints lie outside" in caplog.text
+    assert "1 keypoint lies outside" in caplog.text
 
 
 def test_a_photo_is_as_large_as_it_is_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -78,14 +78,14 @@ def test_an_image_by_two_names_is_one(tmp_path: Path) -> None:
 
 def test_half_of_a_keypoint_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = LightningPoseFrames(folder_of(tmp_path, [[1, NAN, 3, 4, 5, 6]]))
-    assert "1 keypoints have only one of x and y" in caplog.text
+    assert "1 keypoint has only one of x and y" in caplog.text
     assert np.isnan(data.frames[0].keypoints_in_image[0, 0]).all()
 
 
 def test_labels_that_no_animal_has_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     LightningPoseFrames(folder_of(tmp_path, [[1, 2, 3, 4, 500, 6], [7, 7, 7, 7, 7, 7]]))
-    assert "1 keypoints lie outside" in caplog.text
-    assert "1 animals have all keypoints at one place" in caplog.text
+    assert "1 keypoint lies outside" in caplog.text
+    assert "1 animal has all keypoints at one place" in caplog.text
 
 
 def test_the_third_coordinate_says_what_is_hidden(tmp_path: Path) -> None:

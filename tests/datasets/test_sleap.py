@@ -83,7 +83,7 @@ def test_who_labeled_what_is_seen_and_which_frames_are_empty(tmp_path: Path, cap
         ("cage/img0000.png", 1), ("cage/img0002.png", 0), ("cage/img0003.png", 1)
     ]  # fmt: skip
     assert data.frames[2].visibility.tolist() == [[2, 0, 2]]
-    assert "1 animals without a visible point" in caplog.text
+    assert "1 animal without a visible point" in caplog.text
     assert data.empty_is_label
     assert (data.skeleton.edges, data.skeleton.pairs) == (((0, 1), (0, 2)), ((1, 2),))
     np.testing.assert_array_equal(data.frames[0].exact_keypoints[0], animal(mouse, 3).numpy())
@@ -142,7 +142,7 @@ def test_labels_that_no_animal_has_are_told(tmp_path: Path, caplog: pytest.LogCa
     of = skeleton()
     SleapFrames(of_images(tmp_path, [animal(of, 300)], [animal(of, 3), animal(of, 3)]))
     assert f"{len(of.nodes)} keypoints lie outside" in caplog.text
-    assert "1 animals have the keypoints of another" in caplog.text
+    assert "1 animal has the keypoints of another" in caplog.text
 
 
 def test_the_corner_was_zero_in_old_files(tmp_path: Path) -> None:

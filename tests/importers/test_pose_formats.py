@@ -118,9 +118,9 @@ def test_scores_are_those_that_poses_have() -> None:
     assert tracks.keypoint_scores[:, 0].tolist() == [[1, 0.5], [0, 0], [1, 0]]
     assert tracks.scores[:, 0].tolist() == [0.75, 0, 0.5]
     assert notes == (
-        "1 scores above 1 (up to 12) count as 1",
-        "1 scores below 0 count as 0",
-        "1 keypoints without a score have a place; theirs is 0",
+        "1 score above 1 (up to 12), taken as 1",
+        "1 score below 0, taken as 0",
+        "1 keypoint with a place but no score, taken as 0",
     )
 
 

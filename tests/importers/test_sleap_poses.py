@@ -132,7 +132,7 @@ def test_instances_without_a_track_beside_tracks_are_counted(tmp_path: Path) -> 
     labels = labels_of({number: [animal(rng, tracks[0]), animal(rng)] for number in range(3)}, tracks)
     poses = read(saved(labels, tmp_path / "a.slp"))
     assert poses.individuals == ("a",)
-    assert poses.notes[0].startswith("3 instances without a track are left out")
+    assert poses.notes[0].startswith("3 instances without a track left out")
 
 
 def test_more_tracks_than_animals_are_said(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_more_tracks_than_animals_are_said(tmp_path: Path) -> None:
     labels = labels_of({number: [animal(rng, tracks[number])] for number in range(3)}, tracks)
     poses = read(saved(labels, tmp_path / "a.slp"))
     assert poses.individuals == ("track_1", "track_2", "other")
-    assert "3 tracks of at most 1 animals at a time" in poses.notes[-1]
+    assert "3 tracks of at most 1 animal at a time" in poses.notes[-1]
 
 
 def test_each_video_has_poses_of_its_own(tmp_path: Path) -> None:

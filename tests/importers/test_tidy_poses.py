@@ -76,7 +76,7 @@ def test_an_animal_may_be_called_na(csv: Path) -> None:
         ),
         (lambda text: text + text[text.rindex("\n", 0, -1) + 1 :], "45 rows, got 46, 45 of them unlike"),
         (lambda text: text.replace("animal2,tail", "animal2,tial", 1), "one row for each"),
-        (lambda text: f"{text}5,0.2,animal1\n", "keypoint in every row, got 1 rows without"),
+        (lambda text: f"{text}5,0.2,animal1\n", "keypoint in every row, got 1 row without"),
         (lambda text: text.replace("\n0,", "\n0.5,", 1), "cannot be read"),
         (lambda text: text.replace("\n0,", "\n-1,"), "numbers of frames from 0"),
         (lambda text: text.replace("\n1,", "\n1,2,3,", 1), "cannot be read"),

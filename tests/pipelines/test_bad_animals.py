@@ -152,7 +152,7 @@ def test_an_identity_head_needs_data_with_identities(here: Path) -> None:
 @pytest.mark.parametrize(
     ("empty", "said"),
     [
-        (range(9, 10), "None of the 1 frames of the val set, such as 09.png"),
+        (range(9, 10), "None of the 1 frame of the val set, such as 09.png"),
         (range(9), "None of the 9 frames of the train set, such as 00.png"),
     ],
     ids=["val", "train"],

@@ -219,7 +219,7 @@ def test_a_job_without_a_word_was_killed(tmp_path: Path) -> None:
     lines: list[str] = []
     said = report(tmp_path, time.time(), lines.append)
     assert said is not None
-    assert said.startswith("1 of 1 jobs did not finish")
+    assert said.startswith("1 of 1 job did not finish")
     assert "1 killed" in lines[0]
     old = tmp_path / "b"
     old.mkdir()

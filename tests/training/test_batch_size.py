@@ -139,7 +139,7 @@ def trained(folder: str, *overrides: str) -> Answer:
 def test_the_chosen_batch_is_that_batch_at_its_rate(here: Path, on_a_gpu: list[int]) -> None:
     chosen = trained("chosen")
     assert "batch: 16 frames, with which this GPU is busy: 100 images/s in batches of 8, 180 " in chosen.out
-    assert "effective batch 16 (16 x 1 devices x 1 accumulated), learning rate 0.00141421" in chosen.out
+    assert "effective batch 16 (16 x 1 device x 1 accumulated), learning rate 0.00141421" in chosen.out
     assert "batch: 16 frames on each device" in (here / "chosen" / "environment.txt").read_text()
     assert len(on_a_gpu) == 1
     trained("stated", "datamodule.batch_size=16", f"optimizer.lr={1e-3 * 2**0.5}")

@@ -22,7 +22,7 @@ from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.structures.errors import DataError, DlcposeError
 from dlcpose.structures.split import Split
 from dlcpose.tracking.evaluation import TrackingFigures
-from dlcpose.training.evaluation import chosen_frames, print_result, refuse_split_settings
+from dlcpose.training.evaluation import chosen_frames, print_result, refuse_split_settings, warn_of_learned
 from tests.shells import Answer, reason, shell
 
 Trained = tuple[Path, Answer]
@@ -194,8 +194,22 @@ def test_a_set_without_frames_names_those_that_have_some(best: Path) -> None:
     with pytest.raises(DataError, match=r"^frames=test: .*frames=train or frames=val or frames=all"):
         chosen_frames(data, without, "test")
     elsewhere = replace(description, split=Split(train=("a",), val=("b",), test=("c",)))
-    with pytest.raises(DataError, match=r"^frames=test: none of the 1 frames .*frames=all"):
+    with pytest.raises(DataError, match=r"^frames=test: none of the 1 frame .*frames=all"):
         chosen_frames(data, elsewhere, "test")
+
+
+@pytest.mark.parametrize("learned", [0, 1, 3])
+def test_frames_that_the_model_was_trained_on_are_told(
+    best: Path, caplog: pytest.LogCaptureFixture, learned: int
+) -> None:
+    data = SyntheticFrames(frames=4, height=32, width=32)
+    keys = tuple(frame.key for frame in data.frames)
+    description = replace(
+        read_checkpoint(best).description, split=Split(("other", *keys[:learned]), keys[learned:], ())
+    )
+    warn_of_learned(data, range(4), description)
+    assert ("frames=test" in caplog.text) == (learned > 0)
+    assert not learned or f"{learned} of 4 frames trained on" in caplog.text
 
 
 def test_a_shuffle_that_chooses_no_frames_is_refused(best: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
