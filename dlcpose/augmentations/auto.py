@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import albumentations
@@ -60,7 +60,7 @@ class AutoAugmentation(Augmentation):
     """Chooses from the training labels, and lets the augmentation grow over the run.
 
     A fresh network first learns where keypoints are at all: rotations are small, then they grow to what the labels call
-    for, flips join them once they have, and the last epochs see whole frames, hardly changed, as prediction will.
+    for, flips join them once they have, and the last epochs see frames that are hardly changed, as prediction will.
 
     From fewer than MIN_FRAMES labeled frames nothing is concluded: the choices are those that do least harm.
 
@@ -233,7 +233,7 @@ def _phases(ranges: AugmentationRanges) -> tuple[AugmentationPhase, ...]:
         AugmentationPhase(0.0, _transform(ranges, weak, 0.5, flip=False)),
         AugmentationPhase(GROWING, _transform(ranges, min(ranges.rotation, SECOND_ROTATION), 0.7, flip=False)),
         AugmentationPhase(GROWN, _transform(ranges, ranges.rotation, 0.9, flip=ranges.flip)),
-        AugmentationPhase(CLOSING, _transform(replace(ranges, crop=None), weak, 0.5, flip=ranges.flip)),
+        AugmentationPhase(CLOSING, _transform(ranges, weak, 0.5, flip=ranges.flip)),
     )
 
 

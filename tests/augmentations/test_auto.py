@@ -136,7 +136,7 @@ def largest_turn(transform: Any, seeds: int = 40) -> float:
     return max(180.0 if np.linalg.det(t[:, :2]) < 0 else abs(np.degrees(np.arctan2(t[1, 0], t[0, 0]))) for t in turns)
 
 
-def test_it_grows_and_closes_with_whole_frames() -> None:
+def test_it_grows_and_closes_with_frames_that_are_hardly_turned() -> None:
     schedule = AutoAugmentation(flip=False).schedule(labels(MOUSE), SKELETON, Input(640, 640), may_crop=True)
     turns = [largest_turn(phase.transform) for phase in schedule.phases]
     assert turns[0] <= 30.1
@@ -145,7 +145,7 @@ def test_it_grows_and_closes_with_whole_frames() -> None:
     assert turns[3] <= 30.1
     crop = whole(frame(np.zeros((640, 640, 3), np.uint8), MOUSE[:1]))
     sizes = [augment(crop, keep_keypoints(phase.transform), SKELETON, 0).image.shape for phase in schedule.phases]
-    assert sizes == [(256, 256, 3)] * 3 + [(640, 640, 3)]
+    assert sizes == [(256, 256, 3)] * 4  # whole frames at the end cost as much as the run before them
 
 
 def test_flips_join_once_the_keypoints_are_found() -> None:
