@@ -43,6 +43,10 @@ def filter_command(
     write_pose_tracks(out, filtered, with_step(read_provenance(poses)[1], "filter", filters.as_dict(), poses))
     before, after = (int((~np.isnan(each.keypoints_in_image[..., 0])).sum()) for each in (tracks, filtered))
     say(f"{out}: {counted(after, 'keypoint')} in {counted(len(filtered), 'frame')}, {before} before")
+    if before and not after:
+        say(
+            f"No keypoint is left: the highest score is {np.nanmax(tracks.keypoint_scores):.2g}. Take a lower --cutoff."
+        )
 
 
 def _parsed(savgol: str | None) -> tuple[int, int] | None:

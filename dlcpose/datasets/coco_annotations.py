@@ -80,10 +80,10 @@ def _of_categories(
         annotation = Fields(entry, f"{path}: annotation {shown(name) if name is not None else f'number {place}'}")
         number = annotation.content.get("image_id")
         if not is_id(number) or number not in places:
+            such = f", such as {shown(next(iter(images)))}" if images else ""
             raise DataError(
                 f"{annotation.where} is of image {shown(number)}, which is not among the "
-                f"{counted(len(images), 'image')}, such as "
-                f"{shown(next(iter(images), None))}."
+                f"{counted(len(images), 'image')}{such}."
             )
         kind = annotation.content.get("category_id")
         if not is_id(kind):

@@ -147,7 +147,8 @@ def _index_pairs(values: Iterable[Sequence[int]]) -> tuple[tuple[int, int], ...]
 def _check_indices(kind: str, index_pairs: tuple[tuple[int, int], ...], names: tuple[str, ...]) -> None:
     for first, second in index_pairs:
         if not (0 <= first < len(names) and 0 <= second < len(names)) or first == second:
-            raise ValueError(f"Each {kind} joins two of the {len(names)} keypoints, got ({first}, {second}).")
+            got = " and ".join(names[place] if 0 <= place < len(names) else str(place) for place in (first, second))
+            raise ValueError(f"Each {kind} joins two of the {len(names)} keypoints, got {got}.")
 
 
 def _check_pairs(names: tuple[str, ...], flip_order: tuple[int, ...]) -> None:

@@ -117,6 +117,16 @@ def test_filter_names_a_setting_that_makes_no_sense(cage: Path, arguments: tuple
         run("filter", cage.with_name("cage.poses.h5"), *arguments)
 
 
+def test_filter_says_why_no_keypoint_is_left(cage: Path) -> None:
+    assert "--cutoff" in run("filter", cage.with_name("cage.poses.h5"), "--cutoff", 1).output
+    assert (
+        "--cutoff"
+        not in run(
+            "filter", cage.with_name("cage.poses.h5"), "--cutoff", 0.1, "--output", cage.with_name("kept.poses.h5")
+        ).output
+    )
+
+
 def test_no_command_writes_over_what_it_reads(cage: Path) -> None:
     poses = cage.with_name("cage.poses.h5")
     for command in (("filter", poses, "--median", 3), ("ensemble", poses, poses)):
@@ -195,7 +205,7 @@ def test_draw_counts_the_keypoints_that_it_hides(cage: Path) -> None:
         poses, replace(made, keypoint_scores=scores, unique_scores=np.full_like(made.unique_scores, 0.2)), MADE
     )
     drawn = ("draw", poses, "--start", 10, "--stop", 20, "--output", cage.with_name("drawn.mp4"))
-    assert f"{predicted} of {predicted} keypoints have scores below --cutoff 0.3" in run(*drawn).output
+    assert f"{predicted} of {predicted} keypoints not drawn: scores below --cutoff 0.3" in run(*drawn).output
     assert "--cutoff" not in run(*drawn[:-1], cage.with_name("all.mp4"), "--cutoff", 0.1).output
 
 

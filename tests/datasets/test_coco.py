@@ -236,6 +236,7 @@ def changed(**fields: Any) -> dict[str, Any]:
         (content(categories=[{**CATEGORY, "keypoints": ["a", "b", "\ud800"]}]), "plain characters"),
         (changed(image_id="7"), r"annotation 1.*image '7'.*such as 7"),
         (changed(image_id=[7]), r"annotation 1.*image \[7\]"),
+        (content(images=[]), r"annotation 1.*image 7.*0 images\.$"),
         (changed(category_id=[1]), r"annotation 1.*'category_id'"),
         (content(categories=["mouse"]), "category number 1"),
         (content(categories=[CATEGORY, CATEGORY]), r"category.*id"),
