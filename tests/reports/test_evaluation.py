@@ -220,7 +220,7 @@ def test_frames_without_a_picture_are_told_with_the_setting(tmp_path: Path, capl
     labels, predictions = herd(3)
     caplog.set_level(logging.INFO)
     write(tmp_path / "some", MadeUpFrames(labels), predictions, {"oks_ap": 0.5}, pictures=2)
-    assert f"2 of {len(labels)} frames were drawn: evaluation.pictures=N draws N." in caplog.text
+    assert f"2 of {len(labels)} frames drawn: evaluation.pictures=N" in caplog.text
     caplog.clear()
     write(tmp_path / "all", MadeUpFrames(labels), predictions, {"oks_ap": 0.5}, pictures=len(labels))
     assert "drawn" not in caplog.text
