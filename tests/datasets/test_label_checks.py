@@ -89,7 +89,7 @@ def test_labels_that_no_animal_has_are_told(caplog: pytest.LogCaptureFixture) ->
     warn_of_labels("mice", frames)
     said = [record.getMessage() for record in caplog.records]
     assert [line.removeprefix("mice: ").partition(" ")[0] for line in said] == ["3", "1", "1"]
-    for text, expected in zip(said, ("outside of their image", "at one place", "of another"), strict=True):
+    for text, expected in zip(said, ("outside of the image", "at one place", "of another"), strict=True):
         assert expected in text
     named = list(find_coinciding(frames, SKELETON))
     assert [line.partition(":")[0] for line in named] == ["point"] * 3 + ["double"]

@@ -145,7 +145,7 @@ def test_a_study_without_a_finished_trial_is_one_line(here: Path, monkeypatch: p
     answer = shell("train.py", *COMMAND, "hydra.sweeper.n_trials=2")
     assert reason(answer) == "2 of 2 jobs failed: ValueError: never"
     said = reason(shell("train.py", *COMMAND, "hydra.sweeper.n_trials=2"))
-    assert said.startswith("study s: all of its 2 trials have failed, and hydra.sweeper.n_trials=2 leaves none to go.")
+    assert said.startswith("study s: 2 trials, all of which have failed, and hydra.sweeper.n_trials=2 leaves none to go.")
 
 
 def prepared(*overrides: str) -> Sweep:
@@ -168,7 +168,7 @@ def test_trials_of_one_study_differ_in_nothing_but_what_is_searched(here: Path) 
         "datamodule.cache_gb=1",
         "logger=none",
         "callbacks.progress=null",
-        "trust=[mine]",
+        "trust=[json]",
     )
     assert "hydra.sweeper.n_trials=20" in prepared(*searched, "trainer.max_epochs=1", *elsewhere).arguments
 
