@@ -208,7 +208,7 @@ def test_following_that_was_stopped_goes_on_and_ends_with_the_same_table(
 
     follow("straight.poses.h5")
     for number in (1, 3):
-        with pytest.raises(Stopped, match=f"first {number} frames"):
+        with pytest.raises(Stopped, match=f"first {number} frame"):
             follow("stopped.poses.h5", stop_after=number)
     with pytest.raises(DataError, match="max_lost"):
         follow("stopped.poses.h5", max_lost=1)
