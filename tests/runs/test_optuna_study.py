@@ -145,7 +145,9 @@ def test_a_study_without_a_finished_trial_is_one_line(here: Path, monkeypatch: p
     answer = shell("train.py", *COMMAND, "hydra.sweeper.n_trials=2")
     assert reason(answer) == "2 of 2 jobs failed: ValueError: never"
     said = reason(shell("train.py", *COMMAND, "hydra.sweeper.n_trials=2"))
-    assert said.startswith("study s: 2 trials, all of which have failed, and hydra.sweeper.n_trials=2 leaves none to go.")
+    assert said.startswith(
+        "study s: 2 trials, all of which have failed, and hydra.sweeper.n_trials=2 leaves none to go."
+    )
 
 
 def prepared(*overrides: str) -> Sweep:
