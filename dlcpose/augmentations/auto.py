@@ -60,7 +60,7 @@ class AutoAugmentation(Augmentation):
     """Chooses from the training labels, and lets the augmentation grow over the run.
 
     A fresh network first learns where keypoints are at all: rotations are small, then they grow to what the labels call
-    for, flips join them once they have, and the last epochs see frames that are hardly changed, as prediction will.
+    for, flips join them once they have, and the last epochs see hardly any of it, as prediction sees none.
 
     From fewer than MIN_FRAMES labeled frames nothing is concluded: the choices are those that do least harm.
 

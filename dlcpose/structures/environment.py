@@ -7,7 +7,8 @@ from pathlib import Path
 
 from dlcpose.structures.errors import ConfigError
 
-MAX_COUNT, MAX_PORT = 10**9, 2**16 - 1
+MAX_COUNT = 2**32 - 1  # job ids of SLURM have 32 bits, whose upper ones tell clusters of a federation apart
+MAX_PORT = 2**16 - 1
 # As torchrun, SLURM and jsrun set them.
 _FROM_0 = (
     *("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "JSM_NAMESPACE_RANK", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"),

@@ -132,6 +132,7 @@ def test_processes_of_a_sweep_that_was_killed_end_too(tmp_path: Path) -> None:
     with sweep_side_by_side(tmp_path) as sweep:
         sweep.kill()
         sweep.communicate(timeout=60)  # returns as the last process ends that can write there
+    assert sweep.returncode != 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there Ctrl-C reaches a console")

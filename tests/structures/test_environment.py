@@ -25,7 +25,14 @@ def test_a_count_that_is_none_is_told_before_a_library_reads_it(value: str, monk
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("SLURM_RESTART_COUNT", "1"), ("WORLD_SIZE", "1"), ("RANK", "0"), ("MASTER_PORT", "65535")]
+    ("name", "value"),
+    [
+        ("SLURM_RESTART_COUNT", "1"),
+        ("SLURM_JOB_ID", "4160749569"),  # of the 62nd cluster of a federation
+        ("WORLD_SIZE", "1"),
+        ("RANK", "0"),
+        ("MASTER_PORT", "65535"),
+    ],
 )
 def test_a_count_within_its_bounds_is_taken(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
