@@ -20,6 +20,7 @@ from dlcpose.prediction.precision import autocast, automatic_batch_size, fastest
 from dlcpose.prediction.regions import MIN_SIDE
 from dlcpose.prediction.settings import AUTO, PredictionSettings
 from dlcpose.structures.errors import ConfigError
+from dlcpose.structures.heap import keep_freed_memory
 from dlcpose.structures.instances import PosePrediction
 
 
@@ -37,6 +38,10 @@ class LoadedModel:
     individuals: tuple[str, ...] = ()
     conditions: Path | None = None
     detector: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.device.type == "cpu":
+            keep_freed_memory()
 
     @functools.cached_property
     def checkpoint_hash(self) -> str:

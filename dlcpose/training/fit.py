@@ -19,6 +19,7 @@ from dlcpose.runs.resume import how_to_resume
 from dlcpose.runs.run_json import MetricValue, optimized_metrics, read_run_json, record_training
 from dlcpose.structures.atomic_files import write_atomic
 from dlcpose.structures.counted import counted
+from dlcpose.structures.heap import keep_freed_memory
 from dlcpose.training.batch_size import ChosenBatch, prepare_batches
 from dlcpose.training.compilation import compile_networks
 from dlcpose.training.evaluation import evaluate_frames, print_result
@@ -54,6 +55,8 @@ def _fit_stage(stage: Stage) -> MetricValue:
     _keep_choices(trainer, stage, datamodule)
     model.to(memory_format=torch.channels_last)
     model.freeze_unused_parameters()
+    if trainer.strategy.root_device.type == "cpu":
+        keep_freed_memory()
     compile_networks(config["compile"], model, trainer.strategy.root_device)
     succeeded = False
     try:
