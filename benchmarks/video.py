@@ -32,6 +32,7 @@ from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.instantiate import Instantiator
 from dlcpose.pipelines.base import PoseEstimator
 from dlcpose.pipelines.top_down import TopDown
+from dlcpose.prediction.batch_norm_folding import fold_batch_norms
 from dlcpose.prediction.frame_batches import batch_of_frames, place_frames
 from dlcpose.prediction.loaded_model import Chosen, LoadedModel
 from dlcpose.prediction.partial_results import Finished
@@ -68,7 +69,8 @@ def build(name: str, size: tuple[int, int], device: str, *more: str) -> tuple[Lo
     torch.manual_seed(0)
     described = DataDescription(data.skeleton, model_input, data.max_animals)
     pipeline = build_pipeline(config, instantiate, described, trunk=trunk)
-    pipeline = pipeline.eval().to(device, memory_format=torch.channels_last)
+    fold_batch_norms(pipeline.eval())  # as `dlcpose.load` does
+    pipeline = pipeline.to(device, memory_format=torch.channels_last)
     return LoadedModel(pipeline, torch.device(device)), data
 
 

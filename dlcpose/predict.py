@@ -16,6 +16,7 @@ import torch
 
 from dlcpose.datasets.base import read_image_file
 from dlcpose.datasets.crops import fit_to_canvas
+from dlcpose.prediction.batch_norm_folding import fold_batch_norms
 from dlcpose.prediction.frame_batches import as_rgb_frame
 from dlcpose.prediction.frame_predictor import Frame, FramePredictor
 from dlcpose.prediction.loaded_model import LoadedModel, check_settings, plain_precision
@@ -54,7 +55,7 @@ class Predictor:
 
     @property
     def pipeline(self) -> PoseModel:
-        """The model's network, with its decoding."""
+        """The model's network, with its decoding; batch norms are folded into the convolutions before them."""
         return self.model.pipeline
 
     @property
@@ -262,6 +263,7 @@ def load(
     named = None if conditions is None else expand_home(conditions)
     replacing = detector if named is None else _conditions_from(named, read)
     pipeline = restore(read, Instantiator(tuple(trust)), replacing)
+    fold_batch_norms(pipeline)
     return Predictor(
         LoadedModel(
             pipeline.to(chosen, memory_format=torch.channels_last),

@@ -22,6 +22,7 @@ from dlcpose.config.models import available_models, multi_animal_models
 from dlcpose.datasets.base import LabeledFrames
 from dlcpose.pipelines.base import PoseModule
 from dlcpose.predict import Predictor
+from dlcpose.prediction.batch_norm_folding import fold_batch_norms
 from dlcpose.prediction.loaded_model import LoadedModel
 from dlcpose.structures.instances import PosePrediction
 from dlcpose.structures.sample import PoseSample
@@ -98,7 +99,8 @@ def learn_first_steps(tmp_path_factory: pytest.TempPathFactory) -> Learn:
         losses, trainer = first_steps(pipeline, batch_of(data, pipeline), STEPS, folder)
         checkpoint = folder / f"{model}-{keypoints}.ckpt"
         trainer.save_checkpoint(checkpoint)
-        predictor = Predictor(LoadedModel(pipeline.eval(), torch.device("cpu")))
+        fold_batch_norms(pipeline.eval())  # as loading does
+        predictor = Predictor(LoadedModel(pipeline, torch.device("cpu")))
         return Learned(losses, checkpoint, predictions_of(predictor, [data[index] for index in range(len(data))]))
 
     return learned
