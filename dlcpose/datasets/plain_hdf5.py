@@ -16,6 +16,8 @@ MAX_CHUNKS = 100_000
 SMALL = 2**20  # bytes of an array that need not be stored
 MAX_RATIO = 1100  # of bytes to those stored: deflate reaches 1032
 MAX_TEXT = 2**26
+MAX_TEXTS = 2**28  # bytes of all texts or lists of bytes in one array
+OF_A_TEXT = 64  # bytes in memory beside its own
 FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})  # HDF5's own and lzf: others would load plugins from folders
 
 
@@ -28,6 +30,7 @@ class PlainHdf5:
 
     def __init__(self, file: Any, path: Path) -> None:
         self._file, self.path = file, path
+        self._length = max(1, path.stat().st_size)
 
     def __contains__(self, name: str) -> bool:
         return self._member(name) is not None
@@ -45,7 +48,23 @@ class PlainHdf5:
 
     def array(self, name: str, max_bytes: int = MAX_BYTES) -> Any:
         """A whole array of the file: an np.ndarray."""
-        return self.dataset(name, max_bytes)[()]
+        found = self.dataset(name, max_bytes)
+        return self._texts(found, name) if found.dtype.hasobject and found.shape else found[()]
+
+    def _texts(self, found: Any, name: str) -> Any:
+        """An array of texts or lists of bytes, a few at a time: each may be as long as the file, and all the same one."""
+        axis = int(np.argmax(found.shape))
+        if found.size != found.shape[axis]:
+            raise self._refused(f"the array {name} has texts in {len(found.shape)} dimensions")
+        few, total = max(1, MAX_TEXTS // self._length), 0
+        values = np.empty(found.shape, object)
+        for start in range(0, found.size, few):
+            place = (*(slice(None),) * axis, slice(start, start + few))
+            values[place] = part = found[place]
+            total += sum(len(each) + OF_A_TEXT for each in part.flat)
+            if total > MAX_TEXTS:
+                raise self._refused(f"the array {name} has texts of more than {MAX_TEXTS} bytes")
+        return values
 
     def text(self, name: str, attribute: str, default: str | None = None) -> str:
         """A text that a group or an array of the file has as an attribute; the default, where there is one, if not."""
@@ -66,6 +85,8 @@ class PlainHdf5:
             raise self._refused(f"the attribute {attribute} of {name} is larger than {MAX_TEXT} bytes")
         if stored.dtype.hasobject and h5py.check_string_dtype(stored.dtype) is None:
             raise self._refused(f"the attribute {attribute} of {name} holds objects")
+        if stored.dtype.hasobject and (count := int(np.prod(stored.shape))) > 1 and count * self._length > MAX_TEXTS:
+            raise self._refused(f"the attribute {attribute} of {name} may have texts of more than {MAX_TEXTS} bytes")
         return owner.attrs[attribute]
 
     def _member(self, name: str) -> Any:

@@ -207,12 +207,11 @@ def _videos(file: PlainHdf5) -> tuple[SleapVideo, ...]:
     cropped: set[int] = set()
     if "video_crops" in file:
         cropped = {int(each["video"]) for each in _json(file, _texts(file, "video_crops")[0])}
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     videos = []
     for place, text in enumerate(_texts(file, "videos_json")):
         video = _video(file, _json(file, text), place, is_cropped=place in cropped)
         name = _free_name(video.name, taken)
-        taken.add(name)
         videos.append(SleapVideo(**{**vars(video), "name": name}))
     return tuple(videos)
 
@@ -278,11 +277,15 @@ def _video_name(files: Sequence[str]) -> str:
     return parts[-2] if is_images(files) and len(parts) > 1 else parts[-1]
 
 
-def _free_name(name: str, taken: set[str]) -> str:
-    if name not in taken:
-        return name
+def _free_name(name: str, taken: dict[str, int]) -> str:
+    """A name that is not taken yet. taken: for each name that is, the last number that it got at its end."""
+    free = name
     stem, dot, ending = name.rpartition(".") if "." in name else (name, "", "")
-    return next(free for number in range(2, len(taken) + 3) if (free := f"{stem}_{number}{dot}{ending}") not in taken)
+    while free in taken:
+        taken[name] += 1  # so that no number is tried twice, of thousands of videos with one name
+        free = f"{stem}_{taken[name]}{dot}{ending}"
+    taken[free] = 1
+    return free
 
 
 def _instances(file: PlainHdf5, counts: Sequence[int], version: float) -> list[SleapInstance]:
@@ -333,6 +336,11 @@ def _frames(
     if "negative_frames" in file:
         negative = {(int(row["video_id"]), int(row["frame_idx"])) for row in file.array("negative_frames")}
     places = _video_places({number for number, *_ in table}, videos)
+    if (count := sum(max(0, end - start) for *_, start, end in table)) > len(instances):
+        raise DataError(
+            f"{file.path}: its frames have {count} instances, of {len(instances)} in the file: some are of several frames. "
+            "Save the file anew in SLEAP."
+        )
     frames = []
     for number, index, start, end in table:
         if not 0 <= start <= end <= len(instances) or number not in places or index < 0:

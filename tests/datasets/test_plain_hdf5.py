@@ -1,5 +1,6 @@
 """Arrays of untrusted HDF5 files: read as they were written, whatever their layout, and not taken at their word."""
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,26 @@ def test_memory_is_not_taken_for_what_is_not_stored(tmp_path: Path, settings: di
     path = written(tmp_path / "a.h5", shape=(2**27,), dtype=np.float64, **settings)
     assert path.stat().st_size < 10_000
     with pytest.raises(DataError, match=r"a\.h5.*values.*stores 0"):
+        read(path)
+
+
+def test_texts_are_read(tmp_path: Path) -> None:
+    texts = [f"text {number}" for number in range(1000)]
+    found = read(written(tmp_path / "a.h5", data=texts, dtype=h5py.string_dtype()))
+    assert [each.decode() for each in found] == texts
+
+
+def test_one_long_text_in_thousands_of_places_is_refused(tmp_path: Path) -> None:
+    """Texts lie elsewhere in a file: 1 MB was read as 200 GB."""
+    count, path = 200_000, tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        one = file.create_dataset("one", shape=(1,), dtype=h5py.string_dtype(), chunks=(1,))
+        one[0] = "a" * 1_000_000
+        file.flush()
+        _, place = one.id.read_direct_chunk((0,))
+        many = file.create_dataset("values", (count,), h5py.string_dtype(), chunks=(count,), compression="gzip")
+        many.id.write_direct_chunk((0,), zlib.compress(place * count))
+    with pytest.raises(DataError, match=r"a\.h5.*values has texts of more than"):
         read(path)
 
 

@@ -410,6 +410,29 @@ def test_thousands_of_images_are_named_in_a_moment() -> None:
     assert len(set(names)) == len(names)
 
 
+def test_thousands_of_videos_of_one_name_are_named_in_a_moment(tmp_path: Path) -> None:
+    path = of_images(tmp_path, [animal(skeleton(), 3)])
+    with h5py.File(path, "r+") as file:
+        content = file["videos_json"][0]
+        del file["videos_json"]
+        file.create_dataset("videos_json", data=[content] * 20_000, compression="gzip")
+    began = time.process_time()
+    videos = read_sleap_file(path).videos
+    assert time.process_time() - began < 10
+    assert len({video.name for video in videos}) == len(videos) == 20_000
+
+
+def test_an_animal_of_several_frames_is_refused(tmp_path: Path) -> None:
+    """Thousands of frames of thousands of animals each, which are all the same, are a few kB."""
+    path = of_images(tmp_path, [animal(skeleton(), 3)])
+    with h5py.File(path, "r+") as file:
+        rows = np.repeat(file["frames"][()], 3)
+        del file["frames"]
+        file.create_dataset("frames", data=rows)
+    with pytest.raises(DataError, match=r"its frames have 3 instances, of 1 in the file"):
+        read_sleap_file(path)
+
+
 def test_damaged_files_are_refused_or_read(tmp_path: Path) -> None:
     """No byte that is changed makes anything but labels or one line."""
     content = of_images(tmp_path, [animal(skeleton(), 3)], [animal(skeleton(), 5)]).read_bytes()
