@@ -85,7 +85,7 @@ def summary(comparison: Comparison) -> str:
     """One line: how many runs, of which settings."""
     finished = sum(run.status == "finished" for run in comparison.runs)
     several = {column: len({str(value_of(run, column)) for run in comparison.runs}) for column in comparison.columns}
-    seeds = len({value_of(run, "seed") for run in comparison.runs})
+    seeds = len({str(value_of(run, "seed")) for run in comparison.runs})
     words = [f"{count} of {column}" for column, count in several.items()] + ([f"{seeds} seeds"] if seeds > 1 else [])
     runs = counted(len(comparison.runs), "run")
     runs += "" if finished == len(comparison.runs) else f", {finished} finished"

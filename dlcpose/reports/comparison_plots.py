@@ -12,6 +12,7 @@ from dlcpose.reports.comparison import Comparison, Run, Setting, short_key, valu
 
 SHADES = 8  # settings with a color of their own: the best ones
 LOG_FROM = 10.0  # ratio of an axis's ends from which on it is logarithmic
+SMALLEST, LARGEST = 1e-300, 1e300  # of what an axis spans: its ticks are numbers, too
 WIDTH, HEIGHT = 420.0, 250.0
 LONGEST_LABEL = 22  # characters of a value between two axes of parallel coordinates
 
@@ -33,9 +34,10 @@ class Axis(NamedTuple):
 
 
 def axis_over(values: Sequence[float], *, pad: float = 0.04, even: bool = False) -> Axis:
-    """An axis over all values: logarithmic from a factor of LOG_FROM on, unless even; one value lies in its middle."""
+    """An axis over all values: logarithmic from a factor of LOG_FROM on, unless even; one value, or a span
+    that numbers have no room for, lies in its middle."""
     low, high = min(values), max(values)
-    if not even and low > 0 and high / low >= LOG_FROM:
+    if not even and low > SMALLEST and high / low >= LOG_FROM:
         a, b = math.log10(low), math.log10(high)
         margin = pad * (b - a)
         a, b = a - margin, b + margin
@@ -43,7 +45,7 @@ def axis_over(values: Sequence[float], *, pad: float = 0.04, even: bool = False)
             f * 10**e for e in range(math.floor(a), math.ceil(b) + 1) for f in ((1, 2, 5) if b - a < 2.5 else (1,))
         ]
         return Axis(lambda value: (math.log10(value) - a) / (b - a), tuple(t for t in ticks if a <= math.log10(t) <= b))
-    if low == high:
+    if not SMALLEST < high - low < LARGEST:
         return Axis(lambda value: 0.5, (low,))
     margin = pad * (high - low)
     a, b = low - margin, high + margin

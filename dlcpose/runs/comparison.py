@@ -4,7 +4,9 @@ import csv
 import logging
 import math
 import re
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -202,6 +204,13 @@ def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
     return {name: sorted(line.items()) for name, line in series.items()}
 
 
+def _has_programs(database: Path) -> bool:
+    """Whether reading a database may compute something, maybe without end: Optuna makes tables and indices alone."""
+    with closing(sqlite3.connect(f"file:{quote(str(database.resolve()))}?mode=ro", uri=True)) as opened:
+        kinds = opened.execute("select distinct type from sqlite_master").fetchall()
+    return any(kind not in ("table", "index") for (kind,) in kinds)
+
+
 def _with_importance(comparison: Comparison, study_file: Path) -> Comparison:
     """The comparison with Optuna's importances of a study with one objective, where it and scikit-learn are installed.
 
@@ -214,6 +223,8 @@ def _with_importance(comparison: Comparison, study_file: Path) -> Comparison:
         optuna.logging.set_verbosity(logging.ERROR)
         # Read only: Optuna would make its tables in any database, also in one that a link leads to.
         storage = f"sqlite:///file:{quote(str(study_file.resolve()))}?mode=ro&uri=true"
+        if _has_programs(study_file):
+            return comparison
         (summary,) = optuna.get_all_study_summaries(storage)
         study = optuna.load_study(study_name=summary.study_name, storage=storage)
         finished = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]

@@ -16,8 +16,9 @@ import pytest
 import yaml
 
 from dlcpose.metrics.figure_info import FigureInfo
-from dlcpose.reports.comparison_page import command_of
-from dlcpose.runs.comparison import comparison_of, read_run, run_folders, short_names
+from dlcpose.reports.comparison_page import command_of, summary
+from dlcpose.reports.comparison_plots import axis_over
+from dlcpose.runs.comparison import _has_programs, comparison_of, read_run, run_folders, short_names
 from dlcpose.structures.errors import DataError
 from tests.cli.test_app import dlcpose
 from tests.runs.made_up_sweeps import error_of, made_up_run, made_up_sweep
@@ -265,6 +266,31 @@ def test_a_database_beside_runs_is_read_and_never_written(here: Path, content: s
     (here / "s" / "study.db").symlink_to(victim)
     assert len(comparison_of([here / "s"]).runs) > 1
     assert victim.read_bytes() == before
+
+
+def test_a_database_that_computes_without_end_is_not_read(here: Path) -> None:
+    made_up_sweep(here / "s")
+    with contextlib.closing(sqlite3.connect(here / "s" / "study.db")) as database, database:
+        endless = "with recursive n(i) as (select 1 union all select i + 1 from n)"
+        database.execute(f"create view studies as {endless} select i as study_id, 'a' as study_name from n where i < 0")
+    assert _has_programs(here / "s" / "study.db")
+    assert len(comparison_of([here / "s"]).runs) == 12
+
+
+@pytest.mark.parametrize("seed", [[1, 2], {}], ids=["list", "names"])
+def test_a_seed_of_another_kind_is_compared(seed: object, here: Path) -> None:
+    for number, each in enumerate((seed, 1)):
+        run = made_up_run(here / "s" / str(number), "resnet_18", 0.001, number)
+        content = json.loads((run / "run.json").read_text())
+        content["config"]["seed"] = each
+        (run / "run.json").write_text(json.dumps(content))
+    assert "2 seeds" in summary(comparison_of([here / "s"]))
+
+
+@pytest.mark.parametrize("values", [(5e-324, 1.0), (0.0, 5e-324), (-1.7e308, 1.7e308)])
+def test_an_axis_of_any_numbers_has_ticks(values: tuple[float, float]) -> None:
+    axis = axis_over(values)
+    assert all(0 <= axis.share(value) <= 1 for value in values)
 
 
 @pytest.mark.parametrize("epoch", ["nan", "inf", "-1", "1e300"])
