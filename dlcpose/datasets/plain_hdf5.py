@@ -1,6 +1,6 @@
 """Read untrusted HDF5 files: only bounded arrays and texts in the file itself, nothing external and no code."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,15 +53,14 @@ class PlainHdf5:
 
     def _texts(self, found: Any, name: str) -> Any:
         """An array of texts or lists of bytes, a few at a time: each may be as long as the file, and all the same one."""
-        axis = int(np.argmax(found.shape))
-        if found.size != found.shape[axis]:
-            raise self._refused(f"the array {name} has texts in {len(found.shape)} dimensions")
-        few, total = max(1, MAX_TEXTS // self._length), 0
-        values = np.empty(found.shape, object)
-        for start in range(0, found.size, few):
-            place = (*(slice(None),) * axis, slice(start, start + few))
+        rows = MAX_TEXTS // self._length // max(1, found.size // max(1, len(found)))
+        places: Iterable[Any] = np.ndindex(found.shape)
+        if rows:
+            places = (slice(start, start + rows) for start in range(0, len(found), rows))
+        values, total = np.empty(found.shape, object), 0
+        for place in places:
             values[place] = part = found[place]
-            total += sum(len(each) + OF_A_TEXT for each in part.flat)
+            total += sum(len(each) + OF_A_TEXT for each in (part.flat if rows else [part]))
             if total > MAX_TEXTS:
                 raise self._refused(f"the array {name} has texts of more than {MAX_TEXTS} bytes")
         return values

@@ -20,7 +20,7 @@ from dlcpose.runs.run_json import FILE, TRIAL, read_run_json
 from dlcpose.structures.checked_values import Fields, is_number
 from dlcpose.structures.counted import counted
 from dlcpose.structures.data_files import check_file, is_file, read_json, read_yaml, reading
-from dlcpose.structures.errors import ConfigError, DataError
+from dlcpose.structures.errors import ConfigError, DataError, explain_os_errors
 from dlcpose.structures.natural_order import natural_key
 
 INFOS = METRICS.with_name("metrics_info.json")
@@ -63,6 +63,7 @@ def _trial(run: Run) -> int:
     return next((int(number) for number in numbers if re.fullmatch("[0-9]{1,9}", number)), 0)
 
 
+@explain_os_errors()
 def run_folders(folder: Path) -> list[Path]:
     """The runs in a folder: itself, or those anywhere below; what lies within a run belongs to it.
 

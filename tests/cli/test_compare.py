@@ -1,6 +1,7 @@
 """`dlcpose compare` on folders whose figures are known, and its page in a real browser."""
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -8,6 +9,7 @@ import re
 import shutil
 import sqlite3
 import subprocess
+from collections.abc import Iterator
 from dataclasses import asdict
 from html import unescape
 from pathlib import Path
@@ -275,6 +277,17 @@ def test_a_database_that_computes_without_end_is_not_read(here: Path) -> None:
         database.execute(f"create view studies as {endless} select i as study_id, 'a' as study_name from n where i < 0")
     assert _has_programs(here / "s" / "study.db")
     assert len(comparison_of([here / "s"]).runs) == 12
+
+
+def test_a_folder_that_may_not_be_read_is_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up_sweep(here / "s")
+
+    def refused(folder: Path) -> Iterator[Path]:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(DataError, match="s: Permission denied"):
+        comparison_of([here / "s"])
 
 
 @pytest.mark.parametrize("seed", [[1, 2], {}], ids=["list", "names"])

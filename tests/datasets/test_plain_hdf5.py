@@ -54,22 +54,25 @@ def test_memory_is_not_taken_for_what_is_not_stored(tmp_path: Path, settings: di
         read(path)
 
 
-def test_texts_are_read(tmp_path: Path) -> None:
-    texts = [f"text {number}" for number in range(1000)]
+@pytest.mark.parametrize("shape", [(1000,), (500, 2), (2, 5, 100), (0,), (0, 2), (3, 0)])
+def test_texts_are_read(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    texts = np.array([f"text {number}" for number in range(int(np.prod(shape)))], object).reshape(shape)
     found = read(written(tmp_path / "a.h5", data=texts, dtype=h5py.string_dtype()))
-    assert [each.decode() for each in found] == texts
+    assert found.shape == shape
+    assert [each.decode() for each in found.flat] == list(texts.flat)
 
 
-def test_one_long_text_in_thousands_of_places_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", [(200_000,), (2, 100_000)])
+def test_one_long_text_in_thousands_of_places_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
     """Texts lie elsewhere in a file: 1 MB was read as 200 GB."""
-    count, path = 200_000, tmp_path / "a.h5"
+    count, path = int(np.prod(shape)), tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         one = file.create_dataset("one", shape=(1,), dtype=h5py.string_dtype(), chunks=(1,))
         one[0] = "a" * 1_000_000
         file.flush()
         _, place = one.id.read_direct_chunk((0,))
-        many = file.create_dataset("values", (count,), h5py.string_dtype(), chunks=(count,), compression="gzip")
-        many.id.write_direct_chunk((0,), zlib.compress(place * count))
+        many = file.create_dataset("values", shape, h5py.string_dtype(), chunks=shape, compression="gzip")
+        many.id.write_direct_chunk((0,) * len(shape), zlib.compress(place * count))
     with pytest.raises(DataError, match=r"a\.h5.*values has texts of more than"):
         read(path)
 
