@@ -11,10 +11,13 @@ import torch
 from typer.testing import CliRunner
 
 import dlcpose
+from dlcpose.checkpoint import read_checkpoint, restore
 from dlcpose.cli.app import build_app
 from dlcpose.datasets.synthetic.frames import SyntheticFrames
 from dlcpose.datasets.video import VideoReader
 from dlcpose.exporters.pose_file import read_pose_tracks, read_provenance
+from dlcpose.instantiate import Instantiator
+from dlcpose.prediction.batch_norm_folding import fold_batch_norms
 from dlcpose.prediction.resumable import Outcome
 from dlcpose.structures.errors import CheckpointError, ConfigError, DataError, Stopped
 from dlcpose.visualization.video_file import write_video
@@ -104,8 +107,12 @@ def test_conditions_can_be_had_later(alone: Path, bottom_up: Path, both: tuple[P
     assert len(poses) >= 1
     # The pose part is the checkpoint's own, whoever asks.
     given = dlcpose.load(best(alone), device="cpu", conditions=best(bottom_up)).pipeline.state_dict()
-    own = torch.load(best(alone), weights_only=True)["state_dict"]
-    assert all(torch.equal(given[name], value) for name, value in own.items() if not name.startswith("detector."))
+    checkpoint = read_checkpoint(best(alone))
+    own = restore(checkpoint, Instantiator())
+    assert all(torch.equal(own.state_dict()[name], value) for name, value in checkpoint.weights.items())
+    fold_batch_norms(own)
+    pose_part = {name: value for name, value in own.state_dict().items() if not name.startswith("detector.")}
+    assert all(torch.equal(given[name], value) for name, value in pose_part.items())
     with pytest.raises(ConfigError, match="conditions"):
         dlcpose.load(best(bottom_up), device="cpu", conditions=best(bottom_up))
 
