@@ -1,5 +1,6 @@
 """Fold batch norms into the convolutions before them: in prediction both are one linear map of the features."""
 
+import copy
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -60,7 +61,7 @@ class _OwnForward(fx.Tracer):
 
 def _graph_of_forward(module: nn.Module) -> fx.Graph | None:
     try:
-        return _OwnForward().trace(module)
+        return _OwnForward().trace(copy.copy(module))  # a copy, since forward may keep what it is given
     except Exception:  # a stand-in for a tensor goes through anybody's code: whatever that raises, there is no graph
         return None
 

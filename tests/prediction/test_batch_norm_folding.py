@@ -36,6 +36,8 @@ def norms(model: nn.Module) -> int:
 class Reads(nn.Module):
     """A convolution and a norm, with a forward of the test's."""
 
+    last: Tensor | None
+
     def __init__(self, forward: Callable[["Reads", Tensor], Tensor], norm: nn.Module | None = None) -> None:
         super().__init__()
         self.conv, self.norm, self.given = nn.Conv2d(3, 3, 3, padding=1), norm or nn.BatchNorm2d(3), forward
@@ -110,6 +112,19 @@ def test_what_trains_shares_or_is_watched_is_left() -> None:
     watched = pair().eval()
     watched[0].register_forward_hook(lambda *_: None)
     assert fold_batch_norms(watched) == 0
+
+
+def test_a_forward_that_keeps_what_it_is_given_keeps_images() -> None:
+    def remembering(self: Reads, images: Tensor) -> Tensor:
+        self.last = images if self.last is None else self.last
+        return self.norm(self.conv(images))  # type: ignore[no-any-return]
+
+    model = Reads(remembering).eval()
+    model.last = None
+    assert fold_batch_norms(model) == 1
+    images = torch.rand(1, 3, 8, 8)
+    model(images)
+    assert model.last is images
 
 
 @pytest.mark.parametrize("model", available_models() if ALL_MODELS else smallest_of_each(available_models()))
