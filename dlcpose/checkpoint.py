@@ -1,12 +1,14 @@
 """Self-contained checkpoints: weights, config as text, skeleton, input, split, versions. Nothing in them can run code."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.module import register_module_module_registration_hook
 
 from dlcpose.build import build_pipeline
 from dlcpose.instantiate import Instantiator
@@ -15,6 +17,7 @@ from dlcpose.pipelines.base import PoseModule
 from dlcpose.pipelines.data_statistics import data_statistics
 from dlcpose.pipelines.finite_values import first_not_finite
 from dlcpose.structures.checkpoint_file import read_checkpoint_file
+from dlcpose.structures.counted import counted
 from dlcpose.structures.data_description import DataDescription, check_limits
 from dlcpose.structures.data_files import as_yaml, parse_yaml, shown
 from dlcpose.structures.errors import CheckpointError, DlcposeError
@@ -25,6 +28,8 @@ from dlcpose.structures.versions import versions
 
 FORMAT = 1
 MAX_CONFIG = 10_000_000  # characters: a longer one is no config
+# Modules of a model by the tensors of its file: ours and timm's are made of 8 a tensor at most, usually of one or two.
+MODULES_PER_TENSOR, SOME_MODULES = 16, 1_000
 DETECTOR = "detector."  # what the names of its weights begin with
 NO_WEIGHTS = {"pretrained": False, "checkpoint_path": None, "checkpoint": None}  # settings that fetch weights, and none
 
@@ -138,13 +143,10 @@ def restore(checkpoint: Checkpoint, instantiate: Instantiator, detector: Mapping
     detector: the config of another one, which brings its own weights. Raises ConfigError where the pipeline has none, and
     for a model that a checkpoint may not describe; CheckpointError for weights that do not fit, or are not finite.
     """
+    check_outline(checkpoint, instantiate)
     config = without_pretrained_weights(checkpoint.description.config)
-    if detector is None and not instantiate.trust:  # a user's own part may not support the meta device
-        # First on the meta device: an untrusted file may describe a model larger than its weights.
-        with torch.device("meta"):
-            _check_fit(_built(checkpoint, config, instantiate.of_file(checkpoint.path)), checkpoint)
     if detector is not None:
-        config["detector"] = embed_bottom_up_model(detector)
+        config["detector"] = embed_bottom_up_model(detector, instantiate)
     instantiate = instantiate.of_file(checkpoint.path, own=() if detector is None else ("detector",))
     pipeline = _built(checkpoint, config, instantiate)
     check_finite(pipeline, checkpoint)
@@ -158,6 +160,44 @@ def restore(checkpoint: Checkpoint, instantiate: Instantiator, detector: Mapping
         ) from error
     pipeline.loaded_from = checkpoint.path
     return pipeline.eval()
+
+
+def check_outline(checkpoint: Checkpoint, instantiate: Instantiator) -> None:
+    """Raises CheckpointError where the model that a checkpoint describes is not of the size of its weights.
+
+    An untrusted file of a few kB may describe one of any size.
+    """
+    if instantiate.trust:  # a user's own part may not support the meta device
+        return
+    config = without_pretrained_weights(checkpoint.description.config)
+    with outlined(checkpoint.path, checkpoint.weights):
+        _check_fit(_built(checkpoint, config, instantiate.of_file(checkpoint.path)), checkpoint)
+
+
+@contextmanager
+def outlined(path: Path, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """A context in which models are made without values: they take no memory, however large the layers.
+
+    Raises CheckpointError within it, naming the file of the weights, for a model of many more layers than these: each
+    takes time.
+    """
+    most, count = MODULES_PER_TENSOR * len(weights) + SOME_MODULES, 0
+
+    def check_number(*_: Any) -> None:
+        nonlocal count
+        count += 1
+        if count > most:
+            raise CheckpointError(
+                f"{path}: the weights do not fit the model it describes, which has more than {most} layers for "
+                f"{counted(len(weights), 'tensor')}. Take the file and the config of one model."
+            )
+
+    hook = register_module_module_registration_hook(check_number)
+    try:
+        with torch.device("meta"):
+            yield
+    finally:
+        hook.remove()
 
 
 def _built(checkpoint: Checkpoint, config: Mapping[str, Any], instantiate: Instantiator) -> PoseModule:
@@ -176,9 +216,6 @@ def _check_fit(pipeline: PoseModule, checkpoint: Checkpoint) -> None:
     model = pipeline.state_dict()
     found = match_weights(model, checkpoint.weights)
     unlike = found.missing | found.unexpected
-    for name in found.loaded:
-        if model[name].dtype.is_floating_point != checkpoint.weights[name].dtype.is_floating_point:
-            unlike[name] = f"{checkpoint.weights[name].dtype} in the file, {model[name].dtype} in the model"
     if unlike:
         name, reason = next(iter(unlike.items()))
         raise CheckpointError(
@@ -214,15 +251,17 @@ def _beside(pipeline: PoseModule, weights: Mapping[str, Tensor]) -> dict[str, Te
     return {**{name: value for name, value in weights.items() if not name.startswith(DETECTOR)}, **own}
 
 
-def embed_bottom_up_model(detector: Mapping[str, Any]) -> dict[str, Any]:
+def embed_bottom_up_model(detector: Mapping[str, Any], instantiate: Instantiator) -> dict[str, Any]:
     """A detector's config with the description of the bottom-up model from its checkpoint, for detectors that take one.
 
     So the checkpoint that is saved with it can be restored without that file. Raises CheckpointError where it cannot be
-    read.
+    read, or describes a model that is not of the size of its weights.
     """
     if "bottom_up" not in detector or not detector["checkpoint"]:
         return dict(detector)
-    described = read_checkpoint(detector["checkpoint"]).description.as_dict()
+    checkpoint = read_checkpoint(detector["checkpoint"])
+    check_outline(checkpoint, instantiate)
+    described = checkpoint.description.as_dict()
     config = without_pretrained_weights(_config(described["config"]))
     names = ("pipeline", *(group.name for group in model_groups()))
     model = {name: config[name] for name in names if name in config}
@@ -246,18 +285,20 @@ class WeightMatch:
 
 
 def match_weights(target: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> WeightMatch:
-    """Match a given state to a model's: layers that have the same tensors, of the same shapes, are loaded.
+    """Match a given state to a model's: layers of the same tensors, their shapes and kinds of number, are loaded.
 
     A layer is loaded whole or not at all: a bias means nothing without the weight that it was learned with.
     """
-    differing = {_layer(name) for name in {*target, *given} if _shape(target, name) != _shape(given, name)}
+    differing = {_layer(name) for name in {*target, *given} if not _fits(target.get(name), given.get(name))}
 
     def reason(name: str) -> str:
-        there, here = _shape(given, name), _shape(target, name)
-        if there == here:
+        there, here = given.get(name), target.get(name)
+        if _fits(here, there):
             return "its layer does not fit"
         if there is None or here is None:
             return f"not in the {'model' if here is None else 'file'}"
+        if there.shape == here.shape:
+            return f"{there.dtype} in the file, {here.dtype} in the model"
         return f"{_sides(there)} in the file, {_sides(here)} in the model"
 
     return WeightMatch(
@@ -276,9 +317,12 @@ def _layer(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def _shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
-    return tuple(state[name].shape) if name in state else None
+def _fits(here: Tensor | None, there: Tensor | None) -> bool:
+    """Whether one tensor can take the values of another: torch would make real numbers of complex ones without a word."""
+    if here is None or there is None:
+        return here is there
+    return here.shape == there.shape and here.dtype.is_floating_point == there.dtype.is_floating_point
 
 
-def _sides(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) or "one number"
+def _sides(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "one number"

@@ -247,7 +247,7 @@ def complete(late: Any, where: str, *arguments: Any, **settings: Any) -> Any:
         if (said := _with_full_keys(str(error), where, parameters_of(late))) == str(error):
             raise
         raise type(error)(said) from error
-    except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError, MisconfigurationException) as error:
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError, MisconfigurationException) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{where}: {late.func.__name__} refuses its settings: {reason}") from error
 

@@ -20,6 +20,7 @@ from dlcpose.build import build_from_description
 from dlcpose.checkpoint import (
     FORMAT,
     Description,
+    embed_bottom_up_model,
     match_weights,
     read_checkpoint,
     restore,
@@ -338,6 +339,29 @@ def test_a_model_larger_than_its_weights_is_refused_before_it_is_made(
     with pytest.raises(CheckpointError, match="do not fit the model"):
         load(gift)
     assert set(devices) == {"meta"}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("resnet18", {"layers": [16_384] * 4}), ("vit_tiny_patch16_224", {"depth": 16_384})],
+)
+def test_a_model_of_more_layers_than_its_weights_is_refused_in_a_moment(
+    checkpoint: Path, tmp_path: Path, name: str, options: dict[str, Any]
+) -> None:
+    gift = hostile(checkpoint, tmp_path, backbone={**tiny_config()["backbone"], "name": name, "options": options})
+    started = time.perf_counter()
+    assert "layers for 126 tensors" in said_of(gift)
+    assert time.perf_counter() - started < 20  # each layer takes a millisecond: it was minutes
+
+
+def test_a_model_larger_than_its_weights_is_refused_beside_a_detector_and_as_one(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    gift = hostile(checkpoint, tmp_path, neck={**tiny_config()["neck"], "channels": 16_000})
+    with pytest.raises(CheckpointError, match="do not fit the model"):
+        restore(read_checkpoint(gift), Instantiator(), {"bottom_up": None, "checkpoint": None})
+    with pytest.raises(CheckpointError, match="do not fit the model"):
+        embed_bottom_up_model({"bottom_up": None, "checkpoint": str(gift)}, Instantiator())
 
 
 def test_missing_part_is_reported_in_one_line(checkpoint: Path, tmp_path: Path) -> None:

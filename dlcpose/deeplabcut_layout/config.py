@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlcpose.structures.data_files import read_yaml
+from dlcpose.structures.data_files import read_yaml, shown
 from dlcpose.structures.errors import DataError
 
 FILE_NAME = "pytorch_config.yaml"
@@ -36,7 +36,8 @@ class Node:
 
     def number(self, key: str, default: float | None = None) -> float:
         """A number. Raises DataError where it is missing, or something else."""
-        return float(self._value(key, default, (int, float), "a number"))
+        value = self._value(key, default, (int, float), "a number")
+        return self._floats(key, [value])[0]
 
     def integer(self, key: str, default: int | None = None) -> int:
         """A whole number. Raises DataError where it is missing, or something else."""
@@ -46,12 +47,13 @@ class Node:
         """true or false. Raises DataError where it is missing, or something else."""
         return bool(self._value(key, default, (bool,), "true or false"))
 
-    def integers(self, key: str) -> list[int]:
-        """Whole numbers, one alone counts as a list. Raises DataError where they are missing, or something else."""
+    def integers(self, key: str, *, least: int = 0) -> list[int]:
+        """Whole numbers, `least` or more of them; one alone counts as a list. Raises DataError for something else."""
         value = self.content.get(key)
         values = [value] if isinstance(value, int) else value
-        if not isinstance(values, list) or not all(type(each) is int for each in values):
-            raise DataError(f"{self.where}.{key}: expected whole numbers, got {_shown(value)}.")
+        if not isinstance(values, list) or len(values) < least or not all(type(each) is int for each in values):
+            expected = f"{least} whole numbers or more" if least else "whole numbers"
+            raise DataError(f"{self.where}.{key}: expected {expected}, got {_shown(value)}.")
         return list(values)
 
     def numbers(self, key: str, count: int) -> list[float]:
@@ -64,14 +66,16 @@ class Node:
             or not all(isinstance(each, int | float) for each in values)
         ):
             raise DataError(f"{self.where}.{key}: expected {count} numbers, got {_shown(value)}.")
-        return [float(each) for each in values]
+        return self._floats(key, values)
 
     def pairs(self, key: str) -> list[list[int]]:
         """Pairs of whole numbers. Raises DataError where they are missing, or something else."""
         value = self.content.get(key)
         if not isinstance(value, list) or not all(isinstance(each, list) and len(each) == 2 for each in value):
             raise DataError(f"{self.where}.{key}: expected pairs of keypoints, got {_shown(value)}.")
-        return [[int(first), int(second)] for first, second in value]
+        if not all(type(index) is int for pair in value for index in pair):
+            raise DataError(f"{self.where}.{key}: expected pairs of numbers of keypoints, got {_shown(value)}.")
+        return [list(pair) for pair in value]
 
     def names(self, key: str) -> tuple[str, ...]:
         """A list of names, empty where it is missing. Raises DataError for something else."""
@@ -87,6 +91,12 @@ class Node:
                 raise DataError(
                     f"{self.where}.{key}: dlcpose imports {value!r} alone, got {_shown(self.content[key])}."
                 )
+
+    def _floats(self, key: str, values: list[Any]) -> list[float]:
+        try:
+            return [float(each) for each in values]
+        except OverflowError:  # whole numbers of hundreds of digits
+            raise DataError(f"{self.where}.{key}: expected a number, got {_shown(self.content[key])}.") from None
 
     def _value(self, key: str, default: Any, kinds: tuple[type, ...], named: str) -> Any:
         value = self.content.get(key)
@@ -152,5 +162,4 @@ def config_of(content: Any, path: Path) -> SnapshotConfig:
 
 
 def _shown(value: Any) -> str:
-    text = "nothing" if value is None else repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return "nothing" if value is None else shown(value)

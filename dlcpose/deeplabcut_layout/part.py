@@ -1,5 +1,6 @@
 """A part of a model of another package: what it is in our configs, and where its weights belong."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -7,6 +8,9 @@ from typing import Any, Protocol
 from torch import Tensor
 
 Weights = Mapping[str, Tensor]
+# Of a quoted text in Hydra's grammar: a quote ends it, `${` stands for another value. Backslashes are doubled before these
+# and at the end, and nowhere else.
+SPECIAL = re.compile(r"(\\*)('|\$\{|\Z)")
 
 
 class WeightMap(Protocol):
@@ -80,4 +84,9 @@ def quoted(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ",".join(quoted(entry) for entry in value) + "]"
     text = str(value)
-    return text if text.replace("_", "").isalnum() else "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return text if text.replace("_", "").isalnum() else "'" + SPECIAL.sub(_escaped, text) + "'"
+
+
+def _escaped(special: re.Match[str]) -> str:
+    backslashes, mark = special.groups()
+    return backslashes * 2 + (f"\\{mark}" if mark else "")

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from dlcpose.build import build_input, build_pipeline, build_trunk
-from dlcpose.checkpoint import Description, match_weights, own_data_statistics
+from dlcpose.checkpoint import Description, match_weights, outlined, own_data_statistics
 from dlcpose.config.compose import compose
 from dlcpose.instantiate import Instantiator
+from dlcpose.pipelines.base import PoseModule
 from dlcpose.structures.atomic_files import write_output
 from dlcpose.structures.data_description import DataDescription
 from dlcpose.structures.errors import CheckpointError
+from dlcpose.structures.input import Input
 from dlcpose.structures.skeleton import Skeleton
 from dlcpose.structures.split import Split
 
@@ -49,16 +51,10 @@ def write_checkpoint(model: ImportedModel, output: Path) -> Description:
     would predict nonsense without a word.
     """
     config = compose(list(model.overrides))
-    instantiate = Instantiator()
-    trunk = build_trunk(config, instantiate)
-    model_input = build_input(config, instantiate, trunk, [])
-    model_input = replace(model_input, multiple_of=model.multiple_of) if model_input.canvas is None else model_input
-    individuals = model.individuals if model.has_identities else ()
-    data = DataDescription(model.skeleton, model_input, len(model.individuals), individuals)
-    pipeline = build_pipeline(config, instantiate, data, trunk=trunk)
-    state = pipeline.state_dict()
-    own = {name: state[name] for name in own_data_statistics(pipeline) & state.keys() - model.weights.keys()}
-    state.update(_checked({name: value for name, value in state.items() if name not in own}, model))
+    with outlined(model.source, model.weights):  # its config may describe a model larger than its weights
+        weights = _checked(_built(config, model)[0], model)
+    pipeline, model_input = _built(config, model)
+    state = {**pipeline.state_dict(), **weights}
     description = Description(
         config=config,
         skeleton=model.skeleton,
@@ -75,9 +71,25 @@ def write_checkpoint(model: ImportedModel, output: Path) -> Description:
     return description
 
 
-def _checked(state: Mapping[str, Tensor], model: ImportedModel) -> dict[str, Tensor]:
-    """The weights for every tensor of a state. Raises CheckpointError where they do not fit one to one."""
-    found = match_weights(state, model.weights)
+def _built(config: Mapping[str, Any], model: ImportedModel) -> tuple[PoseModule, Input]:
+    """The pipeline of a composed config, without the model's weights, and its input."""
+    instantiate = Instantiator()
+    trunk = build_trunk(config, instantiate)
+    model_input = build_input(config, instantiate, trunk, [])
+    model_input = replace(model_input, multiple_of=model.multiple_of) if model_input.canvas is None else model_input
+    individuals = model.individuals if model.has_identities else ()
+    data = DataDescription(model.skeleton, model_input, len(model.individuals), individuals)
+    return build_pipeline(config, instantiate, data, trunk=trunk), model_input
+
+
+def _checked(pipeline: PoseModule, model: ImportedModel) -> dict[str, Tensor]:
+    """The weights for every tensor of a pipeline, but for what it keeps of its data where the model has none.
+
+    Raises CheckpointError where they do not fit one to one.
+    """
+    state = pipeline.state_dict()
+    own = own_data_statistics(pipeline) - model.weights.keys()
+    found = match_weights({name: value for name, value in state.items() if name not in own}, model.weights)
     problems = {**dict.fromkeys(model.left_over, "belongs to no part of the model"), **found.unexpected}
     problems |= {name: reason for name, reason in found.missing.items() if name not in problems}
     if problems:

@@ -128,9 +128,9 @@ def build_experiment(config: dict[str, Any]) -> Experiment:
 
     Raises a DlcposeError where parts, data and settings do not fit each other.
     """
-    config = {**config, "detector": embed_bottom_up_model(config["detector"])}
-    lightning.seed_everything(config["seed"], workers=True, verbose=False)
     instantiate = Instantiator(tuple(config["trust"]))
+    config = {**config, "detector": embed_bottom_up_model(config["detector"], instantiate)}
+    lightning.seed_everything(config["seed"], workers=True, verbose=False)
     trunk = build_trunk(config, instantiate)  # before the data is read: mismatches are reported within a second
     data: LabeledFrames = instantiate(config["dataset"], "dataset")
     run_dir = Path(config["run_dir"])

@@ -115,6 +115,19 @@ def _diverged(folder: Path) -> None:
     torch.save(content, folder / "train" / "snapshot-best-005.pt")
 
 
+def _complex(folder: Path) -> None:
+    content = layouts.snapshot()
+    name = "heads.bodypart.heatmap_head.deconv_layers.0.bias"
+    content["model"][name] = content["model"][name].to(torch.complex64)
+    torch.save(content, folder / "train" / "snapshot-best-005.pt")
+
+
+def _layers(**layers: Any) -> Callable[[Path], None]:
+    head = layouts.config()["model"]["heads"]["bodypart"]
+    changed = {name: {**head[name], **layers} for name in ("heatmap_config", "locref_config")}
+    return _head(**{**head, **changed})
+
+
 def _endless_number(folder: Path) -> None:
     (folder / "train" / "pytorch_config.yaml").write_text("net_type: 1" + ":00" * 100_000)
 
@@ -153,6 +166,56 @@ def _config(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
         (_missing_layer, r"backbone.network.layer3.0.conv1.weight \(not in the file\)"),
         (_surplus_layer, r"neck.transformer.weight \(belongs to no part"),
         (_diverged, r"not finite"),
+        (_complex, r"torch.complex64 in the file, torch.float32 in the model"),
+        # A terabyte, and layers without end: neither is made to be compared with the weights.
+        (_layers(kernel_size=[300_000]), r"96x3x300000x300000 in the model"),
+        (
+            _config(lambda c: c["model"]["backbone"].update(type="CSPNeXt", deepen_factor=1e5)),
+            r"snapshot-best-005.pt: .*more than \d+ layers for 94 tensors",
+        ),
+        (
+            _layers(channels=[96] * 20_000, kernel_size=[3] * 20_000, strides=[1] * 20_000),
+            r"locref_config: expected at most 100 layers, got 20000",
+        ),
+        (_layers(strides=[1.5]), r"strides: expected whole numbers, got \[1.5\]"),
+        (
+            _config(lambda c: c["model"]["heads"]["bodypart"]["predictor"].update(locref_std=10**400)),
+            r"locref_std: expected a number, got 1000",
+        ),
+        (
+            _head(
+                type="DEKRHead", heatmap_config={"channels": [64]}, offset_config={}, predictor={}, target_generator={}
+            ),
+            r"heatmap_config.num_blocks: expected a whole number, got nothing",
+        ),
+        (
+            _head(
+                type="DEKRHead",
+                heatmap_config={"channels": [64], "num_blocks": 1},
+                offset_config={"num_blocks": 2},
+                predictor={"use_heatmap": False},
+                target_generator={},
+            ),
+            r"heatmap_config.channels: expected 2 whole numbers or more, got \[64\]",
+        ),
+        (
+            _head(
+                type="DLCRNetHead",
+                heatmap_config={"channels": [], "kernel_size": [], "strides": []},
+                predictor={"graph": [[0, 1]]},
+                target_generator={"generators": 1.5},
+            ),
+            r"target_generator.generators: expected a list, got 1.5",
+        ),
+        (
+            _head(type="DLCRNetHead", predictor={"graph": [[0, "nose"]]}),
+            r"graph: expected pairs of numbers of keypoints",
+        ),
+        (
+            _config(lambda c: c["model"]["backbone"].update(model_name="${oc.env:HOME}")),
+            r"no model '\$\{oc.env:HOME\}'",
+        ),
+        (_layers(strides=[0]), r"head: DeepLabCutHeatmapHead refuses its settings: .*zero"),
         (
             _config(lambda c: c["metadata"].update(bodyparts=["a", "b"])),
             r"heatmap_layers.*3 in the file, 2 in the model",

@@ -89,7 +89,7 @@ def coam(node: Node, config: SnapshotConfig) -> Part:
 def _blur(node: Node) -> dict[str, object]:
     """How conditions are rendered. Raises DataError for other encoders than one channel for each keypoint."""
     encoder = node.node("kpt_encoder")
-    kernel = encoder.integers("kernel_size") if "kernel_size" in encoder else [15, 15]
+    kernel = encoder.integers("kernel_size", least=1) if "kernel_size" in encoder else [15, 15]
     if encoder.text("type") != "StackedKeypointEncoder" or kernel[0] != kernel[-1] or kernel[0] % 2 == 0:
         raise DataError(f"{encoder.where}: dlcpose imports StackedKeypointEncoder with a square kernel of an odd size.")
     radius = kernel[0] // 2

@@ -30,7 +30,7 @@ def dekr_head(node: Node, config: SnapshotConfig, place: HeadPlace) -> Part:
     score = predictor.text("keypoint_score_type", "combined")
     radius = targets.number("pos_dist_thresh", 17)
     settings = {
-        "channels": heatmap.integers("channels")[1],
+        "channels": heatmap.integers("channels", least=2)[1],
         "offset_channels": offset.integer("num_offset_per_kpt"),
         "sigmoid": predictor.flag("apply_sigmoid", True),
         "nms_threshold": predictor.number("nms_threshold", 0.05) if predictor.flag("apply_pose_nms", True) else None,

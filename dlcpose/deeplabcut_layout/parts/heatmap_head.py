@@ -7,6 +7,8 @@ from dlcpose.structures.errors import DataError
 
 SIGMA_OF_RADIUS = 2 / 3  # a Gaussian's standard deviation, of the distance up to which a cell counts as on the keypoint
 
+MAX_LAYERS = 100  # of a head or neck: composing a config of many takes minutes
+
 
 @HEADS.register("HeatmapHead")
 def heatmap_head(node: Node, config: SnapshotConfig, place: HeadPlace) -> Part:
@@ -47,6 +49,10 @@ def layers_of(node: Node) -> dict[str, object]:
     kernels, strides = node.integers("kernel_size"), node.integers("strides")
     final_kernel = node.node("final_conv").integer("kernel_size") if "final_conv" in node else 0
     channels = node.integers("channels")[1:]
+    if (count := max(map(len, (kernels, strides, channels)))) > MAX_LAYERS:
+        raise DataError(
+            f"{node.where}: expected at most {MAX_LAYERS} layers, got {count}. Is it the model's own config?"
+        )
     return {
         "kernels": kernels,
         "strides": strides,

@@ -8,9 +8,11 @@ from dlcpose.deeplabcut_layout.config import Node, SnapshotConfig
 from dlcpose.deeplabcut_layout.part import Part, Renamed
 from dlcpose.deeplabcut_layout.parts.heatmap_head import SIGMA_OF_RADIUS, layers_of
 from dlcpose.deeplabcut_layout.registries import HEADS, HeadPlace
+from dlcpose.structures.data_files import shown
 from dlcpose.structures.errors import DataError
 
 LAYERS = ("heatmap_head", "locref_head", "paf_head", "convt1", "convt2", "convt3", "convt4", "hm_ref_layers")
+MAX_EDGES = 2_000  # all of 63 keypoints: composing a config of many takes minutes
 
 
 @HEADS.register("DLCRNetHead")
@@ -19,6 +21,8 @@ def paf_head(node: Node, config: SnapshotConfig, place: HeadPlace) -> Part:
     predictor = node.node("predictor")
     predictor.expect({"add_discarded": False, "force_fusion": False})
     graph = predictor.pairs("graph")
+    if len(graph) > MAX_EDGES:
+        raise DataError(f"{predictor.where}.graph: expected at most {MAX_EDGES} edges, got {len(graph)}.")
     layers = layers_of(node.node("heatmap_config"))
     if layers.pop("final_kernel") or not predictor.flag("apply_sigmoid", True):
         raise DataError(
@@ -55,7 +59,11 @@ def paf_head(node: Node, config: SnapshotConfig, place: HeadPlace) -> Part:
 def _target_sizes(node: Node) -> tuple[float, float]:
     """Radius around keypoints and width of fields in training, input pixels."""
     radius, width = 17.0, 20.0
-    for generator in node.node("target_generator").content.get("generators") or ():
-        each = Node(generator, f"{node.where}.target_generator.generators")
+    where = f"{node.where}.target_generator.generators"
+    generators = node.node("target_generator").content.get("generators") or []
+    if not isinstance(generators, list):
+        raise DataError(f"{where}: expected a list, got {shown(generators)}.")
+    for generator in generators:
+        each = Node(generator, where)
         radius, width = each.number("pos_dist_thresh", radius), each.number("width", width)
     return radius, width

@@ -9,7 +9,7 @@ from torch import Tensor
 from dlcpose.codecs.pos_embed import sine_pos_embed
 from dlcpose.deeplabcut_layout.config import Node, SnapshotConfig
 from dlcpose.deeplabcut_layout.part import Part, Renamed, Weights
-from dlcpose.deeplabcut_layout.parts.heatmap_head import SIGMA_OF_RADIUS
+from dlcpose.deeplabcut_layout.parts.heatmap_head import MAX_LAYERS, SIGMA_OF_RADIUS
 from dlcpose.deeplabcut_layout.registries import HEADS, NECKS, HeadPlace
 from dlcpose.structures.errors import CheckpointError, DataError
 
@@ -31,7 +31,12 @@ def transformer(node: Node, config: SnapshotConfig) -> Part:
     """The layers. Raises DataError for positions that are learned."""
     if (positions := node.text("pos_embedding_type", "sine-full")) != "sine-full":
         raise DataError(f"{node.where}.pos_embedding_type: dlcpose imports 'sine-full', got {positions!r}.")
-    patch, features, layers = node.integers("patch_size"), node.integers("feature_size"), node.integer("depth")
+    patch, features = node.integers("patch_size", least=2), node.integers("feature_size", least=2)
+    layers = node.integer("depth")
+    if min(patch) < 1 or layers > MAX_LAYERS:
+        raise DataError(
+            f"{node.where}: expected patches of 1 px or more and at most {MAX_LAYERS} layers, got {patch} and {layers}."
+        )
     width = node.integer("dim")
     settings = {
         "patch": patch,
@@ -51,7 +56,7 @@ def transformer(node: Node, config: SnapshotConfig) -> Part:
 def transformer_head(node: Node, config: SnapshotConfig, place: HeadPlace) -> Part:
     """What makes heatmaps of the tokens, and the decoder. Raises DataError for maps of another size than the features."""
     predictor, targets, neck = node.node("predictor"), node.node("target_generator"), config.model.node("neck")
-    size, features = node.integers("heatmap_size"), neck.integers("feature_size")
+    size, features = node.integers("heatmap_size", least=2), neck.integers("feature_size")
     if size != features or node.number("head_stride") != 1:
         raise DataError(
             f"{node.where}: expected heatmaps of the features' size, {features}, and head_stride 1, got {size} and "
