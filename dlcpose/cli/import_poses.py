@@ -124,12 +124,10 @@ def _import(
     fps: float | None,
 ) -> None:
     """Write the poses of one video and say what they are; source: the video, None where it is not there."""
-    import numpy as np
-
     from dlcpose.datasets.deeplabcut_config import project_folder, read_project_config
     from dlcpose.datasets.video import frame_times, video_info
     from dlcpose.exporters.pose_file import Provenance, check_rows, write_pose_tracks
-    from dlcpose.importers.pose_formats import pose_tracks, with_edges
+    from dlcpose.importers.pose_formats import pose_tracks, times_of, with_edges
     from dlcpose.prediction.loaded_model import sha256_of
 
     if poses.is_cropped and offset is None:
@@ -141,11 +139,11 @@ def _import(
         poses = with_edges(poses, read_project_config(project_folder(project)).skeleton, project)
     if source is None:
         video = _described(poses, table, size, fps)
-        times = np.arange(video.frames) / video.fps
+        times = poses.frames / video.fps
     elif size is not None or fps is not None:
         raise ConfigError(f"--size, --fps: the video is there, and says it itself: {source}. Leave them out.")
     else:
-        video, times = video_info(source.absolute()), frame_times(source)
+        video, times = video_info(source.absolute()), times_of(poses.frames, frame_times(source))
     tracks, notes = pose_tracks(poses, table, video, times, offset or (0.0, 0.0))
     check_rows(tracks, table)
     notes = (*notes, *_doubts(poses, tracks, table))

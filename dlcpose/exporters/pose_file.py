@@ -321,12 +321,17 @@ def _check_values(tracks: PoseTracks, path: Path) -> None:
 
 def check_rows(tracks: PoseTracks, path: Path, max_bytes: int = MAX_BYTES) -> None:
     """Raises DataError where a row for each frame of the video, as tables have, would take more than max_bytes."""
+    if tracks.video_frames * row_bytes(tracks) > max_bytes:
+        raise _no_poses(
+            path, f"poses in all of its {tracks.video_frames} frames would hold more than {max_bytes} bytes"
+        )
+
+
+def row_bytes(tracks: PoseTracks) -> int:
+    """The bytes of all arrays for one frame."""
     names = [*TYPES, *(name for name in OPTIONAL if getattr(tracks, name) is not None)]
     shapes = {name: getattr(tracks, name).shape[1:] for name in names}
-    of_row = sum(np.dtype({**TYPES, **OPTIONAL}[name][0]).itemsize * int(np.prod(shapes[name])) for name in names)
-    frames = max(tracks.video.frames, int(tracks.frame_indices[-1]) + 1 if len(tracks) else 0)
-    if frames * of_row > max_bytes:
-        raise _no_poses(path, f"poses in all of its {frames} frames would hold more than {max_bytes} bytes")
+    return sum(np.dtype({**TYPES, **OPTIONAL}[name][0]).itemsize * int(np.prod(shapes[name])) for name in names)
 
 
 def _no_poses(path: Path, reason: str) -> DataError:

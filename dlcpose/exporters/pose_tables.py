@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcpose.exporters.formats import DEFAULT_SCORER, TableFormat, TableTarget, digests_in, table_formats
+from dlcpose.exporters.pose_file import row_bytes
 from dlcpose.exporters.readers import TableReader, table_readers
 from dlcpose.structures.atomic_files import move_into, staged_files
 from dlcpose.structures.counted import counted
@@ -22,6 +23,8 @@ from dlcpose.structures.pose_tracks import PoseTracks
 logger = logging.getLogger(__name__)
 
 Existing = Literal["refuse", "keep", "replace"]
+SMALL_TABLE = 2**29  # bytes of poses: a day of 30 frames/s of an animal of 12 keypoints
+MOST_ROWS = 100  # for each frame that is predicted, in larger ones
 ROUNDING = 1e-4  # a score may lie so far outside [0, 1], it is clipped
 
 
@@ -110,6 +113,7 @@ def whole_poses(tracks: PoseTracks) -> PoseTracks:
     Times of frames that were not decoded are interpolated between the frames around them. Raises DataError when there
     is no frame, or a score is not in [0, 1].
     """
+    _check_rows(tracks)
     whole = tracks.gapless()
     if not len(whole):
         raise DataError(
@@ -125,6 +129,20 @@ def whole_poses(tracks: PoseTracks) -> PoseTracks:
         unique_in_image=unique,
         unique_scores=unique_scores,
     )
+
+
+def _check_rows(tracks: PoseTracks) -> None:
+    """Raises DataError, before memory is taken, where nearly all rows would be of frames without a prediction.
+
+    A file of a few kB may say that its video has any number of frames.
+    """
+    size, known = (row_bytes(tracks) * frames for frames in (tracks.video_frames, len(tracks)))
+    if size > max(SMALL_TABLE, MOST_ROWS * known):
+        raise DataError(
+            f"{tracks.video.path}: tables have a row for each of its {tracks.video_frames} frames, but "
+            f"{counted(len(tracks), 'frame is', 'frames are')} predicted, and nearly all of {size / 2**30:.1f} GB would be "
+            "empty. Predict more of its frames, or read those that there are in the file of poses."
+        )
 
 
 def _with_missing(

@@ -133,10 +133,10 @@ def pose_tracks(
 ) -> tuple[PoseTracks, tuple[str, ...]]:
     """The poses of another program in our terms, and notes on what was changed.
 
-    source: their file, for errors. times: (F,) seconds of the video's frames. offset: x, y of the corner that coordinates
-    count from, in pixels of the full frame. Scores are clipped to [0, 1]; an animal's score is the mean of its keypoints'
-    where the program has none in that range. Raises DataError for names that no table can hold, or stand twice, and for
-    places that no image has.
+    source: their file, for errors. times: (T,) seconds of the frames, as of `times_of`. offset: x, y of the corner that
+    coordinates count from, in pixels of the full frame. Scores are clipped to [0, 1]; an animal's score is the mean of its
+    keypoints' where the program has none in that range. Raises DataError for names that no table can hold, or stand twice,
+    and for places that no image has.
     """
     frames = len(poses.frames)
     with naming_file(source):
@@ -156,7 +156,7 @@ def pose_tracks(
             individuals=poses.individuals,
             is_tracked=poses.is_tracked,
             frame_indices=poses.frames,
-            times=_times_of(poses.frames, times),
+            times=times,
             keypoints_in_image=points,
             keypoint_scores=scores,
             scores=of_animals,
@@ -219,8 +219,8 @@ def _animal_scores(
     return means, f"scores of the animals are not all in [0, 1] ({got}): the mean of the keypoints' is taken"
 
 
-def _times_of(frames: npt.NDArray[np.int64], times: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The time of each of these frames, NaN of those that the video does not have."""
+def times_of(frames: npt.NDArray[np.int64], times: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The time of each of these frames (T,), NaN of those that the video does not have. times: (F,) of its frames."""
     known = frames < len(times)
     found = np.full(len(frames), np.nan)
     found[known] = times[frames[known]]

@@ -86,15 +86,14 @@ def _check(members: Sequence[PoseTracks]) -> None:
 
 
 def _at_frames(member: PoseTracks, frames: Array, animals: int) -> PoseTracks:
-    """The member with a row for each frame and at least so many columns; what it does not have is missing."""
-    whole = member.gapless()
-    rows = np.minimum(frames, len(whole) - 1)
-    beyond = frames >= len(whole)
+    """The member with a row for each frame, its own among them, and at least so many columns; the rest is missing."""
+    is_there = np.isin(frames, member.frame_indices)
     spare = animals - len(member.individuals)
 
     def at(name: str, missing: float) -> Array:
-        values: Array = getattr(whole, name)[rows].copy()
-        values[beyond] = missing
+        known: Array = getattr(member, name)
+        values = np.full((len(frames), *known.shape[1:]), missing, known.dtype)
+        values[is_there] = known
         if name in ("times", "unique_in_image", "unique_scores"):
             return values
         return np.pad(values, [(0, 0), (0, spare), *[(0, 0)] * (values.ndim - 2)], constant_values=missing)

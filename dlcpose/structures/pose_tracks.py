@@ -96,13 +96,18 @@ class PoseTracks:
         return len(self.frame_indices)
 
     @property
+    def video_frames(self) -> int:
+        """The number of frames of the video: poses may go on after the end that it was said to have."""
+        return max(self.video.frames, int(self.frame_indices[-1]) + 1 if len(self) else 0)
+
+    @property
     def is_present(self) -> npt.NDArray[np.bool_]:
         """Where a column has an animal, one with a keypoint at least: (T, N)."""
         return np.asarray(~np.isnan(self.keypoints_in_image).any(axis=-1).all(axis=-1))
 
     def gapless(self) -> "PoseTracks":
         """The tracks with a row for every frame of the video: row i is frame i, NaN where not predicted."""
-        count = max(self.video.frames, int(self.frame_indices[-1]) + 1 if len(self) else 0)
+        count = self.video_frames
         if len(self) == count:
             return self
         filled: dict[str, Any] = {"frame_indices": np.arange(count, dtype=np.int64)}

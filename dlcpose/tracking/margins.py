@@ -21,14 +21,11 @@ def doubtful_exchanges(
     In the order of the video. Decisions of one other solution about the same two animals are one; where it is too long for
     a clip, its beginning and its end are two, each exchanged from there on.
     """
-    row_of_step = np.full(int(detections.steps.max(initial=0)) + 2, -1)
-    row_of_step[detections.steps] = detections.rows
 
     def frame_of(step: int) -> int:
         """The frame of the first detections at a step or after, or the last there is."""
-        later = row_of_step[max(step, 0) :]
-        later = later[later >= 0]
-        return int(frame_indices[later[0] if len(later) else row_of_step.max()])
+        first = int(np.searchsorted(detections.steps, step))
+        return int(frame_indices[detections.rows[min(first, len(detections) - 1)]])
 
     found: dict[tuple[int, ...], SwapCandidate] = {}
     for number in np.flatnonzero(naming.margins <= max_margin).tolist():

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,19 @@ def test_without_a_video_the_size_is_asked_for_and_what_shows_frames_refuses(run
     run.done("track", "cage.poses.h5", "--animals", 1)
     run.done("filter", "cage.poses.h5", "--kalman")
     run.done("tables", "cage.poses.h5", "--format", "csv", "--format", "coco", "--format", "sleap")
+
+
+def test_a_frame_far_off_takes_no_memory_and_is_tracked(run: Shell) -> None:
+    Path("cage.mp4").unlink()
+    table = deeplabcut_table(range(30))
+    table.index = pd.Index([*range(29), 10**8])
+    saved(table, run.folder / f"cage{SCORER}.h5")
+    tracemalloc.start()
+    run.done("import-poses", f"cage{SCORER}.h5", "--size", "64x48", "--fps", 10)
+    np.testing.assert_allclose(read_pose_tracks("cage.poses.h5").times[-1], 10**7)
+    run.done("track", "cage.poses.h5", "--animals", 1)
+    assert tracemalloc.get_traced_memory()[1] < 2**28  # a number for each frame of the video takes three times as much
+    tracemalloc.stop()
 
 
 def test_a_video_is_found_by_its_name_alone(run: Shell) -> None:

@@ -207,6 +207,19 @@ def test_poses_of_no_frame_are_refused(tmp_path: Path) -> None:
         write_tables(made_up_tracks(frame_indices=(), frames=0), tmp_path, formats=["deeplabcut"])
 
 
+def test_tables_of_frames_that_nobody_predicted_are_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    indices = [*range(11), 10**9]  # 12 frames of a file of 7 kB, and rows of 200 GB
+    with pytest.raises(
+        DataError, match=r"cage\.mp4: tables have a row for each of its 1000000001 frames, but 12 frames"
+    ):
+        write_tables(made_up_tracks(frame_indices=indices), tmp_path / "tables", formats=["csv"])
+    tracks = made_up_tracks(frames=0)
+    empty = replace(tracks, video=replace(tracks.video, frames=10**9))
+    with pytest.raises(DataError, match="but 0 frames are predicted"):
+        write_tables(empty, tmp_path / "tables", formats=["csv"])
+    assert not (tmp_path / "tables").exists()
+
+
 @pytest.mark.parametrize("name", ["movement", "movement_0.17", "nwb", "sleap", "sleap_analysis"])
 def test_dropped_unique_keypoints_are_logged(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "dlcpose.exporters"):

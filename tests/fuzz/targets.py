@@ -308,7 +308,7 @@ def long_parquet(folder: Path) -> Target:
 def _imported(path: Path) -> None:
     film = VideoInfo("a.mp4", "f" * 32, 48, 64, 4, 25.0)
     for poses in read_foreign_poses(path):
-        pose_tracks(poses, path, film, np.arange(4) / 25)
+        pose_tracks(poses, path, film, poses.frames / 25)
 
 
 def video(folder: Path) -> Target:

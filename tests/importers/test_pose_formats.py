@@ -16,6 +16,7 @@ from dlcpose.importers.pose_formats import (
     check_size,
     pose_tracks,
     read_foreign_poses,
+    times_of,
     with_edges,
 )
 from dlcpose.structures.errors import DataError
@@ -34,7 +35,7 @@ def read_back(tracks: PoseTracks, name: str, folder: Path) -> PoseTracks:
     """The poses written as a table of this format and imported again, with a row for every frame."""
     (path,) = table_formats()[name].write(tracks, TableTarget(folder, "cage"))
     (poses,) = read_foreign_poses(path, is_tracked=tracks.is_tracked if name in IS_TOLD else None)
-    made, _ = pose_tracks(poses, path, tracks.video, tracks.times)
+    made, _ = pose_tracks(poses, path, tracks.video, times_of(poses.frames, tracks.times))
     return made.gapless()
 
 
@@ -109,7 +110,7 @@ VIDEO = VideoInfo("cage.mp4", "f" * 32, 48, 64, 3, 25.0)
 
 
 def imported(poses: ForeignPoses, offset: tuple[float, float] = (0.0, 0.0)) -> tuple[PoseTracks, tuple[str, ...]]:
-    return pose_tracks(poses, Path("a.h5"), VIDEO, np.arange(3) / 25, offset)
+    return pose_tracks(poses, Path("a.h5"), VIDEO, times_of(poses.frames, np.arange(3) / 25), offset)
 
 
 def test_scores_are_those_that_poses_have() -> None:

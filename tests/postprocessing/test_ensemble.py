@@ -132,6 +132,13 @@ def test_a_member_with_fewer_columns_or_frames_takes_no_vote_where_it_has_none()
     np.testing.assert_allclose(combined.keypoint_scores, tracks.keypoint_scores, atol=1e-5)
 
 
+def test_frames_far_apart_take_no_memory() -> None:
+    members = [made_up_tracks(frame_indices=[0, 3, last], animals=1, missing=0.0) for last in (10**9, 10**9 + 1)]
+    found = combine_members(members)
+    assert found.frame_indices.tolist() == [0, 3, 10**9, 10**9 + 1]
+    np.testing.assert_array_equal(found.keypoints_in_image[3], members[1].keypoints_in_image[2])
+
+
 def test_the_members_stay_as_they_are() -> None:
     members = [apart(), noisy(apart(), 1, 0)]
     before = [member.keypoints_in_image.copy() for member in members]
