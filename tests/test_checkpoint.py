@@ -208,6 +208,8 @@ def test_checkpoint_of_another_format_names_its_version(tmp_path: Path, content:
         ("config", "a" * 10_000_001),
         ("individuals", ["a"] * 10_001),
         *(("input", {**INPUT, side: 2**31}) for side in ("height", "width", "multiple_of")),
+        ("input", {**INPUT, "height": 16_384, "width": 16_384}),  # to which a small image would be padded: 3 GB
+        ("input", {**INPUT, "height": None, "width": None, "multiple_of": 16_384}),
         ("skeleton", {**Skeleton(("a",)).as_dict(), "names": [f"k{number}" for number in range(1_025)]}),
     ],
 )

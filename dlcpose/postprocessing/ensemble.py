@@ -16,6 +16,7 @@ from dlcpose.structures.pose_tracks import PoseTracks
 
 Array = npt.NDArray[Any]
 Statistic = Literal["median", "mean"]
+MAX_ANIMALS = 256  # each is compared with each, in all frames at once
 MIN_OKS = 0.1  # below it two poses are not of one animal
 SAME_COLUMN = 0.05  # OKS that is added to a pair whose columns match over the whole video
 # The median distance from the center of a Gaussian in the plane, in standard deviations of one coordinate.
@@ -34,7 +35,7 @@ def combine_members(members: Sequence[PoseTracks], *, statistic: Statistic = "me
     keypoint_spreads: with "median" from the median distance of the members from the pose, which one member far off
     hardly changes; with "mean" from their mean squared distance. Either is scaled to the standard deviation of a
     coordinate where members scatter evenly around the true place, and NaN for a keypoint of one member. Raises
-    DataError for fewer than two members, other videos, other keypoints.
+    DataError for fewer than two members, other videos, other keypoints, and too many animals.
     """
     _check(members)
     frames = np.unique(np.concatenate([member.frame_indices for member in members]))  # (T,)
@@ -71,6 +72,11 @@ def _check(members: Sequence[PoseTracks]) -> None:
     if len(members) < 2:
         raise DataError(f"Expected the poses of two checkpoints or more, got {len(members)}.")
     first = members[0]
+    if (most := max(len(member.individuals) for member in members)) > MAX_ANIMALS:
+        raise DataError(
+            f"{first.video.path}: expected at most {MAX_ANIMALS} animals to combine, got {most}. Join short tracks first "
+            "(dlcpose track)."
+        )
     for number, member in enumerate(members[1:], start=2):
         if member.video.fingerprint != first.video.fingerprint:
             raise DataError(

@@ -24,6 +24,8 @@ class DataDescription:
 
 # Limits for untrusted files: larger numbers would only take memory.
 MAX_KEYPOINTS, MAX_SIDE, MAX_INDIVIDUALS = 1_024, 16_384, 10_000
+MAX_PIXELS = 2**25  # of an image that is resized and padded for the network: a frame of 8K video
+MAX_MULTIPLE = 1_024  # px: any image is padded to it
 
 
 def check_limits(described: Mapping[str, Any]) -> None:
@@ -42,8 +44,12 @@ def check_limits(described: Mapping[str, Any]) -> None:
     if len(set(described["individuals"])) < len(described["individuals"]):  # tables would have columns of one name
         raise ValueError("expected individuals of unlike names, got two of one")
     model_input = Input.from_dict(described["input"])
-    if any(side > MAX_SIDE for side in (*(model_input.canvas or ()), model_input.multiple_of)):
-        raise ValueError(f"expected an input of at most {MAX_SIDE} px, got {model_input.canvas}")
+    height, width = model_input.canvas or (1, 1)
+    if max(height, width) > MAX_SIDE or height * width > MAX_PIXELS or model_input.multiple_of > MAX_MULTIPLE:
+        raise ValueError(
+            f"expected an input of at most {MAX_SIDE} px, {MAX_PIXELS} in all, and of multiples of at most {MAX_MULTIPLE}, "
+            f"got {model_input.canvas} and {model_input.multiple_of}"
+        )
 
 
 def check_texts(lists: Mapping[str, Any]) -> None:

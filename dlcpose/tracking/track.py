@@ -34,6 +34,7 @@ Looks = Callable[[Detections, Tracklets], Array]  # -> (D, F) features of the de
 Linking = Callable[[Detections, Skeleton, TrackingSettings], Tracklets]
 DEFAULT = TrackingSettings()
 EXCHANGE_LIMIT = 30.0  # nats: dearer exchanges are no alternative
+MAX_DETECTIONS = 1_000  # in a frame: each is compared with each of the next, in memory
 WEAK = 0.2  # of the usual score: what scores less is rarely an animal
 
 
@@ -52,7 +53,8 @@ def track(
     appearance and predicted identities, together with the costs of the joins, decide the identities after each
     encounter. looks: gives features of the animals' appearance, as `appearance.learn_looks` does; "appearance" is among the
     result's seconds where it knew any. link: detections to tracklets; `tracklets_of_columns` where a conditional model has
-    followed the animals. Raises DataError where the poses hold no animal.
+    followed the animals. Raises DataError where the poses hold no animal, or too
+    many in a frame.
     """
     clock = _Clock()
     most = len(poses.individuals)
@@ -67,6 +69,11 @@ def track(
         advice = "Lower min_score, or look at what the model predicts" if scored else "Look at what the model predicts"
         raise DataError(
             f"{poses.video.path}: no animal{scored} in any of {counted(len(poses), 'frame')}. {advice} (dlcpose draw)."
+        )
+    if (crowd := int(np.bincount(detections.rows).max())) > MAX_DETECTIONS:
+        raise DataError(
+            f"{poses.video.path}: expected at most {MAX_DETECTIONS} animals in a frame, got {crowd}. Raise min_score, or "
+            "look at what the model predicts (dlcpose draw)."
         )
     tracklets = link(detections, poses.skeleton, settings)
     clock.stop("tracklets")

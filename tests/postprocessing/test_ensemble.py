@@ -139,6 +139,11 @@ def test_frames_far_apart_take_no_memory() -> None:
     np.testing.assert_array_equal(found.keypoints_in_image[3], members[1].keypoints_in_image[2])
 
 
+def test_thousands_of_animals_are_not_compared_with_each_other() -> None:
+    with pytest.raises(DataError, match="at most 256 animals to combine, got 3000"):
+        combine_members([made_up_tracks(frames=2, animals=3000, seed=seed) for seed in range(2)])
+
+
 def test_the_members_stay_as_they_are() -> None:
     members = [apart(), noisy(apart(), 1, 0)]
     before = [member.keypoints_in_image.copy() for member in members]

@@ -16,6 +16,7 @@ from dlcpose.tracking.detections import usual_score
 from dlcpose.tracking.result import TrackingResult, swap_candidates
 from dlcpose.tracking.settings import TrackingSettings
 from dlcpose.tracking.track import track
+from tests.structures.made_up_tracks import made_up_tracks
 from tests.tracking.noisy_poses import (
     GroundTruth,
     Noise,
@@ -333,3 +334,8 @@ def test_looks_that_know_nothing_leave_the_tracks_as_they_are() -> None:
     assert "appearance" not in result.seconds
     known = track(poses, forced, lambda detections, _: np.zeros((len(detections), 8)))
     assert "appearance" in known.seconds
+
+
+def test_thousands_of_animals_in_a_frame_are_refused_before_they_are_compared() -> None:
+    with pytest.raises(DataError, match=r"at most 1000 animals in a frame, got 3000"):
+        track(made_up_tracks(frames=2, animals=3000, missing=0.0, is_tracked=False))
