@@ -5,8 +5,12 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from dlcpose.structures.errors import CheckpointError
+
 # Settings of torch's optimizers that a fused update does not have, or, as dampening, not with momenta that begin at 0.
 EXCLUDING = ("foreach", "capturable", "differentiable", "dampening")
+# What torch's fused kernels keep for each value of a weight; of the whole weight they keep its `step`.
+OF_EACH_VALUE = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "sum")
 
 
 def fuse_on_cpu(optimizer: Optimizer) -> Optimizer:
@@ -14,13 +18,15 @@ def fuse_on_cpu(optimizer: Optimizer) -> Optimizer:
 
     torch takes it on no device by itself, and on the CPU it takes a quarter of the time of one operation after the other:
     of the step of a ResNet-18 at 128x128 that saves a ninth. Groups that state `fused` or another way keep what they state,
-    and so do optimizers without one. Results differ by rounding. Returns the optimizer.
+    and so do optimizers without one. Results differ by rounding. Returns the optimizer. What is restored later raises
+    CheckpointError where it is not of the weights' sizes.
     """
     if not type(optimizer).__module__.startswith("torch.optim."):
         return optimizer
     stated = [_states_a_way(group) for group in optimizer.param_groups]
 
     def restored(optimizer: Optimizer) -> None:
+        _check_sizes(optimizer)
         _match_layouts(optimizer)
         _fuse(optimizer, stated)
 
@@ -48,6 +54,30 @@ def _begin_momenta(optimizer: Optimizer, *_: Any) -> None:
         for weight in group["params"] if group.get("momentum") else ():
             if optimizer.state[weight].get("momentum_buffer") is None:
                 optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight, requires_grad=False)
+
+
+def _check_sizes(optimizer: Optimizer) -> None:
+    """Raises CheckpointError for a restored state of other sizes than its weights.
+
+    The fused kernel does not look at these either: it reads and writes memory beyond a state that is smaller.
+    """
+    for weight, state in optimizer.state.items():
+        of_weight = weight.shape if isinstance(weight, torch.Tensor) else None
+        sizes = {**dict.fromkeys(OF_EACH_VALUE, of_weight), "step": torch.Size()}
+        for name in sizes.keys() & state.keys():
+            value = state[name]
+            if value is None or (name == "step" and isinstance(value, int | float)):
+                continue
+            if not isinstance(value, torch.Tensor) or value.shape != sizes[name]:
+                raise CheckpointError(
+                    f"resume: the optimizer's {name} is not of the size of its weight: expected {_shown(sizes[name])}, got "
+                    f"{_shown(getattr(value, 'shape', None))}. Start a new run from its weights: init_from.checkpoint=PATH "
+                    "in place of resume=PATH."
+                )
+
+
+def _shown(size: torch.Size | None) -> str:
+    return "no tensor" if size is None else "x".join(map(str, size)) or "one number"
 
 
 def _match_layouts(optimizer: Optimizer) -> None:

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from dlcpose.config.compose import compose
 from dlcpose.instantiate import Instantiator
 from dlcpose.optimizers.fused import fuse_on_cpu
+from dlcpose.structures.errors import CheckpointError
 
 ADAMW = partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1)
 KINDS = {
@@ -127,3 +128,24 @@ def test_another_librarys_optimizer_is_left_as_it_is() -> None:
 def test_every_option_of_the_group_is_fused(option: str) -> None:
     made = Instantiator()(compose([f"optimizer={option}"])["optimizer"], "optimizer")(network().named_parameters())
     assert all(group["fused"] for group in fuse_on_cpu(made).param_groups)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        *(("adamw", key, torch.zeros(size)) for key in ("exp_avg", "exp_avg_sq") for size in ((), (1,), (8, 3, 3, 4))),
+        *(("adam", "step", value) for value in (torch.zeros(0), torch.zeros(2))),
+        ("sgd", "momentum_buffer", torch.zeros(1)),
+        ("sgd", "momentum_buffer", "gift"),
+    ],
+)
+def test_a_state_of_other_sizes_than_its_weights_is_refused_before_memory_beyond_it_is_written(
+    name: str, key: str, value: Any
+) -> None:
+    model = network()
+    optimizer = fuse_on_cpu(KINDS[name](model.parameters()))
+    train(model, optimizer, steps=1)
+    state = optimizer.state_dict()
+    state["state"][0][key] = value
+    with pytest.raises(CheckpointError, match=rf"^resume: the optimizer's {key} is not of the size of its weight"):
+        fuse_on_cpu(KINDS[name](network().parameters())).load_state_dict(state)
