@@ -34,7 +34,7 @@ def test_train_then_evaluate_then_predict(here: Path) -> None:
     for name in ("mean_error_px", "pck@0.1", "oks_ap"):
         assert figures[name] == written[name]
     assert (here / "evaluated" / "evaluation" / "metrics.json").is_file()
-    pictures = sorted((run / "evaluation" / "pictures").glob("*.png"))
+    pictures = sorted((run / "evaluation" / "pictures").glob("*.jpg"))
     assert [prediction.key for prediction in dlcpose.load(best).predict(pictures)] == [str(path) for path in pictures]
 
 

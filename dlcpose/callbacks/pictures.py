@@ -36,7 +36,7 @@ class PosePictures(Callback):
                     # The step that was the last, as with the figures beside it; the next belongs to the epoch to come.
                     logger.show("val/predictions", sheet, trainer.global_step - 1)
             if self.folder is not None:
-                write_picture(self.folder / f"epoch_{epoch:04d}.png", sheet)
+                write_picture(self.folder / f"epoch_{epoch:04d}.jpg", sheet)
 
     def _sheet(self, trainer: Trainer, pl_module: LightningModule) -> Image | None:
         data = getattr(trainer, "datamodule", None)

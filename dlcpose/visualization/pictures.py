@@ -202,7 +202,8 @@ def encoded(image: Image, suffix: str, *, comment: str = "") -> bytes:
             text.add_text("Comment", comment)
         picture.save(content, "PNG", pnginfo=text, compress_level=1)  # the usual 6 takes three times as long
     else:
-        picture.save(content, "JPEG", quality=88, comment=comment)
+        # Colors at full resolution: dots and lines are a few pixels wide, and their color is what tells keypoints apart.
+        picture.save(content, "JPEG", quality=90, subsampling="4:4:4", comment=comment)
     return content.getvalue()
 
 

@@ -17,12 +17,12 @@ def test_pictures_are_written_when_due_and_go_to_tensorboard(tmp_path: Path) -> 
     pictures = PosePictures(every_n_epochs=2, frames=2, run_dir=tmp_path)
     trainer_of(tmp_path, max_epochs=3, callbacks=[pictures], logger=board).fit(pipeline, datamodule=module)
     # Every second epoch, and the last whatever its number.
-    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["epoch_0002.png", "epoch_0003.png"]
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["epoch_0002.jpg", "epoch_0003.jpg"]
     events = EventAccumulator(board.log_dir, size_guidance={"images": 0})
     events.Reload()
     shown = events.Images("val/predictions")
     assert len(shown) == 2
-    sheet = read_image_file(tmp_path / "pictures" / "epoch_0003.png")
+    sheet = read_image_file(tmp_path / "pictures" / "epoch_0003.jpg")
     assert (shown[1].height, shown[1].width) == sheet.shape[:2]
     assert sheet.std() > 10
 

@@ -82,7 +82,7 @@ def test_all_files_are_there_and_nothing_else(evaluated: tuple[Path, dict[str, f
     assert [path.name for path in folder.parent.iterdir()] == ["evaluation"]
     pictures = list((folder / "pictures").iterdir())
     assert len(pictures) == 5
-    assert all(re.fullmatch(r"v_img\d{3}\.png", path.name) for path in pictures)
+    assert all(re.fullmatch(r"v_img\d{3}\.jpg", path.name) for path in pictures)
     assert all(cv2.imread(str(path)) is not None for path in [*pictures, folder / "worst.png"])
 
 

@@ -61,9 +61,9 @@ def test_a_run_folder_holds_all_it_should_and_no_more(trained: Trained) -> None:
             "worst.png",
         ),
     }
-    assert [path.name for path in (run / "pictures").iterdir()] == ["epoch_0001.png"]
-    assert len(list((run / "evaluation" / "pictures").glob("*.png"))) == 2  # evaluation.pictures=2
-    for picture in run.rglob("*.png"):
+    assert [path.name for path in (run / "pictures").iterdir()] == ["epoch_0001.jpg"]
+    assert len(list((run / "evaluation" / "pictures").glob("*.jpg"))) == 2  # evaluation.pictures=2
+    for picture in [*run.rglob("*.png"), *run.rglob("*.jpg")]:
         assert read_image_file(picture).std() > 0
 
 

@@ -136,6 +136,16 @@ def test_a_png_is_read_back_in_its_colors_and_nothing_else_is_left(tmp_path: Pat
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.png"]
 
 
+def test_dots_keep_their_colors_in_a_jpeg(tmp_path: Path) -> None:
+    image, colors = GRAY.copy(), {20: (255, 0, 0), 40: (0, 200, 255), 60: (255, 0, 255)}
+    for x, color in colors.items():
+        image[30:33, x : x + 3] = color
+    write_picture(tmp_path / "a.jpg", image)
+    read = cv2.imread(str(tmp_path / "a.jpg"))[..., ::-1]
+    for x, color in colors.items():
+        assert np.abs(read[31, x + 1].astype(int) - color).max() < 25  # 44 to 58 with colors at half the resolution
+
+
 @pytest.mark.parametrize(
     ("name", "start"), [("a.PNG", b"\x89PNG"), ("a.jpg", b"\xff\xd8\xff"), ("a.jpeg", b"\xff\xd8\xff")]
 )
