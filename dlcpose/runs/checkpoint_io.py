@@ -43,8 +43,17 @@ class WholeFiles(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | os.PathLike[str], map_location: Any = "cpu", weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint, which may be untrusted, by the safe reader whatever options Lightning passes."""
-        return read_checkpoint_file(Path(path), map_location if isinstance(map_location, str | torch.device) else "cpu")
+        """Read a run's state, which may be untrusted, by the safe reader whatever options Lightning passes."""
+        device = map_location if isinstance(map_location, str | torch.device) else "cpu"
+        checkpoint = read_checkpoint_file(Path(path), device)
+        if not isinstance(
+            checkpoint.get("callbacks"), dict
+        ):  # without these Lightning would let no callback look at it
+            raise CheckpointError(
+                f"{path}: holds no state of a run to go on with. Start a new run from its weights: init_from.checkpoint="
+                f"{path} in place of resume."
+            )
+        return checkpoint
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Remove a file that lies in the run's own folder of checkpoints."""

@@ -15,6 +15,7 @@ from dlcpose.build import with_direction
 from dlcpose.callbacks.best import FOLDER
 from dlcpose.callbacks.monitored_losses import MonitoredLosses
 from dlcpose.callbacks.reseed import ReseedEachBatch
+from dlcpose.callbacks.resumed_state import ResumedState
 from dlcpose.instantiate import Instantiator, complete_with_run
 from dlcpose.loggers.guarded import beginning
 from dlcpose.metrics.base import infos_of
@@ -43,7 +44,12 @@ def build_trainer(config: Mapping[str, Any], instantiate: Instantiator) -> Train
     callbacks = _callbacks(config, instantiate, has_logger=bool(loggers))
     try:
         trainer: Trainer = instantiate(settings, "trainer")(
-            callbacks=[ReseedEachBatch(config["seed"]), MonitoredLosses(monitors_of(config)), *callbacks],
+            callbacks=[
+                ResumedState(),
+                ReseedEachBatch(config["seed"]),
+                MonitoredLosses(monitors_of(config)),
+                *callbacks,
+            ],
             logger=loggers,
             default_root_dir=config["run_dir"],
             plugins=[WholeFiles(run_dir / FOLDER), *(plugins if isinstance(plugins, list) else [plugins])],
