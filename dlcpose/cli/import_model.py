@@ -1,5 +1,6 @@
 """`dlcpose import`: a model of another package as a checkpoint."""
 
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -40,7 +41,7 @@ def import_command(
     if output.exists() and not overwrite:
         raise DataError(f"{output}: it is there already. Add --overwrite to replace it, or give another --output.")
     from dlcpose.importers.deeplabcut_files import shuffle_of
-    from dlcpose.importers.imported import in_shell, training_command, write_checkpoint
+    from dlcpose.importers.imported import training_command, write_checkpoint
     from dlcpose.importers.source import read_source
 
     model = read_source(
@@ -59,10 +60,10 @@ def import_command(
     if model.license is not None:
         say(f"  license: {model.license}")
     say(f"  keypoints: {', '.join(description.skeleton.names)}")
-    say(f"  predict:  dlcpose predict --checkpoint {output} VIDEO")
+    say(f"  predict:  dlcpose predict --checkpoint {shlex.quote(str(output))} VIDEO")
     roots = (override for override in model.overrides if override.startswith("dataset.root="))
-    root = in_shell(next(roots, "dataset.root=PROJECT"))
-    evaluation = f"python evaluate.py checkpoint={output} dataset=deeplabcut {root}"
+    root = next(roots, "dataset.root=PROJECT")
+    evaluation = shlex.join(["python", "evaluate.py", f"checkpoint={output}", "dataset=deeplabcut", root])
     training = training_command(model, output)
     if (shuffle := shuffle_of(model.source)) is not None:  # test frames of another may be what it was trained on
         chosen = f"dataset.shuffle={shuffle[0]} dataset.fraction={shuffle[1]:g}"

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 from torch import Tensor
 
 Weights = Mapping[str, Tensor]
+# Texts that Hydra's grammar reads as they are: words that are no number or value of its own, and paths of such letters.
+PLAIN = re.compile(r"(?!(true|false|null|nan|inf)\Z)[a-z_]\w*|\w*(/[\w.-]+)+", re.ASCII | re.IGNORECASE)
 # Of a quoted text in Hydra's grammar: a quote ends it, `${` stands for another value. Backslashes are doubled before these
 # and at the end, and nowhere else.
 SPECIAL = re.compile(r"(\\*)('|\$\{|\Z)")
@@ -84,7 +86,7 @@ def quoted(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ",".join(quoted(entry) for entry in value) + "]"
     text = str(value)
-    return text if text.replace("_", "").isalnum() else "'" + SPECIAL.sub(_escaped, text) + "'"
+    return text if PLAIN.fullmatch(text) else "'" + SPECIAL.sub(_escaped, text) + "'"
 
 
 def _escaped(special: re.Match[str]) -> str:

@@ -1,7 +1,7 @@
 """A model of another package as a checkpoint of ours: composed, built, filled with its weights, and written."""
 
 import io
-import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -109,10 +109,4 @@ def _checked(pipeline: PoseModule, model: ImportedModel) -> dict[str, Tensor]:
 
 def training_command(model: ImportedModel, output: Path) -> str:
     """What trains the imported model on."""
-    return " ".join(["python train.py", *map(in_shell, model.overrides), f"init_from.checkpoint={output}"])
-
-
-def in_shell(override: str) -> str:
-    """An override as it is written in a shell: in quotes where it needs them."""
-    is_plain = all(letter.isalnum() or letter in "_=.-/@" for letter in override)
-    return override if is_plain else json.dumps(override)
+    return shlex.join(["python", "train.py", *model.overrides, f"init_from.checkpoint={output}"])

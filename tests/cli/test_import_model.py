@@ -1,5 +1,6 @@
 """`dlcpose import`: what it writes and says."""
 
+import shlex
 from pathlib import Path
 
 import typer
@@ -45,4 +46,14 @@ def test_the_project_that_a_model_lies_in_is_the_one_to_evaluate_it_on(tmp_path:
     model = layouts.write(project / "dlc-models-pytorch" / "iteration-0" / "miceOct30-trainset80shuffle1")
     (project / "config.yaml").touch()
     result = CliRunner().invoke(app, [str(model), "--output", str(tmp_path / "model.ckpt")])
-    assert result.output.count(f"dataset.root='{project}'") == 2, result.output
+    assert result.output.count(f" dataset.root={project} ") == 2, result.output
+
+
+def test_the_commands_that_it_prints_mean_what_they_say_in_a_shell(tmp_path: Path) -> None:
+    app, output = typer.Typer(), tmp_path / "$(touch acted).ckpt"
+    app.command()(import_command)
+    result = CliRunner().invoke(app, [str(layouts.write(tmp_path / "model")), "--output", str(output)])
+    commands = dict(line.strip().split(":", 1) for line in result.output.splitlines() if line.startswith("  "))
+    assert shlex.split(commands["predict"])[3] == str(output)
+    assert f"checkpoint={output}" in shlex.split(commands["evaluate"])
+    assert f"init_from.checkpoint={output}" in shlex.split(commands["train on"])
