@@ -4,10 +4,10 @@ True tracks are disturbed as `tests/tracking/noisy_poses.py` says: jitter, missi
 left and right confused, animals that overlap found as one. With `--checkpoint`, the rendered mice are written as videos
 and predicted by that model instead, and told apart by their appearance too, as `dlcpose track` does. Printed for each
 clip: its length; IDF1, and `ceiling`, the IDF1 of the same detections with every one named rightly, which no tracker can
-exceed; `filled`, the IDF1 after `dlcpose filter --interpolate 50`, which places animals where they were not found; HOTA
-and MOTA; `switches` as MOTA counts them, which includes every frame in which one detection stands for two animals;
-`swaps`, exchanges that last for a second or more, and how many of them for ten; `tracks`; the entries of the list of
-likely swaps and how many of the swaps are in it; seconds.
+exceed; `filled`, the IDF1 after `dlcpose filter --interpolate 50`, which places animals where they were not found, and
+`smoothed`, after `--interpolate 50 --median 9`; HOTA and MOTA; `switches` as MOTA counts them, which includes every frame
+in which one detection stands for two animals; `swaps`, exchanges that last for a second or more, and how many of them for
+ten; `tracks`; the entries of the list of likely swaps and how many of the swaps are in it; seconds.
 
     python benchmarks/tracking.py                                  # 2 to 5 mice, 10 minutes each
     python benchmarks/tracking.py --animals 5 --minutes 1 --noise hard
@@ -49,7 +49,10 @@ from dlcpose.visualization.video_file import write_video
 
 Array = Any
 SECOND = 25  # frames
-FILLED = Filters(interpolate=2 * SECOND)
+FILTERED = {
+    "filled": Filters(interpolate=2 * SECOND),
+    "smoothed": Filters(interpolate=2 * SECOND, median=9),
+}
 NOISE = {
     "light": Noise(
         jitter=0.02,
@@ -181,10 +184,14 @@ def measure(
     result = track(noisy.poses, settings, looks)
     seconds = time.perf_counter() - begin
     frames, animals = gt.keypoints_in_image.shape[:2]
-    names = np.where(result.columns >= 0, np.arange(result.columns.shape[1]), -1)
+    columns = np.arange(result.columns.shape[1])
+    names = np.where(result.columns >= 0, columns, -1)
     figures = figures_of(gt, result.tracks.keypoints_in_image, names)
-    filled = filter_tracks(result.tracks, FILLED)
-    filled_names = np.where(filled.is_present, np.arange(result.columns.shape[1]), -1)
+    filtered = {name: filter_tracks(result.tracks, filters) for name, filters in FILTERED.items()}
+    idf1 = {
+        name: figures_of(gt, tracks.keypoints_in_image, np.where(tracks.is_present, columns, -1))["idf1"]
+        for name, tracks in filtered.items()
+    }
     ceiling = figures_of(gt, noisy.poses.keypoints_in_image, noisy.sources)["idf1"]
     sources = np.where(
         result.columns >= 0, np.take_along_axis(noisy.sources, np.maximum(result.columns, 0), axis=1), -1
@@ -200,7 +207,7 @@ def measure(
         "minutes": frames / fps / 60,
         **figures,
         "ceiling": ceiling,
-        "filled": figures_of(gt, filled.keypoints_in_image, filled_names)["idf1"],
+        **idf1,
         "swaps": len(swaps),
         "swaps_of_10_s": len(swaps_of(own, 10 * SECOND)),
         "tracks": int((result.columns >= 0).any(axis=0).sum()),
