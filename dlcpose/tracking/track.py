@@ -53,8 +53,7 @@ def track(
     appearance and predicted identities, together with the costs of the joins, decide the identities after each
     encounter. looks: gives features of the animals' appearance, as `appearance.learn_looks` does; "appearance" is among the
     result's seconds where it knew any. link: detections to tracklets; `tracklets_of_columns` where a conditional model has
-    followed the animals. Raises DataError where the poses hold no animal, or too
-    many in a frame.
+    followed the animals. Raises DataError where the poses hold no animal, or too many in a frame.
     """
     clock = _Clock()
     most = len(poses.individuals)
@@ -64,17 +63,7 @@ def track(
     strong = detections = detections_of(poses, min_score)
     if settings.min_score is None and len(strong):
         detections = strong.only(~is_fixture(strong, animals, usual))
-    if not len(detections):
-        scored = f" with a score of {settings.min_score} or more" if settings.min_score else ""
-        advice = "Lower min_score, or look at what the model predicts" if scored else "Look at what the model predicts"
-        raise DataError(
-            f"{poses.video.path}: no animal{scored} in any of {counted(len(poses), 'frame')}. {advice} (dlcpose draw)."
-        )
-    if (crowd := int(np.bincount(detections.rows).max())) > MAX_DETECTIONS:
-        raise DataError(
-            f"{poses.video.path}: expected at most {MAX_DETECTIONS} animals in a frame, got {crowd}. Raise min_score, or "
-            "look at what the model predicts (dlcpose draw)."
-        )
+    _check_count(detections, poses, settings)
     tracklets = link(detections, poses.skeleton, settings)
     clock.stop("tracklets")
     features = shape_features(detections, poses.skeleton) if settings.use_shape else np.zeros((len(detections), 0))
@@ -100,6 +89,21 @@ def track(
         crowded=crowded,
         seconds=clock.seconds,
     )
+
+
+def _check_count(detections: Detections, poses: PoseTracks, settings: TrackingSettings) -> None:
+    """Raises DataError where there is no animal to track, or a frame has more than can be compared with each other."""
+    if not len(detections):
+        scored = f" with a score of {settings.min_score} or more" if settings.min_score else ""
+        advice = "Lower min_score, or look at what the model predicts" if scored else "Look at what the model predicts"
+        raise DataError(
+            f"{poses.video.path}: no animal{scored} in any of {counted(len(poses), 'frame')}. {advice} (dlcpose draw)."
+        )
+    if (crowd := int(np.bincount(detections.rows).max())) > MAX_DETECTIONS:
+        raise DataError(
+            f"{poses.video.path}: expected at most {MAX_DETECTIONS} animals in a frame, got {crowd}. Raise min_score, or "
+            "look at what the model predicts (dlcpose draw)."
+        )
 
 
 class _Assigned(NamedTuple):
